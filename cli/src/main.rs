@@ -1,0 +1,2 @@
+//! The `cargo wren` command.
+fn main() {}

@@ -1,0 +1,254 @@
+//! The `inline` backend: threads of this process, for `cargo test`, a debugger, and calls that a
+//! remote function makes itself.
+//!
+//! There is no process to lose or to kill: a crash ends the program, `memory` is not enforced, and
+//! a call that passes its `timeout` is given up while its thread runs on.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Backend, FlightId, Invocation, Reply, Timing};
+use crate::channel::Bell;
+use crate::error::Failure;
+use crate::executor;
+use crate::worker::{self, Tasks};
+
+/// Results of short calls are given together, at least this often.
+const GIVE_EVERY: Duration = Duration::from_millis(1);
+
+/// How often timeouts are checked.
+const CHECK_EVERY: Duration = Duration::from_millis(2);
+
+/// Threads of this process, started when they are first needed.
+#[derive(Debug)]
+pub(crate) struct InlineBackend {
+    shared: Arc<Shared>,
+    threads: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    bell: Bell,
+    /// How deep calls that these threads make are nested.
+    depth: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Invocation>,
+    replies: Vec<Reply>,
+    running: HashMap<FlightId, Running>,
+    cancelled: HashSet<FlightId>,
+    idle: usize,
+    started: usize,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: u64,
+    since: Instant,
+    timeout: Option<Duration>,
+    end: u64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Functions run outside the lock; the state is whole whenever it is released.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InlineBackend {
+    /// At most `threads` threads, which ring `bell` when they have replies. Calls that their tasks
+    /// make are nested `depth` deep.
+    pub(crate) fn new(threads: usize, bell: Bell, depth: usize) -> Self {
+        let shared = Shared { state: Mutex::default(), work: Condvar::new(), bell, depth };
+        Self { shared: Arc::new(shared), threads: threads.max(1) }
+    }
+}
+
+impl Drop for InlineBackend {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.work.notify_all();
+    }
+}
+
+impl Backend for InlineBackend {
+    fn slots(&self) -> usize {
+        self.threads
+    }
+
+    fn workers(&self) -> usize {
+        self.threads
+    }
+
+    fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {
+        worker::install_hook();
+        let mut state = self.shared.lock();
+        state.queue.push_back(invocation);
+        if state.idle >= state.queue.len() {
+            self.shared.work.notify_one();
+            return;
+        }
+        let shared = self.shared.clone();
+        let number = state.started as u32;
+        let thread = thread::Builder::new().name(format!("wren-inline-{number}")).stack_size(8 << 20);
+        match thread.spawn(move || shared.work(number)) {
+            Ok(_) => state.started += 1,
+            // Some thread will come to it, if there is one.
+            Err(_) if state.started > 0 => {}
+            Err(error) => {
+                let message = format!("no thread can be started: {error}");
+                for invocation in std::mem::take(&mut state.queue) {
+                    super::local::fail_all(invocation, &message, replies);
+                }
+            }
+        }
+    }
+
+    fn cancel(&mut self, flight: FlightId, _now: Duration) {
+        let mut state = self.shared.lock();
+        state.queue.retain(|waiting| waiting.flight != flight);
+        if state.running.contains_key(&flight) {
+            state.cancelled.insert(flight);
+        }
+    }
+
+    fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
+        let mut state = self.shared.lock();
+        state.give_up_late(now);
+        let before = replies.len();
+        replies.append(&mut state.replies);
+        for reply in &mut replies[before..] {
+            if let Reply::Done { timing, .. } | Reply::Failed { timing, .. } = reply {
+                timing.ended = now;
+            }
+        }
+        state.running.values().any(|r| r.timeout.is_some()).then_some(CHECK_EVERY)
+    }
+}
+
+impl State {
+    /// Fails the calls that run for too long; their threads find the flight cancelled when they return.
+    fn give_up_late(&mut self, now: Duration) {
+        let late = |r: &Running| r.timeout.filter(|limit| r.since.elapsed() > *limit);
+        let found = self.running.iter().find_map(|(flight, r)| Some((*flight, late(r)?)));
+        let Some((flight, limit)) = found else { return };
+        if !self.cancelled.insert(flight) {
+            return;
+        }
+        if let Some(Running { task, since, end, .. }) = self.running.remove(&flight) {
+            let timing = Timing { compute: since.elapsed(), ended: now, ..Timing::default() };
+            let failure = Failure::TimedOut { limit };
+            self.replies.push(Reply::Failed { flight, task, failure, stderr: String::new(), timing });
+            self.replies.push(Reply::Returned { flight, tasks: task + 1..end });
+            // Its thread is lost for now, so that another may be started.
+            self.started = self.started.saturating_sub(1);
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, number: u32) {
+        executor::set_depth(self.depth);
+        let mut state = self.lock();
+        loop {
+            if let Some(invocation) = state.queue.pop_front() {
+                drop(state);
+                self.fly(&invocation, number);
+                state = self.lock();
+                continue;
+            }
+            if state.stopped {
+                return;
+            }
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    fn fly(&self, invocation: &Invocation, number: u32) {
+        let Invocation { flight, tasks, block, .. } = invocation;
+        let timeout = block.limits().timeout;
+        let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
+        let mut run = Run { first: tasks.start, results: Vec::new(), since: Instant::now() };
+        for (task, args) in tasks.clone().zip(Tasks(block.args(tasks.clone()))) {
+            if !self.begin(*flight, Running { task, since: Instant::now(), timeout, end: tasks.end }) {
+                break;
+            }
+            let start = run.results.len();
+            run.results.extend_from_slice(&[0; 4]);
+            let blobs = blobs.get(&task).copied().unwrap_or(&[]);
+            match worker::run(block.function(), args, blobs, &mut run.results) {
+                Ok(()) => {
+                    let len = (run.results.len() - start - 4) as u32;
+                    run.results[start..start + 4].copy_from_slice(&len.to_le_bytes());
+                    if run.since.elapsed() > GIVE_EVERY || task + 1 == tasks.end {
+                        self.give(*flight, run.done(*flight, task + 1, number));
+                    }
+                }
+                Err(failure) => {
+                    run.results.truncate(start);
+                    let timing = run.timing(number);
+                    let done = run.done(*flight, task, number);
+                    run.first = task + 1;
+                    let failed = Reply::Failed { flight: *flight, task, failure, stderr: String::new(), timing };
+                    self.give(*flight, done.into_iter().chain([failed]));
+                }
+            }
+        }
+        let mut state = self.lock();
+        state.running.remove(flight);
+        state.cancelled.remove(flight);
+    }
+
+    /// Notes what runs now; false if the flight was cancelled.
+    fn begin(&self, flight: FlightId, running: Running) -> bool {
+        let mut state = self.lock();
+        if state.cancelled.contains(&flight) {
+            return false;
+        }
+        state.running.insert(flight, running);
+        true
+    }
+
+    fn give(&self, flight: FlightId, replies: impl IntoIterator<Item = Reply>) {
+        let mut state = self.lock();
+        if state.cancelled.contains(&flight) {
+            return;
+        }
+        state.replies.extend(replies);
+        drop(state);
+        self.bell.ring();
+    }
+}
+
+/// Consecutive successes that were not given yet.
+struct Run {
+    first: u64,
+    results: Vec<u8>,
+    since: Instant,
+}
+
+impl Run {
+    fn timing(&self, worker: u32) -> Timing {
+        Timing { compute: self.since.elapsed(), worker, ..Timing::default() }
+    }
+
+    fn done(&mut self, flight: FlightId, end: u64, worker: u32) -> Option<Reply> {
+        let tasks: Range<u64> = self.first..end;
+        let timing = self.timing(worker);
+        self.first = end;
+        self.since = Instant::now();
+        let results = std::mem::take(&mut self.results);
+        (!tasks.is_empty()).then_some(Reply::Done { flight, tasks, results, timing })
+    }
+}

@@ -1,0 +1,262 @@
+//! A thread for each worker process, which shows what it prints and tells how it ended.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::backend::{FlightId, Invocation};
+use crate::channel::{Bell, Region, SLOTS};
+use crate::error::Failure;
+use crate::terminal::{self, Stream};
+
+/// How much of a task's standard error is kept for its error, in bytes.
+const TAIL: usize = 4 << 10;
+
+/// What the lines of a flight are marked with.
+#[derive(Debug, Clone)]
+pub(super) struct Label {
+    flight: FlightId,
+    function: &'static str,
+    first: u64,
+}
+
+impl Label {
+    pub(super) fn new(invocation: &Invocation) -> Self {
+        let name = invocation.block.function().name;
+        let function = name.rsplit("::").next().unwrap_or(name);
+        Self { flight: invocation.flight, function, first: invocation.tasks.start }
+    }
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone)]
+pub(super) struct Exit {
+    status: ExitStatus,
+    pub(super) peak_memory: u64,
+    words: String,
+}
+
+impl Exit {
+    pub(super) fn failure(&self) -> Failure {
+        Failure::WorkerDied { signal: self.status.signal(), exit_code: self.status.code() }
+    }
+
+    pub(super) fn in_words(&self) -> String {
+        match self.words.trim() {
+            "" => format!("ended by {}", self.status),
+            words => format!("ended by {} with the words: {words}", self.status),
+        }
+    }
+}
+
+/// A worker process and the thread that minds it.
+#[derive(Debug)]
+pub(super) struct Minded {
+    child: Mutex<Child>,
+    pid: u32,
+    region: Region,
+    output: Mutex<Output>,
+    exited: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Output {
+    labels: [Option<Label>; SLOTS],
+    tail: VecDeque<u8>,
+    tail_of: Option<(FlightId, u64)>,
+    exit: Option<Exit>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Minded {
+    pub(super) fn mind(mut child: Child, socket: &OwnedFd, region: Region, bell: Bell) -> io::Result<Arc<Self>> {
+        let none = || io::Error::other("the worker's output is no pipe");
+        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(none)?);
+        let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
+        let socket = rustix::io::fcntl_dupfd_cloexec(socket, 3)?;
+        let pid = child.id();
+        let output = Mutex::new(Output::default());
+        let minded = Arc::new(Self { child: Mutex::new(child), pid, region, output, exited: AtomicBool::new(false) });
+        let thread = thread::Builder::new().name(format!("wren-minder-{pid}")).stack_size(256 << 10);
+        let this = minded.clone();
+        thread.spawn(move || this.run(Lines::new(stdout, Stream::Out), Lines::new(stderr, Stream::Err), &socket, &bell))?;
+        Ok(minded)
+    }
+
+    pub(super) fn label(&self, slot: usize, label: Label) {
+        lock(&self.output).labels[slot] = Some(label);
+    }
+
+    pub(super) fn has_exited(&self) -> bool {
+        self.exited.load(Ordering::Acquire)
+    }
+
+    pub(super) fn exit(&self) -> Option<Exit> {
+        lock(&self.output).exit.clone()
+    }
+
+    /// The last lines that a task wrote to standard error.
+    pub(super) fn tail(&self, flight: FlightId, task: u64) -> String {
+        let output = lock(&self.output);
+        if output.tail_of != Some((flight, task)) {
+            return String::new();
+        }
+        String::from_utf8_lossy(&output.tail.iter().copied().collect::<Vec<_>>()).into_owned()
+    }
+
+    pub(super) fn kill(&self) {
+        // Of a child that was waited for, `kill` knows, so that no other process is hit.
+        let _ = lock(&self.child).kill();
+    }
+
+    /// Memory in use now, in bytes; 0 where the system does not tell.
+    pub(super) fn memory(&self) -> u64 {
+        status_of(self.pid, "VmRSS:")
+    }
+
+    /// The most memory ever in use, in bytes.
+    pub(super) fn peak_memory(&self) -> u64 {
+        status_of(self.pid, "VmHWM:")
+    }
+
+    fn run(&self, mut stdout: Lines, mut stderr: Lines, socket: &OwnedFd, bell: &Bell) {
+        let mut ended = false;
+        while !ended {
+            let open = |lines: &Lines| if lines.ended { PollFlags::empty() } else { PollFlags::IN };
+            let mut fds = [
+                PollFd::from_borrowed_fd(stdout.pipe.as_fd(), open(&stdout)),
+                PollFd::from_borrowed_fd(stderr.pipe.as_fd(), open(&stderr)),
+                // No events: only the worker's end of the socket is of interest.
+                PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty()),
+            ];
+            if poll(&mut fds, None).is_err() {
+                continue;
+            }
+            ended = fds[2].revents().intersects(PollFlags::HUP | PollFlags::ERR);
+            let ready = [fds[0].revents(), fds[1].revents()].map(|r| !r.is_empty());
+            for (lines, ready) in [&mut stdout, &mut stderr].into_iter().zip(ready) {
+                if ready || ended {
+                    self.take(lines, ended);
+                }
+            }
+        }
+        let peak_memory = self.peak_memory();
+        let status = lock(&self.child).wait();
+        if let Ok(status) = status {
+            let mut output = lock(&self.output);
+            let words = String::from_utf8_lossy(&output.tail.iter().copied().collect::<Vec<_>>()).into_owned();
+            output.exit = Some(Exit { status, peak_memory, words });
+        }
+        self.exited.store(true, Ordering::Release);
+        bell.ring();
+    }
+
+    /// Reads what is there and shows it. The lock is held from before the bytes leave the pipe until
+    /// they are in the tail: the worker, which waits for an empty pipe, may then go on.
+    fn take(&self, lines: &mut Lines, all: bool) {
+        let mut output = lock(&self.output);
+        loop {
+            let label = output.running(&self.region);
+            let mut buffer = [0; 16 << 10];
+            let Some(n) = lines.read(&mut buffer) else { break };
+            if lines.stream == Stream::Err {
+                output.keep(&label, &buffer[..n]);
+            }
+            lines.show(&label, &buffer[..n]);
+            if !all && n < buffer.len() {
+                break;
+            }
+        }
+        if all {
+            let label = output.running(&self.region);
+            lines.finish(&label);
+        }
+    }
+}
+
+impl Output {
+    fn running(&self, region: &Region) -> Option<(Label, u64)> {
+        let slot = region.active()?;
+        let label = self.labels.get(slot)?.clone()?;
+        let (claimed, _) = region.cursor(slot).read();
+        let task = label.first + u64::from(claimed.saturating_sub(1));
+        Some((label, task))
+    }
+
+    fn keep(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
+        let of = label.as_ref().map(|(label, task)| (label.flight, *task));
+        if self.tail_of != of {
+            self.tail.clear();
+            self.tail_of = of;
+        }
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+    }
+}
+
+/// One of the two pipes, cut into lines.
+struct Lines {
+    pipe: PipeReader,
+    stream: Stream,
+    partial: Vec<u8>,
+    ended: bool,
+}
+
+impl Lines {
+    fn new(pipe: OwnedFd, stream: Stream) -> Self {
+        // Only so that a read after `poll` was wrong does not block.
+        let _ = rustix::io::ioctl_fionbio(&pipe, true);
+        Self { pipe: PipeReader::from(pipe), stream, partial: Vec::new(), ended: false }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match self.pipe.read(buffer) {
+            Ok(0) => {
+                self.ended = true;
+                None
+            }
+            Ok(n) => Some(n),
+            Err(_) => None,
+        }
+    }
+
+    fn show(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            self.partial.extend_from_slice(piece);
+            // A line without an end is shown in pieces.
+            if piece.ends_with(b"\n") || self.partial.len() > 64 << 10 {
+                self.finish(label);
+            }
+        }
+    }
+
+    fn finish(&mut self, label: &Option<(Label, u64)>) {
+        if self.partial.is_empty() {
+            return;
+        }
+        let line = String::from_utf8_lossy(&self.partial);
+        let mark = label.as_ref().map(|(label, task)| format!("[{} {task}] ", label.function));
+        terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), line.trim_end_matches(['\n', '\r']));
+        self.partial.clear();
+    }
+}
+
+/// A line of `/proc/<pid>/status` in bytes.
+fn status_of(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) << 10
+}

@@ -1,0 +1,165 @@
+//! The `local` backend: a pool of worker processes of this same executable.
+
+mod minder;
+mod process;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Backend, FlightId, Invocation, Reply};
+use crate::channel::{Bell, SLOTS};
+use crate::error::Failure;
+use process::Process;
+
+/// How often a worker may end before its first call, one after the other, until the pool gives up.
+const FALSE_STARTS: u32 = 3;
+
+/// How often limits are checked, and cancelled calls that do not end by themselves.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
+
+/// Worker processes, started when they are first needed.
+#[derive(Debug)]
+pub(crate) struct LocalBackend {
+    workers: Vec<Option<Process>>,
+    /// Invocations that wait for a slot.
+    waiting: VecDeque<Invocation>,
+    bell: Bell,
+    false_starts: u32,
+    /// Why no worker starts.
+    broken: Option<String>,
+}
+
+impl LocalBackend {
+    /// A pool of at most `workers` processes, which ring `bell` when they have replies.
+    pub(crate) fn new(workers: usize, bell: Bell) -> Self {
+        let workers = std::iter::repeat_with(|| None).take(workers.max(1)).collect();
+        Self { workers, waiting: VecDeque::new(), bell, false_starts: 0, broken: None }
+    }
+
+    fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
+        while !self.waiting.is_empty() {
+            let Some(index) = self.choose() else { return };
+            // `choose` found `waiting` not empty.
+            let Some(invocation) = self.waiting.pop_front() else { return };
+            if let Some(process) = self.started(index) {
+                process.launch(invocation, now);
+            } else {
+                let message = self.broken.clone().unwrap_or_default();
+                fail_all(invocation, &message, replies);
+            }
+        }
+    }
+
+    /// An idle worker, the one whose caches are warmest; or one to be started; or one with a slot.
+    fn choose(&self) -> Option<usize> {
+        let load = |p: &Option<Process>| p.as_ref().map(Process::load);
+        let idle = self.workers.iter().enumerate().filter(|(_, p)| load(p) == Some(0));
+        let warmest = idle.max_by_key(|(_, p)| p.as_ref().map(Process::last_active));
+        let new = || self.workers.iter().position(Option::is_none);
+        let shortest = || {
+            let free = self.workers.iter().enumerate().filter(|(_, p)| load(p) < Some(SLOTS));
+            free.min_by_key(|(_, p)| load(p)).map(|(index, _)| index)
+        };
+        warmest.map(|(index, _)| index).or_else(new).or_else(shortest)
+    }
+
+    fn started(&mut self, index: usize) -> Option<&mut Process> {
+        if self.workers[index].is_none() && self.broken.is_none() {
+            match Process::start(index as u32, &self.bell) {
+                Ok(process) => self.workers[index] = Some(process),
+                Err(error) => self.broken = Some(format!("no worker process can be started: {error}")),
+            }
+        }
+        self.workers[index].as_mut()
+    }
+
+    fn bury(&mut self, index: usize, now: Duration, replies: &mut Vec<Reply>) {
+        let Some(mut process) = self.workers[index].take() else { return };
+        let Some(exit) = process.exit() else {
+            self.workers[index] = Some(process);
+            return;
+        };
+        process.read(now, replies);
+        process.read_unpublished(now, replies);
+        if process.was_ready() {
+            self.false_starts = 0;
+        } else {
+            self.false_starts += 1;
+        }
+        if self.false_starts >= FALSE_STARTS {
+            self.broken = Some(format!(
+                "{FALSE_STARTS} worker processes in a row ended before their first call; the last {}; is \
+                 `#[wren::main]` on `main`, or `wren::init()` its first line?",
+                exit.in_words()
+            ));
+        }
+        process.settle(&exit, now, replies);
+    }
+
+    /// An idle worker takes over what waits behind a long task elsewhere.
+    fn share(&mut self, replies: &mut Vec<Reply>) {
+        if !self.waiting.is_empty() || !self.workers.iter().any(|p| p.as_ref().is_none_or(|p| p.load() == 0)) {
+            return;
+        }
+        if let Some(process) = self.workers.iter_mut().flatten().find(|p| p.load() > 1) {
+            process.take_back_waiting(replies);
+        }
+    }
+}
+
+impl Backend for LocalBackend {
+    fn slots(&self) -> usize {
+        self.workers.len() * SLOTS
+    }
+
+    fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+        self.waiting.push_back(invocation);
+        self.place(replies, now);
+    }
+
+    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+        for process in self.workers.iter_mut().flatten() {
+            process.take_back(flight, replies);
+        }
+    }
+
+    fn cancel(&mut self, flight: FlightId, now: Duration) {
+        self.waiting.retain(|waiting| waiting.flight != flight);
+        for process in self.workers.iter_mut().flatten() {
+            process.cancel(flight, now);
+        }
+    }
+
+    fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
+        for index in 0..self.workers.len() {
+            if let Some(process) = &mut self.workers[index] {
+                process.read(now, replies);
+                process.write();
+                if process.has_exited() {
+                    self.bury(index, now, replies);
+                }
+            }
+        }
+        self.share(replies);
+        self.place(replies, now);
+        let mut checks = self.workers.iter_mut().flatten().map(|p| p.check(now)).fold(false, |a, b| a | b);
+        checks |= !self.waiting.is_empty();
+        checks.then_some(CHECK_EVERY)
+    }
+}
+
+pub(super) fn fail_all(invocation: Invocation, message: &str, replies: &mut Vec<Reply>) {
+    for task in invocation.tasks {
+        replies.push(Reply::Failed {
+            flight: invocation.flight,
+            task,
+            failure: Failure::Backend(message.to_owned()),
+            stderr: String::new(),
+            timing: Default::default(),
+        });
+    }
+}

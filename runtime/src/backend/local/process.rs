@@ -1,0 +1,462 @@
+//! One worker process as the driver sees it.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
+    socketpair,
+};
+
+use super::minder::{Exit, Label, Minded};
+use crate::backend::{FlightId, Invocation, Reply, Timing};
+use crate::block::{Blob, Block};
+use crate::channel::{
+    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
+};
+use crate::codec;
+use crate::error::Failure;
+use crate::worker::process::ENV;
+
+/// How long a cancelled task may go on before its worker is killed: starting another worker costs
+/// a few milliseconds, so short tasks may as well end by themselves.
+const GRACE: Duration = Duration::from_millis(10);
+
+pub(super) struct Process {
+    number: u32,
+    region: Region,
+    writer: Writer,
+    reader: Reader,
+    socket: OwnedFd,
+    minded: Arc<Minded>,
+    flights: Vec<Flight>,
+    outbox: VecDeque<Outgoing>,
+    /// Parts that wait for the frame they belong to.
+    parts: Vec<u8>,
+    /// Blobs the worker has.
+    blobs: HashMap<u64, Weak<Blob>>,
+    /// Why it was killed, if by us.
+    verdict: Option<Failure>,
+    /// What ran at the last check, and since when.
+    watched: Option<(FlightId, u64)>,
+    watched_since: Duration,
+    last_active: Duration,
+}
+
+struct Flight {
+    invocation: Invocation,
+    slot: usize,
+    /// The next task to be reported; the worker reports in order.
+    next: u64,
+    /// Where it ends, which comes down when tasks are taken back.
+    end: u64,
+    /// When it is killed, if it was cancelled.
+    kill_at: Option<Duration>,
+}
+
+/// What waits for room in the ring.
+enum Outgoing {
+    Frame(u32, Vec<u8>),
+    Blob(Arc<Blob>, usize),
+    Args(Arc<Block>, Range<u64>, usize),
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process({} with {} flights)", self.number, self.flights.len())
+    }
+}
+
+impl Process {
+    pub(super) fn start(number: u32, bell: &Bell) -> io::Result<Self> {
+        let region = Region::new()?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let mut command = Command::new(own_executable()?);
+        let mut args = std::env::args_os();
+        command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
+        command.env(ENV, number.to_string()).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C at the terminal is for the driver, which then ends the workers.
+        let child = command.process_group(0).spawn()?;
+        drop(command);
+        greet(&ours, &region, bell)?;
+        let minded = Minded::mind(child, &ours, region.clone(), bell.clone())?;
+        Ok(Self {
+            number,
+            writer: Writer::new(&region, true),
+            reader: Reader::new(&region, false),
+            region,
+            socket: ours,
+            minded,
+            flights: Vec::new(),
+            outbox: VecDeque::new(),
+            parts: Vec::new(),
+            blobs: HashMap::new(),
+            verdict: None,
+            watched: None,
+            watched_since: Duration::ZERO,
+            last_active: Duration::ZERO,
+        })
+    }
+
+    /// How many flights it holds.
+    pub(super) fn load(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub(super) fn last_active(&self) -> Duration {
+        self.last_active
+    }
+
+    pub(super) fn was_ready(&self) -> bool {
+        self.region.is_ready()
+    }
+
+    pub(super) fn has_exited(&self) -> bool {
+        self.minded.has_exited()
+    }
+
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.minded.exit()
+    }
+
+    /// Sends a flight; `load` must be below [`SLOTS`].
+    pub(super) fn launch(&mut self, invocation: Invocation, now: Duration) {
+        let taken = |slot: &usize| self.flights.iter().any(|f| f.slot == *slot);
+        let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
+        let Range { start, end } = invocation.tasks;
+        self.forget_dropped_blobs();
+        self.send_blobs(&invocation);
+        self.region.cursor(slot).reset((end - start) as u32);
+        self.minded.label(slot, Label::new(&invocation));
+        self.send_args(&invocation, slot);
+        if self.flights.is_empty() {
+            self.watched_since = now;
+            self.watched = None;
+        }
+        self.flights.push(Flight { invocation, slot, next: start, end, kill_at: None });
+        self.last_active = now;
+        self.write();
+    }
+
+    fn send_blobs(&mut self, invocation: &Invocation) {
+        for (_, blobs) in invocation.block.blobs(invocation.tasks.clone()) {
+            for blob in blobs {
+                if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
+                    let header = BlobHeader { id: blob.id, hash: None };
+                    self.outbox.push_back(Outgoing::Blob(blob.clone(), 0));
+                    self.outbox.push_back(Outgoing::Frame(kind::BLOB, encoded(&header)));
+                }
+            }
+        }
+    }
+
+    fn forget_dropped_blobs(&mut self) {
+        let outbox = &mut self.outbox;
+        self.blobs.retain(|id, blob| {
+            let alive = blob.strong_count() > 0;
+            if !alive {
+                outbox.push_back(Outgoing::Frame(kind::FORGET, encoded(id)));
+            }
+            alive
+        });
+    }
+
+    fn send_args(&mut self, invocation: &Invocation, slot: usize) {
+        let Invocation { flight, tasks, attempt, block } = invocation;
+        let function = block.function();
+        let ids = |blobs: &[Arc<Blob>]| blobs.iter().map(|b| b.id).collect();
+        let blobs = block.blobs(tasks.clone());
+        let header = encoded(&FlightHeader {
+            flight: *flight,
+            slot: slot as u32,
+            first: tasks.start,
+            count: (tasks.end - tasks.start) as u32,
+            attempt: *attempt,
+            function: function.name,
+            signature_hash: function.signature_hash(),
+            blobs: blobs.map(|(task, blobs)| ((task - tasks.start) as u32, ids(blobs))).collect(),
+        });
+        let len = (header.len() as u32).to_le_bytes();
+        let args = block.args(tasks.clone());
+        let parts: [&[u8]; 3] = [&len, &header, args];
+        let total = parts.iter().map(|p| p.len()).sum::<usize>();
+        if total > MAX_BODY {
+            self.outbox.push_back(Outgoing::Args(block.clone(), tasks.clone(), 0));
+            self.outbox.push_back(Outgoing::Frame(kind::FLIGHT, [&len[..], &header].concat()));
+        } else if !self.outbox.is_empty() || !self.writer.send(kind::FLIGHT, &parts) {
+            self.outbox.push_back(Outgoing::Frame(kind::FLIGHT, parts.concat()));
+        }
+    }
+
+    /// Moves what waits into the ring, as far as there is room, and wakes the worker.
+    pub(super) fn write(&mut self) {
+        let wants_room = self.region.driver_wants_room();
+        while let Some(front) = self.outbox.front_mut() {
+            if front.write(&mut self.writer) {
+                self.outbox.pop_front();
+            } else if wants_room.swap(1, Ordering::SeqCst) != 0 {
+                // Asked already, and looked again since.
+                break;
+            }
+        }
+        if self.outbox.is_empty() {
+            wants_room.store(0, Ordering::SeqCst);
+        }
+        self.wake(self.region.worker_asleep());
+    }
+
+    fn wake(&self, asleep: &std::sync::atomic::AtomicU64) {
+        if asleep.load(Ordering::SeqCst) != 0 && asleep.swap(0, Ordering::SeqCst) != 0 {
+            // A worker that is gone is told of by its minder.
+            let _ = rustix::net::send(&self.socket, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
+    }
+
+    /// Takes all frames that have come.
+    pub(super) fn read(&mut self, now: Duration, replies: &mut Vec<Reply>) {
+        while let Some(frame) = self.reader.peek() {
+            match frame.kind {
+                kind::PART => self.parts.extend_from_slice(frame.body),
+                kind::RUN => {
+                    if let Some(header) = RunHeader::read(frame.body) {
+                        let results = match std::mem::take(&mut self.parts) {
+                            parts if parts.is_empty() => frame.body[RunHeader::LEN..].to_vec(),
+                            parts => parts,
+                        };
+                        self.reader.advance();
+                        self.ran(header, results, now, replies);
+                        continue;
+                    }
+                }
+                kind::FAILED => {
+                    if let Ok(failed) = codec::decode::<FailedTask>(frame.body) {
+                        self.reader.advance();
+                        self.failed(failed, now, replies);
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            self.reader.advance();
+        }
+        self.wake(self.region.worker_wants_room());
+    }
+
+    fn timing(&self, compute_ns: u64, now: Duration) -> Timing {
+        let compute = Duration::from_nanos(compute_ns);
+        Timing { compute, ended: now, worker: self.number, peak_memory: 0 }
+    }
+
+    fn ran(&mut self, header: RunHeader, results: Vec<u8>, now: Duration, replies: &mut Vec<Reply>) {
+        self.last_active = now;
+        let (count, last) = (header.count & !RunHeader::LAST, header.count & RunHeader::LAST != 0);
+        let mut timing = self.timing(header.compute_ns, now);
+        let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else { return };
+        let flight = &mut self.flights[index];
+        let tasks = header.first..header.first.saturating_add(count);
+        if count > 0 && tasks.start == flight.next && tasks.end <= flight.end {
+            flight.next = tasks.end;
+            if flight.kill_at.is_none() {
+                if timing.compute > Duration::from_millis(1) {
+                    timing.peak_memory = self.minded.peak_memory();
+                }
+                replies.push(Reply::Done { flight: header.flight, tasks, results, timing });
+            }
+        }
+        if last {
+            self.flights.remove(index);
+            self.watched = None;
+            self.watched_since = now;
+        }
+    }
+
+    fn failed(&mut self, failed: FailedTask, now: Duration, replies: &mut Vec<Reply>) {
+        let timing = self.timing(failed.compute_ns, now);
+        let FailedTask { flight: id, task, failure, .. } = failed;
+        let Some(flight) = self.flights.iter_mut().find(|f| f.invocation.flight == id) else { return };
+        if task == flight.next && task < flight.end {
+            flight.next = task + 1;
+            if flight.kill_at.is_none() {
+                let stderr = self.minded.tail(id, task);
+                replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
+            }
+        }
+    }
+
+    /// Takes what a dead worker had finished and not sent.
+    pub(super) fn read_unpublished(&mut self, now: Duration, replies: &mut Vec<Reply>) {
+        let (count, bytes) = self.region.open_run().get();
+        let Some(slot) = self.region.active().filter(|_| count > 0) else { return };
+        let Some(flight) = self.flights.iter().find(|f| f.slot == slot) else { return };
+        let (id, first) = (flight.invocation.flight, flight.next);
+        let body = self.reader.unpublished(RunHeader::LEN + bytes as usize);
+        if let Some(results) = body.get(RunHeader::LEN..).filter(|r| r.len() == bytes as usize) {
+            let header = RunHeader { flight: id, first, count: u64::from(count), compute_ns: 0 };
+            let results = results.to_vec();
+            self.ran(header, results, now, replies);
+        }
+    }
+
+    /// Accounts for everything a dead worker leaves.
+    pub(super) fn settle(mut self, exit: &Exit, now: Duration, replies: &mut Vec<Reply>) {
+        let active = self.region.active();
+        for flight in std::mem::take(&mut self.flights) {
+            if flight.kill_at.is_some() {
+                continue;
+            }
+            let id = flight.invocation.flight;
+            let mut left = flight.next..flight.end;
+            let (claimed, _) = self.region.cursor(flight.slot).read();
+            let ran_one = flight.invocation.tasks.start + u64::from(claimed) > left.start;
+            if active == Some(flight.slot) && ran_one && !left.is_empty() {
+                let failure = self.verdict.take().unwrap_or_else(|| exit.failure());
+                let compute = now.saturating_sub(self.watched_since);
+                let mut timing = self.timing(compute.as_nanos() as u64, now);
+                timing.peak_memory = exit.peak_memory;
+                let stderr = self.minded.tail(id, left.start);
+                replies.push(Reply::Failed { flight: id, task: left.start, failure, stderr, timing });
+                left.start += 1;
+            }
+            if !left.is_empty() {
+                replies.push(Reply::Returned { flight: id, tasks: left });
+            }
+        }
+    }
+
+    /// Takes back the later half of what is unclaimed in a flight, or all of one that waits.
+    pub(super) fn take_back(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+        let active = self.region.active();
+        let Some(flight) = self.flights.iter_mut().find(|f| f.invocation.flight == flight) else { return };
+        flight.take_back(&self.region, active == Some(flight.slot), replies);
+    }
+
+    /// Takes back the flights that wait behind the one that runs.
+    pub(super) fn take_back_waiting(&mut self, replies: &mut Vec<Reply>) {
+        let active = self.region.active();
+        for flight in self.flights.iter_mut().skip(1) {
+            if active != Some(flight.slot) {
+                flight.take_back(&self.region, false, replies);
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, flight: FlightId, now: Duration) {
+        if let Some(flight) = self.flights.iter_mut().find(|f| f.invocation.flight == flight) {
+            flight.take_back(&self.region, false, &mut Vec::new());
+            flight.kill_at.get_or_insert(now + GRACE);
+        }
+    }
+
+    /// Kills the worker if what it runs is past its limits or was cancelled. Gives whether there is
+    /// anything to check again.
+    pub(super) fn check(&mut self, now: Duration) -> bool {
+        let active = self.region.active();
+        let Some(flight) = self.flights.iter().find(|f| active == Some(f.slot)) else {
+            return self.flights.iter().any(Flight::is_limited);
+        };
+        if !flight.is_limited() {
+            return false;
+        }
+        let (claimed, _) = self.region.cursor(flight.slot).read();
+        let running = (flight.invocation.flight, u64::from(claimed));
+        if self.watched != Some(running) {
+            self.watched = Some(running);
+            self.watched_since = now;
+        }
+        let verdict = if flight.kill_at.is_some_and(|at| now >= at) {
+            Some(Failure::Cancelled)
+        } else {
+            self.over_limit(flight, now)
+        };
+        if let (Some(verdict), None) = (verdict, &self.verdict) {
+            self.verdict = Some(verdict);
+            self.minded.kill();
+        }
+        true
+    }
+
+    fn over_limit(&self, flight: &Flight, now: Duration) -> Option<Failure> {
+        let limits = flight.invocation.block.limits();
+        if let Some(limit) = limits.timeout.filter(|limit| now - self.watched_since > *limit) {
+            return Some(Failure::TimedOut { limit });
+        }
+        let limit_mb = limits.memory_mb?;
+        let peak_mb = (self.minded.memory() >> 20) as u32;
+        (peak_mb > limit_mb).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.minded.kill();
+    }
+}
+
+impl Flight {
+    fn take_back(&mut self, region: &Region, half: bool, replies: &mut Vec<Reply>) {
+        let taken = region.cursor(self.slot).take_back(half);
+        if !taken.is_empty() {
+            let start = self.invocation.tasks.start;
+            self.end = start + u64::from(taken.start);
+            let tasks = self.end..start + u64::from(taken.end);
+            replies.push(Reply::Returned { flight: self.invocation.flight, tasks });
+        }
+    }
+
+    fn is_limited(&self) -> bool {
+        let limits = self.invocation.block.limits();
+        self.kill_at.is_some() || limits.timeout.is_some() || limits.memory_mb.is_some()
+    }
+}
+
+impl Outgoing {
+    /// Writes as much as there is room for; gives whether that was all.
+    fn write(&mut self, writer: &mut Writer) -> bool {
+        let (bytes, sent) = match self {
+            Outgoing::Frame(kind, body) => return writer.send(*kind, &[body]),
+            Outgoing::Blob(blob, sent) => (&blob.bytes[..], sent),
+            Outgoing::Args(block, tasks, sent) => (block.args(tasks.clone()), sent),
+        };
+        while *sent < bytes.len() {
+            let part = &bytes[*sent..bytes.len().min(*sent + MAX_BODY)];
+            if !writer.send(kind::PART, &[part]) {
+                return false;
+            }
+            *sent += part.len();
+        }
+        true
+    }
+}
+
+fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    // Headers are plain structs, which always encode; an empty frame would be passed over.
+    codec::encode(value).unwrap_or_default()
+}
+
+fn own_executable() -> io::Result<std::path::PathBuf> {
+    // The file that runs, even if another was built in its place.
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
+}
+
+/// Gives the new worker its side of the shared memory and the bell.
+fn greet(socket: &OwnedFd, region: &Region, bell: &Bell) -> io::Result<()> {
+    let [page, ring] = bell.fds();
+    let fds = [region.fd(), page, ring];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(socket.as_fd(), &[IoSlice::new(b"wren worker 1")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}

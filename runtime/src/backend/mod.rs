@@ -1,0 +1,115 @@
+//! Where attempts run. A backend takes [`Invocation`]s and gives [`Reply`]s; it knows nothing of
+//! retries, jobs or results.
+
+pub(crate) mod inline;
+pub(crate) mod local;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::block::Block;
+use crate::error::Failure;
+
+/// Names one invocation among all of a scheduler's.
+pub type FlightId = u64;
+
+/// One attempt at consecutive tasks of one block.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Names this invocation in replies.
+    pub flight: FlightId,
+    /// The tasks to run, by index in their job; within `block.tasks()`.
+    pub tasks: Range<u64>,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// Function, limits and arguments.
+    pub block: Arc<Block>,
+}
+
+/// When and at what cost the tasks of one reply were executed.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// Time inside the functions, summed over the tasks of the reply.
+    pub compute: Duration,
+    /// When the last of them ended, on the scheduler's clock.
+    pub ended: Duration,
+    /// Which worker ran them.
+    pub worker: u32,
+    /// The largest memory of that worker so far, in bytes.
+    pub peak_memory: u64,
+}
+
+/// What a backend says of an invocation. Every task of it is accounted for by one `Done`, `Failed`
+/// or `Returned`, in any order and grouping; repetitions do no harm.
+#[derive(Debug)]
+pub enum Reply {
+    /// These tasks succeeded.
+    Done {
+        /// The invocation.
+        flight: FlightId,
+        /// The tasks.
+        tasks: Range<u64>,
+        /// Their encoded results, each behind its length as a little-endian `u32`.
+        results: Vec<u8>,
+        /// When they ran.
+        timing: Timing,
+    },
+    /// One task failed.
+    Failed {
+        /// The invocation.
+        flight: FlightId,
+        /// The task.
+        task: u64,
+        /// How.
+        failure: Failure,
+        /// The tail of what it wrote to standard error.
+        stderr: String,
+        /// When it ran.
+        timing: Timing,
+    },
+    /// These tasks were not run, through no fault of theirs; they may be run again at no charge.
+    Returned {
+        /// The invocation.
+        flight: FlightId,
+        /// The tasks.
+        tasks: Range<u64>,
+    },
+    /// The backend refused the whole invocation for too much load.
+    Throttled {
+        /// The invocation.
+        flight: FlightId,
+        /// The backend's words.
+        message: String,
+    },
+}
+
+/// Runs invocations. Owned by one executor, which calls it under its lock: nothing here blocks.
+pub trait Backend: Send {
+    /// How many invocations it takes at once.
+    fn slots(&self) -> usize;
+
+    /// How many functions run at once at most; with fewer than `slots`, the rest wait at the workers.
+    fn workers(&self) -> usize;
+
+    /// Dollars for one second of one running function; 0 where nobody is paid.
+    fn usd_per_second(&self, memory_mb: Option<u32>) -> f64 {
+        let _ = memory_mb;
+        0.0
+    }
+
+    /// Begins an invocation. What is known of it at once goes to `replies`.
+    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>);
+
+    /// Takes back what has not begun of an invocation, as [`Reply::Returned`]. May do nothing.
+    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+        let _ = (flight, replies);
+    }
+
+    /// Stops an invocation. Its tasks need no reply any more.
+    fn cancel(&mut self, flight: FlightId, now: Duration);
+
+    /// Moves replies that have come to `replies`. Gives the time after which it wants to be polled
+    /// again though nobody rang.
+    fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration>;
+}

@@ -1,0 +1,309 @@
+//! Encoded arguments: of one call ([`Args`]), and of consecutive tasks of a job ([`Block`]).
+//!
+//! The arguments of a call are, one after the other, a little-endian `u32` and, where its highest
+//! bit is clear, that many bytes of MessagePack. Where the bit is set, the lower bits are the index
+//! of a [`Blob`], which travels once however many calls name it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::codec::{self, CodecError};
+use crate::registry::RemoteFn;
+
+/// An argument whose encoding is longer than this, in bytes, becomes a blob.
+pub const INLINE_LIMIT: usize = 64 << 10;
+
+pub(crate) const IS_BLOB: u32 = 1 << 31;
+
+/// What a call may use, from its annotation and its builder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of the worker, in MB of 2^20 bytes.
+    pub memory_mb: Option<u32>,
+    /// Time of one execution.
+    pub timeout: Option<Duration>,
+    /// How often an `Err` or a panic is run again.
+    pub retries: Option<u32>,
+}
+
+impl Limits {
+    /// The limits of the annotation.
+    pub fn of(function: &RemoteFn) -> Self {
+        Self { memory_mb: function.memory_mb, timeout: function.timeout, retries: function.retries }
+    }
+}
+
+/// A large encoded value, held once in this process.
+#[derive(Debug)]
+pub(crate) struct Blob {
+    /// Unique in this process.
+    pub(crate) id: u64,
+    pub(crate) bytes: Vec<u8>,
+    hash: OnceLock<blake3::Hash>,
+}
+
+impl Blob {
+    pub(crate) fn new(bytes: Vec<u8>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { id, bytes, hash: OnceLock::new() })
+    }
+
+    /// A blob as another process named it.
+    pub(crate) fn received(id: u64, bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self { id, bytes, hash: OnceLock::new() })
+    }
+
+    /// The content's address.
+    pub(crate) fn hash(&self) -> blake3::Hash {
+        *self.hash.get_or_init(|| blake3::hash(&self.bytes))
+    }
+}
+
+/// The last few blobs of this thread. A thousand calls that capture one model encode it a thousand
+/// times; comparing with the last encoding finds that it is one value. Comparing costs less than
+/// hashing, and ends at the first byte where values differ.
+const RECENT: usize = 4;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static RECENT_BLOBS: RefCell<[Weak<Blob>; RECENT]> = const { RefCell::new([const { Weak::new() }; RECENT]) };
+}
+
+fn blob_of(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
+    RECENT_BLOBS.with_borrow_mut(|recent| {
+        let same = |b: &Arc<Blob>| {
+            b.bytes.len() == start.len() + bytes.len()
+                && b.bytes.starts_with(start)
+                && b.bytes[start.len()..] == *bytes
+        };
+        if let Some(found) = recent.iter().filter_map(Weak::upgrade).find(same) {
+            return found;
+        }
+        let mut whole = Vec::with_capacity(start.len() + bytes.len());
+        whole.extend_from_slice(start);
+        whole.extend_from_slice(bytes);
+        let blob = Blob::new(whole);
+        recent.rotate_right(1);
+        recent[0] = Arc::downgrade(&blob);
+        blob
+    })
+}
+
+/// The encoded arguments of one call.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Args {
+    pub(crate) bytes: SmallVec<[u8; 48]>,
+    pub(crate) blobs: Vec<Arc<Blob>>,
+}
+
+/// Encodes arguments one by one; generated code uses it.
+#[doc(hidden)]
+pub struct ArgsEncoder {
+    scratch: Vec<u8>,
+    blobs: Vec<Arc<Blob>>,
+    error: Option<CodecError>,
+}
+
+impl ArgsEncoder {
+    /// Begins with no arguments.
+    #[allow(clippy::new_without_default, reason = "generated code calls new")]
+    #[inline]
+    pub fn new() -> Self {
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        Self { scratch, blobs: Vec::new(), error: None }
+    }
+
+    /// Appends an argument.
+    #[inline]
+    pub fn push<T: Serialize + ?Sized>(&mut self, value: &T) {
+        let start = self.scratch.len();
+        self.scratch.extend_from_slice(&[0; 4]);
+        if let Err(error) = codec::encode_into(value, &mut self.scratch) {
+            self.error.get_or_insert(error);
+            return;
+        }
+        let len = self.scratch.len() - start - 4;
+        if len > INLINE_LIMIT {
+            let blob = blob_of(&self.scratch[start + 4..], &[]);
+            self.scratch.truncate(start);
+            self.push_blob(blob);
+        } else {
+            self.scratch[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+        }
+    }
+
+    /// Appends an argument of bytes, in one copy.
+    pub fn push_bytes(&mut self, value: &[u8]) {
+        match u32::try_from(value.len()) {
+            Ok(len) if value.len() > INLINE_LIMIT => {
+                // MessagePack's `bin 32`.
+                let [a, b, c, d] = len.to_be_bytes();
+                self.push_blob(blob_of(value, &[0xc6, a, b, c, d]));
+            }
+            _ => self.push(&codec::Bytes(value)),
+        }
+    }
+
+    fn push_blob(&mut self, blob: Arc<Blob>) {
+        let header = IS_BLOB | self.blobs.len() as u32;
+        self.scratch.extend_from_slice(&header.to_le_bytes());
+        self.blobs.push(blob);
+    }
+
+    #[inline]
+    pub(crate) fn finish(mut self) -> Result<Args, CodecError> {
+        let bytes = SmallVec::from_slice(&self.scratch);
+        if self.scratch.capacity() <= 16 << 20 {
+            SCRATCH.set(self.scratch);
+        }
+        match self.error.take() {
+            None => Ok(Args { bytes, blobs: self.blobs }),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// The encoded arguments of consecutive tasks that share function and limits.
+#[derive(Debug)]
+pub struct Block {
+    function: &'static RemoteFn,
+    limits: Limits,
+    first: u64,
+    bytes: Vec<u8>,
+    /// Where each task's arguments end in `bytes`.
+    ends: Vec<u32>,
+    blobs: BTreeMap<u64, Vec<Arc<Blob>>>,
+}
+
+impl Block {
+    pub(crate) fn new(function: &'static RemoteFn, limits: Limits, first: u64) -> Self {
+        Self { function, limits, first, bytes: Vec::new(), ends: Vec::new(), blobs: BTreeMap::new() }
+    }
+
+    /// Whether a call of that function and limits can join the block.
+    pub(crate) fn accepts(&self, function: &'static RemoteFn, limits: &Limits) -> bool {
+        std::ptr::eq(self.function, function) && self.limits == *limits
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, args: Args) {
+        if !args.blobs.is_empty() {
+            self.blobs.insert(self.first + self.ends.len() as u64, args.blobs);
+        }
+        // Each task: the length of its arguments, then these.
+        self.bytes.extend_from_slice(&(args.bytes.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&args.bytes);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    /// Bytes held, blobs included.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.blobs.values().flatten().map(|b| b.bytes.len()).sum::<usize>()
+    }
+
+    pub(crate) fn is_full(&self, tasks: usize, bytes: usize) -> bool {
+        self.ends.len() >= tasks || self.bytes.len() >= bytes || (!self.blobs.is_empty() && self.size() >= bytes)
+    }
+
+    /// The tasks, by index in their job.
+    pub fn tasks(&self) -> Range<u64> {
+        self.first..self.first + self.ends.len() as u64
+    }
+
+    /// What they run.
+    pub fn function(&self) -> &'static RemoteFn {
+        self.function
+    }
+
+    /// What they may use.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The arguments of some of the tasks, each task's behind its length as `u32`.
+    pub(crate) fn args(&self, tasks: Range<u64>) -> &[u8] {
+        let end_of = |task: u64| match (task - self.first) as usize {
+            0 => 0,
+            n => self.ends[n - 1] as usize,
+        };
+        &self.bytes[end_of(tasks.start)..end_of(tasks.end)]
+    }
+
+    /// The blobs that some of the tasks name.
+    pub(crate) fn blobs(&self, tasks: Range<u64>) -> impl Iterator<Item = (u64, &[Arc<Blob>])> {
+        self.blobs.range(tasks).map(|(task, blobs)| (*task, &blobs[..]))
+    }
+
+    /// A block of tasks without arguments.
+    #[cfg(test)]
+    pub(crate) fn dummy(tasks: Range<u64>, name: &'static str, limits: Limits) -> Arc<Self> {
+        let function = Box::leak(Box::new(RemoteFn {
+            name,
+            signature: "fn()",
+            file: "",
+            line: 0,
+            column: 0,
+            memory_mb: None,
+            timeout: None,
+            retries: None,
+            body_hash: 0,
+            entry: |_| Ok(()),
+        }));
+        let mut block = Self::new(function, limits, tasks.start);
+        tasks.for_each(|_| block.push(Args::default()));
+        Arc::new(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
+        let mut encoder = ArgsEncoder::new();
+        push(&mut encoder);
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_large_argument_captured_by_many_calls_is_one_blob() {
+        let model = vec![0.5f64; 20_000];
+        let calls: Vec<Args> = (0..100u64).map(|seed| args(|e| { e.push(&seed); e.push(&model) })).collect();
+        assert!(calls.iter().all(|c| Arc::ptr_eq(&c.blobs[0], &calls[0].blobs[0])));
+        assert_eq!(calls[0].blobs[0].bytes, codec::encode(&model).unwrap());
+    }
+
+    #[test]
+    fn large_bytes_encode_as_serde_would() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+        assert_eq!(args(|e| e.push_bytes(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
+    }
+
+    #[test]
+    fn a_changed_value_is_another_blob() {
+        let mut model = vec![1u64; 20_000];
+        let one = args(|e| e.push(&model));
+        model[19_999] = 2;
+        assert!(!Arc::ptr_eq(&one.blobs[0], &args(|e| e.push(&model)).blobs[0]));
+    }
+
+    #[test]
+    fn args_of_a_range_are_those_of_its_tasks() {
+        let mut block = Block::new(Block::dummy(0..0, "f", Limits::default()).function, Limits::default(), 10);
+        for task in 10..20u64 {
+            block.push(args(|e| e.push(&task)));
+        }
+        let whole = block.args(10..20);
+        assert_eq!([block.args(10..13), block.args(13..20)].concat(), whole);
+        assert_eq!(block.args(15..15), b"");
+    }
+}

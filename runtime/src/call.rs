@@ -1,0 +1,291 @@
+//! One call of a remote function: a lazy future.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Args, ArgsEncoder, Limits};
+use crate::codec::{self, CodecError};
+use crate::error::{Attempt, Error, Result};
+use crate::executor::Executor;
+use crate::job::{Outcome, Port};
+use crate::registry::RemoteFn;
+use crate::scheduler::JobKey;
+
+/// A call of a remote function that gives an `R`: what the function's name, applied to arguments,
+/// returns.
+///
+/// Nothing runs until it is awaited, or handed to [`map`](crate::map) or [`gather`](crate::gather).
+/// It is a future like any other: `tokio::join!`, `tokio::spawn` and `select!` work on it. Dropping
+/// it cancels what it began.
+///
+/// ```
+/// #[wren::remote(timeout = 60)]
+/// fn shout(text: &str) -> String { text.to_uppercase() }
+///
+/// # wren::block_on(async {
+/// let loud = shout("wren").timeout(std::time::Duration::from_secs(5)).await?;
+/// assert_eq!(loud, "WREN");
+/// # wren::Result::Ok(()) }).unwrap();
+/// ```
+#[must_use = "calls are lazy: they run when awaited, or in `wren::map` and `wren::gather`"]
+pub struct Call<R> {
+    function: &'static RemoteFn,
+    limits: Limits,
+    state: State,
+    result: PhantomData<fn() -> R>,
+}
+
+enum State {
+    New { args: Result<Args, Box<CodecError>>, executor: Option<Executor> },
+    Running { executor: Executor, job: JobKey, port: Arc<Port> },
+    Over,
+}
+
+impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({})", self.function.name)
+    }
+}
+
+/// Makes a call; generated code uses it.
+#[doc(hidden)]
+#[inline]
+pub fn call<R>(function: &'static RemoteFn, args: ArgsEncoder) -> Call<R> {
+    let args = args.finish().map_err(Box::new);
+    Call { function, limits: Limits::of(function), state: State::New { args, executor: None }, result: PhantomData }
+}
+
+impl<R> Call<R> {
+    /// Allows the call `mb` megabytes of memory, in place of the annotation.
+    pub fn memory(mut self, mb: u32) -> Self {
+        self.limits.memory_mb = Some(mb);
+        self
+    }
+
+    /// Allows the call `limit` of time, in place of the annotation.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limits.timeout = Some(limit);
+        self
+    }
+
+    /// Runs the function again up to `retries` times if it panics or returns `Err`.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.limits.retries = Some(retries);
+        self
+    }
+
+    /// Runs the call on an executor of one's own. In a map or a gather, theirs counts.
+    pub fn on(mut self, on: &Executor) -> Self {
+        if let State::New { executor, .. } = &mut self.state {
+            *executor = Some(on.clone());
+        }
+        self
+    }
+
+    /// The name of the function called.
+    pub fn function(&self) -> &'static str {
+        self.function.name
+    }
+
+    /// What is to be run, for a job to take over.
+    pub(crate) fn into_parts(mut self) -> Result<(&'static RemoteFn, Limits, Args)> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::New { args: Ok(args), .. } => Ok((self.function, self.limits, args)),
+            State::New { args: Err(error), .. } => Err(self.bad_arguments(&error)),
+            State::Running { .. } | State::Over => Err(self.bad_arguments(&"the call was awaited before")),
+        }
+    }
+
+    fn bad_arguments(&self, reason: &dyn fmt::Display) -> Error {
+        Error::BadArguments { function: self.function.name.to_owned(), reason: reason.to_string() }
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if let State::New { executor, .. } = &mut self.state {
+            let executor = executor.take().map_or_else(Executor::current, Ok)?;
+            let call = std::mem::replace(&mut self.state, State::Over);
+            let State::New { args, .. } = call else { return Ok(()) };
+            let args = args.map_err(|error| self.bad_arguments(&error))?;
+            let port = Arc::new(Port::default());
+            let job = executor.shared().submit_one(self.function, self.limits, args, port.clone());
+            self.state = State::Running { executor, job, port };
+        }
+        Ok(())
+    }
+}
+
+impl<R: DeserializeOwned> Future for Call<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        let first = matches!(self.state, State::New { .. });
+        if let Err(error) = self.begin() {
+            self.state = State::Over;
+            return Poll::Ready(Err(error));
+        }
+        let State::Running { executor, port, .. } = &self.state else {
+            return Poll::Ready(Err(self.bad_arguments(&"the call was awaited before")));
+        };
+        if first && executor.shared().is_short(self.function) {
+            executor.shared().watch(|| port.has_outcome());
+        }
+        let Some(outcome) = port.take_or_register(cx.waker()) else { return Poll::Pending };
+        let result = self.result_of(outcome);
+        self.state = State::Over;
+        Poll::Ready(result)
+    }
+}
+
+impl<R: DeserializeOwned> Call<R> {
+    fn result_of(&self, outcome: Outcome) -> Result<R> {
+        match outcome {
+            Outcome::Done { results, .. } => decode_result(results.get(4..).unwrap_or_default(), self.function.name, 0),
+            outcome => Err(outcome.into_error(0)),
+        }
+    }
+}
+
+impl<R> Drop for Call<R> {
+    fn drop(&mut self) {
+        if let State::Running { executor, job, .. } = &self.state {
+            executor.shared().cancel(*job);
+        }
+    }
+}
+
+/// Decodes a result. A `Vec<u8>` is taken in one copy, where serde would go byte by byte.
+#[inline]
+pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], function: &str, task: u64) -> Result<R> {
+    let mut value: Option<R> = None;
+    let decoded = match castaway::cast!(&mut value, &mut Option<Vec<u8>>) {
+        Ok(value) => codec::decode::<&[u8]>(bytes).map(|b| *value = Some(b.to_vec())),
+        Err(value) => codec::decode(bytes).map(|v| *value = Some(v)),
+    };
+    let bad = |reason: String| {
+        let attempt = Attempt { function: function.to_owned(), task, attempt: 1, ..Attempt::default() };
+        Error::BadResult { attempt: Box::new(attempt), reason }
+    };
+    decoded.map_err(|e| bad(e.to_string()))?;
+    value.ok_or_else(|| bad("there is none".to_owned()))
+}
+
+/// What an argument must be: it is encoded by the driver and decoded by the worker.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a remote function",
+    label = "this type cannot travel to a worker",
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on it, or pass something from which it can be made"
+)]
+pub trait Argument<'de>: Serialize + Deserialize<'de> {}
+
+impl<'de, T: Serialize + Deserialize<'de>> Argument<'de> for T {}
+
+/// What a result must be: it is encoded by the worker and decoded by the driver.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of a remote function",
+    label = "this type cannot travel back from a worker",
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on it, or return something from which it can be made"
+)]
+pub trait Returned: Serialize + DeserializeOwned {}
+
+impl<T: Serialize + DeserializeOwned> Returned for T {}
+
+/// The `T` of a declared `Result<T, E>`, whatever alias it was declared by.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is named `Result`, but is not `std::result::Result`",
+    note = "wren takes a return type named `Result` for the standard one; give yours another name"
+)]
+pub trait ResultType {
+    /// What `Ok` holds.
+    type Ok;
+}
+
+impl<T, E> ResultType for Result<T, E> {
+    type Ok = T;
+}
+
+/// Turns any error value into a failure: with its sources if it is an error, by its `Display` or
+/// its `Debug` if it is not. Generated code uses it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! error_failure {
+    ($error:expr) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::errors::{AsDebug as _, AsDisplay as _, AsError as _, AsSendError as _};
+        let error = $error;
+        // Method look-up takes off one `&` after the other, and so tries these traits in order.
+        (&&&&error).kind().failure(error)
+    }};
+}
+
+/// How errors of different kinds become failures; see [`error_failure!`].
+#[doc(hidden)]
+pub mod errors {
+    use std::any::type_name;
+    use std::error::Error;
+    use std::fmt::{Debug, Display};
+
+    use crate::error::Failure;
+
+    fn of_error<E>(error: &dyn Error) -> Failure {
+        let chain = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string).collect();
+        Failure::Returned { message: error.to_string(), chain, type_name: type_name::<E>().to_owned() }
+    }
+
+    fn of_text<E>(message: String) -> Failure {
+        Failure::Returned { message, chain: Vec::new(), type_name: type_name::<E>().to_owned() }
+    }
+
+    macro_rules! kind {
+        ($trait:ident, $kind:ident, $on:ty, $($bound:tt)+) => {
+            #[allow(missing_docs, missing_debug_implementations)]
+            pub struct $kind;
+            #[allow(missing_docs)]
+            pub trait $trait {
+                fn kind(&self) -> $kind {
+                    $kind
+                }
+            }
+            impl<E: $($bound)+> $trait for $on {}
+        };
+    }
+    kind!(AsSendError, SendErrorKind, &&&E, Into<Box<dyn Error + Send + Sync>>);
+    kind!(AsError, ErrorKind, &&E, Into<Box<dyn Error>>);
+    kind!(AsDisplay, DisplayKind, &E, Display);
+    kind!(AsDebug, DebugKind, E, Debug);
+
+    #[allow(missing_docs)]
+    impl SendErrorKind {
+        pub fn failure<E: Into<Box<dyn Error + Send + Sync>>>(self, error: E) -> Failure {
+            of_error::<E>(&*error.into())
+        }
+    }
+    #[allow(missing_docs)]
+    impl ErrorKind {
+        pub fn failure<E: Into<Box<dyn Error>>>(self, error: E) -> Failure {
+            of_error::<E>(&*error.into())
+        }
+    }
+    #[allow(missing_docs)]
+    impl DisplayKind {
+        pub fn failure<E: Display>(self, error: E) -> Failure {
+            of_text::<E>(error.to_string())
+        }
+    }
+    #[allow(missing_docs)]
+    impl DebugKind {
+        pub fn failure<E: Debug>(self, error: E) -> Failure {
+            of_text::<E>(format!("{error:?}"))
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The private channel between the driver and one local worker process: shared memory with a ring
+//! of frames each way, and a doorbell for whoever sleeps.
+//!
+//! Shared memory and not a socket, for two reasons. A result is safe from the moment it is written:
+//! it outlives its worker. And while both sides are awake a call costs no system call, so a warm
+//! call takes less than a socket's round trip.
+
+mod bell;
+mod region;
+mod ring;
+
+pub(crate) use bell::Bell;
+pub(crate) use region::{Cursor, OpenRun, Region, SLOTS};
+pub(crate) use ring::{Frame, Reader, Writer};
+
+/// The largest frame body. Longer messages travel as [`kind::PART`]s.
+pub(crate) const MAX_BODY: usize = 256 << 10;
+
+/// What a frame is.
+pub(crate) mod kind {
+    /// Driver to worker: the length of a [`FlightHeader`](super::FlightHeader) as `u32`, the header,
+    /// the argument bytes; or no argument bytes, and these came before as parts.
+    pub(crate) const FLIGHT: u32 = 1;
+    /// Either way: bytes that belong to the next frame that is no part.
+    pub(crate) const PART: u32 = 2;
+    /// Driver to worker: a [`BlobHeader`](super::BlobHeader); the blob came before as parts.
+    pub(crate) const BLOB: u32 = 3;
+    /// Driver to worker: the id of a blob that no later flight will name.
+    pub(crate) const FORGET: u32 = 4;
+    /// Worker to driver: a [`RunHeader`](super::RunHeader), then results; or none, and these came
+    /// before as parts.
+    pub(crate) const RUN: u32 = 5;
+    /// Worker to driver: a [`FailedTask`](super::FailedTask).
+    pub(crate) const FAILED: u32 = 6;
+}
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+
+/// What the worker must know of an invocation beside its arguments.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FlightHeader<'a> {
+    pub(crate) flight: u64,
+    /// The cursor that counts this flight.
+    pub(crate) slot: u32,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) attempt: u32,
+    pub(crate) function: &'a str,
+    pub(crate) signature_hash: u64,
+    /// Which blobs the tasks name: (task relative to `first`, blob ids).
+    pub(crate) blobs: Vec<(u32, Vec<u64>)>,
+}
+
+/// Says what blob the bytes of a frame are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BlobHeader {
+    pub(crate) id: u64,
+    /// The BLAKE3 of a blob that a `Ref` may name.
+    pub(crate) hash: Option<[u8; 32]>,
+}
+
+/// Tells of one failed task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FailedTask {
+    pub(crate) flight: u64,
+    pub(crate) task: u64,
+    pub(crate) failure: Failure,
+    pub(crate) compute_ns: u64,
+}
+
+/// Tells of consecutive tasks that succeeded; their results follow, each behind a `u32` length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunHeader {
+    pub(crate) flight: u64,
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    pub(crate) compute_ns: u64,
+}
+
+impl RunHeader {
+    pub(crate) const LEN: usize = 32;
+
+    /// Set in `count` of a flight's last run: the worker is through with it, and its slot is free.
+    pub(crate) const LAST: u64 = 1 << 63;
+
+    pub(crate) fn write(&self, to: &mut [u8]) {
+        let words = [self.flight, self.first, self.count, self.compute_ns];
+        for (bytes, word) in to.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn read(from: &[u8]) -> Option<Self> {
+        let mut words = from.get(..Self::LEN)?.chunks_exact(8).map(|b| {
+            let mut word = [0; 8];
+            word.copy_from_slice(b);
+            u64::from_le_bytes(word)
+        });
+        let mut next = || words.next().unwrap_or(0);
+        Some(Self { flight: next(), first: next(), count: next(), compute_ns: next() })
+    }
+}

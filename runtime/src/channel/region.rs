@@ -1,0 +1,239 @@
+//! The shared memory of one worker: two rings and what must outlive a crash.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// How many flights a worker holds at once: one that runs, the rest wait.
+pub(crate) const SLOTS: usize = 2;
+
+/// Bytes of each ring, a power of two.
+pub(crate) const RING: usize = 4 << 20;
+
+const HEADER: usize = 4096;
+
+/// Positions of one ring, each on a cache line of its own. They only grow.
+#[repr(C, align(128))]
+#[derive(Default)]
+pub(super) struct Position(pub(super) AtomicU64);
+
+#[repr(C, align(128))]
+#[derive(Default)]
+struct Header {
+    to_worker: [Position; 2],
+    to_driver: [Position; 2],
+    cursors: [Position; SLOTS],
+    open: Position,
+    /// 1 + the slot whose flight runs; 0 while none does.
+    active: Position,
+    /// Whether the worker sleeps at its socket.
+    worker_asleep: Position,
+    /// Whether the driver waits for room in the ring to the worker.
+    driver_wants_room: Position,
+    /// Whether the worker sleeps until there is room in the ring to the driver.
+    worker_wants_room: Position,
+    /// Whether the worker has reached its loop.
+    ready: Position,
+}
+
+const _: () = assert!(size_of::<Header>() <= HEADER);
+
+/// The mapped region; both sides have one of the same file.
+#[derive(Debug, Clone)]
+pub(crate) struct Region(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    map: MmapRaw,
+    file: OwnedFd,
+}
+
+/// An unnamed file in memory, of `len` zero bytes.
+pub(super) fn shared_file(len: u64) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let file = rustix::fs::memfd_create("wren", rustix::fs::MemfdFlags::CLOEXEC)?;
+    #[cfg(not(target_os = "linux"))]
+    let file = {
+        let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        OwnedFd::from(file)
+    };
+    rustix::fs::ftruncate(&file, len)?;
+    Ok(file)
+}
+
+impl Region {
+    pub(crate) fn new() -> io::Result<Self> {
+        Self::open(shared_file((HEADER + 2 * RING) as u64)?)
+    }
+
+    pub(crate) fn open(file: OwnedFd) -> io::Result<Self> {
+        let map = MmapOptions::new().len(HEADER + 2 * RING).map_raw(&file)?;
+        Ok(Self(Arc::new(Inner { map, file })))
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.file.as_fd()
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping is longer than HEADER, page-aligned, zeroed at creation, and lives as
+        // long as `self`. `Header` is atomics only, for which any bytes are valid and which other
+        // processes may change. miri cannot map files.
+        unsafe { &*self.0.map.as_ptr().cast::<Header>() }
+    }
+
+    pub(super) fn ring(&self, to_worker: bool) -> (&Position, &Position, *mut u8) {
+        let header = self.header();
+        let ([tail, head], offset) = match to_worker {
+            true => (&header.to_worker, HEADER),
+            false => (&header.to_driver, HEADER + RING),
+        };
+        // SAFETY: the offset is inside the mapping, see `open`.
+        (tail, head, unsafe { self.0.map.as_mut_ptr().add(offset) })
+    }
+
+    pub(crate) fn cursor(&self, slot: usize) -> Cursor<'_> {
+        Cursor(&self.header().cursors[slot % SLOTS].0)
+    }
+
+    pub(crate) fn open_run(&self) -> OpenRun<'_> {
+        OpenRun(&self.header().open.0)
+    }
+
+    /// The slot whose flight runs.
+    pub(crate) fn active(&self) -> Option<usize> {
+        (self.header().active.0.load(Ordering::Acquire) as usize).checked_sub(1)
+    }
+
+    pub(crate) fn set_active(&self, slot: Option<usize>) {
+        self.header().active.0.store(slot.map_or(0, |s| s as u64 + 1), Ordering::Release);
+    }
+
+    pub(crate) fn worker_asleep(&self) -> &AtomicU64 {
+        &self.header().worker_asleep.0
+    }
+
+    pub(crate) fn driver_wants_room(&self) -> &AtomicU64 {
+        &self.header().driver_wants_room.0
+    }
+
+    pub(crate) fn worker_wants_room(&self) -> &AtomicU64 {
+        &self.header().worker_wants_room.0
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.header().ready.0.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_ready(&self) {
+        self.header().ready.0.store(1, Ordering::Release);
+    }
+}
+
+/// Who runs which task of one flight: the worker claims tasks from the front, one by one; the
+/// driver takes back unclaimed ones from the end. `end << 32 | next`, relative to the flight.
+pub(crate) struct Cursor<'a>(&'a AtomicU64);
+
+impl Cursor<'_> {
+    pub(crate) fn reset(&self, count: u32) {
+        self.0.store(u64::from(count) << 32, Ordering::Release);
+    }
+
+    /// Worker: the next task to run, or none if all are run or taken back.
+    pub(crate) fn claim(&self) -> Option<u32> {
+        let old = self.0.fetch_add(1, Ordering::AcqRel);
+        let (next, end) = (old as u32, (old >> 32) as u32);
+        if next < end {
+            return Some(next);
+        }
+        self.0.fetch_sub(1, Ordering::AcqRel);
+        None
+    }
+
+    /// Driver: `(next, end)`; the task that runs, if one does, is `next - 1`.
+    pub(crate) fn read(&self) -> (u32, u32) {
+        let now = self.0.load(Ordering::Acquire);
+        let (next, end) = (now as u32, (now >> 32) as u32);
+        (next.min(end), end)
+    }
+
+    /// Driver: takes back unclaimed tasks, all of them or the later half; gives the new and old end.
+    pub(crate) fn take_back(&self, half: bool) -> std::ops::Range<u32> {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            let (next, end) = (now as u32, (now >> 32) as u32);
+            let left = end.saturating_sub(next);
+            let keep = if half { left / 2 } else { 0 };
+            let new_end = end - (left - keep);
+            let new = u64::from(new_end) << 32 | u64::from(next);
+            match self.0.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return new_end..end,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+}
+
+/// How much of the run that the worker is writing is whole, so that the driver can read it after a
+/// crash: `count << 32 | bytes`.
+pub(crate) struct OpenRun<'a>(&'a AtomicU64);
+
+impl OpenRun<'_> {
+    pub(crate) fn set(&self, count: u32, bytes: u32) {
+        self.0.store(u64::from(count) << 32 | u64::from(bytes), Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> (u32, u32) {
+        let now = self.0.load(Ordering::Acquire);
+        ((now >> 32) as u32, now as u32)
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_is_claimed_or_taken_back_but_never_both() {
+        for half in [true, false] {
+            let cell = AtomicU64::new(0);
+            Cursor(&cell).reset(100_000);
+            let (claimed, taken) = std::thread::scope(|scope| {
+                let worker = scope.spawn(|| {
+                    let mut claimed = Vec::new();
+                    while let Some(task) = Cursor(&cell).claim() {
+                        claimed.push(task);
+                    }
+                    claimed
+                });
+                let mut taken = Vec::new();
+                for _ in 0..50 {
+                    taken.extend(Cursor(&cell).take_back(half));
+                    std::thread::yield_now();
+                }
+                (worker.join().unwrap(), taken)
+            });
+            let mut all = [claimed, taken].concat();
+            all.sort_unstable();
+            assert!(all.iter().copied().eq(0..100_000));
+        }
+    }
+
+    #[test]
+    fn a_cursor_at_its_end_stays_there() {
+        let cell = AtomicU64::new(0);
+        let cursor = Cursor(&cell);
+        cursor.reset(1);
+        assert_eq!(cursor.claim(), Some(0));
+        assert_eq!(cursor.claim(), None);
+        assert_eq!(cursor.claim(), None);
+        assert_eq!(cursor.read(), (1, 1));
+        assert_eq!(cursor.take_back(false), 1..1);
+    }
+}

@@ -1,0 +1,223 @@
+//! One direction of the channel: frames in a ring of bytes, one writer, one reader.
+//!
+//! A frame is 8 bytes (body length and kind, `u32` each) and its body, padded to 8 bytes. It never
+//! wraps: a frame that would is preceded by one of kind [`PAD`] up to the ring's end.
+
+use std::sync::atomic::Ordering;
+
+use super::MAX_BODY;
+use super::region::{RING, Region};
+
+const PAD: u32 = 0;
+const FRAME: usize = 8;
+
+fn padded(body: usize) -> usize {
+    FRAME + body.next_multiple_of(8)
+}
+
+/// The writing end.
+pub(crate) struct Writer {
+    region: Region,
+    to_worker: bool,
+    /// What this end has published, and the last it knows of the reader.
+    tail: u64,
+    head: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(region: &Region, to_worker: bool) -> Self {
+        Self { region: region.clone(), to_worker, tail: 0, head: 0 }
+    }
+
+    fn room(&mut self, bytes: usize) -> bool {
+        let free = |head: u64, tail: u64| RING - (tail - head) as usize;
+        if free(self.head, self.tail) < bytes {
+            let (_, head, _) = self.region.ring(self.to_worker);
+            self.head = head.0.load(Ordering::Acquire).clamp(self.head, self.tail);
+        }
+        free(self.head, self.tail) >= bytes
+    }
+
+    /// Room for a body of `len` bytes, at most [`MAX_BODY`], or none while the ring is too full.
+    /// Nothing is sent before [`publish`](Self::publish).
+    pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
+        debug_assert!(len <= MAX_BODY);
+        let need = padded(len);
+        let to_end = RING - (self.tail as usize & (RING - 1));
+        if to_end < need {
+            if !self.room(to_end + need) {
+                return None;
+            }
+            self.header(PAD, to_end - FRAME);
+            self.advance(to_end);
+        } else if !self.room(need) {
+            return None;
+        }
+        let offset = self.tail as usize & (RING - 1);
+        let (_, _, base) = self.region.ring(self.to_worker);
+        // SAFETY: `offset + need <= RING` by the lines above, and `[tail, tail + need)` belongs to
+        // this writer until it is published: the reader reads only below the published tail. The
+        // mapping lives as long as `self.region`. miri cannot map files.
+        Some(unsafe { std::slice::from_raw_parts_mut(base.add(offset + FRAME), len) })
+    }
+
+    /// Sends the reserved frame, of whose body the first `len` bytes are used.
+    pub(crate) fn publish(&mut self, kind: u32, len: usize) {
+        self.header(kind, len);
+        self.advance(padded(len));
+    }
+
+    fn header(&mut self, kind: u32, len: usize) {
+        let offset = self.tail as usize & (RING - 1);
+        let (_, _, base) = self.region.ring(self.to_worker);
+        let word = u64::from(kind) << 32 | len as u64;
+        // SAFETY: positions are multiples of 8, so that 8 bytes at `offset` are inside the ring;
+        // they belong to this writer until published, as in `reserve`.
+        unsafe { std::ptr::copy_nonoverlapping(word.to_le_bytes().as_ptr(), base.add(offset), FRAME) };
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.tail += bytes as u64;
+        let (tail, _, _) = self.region.ring(self.to_worker);
+        // SeqCst, not Release: whoever publishes looks next whether the other side sleeps.
+        tail.0.store(self.tail, Ordering::SeqCst);
+    }
+
+    /// Copies one whole frame in, or gives false while the ring is too full.
+    pub(crate) fn send(&mut self, kind: u32, parts: &[&[u8]]) -> bool {
+        let len = parts.iter().map(|p| p.len()).sum();
+        let Some(mut to) = self.reserve(len) else { return false };
+        for part in parts {
+            let (now, rest) = to.split_at_mut(part.len());
+            now.copy_from_slice(part);
+            to = rest;
+        }
+        self.publish(kind, len);
+        true
+    }
+}
+
+/// A frame in the ring.
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u32,
+    pub(crate) body: &'a [u8],
+}
+
+/// The reading end.
+pub(crate) struct Reader {
+    region: Region,
+    to_worker: bool,
+    head: u64,
+    tail: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(region: &Region, to_worker: bool) -> Self {
+        Self { region: region.clone(), to_worker, head: 0, tail: 0 }
+    }
+
+    /// Whether a frame is there.
+    pub(crate) fn has_frame(&mut self) -> bool {
+        if self.tail == self.head {
+            let (tail, _, _) = self.region.ring(self.to_worker);
+            // A position that no writer of ours can have published is taken for none.
+            let tail = tail.0.load(Ordering::SeqCst);
+            if tail > self.head && (tail - self.head) as usize <= RING && tail.is_multiple_of(8) {
+                self.tail = tail;
+            }
+        }
+        self.tail != self.head
+    }
+
+    /// The next frame, which stays there until [`advance`](Self::advance).
+    pub(crate) fn peek(&mut self) -> Option<Frame<'_>> {
+        while self.has_frame() {
+            let (kind, len) = self.header();
+            if kind != PAD {
+                // SAFETY: `header` clips `len` to what is published and inside the ring. The writer
+                // does not touch these bytes before `advance` gives them back.
+                let body = unsafe { std::slice::from_raw_parts(self.at(FRAME), len) };
+                return Some(Frame { kind, body });
+            }
+            self.advance();
+        }
+        None
+    }
+
+    /// Gives the frame's room back to the writer.
+    pub(crate) fn advance(&mut self) {
+        let (_, len) = self.header();
+        self.head = (self.head + padded(len) as u64).min(self.tail);
+        let (_, head, _) = self.region.ring(self.to_worker);
+        head.0.store(self.head, Ordering::SeqCst);
+    }
+
+    fn at(&self, plus: usize) -> *const u8 {
+        let (_, _, base) = self.region.ring(self.to_worker);
+        // SAFETY: `head` is a multiple of 8 and masked by the ring's length; `plus` is at most 8.
+        unsafe { base.add((self.head as usize & (RING - 1)) + plus) }
+    }
+
+    fn header(&self) -> (u32, usize) {
+        let mut word = [0; FRAME];
+        // SAFETY: 8 bytes at a multiple of 8 are inside the ring, and published.
+        unsafe { std::ptr::copy_nonoverlapping(self.at(0), word.as_mut_ptr(), FRAME) };
+        let word = u64::from_le_bytes(word);
+        let to_end = RING - (self.head as usize & (RING - 1));
+        let limit = to_end.min((self.tail - self.head) as usize) - FRAME;
+        ((word >> 32) as u32, (word as u32 as usize).min(limit))
+    }
+
+    /// What a writer that died had written of a frame it never published: up to `len` bytes.
+    pub(crate) fn unpublished(&mut self, len: usize) -> &[u8] {
+        debug_assert!(!self.has_frame());
+        let limit = RING - (self.head as usize & (RING - 1)) - FRAME;
+        // SAFETY: inside the ring by the line above; the writer is dead, so nobody writes here.
+        unsafe { std::slice::from_raw_parts(self.at(FRAME), len.min(limit)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_all_lengths_arrive_in_order() {
+        let region = Region::new().unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        let lengths: Vec<usize> =
+            (0..3000).map(|i| if i % 10 == 0 { random.usize(..=MAX_BODY) } else { random.usize(..200) }).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut writer = Writer::new(&region, true);
+                for (i, &len) in lengths.iter().enumerate() {
+                    let body = vec![i as u8; len];
+                    while !writer.send(7 + i as u32, &[&body[..len / 2], &body[len / 2..]]) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let mut reader = Reader::new(&region, true);
+            for (i, &len) in lengths.iter().enumerate() {
+                while !reader.has_frame() || reader.peek().is_none() {
+                    std::thread::yield_now();
+                }
+                let frame = reader.peek().unwrap();
+                assert_eq!((frame.kind, frame.body.len()), (7 + i as u32, len));
+                assert!(frame.body.iter().all(|&b| b == i as u8));
+                reader.advance();
+            }
+        });
+    }
+
+    #[test]
+    fn a_damaged_header_stays_inside_the_ring() {
+        let region = Region::new().unwrap();
+        let mut writer = Writer::new(&region, false);
+        writer.reserve(8).unwrap();
+        writer.publish(9, u32::MAX as usize - 64);
+        let mut reader = Reader::new(&region, false);
+        // Such a tail lies past the ring: nothing is read.
+        assert!(reader.peek().is_none());
+    }
+}

@@ -1,0 +1,146 @@
+//! Settings, in one order: builder, `WREN_*` environment, `Wren.toml`, defaults.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// What an executor is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    /// `None` lets the program's start decide between `local` and `inline`.
+    pub(crate) backend: Option<String>,
+    pub(crate) store: String,
+    pub(crate) workers: usize,
+    /// Where job logs go.
+    pub(crate) directory: PathBuf,
+    pub(crate) quiet: bool,
+}
+
+/// `Wren.toml`, all keys optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    backend: Option<String>,
+    store: Option<String>,
+    workers: Option<usize>,
+    quiet: Option<bool>,
+}
+
+const VARIABLES: [&str; 9] = [
+    "WREN_BACKEND",
+    "WREN_STORE",
+    "WREN_WORKERS",
+    "WREN_DIR",
+    "WREN_QUIET",
+    // Read elsewhere.
+    "WREN_LIST",
+    "WREN_PATH",
+    "WREN_WORKER",
+    "WREN_BENCH",
+];
+
+impl Config {
+    /// The settings of this process.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a `WREN_*` variable or a key of `Wren.toml` that is not known or has a
+    /// value that cannot be.
+    pub(crate) fn load() -> Result<Self> {
+        let variables = std::env::vars().filter(|(name, _)| name.starts_with("WREN_"));
+        let here = std::env::current_dir().unwrap_or_default();
+        Self::from(variables, &here)
+    }
+
+    fn from(variables: impl Iterator<Item = (String, String)>, here: &Path) -> Result<Self> {
+        let (file, root) = find_file(here)?;
+        let mut config = Self {
+            backend: file.backend,
+            store: file.store.unwrap_or_default(),
+            workers: file.workers.unwrap_or_else(processors),
+            directory: root.join(".wren"),
+            quiet: file.quiet.unwrap_or(false),
+        };
+        for (name, value) in variables {
+            match name.as_str() {
+                "WREN_BACKEND" => config.backend = Some(value),
+                "WREN_STORE" => config.store = value,
+                "WREN_WORKERS" => config.workers = number(&name, &value)?,
+                "WREN_DIR" => config.directory = value.into(),
+                "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
+                known if VARIABLES.contains(&known) => {}
+                _ => return Err(unknown(&name)),
+            }
+        }
+        if config.workers == 0 {
+            return Err(Error::Config("workers is 0; at least one is needed".to_owned()));
+        }
+        if config.store.is_empty() {
+            config.store = format!("file:{}", config.directory.join("store").display());
+        }
+        Ok(config)
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn number(name: &str, value: &str) -> Result<usize> {
+    value.parse().map_err(|_| Error::Config(format!("{name} is `{value}`; a whole number is needed")))
+}
+
+fn unknown(name: &str) -> Error {
+    let known = VARIABLES[..5].join(", ");
+    Error::Config(format!("{name} is set, and no setting has that name; known are {known}; unset it or mend its name"))
+}
+
+/// The nearest `Wren.toml` upwards, and its folder; without one, the nearest folder upwards that has
+/// a `.wren`, or else `here`.
+fn find_file(here: &Path) -> Result<(File, PathBuf)> {
+    for folder in here.ancestors() {
+        let path = folder.join("Wren.toml");
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            let file = toml::from_str(&text)
+                .map_err(|e| Error::Config(format!("{} cannot be used: {e}", path.display())))?;
+            return Ok((file, folder.to_owned()));
+        }
+    }
+    let known = here.ancestors().find(|folder| folder.join(".wren").is_dir());
+    Ok((File::default(), known.unwrap_or(here).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)], file: Option<&str>) -> Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(text) = file {
+            std::fs::write(folder.path().join("Wren.toml"), text).unwrap();
+        }
+        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Config::from(variables, folder.path())
+    }
+
+    #[test]
+    fn environment_comes_before_the_file_and_the_file_before_defaults() {
+        let file = Some("workers = 3\nbackend = \"inline\"");
+        let both = config(&[("WREN_WORKERS", "7")], file).unwrap();
+        assert_eq!((both.workers, both.backend.as_deref()), (7, Some("inline")));
+        let none = config(&[], None).unwrap();
+        assert_eq!((none.workers, none.backend), (processors(), None));
+        assert!(none.store.starts_with("file:/") && none.store.ends_with(".wren/store"), "{}", none.store);
+    }
+
+    #[test]
+    fn unknown_names_are_errors_that_say_which_are_known() {
+        let message = config(&[("WREN_WORKER_COUNT", "7")], None).unwrap_err().to_string();
+        assert!(message.contains("WREN_WORKER_COUNT") && message.contains("WREN_WORKERS"), "{message}");
+        let message = config(&[], Some("worker = 7")).unwrap_err().to_string();
+        assert!(message.contains("Wren.toml") && message.contains("worker"), "{message}");
+        assert!(config(&[("WREN_WORKERS", "many")], None).is_err());
+        assert!(config(&[("WREN_WORKERS", "0")], None).is_err());
+    }
+}

@@ -1,0 +1,384 @@
+//! What can go wrong, by class: one variant of [`Error`] for each.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::CodecError;
+use crate::store::StoreError;
+
+/// `std::result::Result` with wren's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which attempt an error belongs to, and what its process had printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The remote function, as `crate::module::name`.
+    pub function: String,
+    /// The task's index in its job; 0 for a single call.
+    pub task: u64,
+    /// Which execution of the task failed last, counted from 1.
+    pub attempt: u32,
+    /// The last lines that the task wrote to standard error, at most 4 KiB.
+    pub stderr: String,
+    /// How many other tasks of the job had failed by then.
+    pub other_failures: u64,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` task {}", self.function, self.task)?;
+        if self.attempt > 1 {
+            write!(f, " (attempt {})", self.attempt)?;
+        }
+        Ok(())
+    }
+}
+
+/// An error of a remote call, a job, or of wren's own set-up.
+///
+/// Each failure class is a variant of its own, so that a program matches and never parses:
+///
+/// ```
+/// # fn handle(error: wren::Error) {
+/// match error {
+///     wren::Error::Panicked { attempt, message, .. } => eprintln!("{attempt}: {message}"),
+///     wren::Error::TimedOut { limit, .. } => eprintln!("raise the timeout of {limit:?}"),
+///     other => eprintln!("{other}"),
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The function returned `Err`.
+    #[error("{attempt} returned an error: {message}{}", Causes(.chain))]
+    Returned {
+        /// The attempt that returned it.
+        attempt: Box<Attempt>,
+        /// The error's `Display`, or its `Debug` where it has no `Display`.
+        message: String,
+        /// `Display` of its sources, outermost first.
+        chain: Vec<String>,
+        /// The error's type, as `std::any::type_name` gives it.
+        type_name: String,
+    },
+    /// The function panicked.
+    #[error("{attempt} panicked at {location}: {message}")]
+    Panicked {
+        /// The attempt that panicked.
+        attempt: Box<Attempt>,
+        /// The panic's message.
+        message: String,
+        /// Source position, `file:line:column`.
+        location: String,
+        /// The backtrace, where `RUST_BACKTRACE` asks for one.
+        backtrace: Option<String>,
+    },
+    /// The worker process ended under the function: a signal, `process::exit`, an abort, a stack overflow.
+    #[error("{attempt} lost its worker: {}{}", Death(.signal, .exit_code), Tail(&.attempt.stderr))]
+    WorkerDied {
+        /// The attempt that was running.
+        attempt: Box<Attempt>,
+        /// The signal that ended the process.
+        signal: Option<i32>,
+        /// The process's own exit code.
+        exit_code: Option<i32>,
+    },
+    /// The worker used more memory than the function's `memory` allows, and was stopped.
+    #[error("{attempt} used {peak_mb} MB of memory, more than its limit of {limit_mb} MB; raise `#[wren::remote(memory = ..)]` or `.memory(..)`")]
+    OutOfMemory {
+        /// The attempt that was stopped.
+        attempt: Box<Attempt>,
+        /// The limit, in MB of 2^20 bytes.
+        limit_mb: u32,
+        /// What was measured, in MB of 2^20 bytes.
+        peak_mb: u32,
+    },
+    /// The function ran longer than its `timeout`, and was stopped.
+    #[error("{attempt} ran longer than its timeout of {limit:?}; raise `#[wren::remote(timeout = ..)]` or `.timeout(..)`")]
+    TimedOut {
+        /// The attempt that was stopped.
+        attempt: Box<Attempt>,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The backend refused the attempt for too much load, more often than retries allow.
+    #[error("{attempt} was throttled by the backend: {message}; lower `.concurrency(..)` or raise the account's limit")]
+    Throttled {
+        /// The attempt that was refused.
+        attempt: Box<Attempt>,
+        /// The backend's words.
+        message: String,
+    },
+    /// The backend took the attempt and never began it.
+    #[error("{attempt} was not started within {waited:?}; it may be run again")]
+    NeverStarted {
+        /// The attempt that was lost.
+        attempt: Box<Attempt>,
+        /// How long the scheduler waited.
+        waited: Duration,
+    },
+    /// The deployed program is not this one.
+    #[error("the deployment is of another build: {} differ; run `cargo wren deploy`, or set WREN_BACKEND=local", .functions.join(", "))]
+    StaleDeployment {
+        /// Functions that are missing there or have another body or signature.
+        functions: Vec<String>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The arguments could not be encoded, or not decoded by the worker.
+    #[error("bad arguments for `{function}`: {reason}")]
+    BadArguments {
+        /// The remote function.
+        function: String,
+        /// Which argument, and why.
+        reason: String,
+    },
+    /// The result could not be encoded by the worker, or not decoded by the driver.
+    #[error("{attempt} gave a result that cannot travel: {reason}")]
+    BadResult {
+        /// The attempt that gave it.
+        attempt: Box<Attempt>,
+        /// The codec's words.
+        reason: String,
+    },
+    /// A value given to `put`, or read from a `Ref`, could not be encoded or decoded.
+    #[error("{reason}")]
+    BadValue {
+        /// The codec's words.
+        reason: String,
+    },
+    /// No remote function of that name is in this program.
+    #[error("no remote function `{name}` is registered; registered are: {}; if it is in a dependency that no Rust path mentions, add `use that_crate as _;`", List(.registered))]
+    UnknownFunction {
+        /// The name that was asked for.
+        name: String,
+        /// All names there are.
+        registered: Vec<String>,
+    },
+    /// Two remote functions have one name.
+    #[error("two remote functions are named `{name}`: one at {first}, one at {second}; rename one of them")]
+    DuplicateFunction {
+        /// The name.
+        name: String,
+        /// Source position of one, `file:line`.
+        first: String,
+        /// Source position of the other.
+        second: String,
+    },
+    /// The job or call was cancelled.
+    #[error("the job was cancelled after {done} of its tasks were done")]
+    Cancelled {
+        /// Tasks that were done by then.
+        done: u64,
+    },
+    /// The job would have passed its budget, and was stopped.
+    #[error("the job was stopped at {spent_usd:.4} USD, before it would pass its budget of {budget_usd:.4} USD; {done} tasks were done")]
+    OverBudget {
+        /// The sum given to `.budget(..)`.
+        budget_usd: f64,
+        /// The estimate of what was spent.
+        spent_usd: f64,
+        /// Tasks that were done by then.
+        done: u64,
+    },
+    /// A job cannot be resumed or attached to.
+    #[error("{0}")]
+    Job(String),
+    /// Configuration is wrong: `WREN_*`, `Wren.toml`, a URL or a builder.
+    #[error("{0}")]
+    Config(String),
+    /// The backend cannot work at all, for instance because no worker process starts.
+    #[error("{0}")]
+    Backend(String),
+}
+
+impl Error {
+    /// The attempt that failed, where the error belongs to one.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Error::Returned { attempt, .. }
+            | Error::Panicked { attempt, .. }
+            | Error::WorkerDied { attempt, .. }
+            | Error::OutOfMemory { attempt, .. }
+            | Error::TimedOut { attempt, .. }
+            | Error::Throttled { attempt, .. }
+            | Error::NeverStarted { attempt, .. }
+            | Error::BadResult { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+        match self {
+            Error::Returned { attempt, .. }
+            | Error::Panicked { attempt, .. }
+            | Error::WorkerDied { attempt, .. }
+            | Error::OutOfMemory { attempt, .. }
+            | Error::TimedOut { attempt, .. }
+            | Error::Throttled { attempt, .. }
+            | Error::NeverStarted { attempt, .. }
+            | Error::BadResult { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+}
+
+impl From<CodecError> for Error {
+    fn from(error: CodecError) -> Self {
+        Error::BadValue { reason: error.to_string() }
+    }
+}
+
+/// How an attempt failed, as it travels from worker to driver. [`Failure::into_error`] adds the attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the variant of `Error` of the same name")]
+pub enum Failure {
+    /// See [`Error::Returned`].
+    Returned { message: String, chain: Vec<String>, type_name: String },
+    /// See [`Error::Panicked`].
+    Panicked { message: String, location: String, backtrace: Option<String> },
+    /// See [`Error::WorkerDied`].
+    WorkerDied { signal: Option<i32>, exit_code: Option<i32> },
+    /// See [`Error::OutOfMemory`].
+    OutOfMemory { limit_mb: u32, peak_mb: u32 },
+    /// See [`Error::TimedOut`].
+    TimedOut { limit: Duration },
+    /// See [`Error::Throttled`].
+    Throttled { message: String },
+    /// See [`Error::NeverStarted`].
+    NeverStarted { waited: Duration },
+    /// See [`Error::BadArguments`].
+    BadArguments { reason: String },
+    /// See [`Error::BadResult`].
+    BadResult { reason: String },
+    /// See [`Error::UnknownFunction`].
+    UnknownFunction { registered: Vec<String> },
+    /// See [`Error::StaleDeployment`].
+    StaleDeployment { functions: Vec<String> },
+    /// See [`Error::Store`].
+    Store(StoreError),
+    /// See [`Error::Backend`].
+    Backend(String),
+    /// See [`Error::Cancelled`].
+    Cancelled,
+}
+
+/// Who is to blame, which decides what is retried by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The function said no: `Err` or a panic. Retried only where `retries` says so.
+    Function,
+    /// The machine went away under it: worker death, never started. Retried by default.
+    Machine,
+    /// Too much load. Retried by default, and the rate is lowered.
+    Throttle,
+    /// The store did not answer. Retried by default.
+    Store,
+    /// Running again gives the same: limits, bad arguments, another build. Never retried.
+    Permanent,
+}
+
+impl Failure {
+    /// The class that decides on retries.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Failure::Returned { .. } | Failure::Panicked { .. } => FailureClass::Function,
+            Failure::WorkerDied { .. } | Failure::NeverStarted { .. } => FailureClass::Machine,
+            Failure::Throttled { .. } => FailureClass::Throttle,
+            Failure::Store(_) => FailureClass::Store,
+            Failure::OutOfMemory { .. }
+            | Failure::TimedOut { .. }
+            | Failure::BadArguments { .. }
+            | Failure::BadResult { .. }
+            | Failure::UnknownFunction { .. }
+            | Failure::StaleDeployment { .. }
+            | Failure::Backend(_)
+            | Failure::Cancelled => FailureClass::Permanent,
+        }
+    }
+
+    /// The public error of this failure in the given attempt.
+    pub fn into_error(self, attempt: Attempt) -> Error {
+        let function = attempt.function.clone();
+        let attempt = Box::new(attempt);
+        match self {
+            Failure::Returned { message, chain, type_name } => {
+                Error::Returned { attempt, message, chain, type_name }
+            }
+            Failure::Panicked { message, location, backtrace } => {
+                Error::Panicked { attempt, message, location, backtrace }
+            }
+            Failure::WorkerDied { signal, exit_code } => Error::WorkerDied { attempt, signal, exit_code },
+            Failure::OutOfMemory { limit_mb, peak_mb } => Error::OutOfMemory { attempt, limit_mb, peak_mb },
+            Failure::TimedOut { limit } => Error::TimedOut { attempt, limit },
+            Failure::Throttled { message } => Error::Throttled { attempt, message },
+            Failure::NeverStarted { waited } => Error::NeverStarted { attempt, waited },
+            Failure::BadArguments { reason } => Error::BadArguments { function, reason },
+            Failure::BadResult { reason } => Error::BadResult { attempt, reason },
+            Failure::UnknownFunction { registered } => Error::UnknownFunction { name: function, registered },
+            Failure::StaleDeployment { functions } => Error::StaleDeployment { functions },
+            Failure::Store(error) => Error::Store(error),
+            Failure::Backend(message) => Error::Backend(message),
+            Failure::Cancelled => Error::Cancelled { done: 0 },
+        }
+    }
+}
+
+struct Causes<'a>(&'a [String]);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+struct Death<'a>(&'a Option<i32>, &'a Option<i32>);
+
+impl fmt::Display for Death<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (Some(signal), _) => write!(f, "the process was ended by signal {signal}{}", name_of(*signal)),
+            (None, Some(code)) => write!(f, "the process exited with code {code}"),
+            (None, None) => write!(f, "the process ended"),
+        }
+    }
+}
+
+fn name_of(signal: i32) -> &'static str {
+    match signal {
+        4 => " (SIGILL)",
+        6 => " (SIGABRT: an abort, or a stack overflow)",
+        7 => " (SIGBUS)",
+        8 => " (SIGFPE)",
+        9 => " (SIGKILL: somebody killed it, or the kernel was short of memory)",
+        11 => " (SIGSEGV)",
+        15 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+struct Tail<'a>(&'a str);
+
+impl fmt::Display for Tail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.trim_end() {
+            "" => Ok(()),
+            text => write!(f, "; its last words: {text}"),
+        }
+    }
+}
+
+struct List<'a>(&'a [String]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(", ")) }
+    }
+}

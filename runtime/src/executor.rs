@@ -1,0 +1,485 @@
+//! What runs jobs: a backend, a store and a scheduler, bound together.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backend::inline::InlineBackend;
+use crate::backend::local::LocalBackend;
+use crate::backend::{Backend, Reply};
+use crate::block::{Args, Block, Limits};
+use crate::channel::Bell;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::faults::Faults;
+use crate::job::{JobLog, Outcome, Port};
+use crate::registry::RemoteFn;
+use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
+use crate::start;
+use crate::store::{self, Store};
+
+/// How long the thread that awaits a short call watches for its result before it sleeps.
+const WATCH: Duration = Duration::from_micros(50);
+
+/// Runs calls and jobs. Cheap to clone; the last clone's drop stops its workers.
+///
+/// Most programs never name one: calls go to the default executor, which is made from `WREN_*`
+/// variables and `Wren.toml` when the first call is awaited. A test may want its own:
+///
+/// ```
+/// # #[wren::remote] fn double(x: u64) -> u64 { 2 * x }
+/// # wren::block_on(async {
+/// let executor = wren::Executor::builder().backend("inline").workers(4).build()?;
+/// let doubled = wren::map(double, 0..100).on(&executor).await?;
+/// assert_eq!(doubled[21], 42);
+/// # wren::Result::Ok(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Executor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+}
+
+/// What the reactor thread holds too; it ends when `Inner` is dropped.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    bell: Bell,
+    clock: Instant,
+    pub(crate) config: Config,
+    store: Arc<dyn Store>,
+}
+
+struct Core {
+    scheduler: Scheduler,
+    backend: Box<dyn Backend>,
+    jobs: HashMap<JobKey, Entry>,
+    replies: Vec<Reply>,
+    updates: Vec<Update>,
+    wakers: Vec<Waker>,
+    /// When the reactor looks again by itself.
+    next_look: Option<Duration>,
+    stopped: bool,
+}
+
+struct Entry {
+    port: Arc<Port>,
+    log: Option<JobLog>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Core({} jobs)", self.jobs.len())
+    }
+}
+
+/// Settings of an [`Executor`]; what is not set comes from `WREN_*` variables, `Wren.toml` or defaults.
+#[derive(Debug, Default, Clone)]
+#[must_use = "a builder does nothing before `build`"]
+pub struct Builder {
+    backend: Option<String>,
+    store: Option<String>,
+    workers: Option<usize>,
+    directory: Option<PathBuf>,
+    faults: Option<Faults>,
+    opened_store: Option<Arc<dyn Store>>,
+}
+
+impl Builder {
+    /// Where calls run: `local` or `inline`.
+    pub fn backend(mut self, url: impl Into<String>) -> Self {
+        self.backend = Some(url.into());
+        self
+    }
+
+    /// Where values and the results of named jobs are kept: `file:<path>` or `memory:`.
+    pub fn store(mut self, url: impl Into<String>) -> Self {
+        self.store = Some(url.into());
+        self
+    }
+
+    /// A store that is open already, for instance a `Faults` around another.
+    pub fn opened_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.opened_store = Some(store);
+        self
+    }
+
+    /// How many calls run at once; the number of processors by default.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Where job logs go; `.wren` by default.
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// Injects faults between scheduler and backend.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// Makes the executor. Workers are started when the first call needs them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot be, [`Error::Backend`] where the system gives no
+    /// thread or memory, [`Error::DuplicateFunction`].
+    pub fn build(self) -> Result<Executor> {
+        let mut config = Config::load()?;
+        if let Some(backend) = self.backend {
+            config.backend = Some(backend);
+        }
+        if let Some(store) = self.store {
+            config.store = store;
+        }
+        if let Some(workers) = self.workers {
+            config.workers = workers;
+        }
+        if let Some(directory) = self.directory {
+            config.directory = directory;
+        }
+        Executor::open(config, self.faults, self.opened_store, 0)
+    }
+}
+
+thread_local! {
+    /// How deep the calls of this thread are nested in calls of this process.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+pub(crate) fn set_depth(depth: usize) {
+    DEPTH.set(depth);
+}
+
+impl Executor {
+    /// Settings for an executor of one's own.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The executor of calls that name none. A call made inside a remote function goes one level
+    /// deeper, to threads of the worker: levels wait for deeper ones only, so that none can wait
+    /// for itself.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn current() -> Result<Self> {
+        static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
+        static FIRST: OnceLock<Executor> = OnceLock::new();
+        let depth = DEPTH.get().max(usize::from(start::is_worker()));
+        if let (0, Some(first)) = (depth, FIRST.get()) {
+            return Ok(first.clone());
+        }
+        let levels = LEVELS.get_or_init(Mutex::default);
+        let mut levels = levels.lock().unwrap_or_else(PoisonError::into_inner);
+        while levels.len() <= depth {
+            let mut config = Config::load()?;
+            if !levels.is_empty() || start::is_worker() {
+                config.backend = Some("inline".to_owned());
+            }
+            levels.push(Self::open(config, None, None, levels.len())?);
+        }
+        let _ = FIRST.set(levels[0].clone());
+        Ok(levels[depth].clone())
+    }
+
+    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
+        crate::registry::all()?;
+        let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
+        let bell = Bell::new().map_err(no_bell)?;
+        let store = opened.map_or_else(|| store::open(&config.store), Ok)?;
+        let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
+        let mut backend: Box<dyn Backend> = match url.trim_end_matches(':') {
+            "local" => {
+                start::may_start_workers()?;
+                Box::new(LocalBackend::new(config.workers, bell.clone()))
+            }
+            "inline" => Box::new(InlineBackend::new(config.workers, bell.clone(), depth + 1)),
+            _ => return Err(Error::Config(format!("no backend is known for `{url}`; known are local, inline"))),
+        };
+        if let Some(faults) = faults {
+            backend = faults.around(backend, bell.clone());
+        }
+        let settings = scheduler::Config {
+            slots: backend.slots(),
+            workers: backend.workers(),
+            ..scheduler::Config::default()
+        };
+        let core = Core {
+            scheduler: Scheduler::new(settings),
+            backend,
+            jobs: HashMap::new(),
+            replies: Vec::new(),
+            updates: Vec::new(),
+            wakers: Vec::new(),
+            next_look: None,
+            stopped: false,
+        };
+        let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: Instant::now(), config, store });
+        let reactor = thread::Builder::new().name("wren-reactor".into());
+        let weak = Arc::downgrade(&shared);
+        let bell = shared.bell.clone();
+        reactor
+            .spawn(move || react(&weak, &bell))
+            .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
+        Ok(Self(Arc::new(Inner { shared })))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// The store that values and results are kept in.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.0.shared.store.clone()
+    }
+
+    /// How many calls run at once at most.
+    pub fn workers(&self) -> usize {
+        self.0.shared.lock().backend.workers()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.bell.wake();
+    }
+}
+
+/// The reactor thread: moves replies and timers on while nobody else does.
+fn react(shared: &Weak<Shared>, bell: &Bell) {
+    loop {
+        let Some(strong) = shared.upgrade() else { return };
+        bell.set_asleep();
+        let Some(wait) = strong.turn() else { return };
+        drop(strong);
+        bell.sleep(wait);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic under the lock is a defect of wren's; going on is better than a program that hangs.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One turn of the reactor; gives how long it may sleep, or `None` at the end.
+    fn turn(&self) -> Option<Option<Duration>> {
+        let mut core = self.lock();
+        if core.stopped {
+            return None;
+        }
+        let now = self.clock.elapsed();
+        core.next_look = core.pump(now);
+        let wait = core.next_look.map(|at| at.saturating_sub(now));
+        self.unlock(core);
+        Some(wait)
+    }
+
+    /// Moves everything on from the calling thread.
+    pub(crate) fn pump(&self) {
+        self.with_core(|_, _| ());
+    }
+
+    fn with_core<T>(&self, act: impl FnOnce(&mut Core, Duration) -> T) -> T {
+        let mut core = self.lock();
+        let now = self.clock.elapsed();
+        let value = act(&mut core, now);
+        let next = core.pump(now);
+        if next.is_some_and(|next| core.next_look.is_none_or(|known| next < known)) {
+            // The reactor would sleep too long.
+            core.next_look = next;
+            self.bell.wake();
+        }
+        self.unlock(core);
+        value
+    }
+
+    /// Releases the lock, then wakes: who is woken may want it.
+    fn unlock(&self, mut core: MutexGuard<'_, Core>) {
+        if core.wakers.is_empty() {
+            return;
+        }
+        let wakers = std::mem::take(&mut core.wakers);
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, log: Option<JobLog>) -> JobKey {
+        let mut core = self.lock();
+        let job = core.scheduler.open(spec);
+        core.jobs.insert(job, Entry { port, log });
+        job
+    }
+
+    pub(crate) fn submit(&self, job: JobKey, block: Block) {
+        self.with_core(|core, _| core.scheduler.submit(job, Arc::new(block)));
+    }
+
+    pub(crate) fn close(&self, job: JobKey) {
+        self.with_core(|core, _| {
+            let Core { scheduler, updates, .. } = core;
+            scheduler.close(job, updates);
+        });
+    }
+
+    pub(crate) fn cancel(&self, job: JobKey) -> Option<JobLog> {
+        self.with_core(|core, _| {
+            let Core { scheduler, updates, .. } = core;
+            scheduler.cancel(job, updates);
+            core.jobs.remove(&job).and_then(|entry| entry.log)
+        })
+    }
+
+    /// Takes the log of a job that is over.
+    pub(crate) fn take_log(&self, job: JobKey) -> Option<JobLog> {
+        self.lock().jobs.get_mut(&job).and_then(|entry| entry.log.take())
+    }
+
+    pub(crate) fn progress(&self, job: JobKey) -> Option<scheduler::Progress> {
+        self.lock().scheduler.progress(job)
+    }
+
+    /// Submits a job of one call.
+    pub(crate) fn submit_one(&self, function: &'static RemoteFn, limits: Limits, args: Args, port: Arc<Port>) -> JobKey {
+        let mut block = Block::new(function, limits, 0);
+        block.push(args);
+        self.with_core(|core, _| {
+            let job = core.scheduler.open(JobSpec::default());
+            core.jobs.insert(job, Entry { port, log: None });
+            core.scheduler.submit(job, Arc::new(block));
+            let Core { scheduler, updates, .. } = core;
+            scheduler.close(job, updates);
+            job
+        })
+    }
+
+    /// Whether calls of this function are so short that watching for the result beats sleeping.
+    pub(crate) fn is_short(&self, function: &'static RemoteFn) -> bool {
+        self.lock().scheduler.estimate(function.name).is_some_and(|mean| mean < WATCH / 2)
+    }
+
+    /// Watches for a moment until `done` says so, in the reactor's place.
+    pub(crate) fn watch(&self, mut done: impl FnMut() -> bool) -> bool {
+        let hushed = self.bell.hush();
+        let start = Instant::now();
+        let mut looks = 0u32;
+        let found = loop {
+            self.pump();
+            if done() {
+                break true;
+            }
+            looks += 1;
+            if looks.is_multiple_of(16) {
+                if start.elapsed() > WATCH {
+                    break false;
+                }
+                thread::yield_now();
+            }
+            std::hint::spin_loop();
+        };
+        if hushed {
+            self.bell.set_asleep();
+            self.pump();
+        }
+        found || done()
+    }
+
+    /// Keeps the reactor asleep while the calling thread moves things on; what comes after its last
+    /// `pump` is seen when the guard is dropped.
+    pub(crate) fn in_the_reactors_place(&self) -> Hushed<'_> {
+        Hushed(self.bell.hush().then_some(self))
+    }
+}
+
+pub(crate) struct Hushed<'a>(Option<&'a Shared>);
+
+impl Drop for Hushed<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.bell.set_asleep();
+            shared.pump();
+        }
+    }
+}
+
+impl Core {
+    /// Takes replies, decides, begins what can begin. Gives when to look again.
+    fn pump(&mut self, now: Duration) -> Option<Duration> {
+        let mut poll_after;
+        loop {
+            poll_after = self.backend.poll(now, &mut self.replies);
+            for reply in self.replies.drain(..) {
+                self.scheduler.handle(now, reply, &mut self.updates);
+            }
+            self.scheduler.tick(now, &mut self.updates);
+            self.deliver(now);
+            while let Some(invocation) = self.scheduler.next(now) {
+                self.backend.invoke(invocation, now, &mut self.replies);
+            }
+            if self.replies.is_empty() && self.updates.is_empty() {
+                break;
+            }
+        }
+        let polled = poll_after.map(|after| now + after);
+        [polled, self.scheduler.wake_at()].into_iter().flatten().min()
+    }
+
+    fn deliver(&mut self, now: Duration) {
+        // Taking the list keeps its memory: it is put back below.
+        let mut updates = std::mem::take(&mut self.updates);
+        for update in updates.drain(..) {
+            self.deliver_one(update, now);
+        }
+        if self.updates.is_empty() {
+            self.updates = updates;
+        }
+    }
+
+    fn deliver_one(&mut self, update: Update, now: Duration) {
+        match update {
+            Update::Cancel { flight } => self.backend.cancel(flight, now),
+            Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
+            Update::Done { job, tasks, new, results, attempt, timing, .. } => {
+                let Some(entry) = self.jobs.get_mut(&job) else { return };
+                if let Some(log) = &mut entry.log {
+                    log.done(&tasks, attempt, &timing, results.len());
+                }
+                entry.port.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
+            }
+            Update::Failed { job, task, attempt, failure, stderr, timing, function } => {
+                let Some(entry) = self.jobs.get_mut(&job) else { return };
+                if let Some(log) = &mut entry.log {
+                    log.failed(task, attempt, &failure, &timing);
+                }
+                entry.port.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
+            }
+            Update::Retry { job, task, attempt, failure, at } => {
+                if let Some(log) = self.jobs.get_mut(&job).and_then(|entry| entry.log.as_mut()) {
+                    log.retry(task, attempt, &failure, at.saturating_sub(now));
+                }
+            }
+            Update::OverBudget { job, spent_usd } => {
+                if let Some(entry) = self.jobs.get(&job) {
+                    entry.port.give(Outcome::OverBudget { spent_usd }, &mut self.wakers);
+                }
+            }
+            Update::JobDone { job } => {
+                if let Some(entry) = self.jobs.get_mut(&job) {
+                    entry.port.finish(entry.log.take(), &mut self.wakers);
+                }
+                self.jobs.remove(&job);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Where the outcomes of a job wait for whoever awaits it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::JobLog;
+use crate::error::{Attempt, Error, Failure};
+
+/// What came of some tasks of a job.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// `results` is for `tasks`; only those in `new` were not known before.
+    Done { tasks: Range<u64>, new: Vec<Range<u64>>, results: Vec<u8> },
+    Failed { task: u64, attempt: u32, function: &'static str, failure: Failure, stderr: String },
+    OverBudget { spent_usd: f64 },
+}
+
+impl Outcome {
+    /// The error of an outcome that is one; `budget_usd` is what the job was given.
+    pub(crate) fn into_error(self, done: u64) -> Error {
+        match self {
+            Outcome::Failed { task, attempt, function, failure, stderr } => {
+                let function = function.to_owned();
+                failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })
+            }
+            Outcome::OverBudget { spent_usd } => Error::OverBudget { budget_usd: 0.0, spent_usd, done },
+            Outcome::Done { .. } => Error::Job("a result was taken for an error; this is a defect of wren".to_owned()),
+        }
+    }
+}
+
+/// Outcomes in the order they came, and who waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Port(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    outcomes: VecDeque<Outcome>,
+    waker: Option<Waker>,
+    finished: bool,
+    log: Option<JobLog>,
+}
+
+impl Port {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an outcome; whoever waits goes to `wakers`.
+    pub(crate) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.outcomes.push_back(outcome);
+        wakers.extend(state.waker.take());
+    }
+
+    /// No more will come.
+    pub(crate) fn finish(&self, log: Option<JobLog>, wakers: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.finished = true;
+        state.log = log;
+        wakers.extend(state.waker.take());
+    }
+
+    pub(crate) fn has_outcome(&self) -> bool {
+        let state = self.lock();
+        state.finished || !state.outcomes.is_empty()
+    }
+
+    /// The next outcome.
+    pub(crate) fn take(&self) -> Option<Outcome> {
+        self.lock().outcomes.pop_front()
+    }
+
+    /// The next outcome, or none and the waker is kept.
+    pub(crate) fn take_or_register(&self, waker: &Waker) -> Option<Outcome> {
+        let mut state = self.lock();
+        let outcome = state.outcomes.pop_front();
+        if outcome.is_none() {
+            state.register(waker);
+        }
+        outcome
+    }
+
+    /// Whether an outcome is there, or none will come; if neither, the waker is kept.
+    pub(crate) fn is_ready_or_register(&self, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        let ready = state.finished || !state.outcomes.is_empty();
+        if !ready {
+            state.register(waker);
+        }
+        ready
+    }
+
+    /// Whether all outcomes were taken, and no more will come.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.finished && state.outcomes.is_empty()
+    }
+
+    /// The log of a finished job.
+    pub(crate) fn take_log(&self) -> Option<JobLog> {
+        self.lock().log.take()
+    }
+}
+
+impl State {
+    fn register(&mut self, waker: &Waker) {
+        if self.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+}

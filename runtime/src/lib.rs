@@ -1,0 +1,78 @@
+//! The cloud button for Rust: annotate a function, call it as if it were async, map it over ten
+//! thousand inputs.
+//!
+//! ```
+//! #[wren::remote]
+//! fn square(x: u64) -> u64 {
+//!     x * x
+//! }
+//!
+//! #[wren::main]
+//! async fn main() -> wren::Result<()> {
+//!     let one = square(7).await?;
+//!     let all = wren::map(square, 0..1_000).await?;
+//!     assert_eq!((one, all[999]), (49, 998_001));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! `cargo run` runs the calls on a pool of worker processes of the same program: each call has a
+//! process to itself while it runs, so that a crash is an error of that call and of no other.
+//!
+//! - [`remote`] and [`main`]: the two annotations;
+//! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
+//! - [`put`] and [`Ref`]: large values, stored once;
+//! - [`Error`]: every way to fail, a variant each;
+//! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
+
+// Generated code and examples name the crate from outside.
+extern crate self as wren;
+
+pub mod backend;
+mod block;
+mod blocking;
+mod call;
+mod channel;
+pub mod codec;
+mod config;
+mod error;
+mod executor;
+pub mod faults;
+mod interrupt;
+mod job;
+mod map;
+mod progress;
+mod refs;
+pub mod registry;
+pub mod scheduler;
+mod start;
+pub mod store;
+mod terminal;
+mod worker;
+
+pub use block::{Block, INLINE_LIMIT, Limits};
+pub use blocking::block_on;
+pub use call::Call;
+pub use error::{Attempt, Error, Failure, FailureClass, Result};
+pub use executor::{Builder, Executor};
+pub use job::{Job, JobProgress, attach};
+pub use map::{Map, MapStream, gather, map};
+pub use refs::{Ref, put};
+pub use start::init;
+pub use wren_macros::{main, remote};
+
+/// What generated code uses. Not for programs: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::block::ArgsEncoder;
+    pub use crate::blocking::block_on;
+    pub use crate::call::{Argument, Call, ResultType, Returned, call};
+    pub use crate::error::Failure;
+    pub use crate::error_failure;
+    pub use crate::registry::{REMOTE_FNS, RemoteFn};
+    pub use crate::start::{Exit, main, main_sync};
+    pub use crate::worker::{ArgsDecoder, Invoke, Output};
+    pub use linkme;
+
+    pub use crate::call::errors;
+}

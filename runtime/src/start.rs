@@ -1,0 +1,123 @@
+//! How a program begins: it becomes a worker, lists its functions, or runs the user's `main`.
+
+use std::future::Future;
+use std::process::{ExitCode, Termination, exit};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::registry::{self, RemoteFn};
+use crate::worker::process;
+
+/// Set by `cargo wren list`: print the registry and end.
+const LIST: &str = "WREN_LIST";
+
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
+static WORKER: AtomicBool = AtomicBool::new(false);
+
+/// Makes this program its own worker: to be called first in `main` by a program without
+/// [`#[wren::main]`](crate::main).
+///
+/// In a process that was started as a worker it never returns. A program that never calls it runs
+/// its remote functions on threads (the `inline` backend).
+///
+/// ```no_run
+/// fn main() {
+///     wren::init();
+///     // Parse arguments, start a runtime of your own, call remote functions.
+/// }
+/// ```
+pub fn init() {
+    process::become_worker_if_asked();
+    if std::env::var_os(LIST).is_some() {
+        list();
+    }
+    INITIALIZED.store(true, Ordering::Release);
+}
+
+#[derive(Serialize)]
+struct Listing {
+    wren: &'static str,
+    functions: Vec<&'static RemoteFn>,
+}
+
+fn list() -> ! {
+    let listing = registry::all().map(|functions| Listing { wren: env!("CARGO_PKG_VERSION"), functions });
+    match listing.map(|listing| serde_json::to_string(&listing)) {
+        Ok(Ok(json)) => {
+            println!("{json}");
+            exit(0)
+        }
+        Ok(Err(error)) => eprintln!("error: {error}"),
+        Err(error) => eprintln!("error: {error}"),
+    }
+    exit(1)
+}
+
+pub(crate) fn mark_worker() {
+    WORKER.store(true, Ordering::Release);
+}
+
+/// Whether this process is a worker.
+pub(crate) fn is_worker() -> bool {
+    WORKER.load(Ordering::Acquire)
+}
+
+pub(crate) fn default_backend() -> &'static str {
+    if INITIALIZED.load(Ordering::Acquire) { "local" } else { "inline" }
+}
+
+/// Workers are this same program: it must begin by `init`, and a worker starts none of its own.
+pub(crate) fn may_start_workers() -> Result<()> {
+    if !INITIALIZED.load(Ordering::Acquire) {
+        return Err(Error::Config(
+            "the `local` backend starts this program again as a worker, and its `main` would not know: put \
+             `#[wren::main]` on `main`, or call `wren::init()` first in it"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// What `#[wren::main]`'s `main` returns.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Exit(ExitCode);
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        self.0
+    }
+}
+
+/// Runs an async `main`.
+#[doc(hidden)]
+pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Exit {
+    init();
+    let runtime = match crate::blocking::new_runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the system gives no event loop: {error}");
+            return Exit(ExitCode::FAILURE);
+        }
+    };
+    let interrupted = crate::interrupt::watch();
+    let ended = runtime.block_on(async {
+        let user = std::pin::pin!(user_main());
+        crate::interrupt::unless(interrupted, user).await
+    });
+    // Calls were dropped, and with them cancelled.
+    runtime.shutdown_background();
+    Exit(match ended {
+        Some(value) => value.report(),
+        None => crate::interrupt::farewell(),
+    })
+}
+
+/// Runs a `main` that is not async.
+#[doc(hidden)]
+pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
+    init();
+    Exit(user_main().report())
+}

@@ -1,0 +1,143 @@
+//! Shared object storage: keys to bytes, with put-if-absent, by which results are committed.
+
+mod conformance;
+mod file;
+mod memory;
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+pub use conformance::conformance;
+pub use file::FileStore;
+pub use memory::MemoryStore;
+
+/// A boxed future, as the traits of stores give it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a store's operation gives.
+pub type StoreResult<T> = std::result::Result<T, StoreError>;
+
+/// Why a store's operation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Nothing is stored under the key.
+    #[error("store {store} has nothing under `{key}`")]
+    NotFound {
+        /// The store's URL.
+        store: String,
+        /// The key.
+        key: String,
+    },
+    /// Something is stored under the key already.
+    #[error("store {store} has something under `{key}` already")]
+    AlreadyExists {
+        /// The store's URL.
+        store: String,
+        /// The key.
+        key: String,
+    },
+    /// The key is empty, absolute, too long, or has a component `.`, `..` or empty.
+    #[error("`{key}` is no key: {reason}")]
+    BadKey {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What is stored is not what was written: truncated or damaged.
+    #[error("store {store} has damaged data under `{key}`: {reason}")]
+    Damaged {
+        /// The store's URL.
+        store: String,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The storage itself failed.
+    #[error("store {store} failed to {operation} `{key}`: {reason}")]
+    Io {
+        /// The store's URL.
+        store: String,
+        /// The operation.
+        operation: String,
+        /// The key or prefix.
+        key: String,
+        /// The storage's words.
+        reason: String,
+    },
+}
+
+/// Shared object storage.
+///
+/// Keys are `/`-separated and relative: `jobs/7/done/12`. Values are whole: a reader sees all of a
+/// value or none of it. [`conformance`] checks an implementation against all that is said here.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The URL that opens the same store again: `file:/srv/wren`.
+    fn url(&self) -> String;
+
+    /// Whether another process that opens [`url`](Self::url) sees the same values.
+    fn is_shared(&self) -> bool;
+
+    /// Stores a value, replacing what is there.
+    fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// Stores a value if the key has none. Of any number of racing calls, one succeeds.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] where the key has a value.
+    fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// The value of a key.
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>>;
+
+    /// The bytes `range` of a value; what lies past its end is left out.
+    fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Vec<u8>>>;
+
+    /// The length of a value, in bytes.
+    fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>>;
+
+    /// Up to `limit` keys that begin with `prefix` and sort after `after`, in byte order.
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<String>>>;
+
+    /// Removes a key; a key that is not there is no error.
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>>;
+}
+
+/// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.
+pub struct StoreScheme {
+    /// The scheme, without its colon: `file`.
+    pub scheme: &'static str,
+    /// Opens the part of the URL after the colon.
+    pub open: fn(rest: &str) -> Result<Arc<dyn Store>>,
+}
+
+inventory::collect!(StoreScheme);
+
+/// Opens the store of a URL: `file:.wren/store`, `memory:`.
+///
+/// # Errors
+/// [`Error::Config`] for a scheme that no linked crate knows, which names those that are known.
+pub fn open(url: &str) -> Result<Arc<dyn Store>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    let known = || inventory::iter::<StoreScheme>.into_iter();
+    if let Some(found) = known().find(|s| s.scheme == scheme) {
+        return (found.open)(rest);
+    }
+    let mut names: Vec<_> = known().map(|s| format!("{}:", s.scheme)).collect();
+    names.sort_unstable();
+    Err(Error::Config(format!("no store is known for `{url}`; known are {}", names.join(", "))))
+}

@@ -1,0 +1,142 @@
+//! Runs remote functions: decodes arguments, calls, encodes results, turns panics into failures.
+//! What a worker process, a thread of the `inline` backend and a Lambda share.
+
+mod panics;
+pub(crate) mod process;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Blob, IS_BLOB};
+use crate::codec;
+use crate::error::Failure;
+use crate::registry::RemoteFn;
+
+pub(crate) use panics::{captures_panics, install_hook};
+
+/// Runs one call: `args` and `blobs` as [`Args`](crate::block::Args) holds them. Appends the encoded
+/// result to `out`; on a failure, `out` is as it was.
+pub(crate) fn run(
+    function: &RemoteFn,
+    args: &[u8],
+    blobs: &[Arc<Blob>],
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let start = out.len();
+    let mut invoke = Invoke { args, blobs, out };
+    let result = captures_panics(|| (function.entry)(&mut invoke));
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+/// One call as generated code sees it.
+#[doc(hidden)]
+pub struct Invoke<'a> {
+    args: &'a [u8],
+    blobs: &'a [Arc<Blob>],
+    out: &'a mut Vec<u8>,
+}
+
+impl std::fmt::Debug for Invoke<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Invoke({} bytes)", self.args.len())
+    }
+}
+
+impl<'a> Invoke<'a> {
+    /// The arguments to decode, of which there must be `count`, and where the result goes.
+    #[inline]
+    pub fn split(&mut self, count: usize) -> (ArgsDecoder<'a>, Output<'_>) {
+        let _ = count;
+        (ArgsDecoder { rest: self.args, blobs: self.blobs }, Output(self.out))
+    }
+}
+
+/// Decodes arguments one by one; what they borrow lives as long as the call.
+#[doc(hidden)]
+pub struct ArgsDecoder<'a> {
+    rest: &'a [u8],
+    blobs: &'a [Arc<Blob>],
+}
+
+impl<'a> ArgsDecoder<'a> {
+    #[inline]
+    fn next_encoded(&mut self, name: &str) -> Result<&'a [u8], Failure> {
+        let missing = || Failure::BadArguments { reason: format!("argument `{name}` is missing or cut short") };
+        let (header, rest) = self.rest.split_first_chunk::<4>().ok_or_else(missing)?;
+        let header = u32::from_le_bytes(*header);
+        if header & IS_BLOB != 0 {
+            self.rest = rest;
+            let blobs: &'a [Arc<Blob>] = self.blobs;
+            let blob = blobs.get((header & !IS_BLOB) as usize).ok_or_else(missing)?;
+            return Ok(&blob.bytes);
+        }
+        let (value, rest) = rest.split_at_checked(header as usize).ok_or_else(missing)?;
+        self.rest = rest;
+        Ok(value)
+    }
+
+    /// The next argument.
+    #[inline]
+    pub fn next<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Failure> {
+        codec::decode(self.next_encoded(name)?)
+            .map_err(|e| Failure::BadArguments { reason: format!("argument `{name}`: {e}") })
+    }
+
+    /// The next argument, of bytes.
+    #[inline]
+    pub fn next_bytes(&mut self, name: &str) -> Result<&'a [u8], Failure> {
+        self.next(name)
+    }
+
+    /// Checks that there are no more.
+    #[inline]
+    pub fn finish(self) -> Result<(), Failure> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::BadArguments { reason: format!("{} bytes are left over after the arguments", self.rest.len()) })
+    }
+}
+
+/// Takes the result of a call.
+#[doc(hidden)]
+pub struct Output<'a>(&'a mut Vec<u8>);
+
+impl Output<'_> {
+    /// Encodes the result.
+    #[inline]
+    pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+        codec::encode_into(value, self.0).map_err(|e| Failure::BadResult { reason: e.to_string() })
+    }
+
+    /// Encodes a result of bytes, in one copy.
+    #[inline]
+    pub fn write_bytes(self, value: &[u8]) -> Result<(), Failure> {
+        self.0.reserve(value.len() + 5);
+        self.write(&codec::Bytes(value))
+    }
+}
+
+/// The arguments of consecutive tasks, one task after the other.
+pub(crate) struct Tasks<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Tasks<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = self.0.split_first_chunk::<4>()?;
+        let len = u32::from_le_bytes(*len) as usize;
+        let (args, rest) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        self.0 = rest;
+        Some(args)
+    }
+}
+
+/// The blobs that the tasks of one flight name, by task.
+pub(crate) type BlobsByTask = HashMap<u64, Vec<Arc<Blob>>>;

@@ -1,0 +1,63 @@
+//! Panics of remote functions as failures, with message, place and backtrace.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+
+use crate::error::Failure;
+
+thread_local! {
+    static IN_CALL: Cell<bool> = const { Cell::new(false) };
+    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+/// Makes panics inside remote functions quiet: they come back as errors, and are shown there. All
+/// other panics are reported as before.
+pub(crate) fn install_hook() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IN_CALL.get() {
+                let failure = failure_of(info);
+                LAST.with_borrow_mut(|last| *last = Some(failure));
+            } else {
+                previous(info);
+            }
+        }));
+    });
+}
+
+fn failure_of(info: &PanicHookInfo<'_>) -> Failure {
+    let backtrace = Backtrace::capture();
+    Failure::Panicked {
+        message: message_of(info.payload()),
+        location: info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
+        backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
+    }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text (`panic_any`)".to_owned())
+}
+
+/// Runs a call; a panic inside it is its failure.
+#[inline]
+pub(crate) fn captures_panics(call: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let outer = IN_CALL.replace(true);
+    // Nothing of the call's is looked at after a panic but the output buffer, which is truncated.
+    let result = catch_unwind(AssertUnwindSafe(call));
+    IN_CALL.set(outer);
+    result.unwrap_or_else(|payload| {
+        let known = LAST.with_borrow_mut(Option::take);
+        Err(known.unwrap_or_else(|| Failure::Panicked {
+            message: message_of(&*payload),
+            location: "an unknown place".to_owned(),
+            backtrace: None,
+        }))
+    })
+}

@@ -1,0 +1,473 @@
+//! The life of a local worker process: take flights from the channel, run their tasks one by one,
+//! put results back.
+
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::{BlobsByTask, Tasks};
+use crate::block::Blob;
+use crate::channel::{
+    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind,
+};
+use crate::codec;
+use crate::error::Failure;
+use crate::registry::{self, RemoteFn};
+
+/// Set in a worker process, whose standard input is then the driver's socket.
+pub(crate) const ENV: &str = "WREN_WORKER";
+
+/// How long an idle worker watches for the next call before it sleeps. Waking a sleeper costs about
+/// as much, so that watching at most doubles what an idle moment costs.
+const WATCH: Duration = Duration::from_micros(60);
+
+/// Results of short calls are sent together, at least this often.
+const SEND_EVERY: Duration = Duration::from_micros(500);
+
+/// A run of results is sent when it is about this long, in bytes.
+const RUN_BYTES: usize = 64 << 10;
+
+/// Calls that take less than this on average cannot each have printed, since printing takes longer:
+/// they are checked for output together.
+const CANNOT_PRINT: Duration = Duration::from_micros(1);
+
+/// Becomes a worker if this process was started as one; otherwise returns at once.
+pub(crate) fn become_worker_if_asked() {
+    if std::env::var_os(ENV).is_none() {
+        return;
+    }
+    match Worker::connect() {
+        // The variable came down from a worker to a program that a remote function started.
+        Ok(None) => {}
+        Ok(Some(worker)) => {
+            // In a runtime that the program made before `init`, blocking would be refused.
+            if tokio::runtime::Handle::try_current().is_ok() {
+                let thread = std::thread::Builder::new().name("wren-worker".into()).stack_size(8 << 20);
+                let _ = thread.spawn(|| worker.work()).map(|t| t.join());
+                exit(1);
+            }
+            worker.work();
+        }
+        Err(error) => {
+            eprintln!("wren: this worker process cannot reach its driver: {error}");
+            exit(1);
+        }
+    }
+}
+
+struct Worker {
+    region: Region,
+    reader: Reader,
+    results: Results,
+    socket: OwnedFd,
+    /// Parts that wait for the frame they belong to.
+    parts: Vec<u8>,
+    blobs: HashMap<u64, Arc<Blob>>,
+}
+
+impl Worker {
+    /// Takes the socket that is standard input, and over it the shared memory and the driver's bell.
+    /// `None` if standard input is no socket of a driver.
+    fn connect() -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        let mut greeting = [0; 16];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut buffers = [IoSliceMut::new(&mut greeting)];
+        let message = match recvmsg(&stdin, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(message) => message,
+            Err(rustix::io::Errno::NOTSOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if message.bytes == 0 {
+            exit(0); // The driver ended first.
+        }
+        let mut fds = control.drain().filter_map(|m| match m {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let mut fds = fds.next().into_iter().flatten();
+        let (Some(region), Some(bell), Some(ring)) = (fds.next(), fds.next(), fds.next()) else {
+            return Err(io::Error::other("the greeting is of another version of wren"));
+        };
+        let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
+        // What a remote function reads from standard input is nothing.
+        let null = std::fs::File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        let region = Region::open(region)?;
+        let results = Results::new(&region, Bell::ringer(bell, ring)?, rustix::io::fcntl_dupfd_cloexec(&socket, 3)?);
+        Ok(Some(Self {
+            reader: Reader::new(&region, true),
+            results,
+            region,
+            socket,
+            parts: Vec::new(),
+            blobs: HashMap::new(),
+        }))
+    }
+
+    fn work(mut self) -> ! {
+        super::install_hook();
+        crate::start::mark_worker();
+        end_with_the_driver(&self.socket);
+        self.region.set_ready();
+        loop {
+            self.wait();
+            let Some(frame) = self.reader.peek() else { continue };
+            match frame.kind {
+                kind::PART => self.parts.extend_from_slice(frame.body),
+                kind::BLOB => {
+                    if let Ok(header) = codec::decode::<BlobHeader>(frame.body) {
+                        let blob = Blob::received(header.id, std::mem::take(&mut self.parts));
+                        if let Some(hash) = header.hash {
+                            crate::refs::remember(hash, &blob);
+                        }
+                        self.blobs.insert(header.id, blob);
+                    }
+                }
+                kind::FORGET => {
+                    if let Ok(id) = codec::decode::<u64>(frame.body) {
+                        self.blobs.remove(&id);
+                    }
+                }
+                kind::FLIGHT => {
+                    fly(&self.region, frame.body, &self.parts, &self.blobs, &mut self.results);
+                    self.parts.clear();
+                    self.parts.shrink_to(16 << 20);
+                }
+                _ => {}
+            }
+            self.reader.advance();
+            if self.region.driver_wants_room().load(Ordering::SeqCst) != 0 {
+                self.results.bell.ring();
+            }
+        }
+    }
+
+    /// Returns when a frame is there.
+    fn wait(&mut self) {
+        let start = Instant::now();
+        let mut looks = 0u32;
+        while !self.reader.has_frame() {
+            looks += 1;
+            if looks.is_multiple_of(16) {
+                if start.elapsed() > WATCH {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+        while !self.reader.has_frame() {
+            self.region.worker_asleep().store(1, Ordering::SeqCst);
+            if !self.reader.has_frame() {
+                sleep(&self.socket);
+            }
+            self.region.worker_asleep().store(0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Sleeps until the driver writes to the socket.
+fn sleep(socket: &OwnedFd) {
+    let mut rings = [0; 64];
+    match rustix::io::read(socket, &mut rings) {
+        Ok(0) => exit(0),
+        _ => {}
+    }
+}
+
+/// However the driver ends, so does this process, even inside a remote function.
+fn end_with_the_driver(socket: &OwnedFd) {
+    let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(socket, 3) else { return };
+    let watch = move || {
+        loop {
+            // No events asked for: only the other side's end is told.
+            let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty())];
+            match poll(&mut fds, None) {
+                Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
+                    // Not `exit`: destructors of a running function must not delay the end.
+                    let _ = kill_process(getpid(), Signal::KILL);
+                }
+                _ => {}
+            }
+        }
+    };
+    let _ = std::thread::Builder::new().name("wren-watch".into()).stack_size(64 << 10).spawn(watch);
+}
+
+/// Runs the tasks of one flight.
+fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut Results) {
+    let Some((header, inline)) = split_header(body) else { return };
+    let args = if parts.is_empty() { inline } else { parts };
+    let cursor = region.cursor(header.slot as usize);
+    region.set_active(Some(header.slot as usize));
+    let function = lookup(&header);
+    let blobs = blobs_by_task(&header, blobs);
+    results.begin(header.flight, header.first);
+    let mut tasks = Tasks(args);
+    while let Some(task) = cursor.claim() {
+        let args = tasks.next().unwrap_or(&[]);
+        let (next, end) = cursor.read();
+        results.run_task(header.first + u64::from(task), next < end, |out| {
+            let function = function.as_ref().map_err(Clone::clone)?;
+            let blobs = if blobs.is_empty() { &[] } else { blobs.get(&u64::from(task)).map_or(&[][..], |b| b) };
+            super::run(function, args, blobs, out)
+        });
+    }
+    results.send(RunHeader::LAST);
+    region.set_active(None);
+}
+
+fn split_header(body: &[u8]) -> Option<(FlightHeader<'_>, &[u8])> {
+    let (len, rest) = body.split_first_chunk::<4>()?;
+    let (header, args) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    Some((codec::decode(header).ok()?, args))
+}
+
+fn lookup(header: &FlightHeader<'_>) -> Result<&'static RemoteFn, Failure> {
+    match registry::find(header.function) {
+        Ok(function) if function.signature_hash() == header.signature_hash => Ok(function),
+        Ok(function) => Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] }),
+        Err(crate::Error::UnknownFunction { registered, .. }) => Err(Failure::UnknownFunction { registered }),
+        Err(error) => Err(Failure::Backend(error.to_string())),
+    }
+}
+
+fn blobs_by_task(header: &FlightHeader<'_>, blobs: &HashMap<u64, Arc<Blob>>) -> BlobsByTask {
+    let of_task = |ids: &[u64]| ids.iter().filter_map(|id| blobs.get(id).cloned()).collect();
+    header.blobs.iter().map(|(task, ids)| (u64::from(*task), of_task(ids))).collect()
+}
+
+/// Runs tasks and sends what came of them: successes in runs, failures one by one.
+struct Results {
+    region: Region,
+    writer: Writer,
+    bell: Bell,
+    socket: OwnedFd,
+    out: Vec<u8>,
+    flight: u64,
+    /// The run being written: it lies in the ring already, unpublished.
+    first: u64,
+    count: u32,
+    bytes: usize,
+    since: Instant,
+    /// Tasks between two looks at the clock: few where they are long.
+    stride: u32,
+    until_look: u32,
+    looked: Instant,
+}
+
+impl Results {
+    fn new(region: &Region, bell: Bell, socket: OwnedFd) -> Self {
+        let now = Instant::now();
+        Self {
+            region: region.clone(),
+            writer: Writer::new(region, false),
+            bell,
+            socket,
+            out: Vec::new(),
+            flight: 0,
+            first: 0,
+            count: 0,
+            bytes: 0,
+            since: now,
+            stride: 1,
+            until_look: 1,
+            looked: now,
+        }
+    }
+
+    fn begin(&mut self, flight: u64, first: u64) {
+        self.flight = flight;
+        self.first = first;
+        self.since = Instant::now();
+        self.looked = self.since;
+        self.stride = 1;
+        self.until_look = 1;
+    }
+
+    #[inline]
+    fn run_task(&mut self, task: u64, more: bool, run: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>) {
+        self.out.clear();
+        self.out.extend_from_slice(&[0; 4]);
+        let result = run(&mut self.out);
+        self.until_look -= 1;
+        if self.until_look == 0 {
+            self.look(more);
+        }
+        match result {
+            Ok(()) => self.succeeded(task),
+            Err(failure) => self.failed(task, failure),
+        }
+    }
+
+    /// Looks at the clock: adapts the stride, waits until printed lines are read, sends what waits
+    /// for long, unless the flight's end sends it at once.
+    fn look(&mut self, more: bool) {
+        let now = Instant::now();
+        let mean = (now - self.looked) / self.stride;
+        if self.stride == 1 || mean >= CANNOT_PRINT {
+            let _ = io::stdout().flush();
+        }
+        wait_until_read();
+        self.looked = now;
+        self.stride = match mean {
+            _ if mean < CANNOT_PRINT => (self.stride * 2).min(32),
+            _ => 1,
+        };
+        self.until_look = self.stride;
+        if more && now - self.since > SEND_EVERY {
+            self.send(0);
+        }
+    }
+
+    #[inline]
+    fn succeeded(&mut self, task: u64) {
+        let len = (self.out.len() - 4) as u32;
+        self.out[..4].copy_from_slice(&len.to_le_bytes());
+        if self.out.len() > RUN_BYTES {
+            self.send(0);
+            return self.send_large(task);
+        }
+        if self.count > 0 && (self.bytes + self.out.len() > RUN_BYTES || self.first + u64::from(self.count) != task) {
+            self.send(0);
+        }
+        if self.count == 0 {
+            self.first = task;
+        }
+        let start = RunHeader::LEN + self.bytes;
+        let frame = self.room(RunHeader::LEN + RUN_BYTES);
+        let end = start + self.out.len();
+        // `room` gives a slice of the length asked for, which holds header and RUN_BYTES.
+        frame_write(frame, start..end, &self.out);
+        self.count += 1;
+        self.bytes += self.out.len();
+        self.region.open_run().set(self.count, self.bytes as u32);
+    }
+
+    /// Publishes the open run.
+    fn send(&mut self, last: u64) {
+        if self.count == 0 && last == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut header = self.header(self.count, now);
+        header.count |= last;
+        let len = RunHeader::LEN + self.bytes;
+        header.write(self.room(RunHeader::LEN + RUN_BYTES));
+        self.region.open_run().set(0, 0);
+        self.writer.publish(kind::RUN, len);
+        self.bell.ring();
+        self.first += u64::from(self.count);
+        self.count = 0;
+        self.bytes = 0;
+        self.since = now;
+    }
+
+    fn header(&self, count: u32, now: Instant) -> RunHeader {
+        let compute_ns = (now - self.since).as_nanos() as u64;
+        RunHeader { flight: self.flight, first: self.first, count: u64::from(count), compute_ns }
+    }
+
+    /// Sends one result that is too long for a run.
+    fn send_large(&mut self, task: u64) {
+        self.first = task;
+        let now = Instant::now();
+        let header = self.header(1, now);
+        let out = std::mem::take(&mut self.out);
+        for part in out.chunks(MAX_BODY) {
+            self.room(part.len()).copy_from_slice(part);
+            self.writer.publish(kind::PART, part.len());
+            self.bell.ring();
+        }
+        header.write(self.room(RunHeader::LEN));
+        self.writer.publish(kind::RUN, RunHeader::LEN);
+        self.bell.ring();
+        self.first += 1;
+        self.since = Instant::now();
+        self.out = out;
+        self.out.clear();
+        self.out.shrink_to(16 << 20);
+    }
+
+    fn failed(&mut self, task: u64, failure: Failure) {
+        self.send(0);
+        let compute_ns = self.since.elapsed().as_nanos() as u64;
+        wait_until_read();
+        let mut message = FailedTask { flight: self.flight, task, failure, compute_ns };
+        let mut body = codec::encode(&message).unwrap_or_default();
+        if body.is_empty() || body.len() > MAX_BODY {
+            message.failure = shortened(message.failure);
+            body = codec::encode(&message).unwrap_or_default();
+        }
+        self.room(body.len()).copy_from_slice(&body);
+        self.writer.publish(kind::FAILED, body.len());
+        self.bell.ring();
+        self.first = task + 1;
+        self.since = Instant::now();
+    }
+
+    /// Room for `len` bytes in the ring; waits while the driver reads.
+    #[inline]
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        while self.writer.reserve(len).is_none() {
+            self.bell.ring();
+            self.region.worker_wants_room().store(1, Ordering::SeqCst);
+            if self.writer.reserve(len).is_none() {
+                sleep(&self.socket);
+            }
+            self.region.worker_wants_room().store(0, Ordering::SeqCst);
+        }
+        // The loop ended because there is room, and only this thread takes any.
+        self.writer.reserve(len).unwrap_or_default()
+    }
+}
+
+#[inline]
+fn frame_write(frame: &mut [u8], at: std::ops::Range<usize>, bytes: &[u8]) {
+    if let Some(to) = frame.get_mut(at) {
+        to.copy_from_slice(bytes);
+    }
+}
+
+/// A failure whose texts are too long to travel, with their beginnings.
+fn shortened(failure: Failure) -> Failure {
+    let short = |text: String| text.chars().take(10_000).collect::<String>() + " ..";
+    match failure {
+        Failure::Returned { message, chain, type_name } => Failure::Returned {
+            message: short(message),
+            chain: chain.into_iter().take(8).map(short).collect(),
+            type_name,
+        },
+        Failure::Panicked { message, location, .. } => {
+            Failure::Panicked { message: short(message), location, backtrace: None }
+        }
+        other => Failure::Backend(short(format!("{other:?}"))),
+    }
+}
+
+/// Waits until the driver has read what this process printed, so that every line is shown, and
+/// kept for an error, with the task that wrote it.
+fn wait_until_read() {
+    let unread = || {
+        let count = |fd| rustix::io::ioctl_fionread(fd).unwrap_or(0);
+        count(rustix::stdio::stdout()) + count(rustix::stdio::stderr())
+    };
+    // Bounded: a reader that is stuck must not stop the work.
+    for _ in 0..2_000 {
+        if unread() == 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
