@@ -61,6 +61,11 @@ impl Blob {
         Arc::new(Self { id, bytes, hash: OnceLock::new() })
     }
 
+    /// The content's address, if anybody has asked for it.
+    pub(crate) fn known_hash(&self) -> Option<[u8; 32]> {
+        self.hash.get().map(|hash| *hash.as_bytes())
+    }
+
     /// The content's address.
     pub(crate) fn hash(&self) -> blake3::Hash {
         *self.hash.get_or_init(|| blake3::hash(&self.bytes))
@@ -161,6 +166,7 @@ impl ArgsEncoder {
 
     #[inline]
     pub(crate) fn finish(mut self) -> Result<Args, CodecError> {
+        self.blobs.append(&mut crate::refs::take_attached());
         let bytes = SmallVec::from_slice(&self.scratch);
         if self.scratch.capacity() <= 16 << 20 {
             SCRATCH.set(self.scratch);

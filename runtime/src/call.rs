@@ -238,7 +238,7 @@ pub mod errors {
     use crate::error::Failure;
 
     fn of_error<E>(error: &dyn Error) -> Failure {
-        let chain = std::iter::successors(error.source(), |e| e.source()).map(ToString::to_string).collect();
+        let chain = std::iter::successors(error.source(), |&e| e.source()).map(ToString::to_string).collect();
         Failure::Returned { message: error.to_string(), chain, type_name: type_name::<E>().to_owned() }
     }
 

@@ -286,6 +286,26 @@ pub enum FailureClass {
 }
 
 impl Failure {
+    /// The variant's name in snake case, as logs have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Failure::Returned { .. } => "returned",
+            Failure::Panicked { .. } => "panicked",
+            Failure::WorkerDied { .. } => "worker_died",
+            Failure::OutOfMemory { .. } => "out_of_memory",
+            Failure::TimedOut { .. } => "timed_out",
+            Failure::Throttled { .. } => "throttled",
+            Failure::NeverStarted { .. } => "never_started",
+            Failure::BadArguments { .. } => "bad_arguments",
+            Failure::BadResult { .. } => "bad_result",
+            Failure::UnknownFunction { .. } => "unknown_function",
+            Failure::StaleDeployment { .. } => "stale_deployment",
+            Failure::Store(_) => "store",
+            Failure::Backend(_) => "backend",
+            Failure::Cancelled => "cancelled",
+        }
+    }
+
     /// The class that decides on retries.
     pub fn class(&self) -> FailureClass {
         match self {

@@ -16,7 +16,7 @@ use crate::channel::Bell;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::faults::Faults;
-use crate::job::{JobLog, Outcome, Port};
+use crate::job::{JobLog, Kept, Outcome, Port};
 use crate::registry::RemoteFn;
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::start;
@@ -70,7 +70,18 @@ struct Core {
 
 struct Entry {
     port: Arc<Port>,
+    /// Stands before the port where results go to the store first.
+    kept: Option<Arc<Kept>>,
     log: Option<JobLog>,
+}
+
+impl Entry {
+    fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
+        match &self.kept {
+            Some(kept) => kept.give(outcome),
+            None => self.port.give(outcome, wakers),
+        }
+    }
 }
 
 impl std::fmt::Debug for Core {
@@ -186,7 +197,8 @@ impl Executor {
             if !levels.is_empty() || start::is_worker() {
                 config.backend = Some("inline".to_owned());
             }
-            levels.push(Self::open(config, None, None, levels.len())?);
+            let level = Self::open(config, None, None, levels.len())?;
+            levels.push(level);
         }
         let _ = FIRST.set(levels[0].clone());
         Ok(levels[depth].clone())
@@ -207,7 +219,7 @@ impl Executor {
             _ => return Err(Error::Config(format!("no backend is known for `{url}`; known are local, inline"))),
         };
         if let Some(faults) = faults {
-            backend = faults.around(backend, bell.clone());
+            backend = faults.around(backend);
         }
         let settings = scheduler::Config {
             slots: backend.slots(),
@@ -315,15 +327,27 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, log: Option<JobLog>) -> JobKey {
+    pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, kept: Option<Arc<Kept>>) -> JobKey {
         let mut core = self.lock();
         let job = core.scheduler.open(spec);
-        core.jobs.insert(job, Entry { port, log });
+        core.jobs.insert(job, Entry { port, kept, log: None });
         job
     }
 
+    pub(crate) fn set_log(&self, job: JobKey, log: JobLog) {
+        if let Some(entry) = self.lock().jobs.get_mut(&job) {
+            entry.log = Some(log);
+        }
+    }
+
     pub(crate) fn submit(&self, job: JobKey, block: Block) {
-        self.with_core(|core, _| core.scheduler.submit(job, Arc::new(block)));
+        self.with_core(|core, _| {
+            let tasks = block.tasks();
+            if let Some(log) = core.jobs.get_mut(&job).and_then(|entry| entry.log.as_mut()) {
+                log.submitted(tasks.end - tasks.start);
+            }
+            core.scheduler.submit(job, Arc::new(block));
+        });
     }
 
     pub(crate) fn close(&self, job: JobKey) {
@@ -333,12 +357,17 @@ impl Shared {
         });
     }
 
-    pub(crate) fn cancel(&self, job: JobKey) -> Option<JobLog> {
-        self.with_core(|core, _| {
-            let Core { scheduler, updates, .. } = core;
-            scheduler.cancel(job, updates);
-            core.jobs.remove(&job).and_then(|entry| entry.log)
-        })
+    /// Forgets a job, and stops what runs of it.
+    pub(crate) fn cancel(&self, job: JobKey) {
+        let known = self.with_core(|core, _| {
+            let known = core.jobs.remove(&job);
+            if known.is_some() {
+                let Core { scheduler, updates, .. } = core;
+                scheduler.cancel(job, updates);
+            }
+            known
+        });
+        drop(known);
     }
 
     /// Takes the log of a job that is over.
@@ -356,7 +385,7 @@ impl Shared {
         block.push(args);
         self.with_core(|core, _| {
             let job = core.scheduler.open(JobSpec::default());
-            core.jobs.insert(job, Entry { port, log: None });
+            core.jobs.insert(job, Entry { port, kept: None, log: None });
             core.scheduler.submit(job, Arc::new(block));
             let Core { scheduler, updates, .. } = core;
             scheduler.close(job, updates);
@@ -455,14 +484,14 @@ impl Core {
                 if let Some(log) = &mut entry.log {
                     log.done(&tasks, attempt, &timing, results.len());
                 }
-                entry.port.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
+                entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }
             Update::Failed { job, task, attempt, failure, stderr, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &mut entry.log {
                     log.failed(task, attempt, &failure, &timing);
                 }
-                entry.port.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
+                entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
             }
             Update::Retry { job, task, attempt, failure, at } => {
                 if let Some(log) = self.jobs.get_mut(&job).and_then(|entry| entry.log.as_mut()) {
@@ -471,14 +500,16 @@ impl Core {
             }
             Update::OverBudget { job, spent_usd } => {
                 if let Some(entry) = self.jobs.get(&job) {
-                    entry.port.give(Outcome::OverBudget { spent_usd }, &mut self.wakers);
+                    entry.give(Outcome::OverBudget { spent_usd }, &mut self.wakers);
                 }
             }
             Update::JobDone { job } => {
-                if let Some(entry) = self.jobs.get_mut(&job) {
-                    entry.port.finish(entry.log.take(), &mut self.wakers);
+                if let Some(entry) = self.jobs.remove(&job) {
+                    match entry.kept {
+                        Some(kept) => kept.finish(entry.log),
+                        None => entry.port.finish(entry.log, &mut self.wakers),
+                    }
                 }
-                self.jobs.remove(&job);
             }
         }
     }

@@ -1,7 +1,20 @@
-//! Jobs: what came of their tasks ([`Port`]), and the handle of one that runs by itself ([`Job`]).
+//! Jobs: what came of their tasks ([`Port`]), what is kept of it ([`Kept`]), and the handle of one
+//! that runs by itself ([`Job`]).
 
+mod handle;
+mod kept;
 mod log;
 mod port;
 
-pub(crate) use log::{JobLog, tally};
+pub use handle::{Job, JobProgress, attach};
+pub(crate) use kept::{Keep, Kept};
+pub(crate) use log::{About, JobLog, tally};
 pub(crate) use port::{Outcome, Port};
+
+/// A new job id: random, so that a store which splits its load by key prefix does so.
+pub(crate) fn new_id() -> String {
+    let mut random = fastrand::Rng::new();
+    std::iter::repeat_with(|| random.choice(b"0123456789abcdefghjkmnpqrstvwxyz").map_or('0', |b| char::from(*b)))
+        .take(12)
+        .collect()
+}

@@ -35,6 +35,7 @@ mod call;
 mod channel;
 pub mod codec;
 mod config;
+mod envelope;
 mod error;
 mod executor;
 pub mod faults;

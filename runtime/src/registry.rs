@@ -43,7 +43,7 @@ pub struct RemoteFn {
 impl RemoteFn {
     /// FNV-1a over name and signature: what driver and worker must agree on.
     pub fn signature_hash(&self) -> u64 {
-        let fnv = |hash, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         let start = self.name.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
         self.signature.as_bytes().iter().fold(start, fnv)
     }

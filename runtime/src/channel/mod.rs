@@ -10,8 +10,8 @@ mod region;
 mod ring;
 
 pub(crate) use bell::Bell;
-pub(crate) use region::{Cursor, OpenRun, Region, SLOTS};
-pub(crate) use ring::{Frame, Reader, Writer};
+pub(crate) use region::{Region, SLOTS};
+pub(crate) use ring::{Reader, Writer};
 
 /// The largest frame body. Longer messages travel as [`kind::PART`]s.
 pub(crate) const MAX_BODY: usize = 256 << 10;

@@ -15,6 +15,8 @@ pub(crate) enum Outcome {
     Done { tasks: Range<u64>, new: Vec<Range<u64>>, results: Vec<u8> },
     Failed { task: u64, attempt: u32, function: &'static str, failure: Failure, stderr: String },
     OverBudget { spent_usd: f64 },
+    /// The job cannot go on.
+    Broken(Error),
 }
 
 impl Outcome {
@@ -26,6 +28,7 @@ impl Outcome {
                 failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })
             }
             Outcome::OverBudget { spent_usd } => Error::OverBudget { budget_usd: 0.0, spent_usd, done },
+            Outcome::Broken(error) => error,
             Outcome::Done { .. } => Error::Job("a result was taken for an error; this is a defect of wren".to_owned()),
         }
     }

@@ -1,8 +1,21 @@
 //! Decides what runs when: the queue, retries, concurrency, throttling, speculation, budgets.
 //!
 //! A state machine: calls and replies go in with the time, invocations and [`Update`]s come out.
-//! It does no I/O, knows no backend and reads no clock.
+//! It does no I/O, knows no backend and reads no clock, so that a test runs it in virtual time. Work
+//! is held as ranges of tasks, and only what has failed is known by the task: the cost of a large
+//! job is that of its batches.
 
+mod done_set;
+mod flight;
+mod job;
+mod ranges;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod throttle;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +24,428 @@ use crate::backend::{FlightId, Invocation, Reply, Timing};
 use crate::block::Block;
 use crate::error::Failure;
 
+use flight::Flight;
+use job::{Job, Run};
+use retry::Retries;
+use throttle::Window;
+
 /// A moment, as the time since some fixed start.
 pub type Time = Duration;
 
 /// Names one job among all of a scheduler's.
 pub type JobKey = u64;
+
+/// What a scheduler is to know from the start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Invocations that the backend takes at once.
+    pub slots: usize,
+    /// Functions that run at once; slots beyond them hold work ready at the workers.
+    pub workers: usize,
+    /// Executions of a task whose failures are the machine's or the store's.
+    pub attempts: u32,
+    /// The first pause before a retry and the longest; each is twice the last, times a random part.
+    pub backoff: Range<Duration>,
+    /// How often a task is refused for too much load before that is its failure.
+    pub throttle_attempts: u32,
+    /// Compute time that one invocation aims at: short calls travel together.
+    pub batch: Duration,
+    /// Tasks of one invocation at most.
+    pub max_batch: u64,
+    /// When to run a second copy of a task; `None` never does.
+    pub speculation: Option<Speculation>,
+    /// An invocation without news for this long, beyond its tasks' timeouts, never started. `None`
+    /// trusts the backend to account for everything.
+    pub lost_after: Option<Duration>,
+    /// Dollars for one second of one function.
+    pub usd_per_second: fn(memory_mb: Option<u32>) -> f64,
+    /// Seeds the random part of pauses.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            slots: 1,
+            workers: 1,
+            attempts: 3,
+            backoff: Duration::from_millis(10)..Duration::from_secs(5),
+            throttle_attempts: 50,
+            batch: Duration::from_millis(1),
+            max_batch: 32 << 10,
+            speculation: None,
+            lost_after: None,
+            usd_per_second: |_| 0.0,
+            seed: 0,
+        }
+    }
+}
+
+/// When a straggler gets a second copy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speculation {
+    /// The part of the job that must be done.
+    pub done_fraction: f64,
+    /// How many times the mean duration the task must have run.
+    pub factor: f64,
+    /// How long it must have run in any case.
+    pub at_least: Duration,
+}
+
+/// What one job asks for.
+#[derive(Debug, Clone, Default)]
+pub struct JobSpec {
+    /// Tasks in flight at once.
+    pub concurrency: Option<NonZeroUsize>,
+    /// Tasks of one invocation, in place of a number that follows their duration.
+    pub chunk: Option<NonZeroUsize>,
+    /// Dollars that may be spent.
+    pub budget_usd: Option<f64>,
+}
+
+/// Something the executor is to know or to do.
+#[derive(Debug)]
+pub enum Update {
+    /// Tasks succeeded.
+    Done {
+        /// Their job.
+        job: JobKey,
+        /// The tasks that `results` is for.
+        tasks: Range<u64>,
+        /// Those among them that were not done before: each task is in one `new` only, ever.
+        new: Vec<Range<u64>>,
+        /// Encoded results of `tasks`, each behind its length as `u32`.
+        results: Vec<u8>,
+        /// Counted from 1.
+        attempt: u32,
+        /// When they ran.
+        timing: Timing,
+    },
+    /// A task failed for good.
+    Failed {
+        /// Its job.
+        job: JobKey,
+        /// The task.
+        task: u64,
+        /// The execution that failed last, counted from 1.
+        attempt: u32,
+        /// The name of its function.
+        function: &'static str,
+        /// How.
+        failure: Failure,
+        /// What it last wrote to standard error.
+        stderr: String,
+        /// When it ran.
+        timing: Timing,
+    },
+    /// A task failed and will be run again.
+    Retry {
+        /// Its job.
+        job: JobKey,
+        /// The task.
+        task: u64,
+        /// The execution that failed, counted from 1.
+        attempt: u32,
+        /// How.
+        failure: Failure,
+        /// When the next one may begin.
+        at: Time,
+    },
+    /// The backend is to stop an invocation.
+    Cancel {
+        /// Which.
+        flight: FlightId,
+    },
+    /// The backend is to give back what has not begun of an invocation.
+    Reclaim {
+        /// Which.
+        flight: FlightId,
+    },
+    /// The job would pass its budget; it was cancelled.
+    OverBudget {
+        /// The job.
+        job: JobKey,
+        /// The estimate of what it spent, in dollars.
+        spent_usd: f64,
+    },
+    /// Every task of a closed job is accounted for.
+    JobDone {
+        /// The job.
+        job: JobKey,
+    },
+}
+
+/// How far a job is, in tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Tasks submitted so far.
+    pub submitted: u64,
+    /// Tasks that succeeded.
+    pub done: u64,
+    /// Tasks that failed for good.
+    pub failed: u64,
+    /// Tasks in flight.
+    pub running: u64,
+    /// Tasks that wait.
+    pub queued: u64,
+    /// Executions beyond each task's first.
+    pub retried: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Scheduler {
+    config: Config,
+    jobs: HashMap<JobKey, Job>,
+    /// Jobs with ready work, each once; they take turns.
+    turns: VecDeque<JobKey>,
+    flights: HashMap<FlightId, Flight>,
+    retries: Retries,
+    window: Window,
+    /// Mean duration of a call of each function.
+    means: HashMap<&'static str, Duration>,
+    next_job: JobKey,
+    next_flight: FlightId,
+    /// The time of the last `tick`.
+    now: Time,
+}
+
+impl Scheduler {
+    /// A scheduler without jobs.
+    pub fn new(config: Config) -> Self {
+        Self {
+            jobs: HashMap::new(),
+            turns: VecDeque::new(),
+            flights: HashMap::new(),
+            retries: Retries::new(config.backoff.clone(), config.seed),
+            window: Window::new(config.slots),
+            means: HashMap::new(),
+            next_job: 0,
+            next_flight: 0,
+            now: Time::ZERO,
+            config,
+        }
+    }
+
+    /// Opens a job, which has no tasks yet.
+    pub fn open(&mut self, spec: JobSpec) -> JobKey {
+        self.next_job += 1;
+        self.jobs.insert(self.next_job, Job::new(spec));
+        self.next_job
+    }
+
+    /// Adds tasks to a job. Blocks come in the order of their tasks, none twice.
+    pub fn submit(&mut self, job: JobKey, block: Arc<Block>) {
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        let tasks = block.tasks();
+        state.submitted += tasks.end - tasks.start;
+        self.queue(job, Run { block, tasks, attempt: 1 });
+    }
+
+    /// No more tasks will come.
+    pub fn close(&mut self, job: JobKey, updates: &mut Vec<Update>) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.closed = true;
+        }
+        self.end_if_over(job, updates);
+    }
+
+    /// Forgets a job: what waits is dropped, what runs is stopped.
+    pub fn cancel(&mut self, job: JobKey, updates: &mut Vec<Update>) {
+        if self.jobs.remove(&job).is_none() {
+            return;
+        }
+        self.turns.retain(|other| *other != job);
+        self.retries.forget(job);
+        self.flights.retain(|flight, state| {
+            let ours = state.job == job;
+            if ours {
+                updates.push(Update::Cancel { flight: *flight });
+            }
+            !ours
+        });
+    }
+
+    /// The next invocation to begin now, if there is one and a slot for it.
+    pub fn next(&mut self, now: Time) -> Option<Invocation> {
+        if self.flights.len() >= self.config.slots || !self.window.admits(self.flights.len(), now) {
+            return None;
+        }
+        for _ in 0..self.turns.len() {
+            let job = self.turns.pop_front()?;
+            let Some(state) = self.jobs.get_mut(&job) else { continue };
+            let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().name)).copied();
+            let run = state.take_run(mean, &self.config);
+            if !state.ready.is_empty() {
+                self.turns.push_back(job);
+            } else {
+                state.in_turns = false;
+            }
+            if let Some(run) = run {
+                return Some(self.launch(job, run, now));
+            }
+        }
+        None
+    }
+
+    fn launch(&mut self, job: JobKey, run: Run, now: Time) -> Invocation {
+        self.next_flight += 1;
+        let flight = self.next_flight;
+        self.flights.insert(flight, Flight::new(job, &run, now));
+        Invocation { flight, tasks: run.tasks, attempt: run.attempt, block: run.block }
+    }
+
+    /// Takes a reply of the backend.
+    pub fn handle(&mut self, now: Time, reply: Reply, updates: &mut Vec<Update>) {
+        match reply {
+            Reply::Done { flight, tasks, results, timing } => self.done(now, flight, tasks, results, timing, updates),
+            Reply::Failed { flight, task, failure, stderr, timing } => {
+                let failed = Failed { task, failure, stderr, timing };
+                self.failed(now, flight, failed, updates);
+            }
+            Reply::Returned { flight, tasks } => {
+                if let Some((run, back)) = self.settle(now, flight, &tasks) {
+                    for tasks in back {
+                        self.give_back(run.0, Run { tasks, block: run.1.clone(), attempt: run.2 });
+                    }
+                }
+            }
+            Reply::Throttled { flight, message } => {
+                self.window.refused(now);
+                let left = self.flights.get(&flight).map(|f| f.outstanding.clone()).unwrap_or_default();
+                for task in left.into_iter().flatten() {
+                    let failure = Failure::Throttled { message: message.clone() };
+                    let failed = Failed { task, failure, stderr: String::new(), timing: Timing::default() };
+                    self.failed(now, flight, failed, updates);
+                }
+            }
+        }
+    }
+
+    /// Takes tasks off a flight, which ends when none is left. Gives the flight's job, block and
+    /// attempt, and those of `tasks` that were on it.
+    #[allow(clippy::type_complexity, reason = "a pair that is taken apart at once")]
+    fn settle(&mut self, now: Time, id: FlightId, tasks: &Range<u64>) -> Option<((JobKey, Arc<Block>, u32), Vec<Range<u64>>)> {
+        let flight = self.flights.get_mut(&id)?;
+        let settled = ranges::remove(&mut flight.outstanding, tasks);
+        if settled.is_empty() {
+            return None;
+        }
+        flight.heard = now;
+        flight.reclaimed = false;
+        let whose = (flight.job, flight.block.clone(), flight.attempt);
+        if flight.outstanding.is_empty() {
+            self.flights.remove(&id);
+        }
+        if let Some(job) = self.jobs.get_mut(&whose.0) {
+            job.running -= settled.iter().map(|r| r.end - r.start).sum::<u64>();
+            if !job.ready.is_empty() && !job.in_turns {
+                job.in_turns = true;
+                self.turns.push_back(whose.0);
+            }
+        }
+        Some((whose, settled))
+    }
+
+    fn done(&mut self, now: Time, flight: FlightId, tasks: Range<u64>, results: Vec<u8>, timing: Timing, updates: &mut Vec<Update>) {
+        let Some(((job, block, attempt), settled)) = self.settle(now, flight, &tasks) else { return };
+        self.window.admitted();
+        self.learn(block.function().name, timing.compute, tasks.end - tasks.start);
+        let usd = (self.config.usd_per_second)(block.limits().memory_mb);
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        state.spent_usd += usd * timing.compute.as_secs_f64();
+        let new: Vec<_> = settled.into_iter().flat_map(|range| state.done.insert(range)).collect();
+        if !state.tried.is_empty() {
+            state.tried.retain(|task, _| !new.iter().any(|r| r.contains(task)));
+        }
+        if !new.is_empty() {
+            state.succeeded += new.iter().map(|r| r.end - r.start).sum::<u64>();
+            updates.push(Update::Done { job, tasks: tasks.clone(), new, results, attempt, timing });
+        }
+        self.cancel_copies(job, &tasks, updates);
+        self.end_if_over(job, updates);
+    }
+
+    fn learn(&mut self, function: &'static str, compute: Duration, tasks: u64) {
+        let mean = compute / u32::try_from(tasks).unwrap_or(u32::MAX).max(1);
+        self.means.entry(function).and_modify(|known| *known = (*known * 3 + mean) / 4).or_insert(mean);
+    }
+
+    fn end_if_over(&mut self, job: JobKey, updates: &mut Vec<Update>) {
+        if self.jobs.get(&job).is_some_and(Job::is_over) {
+            self.jobs.remove(&job);
+            updates.push(Update::JobDone { job });
+        }
+    }
+
+    fn queue(&mut self, job: JobKey, run: Run) {
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        state.add(run);
+        if !state.in_turns {
+            state.in_turns = true;
+            self.turns.push_back(job);
+        }
+    }
+
+    /// Puts back what was not run; it goes first.
+    fn give_back(&mut self, job: JobKey, run: Run) {
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        state.add_first(run);
+        if !state.in_turns {
+            state.in_turns = true;
+            self.turns.push_front(job);
+        }
+    }
+
+    /// Does what time asks for: retries that are due, invocations that are lost, idle workers.
+    pub fn tick(&mut self, now: Time, updates: &mut Vec<Update>) {
+        self.now = now;
+        while let Some((job, run)) = self.retries.due(now) {
+            if let Some(state) = self.jobs.get_mut(&job) {
+                state.pausing -= 1;
+                self.queue(job, run);
+            }
+        }
+        self.give_up_lost(now, updates);
+        self.stop_over_budget(updates);
+        if self.turns.is_empty() {
+            self.reclaim(updates);
+            self.speculate(now);
+        }
+    }
+
+    /// When `tick` has something to do next.
+    pub fn wake_at(&self) -> Option<Time> {
+        let lost = self.flights.values().filter_map(|f| f.lost_at(&self.config)).min();
+        let copies = self.speculation_at();
+        // What was due at the last tick and not done waits for a reply, not for a time.
+        let times = [self.retries.next(), lost, copies, self.window.reopens()];
+        times.into_iter().flatten().filter(|at| *at > self.now).min()
+    }
+
+    /// How far a job is; none if it is over.
+    pub fn progress(&self, job: JobKey) -> Option<Progress> {
+        self.jobs.get(&job).map(Job::progress)
+    }
+
+    /// The mean duration of a call of a function, if any was measured.
+    pub fn estimate(&self, function: &'static str) -> Option<Duration> {
+        self.means.get(function).copied()
+    }
+
+    fn stop_over_budget(&mut self, updates: &mut Vec<Update>) {
+        let over: Vec<_> = self.jobs.iter().filter(|(_, job)| job.over_budget).map(|(key, job)| (*key, job.spent_usd)).collect();
+        for (job, spent_usd) in over {
+            updates.push(Update::OverBudget { job, spent_usd });
+            self.cancel(job, updates);
+        }
+    }
+}
+
+/// One task's failure, as a reply has it.
+struct Failed {
+    task: u64,
+    failure: Failure,
+    stderr: String,
+    timing: Timing,
+}

@@ -141,3 +141,47 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>> {
     names.sort_unstable();
     Err(Error::Config(format!("no store is known for `{url}`; known are {}", names.join(", "))))
 }
+
+/// Runs a store's future to its end on this thread, without an event loop: stores that need one
+/// have their own.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = std::task::Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            std::task::Poll::Ready(value) => return value,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Refuses what is no key for any store: keys become paths and parts of URLs.
+pub fn check_key(key: &str) -> StoreResult<()> {
+    let reason = if key.is_empty() {
+        "it is empty"
+    } else if key.len() > 1024 || key.split('/').any(|part| part.len() > 255) {
+        "it is longer than 1,024 bytes, or a part of it is longer than 255"
+    } else if key.contains('\0') {
+        "it has a zero byte"
+    } else if key.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        "a part of it is empty or begins with a dot"
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::BadKey { key: key.to_owned(), reason: reason.to_owned() })
+}
+
+/// A range of bytes inside a value of `len`.
+pub(crate) fn clip(range: &Range<u64>, len: usize) -> Range<usize> {
+    let end = usize::try_from(range.end).unwrap_or(len).min(len);
+    usize::try_from(range.start).unwrap_or(end).min(end)..end
+}

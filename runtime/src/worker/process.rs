@@ -346,12 +346,13 @@ impl Results {
             self.first = task;
         }
         let start = RunHeader::LEN + self.bytes;
+        let out = std::mem::take(&mut self.out);
         let frame = self.room(RunHeader::LEN + RUN_BYTES);
-        let end = start + self.out.len();
-        // `room` gives a slice of the length asked for, which holds header and RUN_BYTES.
-        frame_write(frame, start..end, &self.out);
+        // `room` gives a slice of the length asked for, which holds the header and RUN_BYTES.
+        frame_write(frame, start..start + out.len(), &out);
         self.count += 1;
-        self.bytes += self.out.len();
+        self.bytes += out.len();
+        self.out = out;
         self.region.open_run().set(self.count, self.bytes as u32);
     }
 

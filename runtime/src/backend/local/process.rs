@@ -153,7 +153,7 @@ impl Process {
         for (_, blobs) in invocation.block.blobs(invocation.tasks.clone()) {
             for blob in blobs {
                 if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
-                    let header = BlobHeader { id: blob.id, hash: None };
+                    let header = BlobHeader { id: blob.id, hash: blob.known_hash() };
                     self.outbox.push_back(Outgoing::Blob(blob.clone(), 0));
                     self.outbox.push_back(Outgoing::Frame(kind::BLOB, encoded(&header)));
                 }

@@ -1,0 +1,58 @@
+//! `#[wren::main]`.
+//!
+//! ```text
+//! #[wren::main]                         fn main() -> ::wren::__private::Exit {
+//! async fn main() -> R { body }   ==>       async fn main() -> R { body }
+//!                                           ::wren::__private::main(main)
+//!                                       }
+//! ```
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Error, ItemFn};
+
+use crate::options::{Options, report};
+
+pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Vec::new();
+    let options = Options::parse(tokens, &["crate"], &mut errors);
+    let function: ItemFn = match syn::parse2(item.clone()) {
+        Ok(function) => function,
+        Err(_) => {
+            errors.push(Error::new(item.span(), "`#[wren::main]` goes on `fn main` or `async fn main`"));
+            let errors = report(errors);
+            return quote!(#item #errors);
+        }
+    };
+    check(&function, &mut errors);
+    if !errors.is_empty() {
+        let errors = report(errors);
+        // A `main` all the same, or its absence would be an error of its own.
+        return quote!(#errors fn main() {});
+    }
+    let private = options.private();
+    let run = if function.sig.asyncness.is_some() { quote!(main) } else { quote!(main_sync) };
+    let (attrs, vis) = (&function.attrs, &function.vis);
+    let inner = ItemFn { attrs: Vec::new(), vis: syn::Visibility::Inherited, ..function.clone() };
+    quote! {
+        #(#attrs)*
+        #vis fn main() -> #private::Exit {
+            #inner
+            #private::#run(main)
+        }
+    }
+}
+
+fn check(function: &ItemFn, errors: &mut Vec<Error>) {
+    let signature = &function.sig;
+    if signature.ident != "main" {
+        errors.push(Error::new(signature.ident.span(), "`#[wren::main]` goes on `main`; a function for workers takes `#[wren::remote]`"));
+    }
+    if !signature.inputs.is_empty() {
+        errors.push(Error::new(signature.inputs.span(), "`main` takes no arguments; read `std::env::args()`"));
+    }
+    if !signature.generics.params.is_empty() {
+        errors.push(Error::new(signature.generics.params.span(), "`main` cannot be generic"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Refuses what cannot be remote, each mistake at its own token, and says what to write instead.
+
+use proc_macro2::Span;
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::{Error, FnArg, GenericParam, Lifetime, Signature, Type, TypeReference};
+
+use super::parse::Remote;
+
+pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
+    let signature = &remote.item.sig;
+    qualifiers(signature, errors);
+    generics(signature, errors);
+    for input in &signature.inputs {
+        match input {
+            FnArg::Receiver(receiver) => refuse(
+                errors,
+                receiver.span(),
+                "a remote function takes no `self`; make it a free function with the value as an argument",
+            ),
+            FnArg::Typed(param) => {
+                let mut visitor = Argument { errors };
+                visitor.visit_type(&param.ty);
+            }
+        }
+    }
+    let mut visitor = Returned { errors };
+    visitor.visit_type(&remote.output.declared);
+}
+
+fn refuse(errors: &mut Vec<Error>, at: Span, message: &str) {
+    errors.push(Error::new(at, message));
+}
+
+fn qualifiers(signature: &Signature, errors: &mut Vec<Error>) {
+    if let Some(token) = &signature.unsafety {
+        refuse(errors, token.span(), "a remote function cannot be `unsafe`; put the `unsafe` block inside its body");
+    }
+    if let Some(abi) = &signature.abi {
+        refuse(errors, abi.span(), "a remote function has Rust's own ABI; call the `extern` function from its body");
+    }
+    if let Some(token) = &signature.constness {
+        refuse(errors, token.span(), "a remote function cannot be `const`; call the `const fn` from its body");
+    }
+    if let Some(variadic) = &signature.variadic {
+        refuse(errors, variadic.span(), "a remote function has a fixed number of arguments; take a `Vec`");
+    }
+}
+
+fn generics(signature: &Signature, errors: &mut Vec<Error>) {
+    for param in &signature.generics.params {
+        match param {
+            GenericParam::Lifetime(_) => {}
+            GenericParam::Type(param) => refuse(
+                errors,
+                param.span(),
+                "a remote function cannot have type parameters: workers find it by name alone; write one remote \
+                 function for each type, which calls the generic one",
+            ),
+            GenericParam::Const(param) => refuse(
+                errors,
+                param.span(),
+                "a remote function cannot have const parameters; make it an ordinary argument",
+            ),
+        }
+    }
+}
+
+const SELF_TYPE: &str = "`Self` has no meaning here; write the type's own name";
+
+struct Argument<'a> {
+    errors: &'a mut Vec<Error>,
+}
+
+impl Visit<'_> for Argument<'_> {
+    fn visit_type_reference(&mut self, reference: &TypeReference) {
+        if let Some(token) = &reference.mutability {
+            refuse(
+                self.errors,
+                token.span(),
+                "a worker cannot change the caller's value; take it by value and return the changed one",
+            );
+        }
+        visit::visit_type_reference(self, reference);
+    }
+
+    fn visit_type(&mut self, ty: &Type) {
+        match ty {
+            Type::ImplTrait(_) => {
+                let message = "`impl Trait` is a hidden type parameter, and a remote function has none; name a type";
+                refuse(self.errors, ty.span(), message);
+            }
+            Type::TraitObject(_) => {
+                let message = "a trait object cannot be sent to a worker; take an enum or a struct that serde knows";
+                refuse(self.errors, ty.span(), message);
+            }
+            Type::BareFn(_) => {
+                let message = "a function cannot be sent to a worker; take a value that says which to call";
+                refuse(self.errors, ty.span(), message);
+            }
+            Type::Ptr(_) => {
+                let message = "a pointer means nothing in another process; take a value or a reference";
+                refuse(self.errors, ty.span(), message);
+            }
+            Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
+            _ => visit::visit_type(self, ty),
+        }
+    }
+}
+
+struct Returned<'a> {
+    errors: &'a mut Vec<Error>,
+}
+
+impl Visit<'_> for Returned<'_> {
+    fn visit_type_reference(&mut self, reference: &TypeReference) {
+        if reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static") {
+            let message = "a result comes from another process, and cannot be a reference; return an owned value: \
+                           `String`, `Vec<T>`, `Box<T>`";
+            return refuse(self.errors, reference.span(), message);
+        }
+        refuse(
+            self.errors,
+            reference.span(),
+            "a result cannot borrow: it comes from another process; return an owned value: `String`, `Vec<T>`",
+        );
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &Lifetime) {
+        if lifetime.ident != "static" {
+            refuse(self.errors, lifetime.span(), "a result cannot borrow: it comes from another process; return an owned type");
+        }
+    }
+
+    fn visit_type(&mut self, ty: &Type) {
+        match ty {
+            Type::ImplTrait(_) => refuse(self.errors, ty.span(), "name the type that is returned: the caller decodes it"),
+            Type::Never(_) => refuse(self.errors, ty.span(), "a remote function must return"),
+            Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
+            _ => visit::visit_type(self, ty),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `#[wren::remote]`: parse, check, expand, one file each.
+
+mod check;
+mod expand;
+mod parse;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::options::report;
+
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Vec::new();
+    let function = parse::parse(options, &item, &mut errors);
+    if let Some(function) = &function {
+        check::check(function, &mut errors);
+    }
+    match function {
+        Some(function) if errors.is_empty() => expand::expand(&function),
+        _ => {
+            // The item stays, so that an editor goes on completing and nothing else is missing.
+            let errors = report(errors);
+            quote!(#item #errors)
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Seeded faults, to test a program against what machines and networks do: crashes, duplicates,
+//! throttling, delays, lost answers, lost writes.
+//!
+//! ```
+//! use wren::faults::Faults;
+//!
+//! #[wren::remote]
+//! fn triple(x: u64) -> u64 { 3 * x }
+//!
+//! # wren::block_on(async {
+//! let faults = Faults::seeded(42).crash(0.1).duplicate(0.1).throttle(0.05);
+//! let executor = wren::Executor::builder().backend("inline").faults(faults).build()?;
+//! let tripled = wren::map(triple, 0..500).on(&executor).await?;
+//! assert!(tripled.iter().copied().eq((0..500).map(|x| 3 * x)));
+//! # wren::Result::Ok(()) }).unwrap();
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::backend::{Backend, FlightId, Invocation, Reply, Timing};
+use crate::error::Failure;
+use crate::store::{BoxFuture, Store, StoreError, StoreResult};
+
+/// How often each kind of fault happens, and the seed that decides when.
+///
+/// Rates are probabilities from 0 to 1, 0 at first. A crash is decided for each task and attempt, so
+/// that a task which crashes always is as likely as `rate` to the power of the attempts; the others
+/// are decided for each batch of tasks or operation of a store.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "faults happen where an executor is built with them, or around a store"]
+pub struct Faults {
+    seed: u64,
+    crash: f64,
+    duplicate: f64,
+    throttle: f64,
+    delay: f64,
+    longest_delay: Duration,
+    lose_write: f64,
+}
+
+impl Faults {
+    /// No faults yet; `seed` decides when those that are added happen.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            seed,
+            crash: 0.0,
+            duplicate: 0.0,
+            throttle: 0.0,
+            delay: 0.0,
+            longest_delay: Duration::ZERO,
+            lose_write: 0.0,
+        }
+    }
+
+    /// A worker ends before it runs a task, or after it ran it and before the result is out.
+    pub fn crash(mut self, rate: f64) -> Self {
+        self.crash = rate;
+        self
+    }
+
+    /// The backend refuses a batch for too much load.
+    pub fn throttle(mut self, rate: f64) -> Self {
+        self.throttle = rate;
+        self
+    }
+
+    /// A batch of results arrives twice.
+    pub fn duplicate(mut self, rate: f64) -> Self {
+        self.duplicate = rate;
+        self
+    }
+
+    /// A batch of results, or an operation of a store, arrives late by up to `longest`.
+    pub fn delay(mut self, rate: f64, longest: Duration) -> Self {
+        self.delay = rate;
+        self.longest_delay = longest;
+        self
+    }
+
+    /// A write to the store fails, before or after the value is there.
+    pub fn lose_write(mut self, rate: f64) -> Self {
+        self.lose_write = rate;
+        self
+    }
+
+    /// A store with these faults, around another.
+    pub fn around_store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        let random = Mutex::new(fastrand::Rng::with_seed(self.seed));
+        Arc::new(FaultyStore { inner: store, faults: self.clone(), random })
+    }
+
+    pub(crate) fn around(self, backend: Box<dyn Backend>) -> Box<dyn Backend> {
+        let random = fastrand::Rng::with_seed(self.seed);
+        Box::new(FaultyBackend { inner: backend, faults: self, random, late: VecDeque::new() })
+    }
+}
+
+struct FaultyBackend {
+    inner: Box<dyn Backend>,
+    faults: Faults,
+    random: fastrand::Rng,
+    /// Replies that are held back, and until when.
+    late: VecDeque<(Duration, Reply)>,
+}
+
+impl fmt::Debug for FaultyBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyBackend({:?})", self.faults)
+    }
+}
+
+impl FaultyBackend {
+    fn happens(&mut self, rate: f64) -> bool {
+        rate > 0.0 && self.random.f64() < rate
+    }
+
+    /// Passes a reply on, with what goes wrong on the way.
+    fn spoil(&mut self, reply: Reply, now: Duration, replies: &mut Vec<Reply>) {
+        match reply {
+            Reply::Done { flight, tasks, results, timing } => {
+                for reply in self.crash_some(flight, tasks, &results, timing) {
+                    if self.happens(self.faults.duplicate) {
+                        replies.extend(copy(&reply));
+                    }
+                    if self.happens(self.faults.delay) {
+                        let late = self.faults.longest_delay.mul_f64(self.random.f64());
+                        self.late.push_back((now + late, reply));
+                    } else {
+                        replies.push(reply);
+                    }
+                }
+            }
+            other => replies.push(other),
+        }
+    }
+
+    /// Cuts a run of results where a crash takes one of them.
+    fn crash_some(&mut self, flight: FlightId, tasks: Range<u64>, results: &[u8], timing: Timing) -> Vec<Reply> {
+        let mut out = Vec::new();
+        let (mut first, mut from, mut at) = (tasks.start, 0, 0);
+        for task in tasks.clone() {
+            let len = results.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
+            let end = (at + 4 + len).min(results.len());
+            if self.happens(self.faults.crash) {
+                if first < task {
+                    let results = results[from..at].to_vec();
+                    out.push(Reply::Done { flight, tasks: first..task, results, timing });
+                }
+                let failure = Failure::WorkerDied { signal: Some(9), exit_code: None };
+                out.push(Reply::Failed { flight, task, failure, stderr: String::new(), timing });
+                (first, from) = (task + 1, end);
+            }
+            at = end;
+        }
+        if first < tasks.end {
+            let results = results[from..].to_vec();
+            out.push(Reply::Done { flight, tasks: first..tasks.end, results, timing });
+        }
+        out
+    }
+}
+
+fn copy(reply: &Reply) -> Option<Reply> {
+    match reply {
+        Reply::Done { flight, tasks, results, timing } => Some(Reply::Done {
+            flight: *flight,
+            tasks: tasks.clone(),
+            results: results.clone(),
+            timing: *timing,
+        }),
+        _ => None,
+    }
+}
+
+impl Backend for FaultyBackend {
+    fn slots(&self) -> usize {
+        self.inner.slots()
+    }
+
+    fn workers(&self) -> usize {
+        self.inner.workers()
+    }
+
+    fn usd_per_second(&self, memory_mb: Option<u32>) -> f64 {
+        self.inner.usd_per_second(memory_mb)
+    }
+
+    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+        if self.happens(self.faults.throttle) {
+            let message = "an injected fault".to_owned();
+            replies.push(Reply::Throttled { flight: invocation.flight, message });
+            return;
+        }
+        self.inner.invoke(invocation, now, replies);
+    }
+
+    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+        self.inner.reclaim(flight, replies);
+    }
+
+    fn cancel(&mut self, flight: FlightId, now: Duration) {
+        self.inner.cancel(flight, now);
+    }
+
+    fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
+        let mut came = Vec::new();
+        let after = self.inner.poll(now, &mut came);
+        for reply in came {
+            self.spoil(reply, now, replies);
+        }
+        let mut still = VecDeque::new();
+        for (at, reply) in self.late.drain(..) {
+            if at <= now {
+                replies.push(reply);
+            } else {
+                still.push_back((at, reply));
+            }
+        }
+        self.late = still;
+        let next_late = self.late.iter().map(|(at, _)| at.saturating_sub(now)).min();
+        [after, next_late].into_iter().flatten().min()
+    }
+}
+
+/// A store that fails now and then.
+#[derive(Debug)]
+struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+    random: Mutex<fastrand::Rng>,
+}
+
+/// What goes wrong with one write.
+enum Write {
+    Well,
+    FailsBefore,
+    FailsAfter,
+}
+
+impl FaultyStore {
+    fn write(&self) -> Write {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        match random.f64() < self.faults.lose_write {
+            false => Write::Well,
+            true if random.bool() => Write::FailsBefore,
+            true => Write::FailsAfter,
+        }
+    }
+
+    fn lost(&self, key: &str) -> StoreError {
+        StoreError::Io {
+            store: self.inner.url(),
+            operation: "write".to_owned(),
+            key: key.to_owned(),
+            reason: "an injected fault".to_owned(),
+        }
+    }
+
+    async fn spoil<'a>(
+        &'a self,
+        key: &'a str,
+        write: impl Future<Output = StoreResult<()>> + Send + 'a,
+    ) -> StoreResult<()> {
+        match self.write() {
+            Write::Well => write.await,
+            Write::FailsBefore => Err(self.lost(key)),
+            Write::FailsAfter => {
+                write.await?;
+                Err(self.lost(key))
+            }
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(self.spoil(key, self.inner.put(key, value)))
+    }
+
+    fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(self.spoil(key, self.inner.put_if_absent(key, value)))
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>> {
+        self.inner.get(key)
+    }
+
+    fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Vec<u8>>> {
+        self.inner.get_range(key, range)
+    }
+
+    fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
+        self.inner.size(key)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<String>>> {
+        self.inner.list(prefix, after, limit)
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        self.inner.delete(key)
+    }
+}

@@ -1,0 +1,458 @@
+//! A job that runs by itself, and its handle here or in another process.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::kept::{self, FailedRecord, Record};
+use super::{About, JobLog, Keep, Kept, Outcome, Port, new_id};
+use crate::block::{Args, Blob, Block, Limits};
+use crate::call::{Call, decode_result};
+use crate::envelope;
+use crate::error::{Attempt, Error, Result};
+use crate::executor::Executor;
+use crate::map::Settings;
+use crate::registry;
+use crate::scheduler::{JobKey, JobSpec};
+use crate::store::{Store, StoreError, wait};
+
+/// How often a job that another process runs is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Arguments are kept in segments of about this many bytes, blobs aside.
+const SEGMENT: usize = 1 << 20;
+
+/// What is stored of a job as a whole, under `<job>/job`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    wren: String,
+    tasks: u64,
+    segments: u64,
+    function: String,
+}
+
+/// Arguments of consecutive tasks, under `<job>/args/<segment>`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Segment {
+    first: u64,
+    calls: Vec<StoredCall>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredCall {
+    function: String,
+    signature_hash: u64,
+    limits: Limits,
+    args: Vec<u8>,
+    /// The keys of large arguments.
+    blobs: Vec<String>,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobProgress {
+    /// How many tasks it has.
+    pub tasks: u64,
+    /// How many succeeded.
+    pub done: u64,
+    /// How many failed for good.
+    pub failed: u64,
+}
+
+impl JobProgress {
+    /// Whether no task is left.
+    pub fn is_over(&self) -> bool {
+        self.done + self.failed >= self.tasks
+    }
+}
+
+/// A started job. It runs on while its process lives, whether or not this handle does.
+///
+/// ```
+/// #[wren::remote]
+/// fn slow_double(x: u64) -> u64 { 2 * x }
+///
+/// # wren::block_on(async {
+/// # let executor = wren::Executor::builder().store("memory:job-doc").build()?;
+/// let job = wren::map(slow_double, 0..10).on(&executor).start().await?;
+/// println!("job {}: {} tasks", job.id(), job.progress()?.tasks);
+/// assert_eq!(job.wait().await?[9], 18);
+/// # wren::Result::Ok(()) }).unwrap();
+/// ```
+#[must_use = "a started job runs on; keep its id to attach to it, or `wait` for it"]
+pub struct Job<R> {
+    id: String,
+    tasks: u64,
+    store: Arc<dyn Store>,
+    running: Option<Running>,
+    result: PhantomData<fn() -> R>,
+}
+
+/// What this process holds of a job that it runs.
+struct Running {
+    executor: Executor,
+    job: JobKey,
+    port: Arc<Port>,
+    kept: Arc<Kept>,
+    /// Held until the process ends, so that others know whether the job is being run.
+    _lock: Option<File>,
+}
+
+impl<R> fmt::Debug for Job<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({}, {} tasks)", self.id, self.tasks)
+    }
+}
+
+/// A handle of a job that [`start`](crate::Map::start) began, here or in another process.
+///
+/// If the process that began it is gone, this one runs what is left of it.
+///
+/// # Errors
+/// [`Error::Job`] where the default executor's store has no such job; [`Error::UnknownFunction`]
+/// where this program lacks its functions.
+pub async fn attach<R: DeserializeOwned>(id: &str) -> Result<Job<R>> {
+    Job::attach(Executor::current()?, id)
+}
+
+impl<R> Job<R> {
+    pub(crate) fn start<I: Iterator<Item = Call<R>>>(executor: Executor, calls: I, settings: Settings) -> Result<Self> {
+        let id = settings.name.clone().unwrap_or_else(new_id);
+        kept::check_name(&id)?;
+        let store = executor.store();
+        if settings.name.is_some() && exists(&*store, &id)? {
+            return Self::attach(executor, &id);
+        }
+        let lock = lock(&executor.shared().config.directory, &id);
+        let mut segments = Segments { store: &*store, id: &id, open: Segment::default(), bytes: 0, count: 0 };
+        let mut tasks = 0;
+        let mut function = String::new();
+        let mut blocks = Vec::new();
+        for call in calls {
+            let (called, limits, args) = call.into_parts()?;
+            if tasks == 0 {
+                function = called.name.to_owned();
+            }
+            segments.push(tasks, called, limits, &args)?;
+            push(&mut blocks, tasks, called, limits, args);
+            tasks += 1;
+        }
+        segments.flush()?;
+        let wren = env!("CARGO_PKG_VERSION").to_owned();
+        let manifest = Manifest { wren, tasks, segments: segments.count, function };
+        wait(store.put(&format!("{id}/job"), &envelope::seal(&manifest)?))?;
+        let running = run(executor, &id, &manifest, blocks, &settings, lock)?;
+        Ok(Self { id, tasks, store, running: Some(running), result: PhantomData })
+    }
+
+    /// As [`attach`], to a job of an executor of one's own.
+    ///
+    /// # Errors
+    /// As [`attach`].
+    pub fn attach(executor: Executor, id: &str) -> Result<Self> {
+        kept::check_name(id)?;
+        let store = executor.store();
+        let manifest: Manifest = match kept::read(&*store, &format!("{id}/job")) {
+            Err(Error::Store(StoreError::NotFound { store, .. })) => {
+                return Err(Error::Job(format!("store {store} has no job `{id}`; `cargo wren jobs` lists those there are")));
+            }
+            other => other?,
+        };
+        let lock = lock(&executor.shared().config.directory, id);
+        let running = match lock {
+            // Nobody runs it.
+            Some(lock) if !is_over(&*store, id, manifest.tasks)? => {
+                let blocks = remaining(&*store, id, &manifest)?;
+                Some(run(executor, id, &manifest, blocks, &Settings::default(), Some(lock))?)
+            }
+            _ => None,
+        };
+        Ok(Self { id: id.to_owned(), tasks: manifest.tasks, store, running, result: PhantomData })
+    }
+
+    /// Names the job in its store.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How far the job is, by what the store holds.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn progress(&self) -> Result<JobProgress> {
+        let count = |prefix: &str| kept::tasks_under(&*self.store, prefix).map(|tasks| tasks.len() as u64);
+        let done = count(&kept::done_prefix(&self.id))?;
+        Ok(JobProgress { tasks: self.tasks, done, failed: count(&kept::failed_prefix(&self.id))? })
+    }
+
+    /// Stops the job: what runs is ended, what waits is never run. Results so far stay.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn cancel(&self) -> Result<()> {
+        wait(self.store.put(&format!("{}/cancel", self.id), b""))?;
+        if let Some(running) = &self.running {
+            running.stop("cancelled");
+        }
+        Ok(())
+    }
+
+    fn is_cancelled(&self) -> Result<bool> {
+        match wait(self.store.size(&format!("{}/cancel", self.id))) {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until no task is left, or the job is cancelled.
+    async fn over(&self) -> Result<()> {
+        loop {
+            if let Some(running) = &self.running {
+                if running.over(LOOK_EVERY).await? {
+                    running.stop("done");
+                    return Ok(());
+                }
+            } else if self.progress()?.is_over() {
+                return Ok(());
+            } else {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            if self.is_cancelled()? {
+                if let Some(running) = &self.running {
+                    running.stop("cancelled");
+                }
+                return Err(Error::Cancelled { done: self.progress()?.done });
+            }
+        }
+    }
+}
+
+impl<R: DeserializeOwned> Job<R> {
+    /// Waits for the job's end and gives all results, in order.
+    ///
+    /// # Errors
+    /// The failure of the first task that has one; [`Error::Cancelled`].
+    pub async fn wait(&self) -> Result<Vec<R>> {
+        let outcomes = self.wait_all().await?;
+        let failures = outcomes.iter().filter(|outcome| outcome.is_err()).count() as u64;
+        let all: Result<Vec<R>> = outcomes.into_iter().collect();
+        all.map_err(|mut error| {
+            if let Some(attempt) = error.attempt_mut() {
+                attempt.other_failures = failures - 1;
+            }
+            error
+        })
+    }
+
+    /// Waits for the job's end and gives each task's own outcome, in order.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::Store`].
+    pub async fn wait_all(&self) -> Result<Vec<Result<R>>> {
+        self.over().await?;
+        let failed = kept::tasks_under(&*self.store, &kept::failed_prefix(&self.id))?;
+        (0..self.tasks).map(|task| self.outcome(task, &failed)).collect()
+    }
+
+    fn outcome(&self, task: u64, failed: &BTreeSet<u64>) -> Result<Result<R>> {
+        if failed.contains(&task) {
+            let key = kept::key(&kept::failed_prefix(&self.id), task);
+            let FailedRecord { attempt, function, failure, stderr } = kept::read(&*self.store, &key)?;
+            return Ok(Err(failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })));
+        }
+        let record: Record = kept::read(&*self.store, &kept::key(&kept::done_prefix(&self.id), task))?;
+        Ok(decode_result(&record.result, "", task))
+    }
+}
+
+impl Running {
+    /// Waits for the end, or for a while; gives whether it is over.
+    async fn over(&self, limit: Duration) -> Result<bool> {
+        let next = std::future::poll_fn(|cx| {
+            while let Some(outcome) = self.port.take() {
+                if let Outcome::Broken(error) = outcome {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            if self.port.is_over() { Poll::Ready(Ok(true)) } else {
+                // Registered, or an outcome came since: look again.
+                if self.port.is_ready_or_register(cx.waker()) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        });
+        tokio::time::timeout(limit, next).await.unwrap_or(Ok(false))
+    }
+
+    fn stop(&self, state: &str) {
+        let shared = self.executor.shared();
+        let log = self.port.take_log().or_else(|| shared.take_log(self.job));
+        shared.cancel(self.job);
+        self.kept.hang_up();
+        if let Some(log) = log {
+            log.end(state);
+        }
+    }
+}
+
+fn run(
+    executor: Executor,
+    id: &str,
+    manifest: &Manifest,
+    blocks: Vec<Block>,
+    settings: &Settings,
+    lock: Option<File>,
+) -> Result<Running> {
+    let port = Arc::new(Port::default());
+    let kept = Kept::open(executor.store(), id, false, Keep::Only, port.clone())?;
+    let spec = JobSpec {
+        concurrency: settings.concurrency,
+        chunk: settings.chunk,
+        budget_usd: settings.budget_usd,
+    };
+    let shared = executor.shared();
+    let job = shared.open_job(spec, port.clone(), Some(kept.clone()));
+    let about = About {
+        id: id.to_owned(),
+        name: settings.name.clone(),
+        function: manifest.function.clone(),
+        tasks: Some(manifest.tasks),
+        backend: shared.config.backend.clone().unwrap_or_else(|| crate::start::default_backend().to_owned()),
+        workers: shared.config.workers,
+    };
+    let quiet = settings.quiet || shared.config.quiet || about.backend == "inline";
+    shared.set_log(job, JobLog::new(&shared.config.directory, about, quiet));
+    for block in blocks {
+        shared.submit(job, block);
+    }
+    shared.close(job);
+    Ok(Running { executor, job, port, kept, _lock: lock })
+}
+
+fn exists(store: &dyn Store, id: &str) -> Result<bool> {
+    match wait(store.size(&format!("{id}/job"))) {
+        Ok(_) => Ok(true),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_over(store: &dyn Store, id: &str, tasks: u64) -> Result<bool> {
+    let done = kept::tasks_under(store, &kept::done_prefix(id))?.len();
+    let failed = kept::tasks_under(store, &kept::failed_prefix(id))?.len();
+    Ok((done + failed) as u64 >= tasks)
+}
+
+/// Takes the lock by which a job's process is known to live; none if another process has it, or the
+/// folder cannot be written.
+fn lock(directory: &Path, id: &str) -> Option<File> {
+    let folder = directory.join("jobs").join(id);
+    std::fs::create_dir_all(&folder).ok()?;
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
+}
+
+fn push(blocks: &mut Vec<Block>, task: u64, function: &'static registry::RemoteFn, limits: Limits, args: Args) {
+    let joins = |b: &Block| b.accepts(function, &limits) && !b.is_full(8 << 10, 512 << 10) && b.tasks().end == task;
+    match blocks.last_mut().filter(|b| joins(b)) {
+        Some(block) => block.push(args),
+        None => {
+            let mut block = Block::new(function, limits, task);
+            block.push(args);
+            blocks.push(block);
+        }
+    }
+}
+
+/// Writes arguments to the store.
+struct Segments<'a> {
+    store: &'a dyn Store,
+    id: &'a str,
+    open: Segment,
+    bytes: usize,
+    count: u64,
+}
+
+impl Segments<'_> {
+    fn push(&mut self, task: u64, function: &registry::RemoteFn, limits: Limits, args: &Args) -> Result<()> {
+        if self.bytes > SEGMENT {
+            self.flush()?;
+        }
+        if self.open.calls.is_empty() {
+            self.open.first = task;
+        }
+        let mut blobs = Vec::new();
+        for blob in &args.blobs {
+            let key = format!("blobs/{}", blob.hash().to_hex());
+            match wait(self.store.put_if_absent(&key, &blob.bytes)) {
+                Ok(()) | Err(StoreError::AlreadyExists { .. }) => blobs.push(key),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.bytes += args.bytes.len() + 64;
+        self.open.calls.push(StoredCall {
+            function: function.name.to_owned(),
+            signature_hash: function.signature_hash(),
+            limits,
+            args: args.bytes.to_vec(),
+            blobs,
+        });
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.open.calls.is_empty() {
+            let segment = std::mem::take(&mut self.open);
+            wait(self.store.put(&segment_key(self.id, self.count), &envelope::seal(&segment)?))?;
+            self.count += 1;
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+fn segment_key(id: &str, segment: u64) -> String {
+    format!("{id}/args/{segment:08}")
+}
+
+/// What is left to run of a stored job.
+fn remaining(store: &dyn Store, id: &str, manifest: &Manifest) -> Result<Vec<Block>> {
+    let mut over = kept::tasks_under(store, &kept::done_prefix(id))?;
+    over.extend(kept::tasks_under(store, &kept::failed_prefix(id))?);
+    let mut blobs = std::collections::HashMap::new();
+    let mut blocks = Vec::new();
+    for segment in 0..manifest.segments {
+        let Segment { first, calls } = kept::read(store, &segment_key(id, segment))?;
+        for (task, call) in (first..).zip(calls) {
+            if over.contains(&task) {
+                continue;
+            }
+            let function = registry::find(&call.function)?;
+            if function.signature_hash() != call.signature_hash {
+                return Err(Error::StaleDeployment { functions: vec![call.function] });
+            }
+            let mut args = Args { bytes: call.args.into(), blobs: Vec::new() };
+            for key in call.blobs {
+                if !blobs.contains_key(&key) {
+                    blobs.insert(key.clone(), Blob::new(wait(store.get(&key))?));
+                }
+                args.blobs.extend(blobs.get(&key).cloned());
+            }
+            push(&mut blocks, task, function, call.limits, args);
+        }
+    }
+    Ok(blocks)
+}

@@ -1,0 +1,273 @@
+//! Many calls as one job: [`map`] and [`gather`].
+
+mod collect;
+mod feed;
+mod stream;
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+
+use serde::de::DeserializeOwned;
+
+use crate::call::Call;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::job::Job;
+use crate::refs::Ref;
+
+use collect::{Collect, TryAll};
+use crate::job::Keep;
+use feed::Feed;
+pub use stream::MapStream;
+
+/// Applies a remote function to every item, as one job.
+///
+/// `f` turns an item into a call; often it is the remote function itself, or a closure that
+/// captures what the calls share. Awaited, it gives all results in the order of the items.
+///
+/// ```
+/// #[wren::remote]
+/// fn cube(x: u64) -> u64 { x * x * x }
+///
+/// #[wren::remote]
+/// fn scale(x: u64, factors: &[u64]) -> u64 { factors.iter().map(|f| f * x).sum() }
+///
+/// # wren::block_on(async {
+/// let cubes = wren::map(cube, 0..5).await?;
+/// assert_eq!(cubes, [0, 1, 8, 27, 64]);
+///
+/// let factors = vec![1, 2, 3];
+/// let scaled = wren::map(|x| scale(x, &factors), [10, 20]).await?;
+/// assert_eq!(scaled, [60, 120]);
+/// # wren::Result::Ok(()) }).unwrap();
+/// ```
+///
+/// Over a `Vec<String>`, for a function of `&str`: `wren::map(f, lines.iter().map(String::as_str))`.
+pub fn map<I, F, R>(f: F, items: I) -> Map<std::iter::Map<I::IntoIter, F>, R>
+where
+    I: IntoIterator,
+    F: FnMut(I::Item) -> Call<R>,
+{
+    Map::new(items.into_iter().map(f))
+}
+
+/// Calls already made, of one or of several functions, as one job.
+///
+/// ```
+/// #[wren::remote]
+/// fn double(x: u64) -> u64 { 2 * x }
+///
+/// #[wren::remote]
+/// fn square(x: u64) -> u64 { x * x }
+///
+/// # wren::block_on(async {
+/// let both = wren::gather([double(5), square(5)]).await?;
+/// assert_eq!(both, [10, 25]);
+/// # wren::Result::Ok(()) }).unwrap();
+/// ```
+pub fn gather<I, R>(calls: I) -> Map<I::IntoIter, R>
+where
+    I: IntoIterator<Item = Call<R>>,
+{
+    Map::new(calls.into_iter())
+}
+
+/// A job to be: await it, or say first how it is to run and what it is to give.
+///
+/// | expression | gives |
+/// | --- | --- |
+/// | `.await` | `Result<Vec<R>>` in the order of the items; the first failure cancels the rest |
+/// | [`.try_all().await`](Map::try_all) | `Result<Vec<Result<R>>>`, each task's own outcome |
+/// | [`.stream()`](Map::stream) | a [`MapStream`] of `(index, Result<R>)` as they complete |
+/// | [`.refs().await`](Map::refs) | `Result<Vec<Ref<R>>>`, results left in the store |
+/// | [`.start().await`](Map::start) | a [`Job`] that runs by itself |
+#[must_use = "jobs are lazy: they run when awaited, streamed or started"]
+pub struct Map<I, R> {
+    calls: I,
+    settings: Settings,
+    executor: Option<Executor>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<I, R> fmt::Debug for Map<I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Map({:?})", self.settings)
+    }
+}
+
+/// How a job is to run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<String>,
+    pub(crate) chunk: Option<NonZeroUsize>,
+    pub(crate) concurrency: Option<NonZeroUsize>,
+    pub(crate) budget_usd: Option<f64>,
+    pub(crate) quiet: bool,
+}
+
+impl<I, R> Map<I, R> {
+    fn new(calls: I) -> Self {
+        Self { calls, settings: Settings::default(), executor: None, result: PhantomData }
+    }
+
+    /// Names the job, so that it can be resumed: run again under the same name, with the same
+    /// functions and arguments, it executes only what had not succeeded.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// One attempt runs `n` calls, in place of a number that follows their measured duration. 0 is
+    /// taken for 1.
+    pub fn chunk(mut self, n: usize) -> Self {
+        self.settings.chunk = NonZeroUsize::new(n.max(1));
+        self
+    }
+
+    /// At most `n` calls are in flight at once. 0 is taken for 1.
+    pub fn concurrency(mut self, n: usize) -> Self {
+        self.settings.concurrency = NonZeroUsize::new(n.max(1));
+        self
+    }
+
+    /// Stops the job before it costs more than `usd` dollars. Local work costs nothing.
+    pub fn budget(mut self, usd: f64) -> Self {
+        self.settings.budget_usd = Some(usd);
+        self
+    }
+
+    /// Shows no progress bar and no summary.
+    pub fn quiet(mut self) -> Self {
+        self.settings.quiet = true;
+        self
+    }
+
+    /// Runs the job on an executor of one's own.
+    pub fn on(mut self, executor: &Executor) -> Self {
+        self.executor = Some(executor.clone());
+        self
+    }
+}
+
+impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
+    fn feed(self, keep: Keep) -> Result<Feed<I>> {
+        let executor = self.executor.map_or_else(Executor::current, Ok)?;
+        Feed::open(executor, self.calls, self.settings, keep)
+    }
+
+    /// Every task's own outcome, in the order of the items: no failure cancels anything.
+    ///
+    /// ```
+    /// #[wren::remote]
+    /// fn parse(text: &str) -> Result<u32, std::num::ParseIntError> { text.parse() }
+    ///
+    /// # wren::block_on(async {
+    /// let outcomes = wren::map(parse, ["7", "seven"]).try_all().await?;
+    /// assert_eq!(outcomes[0], Ok(7));
+    /// assert!(matches!(outcomes[1], Err(wren::Error::Returned { .. })));
+    /// # wren::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Only what concerns the whole job: settings, the store, the budget.
+    pub fn try_all(self) -> impl Future<Output = Result<Vec<Result<R>>>>
+    where
+        R: DeserializeOwned,
+    {
+        async { TryAll::new(self.feed(Keep::Nothing)?).await }
+    }
+
+    /// Outcomes as they complete, with the index of their item. Memory stays bounded over an
+    /// endless iterator: no more items are taken than a window ahead of what was consumed.
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    ///
+    /// #[wren::remote]
+    /// fn is_prime(n: u64) -> bool { n > 1 && (2..n).take_while(|d| d * d <= n).all(|d| n % d != 0) }
+    ///
+    /// # wren::block_on(async {
+    /// let mut primes = 0;
+    /// let mut stream = wren::map(is_prime, 0..).stream();
+    /// while let Some((_, outcome)) = stream.next().await {
+    ///     primes += u32::from(outcome?);
+    ///     if primes == 100 { break; }
+    /// }
+    /// # wren::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn stream(self) -> MapStream<I, R> {
+        MapStream::new(self.feed(Keep::Nothing))
+    }
+
+    /// Leaves results in the store and gives their [`Ref`]s, in the order of the items.
+    ///
+    /// # Errors
+    /// As awaiting the job gives.
+    pub fn refs(self) -> impl Future<Output = Result<Vec<Ref<R>>>> {
+        async { Collect::<I, R, Ref<R>>::new(self.feed(Keep::AsRefs)?).await }
+    }
+
+    /// Starts the job and gives its handle. All items are taken at once; arguments and results are
+    /// kept in the store, so that another process can [`attach`](crate::attach) to it.
+    ///
+    /// # Errors
+    /// [`Error::Store`](crate::Error::Store), and what concerns settings.
+    pub fn start(self) -> impl Future<Output = Result<Job<R>>>
+    where
+        R: DeserializeOwned,
+    {
+        async {
+            let executor = self.executor.map_or_else(Executor::current, Ok)?;
+            Job::start(executor, self.calls, self.settings)
+        }
+    }
+}
+
+impl<I, R> IntoFuture for Map<I, R>
+where
+    I: Iterator<Item = Call<R>>,
+    R: DeserializeOwned,
+{
+    type Output = Result<Vec<R>>;
+    type IntoFuture = MapFuture<I, R>;
+
+    fn into_future(self) -> MapFuture<I, R> {
+        MapFuture(match self.feed(Keep::Nothing) {
+            Ok(feed) => Ok(Collect::new(feed)),
+            Err(error) => Err(Some(error)),
+        })
+    }
+}
+
+/// What awaiting a [`Map`] polls.
+pub struct MapFuture<I: Iterator<Item = Call<R>>, R>(std::result::Result<Collect<I, R, R>, Option<crate::Error>>);
+
+impl<I: Iterator<Item = Call<R>>, R> fmt::Debug for MapFuture<I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MapFuture")
+    }
+}
+
+// Nothing in it is ever pinned.
+impl<I: Iterator<Item = Call<R>>, R> Unpin for MapFuture<I, R> {}
+
+impl<I, R> Future for MapFuture<I, R>
+where
+    I: Iterator<Item = Call<R>>,
+    R: DeserializeOwned,
+{
+    type Output = Result<Vec<R>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        match &mut self.0 {
+            Ok(collect) => Pin::new(collect).poll(cx),
+            Err(error) => match error.take() {
+                Some(error) => std::task::Poll::Ready(Err(error)),
+                None => std::task::Poll::Pending,
+            },
+        }
+    }
+}

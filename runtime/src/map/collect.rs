@@ -1,0 +1,183 @@
+//! All results of a job: [`Collect`] stops at the first failure, [`TryAll`] does not.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use serde::de::DeserializeOwned;
+
+use super::feed::Feed;
+use crate::call::{Call, decode_result};
+use crate::error::{Error, Result};
+use crate::job::Outcome;
+use crate::worker::Tasks;
+
+/// Results by index; those that have not come are `None`.
+struct Slots<T>(Vec<Option<T>>);
+
+impl<T> Slots<T> {
+    fn set(&mut self, index: u64, value: T) {
+        let index = index as usize;
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(value);
+    }
+
+    fn into_vec(self) -> Result<Vec<T>> {
+        let count = self.0.len();
+        let values: Vec<T> = self.0.into_iter().flatten().collect();
+        if values.len() < count {
+            return Err(Error::Job(format!("{} results are missing; this is a defect of wren", count - values.len())));
+        }
+        Ok(values)
+    }
+}
+
+/// Decodes the results of the new ones among `tasks`.
+pub(super) fn decode_each<T: DeserializeOwned>(
+    tasks: &Range<u64>,
+    new: &[Range<u64>],
+    results: &[u8],
+    mut give: impl FnMut(u64, Result<T>),
+) {
+    let whole = new == std::slice::from_ref(tasks);
+    for (task, bytes) in tasks.clone().zip(Tasks(results)) {
+        if whole || new.iter().any(|range| range.contains(&task)) {
+            give(task, decode_result(bytes, "", task));
+        }
+    }
+}
+
+/// Polls a job until it is over, handing each outcome to `consume`, which may end it.
+pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
+    feed: &mut Feed<I>,
+    cx: &mut Context<'_>,
+    mut consume: impl FnMut(&mut Feed<I>, Outcome) -> Option<T>,
+    over: impl FnOnce(&mut Feed<I>) -> Result<T>,
+) -> Poll<Result<T>> {
+    let executor = feed.executor().clone();
+    let _place = Feed::<I>::in_the_reactors_place(&executor);
+    loop {
+        let more = match feed.fill() {
+            Ok(more) => more,
+            Err(error) => {
+                feed.end("failed");
+                return Poll::Ready(Err(error));
+            }
+        };
+        let mut any = false;
+        while let Some(outcome) = feed.take() {
+            any = true;
+            if let Some(value) = consume(feed, outcome) {
+                return Poll::Ready(Ok(value));
+            }
+        }
+        if feed.is_over() {
+            return Poll::Ready(over(feed));
+        }
+        if !any && !more && !feed.watch() && !feed.is_ready_or_register(cx.waker()) {
+            return Poll::Pending;
+        }
+    }
+}
+
+/// The results of all tasks as `T`s, or the first failure.
+pub(super) struct Collect<I: Iterator<Item = Call<R>>, R, T> {
+    feed: Feed<I>,
+    slots: Slots<T>,
+    call: PhantomData<fn() -> R>,
+}
+
+impl<I: Iterator<Item = Call<R>>, R, T> Collect<I, R, T> {
+    pub(super) fn new(feed: Feed<I>) -> Self {
+        Self { feed, slots: Slots(Vec::new()), call: PhantomData }
+    }
+}
+
+// Nothing in it is ever pinned.
+impl<I: Iterator<Item = Call<R>>, R, T> Unpin for Collect<I, R, T> {}
+
+impl<I: Iterator<Item = Call<R>>, R, T: DeserializeOwned> Future for Collect<I, R, T> {
+    type Output = Result<Vec<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { feed, slots, .. } = &mut *self;
+        let mut failed = None;
+        let consume = |feed: &mut Feed<I>, outcome: Outcome| {
+            match outcome {
+                Outcome::Done { tasks, new, results } => decode_each(&tasks, &new, &results, |task, value| match value {
+                    Ok(value) => slots.set(task, value),
+                    Err(error) => failed = failed.take().or(Some(error)),
+                }),
+                outcome => failed = failed.take().or(Some(feed.error_of(outcome))),
+            }
+            failed.take().map(|error| Err(first_failure(feed, error)))
+        };
+        let ended = std::task::ready!(drive(feed, cx, consume, |feed| {
+            feed.end("done");
+            Ok(Ok(()))
+        }));
+        ended??;
+        let slots = std::mem::replace(slots, Slots(Vec::new()));
+        Poll::Ready(slots.into_vec())
+    }
+}
+
+/// The error of a job whose first failure this is: the rest is cancelled, and counted.
+fn first_failure<I>(feed: &mut Feed<I>, mut error: Error) -> Error {
+    let mut others = 0;
+    while let Some(outcome) = feed.take() {
+        others += u64::from(matches!(outcome, Outcome::Failed { .. }));
+    }
+    if let Some(attempt) = error.attempt_mut() {
+        attempt.other_failures = others;
+    }
+    feed.end("failed");
+    error
+}
+
+/// Each task's own outcome.
+pub(super) struct TryAll<I: Iterator<Item = Call<R>>, R> {
+    feed: Feed<I>,
+    slots: Slots<Result<R>>,
+}
+
+impl<I: Iterator<Item = Call<R>>, R> TryAll<I, R> {
+    pub(super) fn new(feed: Feed<I>) -> Self {
+        Self { feed, slots: Slots(Vec::new()) }
+    }
+}
+
+// Nothing in it is ever pinned.
+impl<I: Iterator<Item = Call<R>>, R> Unpin for TryAll<I, R> {}
+
+impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Future for TryAll<I, R> {
+    type Output = Result<Vec<Result<R>>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { feed, slots } = &mut *self;
+        let mut failed = false;
+        let consume = |feed: &mut Feed<I>, outcome: Outcome| match outcome {
+            Outcome::Done { tasks, new, results } => {
+                decode_each(&tasks, &new, &results, |task, value| slots.set(task, value));
+                None
+            }
+            Outcome::Failed { task, .. } => {
+                failed = true;
+                slots.set(task, Err(feed.error_of(outcome)));
+                None
+            }
+            outcome => Some(Err(first_failure(feed, feed.error_of(outcome)))),
+        };
+        let ended = std::task::ready!(drive(feed, cx, consume, |feed| {
+            feed.end("done");
+            Ok(Ok(()))
+        }));
+        ended??;
+        let slots = std::mem::replace(slots, Slots(Vec::new()));
+        Poll::Ready(slots.into_vec())
+    }
+}

@@ -1,0 +1,249 @@
+//! Large values, stored once: [`put`] and [`Ref`].
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::block::Blob;
+use crate::call::decode_result;
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::store::{self, StoreError};
+
+/// A value of type `T` in the store, named by the BLAKE3 of its encoding.
+///
+/// It is small, and can be an argument, a result or a field of either. [`get`](Self::get) fetches
+/// the value; a worker fetches the same value once.
+///
+/// ```
+/// #[wren::remote]
+/// fn score(model: wren::Ref<Vec<f64>>, x: f64) -> wren::Result<f64> {
+///     Ok(model.get_blocking()?.iter().map(|w| w * x).sum())
+/// }
+///
+/// # wren::block_on(async {
+/// # let executor = wren::Executor::builder().store("memory:refs-doc").build()?;
+/// let model = wren::put(&vec![0.5, 1.5]).on(&executor).await?;
+/// let scores = wren::map(|x| score(model.clone(), x as f64), 0..3).on(&executor).await?;
+/// assert_eq!(scores, [0.0, 2.0, 4.0]);
+/// # wren::Result::Ok(()) }).unwrap();
+/// ```
+pub struct Ref<T> {
+    hash: [u8; 32],
+    len: u64,
+    store: String,
+    value: PhantomData<fn() -> T>,
+}
+
+/// A [`Ref`] as it travels.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    hash: [u8; 32],
+    len: u64,
+    store: String,
+}
+
+impl<T> Serialize for Ref<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        attach(&self.hash, &self.store);
+        Wire { hash: self.hash, len: self.len, store: self.store.clone() }.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Ref<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let Wire { hash, len, store } = Wire::deserialize(deserializer)?;
+        Ok(Self { hash, len, store, value: PhantomData })
+    }
+}
+
+thread_local! {
+    /// Values that the arguments being encoded name, and that only this process has.
+    static ATTACHED: RefCell<Vec<Arc<Blob>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A worker process does not see the memory of this one: the value itself goes along.
+fn attach(hash: &[u8; 32], url: &str) {
+    if !url.starts_with("memory:") {
+        return;
+    }
+    let fetch = || {
+        let key = key_of(hash);
+        let bytes = store::open(url).ok().and_then(|store| store::wait(store.get(&key)).ok())?;
+        let blob = Blob::new(bytes);
+        blob.hash();
+        remember(*hash, &blob);
+        Some(blob)
+    };
+    // A value that is gone is an error where it is asked for.
+    if let Some(blob) = known(hash).or_else(fetch) {
+        ATTACHED.with_borrow_mut(|attached| attached.push(blob));
+    }
+}
+
+/// The values that were attached since the last call of this.
+pub(crate) fn take_attached() -> Vec<Arc<Blob>> {
+    ATTACHED.take()
+}
+
+impl<T> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        Self { hash: self.hash, len: self.len, store: self.store.clone(), value: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Ref<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ref({}, {} bytes)", self.key(), self.len)
+    }
+}
+
+impl<T> PartialEq for Ref<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl<T> Eq for Ref<T> {}
+
+impl<T> Ref<T> {
+    /// Length of the encoded value, in bytes.
+    pub fn size(&self) -> u64 {
+        self.len
+    }
+
+    /// The value's key in its store: `blobs/` and the BLAKE3 of its encoding.
+    pub fn key(&self) -> String {
+        key_of(&self.hash)
+    }
+
+    async fn bytes(&self) -> Result<Arc<Blob>> {
+        if let Some(known) = known(&self.hash) {
+            return Ok(known);
+        }
+        let store = store::open(&self.store)?;
+        let key = self.key();
+        let bytes = store.get(&key).await?;
+        if *blake3::hash(&bytes).as_bytes() != self.hash {
+            let reason = "the content is not what its name says".to_owned();
+            return Err(StoreError::Damaged { store: self.store.clone(), key, reason }.into());
+        }
+        let blob = Blob::new(bytes);
+        blob.hash();
+        remember(self.hash, &blob);
+        Ok(blob)
+    }
+}
+
+impl<T: DeserializeOwned> Ref<T> {
+    /// Fetches the value.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where the store has it no more, or cannot be reached; [`Error::BadValue`]
+    /// where it does not decode as a `T`.
+    pub async fn get(&self) -> Result<T> {
+        decode(&self.bytes().await?.bytes)
+    }
+
+    /// Fetches the value, for functions that are not `async`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_blocking(&self) -> Result<T> {
+        // The stores of this version work on the calling thread, so that no runtime is needed.
+        decode(&crate::store::wait(self.bytes())?.bytes)
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    decode_result(bytes, "", 0).map_err(|error| match error {
+        Error::BadResult { reason, .. } => Error::BadValue { reason },
+        other => other,
+    })
+}
+
+fn key_of(hash: &[u8; 32]) -> String {
+    format!("blobs/{}", blake3::Hash::from_bytes(*hash).to_hex())
+}
+
+/// Puts a value into the store. Values that are equal are stored once.
+///
+/// See [`Ref`] for an example.
+pub fn put<T: Serialize + ?Sized>(value: &T) -> Put<T> {
+    Put { bytes: codec::encode(value).map_err(Error::from), executor: None, value: PhantomData }
+}
+
+/// What [`put`] returns: await it, or say first which executor's store it goes to.
+#[must_use = "nothing is stored before this is awaited"]
+pub struct Put<T: ?Sized> {
+    bytes: Result<Vec<u8>>,
+    executor: Option<Executor>,
+    value: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: ?Sized> fmt::Debug for Put<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Put")
+    }
+}
+
+impl<T: ?Sized> Put<T> {
+    /// Uses the store of an executor of one's own.
+    pub fn on(mut self, executor: &Executor) -> Self {
+        self.executor = Some(executor.clone());
+        self
+    }
+}
+
+impl<T: 'static> IntoFuture for Put<T> {
+    type Output = Result<Ref<T>>;
+    type IntoFuture = store::BoxFuture<'static, Result<Ref<T>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let executor = self.executor.map_or_else(Executor::current, Ok)?;
+            put_bytes(&executor.store(), &self.bytes?).await
+        })
+    }
+}
+
+pub(crate) async fn put_bytes<T>(store: &Arc<dyn store::Store>, bytes: &[u8]) -> Result<Ref<T>> {
+    let hash = *blake3::hash(bytes).as_bytes();
+    // What another value's encoding attached is not an argument.
+    drop(take_attached());
+    match store.put_if_absent(&key_of(&hash), bytes).await {
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Ref { hash, len: bytes.len() as u64, store: store.url(), value: PhantomData })
+}
+
+/// Blobs that this process fetched or was sent, while there is room.
+type Known = Mutex<HashMap<[u8; 32], Arc<Blob>>>;
+
+/// How much is kept, in bytes.
+const KEEP: usize = 256 << 20;
+
+fn cache() -> &'static Known {
+    static KNOWN: OnceLock<Known> = OnceLock::new();
+    KNOWN.get_or_init(Mutex::default)
+}
+
+fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
+    cache().lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+}
+
+/// Keeps a blob for later [`Ref::get`]s.
+pub(crate) fn remember(hash: [u8; 32], blob: &Arc<Blob>) {
+    let mut known = cache().lock().unwrap_or_else(PoisonError::into_inner);
+    if known.values().map(|b| b.bytes.len()).sum::<usize>() + blob.bytes.len() > KEEP {
+        known.clear();
+    }
+    known.insert(hash, blob.clone());
+}

@@ -1,0 +1,100 @@
+//! What happens to a task that failed: again after a pause, or for good.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::job::Run;
+use super::{Failed, JobKey, Scheduler, Time, Update};
+use crate::backend::FlightId;
+use crate::error::FailureClass;
+
+/// Runs whose time has not come.
+#[derive(Debug)]
+pub(super) struct Retries {
+    waiting: BTreeMap<(Time, u64), (JobKey, Run)>,
+    backoff: Range<Duration>,
+    random: fastrand::Rng,
+    count: u64,
+}
+
+impl Retries {
+    pub(super) fn new(backoff: Range<Duration>, seed: u64) -> Self {
+        Self { waiting: BTreeMap::new(), backoff, random: fastrand::Rng::with_seed(seed), count: 0 }
+    }
+
+    /// The pause after the given number of failures: doubled each time, with full jitter, so that
+    /// what failed together does not come back together (Brooker, "Exponential Backoff and Jitter",
+    /// AWS Architecture Blog, 2015).
+    fn pause(&mut self, failures: u32) -> Duration {
+        let longest = self.backoff.start.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.backoff.end);
+        longest.mul_f64(self.random.f64())
+    }
+
+    fn add(&mut self, at: Time, job: JobKey, run: Run) {
+        self.count += 1;
+        self.waiting.insert((at, self.count), (job, run));
+    }
+
+    /// A run whose time has come.
+    pub(super) fn due(&mut self, now: Time) -> Option<(JobKey, Run)> {
+        let first = self.waiting.first_entry().filter(|entry| entry.key().0 <= now)?;
+        Some(first.remove())
+    }
+
+    /// When the next run is due.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    pub(super) fn forget(&mut self, job: JobKey) {
+        self.waiting.retain(|_, (other, _)| *other != job);
+    }
+}
+
+impl Scheduler {
+    pub(super) fn failed(&mut self, now: Time, flight: FlightId, failed: Failed, updates: &mut Vec<Update>) {
+        let Failed { task, failure, stderr, timing } = failed;
+        let Some(((job, block, attempt), _)) = self.settle(now, flight, &(task..task + 1)) else { return };
+        let class = failure.class();
+        if class == FailureClass::Throttle {
+            self.window.refused(now);
+        }
+        // A copy may still succeed, or has.
+        let has_copy = self.has_copy(job, task);
+        let usd = (self.config.usd_per_second)(block.limits().memory_mb);
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        state.spent_usd += usd * timing.compute.as_secs_f64();
+        if has_copy || state.done.contains(task) {
+            return;
+        }
+        let tried = state.tried.entry(task).or_default();
+        let (count, limit) = match class {
+            FailureClass::Function => (&mut tried.function_failures, block.limits().retries.unwrap_or(0) + 1),
+            FailureClass::Machine | FailureClass::Store => (&mut tried.machine_failures, self.config.attempts),
+            FailureClass::Throttle => (&mut tried.refusals, self.config.throttle_attempts),
+            FailureClass::Permanent => (&mut tried.machine_failures, 0),
+        };
+        *count += 1;
+        let count = *count;
+        if count < limit {
+            let at = now + self.retries.pause(count);
+            // A refusal is no execution.
+            let next = if class == FailureClass::Throttle { attempt } else { attempt + 1 };
+            state.pausing += 1;
+            state.retried += u64::from(next > attempt);
+            let run = Run { block, tasks: task..task + 1, attempt: next };
+            self.retries.add(at, job, run);
+            updates.push(Update::Retry { job, task, attempt, failure, at });
+        } else {
+            state.tried.remove(&task);
+            state.failed += 1;
+            // Whatever else comes of it is not heard.
+            state.done.insert(task..task + 1);
+            let function = block.function().name;
+            updates.push(Update::Failed { job, task, attempt, function, failure, stderr, timing });
+            self.end_if_over(job, updates);
+        }
+    }
+}
+

@@ -1,0 +1,163 @@
+//! What every store must do, as one suite.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Store, StoreError, wait};
+
+/// Checks that a store keeps every promise of [`Store`]. For tests of stores; about a second long.
+///
+/// Keys go under a random prefix, so that the store need not be empty.
+///
+/// ```
+/// use wren::store::{MemoryStore, conformance};
+///
+/// conformance(MemoryStore::named(""));
+/// ```
+///
+/// # Panics
+/// Where the store breaks a promise, with words that say which.
+pub fn conformance(store: Arc<dyn Store>) {
+    let root = format!("conformance-{:016x}", fastrand::u64(..));
+    let suite = Suite { store, root };
+    suite.values_come_back();
+    suite.what_is_not_there_is_not_found();
+    suite.ranges_are_clipped();
+    suite.one_put_if_absent_wins();
+    suite.racing_writers_have_one_winner();
+    suite.keys_are_listed_in_byte_order();
+    suite.readers_see_whole_values();
+    suite.bad_keys_are_refused();
+}
+
+struct Suite {
+    store: Arc<dyn Store>,
+    root: String,
+}
+
+impl Suite {
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.root)
+    }
+
+    fn put(&self, name: &str, value: &[u8]) {
+        wait(self.store.put(&self.key(name), value)).expect("put succeeds");
+    }
+
+    fn get(&self, name: &str) -> Vec<u8> {
+        wait(self.store.get(&self.key(name))).expect("get finds what was put")
+    }
+
+    fn values_come_back(&self) {
+        let long: Vec<u8> = (0..5u32 << 20).map(|i| (i * 7) as u8).collect();
+        for value in [&b""[..], b"x", &long] {
+            self.put("value/a", value);
+            assert!(self.get("value/a") == value, "a value of {} bytes comes back", value.len());
+            let size = wait(self.store.size(&self.key("value/a"))).expect("size finds what was put");
+            assert_eq!(size, value.len() as u64, "size is that of the last value put");
+        }
+    }
+
+    fn what_is_not_there_is_not_found(&self) {
+        let key = self.key("missing/a");
+        let not_found = |error: Option<StoreError>| matches!(error, Some(StoreError::NotFound { .. }));
+        assert!(not_found(wait(self.store.get(&key)).err()), "get of a missing key");
+        assert!(not_found(wait(self.store.size(&key)).err()), "size of a missing key");
+        assert!(not_found(wait(self.store.get_range(&key, 0..1)).err()), "get_range of a missing key");
+        assert_eq!(wait(self.store.delete(&key)), Ok(()), "delete of a missing key");
+        self.put("missing/a", b"1");
+        assert_eq!(wait(self.store.delete(&key)), Ok(()));
+        assert!(not_found(wait(self.store.get(&key)).err()), "get of a deleted key");
+    }
+
+    fn ranges_are_clipped(&self) {
+        self.put("range", b"0123456789");
+        let cases = [(0..3, "012"), (7..10, "789"), (8..99, "89"), (10..12, ""), (50..60, ""), (4..4, "")];
+        for (range, want) in cases {
+            let got = wait(self.store.get_range(&self.key("range"), range.clone()));
+            assert_eq!(got, Ok(want.as_bytes().to_vec()), "get_range of {range:?} among 10 bytes");
+        }
+    }
+
+    fn one_put_if_absent_wins(&self) {
+        let key = self.key("absent/a");
+        assert_eq!(wait(self.store.put_if_absent(&key, b"first")), Ok(()));
+        let second = wait(self.store.put_if_absent(&key, b"second"));
+        assert!(matches!(second, Err(StoreError::AlreadyExists { .. })), "the second put_if_absent: {second:?}");
+        assert_eq!(self.get("absent/a"), b"first");
+    }
+
+    fn racing_writers_have_one_winner(&self) {
+        for round in 0..20 {
+            let key = self.key(&format!("race/{round}"));
+            let start = std::sync::Barrier::new(16);
+            let race = |writer: u8| {
+                let value = vec![writer; 200_000];
+                start.wait();
+                wait(self.store.put_if_absent(&key, &value)).is_ok()
+            };
+            let won: Vec<u8> = std::thread::scope(|scope| {
+                let race = &race;
+                let writers: Vec<_> = (0..16u8).map(|w| (w, scope.spawn(move || race(w)))).collect();
+                writers.into_iter().filter_map(|(w, t)| t.join().is_ok_and(|won| won).then_some(w)).collect()
+            });
+            assert_eq!(won.len(), 1, "of 16 racing put_if_absent, {} won", won.len());
+            let value = wait(self.store.get(&key)).expect("the winner's value is there");
+            assert!(value == vec![won[0]; 200_000], "the value is the winner's, and whole");
+        }
+    }
+
+    fn keys_are_listed_in_byte_order(&self) {
+        let mut names: Vec<String> = (0..1_500).map(|i| format!("list/many/{i:05}")).collect();
+        names.extend(["a-b", "a.b", "a/b", "a/c/d", "a0", "ab", "B"].map(|name| format!("list/{name}")));
+        names.iter().for_each(|name| self.put(name, b""));
+        self.put("listed-not", b"");
+        let mut want: Vec<String> = names.iter().map(|name| self.key(name)).collect();
+        want.sort_unstable();
+        let list = |prefix: &str, after: Option<&str>, limit| {
+            wait(self.store.list(prefix, after, limit)).expect("list succeeds")
+        };
+        let prefix = self.key("list/");
+        assert_eq!(list(&prefix, None, 10_000), want, "all keys of a prefix, in byte order");
+        let mut paged = Vec::new();
+        loop {
+            let page = list(&prefix, paged.last().map(String::as_str), 97);
+            assert!(page.len() <= 97, "a page of at most 97 keys has {}", page.len());
+            if page.is_empty() {
+                break;
+            }
+            paged.extend(page);
+        }
+        assert_eq!(paged, want, "all keys, page by page");
+        let some: Vec<_> = want.iter().filter(|key| key.starts_with(&self.key("list/a"))).cloned().collect();
+        assert_eq!(list(&self.key("list/a"), None, 10_000), some, "a prefix that ends inside a component");
+        assert_eq!(list(&self.key("nothing/"), None, 10), Vec::<String>::new());
+    }
+
+    fn readers_see_whole_values(&self) {
+        self.put("whole", &vec![0; 300_000]);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 1..40 {
+                    self.put("whole", &vec![n; 300_000]);
+                }
+                stop.store(true, Ordering::Release);
+            });
+            while !stop.load(Ordering::Acquire) {
+                let value = self.get("whole");
+                assert_eq!(value.len(), 300_000, "a value under replacement is whole");
+                assert!(value.iter().all(|b| *b == value[0]), "a value under replacement is of one writing");
+            }
+        });
+    }
+
+    fn bad_keys_are_refused(&self) {
+        for key in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", ".hidden", "a\0b"] {
+            let put = wait(self.store.put(key, b""));
+            assert!(matches!(put, Err(StoreError::BadKey { .. })), "put of key {key:?}: {put:?}");
+            let get = wait(self.store.get(key));
+            assert!(matches!(get, Err(StoreError::BadKey { .. })), "get of key {key:?}: {get:?}");
+        }
+    }
+}
