@@ -224,7 +224,8 @@ macro_rules! error_failure {
         use $crate::__private::errors::{AsDebug as _, AsDisplay as _, AsError as _, AsSendError as _};
         let error = $error;
         // Method look-up takes off one `&` after the other, and so tries these traits in order.
-        (&&&&error).kind().failure(error)
+        let kind = (&&&&$crate::__private::errors::Probe(&error)).kind();
+        kind.failure(error)
     }};
 }
 
@@ -236,6 +237,10 @@ pub mod errors {
     use std::fmt::{Debug, Display};
 
     use crate::error::Failure;
+
+    /// Holds a type for method look-up.
+    #[derive(Debug)]
+    pub struct Probe<'a, E>(pub &'a E);
 
     fn of_error<E>(error: &dyn Error) -> Failure {
         let chain = std::iter::successors(error.source(), |&e| e.source()).map(ToString::to_string).collect();
@@ -259,10 +264,10 @@ pub mod errors {
             impl<E: $($bound)+> $trait for $on {}
         };
     }
-    kind!(AsSendError, SendErrorKind, &&&E, Into<Box<dyn Error + Send + Sync>>);
-    kind!(AsError, ErrorKind, &&E, Into<Box<dyn Error>>);
-    kind!(AsDisplay, DisplayKind, &E, Display);
-    kind!(AsDebug, DebugKind, E, Debug);
+    kind!(AsSendError, SendErrorKind, &&&Probe<'_, E>, Into<Box<dyn Error + Send + Sync>>);
+    kind!(AsError, ErrorKind, &&Probe<'_, E>, Into<Box<dyn Error>>);
+    kind!(AsDisplay, DisplayKind, &Probe<'_, E>, Display);
+    kind!(AsDebug, DebugKind, Probe<'_, E>, Debug);
 
     #[allow(missing_docs)]
     impl SendErrorKind {

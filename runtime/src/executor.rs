@@ -375,10 +375,6 @@ impl Shared {
         self.lock().jobs.get_mut(&job).and_then(|entry| entry.log.take())
     }
 
-    pub(crate) fn progress(&self, job: JobKey) -> Option<scheduler::Progress> {
-        self.lock().scheduler.progress(job)
-    }
-
     /// Submits a job of one call.
     pub(crate) fn submit_one(&self, function: &'static RemoteFn, limits: Limits, args: Args, port: Arc<Port>) -> JobKey {
         let mut block = Block::new(function, limits, 0);
