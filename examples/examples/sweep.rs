@@ -90,11 +90,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `training` and `choosing` are captured by every call, and sent to each worker once.
     let accuracies = wren::map(|setting| train(setting, training, choosing), &settings).await?;
 
-    let (setting, accuracy) = settings
-        .iter()
-        .zip(&accuracies)
-        .max_by(|(_, a), (_, b)| a.total_cmp(b))
-        .ok_or("there is no setting to try")?;
+    let (setting, accuracy) =
+        settings.iter().zip(&accuracies).max_by(|(_, a), (_, b)| a.total_cmp(b)).ok_or("there is no setting to try")?;
     println!("best of all on the images to choose by, {:.1}%: {setting:?}", 100.0 * accuracy);
     let accuracy = train(setting, training, held_out).await?;
     println!("held-out accuracy: {:.1}%", 100.0 * accuracy);

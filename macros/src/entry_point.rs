@@ -47,7 +47,10 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
 fn check(function: &ItemFn, errors: &mut Vec<Error>) {
     let signature = &function.sig;
     if signature.ident != "main" {
-        errors.push(Error::new(signature.ident.span(), "`#[wren::main]` goes on `main`; a function for workers takes `#[wren::remote]`"));
+        errors.push(Error::new(
+            signature.ident.span(),
+            "`#[wren::main]` goes on `main`; a function for workers takes `#[wren::remote]`",
+        ));
     }
     if !signature.inputs.is_empty() {
         errors.push(Error::new(signature.inputs.span(), "`main` takes no arguments; read `std::env::args()`"));

@@ -32,7 +32,8 @@ impl Parse for Pair {
         // `any`, because `crate` is a keyword.
         let name: Ident = input.call(Ident::parse_any)?;
         input.parse::<Token![=]>()?;
-        let value = if name == "crate" { Value::Path(Path::parse_mod_style(input)?) } else { Value::Lit(input.parse()?) };
+        let value =
+            if name == "crate" { Value::Path(Path::parse_mod_style(input)?) } else { Value::Lit(input.parse()?) };
         Ok(Self { name, value })
     }
 }
@@ -67,10 +68,16 @@ impl Options {
     fn set(&mut self, name: &str, value: &Value) -> syn::Result<()> {
         match (name, value) {
             ("memory", Value::Lit(Lit::Int(mb))) => self.memory_mb = Some(positive(mb, "megabytes")?),
-            ("memory", Value::Lit(other)) => return Err(not(other, "`memory` is a whole number of megabytes: `memory = 2048`")),
+            ("memory", Value::Lit(other)) => {
+                return Err(not(other, "`memory` is a whole number of megabytes: `memory = 2048`"));
+            }
             ("timeout", Value::Lit(Lit::Int(s))) => self.timeout_s = Some(f64::from(positive(s, "seconds")?)),
-            ("timeout", Value::Lit(Lit::Float(s))) if s.base10_parse::<f64>()? > 0.0 => self.timeout_s = Some(s.base10_parse()?),
-            ("timeout", Value::Lit(other)) => return Err(not(other, "`timeout` is a number of seconds above 0: `timeout = 300` or `timeout = 0.5`")),
+            ("timeout", Value::Lit(Lit::Float(s))) if s.base10_parse::<f64>()? > 0.0 => {
+                self.timeout_s = Some(s.base10_parse()?)
+            }
+            ("timeout", Value::Lit(other)) => {
+                return Err(not(other, "`timeout` is a number of seconds above 0: `timeout = 300` or `timeout = 0.5`"));
+            }
             ("retries", Value::Lit(Lit::Int(n))) => self.retries = Some(n.base10_parse()?),
             ("retries", Value::Lit(other)) => return Err(not(other, "`retries` is a whole number: `retries = 2`")),
             (_, Value::Path(path)) => self.path = Some(path.clone()),

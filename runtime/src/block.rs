@@ -85,9 +85,7 @@ thread_local! {
 fn blob_of(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
     RECENT_BLOBS.with_borrow_mut(|recent| {
         let same = |b: &Arc<Blob>| {
-            b.bytes.len() == start.len() + bytes.len()
-                && b.bytes.starts_with(start)
-                && b.bytes[start.len()..] == *bytes
+            b.bytes.len() == start.len() + bytes.len() && b.bytes.starts_with(start) && b.bytes[start.len()..] == *bytes
         };
         if let Some(found) = recent.iter().filter_map(Weak::upgrade).find(same) {
             return found;
@@ -283,7 +281,14 @@ mod tests {
     #[test]
     fn a_large_argument_captured_by_many_calls_is_one_blob() {
         let model = vec![0.5f64; 20_000];
-        let calls: Vec<Args> = (0..100u64).map(|seed| args(|e| { e.push(&seed); e.push(&model) })).collect();
+        let calls: Vec<Args> = (0..100u64)
+            .map(|seed| {
+                args(|e| {
+                    e.push(&seed);
+                    e.push(&model)
+                })
+            })
+            .collect();
         assert!(calls.iter().all(|c| Arc::ptr_eq(&c.blobs[0], &calls[0].blobs[0])));
         assert_eq!(calls[0].blobs[0].bytes, codec::encode(&model).unwrap());
     }
@@ -296,9 +301,9 @@ mod tests {
 
     #[test]
     fn a_changed_value_is_another_blob() {
-        let mut model = vec![1u64; 20_000];
+        let mut model = vec![1u64; 100_000];
         let one = args(|e| e.push(&model));
-        model[19_999] = 2;
+        model[99_999] = 2;
         assert!(!Arc::ptr_eq(&one.blobs[0], &args(|e| e.push(&model)).blobs[0]));
     }
 

@@ -33,7 +33,7 @@ use crate::scheduler::JobKey;
 /// # wren::block_on(async {
 /// let loud = shout("wren").timeout(std::time::Duration::from_secs(5)).await?;
 /// assert_eq!(loud, "WREN");
-/// # wren::Result::Ok(()) }).unwrap();
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 #[must_use = "calls are lazy: they run when awaited, or in `wren::map` and `wren::gather`"]
 pub struct Call<R> {

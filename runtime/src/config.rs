@@ -102,8 +102,8 @@ fn find_file(here: &Path) -> Result<(File, PathBuf)> {
     for folder in here.ancestors() {
         let path = folder.join("Wren.toml");
         if let Ok(text) = std::fs::read_to_string(&path) {
-            let file = toml::from_str(&text)
-                .map_err(|e| Error::Config(format!("{} cannot be used: {e}", path.display())))?;
+            let file =
+                toml::from_str(&text).map_err(|e| Error::Config(format!("{} cannot be used: {e}", path.display())))?;
             return Ok((file, folder.to_owned()));
         }
     }

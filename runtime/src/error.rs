@@ -50,7 +50,7 @@ impl fmt::Display for Attempt {
 /// }
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The function returned `Err`.
@@ -88,7 +88,9 @@ pub enum Error {
         exit_code: Option<i32>,
     },
     /// The worker used more memory than the function's `memory` allows, and was stopped.
-    #[error("{attempt} used {peak_mb} MB of memory, more than its limit of {limit_mb} MB; raise `#[wren::remote(memory = ..)]` or `.memory(..)`")]
+    #[error(
+        "{attempt} used {peak_mb} MB of memory, more than its limit of {limit_mb} MB; raise `#[wren::remote(memory = ..)]` or `.memory(..)`"
+    )]
     OutOfMemory {
         /// The attempt that was stopped.
         attempt: Box<Attempt>,
@@ -98,7 +100,9 @@ pub enum Error {
         peak_mb: u32,
     },
     /// The function ran longer than its `timeout`, and was stopped.
-    #[error("{attempt} ran longer than its timeout of {limit:?}; raise `#[wren::remote(timeout = ..)]` or `.timeout(..)`")]
+    #[error(
+        "{attempt} ran longer than its timeout of {limit:?}; raise `#[wren::remote(timeout = ..)]` or `.timeout(..)`"
+    )]
     TimedOut {
         /// The attempt that was stopped.
         attempt: Box<Attempt>,
@@ -177,7 +181,9 @@ pub enum Error {
         done: u64,
     },
     /// The job would have passed its budget, and was stopped.
-    #[error("the job was stopped at {spent_usd:.4} USD, before it would pass its budget of {budget_usd:.4} USD; {done} tasks were done")]
+    #[error(
+        "the job was stopped at {spent_usd:.4} USD, before it would pass its budget of {budget_usd:.4} USD; {done} tasks were done"
+    )]
     OverBudget {
         /// The sum given to `.budget(..)`.
         budget_usd: f64,
@@ -225,6 +231,13 @@ impl Error {
             | Error::BadResult { attempt, .. } => Some(attempt),
             _ => None,
         }
+    }
+}
+
+/// The text of `Display`: a `main` that returns an error prints this.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -329,9 +342,7 @@ impl Failure {
         let function = attempt.function.clone();
         let attempt = Box::new(attempt);
         match self {
-            Failure::Returned { message, chain, type_name } => {
-                Error::Returned { attempt, message, chain, type_name }
-            }
+            Failure::Returned { message, chain, type_name } => Error::Returned { attempt, message, chain, type_name },
             Failure::Panicked { message, location, backtrace } => {
                 Error::Panicked { attempt, message, location, backtrace }
             }

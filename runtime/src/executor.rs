@@ -36,7 +36,7 @@ const WATCH: Duration = Duration::from_micros(50);
 /// let executor = wren::Executor::builder().backend("inline").workers(4).build()?;
 /// let doubled = wren::map(double, 0..100).on(&executor).await?;
 /// assert_eq!(doubled[21], 42);
-/// # wren::Result::Ok(()) }).unwrap();
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug, Clone)]
 pub struct Executor(Arc<Inner>);
@@ -221,11 +221,8 @@ impl Executor {
         if let Some(faults) = faults {
             backend = faults.around(backend);
         }
-        let settings = scheduler::Config {
-            slots: backend.slots(),
-            workers: backend.workers(),
-            ..scheduler::Config::default()
-        };
+        let settings =
+            scheduler::Config { slots: backend.slots(), workers: backend.workers(), ..scheduler::Config::default() };
         let core = Core {
             scheduler: Scheduler::new(settings),
             backend,
@@ -376,7 +373,13 @@ impl Shared {
     }
 
     /// Submits a job of one call.
-    pub(crate) fn submit_one(&self, function: &'static RemoteFn, limits: Limits, args: Args, port: Arc<Port>) -> JobKey {
+    pub(crate) fn submit_one(
+        &self,
+        function: &'static RemoteFn,
+        limits: Limits,
+        args: Args,
+        port: Arc<Port>,
+    ) -> JobKey {
         let mut block = Block::new(function, limits, 0);
         block.push(args);
         self.with_core(|core, _| {

@@ -12,7 +12,7 @@
 //! let executor = wren::Executor::builder().backend("inline").faults(faults).build()?;
 //! let tripled = wren::map(triple, 0..500).on(&executor).await?;
 //! assert!(tripled.iter().copied().eq((0..500).map(|x| 3 * x)));
-//! # wren::Result::Ok(()) }).unwrap();
+//! # Ok::<(), wren::Error>(()) }).unwrap();
 //! ```
 
 use std::collections::VecDeque;
@@ -166,12 +166,9 @@ impl FaultyBackend {
 
 fn copy(reply: &Reply) -> Option<Reply> {
     match reply {
-        Reply::Done { flight, tasks, results, timing } => Some(Reply::Done {
-            flight: *flight,
-            tasks: tasks.clone(),
-            results: results.clone(),
-            timing: *timing,
-        }),
+        Reply::Done { flight, tasks, results, timing } => {
+            Some(Reply::Done { flight: *flight, tasks: tasks.clone(), results: results.clone(), timing: *timing })
+        }
         _ => None,
     }
 }

@@ -42,7 +42,10 @@ pub(crate) fn watch() -> oneshot::Receiver<()> {
 }
 
 /// The output of `future`, or `None` if Ctrl-C came first. The future is dropped by the caller.
-pub(crate) async fn unless<T>(mut told: oneshot::Receiver<()>, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+pub(crate) async fn unless<T>(
+    mut told: oneshot::Receiver<()>,
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
     let mut watching = true;
     poll_fn(move |cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {

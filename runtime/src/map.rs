@@ -18,8 +18,8 @@ use crate::executor::Executor;
 use crate::job::Job;
 use crate::refs::Ref;
 
-use collect::{Collect, TryAll};
 use crate::job::Keep;
+use collect::{Collect, TryAll};
 use feed::Feed;
 pub use stream::MapStream;
 
@@ -42,7 +42,7 @@ pub use stream::MapStream;
 /// let factors = vec![1, 2, 3];
 /// let scaled = wren::map(|x| scale(x, &factors), [10, 20]).await?;
 /// assert_eq!(scaled, [60, 120]);
-/// # wren::Result::Ok(()) }).unwrap();
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
 /// Over a `Vec<String>`, for a function of `&str`: `wren::map(f, lines.iter().map(String::as_str))`.
@@ -66,7 +66,7 @@ where
 /// # wren::block_on(async {
 /// let both = wren::gather([double(5), square(5)]).await?;
 /// assert_eq!(both, [10, 25]);
-/// # wren::Result::Ok(()) }).unwrap();
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 pub fn gather<I, R>(calls: I) -> Map<I::IntoIter, R>
 where
@@ -168,16 +168,16 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     /// let outcomes = wren::map(parse, ["7", "seven"]).try_all().await?;
     /// assert_eq!(outcomes[0], Ok(7));
     /// assert!(matches!(outcomes[1], Err(wren::Error::Returned { .. })));
-    /// # wren::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
     /// Only what concerns the whole job: settings, the store, the budget.
-    pub fn try_all(self) -> impl Future<Output = Result<Vec<Result<R>>>>
+    pub async fn try_all(self) -> Result<Vec<Result<R>>>
     where
         R: DeserializeOwned,
     {
-        async { TryAll::new(self.feed(Keep::Nothing)?).await }
+        TryAll::new(self.feed(Keep::Nothing)?).await
     }
 
     /// Outcomes as they complete, with the index of their item. Memory stays bounded over an
@@ -196,7 +196,7 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     ///     primes += u32::from(outcome?);
     ///     if primes == 100 { break; }
     /// }
-    /// # wren::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
     /// ```
     pub fn stream(self) -> MapStream<I, R> {
         MapStream::new(self.feed(Keep::Nothing))
@@ -206,8 +206,8 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     ///
     /// # Errors
     /// As awaiting the job gives.
-    pub fn refs(self) -> impl Future<Output = Result<Vec<Ref<R>>>> {
-        async { Collect::<I, R, Ref<R>>::new(self.feed(Keep::AsRefs)?).await }
+    pub async fn refs(self) -> Result<Vec<Ref<R>>> {
+        Collect::<I, R, Ref<R>>::new(self.feed(Keep::AsRefs)?).await
     }
 
     /// Starts the job and gives its handle. All items are taken at once; arguments and results are
@@ -215,14 +215,12 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     ///
     /// # Errors
     /// [`Error::Store`](crate::Error::Store), and what concerns settings.
-    pub fn start(self) -> impl Future<Output = Result<Job<R>>>
+    pub async fn start(self) -> Result<Job<R>>
     where
         R: DeserializeOwned,
     {
-        async {
-            let executor = self.executor.map_or_else(Executor::current, Ok)?;
-            Job::start(executor, self.calls, self.settings)
-        }
+        let executor = self.executor.map_or_else(Executor::current, Ok)?;
+        Job::start(executor, self.calls, self.settings)
     }
 }
 

@@ -32,7 +32,7 @@ use crate::store::{self, StoreError};
 /// let model = wren::put(&vec![0.5, 1.5]).on(&executor).await?;
 /// let scores = wren::map(|x| score(model.clone(), x as f64), 0..3).on(&executor).await?;
 /// assert_eq!(scores, [0.0, 2.0, 4.0]);
-/// # wren::Result::Ok(()) }).unwrap();
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 pub struct Ref<T> {
     hash: [u8; 32],

@@ -23,10 +23,8 @@ static WORKER: AtomicBool = AtomicBool::new(false);
 /// its remote functions on threads (the `inline` backend).
 ///
 /// ```no_run
-/// fn main() {
-///     wren::init();
-///     // Parse arguments, start a runtime of your own, call remote functions.
-/// }
+/// wren::init();
+/// // Now parse arguments, start a runtime of your own, call remote functions.
 /// ```
 pub fn init() {
     process::become_worker_if_asked();

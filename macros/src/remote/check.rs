@@ -128,13 +128,19 @@ impl Visit<'_> for Returned<'_> {
 
     fn visit_lifetime(&mut self, lifetime: &Lifetime) {
         if lifetime.ident != "static" {
-            refuse(self.errors, lifetime.span(), "a result cannot borrow: it comes from another process; return an owned type");
+            refuse(
+                self.errors,
+                lifetime.span(),
+                "a result cannot borrow: it comes from another process; return an owned type",
+            );
         }
     }
 
     fn visit_type(&mut self, ty: &Type) {
         match ty {
-            Type::ImplTrait(_) => refuse(self.errors, ty.span(), "name the type that is returned: the caller decodes it"),
+            Type::ImplTrait(_) => {
+                refuse(self.errors, ty.span(), "name the type that is returned: the caller decodes it")
+            }
             Type::Never(_) => refuse(self.errors, ty.span(), "a remote function must return"),
             Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
             _ => visit::visit_type(self, ty),

@@ -165,7 +165,7 @@ fn push(param: &Param) -> TokenStream {
 fn check(param: &Param, private: &TokenStream) -> TokenStream {
     let (ty, boxed) = match &param.passing {
         Passing::Value => ((*param.written.ty).clone(), false),
-        Passing::Boxed(ty) => (ty.clone(), true),
+        Passing::Boxed(ty) => ((**ty).clone(), true),
         Passing::Str | Passing::Bytes | Passing::ByteVec => return quote!(),
     };
     let span = ty.span();
@@ -280,7 +280,7 @@ fn decode(param: &Param) -> TokenStream {
             quote!(let #name = args.next::<#ty>(#text)?;)
         }
         Passing::Boxed(ty) => {
-            let ty = anonymous(ty.clone());
+            let ty = anonymous((**ty).clone());
             quote!(let #name = args.next::<::std::boxed::Box<#ty>>(#text)?;)
         }
         Passing::Str => quote!(let #name = args.next::<&str>(#text)?;),
@@ -301,9 +301,25 @@ fn pass(param: &Param) -> TokenStream {
 fn spaced(tokens: &str) -> String {
     let mut text = tokens.split_whitespace().collect::<Vec<_>>().join(" ");
     let rules = [
-        (" (", "("), ("( ", "("), (" )", ")"), (" ,", ","), (" :", ":"), (" ;", ";"), ("& ", "&"), (" <", "<"), ("< ", "<"),
-        (" >", ">"), (":: ", "::"), ("[ ", "["), (" ]", "]"), ("->(", "-> ("), (",)", ")"), (":(", ": ("), (",(", ", ("),
-        (": :", "::"), ("<' ", "<'"),
+        (" (", "("),
+        ("( ", "("),
+        (" )", ")"),
+        (" ,", ","),
+        (" :", ":"),
+        (" ;", ";"),
+        ("& ", "&"),
+        (" <", "<"),
+        ("< ", "<"),
+        (" >", ">"),
+        (":: ", "::"),
+        ("[ ", "["),
+        (" ]", "]"),
+        ("->(", "-> ("),
+        (",)", ")"),
+        (":(", ": ("),
+        (",(", ", ("),
+        (": :", "::"),
+        ("<' ", "<'"),
     ];
     for (from, to) in rules {
         text = text.replace(from, to);
@@ -315,7 +331,6 @@ fn spaced(tokens: &str) -> String {
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ pub(super) enum Passing {
     /// `T`.
     Value,
     /// `&T`, decoded as `Box<T>`.
-    Boxed(Type),
+    Boxed(Box<Type>),
     /// `&str`, borrowed from the message.
     Str,
     /// `&[u8]`, borrowed from the message.
@@ -92,7 +92,7 @@ fn by_reference(reference: &TypeReference) -> Passing {
     match &*reference.elem {
         Type::Path(path) if path.path.is_ident("str") => Passing::Str,
         Type::Slice(slice) if is_ident(&slice.elem, "u8") => Passing::Bytes,
-        other => Passing::Boxed(other.clone()),
+        other => Passing::Boxed(Box::new(other.clone())),
     }
 }
 

@@ -194,7 +194,6 @@ impl OpenRun<'_> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

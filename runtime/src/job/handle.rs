@@ -87,7 +87,7 @@ impl JobProgress {
 /// let job = wren::map(slow_double, 0..10).on(&executor).start().await?;
 /// println!("job {}: {} tasks", job.id(), job.progress()?.tasks);
 /// assert_eq!(job.wait().await?[9], 18);
-/// # wren::Result::Ok(()) }).unwrap();
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 #[must_use = "a started job runs on; keep its id to attach to it, or `wait` for it"]
 pub struct Job<R> {
@@ -164,7 +164,9 @@ impl<R> Job<R> {
         let store = executor.store();
         let manifest: Manifest = match kept::read(&*store, &format!("{id}/job")) {
             Err(Error::Store(StoreError::NotFound { store, .. })) => {
-                return Err(Error::Job(format!("store {store} has no job `{id}`; `cargo wren jobs` lists those there are")));
+                return Err(Error::Job(format!(
+                    "store {store} has no job `{id}`; `cargo wren jobs` lists those there are"
+                )));
             }
             other => other?,
         };
@@ -285,7 +287,9 @@ impl Running {
                     return Poll::Ready(Err(error));
                 }
             }
-            if self.port.is_over() { Poll::Ready(Ok(true)) } else {
+            if self.port.is_over() {
+                Poll::Ready(Ok(true))
+            } else {
                 // Registered, or an outcome came since: look again.
                 if self.port.is_ready_or_register(cx.waker()) {
                     cx.waker().wake_by_ref();
@@ -317,11 +321,7 @@ fn run(
 ) -> Result<Running> {
     let port = Arc::new(Port::default());
     let kept = Kept::open(executor.store(), id, false, Keep::Only, port.clone())?;
-    let spec = JobSpec {
-        concurrency: settings.concurrency,
-        chunk: settings.chunk,
-        budget_usd: settings.budget_usd,
-    };
+    let spec = JobSpec { concurrency: settings.concurrency, chunk: settings.chunk, budget_usd: settings.budget_usd };
     let shared = executor.shared();
     let job = shared.open_job(spec, port.clone(), Some(kept.clone()));
     let about = About {

@@ -12,9 +12,21 @@ use crate::error::{Attempt, Error, Failure};
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// `results` is for `tasks`; only those in `new` were not known before.
-    Done { tasks: Range<u64>, new: Vec<Range<u64>>, results: Vec<u8> },
-    Failed { task: u64, attempt: u32, function: &'static str, failure: Failure, stderr: String },
-    OverBudget { spent_usd: f64 },
+    Done {
+        tasks: Range<u64>,
+        new: Vec<Range<u64>>,
+        results: Vec<u8>,
+    },
+    Failed {
+        task: u64,
+        attempt: u32,
+        function: &'static str,
+        failure: Failure,
+        stderr: String,
+    },
+    OverBudget {
+        spent_usd: f64,
+    },
     /// The job cannot go on.
     Broken(Error),
 }

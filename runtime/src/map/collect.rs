@@ -108,10 +108,12 @@ impl<I: Iterator<Item = Call<R>>, R, T: DeserializeOwned> Future for Collect<I, 
         let mut failed = None;
         let consume = |feed: &mut Feed<I>, outcome: Outcome| {
             match outcome {
-                Outcome::Done { tasks, new, results } => decode_each(&tasks, &new, &results, |task, value| match value {
-                    Ok(value) => slots.set(task, value),
-                    Err(error) => failed = failed.take().or(Some(error)),
-                }),
+                Outcome::Done { tasks, new, results } => {
+                    decode_each(&tasks, &new, &results, |task, value| match value {
+                        Ok(value) => slots.set(task, value),
+                        Err(error) => failed = failed.take().or(Some(error)),
+                    })
+                }
                 outcome => failed = failed.take().or(Some(feed.error_of(outcome))),
             }
             failed.take().map(|error| Err(first_failure(feed, error)))

@@ -50,11 +50,8 @@ pub(crate) struct Feed<I> {
 impl<I> Feed<I> {
     pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: Keep) -> Result<Self> {
         let port = Arc::new(Port::default());
-        let spec = JobSpec {
-            concurrency: settings.concurrency,
-            chunk: settings.chunk,
-            budget_usd: settings.budget_usd,
-        };
+        let spec =
+            JobSpec { concurrency: settings.concurrency, chunk: settings.chunk, budget_usd: settings.budget_usd };
         let id = settings.name.clone().unwrap_or_else(new_id);
         let kept = match (&settings.name, keep) {
             (None, Keep::Nothing) => None,
@@ -106,7 +103,12 @@ impl<I> Feed<I> {
     }
 
     fn push(&mut self, function: &'static crate::registry::RemoteFn, limits: crate::Limits, args: Args) {
-        let full = |b: &Block| !b.accepts(function, &limits) || b.is_full(self.block_tasks, BLOCK_BYTES);
+        let chunk = self.settings.chunk.map_or(1, |chunk| chunk.get() as u64);
+        let full = |b: &Block| {
+            let tasks = b.tasks();
+            let whole_chunks = (tasks.end - tasks.start).is_multiple_of(chunk);
+            !b.accepts(function, &limits) || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
+        };
         if self.block.as_ref().is_some_and(full) {
             self.submit();
         }

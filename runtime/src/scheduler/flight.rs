@@ -125,9 +125,8 @@ impl Scheduler {
         if self.config.speculation.is_none() {
             return;
         }
-        let beaten = |f: &Flight| {
-            f.job == job && f.outstanding.iter().all(|r| r.start >= tasks.start && r.end <= tasks.end)
-        };
+        let beaten =
+            |f: &Flight| f.job == job && f.outstanding.iter().all(|r| r.start >= tasks.start && r.end <= tasks.end);
         let beaten: Vec<_> = self.flights.iter().filter(|(_, f)| beaten(f)).map(|(id, _)| *id).collect();
         for flight in beaten {
             if let Some(state) = self.flights.remove(&flight)
@@ -146,4 +145,3 @@ impl Scheduler {
         }
     }
 }
-

@@ -133,9 +133,10 @@ impl Job {
                 fill.min(share).clamp(1, config.max_batch)
             }
         };
-        // A chunk larger than the limit runs alone.
-        let size = if self.spec.chunk.is_some() && self.running == 0 { size } else { size.min(room) };
-        (size > 0).then_some(size)
+        // Chunks stay whole: one that is larger than the limit runs alone.
+        let fits = self.spec.chunk.is_none() || size <= room || self.running == 0;
+        let size = if self.spec.chunk.is_some() { size } else { size.min(room) };
+        (fits && size > 0).then_some(size)
     }
 
     /// Whether the budget allows the run, by the mean duration or else the timeout. If it does not

@@ -208,6 +208,8 @@ pub struct Scheduler {
     next_flight: FlightId,
     /// The time of the last `tick`.
     now: Time,
+    /// Whether a job is to be stopped for its budget at the next `tick`.
+    over_budget: bool,
 }
 
 impl Scheduler {
@@ -223,6 +225,7 @@ impl Scheduler {
             next_job: 0,
             next_flight: 0,
             now: Time::ZERO,
+            over_budget: false,
             config,
         }
     }
@@ -276,6 +279,7 @@ impl Scheduler {
             let Some(state) = self.jobs.get_mut(&job) else { continue };
             let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().name)).copied();
             let run = state.take_run(mean, &self.config);
+            self.over_budget |= state.over_budget;
             if !state.ready.is_empty() {
                 self.turns.push_back(job);
             } else {
@@ -291,7 +295,9 @@ impl Scheduler {
     fn launch(&mut self, job: JobKey, run: Run, now: Time) -> Invocation {
         self.next_flight += 1;
         let flight = self.next_flight;
-        self.flights.insert(flight, Flight::new(job, &run, now));
+        let mut state = Flight::new(job, &run, now);
+        state.copied = self.has_copy(job, run.tasks.start);
+        self.flights.insert(flight, state);
         Invocation { flight, tasks: run.tasks, attempt: run.attempt, block: run.block }
     }
 
@@ -325,7 +331,12 @@ impl Scheduler {
     /// Takes tasks off a flight, which ends when none is left. Gives the flight's job, block and
     /// attempt, and those of `tasks` that were on it.
     #[allow(clippy::type_complexity, reason = "a pair that is taken apart at once")]
-    fn settle(&mut self, now: Time, id: FlightId, tasks: &Range<u64>) -> Option<((JobKey, Arc<Block>, u32), Vec<Range<u64>>)> {
+    fn settle(
+        &mut self,
+        now: Time,
+        id: FlightId,
+        tasks: &Range<u64>,
+    ) -> Option<((JobKey, Arc<Block>, u32), Vec<Range<u64>>)> {
         let flight = self.flights.get_mut(&id)?;
         let settled = ranges::remove(&mut flight.outstanding, tasks);
         if settled.is_empty() {
@@ -347,7 +358,15 @@ impl Scheduler {
         Some((whose, settled))
     }
 
-    fn done(&mut self, now: Time, flight: FlightId, tasks: Range<u64>, results: Vec<u8>, timing: Timing, updates: &mut Vec<Update>) {
+    fn done(
+        &mut self,
+        now: Time,
+        flight: FlightId,
+        tasks: Range<u64>,
+        results: Vec<u8>,
+        timing: Timing,
+        updates: &mut Vec<Update>,
+    ) {
         let Some(((job, block, attempt), settled)) = self.settle(now, flight, &tasks) else { return };
         self.window.admitted();
         self.learn(block.function().name, timing.compute, tasks.end - tasks.start);
@@ -418,6 +437,9 @@ impl Scheduler {
     pub fn wake_at(&self) -> Option<Time> {
         let lost = self.flights.values().filter_map(|f| f.lost_at(&self.config)).min();
         let copies = self.speculation_at();
+        if self.over_budget {
+            return Some(self.now);
+        }
         // What was due at the last tick and not done waits for a reply, not for a time.
         let times = [self.retries.next(), lost, copies, self.window.reopens()];
         times.into_iter().flatten().filter(|at| *at > self.now).min()
@@ -434,7 +456,11 @@ impl Scheduler {
     }
 
     fn stop_over_budget(&mut self, updates: &mut Vec<Update>) {
-        let over: Vec<_> = self.jobs.iter().filter(|(_, job)| job.over_budget).map(|(key, job)| (*key, job.spent_usd)).collect();
+        if !std::mem::take(&mut self.over_budget) {
+            return;
+        }
+        let over: Vec<_> =
+            self.jobs.iter().filter(|(_, job)| job.over_budget).map(|(key, job)| (*key, job.spent_usd)).collect();
         for (job, spent_usd) in over {
             updates.push(Update::OverBudget { job, spent_usd });
             self.cancel(job, updates);

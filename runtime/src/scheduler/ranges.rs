@@ -34,7 +34,8 @@ mod tests {
     proptest! {
         #[test]
         fn removal_is_that_of_sets(len in 1u64..100, cuts in prop::collection::vec((0u64..100, 0u64..20), 0..20)) {
-            let mut list = vec![0..len];
+            let mut list = Vec::new();
+            list.push(0..len);
             let mut model: BTreeSet<u64> = (0..len).collect();
             for (start, len) in cuts {
                 let got: Vec<u64> = remove(&mut list, &(start..start + len)).into_iter().flatten().collect();

@@ -1,1 +1,392 @@
+//! The scheduler in virtual time, over a backend that is a heap of events and a seed.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use super::*;
+use crate::block::Limits;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What the made-up backend does wrong, as probabilities by the task or the flight.
+#[derive(Clone, Copy, Default)]
+struct Trouble {
+    crash: f64,
+    duplicate: f64,
+    throttle: f64,
+    lose: f64,
+    fail: f64,
+}
+
+struct World {
+    scheduler: Scheduler,
+    now: Time,
+    events: BinaryHeap<Reverse<(Time, u64)>>,
+    replies: HashMap<u64, Reply>,
+    count: u64,
+    random: fastrand::Rng,
+    trouble: Trouble,
+    duration: fn(task: u64) -> Duration,
+    flights: HashMap<FlightId, (Range<u64>, Time)>,
+    done: Vec<(JobKey, u64)>,
+    failed: Vec<(JobKey, u64, u32, Failure)>,
+    over: HashSet<JobKey>,
+    over_budget: Vec<f64>,
+    retries: Vec<(u64, u32, Duration)>,
+    launched: Vec<(JobKey, Range<u64>, u32, Time)>,
+    most_tasks: u64,
+    most_flights: usize,
+}
+
+impl World {
+    fn new(config: Config, trouble: Trouble, duration: fn(u64) -> Duration) -> Self {
+        let seed = config.seed;
+        Self {
+            scheduler: Scheduler::new(config),
+            now: Time::ZERO,
+            events: BinaryHeap::new(),
+            replies: HashMap::new(),
+            count: 0,
+            random: fastrand::Rng::with_seed(seed),
+            trouble,
+            duration,
+            flights: HashMap::new(),
+            done: Vec::new(),
+            failed: Vec::new(),
+            over: HashSet::new(),
+            over_budget: Vec::new(),
+            retries: Vec::new(),
+            launched: Vec::new(),
+            most_tasks: 0,
+            most_flights: 0,
+        }
+    }
+
+    fn job(&mut self, spec: JobSpec, tasks: u64, limits: Limits) -> JobKey {
+        let job = self.scheduler.open(spec);
+        for first in (0..tasks).step_by(1000) {
+            self.scheduler.submit(job, Block::dummy(first..tasks.min(first + 1000), "f", limits));
+        }
+        self.update(|s, u| s.close(job, u));
+        job
+    }
+
+    fn later(&mut self, after: Duration, reply: Reply) {
+        self.count += 1;
+        self.events.push(Reverse((self.now + after, self.count)));
+        self.replies.insert(self.count, reply);
+    }
+
+    fn happens(&mut self, rate: f64) -> bool {
+        rate > 0.0 && self.random.f64() < rate
+    }
+
+    fn invoke(&mut self, invocation: Invocation) {
+        let Invocation { flight, tasks, .. } = invocation;
+        self.flights.insert(flight, (tasks.clone(), self.now));
+        self.most_flights = self.most_flights.max(self.flights.len());
+        if self.happens(self.trouble.throttle) {
+            return self.later(MS, Reply::Throttled { flight, message: "slow down".into() });
+        }
+        if self.happens(self.trouble.lose) {
+            return;
+        }
+        let mut at = Duration::ZERO;
+        for task in tasks {
+            let took = (self.duration)(task);
+            at += took;
+            let timing = Timing { compute: took, ..Timing::default() };
+            let reply = |world: &mut Self| {
+                let failure = if world.happens(world.trouble.crash) {
+                    Failure::WorkerDied { signal: Some(9), exit_code: None }
+                } else if world.happens(world.trouble.fail) {
+                    Failure::Returned { message: "no".into(), chain: vec![], type_name: String::new() }
+                } else {
+                    return Reply::Done { flight, tasks: task..task + 1, results: vec![0; 4], timing };
+                };
+                Reply::Failed { flight, task, failure, stderr: String::new(), timing }
+            };
+            let first = reply(self);
+            self.later(at, first);
+            if self.happens(self.trouble.duplicate) {
+                let again = reply(self);
+                let pause = MS * self.random.u32(0..100);
+                self.later(at + pause, again);
+            }
+        }
+    }
+
+    fn update(&mut self, act: impl FnOnce(&mut Scheduler, &mut Vec<Update>)) {
+        let mut updates = Vec::new();
+        act(&mut self.scheduler, &mut updates);
+        for update in updates {
+            match update {
+                Update::Done { job, new, .. } => self.done.extend(new.into_iter().flatten().map(|task| (job, task))),
+                Update::Failed { job, task, attempt, failure, .. } => self.failed.push((job, task, attempt, failure)),
+                Update::Retry { task, attempt, at, .. } => self.retries.push((task, attempt, at - self.now)),
+                Update::JobDone { job } => {
+                    assert!(self.over.insert(job), "a job ends once");
+                }
+                Update::OverBudget { spent_usd, .. } => self.over_budget.push(spent_usd),
+                Update::Cancel { flight } => {
+                    self.flights.remove(&flight);
+                }
+                Update::Reclaim { flight } => self.reclaim(flight),
+            }
+        }
+    }
+
+    /// Gives back the later half of what has not begun.
+    fn reclaim(&mut self, flight: FlightId) {
+        let Some((tasks, since)) = self.flights.get_mut(&flight) else { return };
+        let mut begins = *since;
+        let begun = tasks.clone().take_while(|task| {
+            let before = begins;
+            begins += (self.duration)(*task);
+            before <= self.now
+        });
+        let first = tasks.start + begun.count() as u64;
+        let back = first + (tasks.end - first) / 2..tasks.end;
+        tasks.end = back.start;
+        let gone: Vec<u64> = self
+            .replies
+            .iter()
+            .filter(|(_, r)| matches!(r, Reply::Done { flight: f, tasks, .. } if *f == flight && back.contains(&tasks.start)))
+            .map(|(event, _)| *event)
+            .collect();
+        gone.iter().for_each(|event| drop(self.replies.remove(event)));
+        self.later(Duration::ZERO, Reply::Returned { flight, tasks: back });
+    }
+
+    fn launch(&mut self) {
+        let now = self.now;
+        while let Some(invocation) = self.scheduler.next(now) {
+            let job = self.scheduler.flights[&invocation.flight].job;
+            self.launched.push((job, invocation.tasks.clone(), invocation.attempt, now));
+            self.invoke(invocation);
+        }
+        let running = self.scheduler.jobs.values().map(|job| job.running).max().unwrap_or(0);
+        self.most_tasks = self.most_tasks.max(running);
+    }
+
+    /// Runs until nothing is left to happen.
+    fn run(&mut self) {
+        loop {
+            let now = self.now;
+            self.update(|s, u| s.tick(now, u));
+            self.launch();
+            let event = self.events.peek().map(|Reverse((at, _))| *at);
+            let Some(next) = [event, self.scheduler.wake_at()].into_iter().flatten().min() else { return };
+            self.now = self.now.max(next);
+            while let Some(Reverse((at, event))) = self.events.peek().copied()
+                && at <= self.now
+            {
+                self.events.pop();
+                if let Some(reply) = self.replies.remove(&event) {
+                    let now = self.now;
+                    self.update(|s, u| s.handle(now, reply, u));
+                }
+            }
+        }
+    }
+
+    fn done_once(&self, job: JobKey, tasks: u64) {
+        let mut done: Vec<u64> = self.done.iter().filter(|(j, _)| *j == job).map(|(_, task)| *task).collect();
+        assert_eq!(done.len() as u64, tasks, "tasks committed");
+        done.sort_unstable();
+        assert!(done.into_iter().eq(0..tasks), "each once");
+        assert!(self.over.contains(&job));
+        assert!(self.scheduler.flights.is_empty() && self.scheduler.jobs.is_empty(), "nothing is left behind");
+    }
+}
+
+fn config(slots: usize, seed: u64) -> Config {
+    Config { slots, workers: slots, lost_after: Some(Duration::from_secs(10)), attempts: 20, seed, ..Config::default() }
+}
+
+fn uneven(task: u64) -> Duration {
+    Duration::from_micros(20 + task * 7919 % 3000)
+}
+
+#[test]
+fn a_hundred_thousand_tasks_under_all_faults_are_each_done_once() {
+    let trouble = Trouble { crash: 0.02, duplicate: 0.05, throttle: 0.01, lose: 0.002, fail: 0.0 };
+    for seed in 0..3 {
+        let mut world = World::new(config(16, seed), trouble, uneven);
+        let job = world.job(JobSpec::default(), 100_000, Limits::default());
+        world.run();
+        world.done_once(job, 100_000);
+        assert!(world.retries.len() > 1_000);
+    }
+}
+
+#[test]
+fn thousands_of_small_jobs_of_any_shape_lose_nothing() {
+    for seed in 0..3_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut rate = || if random.bool() { 0.0 } else { random.f64() * 0.3 };
+        let trouble = Trouble { crash: rate(), duplicate: rate(), throttle: rate(), lose: rate() / 3.0, fail: 0.0 };
+        let mut random = fastrand::Rng::with_seed(seed + 1_000_000);
+        let mut world = World::new(config(random.usize(1..6), seed), trouble, uneven);
+        let mut option = |n: usize| NonZeroUsize::new(random.usize(0..n));
+        let spec = JobSpec { concurrency: option(6), chunk: option(5), budget_usd: None };
+        let tasks = fastrand::Rng::with_seed(seed).u64(0..60);
+        let job = world.job(spec, tasks, Limits::default());
+        world.run();
+        world.done_once(job, tasks);
+    }
+}
+
+#[test]
+fn functions_that_fail_are_run_again_as_often_as_they_ask() {
+    for retries in [None, Some(0), Some(3)] {
+        let trouble = Trouble { fail: 1.0, ..Trouble::default() };
+        let mut world = World::new(config(1, 7), trouble, uneven);
+        world.job(JobSpec::default(), 1, Limits { retries, ..Limits::default() });
+        world.run();
+        assert_eq!(world.failed.len(), 1);
+        assert_eq!(world.failed[0].2, retries.unwrap_or(0) + 1, "executions with retries {retries:?}");
+    }
+}
+
+#[test]
+fn machines_that_die_are_tried_three_times_with_growing_pauses() {
+    let trouble = Trouble { crash: 1.0, ..Trouble::default() };
+    let settings = Config { attempts: 8, ..config(4, 3) };
+    let mut world = World::new(settings, trouble, uneven);
+    world.job(JobSpec::default(), 200, Limits::default());
+    world.run();
+    assert!(world.failed.iter().all(|(_, _, attempt, _)| *attempt == 8));
+    let longest = |attempt: u32| world.retries.iter().filter(|r| r.1 == attempt).map(|r| r.2).max().unwrap();
+    for attempt in 1..8 {
+        let limit = 10 * MS * (1 << (attempt - 1));
+        assert!(longest(attempt) <= limit && longest(attempt) > limit / 2, "pause after attempt {attempt}");
+    }
+}
+
+#[test]
+fn what_is_never_answered_is_never_started() {
+    let trouble = Trouble { lose: 1.0, ..Trouble::default() };
+    let settings = Config { attempts: 2, ..config(1, 1) };
+    let mut world = World::new(settings, trouble, uneven);
+    world.job(JobSpec::default(), 1, Limits { timeout: Some(Duration::from_secs(5)), ..Limits::default() });
+    world.run();
+    assert!(
+        matches!(world.failed[..], [(_, 0, 2, Failure::NeverStarted { waited })] if waited == Duration::from_secs(15))
+    );
+}
+
+#[test]
+fn concurrency_and_chunks_are_kept() {
+    let spec = JobSpec { concurrency: NonZeroUsize::new(6), chunk: NonZeroUsize::new(3), budget_usd: None };
+    let mut world = World::new(config(16, 1), Trouble::default(), uneven);
+    let job = world.job(spec, 1_000, Limits::default());
+    world.run();
+    world.done_once(job, 1_000);
+    assert_eq!(world.most_tasks, 6);
+    assert!(world.launched.iter().all(|(_, tasks, ..)| tasks.start.is_multiple_of(3) && tasks.end - tasks.start <= 3));
+}
+
+#[test]
+fn a_single_call_is_not_stuck_behind_a_large_job() {
+    let mut world = World::new(config(2, 1), Trouble::default(), |_| 10 * MS);
+    let large = world.job(JobSpec::default(), 5_000, Limits::default());
+    world.launch();
+    let single = world.job(JobSpec::default(), 1, Limits::default());
+    world.run();
+    let position = world.launched.iter().position(|(job, ..)| *job == single).unwrap();
+    assert!(position <= 4, "the single call was launched as number {position}");
+    assert!(world.over.contains(&large) && world.over.contains(&single));
+}
+
+#[test]
+fn short_calls_travel_together_and_long_ones_alone() {
+    let mut short = World::new(config(2, 1), Trouble::default(), |_| Duration::from_micros(1));
+    let job = short.job(JobSpec::default(), 50_000, Limits::default());
+    short.run();
+    short.done_once(job, 50_000);
+    assert!(short.launched.len() < 150, "{} flights of short calls", short.launched.len());
+    let mut long = World::new(config(2, 1), Trouble::default(), |_| 5 * MS);
+    long.job(JobSpec::default(), 500, Limits::default());
+    long.run();
+    assert_eq!(long.launched.len(), 500);
+}
+
+#[test]
+fn idle_workers_take_over_what_waits_behind_a_long_task() {
+    // The mean is short, and then comes one task that is not.
+    fn duration(task: u64) -> Duration {
+        if task == 2_000 { 1_000 * MS } else { Duration::from_micros(10) }
+    }
+    let mut world = World::new(config(2, 1), Trouble::default(), duration);
+    let job = world.job(JobSpec::default(), 4_000, Limits::default());
+    world.run();
+    world.done_once(job, 4_000);
+    assert!(world.now < 1_050 * MS, "it took {:?}", world.now);
+}
+
+#[test]
+fn a_straggler_gets_a_copy_and_the_first_to_finish_counts() {
+    fn duration(task: u64) -> Duration {
+        if task == 50 { Duration::from_secs(1_000) } else { 10 * MS }
+    }
+    let rule = Speculation { done_fraction: 0.9, factor: 3.0, at_least: 50 * MS };
+    let settings = Config { speculation: Some(rule), lost_after: None, ..config(4, 1) };
+    let mut world = World::new(settings, Trouble::default(), duration);
+    let job = world.job(JobSpec::default(), 100, Limits::default());
+    world.run();
+    world.done_once(job, 100);
+    assert_eq!(world.launched.iter().filter(|(_, tasks, ..)| tasks.contains(&50)).count(), 2);
+}
+
+#[test]
+fn a_backend_that_refuses_gets_less_and_then_more_again() {
+    let mut world = World::new(config(64, 1), Trouble { throttle: 0.3, ..Trouble::default() }, |_| 5 * MS);
+    let job = world.job(JobSpec::default(), 2_000, Limits::default());
+    world.run();
+    world.done_once(job, 2_000);
+    let mut window = Window::new(64);
+    window.refused(Time::ZERO);
+    window.refused(MS);
+    assert!(!window.admits(32, 100 * MS) && window.admits(31, 100 * MS), "halved once a round");
+    (0..10_000).for_each(|_| window.admitted());
+    assert!(window.admits(63, 100 * MS), "and grown again");
+}
+
+#[test]
+fn a_cancelled_job_is_forgotten_and_frees_its_slots() {
+    let mut world = World::new(config(2, 1), Trouble::default(), |_| 10 * MS);
+    let first = world.job(JobSpec::default(), 1_000, Limits::default());
+    world.launch();
+    world.update(|s, u| s.cancel(first, u));
+    world.update(|s, u| s.cancel(first, u));
+    let second = world.job(JobSpec::default(), 10, Limits::default());
+    world.run();
+    world.done_once(second, 10);
+    assert!(world.done.iter().all(|(job, _)| *job == second));
+}
+
+#[test]
+fn a_budget_is_not_passed() {
+    let settings = Config { usd_per_second: |_| 1.0, ..config(4, 1) };
+    let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
+    let spec = JobSpec { budget_usd: Some(5.05), ..JobSpec::default() };
+    world.job(spec, 1_000, Limits { timeout: Some(Duration::from_millis(200)), ..Limits::default() });
+    world.run();
+    assert_eq!(world.over_budget.len(), 1);
+    assert!(world.over_budget[0] <= 5.05 && world.over_budget[0] > 4.0, "{:?}", world.over_budget);
+    assert_eq!(world.done.len(), 50);
+}
+
+#[test]
+fn an_endless_job_holds_what_is_not_done() {
+    let mut world = World::new(config(4, 1), Trouble::default(), |_| Duration::from_micros(1));
+    let job = world.scheduler.open(JobSpec::default());
+    for first in (0..1_000_000).step_by(1_000) {
+        world.scheduler.submit(job, Block::dummy(first..first + 1_000, "f", Limits::default()));
+        world.run();
+    }
+    assert_eq!(world.done.len(), 1_000_000);
+    let state = &world.scheduler.jobs[&job];
+    assert!(state.done.size() < 10 && state.ready.is_empty() && state.tried.is_empty());
+}

@@ -50,9 +50,4 @@ impl Window {
     pub(super) fn reopens(&self) -> Option<Time> {
         self.refused.then_some(self.closed_until)
     }
-
-    #[cfg(test)]
-    pub(super) fn size(&self) -> f64 {
-        self.size
-    }
 }

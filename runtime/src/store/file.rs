@@ -119,7 +119,11 @@ impl FileStore {
 
     fn length(&self, key: &str) -> StoreResult<u64> {
         let data = fs::metadata(self.path(key)?).map_err(|e| self.error("look at", key, &e))?;
-        if data.is_file() { Ok(data.len()) } else { Err(StoreError::NotFound { store: self.url(), key: key.to_owned() }) }
+        if data.is_file() {
+            Ok(data.len())
+        } else {
+            Err(StoreError::NotFound { store: self.url(), key: key.to_owned() })
+        }
     }
 
     fn remove(&self, key: &str) -> StoreResult<()> {
@@ -137,7 +141,15 @@ impl FileStore {
     }
 
     /// Adds the keys below `folder`, whose own key is `at`, in order, up to `limit`.
-    fn collect(&self, folder: &Path, at: &str, prefix: &str, after: &str, limit: usize, keys: &mut Vec<String>) -> io::Result<()> {
+    fn collect(
+        &self,
+        folder: &Path,
+        at: &str,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+        keys: &mut Vec<String>,
+    ) -> io::Result<()> {
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             other => other?,

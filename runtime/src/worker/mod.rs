@@ -18,12 +18,7 @@ pub(crate) use panics::{captures_panics, install_hook};
 
 /// Runs one call: `args` and `blobs` as [`Args`](crate::block::Args) holds them. Appends the encoded
 /// result to `out`; on a failure, `out` is as it was.
-pub(crate) fn run(
-    function: &RemoteFn,
-    args: &[u8],
-    blobs: &[Arc<Blob>],
-    out: &mut Vec<u8>,
-) -> Result<(), Failure> {
+pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &mut Vec<u8>) -> Result<(), Failure> {
     let start = out.len();
     let mut invoke = Invoke { args, blobs, out };
     let result = captures_panics(|| (function.entry)(&mut invoke));

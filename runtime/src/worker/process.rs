@@ -16,9 +16,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::{BlobsByTask, Tasks};
 use crate::block::Blob;
-use crate::channel::{
-    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind,
-};
+use crate::channel::{Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind};
 use crate::codec;
 use crate::error::Failure;
 use crate::registry::{self, RemoteFn};
@@ -180,9 +178,8 @@ impl Worker {
 /// Sleeps until the driver writes to the socket.
 fn sleep(socket: &OwnedFd) {
     let mut rings = [0; 64];
-    match rustix::io::read(socket, &mut rings) {
-        Ok(0) => exit(0),
-        _ => {}
+    if let Ok(0) = rustix::io::read(socket, &mut rings) {
+        exit(0);
     }
 }
 

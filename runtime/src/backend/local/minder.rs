@@ -90,7 +90,9 @@ impl Minded {
         let minded = Arc::new(Self { child: Mutex::new(child), pid, region, output, exited: AtomicBool::new(false) });
         let thread = thread::Builder::new().name(format!("wren-minder-{pid}")).stack_size(256 << 10);
         let this = minded.clone();
-        thread.spawn(move || this.run(Lines::new(stdout, Stream::Out), Lines::new(stderr, Stream::Err), &socket, &bell))?;
+        thread.spawn(move || {
+            this.run(Lines::new(stdout, Stream::Out), Lines::new(stderr, Stream::Err), &socket, &bell)
+        })?;
         Ok(minded)
     }
 

@@ -14,8 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
-    socketpair,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
 };
 
 use super::minder::{Exit, Label, Minded};
@@ -80,8 +79,7 @@ impl fmt::Debug for Process {
 impl Process {
     pub(super) fn start(number: u32, bell: &Bell) -> io::Result<Self> {
         let region = Region::new()?;
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(own_executable()?);
         let mut args = std::env::args_os();
         command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
