@@ -1,7 +1,7 @@
 //! Runs futures to their end on the calling thread.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::IntoFuture;
 use std::io;
 
 use tokio::runtime::{Builder, Runtime};
@@ -27,12 +27,12 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 /// # Panics
 /// Inside an async function, as `tokio`'s own `block_on` does; and where the system has no more
 /// file descriptors for an event loop.
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     // One runtime a thread: making one costs more than a short call. A nested use makes its own.
     let kept = RUNTIME.take();
     let runtime = kept.map_or_else(new_runtime, Ok);
     let runtime = runtime.unwrap_or_else(|e| panic!("the system gives no event loop: {e}"));
-    let output = runtime.block_on(future);
+    let output = runtime.block_on(future.into_future());
     RUNTIME.set(Some(runtime));
     output
 }
