@@ -1,5 +1,7 @@
 //! The local backend with real worker processes, real signals and real files.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod bench {
     //! A test runner for programs with `wren::main`: cargo's own has a `main` that knows no workers.
 
@@ -300,8 +302,7 @@ async fn faults_do_not_change_results() {
         .duplicate(0.05)
         .throttle(0.01)
         .delay(0.02, Duration::from_millis(20));
-    let executor =
-        Executor::builder().backend("local").workers(2).store("memory:").faults(faults).build().unwrap();
+    let executor = Executor::builder().backend("local").workers(2).store("memory:").faults(faults).build().unwrap();
     let mut times = vec![0u32; 100_000];
     let mut stream = wren::map(|i| add(i, 7), 0..100_000).on(&executor).quiet().stream();
     while let Some((index, outcome)) = stream.next().await {

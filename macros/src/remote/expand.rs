@@ -21,7 +21,7 @@
 //!
 //! The enum lives among types and the function among values, so that one name serves both.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
@@ -216,10 +216,9 @@ fn record(remote: &Remote, private: &TokenStream) -> TokenStream {
         quote!(::core::time::Duration::from_micros(#micros))
     }));
     let retries = option(remote.options.retries.map(|n| quote!(#n)));
-    // `line!()` and `column!()` say where the function's name stands.
-    let here = Span::call_site().located_at(sig.ident.span());
-    let line = quote_spanned!(here=> ::core::line!());
-    let column = quote_spanned!(here=> ::core::column!());
+    // `line!()` would say where the attribute stands; this is where the name does.
+    let here = sig.ident.span().unwrap();
+    let (line, column) = (here.line() as u32, here.column() as u32);
     quote! {
         #[#private::linkme::distributed_slice(#private::REMOTE_FNS)]
         #[linkme(crate = #private::linkme)]

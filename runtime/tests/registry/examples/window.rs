@@ -1,0 +1,12 @@
+//! An example that does not mention the library: its functions are not linked.
+
+#[wren::remote]
+fn look() -> u32 {
+    1
+}
+
+#[wren::main]
+async fn main() -> wren::Result<()> {
+    println!("{}", look().await?);
+    Ok(())
+}
