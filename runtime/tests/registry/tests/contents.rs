@@ -1,5 +1,7 @@
 //! The exact contents of the registries of a library, a binary, an example and an integration test.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
