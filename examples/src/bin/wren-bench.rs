@@ -1,0 +1,212 @@
+//! `make bench`: how fast the local backend is, beside the floor of what two processes can do.
+//!
+//! Prints a table and writes `target/wren-bench.json`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+#[wren::remote]
+fn inc(i: u64) -> u64 {
+    i + 1
+}
+
+#[wren::remote]
+fn echo(data: Vec<u8>) -> Vec<u8> {
+    data
+}
+
+/// Some tens of milliseconds of arithmetic.
+#[wren::remote]
+fn burn(seed: u64) -> u64 {
+    burn_here(seed)
+}
+
+fn burn_here(seed: u64) -> u64 {
+    (0..20_000_000).fold(seed, |x, i| x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i) ^ (x >> 33))
+}
+
+const SOCKET: &str = "WREN_BENCH";
+
+#[wren::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    match std::env::var(SOCKET).as_deref() {
+        Ok("socket") => return Ok(answer()?),
+        Ok("first") => {
+            inc(1).await?;
+            return Ok(());
+        }
+        Ok("stream") => {
+            println!("{}", stream().await?);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let mut figures = BTreeMap::new();
+    wren::map(inc, 0..100_000).quiet().await?;
+    for (name, n) in [("noop_1k", 1_000), ("noop_10k", 10_000), ("noop_100k", 100_000)] {
+        figures.insert(name, n as f64 / median(noop(n, 15).await?).as_secs_f64());
+    }
+    let (median_call, p99_call) = call().await?;
+    figures.insert("call_median_us", micros(median_call));
+    figures.insert("call_p99_us", micros(p99_call));
+    figures.insert("socket_median_us", micros(socket()?));
+    figures.insert("first_result_ms", first_result()?.as_secs_f64() * 1e3);
+    figures.insert("payload_gb_per_s", payload().await?);
+    let (speedup, ratio) = cpu().await?;
+    figures.insert("cpu_speedup", speedup);
+    figures.insert("rayon_ratio", ratio);
+    figures.insert("stream_peak_mb", streamed()?);
+    report(&figures)
+}
+
+fn report(figures: &BTreeMap<&str, f64>) -> Result<(), Box<dyn std::error::Error>> {
+    for (name, value) in figures {
+        println!("{name:20} {value:>14.2}");
+    }
+    let lines: Vec<String> = figures.iter().map(|(name, value)| format!("  \"{name}\": {value:.4}")).collect();
+    std::fs::create_dir_all("target")?;
+    std::fs::write("target/wren-bench.json", format!("{{\n{}\n}}\n", lines.join(",\n")))?;
+    Ok(())
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+async fn noop(n: u64, times: usize) -> wren::Result<Vec<Duration>> {
+    let mut all = Vec::new();
+    for _ in 0..times {
+        let start = Instant::now();
+        let results = wren::map(inc, 0..n).quiet().await?;
+        all.push(start.elapsed());
+        assert!(results.into_iter().eq(1..=n));
+    }
+    Ok(all)
+}
+
+async fn call() -> wren::Result<(Duration, Duration)> {
+    let mut times = Vec::new();
+    for i in 0..5_000 {
+        let start = Instant::now();
+        black_box(inc(i).await?);
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
+}
+
+/// The round trip of 64 bytes over a socket to another process, both sides blocking.
+fn socket() -> std::io::Result<Duration> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
+    let mut child = Command::new(std::env::current_exe()?).env(SOCKET, "socket").stdin(stdin).spawn()?;
+    let mut buffer = [0; 64];
+    let mut times = Vec::new();
+    for _ in 0..5_000 {
+        let start = Instant::now();
+        ours.write_all(&buffer)?;
+        ours.read_exact(&mut buffer)?;
+        times.push(start.elapsed());
+    }
+    drop(ours);
+    child.wait()?;
+    Ok(median(times))
+}
+
+fn answer() -> std::io::Result<()> {
+    use std::os::fd::AsFd;
+    let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut buffer = [0; 64];
+    while socket.read_exact(&mut buffer).is_ok() {
+        socket.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
+fn child(what: &str) -> std::io::Result<std::process::Output> {
+    Command::new(std::env::current_exe()?).env(SOCKET, what).output()
+}
+
+fn first_result() -> std::io::Result<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        let start = Instant::now();
+        assert!(child("first")?.status.success());
+        times.push(start.elapsed());
+    }
+    Ok(median(times))
+}
+
+async fn payload() -> wren::Result<f64> {
+    const SIZE: usize = 8 << 20;
+    let mut random = 1u64;
+    let inputs: Vec<Vec<u8>> = (0..64)
+        .map(|_| {
+            let words = (0..SIZE / 8).flat_map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random.to_le_bytes()
+            });
+            words.collect()
+        })
+        .collect();
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let inputs = inputs.clone();
+        let start = Instant::now();
+        let outputs = wren::map(echo, inputs.iter().cloned()).quiet().await?;
+        times.push(start.elapsed());
+        assert!(outputs == inputs);
+    }
+    Ok(64.0 * 2.0 * SIZE as f64 / median(times).as_secs_f64() / 1e9)
+}
+
+/// Speed-up over one thread, and time in units of rayon's.
+async fn cpu() -> wren::Result<(f64, f64)> {
+    let tasks = 64u64;
+    let (mut one, mut rayon, mut wren) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let start = Instant::now();
+        let expected: Vec<u64> = (0..tasks).map(burn_here).collect();
+        one.push(start.elapsed());
+        let start = Instant::now();
+        let parallel: Vec<u64> = (0..tasks).into_par_iter().map(burn_here).collect();
+        rayon.push(start.elapsed());
+        let start = Instant::now();
+        let mapped = wren::map(burn, 0..tasks).quiet().await?;
+        wren.push(start.elapsed());
+        assert!(mapped == expected && parallel == expected);
+    }
+    let wren = median(wren).as_secs_f64();
+    Ok((median(one).as_secs_f64() / wren, wren / median(rayon).as_secs_f64()))
+}
+
+/// Runs ten million calls in a process of their own; gives its peak memory in MB.
+fn streamed() -> Result<f64, Box<dyn std::error::Error>> {
+    let output = child("stream")?;
+    assert!(output.status.success());
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+async fn stream() -> wren::Result<f64> {
+    let mut stream = wren::map(inc, 0..10_000_000).quiet().stream();
+    let mut sum = 0;
+    while let Some((_, outcome)) = stream.next().await {
+        sum += outcome?;
+    }
+    assert_eq!(sum, (1..=10_000_000).sum::<u64>());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes: f64 = line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN);
+    Ok(kilobytes / 1024.0)
+}
