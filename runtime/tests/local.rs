@@ -98,7 +98,8 @@ fn kill(pid: u32) {
 }
 
 fn note(path: &Path, task: u64) -> std::io::Result<()> {
-    writeln!(fs::File::options().append(true).create(true).open(path)?, "{task}")
+    // One write, so that lines of two processes do not mix.
+    fs::File::options().append(true).create(true).open(path)?.write_all(format!("{task}\n").as_bytes())
 }
 
 fn notes(path: &Path) -> Vec<u64> {
