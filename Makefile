@@ -33,7 +33,7 @@ docs:
 book:
 	@command -v mdbook >/dev/null || { echo "installing mdbook (once, about two minutes)"; \
 	  cargo install mdbook --version 0.5.3 --locked --no-default-features --features search; }
-	PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" mdbook build book -d ../target/book
+	PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" mdbook build book -d "$(CURDIR)/target/book"
 
 bench:
 	cargo run --release --locked -p examples --bin wren-bench

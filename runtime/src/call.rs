@@ -147,7 +147,7 @@ impl<R: DeserializeOwned> Future for Call<R> {
 impl<R: DeserializeOwned> Call<R> {
     fn result_of(&self, outcome: Outcome) -> Result<R> {
         match outcome {
-            Outcome::Done { results, .. } => decode_result(results.get(4..).unwrap_or_default(), self.function.name, 0),
+            Outcome::Done { results, .. } => decode_lone_result(results, self.function.name, 0),
             outcome => Err(outcome.into_error(0)),
         }
     }
@@ -158,6 +158,25 @@ impl<R> Drop for Call<R> {
         if let State::Running { executor, job, .. } = &self.state {
             executor.shared().cancel(*job);
         }
+    }
+}
+
+/// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec<u8>` keeps the buffer it
+/// came in.
+pub(crate) fn decode_lone_result<R: DeserializeOwned>(mut results: Vec<u8>, function: &str, task: u64) -> Result<R> {
+    let mut value: Option<R> = None;
+    if let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<u8>>)
+        && let Ok(bytes) = codec::decode::<&[u8]>(results.get(4..).unwrap_or_default())
+    {
+        let end = results.len().min(4 + 5 + bytes.len());
+        let start = end - bytes.len();
+        results.truncate(end);
+        results.drain(..start);
+        *value = Some(std::mem::take(&mut results));
+    }
+    match value {
+        Some(value) => Ok(value),
+        None => decode_result(results.get(4..).unwrap_or_default(), function, task),
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use serde::de::DeserializeOwned;
 
 use super::feed::Feed;
-use crate::call::{Call, decode_result};
+use crate::call::{Call, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::job::Outcome;
 use crate::worker::Tasks;
@@ -40,11 +40,14 @@ impl<T> Slots<T> {
 pub(super) fn decode_each<T: DeserializeOwned>(
     tasks: &Range<u64>,
     new: &[Range<u64>],
-    results: &[u8],
+    results: Vec<u8>,
     mut give: impl FnMut(u64, Result<T>),
 ) {
+    if tasks.end - tasks.start == 1 {
+        return give(tasks.start, decode_lone_result(results, "", tasks.start));
+    }
     let whole = new == std::slice::from_ref(tasks);
-    for (task, bytes) in tasks.clone().zip(Tasks(results)) {
+    for (task, bytes) in tasks.clone().zip(Tasks(&results)) {
         if whole || new.iter().any(|range| range.contains(&task)) {
             give(task, decode_result(bytes, "", task));
         }
@@ -109,7 +112,7 @@ impl<I: Iterator<Item = Call<R>>, R, T: DeserializeOwned> Future for Collect<I, 
         let consume = |feed: &mut Feed<I>, outcome: Outcome| {
             match outcome {
                 Outcome::Done { tasks, new, results } => {
-                    decode_each(&tasks, &new, &results, |task, value| match value {
+                    decode_each(&tasks, &new, results, |task, value| match value {
                         Ok(value) => slots.set(task, value),
                         Err(error) => failed = failed.take().or(Some(error)),
                     })
@@ -164,7 +167,7 @@ impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Future for TryAll<I, R> {
         let mut failed = false;
         let consume = |feed: &mut Feed<I>, outcome: Outcome| match outcome {
             Outcome::Done { tasks, new, results } => {
-                decode_each(&tasks, &new, &results, |task, value| slots.set(task, value));
+                decode_each(&tasks, &new, results, |task, value| slots.set(task, value));
                 None
             }
             Outcome::Failed { task, .. } => {

@@ -77,7 +77,7 @@ impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Stream for MapStream<I, R
             let mut broken = None;
             match outcome {
                 Outcome::Done { tasks, new, results } => {
-                    decode_each(&tasks, &new, &results, |task, value| ready.push_back((task, value)));
+                    decode_each(&tasks, &new, results, |task, value| ready.push_back((task, value)));
                 }
                 Outcome::Failed { task, .. } => ready.push_back((task, Err(feed.error_of(outcome)))),
                 outcome => broken = Some(feed.error_of(outcome)),

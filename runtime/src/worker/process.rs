@@ -133,8 +133,14 @@ impl Worker {
                     }
                 }
                 kind::FORGET => {
-                    if let Ok(id) = codec::decode::<u64>(frame.body) {
-                        self.blobs.remove(&id);
+                    let blob = codec::decode::<u64>(frame.body).ok().and_then(|id| self.blobs.remove(&id));
+                    // Its memory serves the next blob: fresh pages cost more than the copy into them.
+                    if let Some(blob) = blob.and_then(Arc::into_inner)
+                        && self.parts.capacity() < blob.bytes.capacity()
+                        && self.parts.is_empty()
+                    {
+                        self.parts = blob.bytes;
+                        self.parts.clear();
                     }
                 }
                 kind::FLIGHT => {
