@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,34 @@ impl Blob {
     }
 }
 
+/// Buffers of blobs that are gone, for those to come: fresh pages cost more than the copy into them.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// How many are kept, and how large they may be.
+const SPARES: usize = 8;
+const LARGEST_SPARE: usize = 16 << 20;
+
+pub(crate) fn spare_buffer(len: usize) -> Vec<u8> {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    match spare.iter().position(|buffer| buffer.capacity() >= len) {
+        Some(index) => spare.swap_remove(index),
+        None => Vec::with_capacity(len),
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.bytes);
+        if buffer.capacity() <= LARGEST_SPARE {
+            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < SPARES {
+                buffer.clear();
+                spare.push(buffer);
+            }
+        }
+    }
+}
+
 /// The last few blobs of this thread. A thousand calls that capture one model encode it a thousand
 /// times; comparing with the last encoding finds that it is one value. Comparing costs less than
 /// hashing, and ends at the first byte where values differ.
@@ -90,7 +118,7 @@ fn blob_of(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
         if let Some(found) = recent.iter().filter_map(Weak::upgrade).find(same) {
             return found;
         }
-        let mut whole = Vec::with_capacity(start.len() + bytes.len());
+        let mut whole = spare_buffer(start.len() + bytes.len());
         whole.extend_from_slice(start);
         whole.extend_from_slice(bytes);
         let blob = Blob::new(whole);

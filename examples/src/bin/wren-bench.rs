@@ -45,6 +45,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", stream().await?);
             return Ok(());
         }
+        Ok("payload") => {
+            println!("{}", payload().await?);
+            return Ok(());
+        }
         _ => {}
     }
     let mut figures = BTreeMap::new();

@@ -23,6 +23,8 @@ pub(crate) mod kind {
     pub(crate) const FLIGHT: u32 = 1;
     /// Either way: bytes that belong to the next frame that is no part.
     pub(crate) const PART: u32 = 2;
+    /// Either way: the bytes of all parts to come, as `u64`, so that they find room at once.
+    pub(crate) const LENGTH: u32 = 7;
     /// Driver to worker: a [`BlobHeader`](super::BlobHeader); the blob came before as parts.
     pub(crate) const BLOB: u32 = 3;
     /// Driver to worker: the id of a blob that no later flight will name.
@@ -32,6 +34,12 @@ pub(crate) mod kind {
     pub(crate) const RUN: u32 = 5;
     /// Worker to driver: a [`FailedTask`](super::FailedTask).
     pub(crate) const FAILED: u32 = 6;
+}
+
+/// The body of a [`kind::LENGTH`], within what memory there may be.
+pub(crate) fn length(body: &[u8]) -> usize {
+    let len = body.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    usize::try_from(len).unwrap_or(0).min(1 << 32)
 }
 
 use serde::{Deserialize, Serialize};

@@ -15,8 +15,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::{BlobsByTask, Tasks};
-use crate::block::Blob;
-use crate::channel::{Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind};
+use crate::block::{self, Blob};
+use crate::channel::{
+    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
+};
 use crate::codec;
 use crate::error::Failure;
 use crate::registry::{self, RemoteFn};
@@ -122,6 +124,12 @@ impl Worker {
             self.wait();
             let Some(frame) = self.reader.peek() else { continue };
             match frame.kind {
+                kind::LENGTH => {
+                    let len = length(frame.body);
+                    if self.parts.capacity() < len {
+                        self.parts = block::spare_buffer(len);
+                    }
+                }
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::BLOB => {
                     if let Ok(header) = codec::decode::<BlobHeader>(frame.body) {
@@ -133,14 +141,8 @@ impl Worker {
                     }
                 }
                 kind::FORGET => {
-                    let blob = codec::decode::<u64>(frame.body).ok().and_then(|id| self.blobs.remove(&id));
-                    // Its memory serves the next blob: fresh pages cost more than the copy into them.
-                    if let Some(blob) = blob.and_then(Arc::into_inner)
-                        && self.parts.capacity() < blob.bytes.capacity()
-                        && self.parts.is_empty()
-                    {
-                        self.parts = blob.bytes;
-                        self.parts.clear();
+                    if let Ok(id) = codec::decode::<u64>(frame.body) {
+                        self.blobs.remove(&id);
                     }
                 }
                 kind::FLIGHT => {
@@ -389,6 +391,8 @@ impl Results {
         let now = Instant::now();
         let header = self.header(1, now);
         let out = std::mem::take(&mut self.out);
+        self.room(8).copy_from_slice(&(out.len() as u64).to_le_bytes());
+        self.writer.publish(kind::LENGTH, 8);
         for part in out.chunks(MAX_BODY) {
             self.room(part.len()).copy_from_slice(part);
             self.writer.publish(kind::PART, part.len());

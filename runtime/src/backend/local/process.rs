@@ -21,7 +21,7 @@ use super::minder::{Exit, Label, Minded};
 use crate::backend::{FlightId, Invocation, Reply, Timing};
 use crate::block::{Blob, Block};
 use crate::channel::{
-    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
+    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
 };
 use crate::codec;
 use crate::error::Failure;
@@ -225,6 +225,7 @@ impl Process {
     pub(super) fn read(&mut self, now: Duration, replies: &mut Vec<Reply>) {
         while let Some(frame) = self.reader.peek() {
             match frame.kind {
+                kind::LENGTH => self.parts.reserve_exact(length(frame.body)),
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::RUN => {
                     if let Some(header) = RunHeader::read(frame.body) {
@@ -426,6 +427,9 @@ impl Outgoing {
             Outgoing::Blob(blob, sent) => (&blob.bytes[..], sent),
             Outgoing::Args(block, tasks, sent) => (block.args(tasks.clone()), sent),
         };
+        if *sent == 0 && !writer.send(kind::LENGTH, &[&(bytes.len() as u64).to_le_bytes()]) {
+            return false;
+        }
         while *sent < bytes.len() {
             let part = &bytes[*sent..bytes.len().min(*sent + MAX_BODY)];
             if !writer.send(kind::PART, &[part]) {
