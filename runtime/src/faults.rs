@@ -15,7 +15,7 @@
 //! # Ok::<(), wren::Error>(()) }).unwrap();
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,11 +25,15 @@ use crate::backend::{Backend, FlightId, Invocation, Reply, Timing};
 use crate::error::Failure;
 use crate::store::{BoxFuture, Store, StoreError, StoreResult};
 
+/// How often one task is crashed at most.
+const CRASHES: u32 = 2;
+
 /// How often each kind of fault happens, and the seed that decides when.
 ///
-/// Rates are probabilities from 0 to 1, 0 at first. A crash is decided for each task and attempt, so
-/// that a task which crashes always is as likely as `rate` to the power of the attempts; the others
-/// are decided for each batch of tasks or operation of a store.
+/// Rates are probabilities from 0 to 1, 0 at first. A crash is decided for each execution of a task,
+/// but none takes a task's third: that is how often one is tried by default, and a program under test
+/// should come to its end. The other faults are decided for each batch of tasks or operation of a
+/// store.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "faults happen where an executor is built with them, or around a store"]
 pub struct Faults {
@@ -95,7 +99,7 @@ impl Faults {
 
     pub(crate) fn around(self, backend: Box<dyn Backend>) -> Box<dyn Backend> {
         let random = fastrand::Rng::with_seed(self.seed);
-        Box::new(FaultyBackend { inner: backend, faults: self, random, late: VecDeque::new() })
+        Box::new(FaultyBackend { inner: backend, faults: self, random, spared: HashSet::new(), late: VecDeque::new() })
     }
 }
 
@@ -103,6 +107,8 @@ struct FaultyBackend {
     inner: Box<dyn Backend>,
     faults: Faults,
     random: fastrand::Rng,
+    /// Flights whose tasks have been crashed as often as may be.
+    spared: HashSet<FlightId>,
     /// Replies that are held back, and until when.
     late: VecDeque<(Duration, Reply)>,
 }
@@ -140,12 +146,14 @@ impl FaultyBackend {
 
     /// Cuts a run of results where a crash takes one of them.
     fn crash_some(&mut self, flight: FlightId, tasks: Range<u64>, results: &[u8], timing: Timing) -> Vec<Reply> {
+        // Tasks that were tried before travel alone.
+        let spared = self.spared.remove(&flight);
         let mut out = Vec::new();
         let (mut first, mut from, mut at) = (tasks.start, 0, 0);
         for task in tasks.clone() {
             let len = results.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
             let end = (at + 4 + len).min(results.len());
-            if self.happens(self.faults.crash) {
+            if !spared && self.happens(self.faults.crash) {
                 if first < task {
                     let results = results[from..at].to_vec();
                     out.push(Reply::Done { flight, tasks: first..task, results, timing });
@@ -191,6 +199,9 @@ impl Backend for FaultyBackend {
             let message = "an injected fault".to_owned();
             replies.push(Reply::Throttled { flight: invocation.flight, message });
             return;
+        }
+        if invocation.attempt > CRASHES {
+            self.spared.insert(invocation.flight);
         }
         self.inner.invoke(invocation, now, replies);
     }
