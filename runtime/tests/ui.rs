@@ -1,0 +1,13 @@
+//! What the annotations refuse, with the very words; and what they accept.
+//!
+//! After a change of words: `TRYBUILD=overwrite cargo test -p wren --test ui`, and read the diff.
+
+#[test]
+fn refused_forms_say_what_to_write_instead() {
+    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+}
+
+#[test]
+fn accepted_forms_compile_without_warnings() {
+    trybuild::TestCases::new().pass("tests/ui_pass/*.rs");
+}

@@ -1,0 +1,6 @@
+#[wren::remote]
+fn append(list: &mut Vec<u32>) -> usize {
+    list.len()
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[wren::remote]
+fn make(x: Vec<Self>) -> Self {
+    x
+}
+
+fn main() {}
