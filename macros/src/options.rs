@@ -31,7 +31,9 @@ impl Parse for Pair {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         // `any`, because `crate` is a keyword.
         let name: Ident = input.call(Ident::parse_any)?;
-        input.parse::<Token![=]>()?;
+        if input.parse::<Option<Token![=]>>()?.is_none() {
+            return Err(Error::new(name.span(), format!("option `{name}` needs a value: `{name} = ..`")));
+        }
         let value =
             if name == "crate" { Value::Path(Path::parse_mod_style(input)?) } else { Value::Lit(input.parse()?) };
         Ok(Self { name, value })

@@ -1,0 +1,338 @@
+//! Every form of function that `#[wren::remote]` accepts, called remotely and locally.
+//!
+//! Under cargo's test runner nothing passes through `wren::main`, so that calls run `inline`.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wren::{Error, block_on};
+
+/// Not `Clone`.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Model {
+    weights: Vec<f64>,
+    name: String,
+}
+
+fn model() -> Model {
+    Model { weights: vec![1.0, 2.5], name: "m".into() }
+}
+
+#[wren::remote]
+fn nothing() {}
+
+#[wren::remote]
+fn values(a: u8, b: i64, c: f32, d: bool, e: char, f: String, g: Option<Vec<u16>>) -> String {
+    format!("{a} {b} {c} {d} {e} {f} {g:?}")
+}
+
+#[wren::remote]
+fn references(text: &str, numbers: &[f64], bytes: &[u8], path: &Path, model: &Model, list: &Vec<u8>) -> String {
+    format!("{text} {numbers:?} {bytes:?} {} {} {list:?}", path.display(), model.name)
+}
+
+#[wren::remote]
+fn patterns((a, b): (u32, u32), [c, ..]: [u32; 3], mut d: Vec<u32>, Model { name, .. }: Model, _: u64) -> String {
+    d.push(a + b + c);
+    format!("{d:?} {name}")
+}
+
+#[wren::remote]
+fn lifetimes<'a, 'b: 'a>(x: &'a str, y: Cow<'b, str>, z: Option<&'a str>, w: (&str, u32), v: &&str) -> String {
+    format!("{x} {y} {z:?} {w:?} {v}")
+}
+
+#[wren::remote]
+async fn asynchronous(ms: u64, name: &str) -> String {
+    tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+    tokio::spawn(async {}).await.unwrap();
+    name.to_uppercase()
+}
+
+#[wren::remote]
+fn factorial(n: u64) -> u64 {
+    if n == 0 { 1 } else { n * factorial(n - 1) }
+}
+
+#[wren::remote]
+async fn countdown(n: u64) -> u64 {
+    if n == 0 { 0 } else { 1 + Box::pin(countdown(n - 1)).await }
+}
+
+#[wren::remote]
+fn bytes(data: Vec<u8>) -> Vec<u8> {
+    data.iter().rev().copied().collect()
+}
+
+#[wren::remote]
+fn maybe_bytes(data: &[u8]) -> Result<Vec<u8>, String> {
+    if data.is_empty() { Err("no data".into()) } else { Ok(data.to_vec()) }
+}
+
+#[wren::remote]
+fn collections(map: HashMap<String, Vec<Option<i32>>>) -> BTreeMap<String, usize> {
+    map.into_iter().map(|(k, v)| (k, v.len())).collect()
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Number(i64),
+    Text(String),
+}
+
+#[wren::remote]
+fn any_serde_type(json: serde_json::Value, loose: Vec<Loose>) -> (serde_json::Value, Vec<Loose>) {
+    (json, loose)
+}
+
+#[wren::remote]
+fn boxed_and_unsized(text: Box<str>, path: PathBuf, slice: &[Model], array: &[u8; 4]) -> (String, PathBuf, usize, u8) {
+    (text.into(), path, slice.len(), array[3])
+}
+
+mod inner {
+    const OFFSET: u32 = 40;
+
+    #[wren::remote]
+    pub(super) fn uses_its_module(x: u32) -> u32 {
+        self::helper(x) + super::outer_helper()
+    }
+
+    fn helper(x: u32) -> u32 {
+        x + OFFSET
+    }
+
+    pub(super) mod deeper {
+        #[wren::remote]
+        pub(in super::super) fn visible_two_up(x: u32) -> u32 {
+            x
+        }
+    }
+}
+
+fn outer_helper() -> u32 {
+    1
+}
+
+// Re-exports carry the function and its `local`.
+use inner::uses_its_module as renamed;
+
+#[wren::remote]
+#[must_use = "a reason"]
+#[inline(never)]
+#[allow(clippy::manual_range_contains, reason = "on the body too")]
+fn attributes(x: u32) -> bool {
+    x >= 1 && x <= 3
+}
+
+#[wren::remote]
+fn unsafe_inside(x: u32) -> u32 {
+    // SAFETY: the pointer is to a value that lives.
+    unsafe { std::ptr::read(&raw const x) }
+}
+
+#[test]
+fn arguments_of_every_kind_arrive() {
+    block_on(async {
+        nothing().await.unwrap();
+        let got = values(1, -2, 0.5, true, 'ß', "s".into(), Some(vec![3])).await.unwrap();
+        assert_eq!(got, "1 -2 0.5 true ß s Some([3])");
+        let got = references("t", &[1.5], b"ab", Path::new("/p"), &model(), &vec![7]).await.unwrap();
+        assert_eq!(got, "t [1.5] [97, 98] /p m [7]");
+        let got = patterns((1, 2), [3, 4, 5], vec![0], model(), 9).await.unwrap();
+        assert_eq!(got, "[0, 6] m");
+        let got = lifetimes("x", Cow::Borrowed("y"), Some("z"), ("w", 1), &"v").await.unwrap();
+        assert_eq!(got, "x y Some(\"z\") (\"w\", 1) v");
+        let (text, path, len, last) =
+            boxed_and_unsized("b".into(), "/q".into(), &[model(), model()], &[1, 2, 3, 4]).await.unwrap();
+        assert_eq!((text.as_str(), path, len, last), ("b", PathBuf::from("/q"), 2, 4));
+    });
+}
+
+#[test]
+fn results_of_every_kind_come_back() {
+    block_on(async {
+        assert_eq!(bytes(vec![1, 2, 3]).await.unwrap(), [3, 2, 1]);
+        assert_eq!(maybe_bytes(b"x").await.unwrap(), b"x");
+        assert!(matches!(maybe_bytes(b"").await, Err(Error::Returned { message, .. }) if message == "no data"));
+        let map = HashMap::from([("a".to_owned(), vec![Some(1), None])]);
+        assert_eq!(collections(map).await.unwrap(), BTreeMap::from([("a".to_owned(), 2)]));
+        let json = serde_json::json!({"a": [1, null, {"b": 2.5}]});
+        let loose = || vec![Loose::Number(-1), Loose::Text("t".into())];
+        assert_eq!(any_serde_type(json.clone(), loose()).await.unwrap(), (json, loose()));
+    });
+}
+
+#[test]
+fn async_functions_have_an_event_loop() {
+    assert_eq!(block_on(asynchronous(1, "abc")).unwrap(), "ABC");
+    assert_eq!(block_on(async { asynchronous::local(1, "abc").await }), "ABC");
+}
+
+#[test]
+fn inside_the_body_the_name_is_the_original() {
+    assert_eq!(block_on(factorial(10)).unwrap(), 3_628_800);
+    assert_eq!(factorial::local(10), 3_628_800);
+    assert_eq!(block_on(countdown(5)).unwrap(), 5);
+}
+
+#[test]
+fn paths_visibility_and_attributes_stay() {
+    assert_eq!(block_on(renamed(1)).unwrap(), 42);
+    assert_eq!(renamed::local(1), 42);
+    assert_eq!(block_on(inner::deeper::visible_two_up(3)).unwrap(), 3);
+    assert!(block_on(attributes(2)).unwrap());
+    assert_eq!(block_on(unsafe_inside(5)).unwrap(), 5);
+}
+
+#[test]
+fn functions_inside_functions_are_remote_too() {
+    #[wren::remote]
+    fn here(x: u32) -> u32 {
+        x * 2
+    }
+    assert_eq!(block_on(here(21)).unwrap(), 42);
+    assert_eq!(wren::registry::find("remote_forms::here").unwrap().signature, "fn here(x: u32) -> u32");
+}
+
+/// An error with sources.
+#[derive(Debug)]
+struct Outer(std::num::ParseIntError);
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the outer error")
+    }
+}
+
+impl std::error::Error for Outer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[derive(Debug)]
+struct OnlyDebug;
+
+#[derive(Debug)]
+struct OnlyDisplay;
+
+impl fmt::Display for OnlyDisplay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("displayed")
+    }
+}
+
+#[wren::remote]
+fn with_sources(text: &str) -> Result<i32, Outer> {
+    text.parse().map_err(Outer)
+}
+
+#[wren::remote]
+fn with_anyhow(text: &str) -> anyhow::Result<i32> {
+    use anyhow::Context;
+    text.parse::<i32>().context("reading a number").context("the outermost")
+}
+
+#[wren::remote]
+fn with_box(text: &str) -> Result<i32, Box<dyn std::error::Error>> {
+    Ok(text.parse()?)
+}
+
+#[wren::remote]
+fn with_send_box(text: &str) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(text.parse()?)
+}
+
+#[wren::remote]
+fn with_debug() -> Result<(), OnlyDebug> {
+    Err(OnlyDebug)
+}
+
+#[wren::remote]
+fn with_display() -> Result<(), OnlyDisplay> {
+    Err(OnlyDisplay)
+}
+
+#[wren::remote]
+fn with_io() -> std::io::Result<()> {
+    Err(std::io::Error::other("disk"))
+}
+
+fn message_and_chain(error: Error) -> (String, Vec<String>) {
+    match error {
+        Error::Returned { message, chain, .. } => (message, chain),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn errors_arrive_with_their_sources() {
+    let digit = "invalid digit found in string";
+    let check = |error: Error, message: &str, chain: &[&str]| {
+        let (got, sources) = message_and_chain(error);
+        assert_eq!(got, message);
+        assert_eq!(sources, chain);
+    };
+    check(block_on(with_sources("x")).unwrap_err(), "the outer error", &[digit]);
+    check(block_on(with_anyhow("x")).unwrap_err(), "the outermost", &["reading a number", digit]);
+    check(block_on(with_box("x")).unwrap_err(), digit, &[]);
+    check(block_on(with_send_box("x")).unwrap_err(), digit, &[]);
+    check(block_on(with_debug()).unwrap_err(), "OnlyDebug", &[]);
+    check(block_on(with_display()).unwrap_err(), "displayed", &[]);
+    check(block_on(with_io()).unwrap_err(), "disk", &[]);
+    assert_eq!(block_on(with_anyhow("7")).unwrap(), 7);
+    let shown = block_on(with_sources("x")).unwrap_err().to_string();
+    assert_eq!(shown, format!("`remote_forms::with_sources` task 0 returned an error: the outer error: {digit}"));
+}
+
+#[test]
+fn calls_are_futures_like_any_other() {
+    use futures_util::StreamExt;
+    use futures_util::stream::FuturesUnordered;
+    block_on(async {
+        let (a, b) = tokio::join!(factorial(3), bytes(vec![1]));
+        assert_eq!((a.unwrap(), b.unwrap()), (6, vec![1]));
+        assert_eq!(tokio::spawn(factorial(4)).await.unwrap().unwrap(), 24);
+        let mut all: Vec<u64> =
+            (0..20).map(factorial).collect::<FuturesUnordered<_>>().map(Result::unwrap).collect().await;
+        all.sort_unstable();
+        assert_eq!(all.last(), Some(&121_645_100_408_832_000));
+        tokio::select! {
+            one = factorial(1) => assert_eq!(one.unwrap(), 1),
+            () = tokio::time::sleep(std::time::Duration::from_secs(20)) => panic!("too late"),
+        }
+    });
+}
+
+#[test]
+fn limits_can_be_set_by_the_call() {
+    #[wren::remote(timeout = 0.05)]
+    fn nap(ms: u64) -> u64 {
+        std::thread::sleep(std::time::Duration::from_millis(ms));
+        ms
+    }
+    let late = block_on(nap(400)).unwrap_err();
+    assert!(matches!(late, Error::TimedOut { .. }), "{late}");
+    assert_eq!(block_on(nap(100).timeout(std::time::Duration::from_secs(20))).unwrap(), 100);
+}
+
+#[test]
+fn retries_run_a_failing_function_again() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    #[wren::remote]
+    fn third_time_lucky() -> Result<u32, String> {
+        match RUNS.fetch_add(1, Ordering::Relaxed) + 1 {
+            3 => Ok(3),
+            n => Err(format!("run {n}")),
+        }
+    }
+    assert_eq!(block_on(third_time_lucky().retries(2)).unwrap(), 3);
+}
