@@ -176,9 +176,7 @@ impl ArgsEncoder {
     pub fn push_bytes(&mut self, value: &[u8]) {
         match u32::try_from(value.len()) {
             Ok(len) if value.len() > INLINE_LIMIT => {
-                // MessagePack's `bin 32`.
-                let [a, b, c, d] = len.to_be_bytes();
-                self.push_blob(blob_of(value, &[0xc6, a, b, c, d]));
+                self.push_blob(blob_of(value, &codec::long_bytes_header(len)));
             }
             _ => self.push(&codec::Bytes(value)),
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Results;
 use crate::block::{Args, ArgsEncoder, Limits};
 use crate::codec::{self, CodecError};
 use crate::error::{Attempt, Error, Result};
@@ -163,21 +164,24 @@ impl<R> Drop for Call<R> {
 
 /// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec<u8>` keeps the buffer it
 /// came in.
-pub(crate) fn decode_lone_result<R: DeserializeOwned>(mut results: Vec<u8>, function: &str, task: u64) -> Result<R> {
+pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, function: &str, task: u64) -> Result<R> {
+    let (mut start, rest) = results.into_lone();
+    if rest.is_empty() {
+        return decode_result(&start, function, task);
+    }
+    if start.is_empty() {
+        return decode_result(&rest, function, task);
+    }
+    let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
     let mut value: Option<R> = None;
-    if let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<u8>>)
-        && let Ok(bytes) = codec::decode::<&[u8]>(results.get(4..).unwrap_or_default())
+    if start == codec::long_bytes_header(len)
+        && let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<u8>>)
     {
-        let end = results.len().min(4 + 5 + bytes.len());
-        let start = end - bytes.len();
-        results.truncate(end);
-        results.drain(..start);
-        *value = Some(std::mem::take(&mut results));
+        *value = Some(rest);
+    } else {
+        start.extend_from_slice(&rest);
     }
-    match value {
-        Some(value) => Ok(value),
-        None => decode_result(results.get(4..).unwrap_or_default(), function, task),
-    }
+    value.map_or_else(|| decode_result(&start, function, task), Ok)
 }
 
 /// Decodes a result. A `Vec<u8>` is taken in one copy, where serde would go byte by byte.

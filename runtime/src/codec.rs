@@ -67,6 +67,12 @@ pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecErro
     T::deserialize(&mut deserializer).map_err(|e| CodecError::new(type_name::<T>(), "decode", e))
 }
 
+/// What MessagePack puts before many bytes: `bin 32` and their number.
+pub(crate) fn long_bytes_header(len: u32) -> [u8; 5] {
+    let [a, b, c, d] = len.to_be_bytes();
+    [0xc6, a, b, c, d]
+}
+
 /// A slice written as one `bin`, in one copy: serde's own way for `[u8]` goes byte by byte.
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 

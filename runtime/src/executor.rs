@@ -481,7 +481,7 @@ impl Core {
             Update::Done { job, tasks, new, results, attempt, timing, .. } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &mut entry.log {
-                    log.done(&tasks, attempt, &timing, results.len());
+                    log.done(&tasks, attempt, &timing, results.size());
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }

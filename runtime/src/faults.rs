@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Backend, FlightId, Invocation, Reply, Timing};
+use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Timing};
 use crate::error::Failure;
 use crate::store::{BoxFuture, Store, StoreError, StoreResult};
 
@@ -128,7 +128,7 @@ impl FaultyBackend {
     fn spoil(&mut self, reply: Reply, now: Duration, replies: &mut Vec<Reply>) {
         match reply {
             Reply::Done { flight, tasks, results, timing } => {
-                for reply in self.crash_some(flight, tasks, &results, timing) {
+                for reply in self.crash_some(flight, tasks, results, timing) {
                     if self.happens(self.faults.duplicate) {
                         replies.extend(copy(&reply));
                     }
@@ -145,7 +145,11 @@ impl FaultyBackend {
     }
 
     /// Cuts a run of results where a crash takes one of them.
-    fn crash_some(&mut self, flight: FlightId, tasks: Range<u64>, results: &[u8], timing: Timing) -> Vec<Reply> {
+    fn crash_some(&mut self, flight: FlightId, tasks: Range<u64>, results: Results, timing: Timing) -> Vec<Reply> {
+        if self.faults.crash == 0.0 {
+            return vec![Reply::Done { flight, tasks, results, timing }];
+        }
+        let results = results.into_packed();
         // Tasks that were tried before travel alone.
         let spared = self.spared.remove(&flight);
         let mut out = Vec::new();
@@ -155,7 +159,7 @@ impl FaultyBackend {
             let end = (at + 4 + len).min(results.len());
             if !spared && self.happens(self.faults.crash) {
                 if first < task {
-                    let results = results[from..at].to_vec();
+                    let results = Results::packed(results[from..at].to_vec());
                     out.push(Reply::Done { flight, tasks: first..task, results, timing });
                 }
                 let failure = Failure::WorkerDied { signal: Some(9), exit_code: None };
@@ -165,7 +169,7 @@ impl FaultyBackend {
             at = end;
         }
         if first < tasks.end {
-            let results = results[from..].to_vec();
+            let results = Results::packed(results[from..].to_vec());
             out.push(Reply::Done { flight, tasks: first..tasks.end, results, timing });
         }
         out

@@ -257,7 +257,7 @@ fn entry(remote: &Remote, private: &TokenStream) -> TokenStream {
             }
         };
     }
-    let write = if remote.output.is_bytes { quote!(write_bytes) } else { quote!(write) };
+    let write = if remote.output.is_bytes { quote!(write_bytes(value)) } else { quote!(write(&value)) };
     quote! {
         #[allow(clippy::let_unit_value, clippy::unit_arg, deprecated, unused_mut, unused_variables)]
         fn entry(invoke: &mut #private::Invoke<'_>) -> ::core::result::Result<(), #private::Failure> {
@@ -265,7 +265,7 @@ fn entry(remote: &Remote, private: &TokenStream) -> TokenStream {
             #(#decoded)*
             args.finish()?;
             let value = #value;
-            output.#write(&value)
+            output.#write
         }
     }
 }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Backend, FlightId, Invocation, Reply, Timing};
+use super::{Backend, FlightId, Invocation, Reply, Results, Timing};
 use crate::channel::Bell;
 use crate::error::Failure;
 use crate::executor;
-use crate::worker::{self, Tasks};
+use crate::worker::{self, Encoded, Tasks};
 
 /// Results of short calls are given together, at least this often.
 const GIVE_EVERY: Duration = Duration::from_millis(1);
@@ -180,23 +180,21 @@ impl Shared {
         let timeout = block.limits().timeout;
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
         let mut run = Run { first: tasks.start, results: Vec::new(), since: Instant::now() };
+        let mut out = Encoded::default();
         for (task, args) in tasks.clone().zip(Tasks(block.args(tasks.clone()))) {
             if !self.begin(*flight, Running { task, since: Instant::now(), timeout, end: tasks.end }) {
                 break;
             }
-            let start = run.results.len();
-            run.results.extend_from_slice(&[0; 4]);
+            out.clear();
             let blobs = blobs.get(&task).copied().unwrap_or(&[]);
-            match worker::run(block.function(), args, blobs, &mut run.results) {
+            match worker::run(block.function(), args, blobs, &mut out) {
                 Ok(()) => {
-                    let len = (run.results.len() - start - 4) as u32;
-                    run.results[start..start + 4].copy_from_slice(&len.to_le_bytes());
+                    out.append_to(&mut run.results);
                     if run.since.elapsed() > GIVE_EVERY || task + 1 == tasks.end {
                         self.give(*flight, run.done(*flight, task + 1, number));
                     }
                 }
                 Err(failure) => {
-                    run.results.truncate(start);
                     let timing = run.timing(number);
                     let done = run.done(*flight, task, number);
                     run.first = task + 1;
@@ -249,6 +247,6 @@ impl Run {
         self.first = end;
         self.since = Instant::now();
         let results = std::mem::take(&mut self.results);
-        (!tasks.is_empty()).then_some(Reply::Done { flight, tasks, results, timing })
+        (!tasks.is_empty()).then(|| Reply::Done { flight, tasks, results: Results::packed(results), timing })
     }
 }

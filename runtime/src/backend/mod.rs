@@ -40,6 +40,44 @@ pub struct Timing {
     pub peak_memory: u64,
 }
 
+/// Encoded results of consecutive tasks, each behind its length as a little-endian `u32`.
+///
+/// A long result of a lone task is held apart, so that a `Vec<u8>` can be handed on as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Results {
+    start: Vec<u8>,
+    rest: Vec<u8>,
+}
+
+impl Results {
+    /// Results in one buffer.
+    pub fn packed(bytes: Vec<u8>) -> Self {
+        Self { start: bytes, rest: Vec::new() }
+    }
+
+    /// The result of one task in two pieces: its length and what comes before `rest`, and `rest`.
+    pub(crate) fn apart(start: Vec<u8>, rest: Vec<u8>) -> Self {
+        Self { start, rest }
+    }
+
+    /// Bytes held, lengths included.
+    pub fn size(&self) -> usize {
+        self.start.len() + self.rest.len()
+    }
+
+    /// All in one buffer.
+    pub fn into_packed(mut self) -> Vec<u8> {
+        self.start.extend_from_slice(&self.rest);
+        self.start
+    }
+
+    /// The encoded result of a lone task, without its length, in two pieces.
+    pub(crate) fn into_lone(mut self) -> (Vec<u8>, Vec<u8>) {
+        self.start.drain(..self.start.len().min(4));
+        (self.start, self.rest)
+    }
+}
+
 /// What a backend says of an invocation. Every task of it is accounted for by one `Done`, `Failed`
 /// or `Returned`, in any order and grouping; repetitions do no harm.
 #[derive(Debug)]
@@ -50,8 +88,8 @@ pub enum Reply {
         flight: FlightId,
         /// The tasks.
         tasks: Range<u64>,
-        /// Their encoded results, each behind its length as a little-endian `u32`.
-        results: Vec<u8>,
+        /// What they returned.
+        results: Results,
         /// When they ran.
         timing: Timing,
     },

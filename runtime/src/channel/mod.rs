@@ -29,8 +29,8 @@ pub(crate) mod kind {
     pub(crate) const BLOB: u32 = 3;
     /// Driver to worker: the id of a blob that no later flight will name.
     pub(crate) const FORGET: u32 = 4;
-    /// Worker to driver: a [`RunHeader`](super::RunHeader), then results; or none, and these came
-    /// before as parts.
+    /// Worker to driver: a [`RunHeader`](super::RunHeader), then results; or the length of one result and how it
+    /// begins, and the rest came before as parts.
     pub(crate) const RUN: u32 = 5;
     /// Worker to driver: a [`FailedTask`](super::FailedTask).
     pub(crate) const FAILED: u32 = 6;

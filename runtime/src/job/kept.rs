@@ -12,6 +12,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use super::{JobLog, Outcome, Port};
+use crate::backend::Results;
 use crate::block::Args;
 use crate::envelope;
 use crate::error::{Error, Failure, Result};
@@ -209,7 +210,7 @@ impl Kept {
 
     fn commit(&self, outcome: Outcome) -> Result<Outcome> {
         match outcome {
-            Outcome::Done { tasks, new, results } => self.commit_done(tasks, &new, &results),
+            Outcome::Done { tasks, new, results } => self.commit_done(tasks, &new, &results.into_packed()),
             Outcome::Failed { task, attempt, function, failure, stderr } => {
                 if self.keep == Keep::Only {
                     let function_name = function.to_owned();
@@ -277,7 +278,7 @@ fn done_outcome(tasks: Range<u64>, results: &[Vec<u8>]) -> Outcome {
         packed.extend_from_slice(&(result.len() as u32).to_le_bytes());
         packed.extend_from_slice(result);
     }
-    Outcome::Done { new: vec![tasks.clone()], tasks, results: packed }
+    Outcome::Done { new: vec![tasks.clone()], tasks, results: Results::packed(packed) }
 }
 
 fn hash_of(function: &RemoteFn, args: &Args) -> [u8; 32] {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::JobLog;
+use crate::backend::Results;
 use crate::error::{Attempt, Error, Failure};
 
 /// What came of some tasks of a job.
@@ -15,7 +16,7 @@ pub(crate) enum Outcome {
     Done {
         tasks: Range<u64>,
         new: Vec<Range<u64>>,
-        results: Vec<u8>,
+        results: Results,
     },
     Failed {
         task: u64,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use serde::de::DeserializeOwned;
 
 use super::feed::Feed;
+use crate::backend::Results;
 use crate::call::{Call, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::job::Outcome;
@@ -40,14 +41,14 @@ impl<T> Slots<T> {
 pub(super) fn decode_each<T: DeserializeOwned>(
     tasks: &Range<u64>,
     new: &[Range<u64>],
-    results: Vec<u8>,
+    results: Results,
     mut give: impl FnMut(u64, Result<T>),
 ) {
     if tasks.end - tasks.start == 1 {
         return give(tasks.start, decode_lone_result(results, "", tasks.start));
     }
     let whole = new == std::slice::from_ref(tasks);
-    for (task, bytes) in tasks.clone().zip(Tasks(&results)) {
+    for (task, bytes) in tasks.clone().zip(Tasks(&results.into_packed())) {
         if whole || new.iter().any(|range| range.contains(&task)) {
             give(task, decode_result(bytes, "", task));
         }

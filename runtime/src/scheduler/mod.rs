@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{FlightId, Invocation, Reply, Timing};
+use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
 use crate::block::Block;
 use crate::error::Failure;
 
@@ -114,8 +114,8 @@ pub enum Update {
         tasks: Range<u64>,
         /// Those among them that were not done before: each task is in one `new` only, ever.
         new: Vec<Range<u64>>,
-        /// Encoded results of `tasks`, each behind its length as `u32`.
-        results: Vec<u8>,
+        /// What `tasks` returned.
+        results: Results,
         /// Counted from 1.
         attempt: u32,
         /// When they ran.
@@ -363,7 +363,7 @@ impl Scheduler {
         now: Time,
         flight: FlightId,
         tasks: Range<u64>,
-        results: Vec<u8>,
+        results: Results,
         timing: Timing,
         updates: &mut Vec<Update>,
     ) {

@@ -102,7 +102,7 @@ impl World {
                 } else if world.happens(world.trouble.fail) {
                     Failure::Returned { message: "no".into(), chain: vec![], type_name: String::new() }
                 } else {
-                    return Reply::Done { flight, tasks: task..task + 1, results: vec![0; 4], timing };
+                    return Reply::Done { flight, tasks: task..task + 1, results: Results::packed(vec![0; 4]), timing };
                 };
                 Reply::Failed { flight, task, failure, stderr: String::new(), timing }
             };

@@ -9,23 +9,44 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Blob, IS_BLOB};
+use crate::block::{Blob, INLINE_LIMIT, IS_BLOB};
 use crate::codec;
 use crate::error::Failure;
 use crate::registry::RemoteFn;
 
 pub(crate) use panics::{captures_panics, install_hook};
 
-/// Runs one call: `args` and `blobs` as [`Args`](crate::block::Args) holds them. Appends the encoded
-/// result to `out`; on a failure, `out` is as it was.
-pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &mut Vec<u8>) -> Result<(), Failure> {
-    let start = out.len();
-    let mut invoke = Invoke { args, blobs, out };
-    let result = captures_panics(|| (function.entry)(&mut invoke));
-    if result.is_err() {
-        out.truncate(start);
+/// An encoded result: `bytes` and, behind them, what a long `Vec<u8>` holds, which is not copied.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) long: Vec<u8>,
+}
+
+impl Encoded {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.long = Vec::new();
     }
-    result
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.long.len()
+    }
+
+    /// Appends the result, behind its length.
+    pub(crate) fn append_to(&self, results: &mut Vec<u8>) {
+        results.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        results.extend_from_slice(&self.bytes);
+        results.extend_from_slice(&self.long);
+    }
+}
+
+/// Runs one call: `args` and `blobs` as [`Args`](crate::block::Args) holds them. The result goes to
+/// `out`, which is empty.
+#[inline]
+pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &mut Encoded) -> Result<(), Failure> {
+    let mut invoke = Invoke { args, blobs, out };
+    captures_panics(|| (function.entry)(&mut invoke))
 }
 
 /// One call as generated code sees it.
@@ -33,7 +54,7 @@ pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &m
 pub struct Invoke<'a> {
     args: &'a [u8],
     blobs: &'a [Arc<Blob>],
-    out: &'a mut Vec<u8>,
+    out: &'a mut Encoded,
 }
 
 impl std::fmt::Debug for Invoke<'_> {
@@ -100,20 +121,26 @@ impl<'a> ArgsDecoder<'a> {
 
 /// Takes the result of a call.
 #[doc(hidden)]
-pub struct Output<'a>(&'a mut Vec<u8>);
+pub struct Output<'a>(&'a mut Encoded);
 
 impl Output<'_> {
     /// Encodes the result.
     #[inline]
     pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
-        codec::encode_into(value, self.0).map_err(|e| Failure::BadResult { reason: e.to_string() })
+        codec::encode_into(value, &mut self.0.bytes).map_err(|e| Failure::BadResult { reason: e.to_string() })
     }
 
-    /// Encodes a result of bytes, in one copy.
+    /// Takes a result of bytes as it is.
     #[inline]
-    pub fn write_bytes(self, value: &[u8]) -> Result<(), Failure> {
-        self.0.reserve(value.len() + 5);
-        self.write(&codec::Bytes(value))
+    pub fn write_bytes(self, value: Vec<u8>) -> Result<(), Failure> {
+        match u32::try_from(value.len()) {
+            Ok(len) if value.len() > INLINE_LIMIT => {
+                self.0.bytes.extend_from_slice(&codec::long_bytes_header(len));
+                self.0.long = value;
+                Ok(())
+            }
+            _ => self.write(&codec::Bytes(&value)),
+        }
     }
 }
 

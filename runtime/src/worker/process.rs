@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::{BlobsByTask, Tasks};
+use super::{BlobsByTask, Encoded, Tasks};
 use crate::block::{self, Blob};
 use crate::channel::{
     Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
@@ -259,7 +259,7 @@ struct Results {
     writer: Writer,
     bell: Bell,
     socket: OwnedFd,
-    out: Vec<u8>,
+    out: Encoded,
     flight: u64,
     /// The run being written: it lies in the ring already, unpublished.
     first: u64,
@@ -280,7 +280,7 @@ impl Results {
             writer: Writer::new(region, false),
             bell,
             socket,
-            out: Vec::new(),
+            out: Encoded::default(),
             flight: 0,
             first: 0,
             count: 0,
@@ -302,9 +302,8 @@ impl Results {
     }
 
     #[inline]
-    fn run_task(&mut self, task: u64, more: bool, run: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>) {
+    fn run_task(&mut self, task: u64, more: bool, run: impl FnOnce(&mut Encoded) -> Result<(), Failure>) {
         self.out.clear();
-        self.out.extend_from_slice(&[0; 4]);
         let result = run(&mut self.out);
         self.until_look -= 1;
         if self.until_look == 0 {
@@ -338,13 +337,12 @@ impl Results {
 
     #[inline]
     fn succeeded(&mut self, task: u64) {
-        let len = (self.out.len() - 4) as u32;
-        self.out[..4].copy_from_slice(&len.to_le_bytes());
-        if self.out.len() > RUN_BYTES {
+        let len = self.out.len() + 4;
+        if len > RUN_BYTES {
             self.send(0);
             return self.send_large(task);
         }
-        if self.count > 0 && (self.bytes + self.out.len() > RUN_BYTES || self.first + u64::from(self.count) != task) {
+        if self.count > 0 && (self.bytes + len > RUN_BYTES || self.first + u64::from(self.count) != task) {
             self.send(0);
         }
         if self.count == 0 {
@@ -354,9 +352,10 @@ impl Results {
         let out = std::mem::take(&mut self.out);
         let frame = self.room(RunHeader::LEN + RUN_BYTES);
         // `room` gives a slice of the length asked for, which holds the header and RUN_BYTES.
-        frame_write(frame, start..start + out.len(), &out);
+        frame_write(frame, start..start + 4, &(out.len() as u32).to_le_bytes());
+        frame_write(frame, start + 4..start + len, &out.bytes);
         self.count += 1;
-        self.bytes += out.len();
+        self.bytes += len;
         self.out = out;
         self.region.open_run().set(self.count, self.bytes as u32);
     }
@@ -385,27 +384,31 @@ impl Results {
         RunHeader { flight: self.flight, first: self.first, count: u64::from(count), compute_ns }
     }
 
-    /// Sends one result that is too long for a run.
+    /// Sends one result that is too long for a run: its longer piece as parts, the rest with the header.
     fn send_large(&mut self, task: u64) {
         self.first = task;
-        let now = Instant::now();
-        let header = self.header(1, now);
-        let out = std::mem::take(&mut self.out);
-        self.room(8).copy_from_slice(&(out.len() as u64).to_le_bytes());
+        let header = self.header(1, Instant::now());
+        let mut out = std::mem::take(&mut self.out);
+        let (start, rest) = if out.long.is_empty() { (&[][..], &out.bytes) } else { (&out.bytes[..], &out.long) };
+        self.room(8).copy_from_slice(&(rest.len() as u64).to_le_bytes());
         self.writer.publish(kind::LENGTH, 8);
-        for part in out.chunks(MAX_BODY) {
+        for part in rest.chunks(MAX_BODY) {
             self.room(part.len()).copy_from_slice(part);
             self.writer.publish(kind::PART, part.len());
             self.bell.ring();
         }
-        header.write(self.room(RunHeader::LEN));
-        self.writer.publish(kind::RUN, RunHeader::LEN);
+        let len = RunHeader::LEN + 4 + start.len();
+        let frame = self.room(len);
+        header.write(frame);
+        frame_write(frame, RunHeader::LEN..RunHeader::LEN + 4, &(out.len() as u32).to_le_bytes());
+        frame_write(frame, RunHeader::LEN + 4..len, start);
+        self.writer.publish(kind::RUN, len);
         self.bell.ring();
         self.first += 1;
         self.since = Instant::now();
+        out.clear();
+        out.bytes.shrink_to(16 << 20);
         self.out = out;
-        self.out.clear();
-        self.out.shrink_to(16 << 20);
     }
 
     fn failed(&mut self, task: u64, failure: Failure) {

@@ -18,7 +18,7 @@ use rustix::net::{
 };
 
 use super::minder::{Exit, Label, Minded};
-use crate::backend::{FlightId, Invocation, Reply, Timing};
+use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
 use crate::block::{Blob, Block};
 use crate::channel::{
     Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
@@ -229,10 +229,8 @@ impl Process {
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::RUN => {
                     if let Some(header) = RunHeader::read(frame.body) {
-                        let results = match std::mem::take(&mut self.parts) {
-                            parts if parts.is_empty() => frame.body[RunHeader::LEN..].to_vec(),
-                            parts => parts,
-                        };
+                        let start = frame.body[RunHeader::LEN..].to_vec();
+                        let results = Results::apart(start, std::mem::take(&mut self.parts));
                         self.reader.advance();
                         self.ran(header, results, now, replies);
                         continue;
@@ -257,7 +255,7 @@ impl Process {
         Timing { compute, ended: now, worker: self.number, peak_memory: 0 }
     }
 
-    fn ran(&mut self, header: RunHeader, results: Vec<u8>, now: Duration, replies: &mut Vec<Reply>) {
+    fn ran(&mut self, header: RunHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
         self.last_active = now;
         let (count, last) = (header.count & !RunHeader::LAST, header.count & RunHeader::LAST != 0);
         let mut timing = self.timing(header.compute_ns, now);
@@ -302,7 +300,7 @@ impl Process {
         let body = self.reader.unpublished(RunHeader::LEN + bytes as usize);
         if let Some(results) = body.get(RunHeader::LEN..).filter(|r| r.len() == bytes as usize) {
             let header = RunHeader { flight: id, first, count: u64::from(count), compute_ns: 0 };
-            let results = results.to_vec();
+            let results = Results::packed(results.to_vec());
             self.ran(header, results, now, replies);
         }
     }
