@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
@@ -16,11 +17,13 @@ use crate::channel::Bell;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::faults::Faults;
-use crate::job::{JobLog, Kept, Outcome, Port};
+use crate::job::{Kept, Outcome, Port};
+use crate::map::Settings;
 use crate::registry::RemoteFn;
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::start;
 use crate::store::{self, Store};
+use crate::trace::{About, JobLog};
 
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
@@ -331,7 +334,27 @@ impl Shared {
         job
     }
 
-    pub(crate) fn set_log(&self, job: JobKey, log: JobLog) {
+    /// Begins the log of a job; `claimed` is its file, where that was taken before.
+    pub(crate) fn begin_log(
+        &self,
+        job: JobKey,
+        id: &str,
+        settings: &Settings,
+        function: &str,
+        tasks: Option<u64>,
+        claimed: Option<File>,
+    ) {
+        let config = &self.config;
+        let about = About {
+            id: id.to_owned(),
+            name: settings.name.clone(),
+            function: function.to_owned(),
+            tasks,
+            backend: config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned()),
+            workers: config.workers,
+        };
+        let quiet = settings.quiet || config.quiet || about.backend == "inline";
+        let log = JobLog::new(&config.directory, about, quiet, claimed);
         if let Some(entry) = self.lock().jobs.get_mut(&job) {
             entry.log = Some(log);
         }
@@ -481,7 +504,8 @@ impl Core {
             Update::Done { job, tasks, new, results, attempt, timing, .. } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &mut entry.log {
-                    log.done(&tasks, attempt, &timing, results.size());
+                    let new = new.iter().map(|range| range.end - range.start).sum();
+                    log.done(&tasks, new, attempt, &timing, results.size());
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::job;
+use crate::trace;
 
 /// 128 + SIGINT, as shells expect.
 const EXIT_CODE: u8 = 130;
@@ -65,7 +65,7 @@ pub(crate) async fn unless<T>(
 }
 
 fn say() {
-    crate::terminal::note(&format!("interrupted; {}", job::tally()));
+    crate::terminal::note(&format!("interrupted; {}", trace::tally()));
 }
 
 pub(crate) fn farewell() -> ExitCode {

@@ -3,12 +3,10 @@
 
 mod handle;
 mod kept;
-mod log;
 mod port;
 
 pub use handle::{Job, JobProgress, attach};
 pub(crate) use kept::{Keep, Kept};
-pub(crate) use log::{About, JobLog, tally};
 pub(crate) use port::{Outcome, Port};
 
 /// A new job id: random, so that a store which splits its load by key prefix does so.

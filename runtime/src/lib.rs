@@ -23,6 +23,7 @@
 //! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
 //! - [`put`] and [`Ref`]: large values, stored once;
 //! - [`Error`]: every way to fail, a variant each;
+//! - [`trace`]: what was written down of every job;
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
 
 // Generated code and examples name the crate from outside.
@@ -49,6 +50,7 @@ pub mod scheduler;
 mod start;
 pub mod store;
 mod terminal;
+pub mod trace;
 mod worker;
 
 pub use block::{Block, INLINE_LIMIT, Limits};

@@ -4,17 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::kept::{self, FailedRecord, Record};
-use super::{About, JobLog, Keep, Kept, Outcome, Port, new_id};
+use super::{Keep, Kept, Outcome, Port, new_id};
 use crate::block::{Args, Blob, Block, Limits};
 use crate::call::{Call, decode_result};
 use crate::envelope;
@@ -24,6 +22,7 @@ use crate::map::Settings;
 use crate::registry;
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::{Store, StoreError, wait};
+use crate::trace::claim;
 
 /// How often a job that another process runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -93,8 +92,10 @@ impl JobProgress {
 pub struct Job<R> {
     id: String,
     tasks: u64,
+    executor: Executor,
     store: Arc<dyn Store>,
-    running: Option<Running>,
+    /// Set where this process runs the job, from the start or since the one that did is gone.
+    running: OnceLock<Running>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -104,8 +105,6 @@ struct Running {
     job: JobKey,
     port: Arc<Port>,
     kept: Arc<Kept>,
-    /// Held until the process ends, so that others know whether the job is being run.
-    _lock: Option<File>,
 }
 
 impl<R> fmt::Debug for Job<R> {
@@ -130,10 +129,11 @@ impl<R> Job<R> {
         let id = settings.name.clone().unwrap_or_else(new_id);
         kept::check_name(&id)?;
         let store = executor.store();
-        if settings.name.is_some() && exists(&*store, &id)? {
+        if settings.name.is_some() && exists(&*store, &format!("{id}/job"))? {
+            wait(store.delete(&cancel_key(&id)))?;
             return Self::attach(executor, &id);
         }
-        let lock = lock(&executor.shared().config.directory, &id);
+        let claimed = claim(&executor.shared().config.directory, &id);
         let mut segments = Segments { store: &*store, id: &id, open: Segment::default(), bytes: 0, count: 0 };
         let mut tasks = 0;
         let mut function = String::new();
@@ -151,8 +151,8 @@ impl<R> Job<R> {
         let wren = env!("CARGO_PKG_VERSION").to_owned();
         let manifest = Manifest { wren, tasks, segments: segments.count, function };
         wait(store.put(&format!("{id}/job"), &envelope::seal(&manifest)?))?;
-        let running = run(executor, &id, &manifest, blocks, &settings, lock)?;
-        Ok(Self { id, tasks, store, running: Some(running), result: PhantomData })
+        let running = run(&executor, &id, &manifest, blocks, &settings, claimed)?;
+        Ok(Self { id, tasks, executor, store, running: running.into(), result: PhantomData })
     }
 
     /// As [`attach`], to a job of an executor of one's own.
@@ -162,24 +162,24 @@ impl<R> Job<R> {
     pub fn attach(executor: Executor, id: &str) -> Result<Self> {
         kept::check_name(id)?;
         let store = executor.store();
-        let manifest: Manifest = match kept::read(&*store, &format!("{id}/job")) {
-            Err(Error::Store(StoreError::NotFound { store, .. })) => {
-                return Err(Error::Job(format!(
-                    "store {store} has no job `{id}`; `cargo wren jobs` lists those there are"
-                )));
-            }
-            other => other?,
-        };
-        let lock = lock(&executor.shared().config.directory, id);
-        let running = match lock {
-            // Nobody runs it.
-            Some(lock) if !is_over(&*store, id, manifest.tasks)? => {
-                let blocks = remaining(&*store, id, &manifest)?;
-                Some(run(executor, id, &manifest, blocks, &Settings::default(), Some(lock))?)
-            }
-            _ => None,
-        };
-        Ok(Self { id: id.to_owned(), tasks: manifest.tasks, store, running, result: PhantomData })
+        let id = id.to_owned();
+        let tasks = manifest(&*store, &id)?.tasks;
+        let job = Self { id, tasks, executor, store, running: OnceLock::new(), result: PhantomData };
+        job.take_over()?;
+        Ok(job)
+    }
+
+    /// Runs what is left of the job, unless a process does.
+    fn take_over(&self) -> Result<()> {
+        let Some(claimed) = claim(&self.executor.shared().config.directory, &self.id) else { return Ok(()) };
+        if !self.progress()?.is_over() && !self.is_cancelled()? {
+            let manifest = manifest(&*self.store, &self.id)?;
+            let blocks = remaining(&*self.store, &self.id, &manifest)?;
+            let running = run(&self.executor, &self.id, &manifest, blocks, &Settings::default(), Some(claimed))?;
+            // Nobody else set it: the claim was ours.
+            let _ = self.running.set(running);
+        }
+        Ok(())
     }
 
     /// Names the job in its store.
@@ -202,25 +202,21 @@ impl<R> Job<R> {
     /// # Errors
     /// [`Error::Store`].
     pub fn cancel(&self) -> Result<()> {
-        wait(self.store.put(&format!("{}/cancel", self.id), b""))?;
-        if let Some(running) = &self.running {
+        wait(self.store.put(&cancel_key(&self.id), b""))?;
+        if let Some(running) = self.running.get() {
             running.stop("cancelled");
         }
         Ok(())
     }
 
     fn is_cancelled(&self) -> Result<bool> {
-        match wait(self.store.size(&format!("{}/cancel", self.id))) {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        exists(&*self.store, &cancel_key(&self.id))
     }
 
     /// Waits until no task is left, or the job is cancelled.
     async fn over(&self) -> Result<()> {
         loop {
-            if let Some(running) = &self.running {
+            if let Some(running) = self.running.get() {
                 if running.over(LOOK_EVERY).await? {
                     running.stop("done");
                     return Ok(());
@@ -231,10 +227,13 @@ impl<R> Job<R> {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             if self.is_cancelled()? {
-                if let Some(running) = &self.running {
+                if let Some(running) = self.running.get() {
                     running.stop("cancelled");
                 }
                 return Err(Error::Cancelled { done: self.progress()?.done });
+            }
+            if self.running.get().is_none() {
+                self.take_over()?;
             }
         }
     }
@@ -300,7 +299,7 @@ impl Running {
         tokio::time::timeout(limit, next).await.unwrap_or(Ok(false))
     }
 
-    fn stop(&self, state: &str) {
+    fn stop(&self, state: &'static str) {
         let shared = self.executor.shared();
         let log = self.port.take_log().or_else(|| shared.take_log(self.job));
         shared.cancel(self.job);
@@ -312,57 +311,45 @@ impl Running {
 }
 
 fn run(
-    executor: Executor,
+    executor: &Executor,
     id: &str,
     manifest: &Manifest,
     blocks: Vec<Block>,
     settings: &Settings,
-    lock: Option<File>,
+    claimed: Option<File>,
 ) -> Result<Running> {
     let port = Arc::new(Port::default());
     let kept = Kept::open(executor.store(), id, false, Keep::Only, port.clone())?;
     let spec = JobSpec { concurrency: settings.concurrency, chunk: settings.chunk, budget_usd: settings.budget_usd };
     let shared = executor.shared();
     let job = shared.open_job(spec, port.clone(), Some(kept.clone()));
-    let about = About {
-        id: id.to_owned(),
-        name: settings.name.clone(),
-        function: manifest.function.clone(),
-        tasks: Some(manifest.tasks),
-        backend: shared.config.backend.clone().unwrap_or_else(|| crate::start::default_backend().to_owned()),
-        workers: shared.config.workers,
-    };
-    let quiet = settings.quiet || shared.config.quiet || about.backend == "inline";
-    shared.set_log(job, JobLog::new(&shared.config.directory, about, quiet));
+    shared.begin_log(job, id, settings, &manifest.function, Some(manifest.tasks), claimed);
     for block in blocks {
         shared.submit(job, block);
     }
     shared.close(job);
-    Ok(Running { executor, job, port, kept, _lock: lock })
+    Ok(Running { executor: executor.clone(), job, port, kept })
 }
 
-fn exists(store: &dyn Store, id: &str) -> Result<bool> {
-    match wait(store.size(&format!("{id}/job"))) {
+fn cancel_key(id: &str) -> String {
+    format!("{id}/cancel")
+}
+
+fn exists(store: &dyn Store, key: &str) -> Result<bool> {
+    match wait(store.size(key)) {
         Ok(_) => Ok(true),
         Err(StoreError::NotFound { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-fn is_over(store: &dyn Store, id: &str, tasks: u64) -> Result<bool> {
-    let done = kept::tasks_under(store, &kept::done_prefix(id))?.len();
-    let failed = kept::tasks_under(store, &kept::failed_prefix(id))?.len();
-    Ok((done + failed) as u64 >= tasks)
-}
-
-/// Takes the lock by which a job's process is known to live; none if another process has it, or the
-/// folder cannot be written.
-fn lock(directory: &Path, id: &str) -> Option<File> {
-    let folder = directory.join("jobs").join(id);
-    std::fs::create_dir_all(&folder).ok()?;
-    let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    Some(file)
+fn manifest(store: &dyn Store, id: &str) -> Result<Manifest> {
+    kept::read(store, &format!("{id}/job")).map_err(|error| match error {
+        Error::Store(StoreError::NotFound { store, .. }) => {
+            Error::Job(format!("store {store} has no job `{id}`; `cargo wren jobs` lists those there are"))
+        }
+        other => other,
+    })
 }
 
 fn push(blocks: &mut Vec<Block>, task: u64, function: &'static registry::RemoteFn, limits: Limits, args: Args) {

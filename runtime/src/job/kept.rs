@@ -11,7 +11,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobLog, Outcome, Port};
+use super::{Outcome, Port};
 use crate::backend::Results;
 use crate::block::Args;
 use crate::envelope;
@@ -19,6 +19,7 @@ use crate::error::{Error, Failure, Result};
 use crate::refs::put_bytes;
 use crate::registry::RemoteFn;
 use crate::store::{Store, StoreError, wait};
+use crate::trace::JobLog;
 use crate::worker::Tasks;
 
 /// What becomes of results.

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::JobLog;
 use crate::backend::Results;
 use crate::error::{Attempt, Error, Failure};
+use crate::trace::JobLog;
 
 /// What came of some tasks of a job.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::block::{Args, Block};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Hushed};
-use crate::job::{About, JobLog, Keep, Kept, Outcome, Port, new_id};
+use crate::job::{Keep, Kept, Outcome, Port, new_id};
 use crate::scheduler::{JobKey, JobSpec};
 
 /// Tasks that may be submitted and not consumed.
@@ -172,7 +172,7 @@ impl<I> Feed<I> {
     }
 
     /// Ends the job's log in the given state, and with it the job.
-    pub(super) fn end(&mut self, state: &str) {
+    pub(super) fn end(&mut self, state: &'static str) {
         let shared = self.executor.shared();
         // What was not taken over by the port is still with the executor.
         let log = self.port.take_log().or_else(|| shared.take_log(self.job));
@@ -230,20 +230,11 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
             return;
         }
         self.logged = true;
-        let config = &self.executor.shared().config;
-        let about = About {
-            id: self.id.clone(),
-            name: self.settings.name.clone(),
-            function: function.to_owned(),
-            tasks: self.calls.as_ref().and_then(|calls| match calls.size_hint() {
-                (least, Some(most)) if least == most => Some(least as u64 + 1),
-                _ => None,
-            }),
-            backend: config.backend.clone().unwrap_or_else(|| crate::start::default_backend().to_owned()),
-            workers: config.workers,
-        };
-        let quiet = self.settings.quiet || config.quiet || about.backend == "inline";
-        self.executor.shared().set_log(self.job, JobLog::new(&config.directory, about, quiet));
+        let tasks = self.calls.as_ref().and_then(|calls| match calls.size_hint() {
+            (least, Some(most)) if least == most => Some(least as u64 + 1),
+            _ => None,
+        });
+        self.executor.shared().begin_log(self.job, &self.id, &self.settings, function, tasks, None);
     }
 
     fn close(&mut self) {

@@ -1,17 +1,15 @@
-//! The event log of a job, `.wren/jobs/<id>/events.jsonl`, and its summary line.
-//!
-//! One JSON object a line: `job` first, then `done` by the batch, `failed` and `retry` by the task,
-//! `end` last. Times are seconds since the job began.
+//! Writing the log of a job, and its summary line.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use rustix::fs::{FlockOperation, flock};
 
+use super::{About, Event};
 use crate::backend::Timing;
 use crate::error::Failure;
 use crate::progress::Progress;
@@ -32,22 +30,11 @@ pub(crate) fn tally() -> String {
     format!("{done} of {tasks} tasks were done")
 }
 
-/// What the first line of a log says.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct About {
-    pub(crate) id: String,
-    pub(crate) name: Option<String>,
-    pub(crate) function: String,
-    pub(crate) tasks: Option<u64>,
-    pub(crate) backend: String,
-    pub(crate) workers: usize,
-}
-
 /// Counts, shows and writes down what happens to a job.
 #[derive(Debug)]
 pub(crate) struct JobLog {
     about: About,
-    folder: PathBuf,
+    /// None after the end, or where the folder cannot be written: that costs the log, and nothing else.
     file: Option<File>,
     lines: Vec<u8>,
     begun: Instant,
@@ -59,64 +46,18 @@ pub(crate) struct JobLog {
     retried: u64,
     submitted: u64,
     compute: Duration,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
-    Job {
-        #[serde(flatten)]
-        about: &'a About,
-        started_unix_ms: u64,
-        pid: u32,
-        wren: &'a str,
-    },
-    Done {
-        t: f64,
-        first: u64,
-        count: u64,
-        attempt: u32,
-        worker: u32,
-        compute_us: u64,
-        bytes_out: usize,
-        peak_mb: u64,
-    },
-    Failed {
-        t: f64,
-        task: u64,
-        attempt: u32,
-        class: &'a str,
-        message: String,
-        compute_us: u64,
-    },
-    Retry {
-        t: f64,
-        task: u64,
-        attempt: u32,
-        class: &'a str,
-        after_ms: u64,
-    },
-    End {
-        t: f64,
-        state: &'a str,
-        done: u64,
-        failed: u64,
-        retried: u64,
-        compute_s: f64,
-        wall_s: f64,
-        usd: f64,
-    },
+    ended: bool,
 }
 
 impl JobLog {
-    pub(crate) fn new(directory: &Path, about: About, quiet: bool) -> Self {
+    /// Begins the log of a job; `claimed` is its file, where [`claim`] gave it before.
+    pub(crate) fn new(directory: &Path, about: About, quiet: bool, claimed: Option<File>) -> Self {
         let now = Instant::now();
         let short = about.function.rsplit("::").next().unwrap_or_default().to_owned();
         let mut log = Self {
-            folder: directory.join("jobs").join(&about.id),
+            file: claimed.or_else(|| claim(directory, &about.id)),
             progress: Progress::new(about.name.as_deref().unwrap_or(&short), quiet),
             about,
-            file: None,
             lines: Vec::new(),
             begun: now,
             written: now,
@@ -126,15 +67,16 @@ impl JobLog {
             retried: 0,
             submitted: 0,
             compute: Duration::ZERO,
+            ended: false,
         };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let about = log.about.clone();
-        log.line(&Line::Job {
-            about: &about,
+        log.line(&Event::Job {
+            about: log.about.clone(),
             started_unix_ms: started.as_millis() as u64,
             pid: std::process::id(),
-            wren: env!("CARGO_PKG_VERSION"),
+            wren: env!("CARGO_PKG_VERSION").into(),
         });
+        log.write();
         log
     }
 
@@ -142,9 +84,9 @@ impl JobLog {
         self.begun.elapsed().as_secs_f64()
     }
 
-    fn line(&mut self, line: &Line<'_>) {
+    fn line(&mut self, event: &Event) {
         // Nothing of ours fails to be JSON; a line less is better than a job less.
-        if serde_json::to_writer(&mut self.lines, line).is_ok() {
+        if serde_json::to_writer(&mut self.lines, event).is_ok() {
             self.lines.push(b'\n');
         }
         if self.lines.len() > WRITE_AT || self.written.elapsed() > WRITE_EVERY {
@@ -154,14 +96,17 @@ impl JobLog {
 
     fn write(&mut self) {
         self.written = Instant::now();
-        if self.file.is_none() {
-            self.file = create(&self.folder).ok();
-        }
-        // A folder that cannot be written costs the log, and nothing else.
         if let Some(file) = &mut self.file {
             let _ = file.write_all(&self.lines);
         }
         self.lines.clear();
+    }
+
+    /// Closes the file as the death of this process would.
+    #[cfg(test)]
+    pub(crate) fn forget(mut self) {
+        self.write();
+        self.ended = true;
     }
 
     pub(crate) fn submitted(&mut self, tasks: u64) {
@@ -169,15 +114,16 @@ impl JobLog {
         TASKS.fetch_add(tasks, Ordering::Relaxed);
     }
 
-    pub(crate) fn done(&mut self, tasks: &Range<u64>, attempt: u32, timing: &Timing, bytes: usize) {
-        let count = tasks.end - tasks.start;
-        self.done += count;
+    /// `tasks` were executed; `new` of them had no result before.
+    pub(crate) fn done(&mut self, tasks: &Range<u64>, new: u64, attempt: u32, timing: &Timing, bytes: usize) {
+        self.done += new;
         self.compute += timing.compute;
-        TASKS_DONE.fetch_add(count, Ordering::Relaxed);
-        self.line(&Line::Done {
+        TASKS_DONE.fetch_add(new, Ordering::Relaxed);
+        self.line(&Event::Done {
             t: self.t(),
             first: tasks.start,
-            count,
+            count: tasks.end - tasks.start,
+            new,
             attempt,
             worker: timing.worker,
             compute_us: timing.compute.as_micros() as u64,
@@ -190,11 +136,11 @@ impl JobLog {
     pub(crate) fn failed(&mut self, task: u64, attempt: u32, failure: &Failure, timing: &Timing) {
         self.failed += 1;
         self.compute += timing.compute;
-        self.line(&Line::Failed {
+        self.line(&Event::Failed {
             t: self.t(),
             task,
             attempt,
-            class: failure.name(),
+            class: failure.name().into(),
             message: failure.clone().into_error(Default::default()).to_string(),
             compute_us: timing.compute.as_micros() as u64,
         });
@@ -204,7 +150,7 @@ impl JobLog {
     pub(crate) fn retry(&mut self, task: u64, attempt: u32, failure: &Failure, after: Duration) {
         self.retried += 1;
         let after_ms = after.as_millis() as u64;
-        self.line(&Line::Retry { t: self.t(), task, attempt, class: failure.name(), after_ms });
+        self.line(&Event::Retry { t: self.t(), task, attempt, class: failure.name().into(), after_ms });
     }
 
     fn show(&mut self) {
@@ -212,13 +158,17 @@ impl JobLog {
         self.progress.update(self.done, self.failed, total);
     }
 
-    /// Ends the log; `state` is `done`, `failed`, `cancelled` or `interrupted`.
-    pub(crate) fn end(mut self, state: &str) {
+    /// Ends the log; `state` is `done`, `failed` or `cancelled`.
+    pub(crate) fn end(mut self, state: &'static str) {
+        self.finish(state);
+    }
+
+    fn finish(&mut self, state: &'static str) {
         self.progress.finish();
         let wall = self.begun.elapsed();
-        self.line(&Line::End {
+        self.line(&Event::End {
             t: wall.as_secs_f64(),
-            state,
+            state: state.into(),
             done: self.done,
             failed: self.failed,
             retried: self.retried,
@@ -227,6 +177,7 @@ impl JobLog {
             usd: 0.0,
         });
         self.write();
+        self.ended = true;
         if !self.quiet {
             terminal::note(&self.summary(state, wall));
         }
@@ -249,7 +200,26 @@ impl JobLog {
     }
 }
 
-/// Makes the job's folder and its log; `.wren` ignores itself in git.
+impl Drop for JobLog {
+    /// A job that nobody waited for.
+    fn drop(&mut self) {
+        if !self.ended {
+            let left = self.submitted > self.done + self.failed;
+            self.quiet = true;
+            self.finish(if left { "cancelled" } else { "done" });
+        }
+    }
+}
+
+/// Makes a job's folder and its log, and locks it: none where another process runs the job, or the
+/// folder cannot be written.
+pub(crate) fn claim(directory: &Path, id: &str) -> Option<File> {
+    let file = create(&directory.join("jobs").join(id)).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
+}
+
+/// `.wren` ignores itself in git.
 fn create(folder: &Path) -> std::io::Result<File> {
     fs::create_dir_all(folder)?;
     if let Some(root) = folder.ancestors().nth(2) {

@@ -1,0 +1,133 @@
+//! What is written down of every job, for whoever asks later where time and results went.
+//!
+//! A job writes `.wren/jobs/<id>/events.jsonl` while it runs: one [`Event`] a line, as JSON. Calls
+//! too short to be worth a line each are written by the batch, so that the log never bounds the
+//! speed. [`jobs`] and [`JobSummary::read`] read it back, in this process or any other:
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! for job in wren::trace::jobs(".wren".as_ref())? {
+//!     println!("{}: {:?}, {} tasks done", job.id, job.state, job.done);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Who runs a job holds the lock of its log (`flock`), so that others can tell a running job from
+//! one whose driver died.
+
+mod log;
+mod summary;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use log::{JobLog, claim, tally};
+pub use summary::{JobState, JobSummary, directory, jobs};
+
+/// One line of a job's log. `t` is in seconds since the job began.
+///
+/// The first line is `Job`; a job that was resumed has one for every run. `End` is the last, and
+/// lacks where the driver died.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A run of the job began.
+    Job {
+        /// What runs.
+        #[serde(flatten)]
+        about: About,
+        /// Wall clock of the driver, in milliseconds since 1970.
+        started_unix_ms: u64,
+        /// The driver's process.
+        pid: u32,
+        /// The driver's version of wren.
+        wren: Cow<'static, str>,
+    },
+    /// Tasks `first..first + count` succeeded, in one attempt and one after another.
+    Done {
+        /// When the driver learned of it.
+        t: f64,
+        /// Index of the first task.
+        first: u64,
+        /// How many tasks.
+        count: u64,
+        /// How many of them had no result before, from another execution.
+        new: u64,
+        /// Which execution of these tasks it was, from 1.
+        attempt: u32,
+        /// Number of the worker.
+        worker: u32,
+        /// How long the function ran for all of them, in microseconds.
+        compute_us: u64,
+        /// Size of the encoded results.
+        bytes_out: usize,
+        /// The most memory the worker had used so far, in MB.
+        peak_mb: u64,
+    },
+    /// A task failed for good.
+    Failed {
+        /// When the driver learned of it.
+        t: f64,
+        /// Index of the task.
+        task: u64,
+        /// Which execution it was, from 1.
+        attempt: u32,
+        /// Name of the failure's class, as [`crate::Failure::name`] gives it.
+        class: Cow<'static, str>,
+        /// What went wrong, for people.
+        message: String,
+        /// How long the function ran, in microseconds.
+        compute_us: u64,
+    },
+    /// A task failed, and is run again.
+    Retry {
+        /// When the driver learned of it.
+        t: f64,
+        /// Index of the task.
+        task: u64,
+        /// Which execution failed, from 1.
+        attempt: u32,
+        /// Name of the failure's class.
+        class: Cow<'static, str>,
+        /// How long it waits before it runs again, in milliseconds.
+        after_ms: u64,
+    },
+    /// The run ended.
+    End {
+        /// When.
+        t: f64,
+        /// `done`, `failed` or `cancelled`.
+        state: Cow<'static, str>,
+        /// Tasks that this run did.
+        done: u64,
+        /// Tasks that failed for good.
+        failed: u64,
+        /// Executions that were repeated.
+        retried: u64,
+        /// Seconds that functions ran, of all workers together.
+        compute_s: f64,
+        /// Seconds from begin to end.
+        wall_s: f64,
+        /// What it cost, in dollars; 0 for the local backend.
+        usd: f64,
+    },
+}
+
+/// What the first line of a log says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Names the job in `.wren/jobs` and in its store.
+    pub id: String,
+    /// What [`named`](crate::Map::named) called it.
+    pub name: Option<String>,
+    /// The function of the first call.
+    pub function: String,
+    /// How many tasks it will have, where that is known beforehand.
+    pub tasks: Option<u64>,
+    /// Where it runs.
+    pub backend: String,
+    /// How many calls run at once.
+    pub workers: usize,
+}
