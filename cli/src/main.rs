@@ -1,2 +1,67 @@
-//! The `cargo wren` command.
-fn main() {}
+//! The `cargo wren` command: new projects, their remote functions, runs, and the jobs they left.
+
+mod commands;
+mod program;
+mod table;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{jobs, list, new, run};
+
+/// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
+#[derive(Parser)]
+#[command(bin_name = "cargo", styles = clap::builder::Styles::styled())]
+enum Cargo {
+    Wren(Wren),
+}
+
+/// Run ordinary functions ten thousand times, on all processors.
+#[derive(clap::Args)]
+#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 101 the program does not build.")]
+struct Wren {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    New(new::Args),
+    List(list::Args),
+    Run(run::Args),
+    Jobs(jobs::Args),
+}
+
+fn main() -> ExitCode {
+    let Cargo::Wren(wren) = Cargo::parse_from(arguments());
+    let ended = match wren.command {
+        Command::New(args) => new::new(&args),
+        Command::List(args) => list::list(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Jobs(args) => jobs::jobs(&args),
+    };
+    ended.unwrap_or_else(|error| {
+        if error.is::<program::DoesNotBuild>() {
+            // Cargo has told why.
+            return ExitCode::from(101);
+        }
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            // Whoever read the output has seen enough.
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The arguments as cargo gives them, also when the program was started by its own name.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_none_or(|first| first != "wren") {
+        arguments.insert(1.min(arguments.len()), "wren".into());
+    }
+    arguments
+}

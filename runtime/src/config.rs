@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Where job logs go.
     pub(crate) directory: PathBuf,
+    /// Whether jobs are logged: not those of tests and of workers, unless a folder was named.
+    pub(crate) logs: bool,
     pub(crate) quiet: bool,
 }
 
@@ -60,6 +62,7 @@ impl Config {
             store: file.store.unwrap_or_default(),
             workers: file.workers.unwrap_or_else(processors),
             directory: root.join(".wren"),
+            logs: crate::start::is_initialized(),
             quiet: file.quiet.unwrap_or(false),
         };
         for (name, value) in variables {
@@ -67,7 +70,7 @@ impl Config {
                 "WREN_BACKEND" => config.backend = Some(value),
                 "WREN_STORE" => config.store = value,
                 "WREN_WORKERS" => config.workers = number(&name, &value)?,
-                "WREN_DIR" => config.directory = value.into(),
+                "WREN_DIR" => config.set_directory(value.into()),
                 "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
                 known if VARIABLES.contains(&known) => {}
                 _ => return Err(unknown(&name)),
@@ -80,6 +83,13 @@ impl Config {
             config.store = format!("file:{}", config.directory.join("store").display());
         }
         Ok(config)
+    }
+}
+
+impl Config {
+    pub(crate) fn set_directory(&mut self, directory: PathBuf) {
+        self.directory = directory;
+        self.logs = true;
     }
 }
 
@@ -96,19 +106,17 @@ fn unknown(name: &str) -> Error {
     Error::Config(format!("{name} is set, and no setting has that name; known are {known}; unset it or mend its name"))
 }
 
-/// The nearest `Wren.toml` upwards, and its folder; without one, the nearest folder upwards that has
-/// a `.wren`, or else `here`.
+/// The nearest `Wren.toml` upwards, and its folder; without one, the folder of the nearest
+/// `Cargo.lock`, which is the root of a project, or else `here`.
 fn find_file(here: &Path) -> Result<(File, PathBuf)> {
-    for folder in here.ancestors() {
-        let path = folder.join("Wren.toml");
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            let file =
-                toml::from_str(&text).map_err(|e| Error::Config(format!("{} cannot be used: {e}", path.display())))?;
-            return Ok((file, folder.to_owned()));
-        }
-    }
-    let known = here.ancestors().find(|folder| folder.join(".wren").is_dir());
-    Ok((File::default(), known.unwrap_or(here).to_owned()))
+    let nearest = |name: &str| here.ancestors().find(|folder| folder.join(name).is_file());
+    let Some(root) = nearest("Wren.toml") else {
+        return Ok((File::default(), nearest("Cargo.lock").unwrap_or(here).to_owned()));
+    };
+    let path = root.join("Wren.toml");
+    let cannot = |e: &dyn std::fmt::Display| Error::Config(format!("{} cannot be used: {e}", path.display()));
+    let text = std::fs::read_to_string(&path).map_err(|e| cannot(&e))?;
+    Ok((toml::from_str(&text).map_err(|e| cannot(&e))?, root.to_owned()))
 }
 
 #[cfg(test)]
@@ -132,6 +140,19 @@ mod tests {
         let none = config(&[], None).unwrap();
         assert_eq!((none.workers, none.backend), (processors(), None));
         assert!(none.store.starts_with("file:/") && none.store.ends_with(".wren/store"), "{}", none.store);
+    }
+
+    #[test]
+    fn logs_go_to_the_root_of_the_project() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        let directory = || Config::from(std::iter::empty(), &inner).unwrap().directory;
+        assert_eq!(directory(), inner.join(".wren"));
+        std::fs::write(root.path().join("Cargo.lock"), "").unwrap();
+        assert_eq!(directory(), root.path().join(".wren"));
+        std::fs::write(root.path().join("a/Wren.toml"), "").unwrap();
+        assert_eq!(directory(), root.path().join("a/.wren"));
     }
 
     #[test]

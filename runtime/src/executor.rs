@@ -23,7 +23,7 @@ use crate::registry::RemoteFn;
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::start;
 use crate::store::{self, Store};
-use crate::trace::{About, JobLog};
+use crate::trace::{self, About, JobLog};
 
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
@@ -130,7 +130,9 @@ impl Builder {
         self
     }
 
-    /// Where job logs go; `.wren` by default.
+    /// Where job logs go. By default `.wren` beside the nearest `Wren.toml` or `Cargo.lock`; a program
+    /// that did not pass through [`init`](crate::init), such as a test, has none unless it names a
+    /// folder here or in `WREN_DIR`.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.directory = Some(path.into());
         self
@@ -159,7 +161,7 @@ impl Builder {
             config.workers = workers;
         }
         if let Some(directory) = self.directory {
-            config.directory = directory;
+            config.set_directory(directory);
         }
         Executor::open(config, self.faults, self.opened_store, 0)
     }
@@ -354,7 +356,8 @@ impl Shared {
             workers: config.workers,
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
-        let log = JobLog::new(&config.directory, about, quiet, claimed);
+        let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id)).flatten());
+        let log = JobLog::new(about, quiet, claimed);
         if let Some(entry) = self.lock().jobs.get_mut(&job) {
             entry.log = Some(log);
         }

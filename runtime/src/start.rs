@@ -62,13 +62,18 @@ pub(crate) fn is_worker() -> bool {
     WORKER.load(Ordering::Acquire)
 }
 
+/// Whether this process went through `init`, and is no worker.
+pub(crate) fn is_initialized() -> bool {
+    INITIALIZED.load(Ordering::Acquire)
+}
+
 pub(crate) fn default_backend() -> &'static str {
-    if INITIALIZED.load(Ordering::Acquire) { "local" } else { "inline" }
+    if is_initialized() { "local" } else { "inline" }
 }
 
 /// Workers are this same program: it must begin by `init`, and a worker starts none of its own.
 pub(crate) fn may_start_workers() -> Result<()> {
-    if !INITIALIZED.load(Ordering::Acquire) {
+    if !is_initialized() {
         return Err(Error::Config(
             "the `local` backend starts this program again as a worker, and its `main` would not know: put \
              `#[wren::main]` on `main`, or call `wren::init()` first in it"

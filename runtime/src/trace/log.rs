@@ -50,12 +50,12 @@ pub(crate) struct JobLog {
 }
 
 impl JobLog {
-    /// Begins the log of a job; `claimed` is its file, where [`claim`] gave it before.
-    pub(crate) fn new(directory: &Path, about: About, quiet: bool, claimed: Option<File>) -> Self {
+    /// Begins the log of a job; `file` is what [`claim`] gave.
+    pub(crate) fn new(about: About, quiet: bool, file: Option<File>) -> Self {
         let now = Instant::now();
         let short = about.function.rsplit("::").next().unwrap_or_default().to_owned();
         let mut log = Self {
-            file: claimed.or_else(|| claim(directory, &about.id)),
+            file,
             progress: Progress::new(about.name.as_deref().unwrap_or(&short), quiet),
             about,
             lines: Vec::new(),

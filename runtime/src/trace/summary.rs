@@ -67,7 +67,7 @@ pub struct JobSummary {
 }
 
 /// Where jobs of programs that run in the current folder are logged: `WREN_DIR`, or `.wren` beside
-/// the nearest `Wren.toml`.
+/// the nearest `Wren.toml` or `Cargo.lock` upwards, or else here.
 ///
 /// # Errors
 /// [`crate::Error::Config`].
@@ -197,23 +197,24 @@ mod tests {
     use super::*;
     use crate::backend::Timing;
     use crate::error::Failure;
-    use crate::trace::JobLog;
+    use crate::trace::{JobLog, claim};
 
-    fn about(tasks: u64) -> About {
-        About {
+    fn begin(directory: &Path, tasks: u64) -> JobLog {
+        let about = About {
             id: "abc".to_owned(),
             name: Some("sweep".to_owned()),
             function: "demo::train".to_owned(),
             tasks: Some(tasks),
             backend: "local".to_owned(),
             workers: 2,
-        }
+        };
+        JobLog::new(about, true, claim(directory, "abc"))
     }
 
     #[test]
     fn a_job_is_running_then_as_it_ended_and_a_second_run_adds_to_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = JobLog::new(folder.path(), about(10), true, None);
+        let mut log = begin(folder.path(), 10);
         let running = jobs(folder.path()).unwrap().remove(0);
         assert_eq!((running.state, running.tasks, running.done), (JobState::Running, Some(10), 0));
         log.submitted(10);
@@ -227,7 +228,7 @@ mod tests {
         let half = fs::read_to_string(&path).unwrap() + "{\"event\":\"do";
         fs::write(&path, half + "\n").unwrap();
 
-        let mut log = JobLog::new(folder.path(), about(10), true, None);
+        let mut log = begin(folder.path(), 10);
         log.submitted(6);
         log.retry(4, 1, &Failure::Cancelled, std::time::Duration::ZERO);
         log.done(&(3..9), 5, 2, &Timing::default(), 100);
@@ -243,7 +244,7 @@ mod tests {
     fn a_dropped_log_says_whether_tasks_were_left() {
         let folder = tempfile::tempdir().unwrap();
         for (done, state) in [(3, JobState::Done), (2, JobState::Cancelled)] {
-            let mut log = JobLog::new(folder.path(), about(3), true, None);
+            let mut log = begin(folder.path(), 3);
             log.submitted(3);
             log.done(&(0..done), done, 1, &Timing::default(), 0);
             drop(log);

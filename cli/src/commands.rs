@@ -1,0 +1,6 @@
+//! One file per subcommand.
+
+pub(crate) mod jobs;
+pub(crate) mod list;
+pub(crate) mod new;
+pub(crate) mod run;

@@ -1,0 +1,181 @@
+//! `cargo wren jobs`: what ran here.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use wren::trace::{self, Event, JobState, JobSummary};
+
+use crate::table;
+
+/// List the jobs that ran here, the latest first, or show one
+///
+/// Jobs are read from their logs, `.wren/jobs/<id>/events.jsonl`, beside the nearest `Wren.toml` or
+/// `Cargo.lock` upwards, or in this folder. A job is running while its driver lives.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo wren jobs\n  cargo wren jobs sweep\n  \
+    cargo wren jobs --json | jq '.[] | select(.state == \"failed\") | .id'")]
+pub(crate) struct Args {
+    /// A job's id, the beginning of one, or a name: show what failed in it
+    job: Option<String>,
+    /// List so many at most
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Print JSON: an array of jobs (all of them), or one job with its failures
+    #[arg(long)]
+    json: bool,
+}
+
+/// A task that failed for good.
+#[derive(Debug, Serialize)]
+struct Failed {
+    task: u64,
+    attempt: u32,
+    class: String,
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    summary: JobSummary,
+    failures: Vec<Failed>,
+}
+
+pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
+    let directory = trace::directory()?;
+    let jobs = trace::jobs(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    let mut out = std::io::stdout().lock();
+    match &args.job {
+        Some(wanted) => show(&mut out, &directory, find(jobs, wanted)?, args.json)?,
+        None if args.json => writeln!(out, "{}", serde_json::to_string(&jobs)?)?,
+        None if jobs.is_empty() => writeln!(out, "no job ran here; {} has no logs", directory.join("jobs").display())?,
+        None => list(&mut out, &jobs, args.limit)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The one job of that id or name, or the latest with a name.
+fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
+    let exact = jobs.iter().position(|job| job.id == wanted || job.name.as_deref() == Some(wanted));
+    let beginning: Vec<_> =
+        jobs.iter().enumerate().filter(|(_, job)| job.id.starts_with(wanted)).map(|(i, _)| i).collect();
+    let index = match (exact, &beginning[..]) {
+        (Some(index), _) | (None, &[index]) => index,
+        (None, []) => bail!("no job here is called `{wanted}`; `cargo wren jobs` lists those there are"),
+        (None, several) => bail!("{} jobs begin with `{wanted}`; give more of the id", several.len()),
+    };
+    jobs.into_iter().nth(index).context("the job is gone")
+}
+
+fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
+    let row = |job: &JobSummary| {
+        [
+            job.id.clone(),
+            state(job.state).to_owned(),
+            tasks(job),
+            job.failed.to_string(),
+            job.retried.to_string(),
+            seconds(job.wall_s),
+            seconds(job.compute_s),
+            age(job.started_unix_ms),
+            job.function.clone(),
+        ]
+    };
+    let rows: Vec<_> = jobs.iter().take(limit).map(row).collect();
+    let header = ["JOB", "STATE", "DONE", "FAILED", "RETRIED", "TIME", "COMPUTE", "STARTED", "FUNCTION"];
+    table::write(out, header, &rows)?;
+    if jobs.len() > limit {
+        writeln!(out, "and {} earlier; -n lists more", jobs.len() - limit)?;
+    }
+    Ok(())
+}
+
+fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> Result<()> {
+    let mut failures = Vec::new();
+    let folder = directory.join("jobs").join(&job.id);
+    let summary = JobSummary::read_with(&folder, |event| match event {
+        // What failed in an earlier run was run again.
+        Event::Job { .. } => failures.clear(),
+        Event::Failed { task, attempt, class, message, .. } => {
+            failures.push(Failed { task: *task, attempt: *attempt, class: class.to_string(), message: message.clone() })
+        }
+        _ => {}
+    })?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&Shown { summary, failures })?)?;
+        return Ok(());
+    }
+    writeln!(out, "job       {}", summary.id)?;
+    writeln!(out, "function  {}", summary.function)?;
+    writeln!(out, "state     {}, begun {}", state(summary.state), age(summary.started_unix_ms))?;
+    writeln!(out, "tasks     {} done, {} failed, {} retried", tasks(&summary), summary.failed, summary.retried)?;
+    writeln!(
+        out,
+        "time      {}, in which {} workers ({}) computed for {}",
+        seconds(summary.wall_s),
+        summary.workers,
+        summary.backend,
+        seconds(summary.compute_s)
+    )?;
+    writeln!(out, "memory    {} MB at most in a worker", summary.peak_mb)?;
+    writeln!(out, "log       {}", folder.join("events.jsonl").display())?;
+    if !failures.is_empty() {
+        writeln!(out)?;
+        let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        let row = |f: &Failed| [f.task.to_string(), f.attempt.to_string(), f.class.clone(), first_line(&f.message)];
+        let rows: Vec<_> = failures.iter().map(row).collect();
+        table::write(out, ["TASK", "ATTEMPT", "CLASS", "MESSAGE"], &rows)?;
+    }
+    Ok(())
+}
+
+fn state(state: JobState) -> &'static str {
+    match state {
+        JobState::Running => "running",
+        JobState::Done => "done",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+        JobState::Interrupted => "interrupted",
+        _ => "unknown",
+    }
+}
+
+fn tasks(job: &JobSummary) -> String {
+    match job.tasks {
+        Some(tasks) => format!("{}/{tasks}", job.done),
+        None => job.done.to_string(),
+    }
+}
+
+fn seconds(s: f64) -> String {
+    format!("{:.1?}", Duration::from_secs_f64(s.max(0.0)))
+}
+
+fn age(unix_ms: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = now.saturating_sub(Duration::from_millis(unix_ms)).as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_the_unit_that_fits() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        for (seconds, text) in [(5, "5 s ago"), (600, "10 min ago"), (10_000, "2 h ago"), (300_000, "3 days ago")] {
+            assert_eq!(age(now - seconds * 1_000), text);
+        }
+        assert_eq!(age(now + 60_000), "0 s ago");
+    }
+}

@@ -1,0 +1,167 @@
+//! Which program of the workspace is meant, and building it.
+
+use std::fmt;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Message, Metadata, MetadataCommand, Package, TargetKind};
+
+/// The program that a command is about.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Select {
+    /// Package of the program, where the workspace has several
+    #[arg(short, long, value_name = "NAME")]
+    package: Option<String>,
+    /// The binary, where the package has several
+    #[arg(long, value_name = "NAME", conflicts_with = "example")]
+    bin: Option<String>,
+    /// An example in place of a binary
+    #[arg(long, value_name = "NAME")]
+    example: Option<String>,
+    /// Build with the dev profile; by default it is release
+    #[arg(long)]
+    debug: bool,
+    /// Build with this profile
+    #[arg(long, value_name = "NAME", conflicts_with = "debug")]
+    profile: Option<String>,
+    /// Features of the package, with commas between
+    #[arg(short = 'F', long, value_name = "FEATURES")]
+    features: Option<String>,
+    /// Leave out the package's default features
+    #[arg(long)]
+    no_default_features: bool,
+    /// Path to a `Cargo.toml`
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+}
+
+/// Cargo could not build the program, and has said why.
+#[derive(Debug)]
+pub(crate) struct DoesNotBuild;
+
+impl fmt::Display for DoesNotBuild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the program does not build")
+    }
+}
+
+impl std::error::Error for DoesNotBuild {}
+
+/// A program that cargo can build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Program {
+    package: String,
+    kind: TargetKind,
+    name: String,
+}
+
+impl Program {
+    fn option(&self) -> &'static str {
+        if self.kind == TargetKind::Example { "--example" } else { "--bin" }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "-p {} {} {}", self.package, self.option(), self.name)
+    }
+}
+
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+impl Select {
+    /// `cargo build` or `cargo run`, for the program that is meant.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Result<Command> {
+        let mut metadata = MetadataCommand::new();
+        metadata.no_deps();
+        if let Some(path) = &self.manifest_path {
+            metadata.manifest_path(path);
+        }
+        let program = self.choose(&metadata.exec().context("cargo cannot read the workspace")?)?;
+        let mut command = cargo();
+        command.args([subcommand, "-p", &program.package, program.option(), &program.name]);
+        match &self.profile {
+            Some(profile) => command.args(["--profile", profile]),
+            None if self.debug => &mut command,
+            None => command.arg("--release"),
+        };
+        command.args(self.features.iter().flat_map(|features| ["--features", features]));
+        command.args(self.no_default_features.then_some("--no-default-features"));
+        if let Some(path) = &self.manifest_path {
+            command.arg("--manifest-path").arg(path);
+        }
+        Ok(command)
+    }
+
+    /// Builds the program, and gives where it is.
+    pub(crate) fn build(&self) -> Result<PathBuf> {
+        let mut command = self.cargo("build")?;
+        command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+        let mut build = command.spawn().context("cargo does not start")?;
+        let messages = build.stdout.take().map(BufReader::new);
+        let mut executable = None;
+        for message in messages.into_iter().flat_map(Message::parse_stream) {
+            if let Message::CompilerArtifact(artifact) = message.context("cargo's messages cannot be read")? {
+                executable = artifact.executable.or(executable);
+            }
+        }
+        if !build.wait()?.success() {
+            bail!(DoesNotBuild);
+        }
+        executable.map(PathBuf::from).context("cargo built no program")
+    }
+
+    fn choose(&self, metadata: &Metadata) -> Result<Program> {
+        let programs: Vec<_> = self.packages(metadata)?.into_iter().flat_map(programs_of).collect();
+        let fits = |program: &&Program| match (&self.bin, &self.example) {
+            (Some(name), _) => program.kind == TargetKind::Bin && program.name == *name,
+            (_, Some(name)) => program.kind == TargetKind::Example && program.name == *name,
+            (None, None) => program.kind == TargetKind::Bin,
+        };
+        let list = |programs: &[&Program]| programs.iter().map(|p| format!("\n    {p}")).collect::<String>();
+        match *programs.iter().filter(fits).collect::<Vec<_>>() {
+            [one] => Ok(one.clone()),
+            [] if programs.is_empty() => bail!("there is no program here: it needs a `src/main.rs`, or an example"),
+            [] => bail!("no program fits; there are:{}", list(&programs.iter().collect::<Vec<_>>())),
+            ref several => {
+                let default = metadata.root_package().and_then(|package| package.default_run.as_ref());
+                match several.iter().find(|program| Some(&program.name) == default) {
+                    Some(program) => Ok((*program).clone()),
+                    None => bail!("several programs fit; choose one:{}", list(several)),
+                }
+            }
+        }
+    }
+
+    fn packages<'m>(&self, metadata: &'m Metadata) -> Result<Vec<&'m Package>> {
+        let members = metadata.workspace_packages();
+        if let Some(name) = &self.package {
+            let named: Vec<_> = members.iter().copied().filter(|package| package.name == *name).collect();
+            if named.is_empty() {
+                let names: Vec<_> = members.iter().map(|package| package.name.as_str()).collect();
+                bail!("the workspace has no package `{name}`; it has {}", names.join(", "));
+            }
+            return Ok(named);
+        }
+        // The package of this folder, as for cargo; a name may be looked for in all.
+        match metadata.root_package() {
+            Some(package) => Ok(vec![package]),
+            None => Ok(members),
+        }
+    }
+}
+
+fn programs_of(package: &Package) -> Vec<Program> {
+    let kinds = [TargetKind::Bin, TargetKind::Example];
+    let of_kind = |kind: &TargetKind| {
+        let targets = package.targets.iter().filter(|target| target.kind.contains(kind));
+        let program =
+            |name: &str| Program { package: package.name.to_string(), kind: kind.clone(), name: name.to_owned() };
+        targets.map(|target| program(&target.name)).collect::<Vec<_>>()
+    };
+    kinds.iter().flat_map(of_kind).collect()
+}

@@ -1,0 +1,164 @@
+//! The command as a user types it, in folders of their own.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn wren(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    command.arg("wren").args(arguments).current_dir(folder);
+    // What the workspace has compiled serves the new project too.
+    command.env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
+    command.output().unwrap()
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+/// A project from the template, with the versions that the workspace has locked.
+fn project(folder: &Path, name: &str) -> PathBuf {
+    stdout(&wren(folder, &["new", name]));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fs::copy(workspace.join("Cargo.lock"), folder.join(name).join("Cargo.lock")).unwrap();
+    folder.join(name)
+}
+
+#[test]
+fn a_new_project_runs_is_tested_is_listed_and_leaves_a_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "hello-wren");
+
+    let run = wren(&project, &["run", "--debug", "--workers", "2"]);
+    assert!(stdout(&run).ends_with("is from 837799: 524 steps\n"), "{}", stdout(&run));
+    assert!(stderr(&run).contains("done: 999999 tasks of hello_wren::collatz"), "{}", stderr(&run));
+
+    let mut tests = Command::new("cargo");
+    tests.args(["test", "--offline"]).current_dir(&project).env("CARGO_TARGET_DIR", target());
+    assert!(stdout(&tests.output().unwrap()).contains("2 passed"));
+
+    let listing = json(&wren(&project, &["list", "--debug", "--json"]));
+    let function = &listing["functions"][0];
+    assert_eq!(function["name"], "hello_wren::collatz");
+    assert_eq!(function["signature"], "fn collatz(start: u64) -> u64");
+    let table = stdout(&wren(&project, &["list", "--debug"]));
+    assert!(table.starts_with("FUNCTION") && table.contains("src/main.rs:3"), "{table}");
+
+    // Tests leave no logs.
+    let jobs = json(&wren(&project, &["jobs", "--json"]));
+    assert_eq!(jobs.as_array().unwrap().len(), 1);
+    let job = &jobs[0];
+    assert_eq!(job["backend"], "local");
+    assert_eq!((&job["state"], &job["tasks"]), (&Value::from("done"), &Value::from(999_999)));
+    assert_eq!((&job["done"], &job["workers"]), (&Value::from(999_999), &Value::from(2)));
+    let table = stdout(&wren(&project, &["jobs"]));
+    assert!(table.starts_with("JOB") && table.contains("999999/999999"), "{table}");
+    let id = job["id"].as_str().unwrap();
+    let shown = stdout(&wren(&project, &["jobs", id]));
+    assert!(shown.contains("hello_wren::collatz") && shown.contains("2 workers (local)"), "{shown}");
+}
+
+#[test]
+fn a_failed_job_shows_what_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "failing");
+    let main = r#"
+        #[wren::remote]
+        fn even(n: u64) -> Result<u64, String> {
+            if n % 2 == 0 { Ok(n) } else { Err(format!("{n} is odd\nand more")) }
+        }
+
+        #[wren::main]
+        async fn main() -> std::process::ExitCode {
+            let all = wren::map(even, 0..4).named("evens").try_all().await;
+            std::process::ExitCode::from(all.map_or(1, |all| 40 + all.len() as u8))
+        }
+    "#;
+    fs::write(project.join("src/main.rs"), main).unwrap();
+    let run = wren(&project, &["run", "--debug", "--quiet"]);
+    assert_eq!((run.status.code(), stderr(&run).as_str()), (Some(44), ""));
+    let shown = json(&wren(&project, &["jobs", "evens", "--json"]));
+    assert_eq!((&shown["done"], &shown["failed"]), (&Value::from(2), &Value::from(2)));
+    assert_eq!(shown["failures"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["failures"][0]["class"], "returned");
+    let table = stdout(&wren(&project, &["jobs", "evens"]));
+    assert!(table.contains("1 is odd") && table.contains("returned"), "{table}");
+
+    let none = wren(&project, &["jobs", "odds"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("no job here is called `odds`"), "{}", stderr(&none));
+}
+
+#[test]
+fn a_program_that_cannot_list_itself_is_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "uninitialized");
+    fs::write(project.join("src/main.rs"), "fn main() { println!(\"hello\"); }").unwrap();
+    let listing = wren(&project, &["list", "--debug"]);
+    assert_eq!(listing.status.code(), Some(1));
+    assert!(stderr(&listing).contains("put `#[wren::main]` on its `main`"), "{}", stderr(&listing));
+
+    fs::write(project.join("src/main.rs"), "fn main() { hello }").unwrap();
+    for command in ["list", "run"] {
+        assert_eq!(wren(&project, &[command, "--debug"]).status.code(), Some(101), "{command}");
+    }
+
+    fs::create_dir(project.join("src/bin")).unwrap();
+    fs::write(project.join("src/bin/second.rs"), "fn main() {}").unwrap();
+    let several = wren(&project, &["list", "--debug"]);
+    assert!(stderr(&several).contains("-p uninitialized --bin second"), "{}", stderr(&several));
+    assert_eq!(several.status.code(), Some(1));
+}
+
+#[test]
+fn a_project_is_not_written_over_another() {
+    let folder = tempfile::tempdir().unwrap();
+    project(folder.path(), "one");
+    let again = wren(folder.path(), &["new", "one"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("already exists"), "{}", stderr(&again));
+    let nowhere = wren(folder.path(), &["new", "two", "--wren", "nowhere"]);
+    assert!(stderr(&nowhere).contains("there is no folder nowhere"), "{}", stderr(&nowhere));
+    assert!(!folder.path().join("two").exists());
+}
+
+#[test]
+fn a_folder_without_jobs_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(stdout(&wren(folder.path(), &["jobs"])).starts_with("no job ran here"));
+    assert_eq!(json(&wren(folder.path(), &["jobs", "--json"])), Value::Array(Vec::new()));
+}
+
+#[test]
+fn every_subcommand_helps_with_an_example() {
+    let here = Path::new(".");
+    let help = stdout(&wren(here, &["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<_> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() > 4, "{help}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        let help = stdout(&wren(here, &[command, "--help"]));
+        assert!(help.contains("Example") && help.contains(&format!("cargo wren {command}")), "{help}");
+    }
+    assert_eq!(wren(here, &["fly"]).status.code(), Some(2));
+    // Without cargo, by the program's own name.
+    let by_name = Command::new(env!("CARGO_BIN_EXE_cargo-wren")).arg("--version").output().unwrap();
+    assert!(stdout(&by_name).contains(env!("CARGO_PKG_VERSION")));
+}
