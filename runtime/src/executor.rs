@@ -23,7 +23,7 @@ use crate::registry::RemoteFn;
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::start;
 use crate::store::{self, Store};
-use crate::trace::{self, About, JobLog};
+use crate::trace::{self, About, JobLog, SharedLog};
 
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
@@ -75,7 +75,7 @@ struct Entry {
     port: Arc<Port>,
     /// Stands before the port where results go to the store first.
     kept: Option<Arc<Kept>>,
-    log: Option<JobLog>,
+    log: Option<SharedLog>,
 }
 
 impl Entry {
@@ -329,17 +329,17 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, kept: Option<Arc<Kept>>) -> JobKey {
+    pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, kept: Option<Arc<Kept>>, log: SharedLog) -> JobKey {
         let mut core = self.lock();
         let job = core.scheduler.open(spec);
-        core.jobs.insert(job, Entry { port, kept, log: None });
+        core.jobs.insert(job, Entry { port, kept, log: Some(log) });
         job
     }
 
     /// Begins the log of a job; `claimed` is its file, where that was taken before.
     pub(crate) fn begin_log(
         &self,
-        job: JobKey,
+        log: &SharedLog,
         id: &str,
         settings: &Settings,
         function: &str,
@@ -357,18 +357,13 @@ impl Shared {
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
         let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id)).flatten());
-        let log = JobLog::new(about, quiet, claimed);
-        if let Some(entry) = self.lock().jobs.get_mut(&job) {
-            entry.log = Some(log);
-        }
+        log.begin(JobLog::new(about, quiet, claimed));
     }
 
     pub(crate) fn submit(&self, job: JobKey, block: Block) {
         self.with_core(|core, _| {
             let tasks = block.tasks();
-            if let Some(log) = core.jobs.get_mut(&job).and_then(|entry| entry.log.as_mut()) {
-                log.submitted(tasks.end - tasks.start);
-            }
+            core.note(job, |log| log.submitted(tasks.end - tasks.start));
             core.scheduler.submit(job, Arc::new(block));
         });
     }
@@ -391,11 +386,6 @@ impl Shared {
             known
         });
         drop(known);
-    }
-
-    /// Takes the log of a job that is over.
-    pub(crate) fn take_log(&self, job: JobKey) -> Option<JobLog> {
-        self.lock().jobs.get_mut(&job).and_then(|entry| entry.log.take())
     }
 
     /// Submits a job of one call.
@@ -489,6 +479,12 @@ impl Core {
         [polled, self.scheduler.wake_at()].into_iter().flatten().min()
     }
 
+    fn note(&self, job: JobKey, note: impl FnOnce(&mut JobLog)) {
+        if let Some(log) = self.jobs.get(&job).and_then(|entry| entry.log.as_ref()) {
+            log.note(note);
+        }
+    }
+
     fn deliver(&mut self, now: Duration) {
         // Taking the list keeps its memory: it is put back below.
         let mut updates = std::mem::take(&mut self.updates);
@@ -506,23 +502,21 @@ impl Core {
             Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
             Update::Done { job, tasks, new, results, attempt, timing, .. } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
-                if let Some(log) = &mut entry.log {
-                    let new = new.iter().map(|range| range.end - range.start).sum();
-                    log.done(&tasks, new, attempt, &timing, results.size());
+                if let Some(log) = &entry.log {
+                    let count = new.iter().map(|range| range.end - range.start).sum();
+                    log.note(|log| log.done(&tasks, count, attempt, &timing, results.size()));
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }
             Update::Failed { job, task, attempt, failure, stderr, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
-                if let Some(log) = &mut entry.log {
-                    log.failed(task, attempt, &failure, &timing);
+                if let Some(log) = &entry.log {
+                    log.note(|log| log.failed(task, attempt, &failure, &timing));
                 }
                 entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
             }
             Update::Retry { job, task, attempt, failure, at } => {
-                if let Some(log) = self.jobs.get_mut(&job).and_then(|entry| entry.log.as_mut()) {
-                    log.retry(task, attempt, &failure, at.saturating_sub(now));
-                }
+                self.note(job, |log| log.retry(task, attempt, &failure, at.saturating_sub(now)));
             }
             Update::OverBudget { job, spent_usd } => {
                 if let Some(entry) = self.jobs.get(&job) {
@@ -532,8 +526,8 @@ impl Core {
             Update::JobDone { job } => {
                 if let Some(entry) = self.jobs.remove(&job) {
                     match entry.kept {
-                        Some(kept) => kept.finish(entry.log),
-                        None => entry.port.finish(entry.log, &mut self.wakers),
+                        Some(kept) => kept.finish(),
+                        None => entry.port.finish(&mut self.wakers),
                     }
                 }
             }

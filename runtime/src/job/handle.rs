@@ -22,7 +22,7 @@ use crate::map::Settings;
 use crate::registry;
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::{Store, StoreError, wait};
-use crate::trace::claim;
+use crate::trace::{SharedLog, claim};
 
 /// How often a job that another process runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -105,6 +105,7 @@ struct Running {
     job: JobKey,
     port: Arc<Port>,
     kept: Arc<Kept>,
+    log: SharedLog,
 }
 
 impl<R> fmt::Debug for Job<R> {
@@ -301,12 +302,9 @@ impl Running {
 
     fn stop(&self, state: &'static str) {
         let shared = self.executor.shared();
-        let log = self.port.take_log().or_else(|| shared.take_log(self.job));
         shared.cancel(self.job);
         self.kept.hang_up();
-        if let Some(log) = log {
-            log.end(state);
-        }
+        self.log.end(state);
     }
 }
 
@@ -322,13 +320,14 @@ fn run(
     let kept = Kept::open(executor.store(), id, false, Keep::Only, port.clone())?;
     let spec = JobSpec { concurrency: settings.concurrency, chunk: settings.chunk, budget_usd: settings.budget_usd };
     let shared = executor.shared();
-    let job = shared.open_job(spec, port.clone(), Some(kept.clone()));
-    shared.begin_log(job, id, settings, &manifest.function, Some(manifest.tasks), claimed);
+    let log = SharedLog::default();
+    let job = shared.open_job(spec, port.clone(), Some(kept.clone()), log.clone());
+    shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed);
     for block in blocks {
         shared.submit(job, block);
     }
     shared.close(job);
-    Ok(Running { executor: executor.clone(), job, port, kept })
+    Ok(Running { executor: executor.clone(), job, port, kept, log })
 }
 
 fn cancel_key(id: &str) -> String {

@@ -19,7 +19,6 @@ use crate::error::{Error, Failure, Result};
 use crate::refs::put_bytes;
 use crate::registry::RemoteFn;
 use crate::store::{Store, StoreError, wait};
-use crate::trace::JobLog;
 use crate::worker::Tasks;
 
 /// What becomes of results.
@@ -80,7 +79,7 @@ pub(crate) struct Kept {
 
 enum Message {
     Outcome(Outcome),
-    Finish(Option<JobLog>),
+    Finish,
 }
 
 pub(super) fn done_prefix(id: &str) -> String {
@@ -158,8 +157,8 @@ impl Kept {
     }
 
     /// No more will come.
-    pub(crate) fn finish(&self, log: Option<JobLog>) {
-        self.send(Message::Finish(log));
+    pub(crate) fn finish(&self) {
+        self.send(Message::Finish);
     }
 
     /// Lets the thread end.
@@ -200,8 +199,8 @@ impl Kept {
                     let outcome = self.commit(outcome).unwrap_or_else(Outcome::Broken);
                     port.give(outcome, &mut wakers);
                 }
-                Message::Finish(log) => {
-                    port.finish(log, &mut wakers);
+                Message::Finish => {
+                    port.finish(&mut wakers);
                     self.hang_up();
                 }
             }

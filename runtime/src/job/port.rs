@@ -7,7 +7,6 @@ use std::task::Waker;
 
 use crate::backend::Results;
 use crate::error::{Attempt, Error, Failure};
-use crate::trace::JobLog;
 
 /// What came of some tasks of a job.
 #[derive(Debug)]
@@ -56,7 +55,6 @@ struct State {
     outcomes: VecDeque<Outcome>,
     waker: Option<Waker>,
     finished: bool,
-    log: Option<JobLog>,
 }
 
 impl Port {
@@ -72,10 +70,9 @@ impl Port {
     }
 
     /// No more will come.
-    pub(crate) fn finish(&self, log: Option<JobLog>, wakers: &mut Vec<Waker>) {
+    pub(crate) fn finish(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.finished = true;
-        state.log = log;
         wakers.extend(state.waker.take());
     }
 
@@ -113,11 +110,6 @@ impl Port {
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
         state.finished && state.outcomes.is_empty()
-    }
-
-    /// The log of a finished job.
-    pub(crate) fn take_log(&self) -> Option<JobLog> {
-        self.lock().log.take()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::executor::{Executor, Hushed};
 use crate::job::{Keep, Kept, Outcome, Port, new_id};
 use crate::scheduler::{JobKey, JobSpec};
+use crate::trace::SharedLog;
 
 /// Tasks that may be submitted and not consumed.
 const WINDOW_TASKS: u64 = 256 << 10;
@@ -43,6 +44,7 @@ pub(crate) struct Feed<I> {
     waiting_bytes: usize,
     /// Outcomes that need no execution: the store had them.
     early: Vec<Outcome>,
+    log: SharedLog,
     logged: bool,
     ended: bool,
 }
@@ -57,7 +59,8 @@ impl<I> Feed<I> {
             (None, Keep::Nothing) => None,
             (name, keep) => Some(Kept::open(executor.store(), &id, name.is_some(), keep, port.clone())?),
         };
-        let job = executor.shared().open_job(spec, port.clone(), kept.clone());
+        let log = SharedLog::default();
+        let job = executor.shared().open_job(spec, port.clone(), kept.clone(), log.clone());
         Ok(Self {
             calls: Some(calls),
             executor,
@@ -73,6 +76,7 @@ impl<I> Feed<I> {
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             early: Vec::new(),
+            log,
             logged: false,
             ended: false,
         })
@@ -174,15 +178,11 @@ impl<I> Feed<I> {
     /// Ends the job's log in the given state, and with it the job.
     pub(super) fn end(&mut self, state: &'static str) {
         let shared = self.executor.shared();
-        // What was not taken over by the port is still with the executor.
-        let log = self.port.take_log().or_else(|| shared.take_log(self.job));
         shared.cancel(self.job);
         if let Some(kept) = &self.kept {
             kept.hang_up();
         }
-        if let Some(log) = log {
-            log.end(state);
-        }
+        self.log.end(state);
     }
 
     /// The error of an outcome that is one, with what is known of the job.
@@ -234,7 +234,7 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
             (least, Some(most)) if least == most => Some(least as u64 + 1),
             _ => None,
         });
-        self.executor.shared().begin_log(self.job, &self.id, &self.settings, function, tasks, None);
+        self.executor.shared().begin_log(&self.log, &self.id, &self.settings, function, tasks, None);
     }
 
     fn close(&mut self) {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
@@ -28,6 +29,36 @@ static TASKS_DONE: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn tally() -> String {
     let (done, tasks) = (TASKS_DONE.load(Ordering::Relaxed), TASKS.load(Ordering::Relaxed));
     format!("{done} of {tasks} tasks were done")
+}
+
+/// The log of a job, where whoever runs the job and whoever awaits it find it: begun with the first
+/// task, taken by who ends it. If nobody does, the log ends with its last holder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedLog(Arc<Mutex<Option<JobLog>>>);
+
+impl SharedLog {
+    fn lock(&self) -> MutexGuard<'_, Option<JobLog>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn begin(&self, log: JobLog) {
+        *self.lock() = Some(log);
+    }
+
+    /// Notes something, if the log has begun and has not ended.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut JobLog)) {
+        if let Some(log) = self.lock().as_mut() {
+            note(log);
+        }
+    }
+
+    /// Ends the log, if it has begun; `state` is `done`, `failed` or `cancelled`.
+    pub(crate) fn end(&self, state: &'static str) {
+        let log = self.lock().take();
+        if let Some(mut log) = log {
+            log.finish(state);
+        }
+    }
 }
 
 /// Counts, shows and writes down what happens to a job.
@@ -158,12 +189,7 @@ impl JobLog {
         self.progress.update(self.done, self.failed, total);
     }
 
-    /// Ends the log; `state` is `done`, `failed` or `cancelled`.
-    pub(crate) fn end(mut self, state: &'static str) {
-        self.finish(state);
-    }
-
-    fn finish(&mut self, state: &'static str) {
+    pub(super) fn finish(&mut self, state: &'static str) {
         self.progress.finish();
         let wall = self.begun.elapsed();
         self.line(&Event::End {

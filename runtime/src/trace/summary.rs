@@ -233,7 +233,7 @@ mod tests {
         log.retry(4, 1, &Failure::Cancelled, std::time::Duration::ZERO);
         log.done(&(3..9), 5, 2, &Timing::default(), 100);
         log.failed(9, 1, &Failure::Cancelled, &Timing::default());
-        log.end("failed");
+        log.finish("failed");
         let mut events = 0;
         let ended = JobSummary::read_with(path.parent().unwrap(), |_| events += 1).unwrap();
         assert_eq!((ended.state, ended.runs, ended.done, ended.failed), (JobState::Failed, 2, 9, 1));

@@ -1,8 +1,10 @@
 //! A thread for each worker process, which shows what it prints and tells how it ended.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +22,7 @@ use crate::terminal::{self, Stream};
 const TAIL: usize = 4 << 10;
 
 /// What the lines of a flight are marked with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Label {
     flight: FlightId,
     function: &'static str,
@@ -62,15 +64,21 @@ pub(super) struct Minded {
     child: Mutex<Child>,
     pid: u32,
     region: Region,
+    /// `/proc/<pid>/statm`, where the system has it.
+    statm: Option<File>,
     output: Mutex<Output>,
+    /// Whether it ever printed anything.
+    printed: AtomicBool,
     exited: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Output {
     labels: [Option<Label>; SLOTS],
     tail: VecDeque<u8>,
     tail_of: Option<(FlightId, u64)>,
+    /// The lines of standard output and error that have no end yet.
+    partial: [Partial; 2],
     exit: Option<Exit>,
 }
 
@@ -86,13 +94,20 @@ impl Minded {
         let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
         let socket = rustix::io::fcntl_dupfd_cloexec(socket, 3)?;
         let pid = child.id();
-        let output = Mutex::new(Output::default());
-        let minded = Arc::new(Self { child: Mutex::new(child), pid, region, output, exited: AtomicBool::new(false) });
+        let output = Mutex::new(Output::new());
+        let minded = Arc::new(Self {
+            child: Mutex::new(child),
+            pid,
+            region,
+            statm: File::open(format!("/proc/{pid}/statm")).ok(),
+            output,
+            printed: AtomicBool::new(false),
+            exited: AtomicBool::new(false),
+        });
         let thread = thread::Builder::new().name(format!("wren-minder-{pid}")).stack_size(256 << 10);
         let this = minded.clone();
-        thread.spawn(move || {
-            this.run(Lines::new(stdout, Stream::Out), Lines::new(stderr, Stream::Err), &socket, &bell)
-        })?;
+        thread
+            .spawn(move || this.run(Pipe::new(stdout, Stream::Out), Pipe::new(stderr, Stream::Err), &socket, &bell))?;
         Ok(minded)
     }
 
@@ -122,23 +137,41 @@ impl Minded {
         let _ = lock(&self.child).kill();
     }
 
+    /// Shows what a flight printed last, if that lacks a line end. What it printed before was shown when
+    /// this returns.
+    pub(super) fn finish_lines(&self, flight: FlightId) {
+        // The worker's results come after the minder has read what it printed.
+        if self.printed.load(Ordering::Acquire) {
+            let mut output = lock(&self.output);
+            let of_flight = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.flight == flight);
+            output.partial.iter_mut().filter(of_flight).for_each(Partial::finish);
+        }
+    }
+
     /// Memory in use now, in bytes; 0 where the system does not tell.
     pub(super) fn memory(&self) -> u64 {
-        status_of(self.pid, "VmRSS:")
+        // Sizes in pages; the second is what is resident. Asked often, so not from the longer `status`.
+        let mut text = [0; 128];
+        let Some(n) = self.statm.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok()) else { return 0 };
+        let pages = std::str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+        pages.unwrap_or(0) * rustix::param::page_size() as u64
     }
 
     /// The most memory ever in use, in bytes.
     pub(super) fn peak_memory(&self) -> u64 {
-        status_of(self.pid, "VmHWM:")
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or(0) << 10
     }
 
-    fn run(&self, mut stdout: Lines, mut stderr: Lines, socket: &OwnedFd, bell: &Bell) {
+    fn run(&self, mut stdout: Pipe, mut stderr: Pipe, socket: &OwnedFd, bell: &Bell) {
         let mut ended = false;
         while !ended {
-            let open = |lines: &Lines| if lines.ended { PollFlags::empty() } else { PollFlags::IN };
+            let open = |pipe: &Pipe| if pipe.ended { PollFlags::empty() } else { PollFlags::IN };
             let mut fds = [
-                PollFd::from_borrowed_fd(stdout.pipe.as_fd(), open(&stdout)),
-                PollFd::from_borrowed_fd(stderr.pipe.as_fd(), open(&stderr)),
+                PollFd::from_borrowed_fd(stdout.reader.as_fd(), open(&stdout)),
+                PollFd::from_borrowed_fd(stderr.reader.as_fd(), open(&stderr)),
                 // No events: only the worker's end of the socket is of interest.
                 PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty()),
             ];
@@ -147,9 +180,9 @@ impl Minded {
             }
             ended = fds[2].revents().intersects(PollFlags::HUP | PollFlags::ERR);
             let ready = [fds[0].revents(), fds[1].revents()].map(|r| !r.is_empty());
-            for (lines, ready) in [&mut stdout, &mut stderr].into_iter().zip(ready) {
+            for (pipe, ready) in [&mut stdout, &mut stderr].into_iter().zip(ready) {
                 if ready || ended {
-                    self.take(lines, ended);
+                    self.take(pipe, ended);
                 }
             }
         }
@@ -165,29 +198,34 @@ impl Minded {
     }
 
     /// Reads what is there and shows it. The lock is held from before the bytes leave the pipe until
-    /// they are in the tail: the worker, which waits for an empty pipe, may then go on.
-    fn take(&self, lines: &mut Lines, all: bool) {
+    /// they are shown and in the tail: the worker, which waits for an empty pipe, may then go on.
+    fn take(&self, pipe: &mut Pipe, all: bool) {
         let mut output = lock(&self.output);
+        self.printed.store(true, Ordering::Release);
         loop {
             let label = output.running(&self.region);
             let mut buffer = [0; 16 << 10];
-            let Some(n) = lines.read(&mut buffer) else { break };
-            if lines.stream == Stream::Err {
+            let Some(n) = pipe.read(&mut buffer) else { break };
+            if pipe.stream == Stream::Err {
                 output.keep(&label, &buffer[..n]);
             }
-            lines.show(&label, &buffer[..n]);
+            output.partial[pipe.stream as usize].show(label, &buffer[..n]);
             if !all && n < buffer.len() {
                 break;
             }
         }
         if all {
-            let label = output.running(&self.region);
-            lines.finish(&label);
+            output.partial[pipe.stream as usize].finish();
         }
     }
 }
 
 impl Output {
+    fn new() -> Self {
+        let partial = [Stream::Out, Stream::Err].map(Partial::new);
+        Self { labels: [const { None }; SLOTS], tail: VecDeque::new(), tail_of: None, partial, exit: None }
+    }
+
     fn running(&self, region: &Region) -> Option<(Label, u64)> {
         let slot = region.active()?;
         let label = self.labels.get(slot)?.clone()?;
@@ -208,23 +246,22 @@ impl Output {
     }
 }
 
-/// One of the two pipes, cut into lines.
-struct Lines {
-    pipe: PipeReader,
+/// One of the two pipes.
+struct Pipe {
+    reader: PipeReader,
     stream: Stream,
-    partial: Vec<u8>,
     ended: bool,
 }
 
-impl Lines {
+impl Pipe {
     fn new(pipe: OwnedFd, stream: Stream) -> Self {
         // Only so that a read after `poll` was wrong does not block.
         let _ = rustix::io::ioctl_fionbio(&pipe, true);
-        Self { pipe: PipeReader::from(pipe), stream, partial: Vec::new(), ended: false }
+        Self { reader: PipeReader::from(pipe), stream, ended: false }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        match self.pipe.read(buffer) {
+        match self.reader.read(buffer) {
             Ok(0) => {
                 self.ended = true;
                 None
@@ -233,32 +270,42 @@ impl Lines {
             Err(_) => None,
         }
     }
+}
 
-    fn show(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
+/// A line that has no end yet, and whose it is.
+#[derive(Debug)]
+struct Partial {
+    stream: Stream,
+    bytes: Vec<u8>,
+    label: Option<(Label, u64)>,
+}
+
+impl Partial {
+    fn new(stream: Stream) -> Self {
+        Self { stream, bytes: Vec::new(), label: None }
+    }
+
+    fn show(&mut self, label: Option<(Label, u64)>, bytes: &[u8]) {
+        if self.label != label {
+            self.finish();
+            self.label = label;
+        }
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
-            self.partial.extend_from_slice(piece);
-            // A line without an end is shown in pieces.
-            if piece.ends_with(b"\n") || self.partial.len() > 64 << 10 {
-                self.finish(label);
+            self.bytes.extend_from_slice(piece);
+            // A long line without an end is shown in pieces.
+            if piece.ends_with(b"\n") || self.bytes.len() > 64 << 10 {
+                self.finish();
             }
         }
     }
 
-    fn finish(&mut self, label: &Option<(Label, u64)>) {
-        if self.partial.is_empty() {
+    fn finish(&mut self) {
+        if self.bytes.is_empty() {
             return;
         }
-        let line = String::from_utf8_lossy(&self.partial);
-        let mark = label.as_ref().map(|(label, task)| format!("[{} {task}] ", label.function));
+        let line = String::from_utf8_lossy(&self.bytes);
+        let mark = self.label.as_ref().map(|(label, task)| format!("[{} {task}] ", label.function));
         terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), line.trim_end_matches(['\n', '\r']));
-        self.partial.clear();
+        self.bytes.clear();
     }
-}
-
-/// A line of `/proc/<pid>/status` in bytes.
-fn status_of(pid: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) << 10
 }

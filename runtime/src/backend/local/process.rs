@@ -17,6 +17,7 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
 };
 
+use super::CHECK_EVERY;
 use super::minder::{Exit, Label, Minded};
 use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
 use crate::block::{Blob, Block};
@@ -30,6 +31,9 @@ use crate::worker::process::ENV;
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs
 /// a few milliseconds, so short tasks may as well end by themselves.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// How often a worker's peak memory is read: that costs some microseconds.
+const PEAK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) struct Process {
     number: u32,
@@ -49,6 +53,9 @@ pub(super) struct Process {
     /// What ran at the last check, and since when.
     watched: Option<(FlightId, u64)>,
     watched_since: Duration,
+    next_check: Duration,
+    peak_memory: u64,
+    peak_known_until: Duration,
     last_active: Duration,
 }
 
@@ -103,6 +110,9 @@ impl Process {
             verdict: None,
             watched: None,
             watched_since: Duration::ZERO,
+            next_check: Duration::ZERO,
+            peak_memory: 0,
+            peak_known_until: Duration::ZERO,
             last_active: Duration::ZERO,
         })
     }
@@ -261,13 +271,16 @@ impl Process {
         let mut timing = self.timing(header.compute_ns, now);
         let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else { return };
         let flight = &mut self.flights[index];
+        self.minded.finish_lines(header.flight);
         let tasks = header.first..header.first.saturating_add(count);
         if count > 0 && tasks.start == flight.next && tasks.end <= flight.end {
             flight.next = tasks.end;
             if flight.kill_at.is_none() {
-                if timing.compute > Duration::from_millis(1) {
-                    timing.peak_memory = self.minded.peak_memory();
+                if now >= self.peak_known_until {
+                    self.peak_known_until = now + PEAK_EVERY;
+                    self.peak_memory = self.minded.peak_memory();
                 }
+                timing.peak_memory = self.peak_memory;
                 replies.push(Reply::Done { flight: header.flight, tasks, results, timing });
             }
         }
@@ -285,6 +298,7 @@ impl Process {
         if task == flight.next && task < flight.end {
             flight.next = task + 1;
             if flight.kill_at.is_none() {
+                self.minded.finish_lines(id);
                 let stderr = self.minded.tail(id, task);
                 replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
             }
@@ -365,6 +379,10 @@ impl Process {
         if !flight.is_limited() {
             return false;
         }
+        if now < self.next_check {
+            return true;
+        }
+        self.next_check = now + CHECK_EVERY;
         let (claimed, _) = self.region.cursor(flight.slot).read();
         let running = (flight.invocation.flight, u64::from(claimed));
         if self.watched != Some(running) {

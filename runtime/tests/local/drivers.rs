@@ -1,0 +1,275 @@
+//! Drivers that end before their jobs: killed, interrupted, or attached to from elsewhere.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use wren::trace::{JobState, JobSummary};
+use wren::{Error, Executor, Job};
+
+use super::{add, children_of, note, notes, scratch, slow_pid, trials};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        a_started_job_is_waited_for_and_attached_to,
+        a_named_job_goes_on_after_its_driver_was_killed,
+        who_waits_for_a_job_takes_it_over_when_its_driver_is_killed,
+        a_cancelled_job_is_not_taken_over_and_can_be_started_again,
+        no_worker_outlives_a_driver_that_is_killed_in_a_call,
+        an_interrupt_cancels_stops_the_workers_and_says_what_was_done,
+        what_functions_print_is_shown_with_their_task,
+    ]
+}
+
+async fn a_started_job_is_waited_for_and_attached_to() {
+    let folder = scratch("start");
+    let executor = executor_in(&folder);
+    let job = wren::map(|i| add(i, 5), 0..1_000).on(&executor).quiet().start().await.unwrap();
+    let other = wren::Job::<u64>::attach(executor.clone(), job.id()).unwrap();
+    assert!(job.wait().await.unwrap().into_iter().eq(5..1_005));
+    assert!(other.wait().await.unwrap().into_iter().eq(5..1_005));
+    assert!(other.progress().unwrap().is_over());
+    let slow = wren::map(|_| slow_pid(20), 0..1_000).on(&executor).quiet().start().await.unwrap();
+    slow.cancel().unwrap();
+    assert!(matches!(slow.wait().await, Err(Error::Cancelled { .. })));
+}
+
+#[wren::remote]
+fn noted(task: u64, path: &Path) -> std::io::Result<u64> {
+    note(path, task)?;
+    std::thread::sleep(Duration::from_millis(10));
+    Ok(task * task)
+}
+
+/// Starts this program as a driver that does what `drive` says under that name.
+fn driver(what: &str, folder: &Path) -> Driver {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(DRIVE, what).env("WREN_DIR", folder).env("WREN_WORKERS", "2");
+    Driver(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+struct Driver(Child);
+
+impl Driver {
+    /// Waits until so many lines are in the notes of the folder; gives the driver's workers.
+    fn after(&self, lines: usize, folder: &Path) -> Vec<u32> {
+        let patience = Instant::now() + Duration::from_secs(30);
+        while notes(&folder.join("notes")).len() < lines {
+            assert!(Instant::now() < patience, "the driver does nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        children_of(self.0.id())
+    }
+
+    fn output(mut self) -> Output {
+        let mut output = Output { status: Default::default(), stdout: Vec::new(), stderr: Vec::new() };
+        self.0.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
+        self.0.stderr.take().unwrap().read_to_end(&mut output.stderr).unwrap();
+        output.status = self.0.wait().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Workers notice the death of their driver in a moment.
+fn assert_all_end(workers: &[u32]) {
+    let patience = Instant::now() + Duration::from_secs(5);
+    let alive = |pid: &u32| Path::new(&format!("/proc/{pid}/exe")).exists();
+    while workers.iter().any(alive) {
+        assert!(Instant::now() < patience, "workers outlive their driver");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const DRIVE: &str = "DRIVE";
+
+/// What a driver of these tests does, if this is one.
+pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
+    let what = std::env::var(DRIVE).ok()?;
+    let folder = PathBuf::from(std::env::var_os("WREN_DIR").unwrap_or_default());
+    let ended = match what.as_str() {
+        "named" => squares(&folder).await.map(|_| ()),
+        "started" => start_squares(&folder).await,
+        "one call" => noted_sleep(60_000, &folder.join("notes")).await.map(|_| ()),
+        "shouts" => shouts().await,
+        _ => return Some(ExitCode::from(2)),
+    };
+    ended.unwrap();
+    Some(ExitCode::SUCCESS)
+}
+
+fn executor_in(folder: &Path) -> Executor {
+    Executor::builder()
+        .backend("local")
+        .workers(2)
+        .directory(folder)
+        .store(format!("file:{}", folder.join("store").display()))
+        .build()
+        .unwrap()
+}
+
+async fn squares(folder: &Path) -> wren::Result<Vec<u64>> {
+    let executor = executor_in(folder);
+    wren::map(|i| noted(i, &folder.join("notes")), 0..200).on(&executor).quiet().named("squares").await
+}
+
+async fn a_named_job_goes_on_after_its_driver_was_killed() {
+    let folder = scratch("named");
+    let mut driver = driver("named", &folder);
+    let workers = driver.after(60, &folder);
+    assert_eq!(workers.len(), 2);
+    assert_eq!(state_of("squares", &folder), JobState::Running);
+    driver.kill();
+    assert_all_end(&workers);
+    assert_eq!(state_of("squares", &folder), JobState::Interrupted);
+
+    let before = notes(&folder.join("notes")).len();
+    assert!(before < 200);
+    assert!(squares(&folder).await.unwrap().into_iter().eq((0..200).map(|i| i * i)));
+    let executed = notes(&folder.join("notes"));
+    assert_each_of_200_ran(&executed);
+    // What was running when the driver was killed, and what had just ended, runs twice.
+    assert!(executed.len() <= 200 + 8, "{} executions", executed.len());
+
+    squares(&folder).await.unwrap();
+    assert_eq!(notes(&folder.join("notes")).len(), executed.len(), "a third run executes nothing");
+    assert_eq!(state_of("squares", &folder), JobState::Done);
+}
+
+fn assert_each_of_200_ran(executed: &[u64]) {
+    let mut distinct = executed.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 200);
+}
+
+fn state_of(job: &str, folder: &Path) -> JobState {
+    JobSummary::read(&folder.join("jobs").join(job)).unwrap().state
+}
+
+async fn start_squares(folder: &Path) -> wren::Result<()> {
+    let executor = executor_in(folder);
+    let job = wren::map(|i| noted(i, &folder.join("notes")), 0..200).on(&executor).named("started").start().await?;
+    job.wait().await.map(|_| ())
+}
+
+async fn who_waits_for_a_job_takes_it_over_when_its_driver_is_killed() {
+    let folder = scratch("taken-over");
+    let mut driver = driver("started", &folder);
+    driver.after(20, &folder);
+    let job = Job::<u64>::attach(executor_in(&folder), "started").unwrap();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        driver.kill();
+    });
+    let squares = job.wait().await.unwrap();
+    killer.join().unwrap();
+    assert!(squares.into_iter().eq((0..200).map(|i| i * i)));
+    let executed = notes(&folder.join("notes"));
+    assert_each_of_200_ran(&executed);
+    assert!(executed.len() <= 200 + 8, "{} executions", executed.len());
+}
+
+async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {
+    let folder = scratch("cancelled");
+    let mut driver = driver("started", &folder);
+    driver.after(20, &folder);
+    let job = Job::<u64>::attach(executor_in(&folder), "started").unwrap();
+    job.cancel().unwrap();
+    assert!(matches!(job.wait().await, Err(Error::Cancelled { .. })));
+    // Its own driver stops too, with the same error.
+    assert!(!driver.0.wait().unwrap().success());
+    let executed = notes(&folder.join("notes")).len();
+    assert!(executed < 200);
+    start_squares(&folder).await.unwrap();
+    assert_each_of_200_ran(&notes(&folder.join("notes")));
+}
+
+#[wren::remote]
+fn noted_sleep(ms: u64, path: &Path) -> std::io::Result<()> {
+    note(path, ms)?;
+    std::thread::sleep(Duration::from_millis(ms));
+    Ok(())
+}
+
+async fn no_worker_outlives_a_driver_that_is_killed_in_a_call() {
+    let folder = scratch("orphans");
+    let mut driver = driver("one call", &folder);
+    let workers = driver.after(1, &folder);
+    assert!(!workers.is_empty());
+    driver.kill();
+    assert_all_end(&workers);
+}
+
+async fn an_interrupt_cancels_stops_the_workers_and_says_what_was_done() {
+    let folder = scratch("interrupted");
+    let mut driver = driver("named", &folder);
+    let workers = driver.after(20, &folder);
+    let start = Instant::now();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&driver.0), rustix::process::Signal::INT).unwrap();
+    let mut said = String::new();
+    driver.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(driver.0.wait().unwrap().code(), Some(130), "{said}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("wren: interrupted; ") && last.ends_with("of 200 tasks were done"), "{said}");
+    assert_all_end(&workers);
+    assert_eq!(state_of("squares", &folder), JobState::Cancelled);
+}
+
+#[wren::remote]
+fn shout(text: &str) -> usize {
+    println!("out {text}");
+    eprintln!("err {text}");
+    text.len()
+}
+
+#[wren::remote]
+fn print_strangely() {
+    let mut out = std::io::stdout();
+    let long = "x".repeat(300_000);
+    out.write_all(format!("{long}\n").as_bytes()).unwrap();
+    out.write_all(b"not \xff text\n\n").unwrap();
+    out.write_all(b"no line end").unwrap();
+    out.flush().unwrap();
+}
+
+async fn shouts() -> wren::Result<()> {
+    let texts: Vec<String> = (0..9).map(|i| format!("line {i}")).collect();
+    wren::map(shout, texts.iter().map(String::as_str)).await?;
+    print_strangely().await
+}
+
+async fn what_functions_print_is_shown_with_their_task() {
+    let folder = scratch("shouts");
+    let output = driver("shouts", &folder).output();
+    let lines = |bytes: &[u8]| {
+        let mut lines: Vec<String> = String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let want = |word: &str| (0..9).map(|i| format!("[shout {i}] {word} line {i}")).collect::<Vec<_>>();
+    let (strange, shouted): (Vec<_>, Vec<_>) =
+        lines(&output.stdout).into_iter().partition(|line| line.starts_with("[print_strangely"));
+    assert_eq!(shouted, want("out"));
+    let errors: Vec<_> = lines(&output.stderr).into_iter().filter(|line| !line.starts_with("wren: ")).collect();
+    assert_eq!(errors, want("err"));
+    // A line of any length and of any bytes, and one that does not end.
+    let marked: Vec<_> = strange.iter().map(|line| line.split_once("] ").map_or("", |(_, text)| text)).collect();
+    assert_eq!(marked.iter().filter(|text| text.starts_with("xx")).map(|text| text.len()).sum::<usize>(), 300_000);
+    assert!(marked.contains(&"not \u{fffd} text") && marked.contains(&"no line end"), "{:?}", &marked[..2]);
+}

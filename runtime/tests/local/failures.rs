@@ -1,0 +1,192 @@
+//! Every way to fail, and that all other tasks finish.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use wren::Error;
+
+use super::{add, children_of, executor, note, notes, scratch, slow_pid, trials};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        one_bad_task_is_one_error,
+        a_task_over_its_time_is_ended,
+        a_task_over_its_memory_is_ended,
+        a_result_that_cannot_be_decoded_is_one_error,
+        killed_workers_lose_nothing,
+        a_dropped_call_is_cancelled_and_frees_its_worker,
+    ]
+}
+
+/// Ends in the given way at task 3 of its job, and notes each execution.
+#[wren::remote(retries = 0)]
+fn misbehave(task: u64, how: &str, notes: &Path) -> Result<u64, std::io::Error> {
+    note(notes, task)?;
+    if task == 3 {
+        match how {
+            "panic" => panic!("the third is {}", "bad"),
+            "err" => return Err(std::io::Error::other("an inner cause")),
+            "exit" => std::process::exit(17),
+            "abort" => std::process::abort(),
+            "overflow" => {
+                overflow(1);
+            }
+            "kill" => kill(std::process::id()),
+            _ => {}
+        }
+    }
+    Ok(task)
+}
+
+#[allow(unconditional_recursion)]
+fn overflow(n: u64) -> u64 {
+    std::hint::black_box(overflow(std::hint::black_box(n) + 1) + n)
+}
+
+fn kill(pid: u32) {
+    let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    std::thread::sleep(Duration::from_secs(5));
+}
+
+/// Every way to die is the error of the task that died, and all others finish.
+async fn one_bad_task_is_one_error() {
+    let folder = scratch("bad");
+    for how in ["panic", "err", "exit", "abort", "overflow", "kill"] {
+        let executor = executor(2);
+        let path = folder.join(how);
+        let outcomes =
+            wren::map(|task| misbehave(task, how, &path), 0..20).on(&executor).quiet().try_all().await.unwrap();
+        for (task, outcome) in outcomes.iter().enumerate() {
+            match outcome {
+                Ok(value) => assert_eq!(*value, task as u64),
+                Err(error) => assert_eq!((task, error.attempt().unwrap().task), (3, 3), "{how}: {error}"),
+            }
+        }
+        let error = outcomes.into_iter().nth(3).unwrap().unwrap_err();
+        let executions = notes(&path).into_iter().filter(|task| *task == 3).count();
+        match (how, &error) {
+            ("panic", Error::Panicked { message, location, .. }) => {
+                assert_eq!(message, "the third is bad");
+                assert!(location.contains("failures.rs:"), "{location}");
+                assert_eq!(executions, 1);
+            }
+            ("err", Error::Returned { message, type_name, .. }) => {
+                assert_eq!((message.as_str(), type_name.as_str()), ("an inner cause", "std::io::error::Error"));
+                assert_eq!(executions, 1);
+            }
+            ("exit", Error::WorkerDied { exit_code: Some(17), .. })
+            | ("abort", Error::WorkerDied { signal: Some(6), .. })
+            | ("kill", Error::WorkerDied { signal: Some(9), .. }) => assert_eq!(executions, 3),
+            ("overflow", Error::WorkerDied { signal: Some(6), attempt, .. }) => {
+                assert!(attempt.stderr.contains("overflowed its stack"), "{}", attempt.stderr);
+                assert_eq!((executions, attempt.attempt), (3, 3));
+            }
+            _ => panic!("{how} gave {error:?}"),
+        }
+    }
+}
+
+#[wren::remote(timeout = 0.2)]
+fn sleep_ms(ms: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(ms));
+    ms
+}
+
+async fn a_task_over_its_time_is_ended() {
+    let executor = executor(2);
+    let times = [1, 2, 60_000, 3, 4];
+    let start = Instant::now();
+    let outcomes = wren::map(sleep_ms, times).on(&executor).quiet().try_all().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(20));
+    for (ms, outcome) in times.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(got) => assert!(got == ms && ms < 1_000),
+            Err(Error::TimedOut { limit, attempt }) => {
+                assert_eq!((limit, attempt.task, attempt.attempt), (Duration::from_millis(200), 2, 1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[wren::remote(memory = 200)]
+fn allocate(mb: usize) -> usize {
+    let mut held = Vec::new();
+    for _ in 0..mb {
+        held.push(vec![1u8; 1 << 20]);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    held.iter().map(Vec::len).sum::<usize>() >> 20
+}
+
+async fn a_task_over_its_memory_is_ended() {
+    let executor = executor(2);
+    let outcomes = wren::map(allocate, [10, 5_000, 20]).on(&executor).quiet().try_all().await.unwrap();
+    assert_eq!((outcomes[0].as_ref(), outcomes[2].as_ref()), (Ok(&10), Ok(&20)));
+    match &outcomes[1] {
+        Err(Error::OutOfMemory { limit_mb: 200, peak_mb, .. }) => assert!((200..1_000).contains(peak_mb), "{peak_mb}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Serializes as a number and refuses to be read.
+#[derive(Debug)]
+struct OneWay;
+
+impl serde::Serialize for OneWay {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for OneWay {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("it cannot be read"))
+    }
+}
+
+#[wren::remote]
+fn one_way(task: u64) -> Option<OneWay> {
+    (task == 3).then_some(OneWay)
+}
+
+async fn a_result_that_cannot_be_decoded_is_one_error() {
+    let executor = executor(2);
+    let outcomes = wren::map(one_way, 0..10).on(&executor).quiet().try_all().await.unwrap();
+    for (task, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(None) => assert_ne!(task, 3),
+            Err(Error::BadResult { reason, .. }) => assert!(task == 3 && reason.contains("cannot be read"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn killed_workers_lose_nothing() {
+    let executor = executor(3);
+    let killer = std::thread::spawn(|| {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..15 {
+            std::thread::sleep(Duration::from_millis(25));
+            let children = children_of(std::process::id());
+            if let Some(pid) = random.choice(&children) {
+                let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+            }
+        }
+    });
+    let outcomes = wren::map(|_| slow_pid(2), 0..600).on(&executor).quiet().try_all().await.unwrap();
+    killer.join().unwrap();
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    assert_eq!((outcomes.len(), failed), (600, 0));
+}
+
+async fn a_dropped_call_is_cancelled_and_frees_its_worker() {
+    let executor = executor(1);
+    let start = Instant::now();
+    let slow = tokio::time::timeout(Duration::from_millis(50), slow_pid(60_000).on(&executor)).await;
+    assert!(slow.is_err());
+    add(1, 1).on(&executor).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+}

@@ -1,0 +1,86 @@
+//! The local backend with real worker processes, real signals and real files.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod calls;
+mod drivers;
+mod failures;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use wren::Executor;
+
+fn executor(workers: usize) -> Executor {
+    Executor::builder().backend("local").workers(workers).store("memory:").build().unwrap()
+}
+
+#[wren::remote]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+fn note(path: &Path, task: u64) -> std::io::Result<()> {
+    // One write, so that lines of two processes do not mix.
+    fs::File::options().append(true).create(true).open(path)?.write_all(format!("{task}\n").as_bytes())
+}
+
+fn notes(path: &Path) -> Vec<u64> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("wren-test-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[wren::remote]
+fn slow_pid(ms: u64) -> u32 {
+    std::thread::sleep(Duration::from_millis(ms));
+    std::process::id()
+}
+
+/// The worker processes of a driver.
+fn children_of(parent: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let after = stat.rsplit(") ").next().unwrap_or_default();
+        let mut fields = after.split(' ');
+        if fields.next() != Some("Z") && fields.next() == Some(&parent.to_string()) {
+            children.push(pid);
+        }
+    }
+    children
+}
+
+/// Async functions as tests.
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        vec![$(Trial::test(stringify!($name), || {
+            wren::block_on($name());
+            Ok(())
+        })),*]
+    };
+}
+use trials;
+
+#[wren::main]
+async fn main() -> ExitCode {
+    if let Some(code) = drivers::drive_if_asked().await {
+        return code;
+    }
+    // The usual test runner has a `main` that knows no workers.
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Tests kill workers of this process, each its own.
+    arguments.test_threads = Some(1);
+    let trials = [calls::trials(), failures::trials(), drivers::trials()].into_iter().flatten().collect();
+    let run = std::thread::spawn(move || libtest_mimic::run(&arguments, trials));
+    run.join().map_or(ExitCode::FAILURE, |conclusion| conclusion.exit_code())
+}
