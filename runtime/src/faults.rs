@@ -78,7 +78,8 @@ impl Faults {
         self
     }
 
-    /// A batch of results, or an operation of a store, arrives late by up to `longest`.
+    /// A batch of results arrives, or a write to the store ends, late by up to `longest`. Who writes to
+    /// the store sleeps that long.
     pub fn delay(mut self, rate: f64, longest: Duration) -> Self {
         self.delay = rate;
         self.longest_delay = longest;
@@ -254,13 +255,16 @@ enum Write {
 }
 
 impl FaultyStore {
-    fn write(&self) -> Write {
+    /// What goes wrong with a write, and how late it is.
+    fn decide(&self) -> (Write, Duration) {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        match random.f64() < self.faults.lose_write {
+        let late = if random.f64() < self.faults.delay { random.f64() } else { 0.0 };
+        let write = match random.f64() < self.faults.lose_write {
             false => Write::Well,
             true if random.bool() => Write::FailsBefore,
             true => Write::FailsAfter,
-        }
+        };
+        (write, self.faults.longest_delay.mul_f64(late))
     }
 
     fn lost(&self, key: &str) -> StoreError {
@@ -277,7 +281,11 @@ impl FaultyStore {
         key: &'a str,
         write: impl Future<Output = StoreResult<()>> + Send + 'a,
     ) -> StoreResult<()> {
-        match self.write() {
+        let (fate, late) = self.decide();
+        if !late.is_zero() {
+            std::thread::sleep(late);
+        }
+        match fate {
             Write::Well => write.await,
             Write::FailsBefore => Err(self.lost(key)),
             Write::FailsAfter => {

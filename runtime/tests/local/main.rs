@@ -5,6 +5,7 @@
 mod calls;
 mod drivers;
 mod failures;
+mod jobs;
 
 use std::fs;
 use std::io::Write;
@@ -80,7 +81,8 @@ async fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Tests kill workers of this process, each its own.
     arguments.test_threads = Some(1);
-    let trials = [calls::trials(), failures::trials(), drivers::trials()].into_iter().flatten().collect();
+    let trials =
+        [calls::trials(), failures::trials(), jobs::trials(), drivers::trials()].into_iter().flatten().collect();
     let run = std::thread::spawn(move || libtest_mimic::run(&arguments, trials));
     run.join().map_or(ExitCode::FAILURE, |conclusion| conclusion.exit_code())
 }
