@@ -385,6 +385,10 @@ impl fmt::Display for Death<'_> {
 fn name_of(signal: i32) -> &'static str {
     match signal {
         4 => " (SIGILL)",
+        6 if cfg!(panic = "abort") => {
+            " (SIGABRT: an abort, a stack overflow, or a panic: this program is built with `panic = \"abort\"`; \
+             `unwind` makes panics errors of their own)"
+        }
         6 => " (SIGABRT: an abort, or a stack overflow)",
         7 => " (SIGBUS)",
         8 => " (SIGFPE)",

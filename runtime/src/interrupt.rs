@@ -14,12 +14,9 @@ use crate::trace;
 /// 128 + SIGINT, as shells expect.
 const EXIT_CODE: u8 = 130;
 
-/// How long `main` may take to end after Ctrl-C.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// Waits for Ctrl-C on a thread of its own, so that a `main` that blocks can be interrupted too. The
-/// second Ctrl-C, or a `main` that does not end, ends the program at once.
-pub(crate) fn watch() -> oneshot::Receiver<()> {
+/// second Ctrl-C, or a `main` that does not end within `patience`, ends the program at once.
+pub(crate) fn watch(patience: Duration) -> oneshot::Receiver<()> {
     let (tell, told) = oneshot::channel();
     let wait = move || {
         let Ok(runtime) = crate::blocking::new_runtime() else { return };
@@ -30,7 +27,7 @@ pub(crate) fn watch() -> oneshot::Receiver<()> {
             let _ = tell.send(());
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
-                () = tokio::time::sleep(PATIENCE) => {}
+                () = tokio::time::sleep(patience) => {}
             }
             say();
             std::process::exit(EXIT_CODE.into());

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::process::{ExitCode, Termination, exit};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -12,6 +13,9 @@ use crate::worker::process;
 
 /// Set by `cargo wren list`: print the registry and end.
 const LIST: &str = "WREN_LIST";
+
+/// How long an async `main` may take to end after Ctrl-C.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 static WORKER: AtomicBool = AtomicBool::new(false);
@@ -105,7 +109,7 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
             return Exit(ExitCode::FAILURE);
         }
     };
-    let interrupted = crate::interrupt::watch();
+    let interrupted = crate::interrupt::watch(PATIENCE);
     let ended = runtime.block_on(async {
         let user = std::pin::pin!(user_main());
         crate::interrupt::unless(interrupted, user).await
@@ -122,5 +126,7 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
 #[doc(hidden)]
 pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
     init();
+    // What blocks in `main` cannot be dropped from here: Ctrl-C ends the program at once.
+    drop(crate::interrupt::watch(Duration::ZERO));
     Exit(user_main().report())
 }

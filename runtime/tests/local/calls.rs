@@ -65,6 +65,11 @@ async fn faults_do_not_change_results() {
         assert_eq!(outcome.unwrap(), index + 7);
     }
     assert!(times.into_iter().all(|n| n == 1), "each task is seen once");
+
+    let sums = wren::map(|i| add(i, 7), 0..100_000).on(&executor).quiet().named("faulty").await.unwrap();
+    assert!(sums.into_iter().eq(7..100_007));
+    let committed = executor.store().list("faulty/done/", None, usize::MAX).await.unwrap();
+    assert_eq!(committed.len(), 100_000, "each task is committed once");
 }
 
 async fn a_stream_over_an_endless_iterator_is_bounded() {
