@@ -9,9 +9,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backend::inline::InlineBackend;
-use crate::backend::local::LocalBackend;
-use crate::backend::{Backend, Reply};
+use crate::backend::{self, Backend, Reply, Setup};
 use crate::block::{Args, Block, Limits};
 use crate::channel::Bell;
 use crate::config::Config;
@@ -215,19 +213,16 @@ impl Executor {
         let bell = Bell::new().map_err(no_bell)?;
         let store = opened.map_or_else(|| store::open(&config.store), Ok)?;
         let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
-        let mut backend: Box<dyn Backend> = match url.trim_end_matches(':') {
-            "local" => {
-                start::may_start_workers()?;
-                Box::new(LocalBackend::new(config.workers, bell.clone()))
-            }
-            "inline" => Box::new(InlineBackend::new(config.workers, bell.clone(), depth + 1)),
-            _ => return Err(Error::Config(format!("no backend is known for `{url}`; known are local, inline"))),
-        };
+        let mut backend = backend::open(&url, &Setup::new(config.workers, bell.clone(), depth + 1))?;
         if let Some(faults) = faults {
             backend = faults.around(backend);
         }
-        let settings =
-            scheduler::Config { slots: backend.slots(), workers: backend.workers(), ..scheduler::Config::default() };
+        let settings = scheduler::Config {
+            slots: backend.slots(),
+            workers: backend.workers(),
+            usd_per_second: backend.usd_per_second(),
+            ..scheduler::Config::default()
+        };
         let core = Core {
             scheduler: Scheduler::new(settings),
             backend,

@@ -195,8 +195,8 @@ impl Backend for FaultyBackend {
         self.inner.workers()
     }
 
-    fn usd_per_second(&self, memory_mb: Option<u32>) -> f64 {
-        self.inner.usd_per_second(memory_mb)
+    fn usd_per_second(&self) -> fn(Option<u32>) -> f64 {
+        self.inner.usd_per_second()
     }
 
     fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {

@@ -53,6 +53,9 @@ mod terminal;
 pub mod trace;
 mod worker;
 
+/// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`] or a [`store::StoreScheme`].
+pub use inventory;
+
 pub use block::{Block, INLINE_LIMIT, Limits};
 pub use blocking::block_on;
 pub use call::Call;

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use log::{JobLog, SharedLog, claim, tally};
+pub(crate) use log::{JobLog, SharedLog, claim, tally, try_claim};
 pub use summary::{JobState, JobSummary, directory, jobs};
 
 /// One line of a job's log. `t` is in seconds since the job began.

@@ -10,8 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Backend, FlightId, Invocation, Reply, Results, Timing};
-use crate::channel::Bell;
+use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer, Setup, Timing, scheme};
 use crate::error::Failure;
 use crate::executor;
 use crate::worker::{self, Encoded, Tasks};
@@ -24,7 +23,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(2);
 
 /// Threads of this process, started when they are first needed.
 #[derive(Debug)]
-pub(crate) struct InlineBackend {
+struct InlineBackend {
     shared: Arc<Shared>,
     threads: usize,
 }
@@ -33,7 +32,7 @@ pub(crate) struct InlineBackend {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
-    bell: Bell,
+    ringer: Ringer,
     /// How deep calls that these threads make are nested.
     depth: usize,
 }
@@ -57,6 +56,16 @@ struct Running {
     end: u64,
 }
 
+inventory::submit! {
+    BackendScheme {
+        scheme: "inline",
+        open: |rest, setup| {
+            scheme::nothing_more("inline", rest)?;
+            Ok(Box::new(InlineBackend::new(setup)))
+        },
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Functions run outside the lock; the state is whole whenever it is released.
@@ -65,11 +74,10 @@ impl Shared {
 }
 
 impl InlineBackend {
-    /// At most `threads` threads, which ring `bell` when they have replies. Calls that their tasks
-    /// make are nested `depth` deep.
-    pub(crate) fn new(threads: usize, bell: Bell, depth: usize) -> Self {
-        let shared = Shared { state: Mutex::default(), work: Condvar::new(), bell, depth };
-        Self { shared: Arc::new(shared), threads: threads.max(1) }
+    fn new(setup: &Setup) -> Self {
+        let Setup { workers, ringer, depth } = setup.clone();
+        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, depth };
+        Self { shared: Arc::new(shared), threads: workers.max(1) }
     }
 }
 
@@ -225,7 +233,7 @@ impl Shared {
         }
         state.replies.extend(replies);
         drop(state);
-        self.bell.ring();
+        self.ringer.ring();
     }
 }
 

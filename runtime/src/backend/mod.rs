@@ -1,15 +1,22 @@
 //! Where attempts run. A backend takes [`Invocation`]s and gives [`Reply`]s; it knows nothing of
 //! retries, jobs or results.
 
-pub(crate) mod inline;
-pub(crate) mod local;
+mod conformance;
+mod inline;
+mod local;
+mod scheme;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::block::Block;
 use crate::error::Failure;
+use crate::worker::{self, Encoded, Tasks};
+
+pub use conformance::conformance;
+pub(crate) use scheme::open;
+pub use scheme::{BackendScheme, Ringer, Setup};
 
 /// Names one invocation among all of a scheduler's.
 pub type FlightId = u64;
@@ -25,6 +32,34 @@ pub struct Invocation {
     pub attempt: u32,
     /// Function, limits and arguments.
     pub block: Arc<Block>,
+}
+
+impl Invocation {
+    /// Runs one of the tasks on this thread; `now` is when. A panic is a failure of the task.
+    pub fn run(&self, task: u64, now: Duration) -> Reply {
+        worker::install_hook();
+        let flight = self.flight;
+        let begun = Instant::now();
+        let mut out = Encoded::default();
+        let one = task..task.saturating_add(1);
+        let outcome = if self.tasks.contains(&task) {
+            let args = Tasks(self.block.args(one.clone())).next().unwrap_or_default();
+            let blobs = self.block.blobs(one.clone()).next().map_or(&[][..], |(_, blobs)| blobs);
+            worker::run(self.block.function(), args, blobs, &mut out)
+        } else {
+            Err(Failure::Backend(format!("task {task} is none of {:?}", self.tasks)))
+        };
+        let compute = begun.elapsed();
+        let timing = Timing { compute, ended: now + compute, ..Timing::default() };
+        match outcome {
+            Ok(()) => {
+                let mut packed = Vec::with_capacity(out.len() + 4);
+                out.append_to(&mut packed);
+                Reply::Done { flight, tasks: one, results: Results::packed(packed), timing }
+            }
+            Err(failure) => Reply::Failed { flight, task, failure, stderr: String::new(), timing },
+        }
+    }
 }
 
 /// When and at what cost the tasks of one reply were executed.
@@ -130,10 +165,9 @@ pub trait Backend: Send {
     /// How many functions run at once at most; with fewer than `slots`, the rest wait at the workers.
     fn workers(&self) -> usize;
 
-    /// Dollars for one second of one running function; 0 where nobody is paid.
-    fn usd_per_second(&self, memory_mb: Option<u32>) -> f64 {
-        let _ = memory_mb;
-        0.0
+    /// Dollars for one second of one running function, by its memory; 0 where nobody is paid.
+    fn usd_per_second(&self) -> fn(memory_mb: Option<u32>) -> f64 {
+        |_| 0.0
     }
 
     /// Begins an invocation. What is known of it at once goes to `replies`.

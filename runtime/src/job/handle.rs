@@ -22,7 +22,7 @@ use crate::map::Settings;
 use crate::registry;
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::{Store, StoreError, wait};
-use crate::trace::{SharedLog, claim};
+use crate::trace::{SharedLog, claim, try_claim};
 
 /// How often a job that another process runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -172,7 +172,7 @@ impl<R> Job<R> {
 
     /// Runs what is left of the job, unless a process does.
     fn take_over(&self) -> Result<()> {
-        let Some(claimed) = claim(&self.executor.shared().config.directory, &self.id) else { return Ok(()) };
+        let Some(claimed) = try_claim(&self.executor.shared().config.directory, &self.id) else { return Ok(()) };
         if !self.progress()?.is_over() && !self.is_cancelled()? {
             let manifest = manifest(&*self.store, &self.id)?;
             let blocks = remaining(&*self.store, &self.id, &manifest)?;

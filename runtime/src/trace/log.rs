@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
@@ -203,6 +204,8 @@ impl JobLog {
             usd: 0.0,
         });
         self.write();
+        // Closed, and with that unlocked.
+        self.file = None;
         self.ended = true;
         if !self.quiet {
             terminal::note(&self.summary(state, wall));
@@ -240,6 +243,19 @@ impl Drop for JobLog {
 /// Makes a job's folder and its log, and locks it: none where another process runs the job, or the
 /// folder cannot be written.
 pub(crate) fn claim(directory: &Path, id: &str) -> Option<File> {
+    // A reader has the lock for a moment, and so has a child that is just being started.
+    for _ in 0..10 {
+        let file = try_claim(directory, id);
+        if file.is_some() {
+            return file;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
+/// As [`claim`], for who will try again.
+pub(crate) fn try_claim(directory: &Path, id: &str) -> Option<File> {
     let file = create(&directory.join("jobs").join(id)).ok()?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
     Some(file)

@@ -110,6 +110,8 @@ impl JobSummary {
         let file = File::open(folder.join("events.jsonl"))?;
         // Asked before reading: who ends meanwhile has written all.
         let is_running = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
+        // Whoever wants to run the job must not find it locked by a reader.
+        let _ = flock(&file, FlockOperation::Unlock);
         let mut lines = BufReader::new(file);
         let mut summary: Option<Self> = None;
         let mut line = Vec::new();

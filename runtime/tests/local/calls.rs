@@ -9,6 +9,7 @@ use super::{add, executor, scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
+        the_backend_conforms,
         calls_run_in_other_processes,
         a_map_gives_results_in_order,
         large_values_travel_whole,
@@ -27,6 +28,17 @@ fn pid() -> u32 {
 #[wren::remote]
 fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes
+}
+
+/// Sleeps, then doubles a length; fails where there is none.
+#[wren::remote]
+fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
+    std::thread::sleep(Duration::from_millis(ms));
+    if bytes.is_empty() { Err("no bytes".to_owned()) } else { Ok(2 * bytes.len() as u64) }
+}
+
+async fn the_backend_conforms() {
+    wren::backend::conformance("local", probe).unwrap();
 }
 
 async fn calls_run_in_other_processes() {

@@ -6,9 +6,10 @@ mod process;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Backend, FlightId, Invocation, Reply};
-use crate::channel::{Bell, SLOTS};
+use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Ringer, Setup, scheme};
+use crate::channel::SLOTS;
 use crate::error::Failure;
+use crate::start;
 use process::Process;
 
 /// How often a worker may end before its first call, one after the other, until the pool gives up.
@@ -19,21 +20,31 @@ const CHECK_EVERY: Duration = Duration::from_millis(5);
 
 /// Worker processes, started when they are first needed.
 #[derive(Debug)]
-pub(crate) struct LocalBackend {
+struct LocalBackend {
     workers: Vec<Option<Process>>,
     /// Invocations that wait for a slot.
     waiting: VecDeque<Invocation>,
-    bell: Bell,
+    ringer: Ringer,
     false_starts: u32,
     /// Why no worker starts.
     broken: Option<String>,
 }
 
+inventory::submit! {
+    BackendScheme {
+        scheme: "local",
+        open: |rest, setup| {
+            scheme::nothing_more("local", rest)?;
+            start::may_start_workers()?;
+            Ok(Box::new(LocalBackend::new(setup)))
+        },
+    }
+}
+
 impl LocalBackend {
-    /// A pool of at most `workers` processes, which ring `bell` when they have replies.
-    pub(crate) fn new(workers: usize, bell: Bell) -> Self {
-        let workers = std::iter::repeat_with(|| None).take(workers.max(1)).collect();
-        Self { workers, waiting: VecDeque::new(), bell, false_starts: 0, broken: None }
+    fn new(setup: &Setup) -> Self {
+        let workers = std::iter::repeat_with(|| None).take(setup.workers.max(1)).collect();
+        Self { workers, waiting: VecDeque::new(), ringer: setup.ringer.clone(), false_starts: 0, broken: None }
     }
 
     fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
@@ -65,7 +76,7 @@ impl LocalBackend {
 
     fn started(&mut self, index: usize) -> Option<&mut Process> {
         if self.workers[index].is_none() && self.broken.is_none() {
-            match Process::start(index as u32, &self.bell) {
+            match Process::start(index as u32, &self.ringer.0) {
                 Ok(process) => self.workers[index] = Some(process),
                 Err(error) => self.broken = Some(format!("no worker process can be started: {error}")),
             }

@@ -1,0 +1,205 @@
+//! What every backend must do, as one suite.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Backend, FlightId, Invocation, Reply, Setup, scheme};
+use crate::block::{Block, Limits};
+use crate::call::{Call, decode_result};
+use crate::channel::Bell;
+use crate::error::{Error, Failure, Result};
+use crate::worker::Tasks;
+
+/// Whatever hangs, hangs longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Checks that a backend keeps every promise of [`Backend`]. For tests of backends; some seconds long.
+///
+/// `url` says which, as for [`Builder::backend`](crate::Builder::backend). `probe` is a remote
+/// function of the program under test, since only its own functions can run in its workers:
+///
+/// ```
+/// /// Sleeps for `ms`, then doubles the length of `bytes`; fails where there are none.
+/// #[wren::remote]
+/// fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
+///     std::thread::sleep(std::time::Duration::from_millis(ms));
+///     if bytes.is_empty() { Err("no bytes".to_owned()) } else { Ok(2 * bytes.len() as u64) }
+/// }
+///
+/// wren::backend::conformance("inline", probe)?;
+/// # Ok::<(), wren::Error>(())
+/// ```
+///
+/// # Errors
+/// Of opening the backend.
+///
+/// # Panics
+/// Where the backend breaks a promise, with words that say which.
+pub fn conformance(url: &str, probe: fn(u64, &[u8]) -> Call<u64>) -> Result<()> {
+    let bell = Bell::new().map_err(|e| Error::Backend(format!("the system gives no pipe: {e}")))?;
+    let backend = scheme::open(url, &Setup::new(2, bell.clone(), 1))?;
+    let mut suite = Suite { backend, bell, probe, clock: Instant::now(), flights: 0 };
+    suite.every_task_is_accounted_for();
+    suite.large_arguments_arrive();
+    suite.one_failure_is_of_one_task();
+    suite.what_is_taken_back_was_not_run();
+    suite.a_cancelled_flight_frees_its_place();
+    Ok(())
+}
+
+struct Suite {
+    backend: Box<dyn Backend>,
+    bell: Bell,
+    probe: fn(u64, &[u8]) -> Call<u64>,
+    clock: Instant,
+    flights: FlightId,
+}
+
+/// What is known of the tasks of some flights.
+#[derive(Default)]
+struct Account {
+    results: BTreeMap<u64, std::result::Result<u64, Failure>>,
+    returned: Vec<u64>,
+}
+
+impl Account {
+    fn known(&self) -> usize {
+        self.results.len() + self.returned.len()
+    }
+
+    fn add(&mut self, reply: Reply) {
+        match reply {
+            Reply::Done { tasks, results, timing, .. } => {
+                assert!(timing.compute < PATIENCE, "compute time is that of the tasks: {timing:?}");
+                let results = results.into_packed();
+                assert_eq!(Tasks(&results).count() as u64, tasks.end - tasks.start, "one result for each task");
+                for (task, result) in tasks.zip(Tasks(&results)) {
+                    let value = decode_result(result, "", task).expect("results decode");
+                    assert!(self.results.insert(task, Ok(value)).is_none(), "task {task} is accounted for once");
+                }
+            }
+            Reply::Failed { task, failure, .. } => {
+                assert!(self.results.insert(task, Err(failure)).is_none(), "task {task} is accounted for once");
+            }
+            Reply::Returned { tasks, .. } => self.returned.extend(tasks),
+            Reply::Throttled { message, .. } => panic!("within its slots a backend takes everything: {message}"),
+        }
+    }
+}
+
+impl Suite {
+    fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Begins an attempt at consecutive calls, the first of which is task `first`.
+    fn invoke(&mut self, first: u64, calls: &[(u64, &[u8])], account: &mut Account) -> FlightId {
+        let (function, ..) = (self.probe)(0, b"-").into_parts().expect("the probe's arguments encode");
+        let mut block = Block::new(function, Limits::default(), first);
+        for (ms, bytes) in calls {
+            let (.., args) = (self.probe)(*ms, bytes).into_parts().expect("the probe's arguments encode");
+            block.push(args);
+        }
+        self.flights += 1;
+        let tasks = block.tasks();
+        let invocation = Invocation { flight: self.flights, tasks, attempt: 1, block: Arc::new(block) };
+        let mut replies = Vec::new();
+        let before = Instant::now();
+        self.backend.invoke(invocation, self.now(), &mut replies);
+        assert!(before.elapsed() < Duration::from_secs(2), "`invoke` does not block");
+        replies.into_iter().for_each(|reply| account.add(reply));
+        self.flights
+    }
+
+    /// Polls as an executor does, when rung or when asked for, until so many tasks are known.
+    fn until(&mut self, tasks: usize, account: &mut Account) {
+        let patience = Instant::now() + PATIENCE;
+        let mut replies = Vec::new();
+        loop {
+            self.bell.set_asleep();
+            let again = self.backend.poll(self.now(), &mut replies);
+            replies.drain(..).for_each(|reply| account.add(reply));
+            if account.known() >= tasks {
+                return;
+            }
+            assert!(Instant::now() < patience, "{} of {tasks} tasks are never accounted for", tasks - account.known());
+            self.bell.sleep(Some(again.unwrap_or(PATIENCE)));
+        }
+    }
+
+    fn every_task_is_accounted_for(&mut self) {
+        let bytes = [7; 3_000];
+        let mut account = Account::default();
+        let mut tasks = 0;
+        for flight in 0..self.backend.slots().min(8) {
+            let calls: Vec<_> = (0..10 * flight + 1).map(|i| (0, &bytes[..=i])).collect();
+            self.invoke(tasks as u64, &calls, &mut account);
+            tasks += calls.len();
+        }
+        self.until(tasks, &mut account);
+        assert_eq!(account.returned, [0; 0], "nothing is returned that nobody asked for");
+        let mut task = 0;
+        for flight in 0..self.backend.slots().min(8) as u64 {
+            for i in 0..10 * flight + 1 {
+                assert_eq!(account.results.get(&task), Some(&Ok(2 * (i + 1))), "the result of task {task}");
+                task += 1;
+            }
+        }
+    }
+
+    fn large_arguments_arrive(&mut self) {
+        let bytes = vec![1; 20 << 20];
+        let mut account = Account::default();
+        self.invoke(5, &[(0, &bytes), (0, &bytes[1..]), (0, &bytes)], &mut account);
+        self.until(3, &mut account);
+        let length = |task| account.results[&task].clone().map(|n| n as usize / 2);
+        assert_eq!([length(5), length(6), length(7)], [20 << 20, (20 << 20) - 1, 20 << 20].map(Ok));
+    }
+
+    fn one_failure_is_of_one_task(&mut self) {
+        let mut account = Account::default();
+        let calls: [(u64, &[u8]); 5] = [(0, b"a"), (0, b""), (0, b"abc"), (0, b""), (0, b"ab")];
+        self.invoke(0, &calls, &mut account);
+        self.until(5, &mut account);
+        for (task, (_, bytes)) in (0..).zip(calls) {
+            match &account.results[&task] {
+                Ok(value) => assert_eq!(*value, 2 * bytes.len() as u64),
+                Err(Failure::Returned { message, .. }) => assert!(bytes.is_empty() && message == "no bytes"),
+                Err(other) => panic!("an `Err` is a failure of its own class, not {other:?}"),
+            }
+        }
+    }
+
+    fn what_is_taken_back_was_not_run(&mut self) {
+        let mut account = Account::default();
+        let calls = [(20, &b"abc"[..]); 50];
+        let flight = self.invoke(0, &calls, &mut account);
+        self.until(1, &mut account);
+        let mut replies = Vec::new();
+        self.backend.reclaim(flight, &mut replies);
+        replies.into_iter().for_each(|reply| account.add(reply));
+        self.until(50, &mut account);
+        let both = account.returned.iter().find(|task| account.results.contains_key(task));
+        assert_eq!(both, None, "a task that is returned was not run");
+    }
+
+    fn a_cancelled_flight_frees_its_place(&mut self) {
+        let mut account = Account::default();
+        for place in 0..self.backend.workers().min(4) as u64 - 1 {
+            let flight = self.invoke(place, &[(1_000, b"a")], &mut account);
+            self.backend.cancel(flight, self.now());
+        }
+        // What was cancelled needs no reply, and holds nobody up for longer than it runs.
+        let mut after = Account::default();
+        self.invoke(100, &[(0, b"abc")], &mut after);
+        let start = Instant::now();
+        while !after.results.contains_key(&100) {
+            assert!(start.elapsed() < PATIENCE, "a cancelled flight holds up another");
+            let mut all = Account::default();
+            self.until(1, &mut all);
+            after.results.append(&mut all.results);
+        }
+        assert_eq!(after.results[&100], Ok(6));
+    }
+}

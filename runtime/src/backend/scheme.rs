@@ -1,0 +1,116 @@
+//! Backends by URL scheme.
+
+use std::fmt;
+
+use super::Backend;
+use crate::channel::Bell;
+use crate::error::{Error, Result};
+
+/// What a backend is opened with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Setup {
+    /// How many functions are to run at once, where the backend has no number of its own.
+    pub workers: usize,
+    /// To be rung when replies have come.
+    pub ringer: Ringer,
+    /// How deep the executor's calls are nested in calls of this process.
+    pub(crate) depth: usize,
+}
+
+impl Setup {
+    pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
+        Self { workers, ringer: Ringer(bell), depth }
+    }
+}
+
+/// Tells an executor, from any thread, that its backend has replies.
+#[derive(Debug, Clone)]
+pub struct Ringer(pub(crate) Bell);
+
+impl Ringer {
+    /// Has the backend polled soon. Costs one atomic operation while the executor is awake.
+    pub fn ring(&self) {
+        self.0.ring();
+    }
+}
+
+/// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.
+///
+/// ```
+/// use std::time::Duration;
+/// use wren::backend::{Backend, BackendScheme, FlightId, Invocation, Reply};
+///
+/// /// Runs everything at once, on the thread of whoever asks.
+/// struct Here;
+///
+/// impl Backend for Here {
+///     fn slots(&self) -> usize { 1 }
+///     fn workers(&self) -> usize { 1 }
+///     fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+///         replies.extend(invocation.tasks.clone().map(|task| invocation.run(task, now)));
+///     }
+///     fn cancel(&mut self, _flight: FlightId, _now: Duration) {}
+///     fn poll(&mut self, _now: Duration, _replies: &mut Vec<Reply>) -> Option<Duration> { None }
+/// }
+///
+/// wren::inventory::submit! {
+///     BackendScheme { scheme: "here", open: |_, _| Ok(Box::new(Here)) }
+/// }
+///
+/// #[wren::remote]
+/// fn triple(x: u64) -> u64 { 3 * x }
+///
+/// # wren::block_on(async {
+/// let executor = wren::Executor::builder().backend("here:").build()?;
+/// assert_eq!(wren::map(triple, 0..100).on(&executor).await?[99], 297);
+/// # Ok::<(), wren::Error>(()) }).unwrap();
+/// ```
+pub struct BackendScheme {
+    /// The scheme, without its colon: `local`.
+    pub scheme: &'static str,
+    /// Opens the part of the URL after the colon.
+    pub open: fn(rest: &str, setup: &Setup) -> Result<Box<dyn Backend>>,
+}
+
+impl fmt::Debug for BackendScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BackendScheme({}:)", self.scheme)
+    }
+}
+
+inventory::collect!(BackendScheme);
+
+/// Opens the backend of a URL: `local`, `inline:`.
+pub(crate) fn open(url: &str, setup: &Setup) -> Result<Box<dyn Backend>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    let known = || inventory::iter::<BackendScheme>.into_iter();
+    if let Some(found) = known().find(|known| known.scheme == scheme) {
+        return (found.open)(rest, setup);
+    }
+    let mut names: Vec<_> = known().map(|known| known.scheme).collect();
+    names.sort_unstable();
+    Err(Error::Config(format!("no backend is known for `{url}`; known are {}", names.join(", "))))
+}
+
+/// For schemes that have nothing behind the colon.
+pub(super) fn nothing_more(scheme: &str, rest: &str) -> Result<()> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Config(format!("the backend `{scheme}` takes nothing behind its name, and got `{rest}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scheme_lists_those_that_are_known() {
+        let setup = Setup::new(1, Bell::new().unwrap(), 0);
+        let message = open("cloud:7", &setup).err().unwrap().to_string();
+        assert!(message.ends_with("no backend is known for `cloud:7`; known are inline, local"), "{message}");
+        let message = open("inline:7", &setup).err().unwrap().to_string();
+        assert!(message.contains("takes nothing behind its name, and got `7`"), "{message}");
+    }
+}
