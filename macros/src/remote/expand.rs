@@ -152,12 +152,23 @@ fn sent_back(remote: &Remote, private: &TokenStream) -> TokenStream {
 }
 
 fn push(param: &Param) -> TokenStream {
-    let name = &param.name;
+    // At the type, where `check` has its errors: the compiler tells one place of one mistake once.
+    let span = param.written.ty.span();
+    let mut name = param.name.clone();
+    name.set_span(type_of(param).span().resolved_at(name.span()));
     match &param.passing {
-        Passing::Value => quote!(args.push(&#name);),
-        Passing::Boxed(_) | Passing::Str => quote!(args.push(#name);),
+        Passing::Value => quote_spanned!(span=> args.push(&#name);),
+        Passing::Boxed(_) | Passing::Str => quote_spanned!(span=> args.push(#name);),
         Passing::Bytes => quote!(args.push_bytes(#name);),
         Passing::ByteVec => quote!(args.push_bytes(&#name);),
+    }
+}
+
+/// The type that is encoded.
+fn type_of(param: &Param) -> &Type {
+    match &param.passing {
+        Passing::Boxed(ty) => ty,
+        _ => &param.written.ty,
     }
 }
 
@@ -276,11 +287,11 @@ fn decode(param: &Param) -> TokenStream {
     match &param.passing {
         Passing::Value => {
             let ty = anonymous((*param.written.ty).clone());
-            quote!(let #name = args.next::<#ty>(#text)?;)
+            quote_spanned!(ty.span()=> let #name = args.next::<#ty>(#text)?;)
         }
         Passing::Boxed(ty) => {
             let ty = anonymous((**ty).clone());
-            quote!(let #name = args.next::<::std::boxed::Box<#ty>>(#text)?;)
+            quote_spanned!(ty.span()=> let #name = args.next::<::std::boxed::Box<#ty>>(#text)?;)
         }
         Passing::Str => quote!(let #name = args.next::<&str>(#text)?;),
         Passing::Bytes | Passing::ByteVec => quote!(let #name = args.next_bytes(#text)?;),
