@@ -13,6 +13,7 @@ test: lint unit minimal fat-lto docs book
 
 lint:
 	cargo fmt --all --check
+	rustfmt --check --edition 2024 cli/templates/*/main.rs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
