@@ -2,7 +2,8 @@
 //!
 //! Named fields cost a few bytes and decode every type that serde can describe:
 //! `serde_json::Value`, untagged, flattened and internally tagged enums, which
-//! positional formats cannot. Sequences of bytes are written as one `bin`.
+//! positional formats cannot. Sequences of bytes are written as one `bin`. As in JSON, `Some(None)` and
+//! `None` are one, and map keys may be of any type.
 
 use std::any::type_name;
 use std::fmt;

@@ -26,6 +26,9 @@
 //! - [`trace`]: what was written down of every job;
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
 
+#[cfg(not(unix))]
+compile_error!("wren runs on Linux and on macOS; on Windows, use it in WSL");
+
 // Generated code and examples name the crate from outside.
 extern crate self as wren;
 

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_named_job_goes_on_after_its_driver_was_killed,
         who_waits_for_a_job_takes_it_over_when_its_driver_is_killed,
         a_cancelled_job_is_not_taken_over_and_can_be_started_again,
+        a_rebuild_under_a_running_driver_does_no_harm,
         no_worker_outlives_a_driver_that_is_killed_in_a_call,
         an_interrupt_cancels_stops_the_workers_and_says_what_was_done,
         what_functions_print_is_shown_with_their_task,
@@ -45,7 +46,11 @@ fn noted(task: u64, path: &Path) -> std::io::Result<u64> {
 
 /// Starts this program as a driver that does what `drive` says under that name.
 fn driver(what: &str, folder: &Path) -> Driver {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    driver_of(&std::env::current_exe().unwrap(), what, folder)
+}
+
+fn driver_of(program: &Path, what: &str, folder: &Path) -> Driver {
+    let mut command = Command::new(program);
     command.env(DRIVE, what).env("WREN_DIR", folder).env("WREN_WORKERS", "2");
     Driver(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
@@ -196,6 +201,23 @@ async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {
     let executed = notes(&folder.join("notes")).len();
     assert!(executed < 200);
     start_squares(&folder).await.unwrap();
+    assert_each_of_200_ran(&notes(&folder.join("notes")));
+}
+
+async fn a_rebuild_under_a_running_driver_does_no_harm() {
+    let folder = scratch("rebuilt");
+    let program = folder.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut driver = driver_of(&program, "named", &folder);
+    let workers = driver.after(20, &folder);
+    // As cargo does: another file under the same name.
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "not a program").unwrap();
+    for worker in workers {
+        let pid = rustix::process::Pid::from_raw(worker as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    assert!(driver.0.wait().unwrap().success());
     assert_each_of_200_ran(&notes(&folder.join("notes")));
 }
 
