@@ -8,12 +8,22 @@ use proc_macro::TokenStream;
 
 /// Makes a function remote: called, it returns a lazy `wren::Call` that runs in a worker when awaited.
 ///
-/// ```ignore
-/// #[wren::remote(memory = 2048, timeout = 300, retries = 1)]
-/// fn simulate(seed: u64, model: &Model) -> Result<Outcome, SimError> { .. }
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Model {
+///     offset: i64,
+/// }
 ///
-/// let outcome = simulate(7, &model).await?;          // in a worker
-/// let outcome = simulate::local(7, &model)?;         // here, as if there were no annotation
+/// #[wren::remote(memory = 2048, timeout = 300, retries = 1)]
+/// fn parse(text: &str, model: &Model) -> Result<i64, std::num::ParseIntError> {
+///     Ok(text.parse::<i64>()? + model.offset)
+/// }
+///
+/// # wren::block_on(async {
+/// let model = Model { offset: 40 };
+/// let sum = parse("2", &model).await?; // in a worker
+/// assert_eq!(parse::local("2", &model), Ok(sum)); // here, as if there were no annotation
+/// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
 /// Options: `memory` in MB; `timeout` in seconds; `retries`, how often an `Err` or a panic is run
@@ -30,9 +40,17 @@ pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes `main` ready for remote functions: the program becomes its own worker where it is started
 /// as one, an async `main` gets an event loop, and Ctrl-C cancels what runs.
 ///
-/// ```ignore
+/// ```
+/// #[wren::remote]
+/// fn greet(name: &str) -> String {
+///     format!("hello, {name}")
+/// }
+///
 /// #[wren::main]
-/// async fn main() -> wren::Result<()> { .. }
+/// async fn main() -> wren::Result<()> {
+///     assert_eq!(greet("you").await?, "hello, you");
+///     Ok(())
+/// }
 /// ```
 ///
 /// The event loop is tokio's, of one thread. Option: `crate`, the path of wren where it is re-exported.
