@@ -1,10 +1,11 @@
 //! The progress bar of a job: only where standard error is a terminal.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// A job that is shorter than this shows no bar.
 const SHOW_AFTER: Duration = Duration::from_millis(300);
@@ -45,12 +46,28 @@ impl Progress {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let template = "{prefix} [{bar:30}] {pos}/{len} {per_sec} {eta} {msg}";
+            let template = "{prefix} [{bar:30}] {human_pos}/{human_len} {rate} {left} {msg}";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = bars().lock().unwrap_or_else(PoisonError::into_inner).add(ProgressBar::no_length());
-            bar.with_style(style.progress_chars("=> ")).with_prefix(self.name.clone())
+            // Since the job began: the bar's own rate takes what was done before it was shown for a burst.
+            let per_second = |state: &ProgressState| state.pos() as f64 / state.elapsed().as_secs_f64().max(1e-9);
+            let rate = move |state: &ProgressState, w: &mut dyn fmt::Write| {
+                let _ = write!(w, "{:.0}/s", per_second(state));
+            };
+            let left = move |state: &ProgressState, w: &mut dyn fmt::Write| {
+                let Some(tasks) = state.len().filter(|_| state.pos() > 0) else { return };
+                let seconds = tasks.saturating_sub(state.pos()) as f64 / per_second(state);
+                let _ = write!(w, "{:#}", HumanDuration(Duration::from_secs_f64(seconds.min(1e9))));
+            };
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
+                .with_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left))
+                .with_prefix(self.name.clone())
+                .with_position(done)
+                .with_elapsed(self.since.elapsed());
+            bars().lock().unwrap_or_else(PoisonError::into_inner).add(bar)
         });
-        if let Some(total) = total {
+        if bar.length() != total
+            && let Some(total) = total
+        {
             bar.set_length(total);
         }
         bar.set_position(done);
