@@ -32,6 +32,8 @@ compile_error!("wren runs on Linux and on macOS; on Windows, use it in WSL");
 // Generated code and examples name the crate from outside.
 extern crate self as wren;
 
+#[cfg(feature = "aws")]
+mod aws;
 pub mod backend;
 mod block;
 mod blocking;

@@ -3,6 +3,8 @@
 mod conformance;
 mod file;
 mod memory;
+#[cfg(feature = "aws")]
+mod s3;
 
 use std::fmt;
 use std::future::Future;
@@ -17,6 +19,8 @@ use crate::error::{Error, Result};
 pub use conformance::conformance;
 pub use file::FileStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "aws")]
+pub use s3::S3Store;
 
 /// A boxed future, as the traits of stores give it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,119 @@
+//! What the S3 store and the Lambda backend share: an event loop, the SDK's settings, the words of
+//! its errors.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+/// How often a request is sent before its failure counts, with growing random pauses between: S3
+/// answers 503 for as long as it takes to split a prefix, which is minutes at most.
+const ATTEMPTS: u32 = 10;
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Spawns onto the event loop that all requests to AWS run on: stores and backends are called from
+/// threads that have none.
+pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<Task<T>, String> {
+    Ok(Task(runtime()?.spawn(future)))
+}
+
+/// A spawned future; it is aborted if this is dropped.
+pub(crate) struct Task<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Task<T> {
+    /// What the future gave.
+    pub(crate) async fn join(mut self) -> Result<T, String> {
+        (&mut self.0).await.map_err(|e| format!("a request ended early: {e}"))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(crate) fn runtime() -> Result<&'static Runtime, String> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let build = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("wren-aws")
+            .enable_all()
+            .build()
+            .map_err(|e| format!("the system gives no event loop: {e}"))
+    };
+    RUNTIME.get_or_init(build).as_ref().map_err(Clone::clone)
+}
+
+/// Credentials, region and endpoints as every AWS tool finds them: environment, profile, SSO, role.
+pub(crate) async fn sdk_config() -> &'static SdkConfig {
+    static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+    let load = || async {
+        let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http.build_https())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
+            .load()
+            .await
+    };
+    CONFIG.get_or_init(load).await
+}
+
+/// An S3 client. It retries for as long as its attempts last: the SDK's own quota for retries would
+/// give up early just when thousands of requests are refused at once.
+pub(crate) async fn s3() -> aws_sdk_s3::Client {
+    static CLIENT: OnceCell<aws_sdk_s3::Client> = OnceCell::const_new();
+    let build = || async {
+        let shared = sdk_config().await;
+        let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+        let config = aws_sdk_s3::config::Builder::from(shared)
+            .retry_partition(RetryPartition::custom("wren-s3").token_bucket(TokenBucket::unlimited()).build())
+            // Servers other than Amazon's are reached by address: a bucket cannot be part of that.
+            .force_path_style(own_endpoint)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    };
+    CLIENT.get_or_init(build).await.clone()
+}
+
+/// An error of the SDK in one line: the service's code and message where it answered, otherwise
+/// every cause.
+pub(crate) fn words<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    if let Some(answer) = error.as_service_error().filter(|answer| answer.code().is_some()) {
+        let message = answer.message().map_or_else(String::new, |message| format!(": {message}"));
+        return format!("{}{message}", answer.code().unwrap_or_default());
+    }
+    let mut words = error.to_string();
+    let mut cause = StdError::source(error);
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    let hint = match error {
+        SdkError::ConstructionFailure(_) if words.contains("region") => {
+            "; set AWS_REGION, or a region in the profile of `aws configure`"
+        }
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) if words.contains("credential") => {
+            "; log in with `aws sso login` or `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
+        _ => "",
+    };
+    words + hint
+}
