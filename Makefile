@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: test lint unit minimal fat-lto docs book bench
+.PHONY: test lint unit stand-ins minimal fat-lto docs book bench
 
 # Build output is not part of what is tested; line tables are enough for backtraces.
 export CARGO_TERM_COLOR ?= auto
@@ -16,7 +16,18 @@ lint:
 	rustfmt --check --edition 2024 cli/templates/*/main.rs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit:
+# What AWS is replaced by in tests, installed below target/: moto, the AWS CLI and boto3, and the
+# Runtime Interface Emulator, which the wheel of the SAM CLI carries.
+STAND_INS := target/stand-ins
+stand-ins: $(STAND_INS)/done
+$(STAND_INS)/done: stand-ins.txt
+	rm -rf $(STAND_INS)
+	python3 -m venv $(STAND_INS)
+	$(STAND_INS)/bin/pip install --quiet --disable-pip-version-check -r stand-ins.txt
+	$(STAND_INS)/bin/pip install --quiet --disable-pip-version-check --no-deps aws-sam-cli==1.170.0
+	touch $@
+
+unit: stand-ins
 	cargo test --workspace --locked
 
 # Without default features: what a user of the local backend alone builds.

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub(crate) mod emulate;
 pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod new;

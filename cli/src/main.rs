@@ -1,6 +1,7 @@
 //! The `cargo wren` command: new projects, their remote functions, runs, and the jobs they left.
 
 mod commands;
+mod emulator;
 mod program;
 mod table;
 
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{jobs, list, new, run};
+use commands::{emulate, jobs, list, new, run};
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
 #[derive(Parser)]
@@ -33,6 +34,7 @@ enum Command {
     List(list::Args),
     Run(run::Args),
     Jobs(jobs::Args),
+    Emulate(emulate::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::List(args) => list::list(&args),
         Command::Run(args) => run::run(&args),
         Command::Jobs(args) => jobs::jobs(&args),
+        Command::Emulate(args) => emulate::emulate(args),
     };
     ended.unwrap_or_else(|error| {
         if error.is::<program::DoesNotBuild>() {

@@ -41,13 +41,19 @@ mod call;
 mod channel;
 pub mod codec;
 mod config;
+#[cfg(feature = "aws")]
+pub mod deployment;
 mod envelope;
 mod error;
 mod executor;
 pub mod faults;
 mod interrupt;
 mod job;
+#[cfg(feature = "aws")]
+pub mod limits;
 mod map;
+#[cfg(feature = "aws")]
+pub mod price;
 mod progress;
 mod refs;
 pub mod registry;

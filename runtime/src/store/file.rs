@@ -233,13 +233,19 @@ impl Store for FileStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{conformance, open, wait};
+    use super::super::{conformance, open, race, wait};
     use super::*;
 
     #[test]
     fn it_conforms() {
         let folder = tempfile::tempdir().unwrap();
         conformance(Arc::new(FileStore::open(folder.path().join("store")).unwrap()));
+    }
+
+    #[test]
+    fn of_racing_writers_one_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        race(Arc::new(FileStore::open(folder.path()).unwrap()), 1_000);
     }
 
     #[test]

@@ -124,6 +124,11 @@ mod tests {
     }
 
     #[test]
+    fn of_racing_writers_one_wins() {
+        super::super::race(MemoryStore::named(""), 1_000);
+    }
+
+    #[test]
     fn a_name_is_one_store_while_it_is_used() {
         let store = MemoryStore::named("shared-by-name");
         super::super::wait(store.put("a", b"1")).unwrap();

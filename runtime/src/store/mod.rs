@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-pub use conformance::conformance;
+pub use conformance::{conformance, race};
 pub use file::FileStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "aws")]

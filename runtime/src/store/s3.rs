@@ -65,7 +65,8 @@ impl S3Store {
     /// # Errors
     /// [`Error::Config`] where no bucket is named, or the prefix is no key.
     pub fn open(rest: &str) -> Result<Self> {
-        let wrong = |why: &str| Error::Config(format!("the store `s3:{rest}` cannot be: {why}, as in `s3://bucket/prefix`"));
+        let wrong =
+            |why: &str| Error::Config(format!("the store `s3:{rest}` cannot be: {why}, as in `s3://bucket/prefix`"));
         let path = rest.strip_prefix("//").ok_or_else(|| wrong("it needs a bucket"))?;
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let prefix = prefix.trim_end_matches('/');

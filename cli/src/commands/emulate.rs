@@ -1,0 +1,76 @@
+//! `cargo wren emulate`: a command beside a stand-in for AWS.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::emulator::{Emulator, FaultOptions};
+
+/// Run a command beside a stand-in for AWS on this machine
+///
+/// Lambda, S3 and what deploying needs of IAM, STS and CloudWatch Logs, on a port of loopback. The
+/// command finds it by variables that every AWS SDK and tool knows, and no account is needed or
+/// reached. Deployed programs run as ordinary processes of yours. It is for learning and for tests:
+/// its speed and its limits are not those of AWS. Without a command it runs until it is stopped,
+/// and prints the variables. The exit code is that of the command.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo wren emulate -- sh -c 'cargo wren deploy && cargo run --release'\n  \
+                        cargo wren emulate --throttle 0.05 --lose 0.01 -- ./test.sh")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    faults: FaultOptions,
+    /// Port; by default any that is free
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Folder that keeps buckets and functions; by default a temporary one
+    #[arg(long, value_name = "PATH")]
+    keep: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn emulate(args: Args) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("the system gives no event loop")?.block_on(run(args))
+}
+
+async fn run(args: Args) -> Result<ExitCode> {
+    let temporary = tempfile::Builder::new().prefix("wren-emulator-").tempdir().context("no temporary folder")?;
+    let root = args.keep.as_deref().unwrap_or(temporary.path());
+    let emulator = Emulator::start(root, args.port, args.faults).await?;
+    let variables = emulator.variables();
+    // Whoever is asked to stop stops the command too, and cleans up.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let Some((program, arguments)) = args.command.split_first() else {
+        variables.iter().for_each(|(name, value)| println!("export {name}={value}"));
+        eprintln!("the emulator runs until it is stopped (Ctrl-C)");
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).envs(variables).kill_on_drop(true);
+    for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"] {
+        command.env_remove(name);
+    }
+    let mut child = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
+    loop {
+        tokio::select! {
+            ended = child.wait() => return Ok(code(ended?)),
+            // The terminal has told the command as well; it may take its time.
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => child.start_kill()?,
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt;
+    let signal = || status.signal().map_or(1, |signal| 128 + signal);
+    ExitCode::from(u8::try_from(status.code().unwrap_or_else(signal)).unwrap_or(1))
+}

@@ -1,0 +1,164 @@
+//! A stand-in for Lambda, S3 and the few calls of IAM, STS and CloudWatch Logs that a deployment
+//! makes: on loopback, for learning and for tests. It is no sandbox: the programs it is given run as
+//! ordinary processes of this user.
+
+mod answer;
+mod faults;
+mod objects;
+mod sigv4;
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::http::request::Parts;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use s3s::Body;
+use s3s::service::S3Service;
+use tokio::net::{TcpListener, TcpStream};
+
+use answer::Failure;
+pub(crate) use faults::{Faults, Options as FaultOptions};
+use sigv4::Authorization;
+
+/// The one region that it plays.
+pub(crate) const REGION: &str = "us-east-1";
+
+/// The account that it plays: the one of AWS's own examples.
+pub(crate) const ACCOUNT: &str = "123456789012";
+
+/// The largest request body that is not an object: a zip of 50 MB in base64.
+const LARGEST_BODY: usize = 80 << 20;
+
+/// The key that all requests are signed with; random, and known to the command that is run.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+}
+
+impl Credentials {
+    fn random() -> Self {
+        let upper = std::iter::repeat_with(|| fastrand::char('A'..='Z')).take(16).collect::<String>();
+        let secret_key = std::iter::repeat_with(fastrand::alphanumeric).take(40).collect();
+        Self { access_key: format!("AKIA{upper}"), secret_key }
+    }
+}
+
+/// A running emulator.
+pub(crate) struct Emulator {
+    address: SocketAddr,
+    credentials: Credentials,
+}
+
+struct Services {
+    credentials: Credentials,
+    faults: Arc<Faults>,
+    objects: S3Service,
+}
+
+type Answer = Response<Body>;
+
+impl Emulator {
+    /// Starts it on a port of loopback; 0 takes any. It keeps its state under `root`.
+    pub(crate) async fn start(root: &Path, port: u16, faults: FaultOptions) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+        let listener = listener.with_context(|| format!("port {port} of 127.0.0.1 cannot be had"))?;
+        let address = listener.local_addr()?;
+        let credentials = Credentials::random();
+        let buckets = root.join("s3");
+        std::fs::create_dir_all(&buckets).with_context(|| format!("{} cannot be made", buckets.display()))?;
+        let objects = objects::service(&buckets, credentials.clone()).map_err(|e| anyhow!("{e:?}"))?;
+        let services = Services { credentials: credentials.clone(), faults: Arc::new(Faults::new(faults)), objects };
+        tokio::spawn(accept(listener, Arc::new(services)));
+        Ok(Self { address, credentials })
+    }
+
+    /// The variables by which the AWS SDKs and tools find it, and nothing else.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 9] {
+        let region = REGION.to_owned();
+        let none = "/dev/null".to_owned();
+        [
+            ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
+            ("AWS_ACCESS_KEY_ID", self.credentials.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.credentials.secret_key.clone()),
+            ("AWS_REGION", region.clone()),
+            ("AWS_DEFAULT_REGION", region),
+            ("AWS_CONFIG_FILE", none.clone()),
+            ("AWS_SHARED_CREDENTIALS_FILE", none),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("NO_PROXY", "127.0.0.1".to_owned()),
+        ]
+    }
+}
+
+async fn accept(listener: TcpListener, services: Arc<Services>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(serve(stream, services.clone()))),
+            // Out of file descriptors, mostly: some will be closed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, services: Arc<Services>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let services = services.clone();
+        async move { Ok::<_, Infallible>(services.answer(request).await) }
+    });
+    // A connection that breaks is the client's affair.
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+impl Services {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        tokio::time::sleep(self.faults.latency()).await;
+        let service = Authorization::of(request.headers()).map(|auth| auth.service.to_owned());
+        match service.as_deref() {
+            // Signed URLs and requests without a signature are S3's to judge.
+            Some("s3") | None => self.object(request).await,
+            Some(service) => {
+                let (parts, body) = request.into_parts();
+                let answered = match self.checked(&parts, body).await {
+                    Ok(body) => self.call(service, &parts, body).await,
+                    Err(failure) => Err(failure),
+                };
+                answered.unwrap_or_else(|failure| failure.answer(service))
+            }
+        }
+    }
+
+    async fn object(&self, request: Request<Incoming>) -> Answer {
+        if self.faults.throttles() {
+            return Failure::new(503, "SlowDown", "Please reduce your request rate.").answer("s3");
+        }
+        let answered = self.objects.call(request.map(Body::from)).await;
+        answered.unwrap_or_else(|e| Failure::new(500, "InternalError", format!("{e:?}")).answer("s3"))
+    }
+
+    /// The body of a request whose signature is right.
+    async fn checked(&self, parts: &Parts, body: Incoming) -> Result<Bytes, Failure> {
+        let body = Limited::new(body, LARGEST_BODY).collect().await;
+        let body = body.map_err(|e| Failure::new(413, "RequestEntityTooLargeException", e.to_string()))?.to_bytes();
+        let authorization = Authorization::of(&parts.headers);
+        let authorization =
+            authorization.ok_or_else(|| Failure::new(403, "MissingAuthenticationToken", "no signature"))?;
+        let verified = authorization.verify(parts, &body, &self.credentials);
+        verified.map_err(|e| Failure::new(403, "InvalidSignatureException", format!("{e:#}")))?;
+        Ok(body)
+    }
+
+    async fn call(&self, service: &str, _parts: &Parts, _body: Bytes) -> Result<Answer, Failure> {
+        Err(Failure::new(501, "NotImplemented", format!("the emulator has no service `{service}`")))
+    }
+}

@@ -1,0 +1,285 @@
+//! S3: `s3s-fs`, with what deployments need beyond it and with conditional writes that are atomic.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::dto::*;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s_fs::FileSystem;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+use super::Credentials;
+
+/// Buckets as folders of `root`.
+pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service, s3s_fs::Error> {
+    let objects = Objects { files: FileSystem::new(root)?, locks: Locks::default(), buckets: Mutex::default() };
+    let mut builder = S3ServiceBuilder::new(objects);
+    builder.set_auth(OneKey(credentials));
+    Ok(builder.build())
+}
+
+struct OneKey(Credentials);
+
+#[async_trait]
+impl S3Auth for OneKey {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.0.access_key {
+            Ok(self.0.secret_key.clone().into())
+        } else {
+            Err(s3_error!(InvalidAccessKeyId))
+        }
+    }
+}
+
+/// `s3s-fs` checks whether an object exists before it reads the body that is to become one, and
+/// writes an object and what it knows of it one after the other. With one writer of a key at a
+/// time, and no reader beside, a conditional write is atomic and a reader sees one state.
+struct Objects {
+    files: FileSystem,
+    locks: Locks,
+    buckets: Mutex<HashMap<String, Settings>>,
+}
+
+/// What is said of a bucket, and given back when asked for; it has no effect.
+#[derive(Default, Clone)]
+struct Settings {
+    encryption: Option<ServerSideEncryptionConfiguration>,
+    lifecycle: Option<Vec<LifecycleRule>>,
+    public_access: Option<PublicAccessBlockConfiguration>,
+    tags: Option<TagSet>,
+}
+
+#[derive(Default)]
+struct Locks(Mutex<HashMap<String, Weak<RwLock<()>>>>);
+
+impl Locks {
+    fn of(&self, bucket: &str, key: &str) -> Arc<RwLock<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() > 10_000 {
+            locks.retain(|_, lock| lock.strong_count() > 0);
+        }
+        let name = format!("{bucket}/{key}");
+        let known = locks.get(&name).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let lock = Arc::new(RwLock::new(()));
+            locks.insert(name, Arc::downgrade(&lock));
+            lock
+        })
+    }
+
+    async fn read(&self, bucket: &str, key: &str) -> OwnedRwLockReadGuard<()> {
+        self.of(bucket, key).read_owned().await
+    }
+
+    async fn write(&self, bucket: &str, key: &str) -> OwnedRwLockWriteGuard<()> {
+        self.of(bucket, key).write_owned().await
+    }
+}
+
+impl Objects {
+    async fn exists(&self, bucket: &str, key: &str) -> bool {
+        let input = HeadObjectInput { bucket: bucket.to_owned(), key: key.to_owned(), ..Default::default() };
+        self.files.head_object(request(input)).await.is_ok()
+    }
+
+    async fn has_bucket(&self, bucket: String) -> bool {
+        let input = HeadBucketInput { bucket, ..Default::default() };
+        self.files.head_bucket(request(input)).await.is_ok()
+    }
+
+    fn settings(&self, bucket: &str, change: impl FnOnce(&mut Settings)) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        change(buckets.entry(bucket.to_owned()).or_default());
+    }
+
+    fn of_bucket<T>(&self, bucket: &str, code: &'static str, get: impl FnOnce(Settings) -> Option<T>) -> S3Result<T> {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = || S3Error::with_message(S3ErrorCode::Custom(code.into()), "it was never set");
+        buckets.get(bucket).cloned().and_then(get).ok_or_else(missing)
+    }
+}
+
+fn request<T>(input: T) -> S3Request<T> {
+    S3Request {
+        input,
+        method: hyper::Method::HEAD,
+        uri: hyper::Uri::default(),
+        headers: hyper::HeaderMap::new(),
+        extensions: hyper::http::Extensions::new(),
+        credentials: None,
+        region: None,
+        service: None,
+        trailing_headers: None,
+    }
+}
+
+type Answer<T> = S3Result<S3Response<T>>;
+
+fn done<T: Default>() -> Answer<T> {
+    Ok(S3Response::new(T::default()))
+}
+
+/// Operations that `s3s-fs` has and that need no lock.
+macro_rules! forward {
+    ($($operation:ident($input:ty) -> $output:ty;)*) => {
+        $(
+            fn $operation<'life0, 'async_trait>(
+                &'life0 self,
+                request: S3Request<$input>,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Answer<$output>> + Send + 'async_trait>>
+            where
+                'life0: 'async_trait,
+                Self: 'async_trait,
+            {
+                self.files.$operation(request)
+            }
+        )*
+    };
+}
+
+#[async_trait]
+impl S3 for Objects {
+    forward! {
+        create_bucket(CreateBucketInput) -> CreateBucketOutput;
+        head_bucket(HeadBucketInput) -> HeadBucketOutput;
+        get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
+        list_buckets(ListBucketsInput) -> ListBucketsOutput;
+        list_objects(ListObjectsInput) -> ListObjectsOutput;
+        list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
+        create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
+        upload_part(UploadPartInput) -> UploadPartOutput;
+        list_parts(ListPartsInput) -> ListPartsOutput;
+        abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
+        delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
+        copy_object(CopyObjectInput) -> CopyObjectOutput;
+    }
+
+    async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
+        let bucket = request.input.bucket.clone();
+        let list = ListObjectsV2Input { bucket: bucket.clone(), max_keys: Some(1), ..Default::default() };
+        let left = self.files.list_objects_v2(self::request(list)).await?;
+        if left.output.contents.is_some_and(|objects| !objects.is_empty()) {
+            return Err(s3_error!(BucketNotEmpty));
+        }
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).remove(&bucket);
+        self.files.delete_bucket(request).await
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
+        let _alone = self.locks.write(&request.input.bucket, &request.input.key).await;
+        self.files.put_object(request).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> Answer<CompleteMultipartUploadOutput> {
+        let input = &request.input;
+        let _alone = self.locks.write(&input.bucket, &input.key).await;
+        let absent = input.if_none_match.as_ref().is_some_and(ETagCondition::is_any);
+        if absent && self.exists(&input.bucket, &input.key).await {
+            return Err(s3_error!(PreconditionFailed, "the object exists"));
+        }
+        self.files.complete_multipart_upload(request).await
+    }
+
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
+        let _alone = self.locks.write(&request.input.bucket, &request.input.key).await;
+        match self.files.delete_object(request).await {
+            Err(error) if *error.code() == S3ErrorCode::NoSuchKey => done(),
+            other => other,
+        }
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
+        let _beside = self.locks.read(&request.input.bucket, &request.input.key).await;
+        let condition = request.input.if_match.clone();
+        let bucket = request.input.bucket.clone();
+        let answer = match self.files.get_object(request).await {
+            // `s3s-fs` misses the key before it misses the bucket.
+            Err(error) if *error.code() == S3ErrorCode::NoSuchKey && !self.has_bucket(bucket).await => {
+                return Err(s3_error!(NoSuchBucket, "the bucket does not exist"));
+            }
+            answer => answer?,
+        };
+        if let (Some(ETagCondition::ETag(wanted)), Some(found)) = (condition, &answer.output.e_tag)
+            && !found.strong_cmp(&wanted)
+        {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        Ok(answer)
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
+        let _beside = self.locks.read(&request.input.bucket, &request.input.key).await;
+        self.files.head_object(request).await
+    }
+
+    async fn put_bucket_encryption(
+        &self,
+        request: S3Request<PutBucketEncryptionInput>,
+    ) -> Answer<PutBucketEncryptionOutput> {
+        let input = request.input;
+        self.settings(&input.bucket, |s| s.encryption = Some(input.server_side_encryption_configuration));
+        done()
+    }
+
+    async fn get_bucket_encryption(
+        &self,
+        request: S3Request<GetBucketEncryptionInput>,
+    ) -> Answer<GetBucketEncryptionOutput> {
+        let code = "ServerSideEncryptionConfigurationNotFoundError";
+        let found = self.of_bucket(&request.input.bucket, code, |s| s.encryption)?;
+        Ok(S3Response::new(GetBucketEncryptionOutput { server_side_encryption_configuration: Some(found) }))
+    }
+
+    async fn put_public_access_block(
+        &self,
+        request: S3Request<PutPublicAccessBlockInput>,
+    ) -> Answer<PutPublicAccessBlockOutput> {
+        let input = request.input;
+        self.settings(&input.bucket, |s| s.public_access = Some(input.public_access_block_configuration));
+        done()
+    }
+
+    async fn get_public_access_block(
+        &self,
+        request: S3Request<GetPublicAccessBlockInput>,
+    ) -> Answer<GetPublicAccessBlockOutput> {
+        let code = "NoSuchPublicAccessBlockConfiguration";
+        let found = self.of_bucket(&request.input.bucket, code, |s| s.public_access)?;
+        Ok(S3Response::new(GetPublicAccessBlockOutput { public_access_block_configuration: Some(found) }))
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        request: S3Request<PutBucketLifecycleConfigurationInput>,
+    ) -> Answer<PutBucketLifecycleConfigurationOutput> {
+        let input = request.input;
+        self.settings(&input.bucket, |s| s.lifecycle = input.lifecycle_configuration.map(|c| c.rules));
+        done()
+    }
+
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        request: S3Request<GetBucketLifecycleConfigurationInput>,
+    ) -> Answer<GetBucketLifecycleConfigurationOutput> {
+        let rules = self.of_bucket(&request.input.bucket, "NoSuchLifecycleConfiguration", |s| s.lifecycle)?;
+        Ok(S3Response::new(GetBucketLifecycleConfigurationOutput { rules: Some(rules), ..Default::default() }))
+    }
+
+    async fn put_bucket_tagging(&self, request: S3Request<PutBucketTaggingInput>) -> Answer<PutBucketTaggingOutput> {
+        let input = request.input;
+        self.settings(&input.bucket, |s| s.tags = Some(input.tagging.tag_set));
+        done()
+    }
+
+    async fn get_bucket_tagging(&self, request: S3Request<GetBucketTaggingInput>) -> Answer<GetBucketTaggingOutput> {
+        let tag_set = self.of_bucket(&request.input.bucket, "NoSuchTagSet", |s| s.tags)?;
+        Ok(S3Response::new(GetBucketTaggingOutput { tag_set }))
+    }
+}
