@@ -217,12 +217,13 @@ impl Executor {
         if let Some(faults) = faults {
             backend = faults.around(backend);
         }
-        let settings = scheduler::Config {
+        let mut settings = scheduler::Config {
             slots: backend.slots(),
             workers: backend.workers(),
             usd_per_second: backend.usd_per_second(),
             ..scheduler::Config::default()
         };
+        backend.tune(&mut settings);
         let core = Core {
             scheduler: Scheduler::new(settings),
             backend,
@@ -494,6 +495,7 @@ impl Core {
     fn deliver_one(&mut self, update: Update, now: Duration) {
         match update {
             Update::Cancel { flight } => self.backend.cancel(flight, now),
+            Update::CancelJob { run } => self.backend.cancel_job(&run),
             Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
             Update::Done { job, tasks, new, results, attempt, timing, .. } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };

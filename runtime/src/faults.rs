@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Timing};
 use crate::error::Failure;
+use crate::scheduler;
 use crate::store::{BoxFuture, Store, StoreError, StoreResult};
 
 /// How often one task is crashed at most.
@@ -197,6 +198,14 @@ impl Backend for FaultyBackend {
 
     fn usd_per_second(&self) -> fn(Option<u32>) -> f64 {
         self.inner.usd_per_second()
+    }
+
+    fn tune(&self, config: &mut scheduler::Config) {
+        self.inner.tune(config);
+    }
+
+    fn cancel_job(&mut self, run: &Arc<str>) {
+        self.inner.cancel_job(run);
     }
 
     fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {

@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 use crate::call::Call;
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::job::Job;
+use crate::job::{Job, Keep, new_id};
 use crate::refs::Ref;
+use crate::scheduler::JobSpec;
 
-use crate::job::Keep;
 use collect::{Collect, TryAll};
 use feed::Feed;
 pub use stream::MapStream;
@@ -106,6 +106,19 @@ pub(crate) struct Settings {
     pub(crate) concurrency: Option<NonZeroUsize>,
     pub(crate) budget_usd: Option<f64>,
     pub(crate) quiet: bool,
+}
+
+impl Settings {
+    /// What the scheduler is told of a job with this id.
+    pub(crate) fn spec(&self, id: &str) -> JobSpec {
+        JobSpec {
+            // A job can be run again: what another run left in a store is not this one's.
+            run: Some(format!("{id}.{}", new_id()).into()),
+            concurrency: self.concurrency,
+            chunk: self.chunk,
+            budget_usd: self.budget_usd,
+        }
+    }
 }
 
 impl<I, R> Map<I, R> {

@@ -103,7 +103,7 @@ impl Suite {
         }
         self.flights += 1;
         let tasks = block.tasks();
-        let invocation = Invocation { flight: self.flights, tasks, attempt: 1, block: Arc::new(block) };
+        let invocation = Invocation { flight: self.flights, run: None, tasks, attempt: 1, block: Arc::new(block) };
         let mut replies = Vec::new();
         let before = Instant::now();
         self.backend.invoke(invocation, self.now(), &mut replies);

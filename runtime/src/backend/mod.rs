@@ -10,8 +10,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::block::Block;
 use crate::error::Failure;
+use crate::scheduler;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
@@ -26,6 +29,8 @@ pub type FlightId = u64;
 pub struct Invocation {
     /// Names this invocation in replies.
     pub flight: FlightId,
+    /// Names the job's keys in a store; random, and no other job's. A single call has none.
+    pub run: Option<Arc<str>>,
     /// The tasks to run, by index in their job; within `block.tasks()`.
     pub tasks: Range<u64>,
     /// Counted from 1.
@@ -73,6 +78,29 @@ pub struct Timing {
     pub worker: u32,
     /// The largest memory of that worker so far, in bytes.
     pub peak_memory: u64,
+    /// What the tasks cost, in dollars.
+    pub usd: f64,
+    /// What a machine elsewhere tells of the invocation.
+    pub remote: Option<Remote>,
+}
+
+/// An invocation as the machine saw that ran it, by a clock of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remote {
+    /// The request's id, as the service's logs have it: a UUID's 128 bits.
+    pub request: u128,
+    /// Whether the invocation was the first of its instance.
+    pub cold: bool,
+    /// The instance's memory, in MB of 2^20 bytes.
+    pub memory_mb: u32,
+    /// When the driver sent it, on the scheduler's clock.
+    pub invoked: Duration,
+    /// When the instance began with it, by the instance's clock, since 1970.
+    pub started: Duration,
+    /// How long the instance took to fetch arguments.
+    pub fetch: Duration,
+    /// How long from begin to end, without sending the answer.
+    pub ran: Duration,
 }
 
 /// Encoded results of consecutive tasks, each behind its length as a little-endian `u32`.
@@ -170,6 +198,11 @@ pub trait Backend: Send {
         |_| 0.0
     }
 
+    /// Changes what a scheduler is to know of it: retries, batches, what counts as lost.
+    fn tune(&self, config: &mut scheduler::Config) {
+        let _ = config;
+    }
+
     /// Begins an invocation. What is known of it at once goes to `replies`.
     fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>);
 
@@ -180,6 +213,11 @@ pub trait Backend: Send {
 
     /// Stops an invocation. Its tasks need no reply any more.
     fn cancel(&mut self, flight: FlightId, now: Duration);
+
+    /// Stops what runs of a job anywhere; its invocations are cancelled besides, one by one.
+    fn cancel_job(&mut self, run: &Arc<str>) {
+        let _ = run;
+    }
 
     /// Moves replies that have come to `replies`. Gives the time after which it wants to be polled
     /// again though nobody rang.

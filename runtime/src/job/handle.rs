@@ -20,7 +20,7 @@ use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
 use crate::map::Settings;
 use crate::registry;
-use crate::scheduler::{JobKey, JobSpec};
+use crate::scheduler::JobKey;
 use crate::store::{Store, StoreError, wait};
 use crate::trace::{SharedLog, claim, try_claim};
 
@@ -318,10 +318,9 @@ fn run(
 ) -> Result<Running> {
     let port = Arc::new(Port::default());
     let kept = Kept::open(executor.store(), id, false, Keep::Only, port.clone())?;
-    let spec = JobSpec { concurrency: settings.concurrency, chunk: settings.chunk, budget_usd: settings.budget_usd };
     let shared = executor.shared();
     let log = SharedLog::default();
-    let job = shared.open_job(spec, port.clone(), Some(kept.clone()), log.clone());
+    let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), log.clone());
     shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed);
     for block in blocks {
         shared.submit(job, block);

@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Hushed};
 use crate::job::{Keep, Kept, Outcome, Port, new_id};
-use crate::scheduler::{JobKey, JobSpec};
+use crate::scheduler::JobKey;
 use crate::trace::SharedLog;
 
 /// Tasks that may be submitted and not consumed.
@@ -52,15 +52,13 @@ pub(crate) struct Feed<I> {
 impl<I> Feed<I> {
     pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: Keep) -> Result<Self> {
         let port = Arc::new(Port::default());
-        let spec =
-            JobSpec { concurrency: settings.concurrency, chunk: settings.chunk, budget_usd: settings.budget_usd };
         let id = settings.name.clone().unwrap_or_else(new_id);
         let kept = match (&settings.name, keep) {
             (None, Keep::Nothing) => None,
             (name, keep) => Some(Kept::open(executor.store(), &id, name.is_some(), keep, port.clone())?),
         };
         let log = SharedLog::default();
-        let job = executor.shared().open_job(spec, port.clone(), kept.clone(), log.clone());
+        let job = executor.shared().open_job(settings.spec(&id), port.clone(), kept.clone(), log.clone());
         Ok(Self {
             calls: Some(calls),
             executor,

@@ -21,8 +21,10 @@ pub(super) struct Flight {
     pub(super) heard: Time,
     /// Whether its tasks were asked back since.
     pub(super) reclaimed: bool,
-    /// Whether a copy of it runs, or it is one.
+    /// Whether a copy of it was begun; the copy may get one in its turn.
     pub(super) copied: bool,
+    /// How many flights had its tasks when it began.
+    pub(super) copies_before: u32,
 }
 
 impl Flight {
@@ -35,6 +37,7 @@ impl Flight {
             heard: now,
             reclaimed: false,
             copied: false,
+            copies_before: 0,
         }
     }
 
@@ -45,7 +48,8 @@ impl Flight {
     /// When it counts as lost: after the time that its tasks may take, and the wait for a start.
     pub(super) fn lost_at(&self, config: &Config) -> Option<Time> {
         let tasks = u32::try_from(self.left()).unwrap_or(u32::MAX);
-        let may_take = self.block.limits().timeout.unwrap_or_default().saturating_mul(tasks);
+        let own = self.block.limits().timeout.map(|timeout| timeout.saturating_mul(tasks));
+        let may_take = [own, config.longest_invocation].into_iter().flatten().min().unwrap_or_default();
         Some(self.heard.saturating_add(may_take).saturating_add(config.lost_after?))
     }
 }
@@ -86,10 +90,15 @@ impl Scheduler {
     fn copy_at(&self, flight: &Flight) -> Option<Time> {
         let rule = self.config.speculation?;
         let job = self.jobs.get(&flight.job)?;
-        let mean = self.means.get(flight.block.function().name)?;
         let mostly_done = job.closed && job.succeeded as f64 >= rule.done_fraction * job.submitted as f64;
-        let wait = mean.mul_f64(rule.factor).max(rule.at_least);
-        (mostly_done && !flight.copied && flight.left() == 1).then_some(flight.heard + wait)
+        if !mostly_done || flight.copied || flight.copies_before + 1 >= self.config.attempts {
+            return None;
+        }
+        let mean = self.means.get(flight.block.function().name)?;
+        let wait = mean.mul_f64(rule.factor * flight.left() as f64).max(rule.at_least);
+        // Four times longer for each copy: a task that is slow and not lost is not paid for many times.
+        let wait = wait.saturating_mul(4_u32.saturating_pow(flight.copies_before));
+        Some(flight.heard.saturating_add(wait))
     }
 
     pub(super) fn speculation_at(&self) -> Option<Time> {
@@ -99,49 +108,60 @@ impl Scheduler {
         self.flights.values().filter_map(|flight| self.copy_at(flight)).min()
     }
 
-    /// Readies a second copy of a straggler.
+    /// Readies copies of stragglers, as many as there are idle workers.
     pub(super) fn speculate(&mut self, now: Time) {
-        if self.config.speculation.is_none() || self.flights.len() >= self.config.workers {
+        let idle = self.config.workers.saturating_sub(self.flights.len());
+        if self.config.speculation.is_none() || idle == 0 {
             return;
         }
         let due = |f: &Flight| self.copy_at(f).is_some_and(|at| at <= now);
-        let found = self.flights.iter().filter(|(_, f)| due(f)).map(|(id, _)| *id).min();
-        let Some(flight) = found.and_then(|id| self.flights.get_mut(&id)) else { return };
-        flight.copied = true;
-        let (job, attempt, block) = (flight.job, flight.attempt, flight.block.clone());
-        if let Some(tasks) = flight.outstanding.first().cloned() {
-            self.give_back(job, Run { block, tasks, attempt });
+        let mut found: Vec<_> = self.flights.iter().filter(|(_, f)| due(f)).map(|(id, _)| *id).collect();
+        found.sort_unstable();
+        for id in found.into_iter().take(idle) {
+            let Some(flight) = self.flights.get_mut(&id) else { continue };
+            flight.copied = true;
+            let (job, attempt, block) = (flight.job, flight.attempt, flight.block.clone());
+            for tasks in flight.outstanding.clone() {
+                self.give_back(job, Run { block: block.clone(), tasks, attempt });
+            }
         }
     }
 
-    /// Whether the task runs in another flight too.
-    pub(super) fn has_copy(&self, job: JobKey, task: u64) -> bool {
-        self.config.speculation.is_some()
-            && self.flights.values().any(|f| f.job == job && f.outstanding.iter().any(|r| r.contains(&task)))
+    /// How many flights have the task.
+    pub(super) fn copies(&self, job: JobKey, task: u64) -> u32 {
+        if self.config.speculation.is_none() {
+            return 0;
+        }
+        let has = |f: &&Flight| f.job == job && f.outstanding.iter().any(|r| r.contains(&task));
+        self.flights.values().filter(has).count() as u32
     }
 
-    /// Stops flights whose one task another flight has done.
+    /// Takes tasks that one flight has done off the others, and stops those that have none left.
     pub(super) fn cancel_copies(&mut self, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
         if self.config.speculation.is_none() {
             return;
         }
-        let beaten =
-            |f: &Flight| f.job == job && f.outstanding.iter().all(|r| r.start >= tasks.start && r.end <= tasks.end);
-        let beaten: Vec<_> = self.flights.iter().filter(|(_, f)| beaten(f)).map(|(id, _)| *id).collect();
-        for flight in beaten {
-            if let Some(state) = self.flights.remove(&flight)
-                && let Some(job) = self.jobs.get_mut(&job)
-            {
-                job.running -= state.left();
+        let mut beaten = Vec::new();
+        for (id, flight) in &mut self.flights {
+            if flight.job == job && (flight.copied || flight.copies_before > 0) {
+                let removed = super::ranges::remove(&mut flight.outstanding, tasks);
+                if let Some(state) = self.jobs.get_mut(&job) {
+                    state.running -= removed.iter().map(|r| r.end - r.start).sum::<u64>();
+                }
+                if flight.outstanding.is_empty() {
+                    beaten.push(*id);
+                }
             }
+        }
+        for flight in beaten {
+            self.flights.remove(&flight);
             updates.push(Update::Cancel { flight });
         }
         // A copy that has not begun need not begin.
         if let Some(state) = self.jobs.get_mut(&job) {
-            let before = state.ready.len();
             let done = &state.done;
-            state.ready.retain(|run| !(run.tasks.end - run.tasks.start == 1 && done.contains(run.tasks.start)));
-            state.ready_tasks -= (before - state.ready.len()) as u64;
+            state.ready.retain(|run| run.tasks.clone().any(|task| !done.contains(task)));
+            state.ready_tasks = state.ready.iter().map(|run| run.tasks.end - run.tasks.start).sum();
         }
     }
 }

@@ -145,7 +145,7 @@ impl Job {
         let Some(budget) = self.spec.budget_usd else { return true };
         let limits = run.block.limits();
         let rate = (config.usd_per_second)(limits.memory_mb);
-        let each = rate * mean.or(limits.timeout).unwrap_or_default().as_secs_f64();
+        let each = rate * mean.or(limits.timeout).or(config.longest_invocation).unwrap_or_default().as_secs_f64();
         let expected = self.spent_usd + each * (self.running + run.tasks.end - run.tasks.start) as f64;
         self.committed_usd = expected - self.spent_usd;
         let fits = expected <= budget;

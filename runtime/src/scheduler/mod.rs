@@ -57,6 +57,9 @@ pub struct Config {
     /// An invocation without news for this long, beyond its tasks' timeouts, never started. `None`
     /// trusts the backend to account for everything.
     pub lost_after: Option<Duration>,
+    /// The time that one invocation may take, however many tasks it has; for tasks without a timeout
+    /// of their own it is what they may cost.
+    pub longest_invocation: Option<Duration>,
     /// Dollars for one second of one function.
     pub usd_per_second: fn(memory_mb: Option<u32>) -> f64,
     /// Seeds the random part of pauses.
@@ -75,6 +78,7 @@ impl Default for Config {
             max_batch: 32 << 10,
             speculation: None,
             lost_after: None,
+            longest_invocation: None,
             usd_per_second: |_| 0.0,
             seed: 0,
         }
@@ -95,6 +99,8 @@ pub struct Speculation {
 /// What one job asks for.
 #[derive(Debug, Clone, Default)]
 pub struct JobSpec {
+    /// Names the job's keys in a store, where its backend has one. Random, and no other job's.
+    pub run: Option<Arc<str>>,
     /// Tasks in flight at once.
     pub concurrency: Option<NonZeroUsize>,
     /// Tasks of one invocation, in place of a number that follows their duration.
@@ -155,6 +161,11 @@ pub enum Update {
     Cancel {
         /// Which.
         flight: FlightId,
+    },
+    /// The backend is to stop what runs of a job anywhere, also what it has lost sight of.
+    CancelJob {
+        /// As in [`JobSpec::run`].
+        run: Arc<str>,
     },
     /// The backend is to give back what has not begun of an invocation.
     Reclaim {
@@ -255,8 +266,9 @@ impl Scheduler {
 
     /// Forgets a job: what waits is dropped, what runs is stopped.
     pub fn cancel(&mut self, job: JobKey, updates: &mut Vec<Update>) {
-        if self.jobs.remove(&job).is_none() {
-            return;
+        let Some(state) = self.jobs.remove(&job) else { return };
+        if let Some(run) = state.spec.run.filter(|_| state.running > 0) {
+            updates.push(Update::CancelJob { run });
         }
         self.turns.retain(|other| *other != job);
         self.retries.forget(job);
@@ -296,9 +308,10 @@ impl Scheduler {
         self.next_flight += 1;
         let flight = self.next_flight;
         let mut state = Flight::new(job, &run, now);
-        state.copied = self.has_copy(job, run.tasks.start);
+        state.copies_before = self.copies(job, run.tasks.start);
         self.flights.insert(flight, state);
-        Invocation { flight, tasks: run.tasks, attempt: run.attempt, block: run.block }
+        let name = self.jobs.get(&job).and_then(|job| job.spec.run.clone());
+        Invocation { flight, run: name, tasks: run.tasks, attempt: run.attempt, block: run.block }
     }
 
     /// Takes a reply of the backend.
@@ -370,9 +383,8 @@ impl Scheduler {
         let Some(((job, block, attempt), settled)) = self.settle(now, flight, &tasks) else { return };
         self.window.admitted();
         self.learn(block.function().name, timing.compute, tasks.end - tasks.start);
-        let usd = (self.config.usd_per_second)(block.limits().memory_mb);
         let Some(state) = self.jobs.get_mut(&job) else { return };
-        state.spent_usd += usd * timing.compute.as_secs_f64();
+        state.spent_usd += timing.usd;
         let new: Vec<_> = settled.into_iter().flat_map(|range| state.done.insert(range)).collect();
         if !state.tried.is_empty() {
             state.tried.retain(|task, _| !new.iter().any(|r| r.contains(task)));

@@ -61,10 +61,9 @@ impl Scheduler {
             self.window.refused(now);
         }
         // A copy may still succeed, or has.
-        let has_copy = self.has_copy(job, task);
-        let usd = (self.config.usd_per_second)(block.limits().memory_mb);
+        let has_copy = self.copies(job, task) > 0;
         let Some(state) = self.jobs.get_mut(&job) else { return };
-        state.spent_usd += usd * timing.compute.as_secs_f64();
+        state.spent_usd += timing.usd;
         if has_copy || state.done.contains(task) {
             return;
         }

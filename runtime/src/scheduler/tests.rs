@@ -95,7 +95,7 @@ impl World {
         for task in tasks {
             let took = (self.duration)(task);
             at += took;
-            let timing = Timing { compute: took, ..Timing::default() };
+            let timing = Timing { compute: took, usd: took.as_secs_f64(), ..Timing::default() };
             let reply = |world: &mut Self| {
                 let failure = if world.happens(world.trouble.crash) {
                     Failure::WorkerDied { signal: Some(9), exit_code: None }
@@ -131,6 +131,7 @@ impl World {
                 Update::Cancel { flight } => {
                     self.flights.remove(&flight);
                 }
+                Update::CancelJob { .. } => {}
                 Update::Reclaim { flight } => self.reclaim(flight),
             }
         }
@@ -229,7 +230,7 @@ fn thousands_of_small_jobs_of_any_shape_lose_nothing() {
         let mut random = fastrand::Rng::with_seed(seed + 1_000_000);
         let mut world = World::new(config(random.usize(1..6), seed), trouble, uneven);
         let mut option = |n: usize| NonZeroUsize::new(random.usize(0..n));
-        let spec = JobSpec { concurrency: option(6), chunk: option(5), budget_usd: None };
+        let spec = JobSpec { concurrency: option(6), chunk: option(5), ..JobSpec::default() };
         let tasks = fastrand::Rng::with_seed(seed).u64(0..60);
         let job = world.job(spec, tasks, Limits::default());
         world.run();
@@ -278,7 +279,7 @@ fn what_is_never_answered_is_never_started() {
 
 #[test]
 fn concurrency_and_chunks_are_kept() {
-    let spec = JobSpec { concurrency: NonZeroUsize::new(6), chunk: NonZeroUsize::new(3), budget_usd: None };
+    let spec = JobSpec { concurrency: NonZeroUsize::new(6), chunk: NonZeroUsize::new(3), ..JobSpec::default() };
     let mut world = World::new(config(16, 1), Trouble::default(), uneven);
     let job = world.job(spec, 1_000, Limits::default());
     world.run();
@@ -331,12 +332,25 @@ fn a_straggler_gets_a_copy_and_the_first_to_finish_counts() {
         if task == 50 { Duration::from_secs(1_000) } else { 10 * MS }
     }
     let rule = Speculation { done_fraction: 0.9, factor: 3.0, at_least: 50 * MS };
-    let settings = Config { speculation: Some(rule), lost_after: None, ..config(4, 1) };
+    let settings = Config { speculation: Some(rule), lost_after: None, attempts: 2, ..config(4, 1) };
     let mut world = World::new(settings, Trouble::default(), duration);
     let job = world.job(JobSpec::default(), 100, Limits::default());
     world.run();
     world.done_once(job, 100);
     assert_eq!(world.launched.iter().filter(|(_, tasks, ..)| tasks.contains(&50)).count(), 2);
+}
+
+#[test]
+fn invocations_without_an_answer_are_copied_until_one_comes() {
+    let rule = Speculation { done_fraction: 0.7, factor: 5.0, at_least: 50 * MS };
+    for (seed, chunk) in [(1, None), (2, NonZeroUsize::new(7)), (3, NonZeroUsize::new(40))] {
+        let trouble = Trouble { lose: 0.2, duplicate: 0.1, ..Trouble::default() };
+        let settings = Config { speculation: Some(rule), lost_after: None, ..config(1_000, seed) };
+        let mut world = World::new(settings, trouble, |_| 10 * MS);
+        let job = world.job(JobSpec { chunk, ..JobSpec::default() }, 2_000, Limits::default());
+        world.run();
+        world.done_once(job, 2_000);
+    }
 }
 
 #[test]

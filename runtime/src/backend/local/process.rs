@@ -181,7 +181,7 @@ impl Process {
     }
 
     fn send_args(&mut self, invocation: &Invocation, slot: usize) {
-        let Invocation { flight, tasks, attempt, block } = invocation;
+        let Invocation { flight, tasks, attempt, block, .. } = invocation;
         let function = block.function();
         let ids = |blobs: &[Arc<Blob>]| blobs.iter().map(|b| b.id).collect();
         let blobs = block.blobs(tasks.clone());
@@ -262,7 +262,7 @@ impl Process {
 
     fn timing(&self, compute_ns: u64, now: Duration) -> Timing {
         let compute = Duration::from_nanos(compute_ns);
-        Timing { compute, ended: now, worker: self.number, peak_memory: 0 }
+        Timing { compute, ended: now, worker: self.number, ..Timing::default() }
     }
 
     fn ran(&mut self, header: RunHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
