@@ -3,8 +3,8 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -14,6 +14,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 /// How often a request is sent before its failure counts, with growing random pauses between: S3
 /// answers 503 for as long as it takes to split a prefix, which is minutes at most.
@@ -28,7 +29,13 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
 }
 
 /// A spawned future; it is aborted if this is dropped.
-pub(crate) struct Task<T>(tokio::task::JoinHandle<T>);
+pub(crate) struct Task<T>(JoinHandle<T>);
+
+impl<T> std::fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Task")
+    }
+}
 
 impl<T> Task<T> {
     /// What the future gave.
@@ -87,6 +94,37 @@ pub(crate) async fn s3() -> aws_sdk_s3::Client {
         aws_sdk_s3::Client::from_conf(config)
     };
     CLIENT.get_or_init(build).await.clone()
+}
+
+/// A Lambda client. It sends each request once: what is refused is the scheduler's to pace.
+pub(crate) async fn lambda() -> aws_sdk_lambda::Client {
+    static CLIENT: OnceCell<aws_sdk_lambda::Client> = OnceCell::const_new();
+    let build = || async {
+        let config = aws_sdk_lambda::config::Builder::from(sdk_config().await);
+        aws_sdk_lambda::Client::from_conf(config.retry_config(RetryConfig::disabled()).build())
+    };
+    CLIENT.get_or_init(build).await.clone()
+}
+
+/// Requests that are to be sent even if the program ends meanwhile.
+static LAST_WORDS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Spawns a request that [`finish_last_words`] waits for.
+pub(crate) fn spawn_last_words(future: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = runtime() {
+        let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+        words.retain(|word| !word.is_finished());
+        words.push(runtime.spawn(future));
+    }
+}
+
+/// Waits until what [`spawn_last_words`] took is said, and no longer than `patience`.
+pub(crate) fn finish_last_words(patience: Duration) {
+    let end = Instant::now() + patience;
+    let said = || LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished);
+    while !said() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// An error of the SDK in one line: the service's code and message where it answered, otherwise

@@ -219,6 +219,34 @@ impl Block {
         Self { function, limits, first, bytes: Vec::new(), ends: Vec::new(), blobs: BTreeMap::new() }
     }
 
+    /// A block as it comes from elsewhere: `bytes` are those of [`args`](Self::args) for `count` tasks.
+    /// `None` where they are not.
+    #[cfg(feature = "aws")]
+    pub(crate) fn received(
+        function: &'static RemoteFn,
+        limits: Limits,
+        tasks: Range<u64>,
+        bytes: Vec<u8>,
+        blobs: BTreeMap<u64, Vec<Arc<Blob>>>,
+    ) -> Option<Self> {
+        let mut ends = Vec::new();
+        let mut end = 0;
+        while end < bytes.len() {
+            let len = bytes.get(end..)?.first_chunk::<4>()?;
+            end = end.checked_add(4)?.checked_add(u32::from_le_bytes(*len) as usize)?;
+            ends.push(u32::try_from(end).ok()?);
+        }
+        let whole = end == bytes.len() && ends.len() as u64 == tasks.end.checked_sub(tasks.start)?;
+        whole.then_some(Self { function, limits, first: tasks.start, bytes, ends, blobs })
+    }
+
+    /// Where the arguments of some of the tasks lie in those of all.
+    #[cfg(feature = "aws")]
+    pub(crate) fn args_range(&self, tasks: Range<u64>) -> Range<u64> {
+        let start = self.args(self.first..tasks.start).len() as u64;
+        start..start + self.args(tasks).len() as u64
+    }
+
     /// Whether a call of that function and limits can join the block.
     pub(crate) fn accepts(&self, function: &'static RemoteFn, limits: &Limits) -> bool {
         std::ptr::eq(self.function, function) && self.limits == *limits

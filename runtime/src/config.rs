@@ -1,4 +1,4 @@
-//! Settings, in one order: builder, `WREN_*` environment, `Wren.toml`, defaults.
+//! Settings, in one order: builder, `WREN_*` environment, `.wren/deployment.json`, `Wren.toml`, defaults.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,16 @@ use crate::error::{Error, Result};
 pub(crate) struct Config {
     /// `None` lets the program's start decide between `local` and `inline`.
     pub(crate) backend: Option<String>,
-    pub(crate) store: String,
+    /// `None` leaves it to the backend.
+    pub(crate) store: Option<String>,
     pub(crate) workers: usize,
     /// Where job logs go.
     pub(crate) directory: PathBuf,
     /// Whether jobs are logged: not those of tests and of workers, unless a folder was named.
     pub(crate) logs: bool,
     pub(crate) quiet: bool,
+    /// Whether the backend is `lambda` for no other reason than that there is a deployment.
+    pub(crate) deployed: bool,
 }
 
 /// `Wren.toml`, all keys optional.
@@ -58,17 +61,18 @@ impl Config {
     fn from(variables: impl Iterator<Item = (String, String)>, here: &Path) -> Result<Self> {
         let (file, root) = find_file(here)?;
         let mut config = Self {
-            backend: file.backend,
-            store: file.store.unwrap_or_default(),
+            backend: None,
+            store: None,
             workers: file.workers.unwrap_or_else(processors),
             directory: root.join(".wren"),
             logs: crate::start::is_initialized(),
             quiet: file.quiet.unwrap_or(false),
+            deployed: false,
         };
         for (name, value) in variables {
             match name.as_str() {
                 "WREN_BACKEND" => config.backend = Some(value),
-                "WREN_STORE" => config.store = value,
+                "WREN_STORE" => config.store = Some(value).filter(|url| !url.is_empty()),
                 "WREN_WORKERS" => config.workers = number(&name, &value)?,
                 "WREN_DIR" => config.set_directory(value.into()),
                 "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
@@ -79,14 +83,50 @@ impl Config {
         if config.workers == 0 {
             return Err(Error::Config("workers is 0; at least one is needed".to_owned()));
         }
-        if config.store.is_empty() {
-            config.store = format!("file:{}", config.directory.join("store").display());
+        config.use_deployment()?;
+        config.backend = config.backend.or(file.backend);
+        if !config.deployed {
+            config.store = config.store.or(file.store);
         }
         Ok(config)
     }
 }
 
 impl Config {
+    /// A program that was deployed runs there, unless its environment says where.
+    #[cfg(feature = "aws")]
+    fn use_deployment(&mut self) -> Result<()> {
+        let may = self.backend.is_none() && crate::start::is_initialized();
+        if may && crate::deployment::Deployment::load(&self.directory)?.is_some() {
+            self.backend = Some("lambda".to_owned());
+            self.deployed = true;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[allow(clippy::unnecessary_wraps, reason = "as with the feature")]
+    fn use_deployment(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The store's URL: what was set, or what goes with the backend.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the record of a deployment cannot be read.
+    pub(crate) fn store_url(&self) -> Result<String> {
+        if let Some(url) = &self.store {
+            return Ok(url.clone());
+        }
+        #[cfg(feature = "aws")]
+        if self.backend.as_deref().is_some_and(|url| url == "lambda" || url == "lambda:")
+            && let Some(deployment) = crate::deployment::Deployment::load(&self.directory)?
+        {
+            return Ok(deployment.store);
+        }
+        Ok(format!("file:{}", self.directory.join("store").display()))
+    }
+
     pub(crate) fn set_directory(&mut self, directory: PathBuf) {
         self.directory = directory;
         self.logs = true;
@@ -138,8 +178,9 @@ mod tests {
         let both = config(&[("WREN_WORKERS", "7")], file).unwrap();
         assert_eq!((both.workers, both.backend.as_deref()), (7, Some("inline")));
         let none = config(&[], None).unwrap();
-        assert_eq!((none.workers, none.backend), (processors(), None));
-        assert!(none.store.starts_with("file:/") && none.store.ends_with(".wren/store"), "{}", none.store);
+        assert_eq!((none.workers, none.backend.as_deref()), (processors(), None));
+        let store = none.store_url().unwrap();
+        assert!(store.starts_with("file:/") && store.ends_with(".wren/store"), "{store}");
     }
 
     #[test]

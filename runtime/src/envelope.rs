@@ -1,9 +1,16 @@
-//! What is written to a store, in an envelope: magic, version, checksum, MessagePack.
+//! What is written to a store or sent to a machine elsewhere, in an envelope: magic, version, checksum,
+//! MessagePack.
+
+#[cfg(feature = "aws")]
+mod attempt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{self, CodecError};
+
+#[cfg(feature = "aws")]
+pub(crate) use attempt::{Answer, Args, Invocation, Outcome, Part, Report, Request, Response, cancel_key, done_key};
 
 const MAGIC: [u8; 4] = *b"WREN";
 const VERSION: u8 = 1;

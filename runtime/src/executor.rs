@@ -104,13 +104,14 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Where calls run: `local` or `inline`.
+    /// Where calls run: `local`, `inline` or `lambda`.
     pub fn backend(mut self, url: impl Into<String>) -> Self {
         self.backend = Some(url.into());
         self
     }
 
-    /// Where values and the results of named jobs are kept: `file:<path>` or `memory:`.
+    /// Where values and the results of named jobs are kept: `file:<path>`, `memory:` or
+    /// `s3://bucket/prefix`.
     pub fn store(mut self, url: impl Into<String>) -> Self {
         self.store = Some(url.into());
         self
@@ -151,9 +152,10 @@ impl Builder {
         let mut config = Config::load()?;
         if let Some(backend) = self.backend {
             config.backend = Some(backend);
+            config.deployed = false;
         }
         if let Some(store) = self.store {
-            config.store = store;
+            config.store = Some(store);
         }
         if let Some(workers) = self.workers {
             config.workers = workers;
@@ -207,13 +209,20 @@ impl Executor {
         Ok(levels[depth].clone())
     }
 
-    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
+    fn open(mut config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
         crate::registry::all()?;
         let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
         let bell = Bell::new().map_err(no_bell)?;
-        let store = opened.map_or_else(|| store::open(&config.store), Ok)?;
+        let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
         let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
-        let mut backend = backend::open(&url, &Setup::new(config.workers, bell.clone(), depth + 1))?;
+        let mut setup = Setup::new(config.workers, bell.clone(), depth + 1);
+        setup.directory.clone_from(&config.directory);
+        let mut backend = backend::open(&url, &setup)?;
+        config.workers = backend.workers();
+        #[cfg(feature = "aws")]
+        if config.deployed && !config.quiet {
+            backend::lambda::announce(&config.directory);
+        }
         if let Some(faults) = faults {
             backend = faults.around(backend);
         }

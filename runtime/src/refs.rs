@@ -168,7 +168,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
-fn key_of(hash: &[u8; 32]) -> String {
+pub(crate) fn key_of(hash: &[u8; 32]) -> String {
     format!("blobs/{}", blake3::Hash::from_bytes(*hash).to_hex())
 }
 
@@ -227,22 +227,28 @@ pub(crate) async fn put_bytes<T>(store: &Arc<dyn store::Store>, bytes: &[u8]) ->
 /// Blobs that this process fetched or was sent, while there is room.
 type Known = Mutex<HashMap<[u8; 32], Arc<Blob>>>;
 
-/// How much is kept, in bytes.
-const KEEP: usize = 256 << 20;
+/// How much is kept, in bytes: where memory is limited, an eighth of it.
+fn keep() -> usize {
+    static KEEP: OnceLock<usize> = OnceLock::new();
+    *KEEP.get_or_init(|| {
+        let limit_mb = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok().and_then(|mb| mb.parse::<usize>().ok());
+        limit_mb.map_or(256 << 20, |mb| (mb << 20) / 8)
+    })
+}
 
 fn cache() -> &'static Known {
     static KNOWN: OnceLock<Known> = OnceLock::new();
     KNOWN.get_or_init(Mutex::default)
 }
 
-fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
+pub(crate) fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
     cache().lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
 }
 
 /// Keeps a blob for later [`Ref::get`]s.
 pub(crate) fn remember(hash: [u8; 32], blob: &Arc<Blob>) {
     let mut known = cache().lock().unwrap_or_else(PoisonError::into_inner);
-    if known.values().map(|b| b.bytes.len()).sum::<usize>() + blob.bytes.len() > KEEP {
+    if known.values().map(|b| b.bytes.len()).sum::<usize>() + blob.bytes.len() > keep() {
         known.clear();
     }
     known.insert(hash, blob.clone());

@@ -32,6 +32,8 @@ static WORKER: AtomicBool = AtomicBool::new(false);
 /// ```
 pub fn init() {
     process::become_worker_if_asked();
+    #[cfg(feature = "aws")]
+    crate::worker::lambda::become_worker_if_asked();
     if std::env::var_os(LIST).is_some() {
         list();
     }
@@ -44,9 +46,17 @@ struct Listing {
     functions: Vec<&'static RemoteFn>,
 }
 
+/// The registry as JSON: `{"wren": "<version>", "functions": [..]}`.
+///
+/// # Errors
+/// As [`registry::all`].
+pub(crate) fn listing() -> Result<serde_json::Result<String>> {
+    let functions = registry::all()?;
+    Ok(serde_json::to_string(&Listing { wren: env!("CARGO_PKG_VERSION"), functions }))
+}
+
 fn list() -> ! {
-    let listing = registry::all().map(|functions| Listing { wren: env!("CARGO_PKG_VERSION"), functions });
-    match listing.map(|listing| serde_json::to_string(&listing)) {
+    match listing() {
         Ok(Ok(json)) => {
             println!("{json}");
             exit(0)
@@ -116,6 +126,7 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
     });
     // Calls were dropped, and with them cancelled.
     runtime.shutdown_background();
+    finish_last_words();
     Exit(match ended {
         Some(value) => value.report(),
         None => crate::interrupt::farewell(),
@@ -128,5 +139,13 @@ pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
     init();
     // What blocks in `main` cannot be dropped from here: Ctrl-C ends the program at once.
     drop(crate::interrupt::watch(Duration::ZERO));
-    Exit(user_main().report())
+    let code = user_main().report();
+    finish_last_words();
+    Exit(code)
+}
+
+/// What runs elsewhere is told to stop before this program is gone.
+fn finish_last_words() {
+    #[cfg(feature = "aws")]
+    crate::aws::finish_last_words(PATIENCE);
 }

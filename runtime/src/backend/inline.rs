@@ -75,7 +75,7 @@ impl Shared {
 
 impl InlineBackend {
     fn new(setup: &Setup) -> Self {
-        let Setup { workers, ringer, depth } = setup.clone();
+        let Setup { workers, ringer, depth, .. } = setup.clone();
         let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, depth };
         Self { shared: Arc::new(shared), threads: workers.max(1) }
     }

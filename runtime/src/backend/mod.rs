@@ -3,6 +3,8 @@
 
 mod conformance;
 mod inline;
+#[cfg(feature = "aws")]
+pub(crate) mod lambda;
 mod local;
 mod scheme;
 
@@ -18,6 +20,7 @@ use crate::scheduler;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
+pub(crate) use local::LocalBackend;
 pub(crate) use scheme::open;
 pub use scheme::{BackendScheme, Ringer, Setup};
 

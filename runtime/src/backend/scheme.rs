@@ -1,6 +1,7 @@
 //! Backends by URL scheme.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::Backend;
 use crate::channel::Bell;
@@ -14,13 +15,15 @@ pub struct Setup {
     pub workers: usize,
     /// To be rung when replies have come.
     pub ringer: Ringer,
+    /// The folder `.wren` of the project.
+    pub directory: PathBuf,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
 }
 
 impl Setup {
     pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
-        Self { workers, ringer: Ringer(bell), depth }
+        Self { workers, ringer: Ringer(bell), directory: PathBuf::from(".wren"), depth }
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
     fn an_unknown_scheme_lists_those_that_are_known() {
         let setup = Setup::new(1, Bell::new().unwrap(), 0);
         let message = open("cloud:7", &setup).err().unwrap().to_string();
-        assert!(message.ends_with("no backend is known for `cloud:7`; known are inline, local"), "{message}");
+        assert!(message.ends_with("no backend is known for `cloud:7`; known are inline, lambda, local"), "{message}");
         let message = open("inline:7", &setup).err().unwrap().to_string();
         assert!(message.contains("takes nothing behind its name, and got `7`"), "{message}");
     }

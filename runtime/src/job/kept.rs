@@ -37,7 +37,7 @@ pub(crate) enum Keep {
 pub(super) struct Record {
     /// BLAKE3 of function and arguments, so that a result is never taken for that of others.
     call: [u8; 32],
-    #[serde(with = "bytes")]
+    #[serde(with = "crate::codec::bytes")]
     pub(super) result: Vec<u8>,
 }
 
@@ -48,19 +48,6 @@ pub(super) struct FailedRecord {
     pub(super) function: String,
     pub(super) failure: Failure,
     pub(super) stderr: String,
-}
-
-mod bytes {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        // `seal` and `open` go through slices, from which bytes can be borrowed.
-        <&[u8]>::deserialize(deserializer).map(<[u8]>::to_vec)
-    }
 }
 
 /// The stored results of one job.

@@ -1,6 +1,8 @@
 //! Runs remote functions: decodes arguments, calls, encodes results, turns panics into failures.
 //! What a worker process, a thread of the `inline` backend and a Lambda share.
 
+#[cfg(feature = "aws")]
+pub(crate) mod lambda;
 mod panics;
 pub(crate) mod process;
 

@@ -150,11 +150,7 @@ impl Minded {
 
     /// Memory in use now, in bytes; 0 where the system does not tell.
     pub(super) fn memory(&self) -> u64 {
-        // Sizes in pages; the second is what is resident. Asked often, so not from the longer `status`.
-        let mut text = [0; 128];
-        let Some(n) = self.statm.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok()) else { return 0 };
-        let pages = std::str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-        pages.unwrap_or(0) * rustix::param::page_size() as u64
+        self.statm.as_ref().map_or(0, resident)
     }
 
     /// The most memory ever in use, in bytes.
@@ -218,6 +214,15 @@ impl Minded {
             output.partial[pipe.stream as usize].finish();
         }
     }
+}
+
+/// What `/proc/<pid>/statm` says is resident, in bytes; 0 where it says nothing.
+pub(super) fn resident(statm: &File) -> u64 {
+    // Sizes in pages; the second is what is resident. Asked often, so not from the longer `status`.
+    let mut text = [0; 128];
+    let Ok(n) = statm.read_at(&mut text, 0) else { return 0 };
+    let pages = std::str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 impl Output {

@@ -20,7 +20,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(5);
 
 /// Worker processes, started when they are first needed.
 #[derive(Debug)]
-struct LocalBackend {
+pub(crate) struct LocalBackend {
     workers: Vec<Option<Process>>,
     /// Invocations that wait for a slot.
     waiting: VecDeque<Invocation>,
@@ -28,6 +28,17 @@ struct LocalBackend {
     false_starts: u32,
     /// Why no worker starts.
     broken: Option<String>,
+    /// What this process and its workers may use together, in bytes.
+    memory: Option<Memory>,
+}
+
+/// A limit on the memory of this process and its workers together.
+#[derive(Debug)]
+struct Memory {
+    limit: u64,
+    /// `/proc/self/statm`.
+    own: Option<std::fs::File>,
+    next_check: Duration,
 }
 
 inventory::submit! {
@@ -42,9 +53,53 @@ inventory::submit! {
 }
 
 impl LocalBackend {
-    fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         let workers = std::iter::repeat_with(|| None).take(setup.workers.max(1)).collect();
-        Self { workers, waiting: VecDeque::new(), ringer: setup.ringer.clone(), false_starts: 0, broken: None }
+        let ringer = setup.ringer.clone();
+        Self { workers, waiting: VecDeque::new(), ringer, false_starts: 0, broken: None, memory: None }
+    }
+
+    /// Keeps this process and its workers below so many bytes together: what would pass them fails as
+    /// out of memory, the largest first.
+    #[cfg(feature = "aws")]
+    pub(crate) fn limit_memory(&mut self, limit: u64) {
+        let own = std::fs::File::open("/proc/self/statm").ok();
+        self.memory = Some(Memory { limit, own, next_check: Duration::ZERO });
+    }
+
+    /// Starts all workers before they are needed.
+    #[cfg(feature = "aws")]
+    pub(crate) fn warm_up(&mut self) {
+        for index in 0..self.workers.len() {
+            // One that does not start says why when it is needed.
+            let _ = self.started(index);
+        }
+    }
+
+    /// Whether nothing runs and nothing waits.
+    #[cfg(feature = "aws")]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.workers.iter().flatten().all(|process| process.load() == 0)
+    }
+
+    /// Stops the largest worker if all together use too much. Gives whether there is such a limit.
+    fn check_memory(&mut self, now: Duration) -> bool {
+        let Some(memory) = &mut self.memory else { return false };
+        if now < memory.next_check {
+            return true;
+        }
+        memory.next_check = now + CHECK_EVERY;
+        let own = memory.own.as_ref().map_or(0, minder::resident);
+        let used: Vec<_> = self.workers.iter().map(|p| p.as_ref().map_or(0, Process::memory)).collect();
+        let total = own + used.iter().sum::<u64>();
+        let largest = (0..used.len()).max_by_key(|index| used[*index]);
+        if total > memory.limit
+            && let Some(process) = largest.and_then(|index| self.workers[index].as_mut())
+        {
+            let [limit_mb, peak_mb] = [memory.limit, total].map(|bytes| (bytes >> 20) as u32);
+            process.stop_for(Failure::OutOfMemory { limit_mb, peak_mb });
+        }
+        true
     }
 
     fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
@@ -159,6 +214,9 @@ impl Backend for LocalBackend {
         self.place(replies, now);
         let mut checks = self.workers.iter_mut().flatten().map(|p| p.check(now)).fold(false, |a, b| a | b);
         checks |= !self.waiting.is_empty();
+        if self.workers.iter().flatten().any(|process| process.load() > 0) {
+            checks |= self.check_memory(now);
+        }
         checks.then_some(CHECK_EVERY)
     }
 }

@@ -394,11 +394,23 @@ impl Process {
         } else {
             self.over_limit(flight, now)
         };
-        if let (Some(verdict), None) = (verdict, &self.verdict) {
+        if let Some(verdict) = verdict {
+            self.stop_for(verdict);
+        }
+        true
+    }
+
+    /// Kills the worker; what it runs fails by that.
+    pub(super) fn stop_for(&mut self, verdict: Failure) {
+        if self.verdict.is_none() {
             self.verdict = Some(verdict);
             self.minded.kill();
         }
-        true
+    }
+
+    /// Memory in use now, in bytes.
+    pub(super) fn memory(&self) -> u64 {
+        self.minded.memory()
     }
 
     fn over_limit(&self, flight: &Flight, now: Duration) -> Option<Failure> {

@@ -1,0 +1,299 @@
+//! The `lambda` backend: attempts are invocations of the functions that `cargo wren deploy` made.
+//!
+//! A few go out as `RequestResponse`, with the outcome in the response; beyond [`DIRECT`] at once they
+//! go out as `Event`, and their outcomes are found by listing the store. Everything runs on the event
+//! loop for AWS; replies come back through a channel and the executor's bell.
+
+mod send;
+mod uploads;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Setup, Timing, scheme};
+use crate::aws;
+use crate::deployment::Deployment;
+use crate::envelope::{self, Outcome, Part, Report};
+use crate::error::{Error, Failure, Result};
+use crate::job::new_id;
+use crate::limits;
+use crate::price;
+use crate::scheduler::{self, Speculation};
+use crate::store::{self, Store};
+use crate::terminal;
+
+use uploads::Uploads;
+use watch::Watch;
+
+/// Invocations that wait for their response at once; further ones are events.
+const DIRECT: usize = 64;
+
+/// An invocation that took so long leaves its outcome in the store as well: connections that are
+/// silent for minutes are cut by routers on the way (AWS NAT gateways: after 350 seconds).
+const LONG: Duration = Duration::from_secs(60);
+
+/// An event that was accepted waits in Lambda's queue while instances are started; later than this it
+/// counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(120);
+
+/// How often one task is refused for too much load before that is its failure: over an hour of pauses.
+const REFUSALS: u32 = 1_000;
+
+inventory::submit! {
+    BackendScheme {
+        scheme: "lambda",
+        open: |rest, setup| {
+            scheme::nothing_more("lambda", rest)?;
+            Ok(Box::new(LambdaBackend::open(setup)?))
+        },
+    }
+}
+
+/// What is sent and heard of invocations.
+struct LambdaBackend {
+    shared: Arc<Shared>,
+    replies: Receiver<Reply>,
+    flights: HashMap<FlightId, Flying>,
+}
+
+/// An invocation under way.
+struct Flying {
+    run: Arc<str>,
+    /// Whether the keys under `run` are of this invocation alone.
+    alone: bool,
+    invoked: Duration,
+    left: u64,
+    /// Ends with this.
+    _sending: Option<aws::Task<()>>,
+}
+
+struct Shared {
+    deployment: Deployment,
+    store: Arc<dyn Store>,
+    uploads: Uploads,
+    watch: Watch,
+    /// Invocations that wait for their response.
+    direct: AtomicUsize,
+    /// Requests under way at once: each takes a connection.
+    requests: tokio::sync::Semaphore,
+    replies: Mutex<Sender<Reply>>,
+    ringer: Ringer,
+}
+
+impl LambdaBackend {
+    fn open(setup: &Setup) -> Result<Self> {
+        let deployment = Deployment::load(&setup.directory)?.ok_or_else(|| {
+            let place = match Deployment::endpoint_of_environment() {
+                Some(endpoint) => format!(" at {endpoint}"),
+                None => String::new(),
+            };
+            Error::Config(format!(
+                "the backend `lambda` needs a deployment, and nothing is deployed{place}: run `cargo wren deploy`, or set \
+                 WREN_BACKEND=local"
+            ))
+        })?;
+        let stale = deployment.stale_functions()?;
+        if !stale.is_empty() {
+            return Err(Error::StaleDeployment { functions: stale });
+        }
+        let (sender, replies) = mpsc::channel();
+        let store = store::open(&deployment.store)?;
+        let shared = Shared {
+            watch: Watch::default(),
+            uploads: Uploads::new(store.clone()),
+            store,
+            deployment,
+            direct: AtomicUsize::new(0),
+            requests: tokio::sync::Semaphore::new(2 * DIRECT),
+            replies: Mutex::new(sender),
+            ringer: setup.ringer.clone(),
+        };
+        Ok(Self { shared: Arc::new(shared), replies, flights: HashMap::new() })
+    }
+}
+
+/// One line that says where a program runs.
+pub(crate) fn announce(directory: &std::path::Path) {
+    let Ok(Some(deployment)) = Deployment::load(directory) else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let age = match now.saturating_sub(deployment.deployed_unix_s) {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds @ 120..7_200 => format!("{} minutes", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} hours", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    };
+    let place = match &deployment.endpoint {
+        Some(endpoint) => format!("an emulator of AWS at {endpoint}"),
+        None => format!("AWS Lambda in {}", deployment.region),
+    };
+    terminal::note(&format!(
+        "running on {place}: `{}`, deployed {age} ago (WREN_BACKEND=local: here)",
+        deployment.name
+    ));
+}
+
+impl Backend for LambdaBackend {
+    fn slots(&self) -> usize {
+        self.shared.deployment.concurrency.max(1)
+    }
+
+    fn workers(&self) -> usize {
+        self.slots()
+    }
+
+    fn usd_per_second(&self) -> fn(memory_mb: Option<u32>) -> f64 {
+        |memory_mb| price::per_second(memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB))
+    }
+
+    fn tune(&self, config: &mut scheduler::Config) {
+        let longest = self.shared.deployment.lambdas.iter().map(|l| l.timeout_s).max();
+        config.longest_invocation = longest.map(|s| Duration::from_secs(s.into()));
+        config.lost_after = Some(LOST_AFTER);
+        config.speculation = Some(Speculation { done_fraction: 0.75, factor: 4.0, at_least: Duration::from_secs(2) });
+        config.throttle_attempts = REFUSALS;
+        config.backoff = Duration::from_millis(50)..Duration::from_secs(10);
+        // A request costs what some milliseconds of an instance cost, and takes about as long.
+        config.batch = Duration::from_millis(500);
+        config.max_batch = 10_000;
+    }
+
+    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+        let flight = invocation.flight;
+        let alone = invocation.run.is_none();
+        let run = invocation.run.clone().unwrap_or_else(|| format!("call-{}", new_id()).into());
+        let left = invocation.tasks.end - invocation.tasks.start;
+        match aws::spawn(send::send(self.shared.clone(), invocation.clone(), run.clone())) {
+            Ok(sending) => {
+                let flying = Flying { run, alone, invoked: now, left, _sending: Some(sending) };
+                self.flights.insert(flight, flying);
+            }
+            Err(message) => super::local::fail_all(invocation, &message, replies),
+        }
+    }
+
+    fn cancel(&mut self, flight: FlightId, _now: Duration) {
+        if let Some(flying) = self.flights.remove(&flight) {
+            self.shared.watch.forget(&flying.run, flight);
+            if flying.alone {
+                self.shared.put_cancel_key(flying.run.clone());
+            }
+        }
+    }
+
+    fn cancel_job(&mut self, run: &Arc<str>) {
+        self.shared.watch.forget_all(run);
+        self.shared.put_cancel_key(run.clone());
+    }
+
+    fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
+        while let Ok(mut reply) = self.replies.try_recv() {
+            let (flight, count) = match &mut reply {
+                Reply::Done { flight, tasks, timing, .. } => {
+                    self.heard(*flight, timing, now);
+                    (*flight, tasks.end - tasks.start)
+                }
+                Reply::Failed { flight, timing, .. } => {
+                    self.heard(*flight, timing, now);
+                    (*flight, 1)
+                }
+                Reply::Returned { flight, tasks } => (*flight, tasks.end - tasks.start),
+                Reply::Throttled { flight, .. } => (*flight, u64::MAX),
+            };
+            if let Some(flying) = self.flights.get_mut(&flight) {
+                flying.left = flying.left.saturating_sub(count);
+                if flying.left == 0 {
+                    self.flights.remove(&flight);
+                }
+                replies.push(reply);
+            }
+        }
+        None
+    }
+}
+
+impl LambdaBackend {
+    fn heard(&self, flight: FlightId, timing: &mut Timing, now: Duration) {
+        timing.ended = now;
+        if let (Some(remote), Some(flying)) = (&mut timing.remote, self.flights.get(&flight)) {
+            remote.invoked = flying.invoked;
+        }
+    }
+}
+
+impl Shared {
+    fn give(&self, reply: Reply) {
+        // The receiver is gone only with the executor.
+        let _ = self.replies.lock().unwrap_or_else(PoisonError::into_inner).send(reply);
+        self.ringer.ring();
+    }
+
+    fn fail_all(&self, invocation: &Invocation, failure: &Failure) {
+        for task in invocation.tasks.clone() {
+            let (failure, stderr) = (failure.clone(), String::new());
+            self.give(Reply::Failed { flight: invocation.flight, task, failure, stderr, timing: Timing::default() });
+        }
+    }
+
+    /// Gives what came of an invocation.
+    fn give_outcome(&self, flight: FlightId, outcome: Outcome) {
+        let Outcome { parts, report } = outcome;
+        let mut usd = cost(&report);
+        let remote = Some(remote(&report));
+        for part in parts {
+            let mut timing = |compute, worker| Timing {
+                compute,
+                worker,
+                remote,
+                peak_memory: report.peak_memory,
+                // What the whole cost is told once.
+                usd: std::mem::take(&mut usd),
+                ended: Duration::ZERO,
+            };
+            self.give(match part {
+                Part::Done { first, count, results, compute, worker } => Reply::Done {
+                    flight,
+                    tasks: first..first.saturating_add(count),
+                    results: Results::packed(results),
+                    timing: timing(compute, worker),
+                },
+                Part::Failed { task, failure, stderr, compute, worker } => {
+                    Reply::Failed { flight, task, failure, stderr, timing: timing(compute, worker) }
+                }
+                Part::Returned { first, count } => {
+                    Reply::Returned { flight, tasks: first..first.saturating_add(count) }
+                }
+            });
+        }
+    }
+
+    /// Tells running workers of a job to stop, even if this program ends now.
+    fn put_cancel_key(&self, run: Arc<str>) {
+        let store = self.store.clone();
+        aws::spawn_last_words(async move {
+            // Without it they run to their end, and are paid for.
+            let _ = store.put(&envelope::cancel_key(&run), b"").await;
+        });
+    }
+}
+
+/// What Lambda asks for the invocation, in dollars.
+fn cost(report: &Report) -> f64 {
+    price::REQUEST + price::per_second(report.memory_mb) * report.ran.as_secs_f64()
+}
+
+fn remote(report: &Report) -> Remote {
+    let digits: String = report.request.chars().filter(char::is_ascii_hexdigit).collect();
+    Remote {
+        request: u128::from_str_radix(&digits, 16).unwrap_or_default(),
+        cold: report.cold,
+        memory_mb: report.memory_mb,
+        invoked: Duration::ZERO,
+        started: report.started,
+        fetch: report.fetch,
+        ran: report.ran,
+    }
+}

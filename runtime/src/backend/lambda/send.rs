@@ -1,0 +1,228 @@
+//! Sends one invocation, and makes replies of what comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_lambda::operation::invoke::{InvokeError, InvokeOutput};
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use serde::Deserialize;
+
+use super::{DIRECT, Invocation, LONG, Reply, Shared, watch};
+use crate::aws;
+use crate::deployment::LambdaFn;
+use crate::envelope::{Answer, Response};
+use crate::error::Failure;
+use crate::limits;
+
+/// Room for what is around the arguments in a payload, in bytes.
+const AROUND: usize = 16 << 10;
+
+/// How often an invocation is sent that Lambda did not answer, or could not take.
+const SENDINGS: u32 = 6;
+
+pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<str>) {
+    let limits = invocation.block.limits();
+    let Some(lambda) = shared.deployment.lambda_for(limits.memory_mb, limits.timeout) else {
+        return shared.fail_all(&invocation, &not_deployed(&invocation));
+    };
+    let ended = |n: usize| (n < DIRECT).then_some(n + 1);
+    let direct = shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, ended).is_ok();
+    let _place = direct.then(|| Place(&shared));
+    let (inline, answer) = match direct {
+        true => (limits::SYNC_PAYLOAD, Answer::Response { store_after: LONG }),
+        false => (limits::ASYNC_PAYLOAD, Answer::Store),
+    };
+    // Base64 makes four bytes of three.
+    let message = shared.uploads.message(&invocation, &run, inline / 4 * 3 - AROUND, answer).await;
+    let payload = message.map_err(Failure::Store).and_then(|m| m.to_json().map_err(Failure::Backend));
+    let payload = match payload {
+        Ok(payload) if payload.len() <= inline => payload,
+        Ok(payload) => {
+            let reason =
+                format!("their names alone take {} bytes of a request; use a smaller `.chunk(..)`", payload.len());
+            let function = Failure::BadArguments { reason };
+            return shared.fail_all(&invocation, &function);
+        }
+        Err(failure) => return shared.fail_all(&invocation, &failure),
+    };
+    let sending = Sending { shared: &shared, invocation: &invocation, run: &run, lambda };
+    if direct { sending.direct(payload).await } else { sending.event(payload).await }
+}
+
+/// One of the invocations that wait for their response.
+struct Place<'a>(&'a Shared);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.direct.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn not_deployed(invocation: &Invocation) -> Failure {
+    let limits = invocation.block.limits();
+    let memory = limits.memory_mb.map_or_else(String::new, |mb| format!(" {mb} MB"));
+    let timeout = limits.timeout.map_or_else(String::new, |timeout| format!(" {timeout:?}"));
+    Failure::Backend(format!(
+        "no deployed function gives a call of `{}` its{memory}{timeout}; annotate a function with as much and run `cargo \
+         wren deploy`, or ask for less",
+        invocation.block.function().name
+    ))
+}
+
+struct Sending<'a> {
+    shared: &'a Arc<Shared>,
+    invocation: &'a Invocation,
+    run: &'a Arc<str>,
+    lambda: &'a LambdaFn,
+}
+
+/// What became of a request.
+enum Sent {
+    Taken(Box<InvokeOutput>),
+    /// The connection was lost after it was sent, or was never made.
+    Silence,
+}
+
+impl Sending<'_> {
+    async fn direct(&self, payload: Vec<u8>) {
+        let begun = Instant::now();
+        match self.send(InvocationType::RequestResponse, payload).await {
+            Some(Sent::Taken(output)) => self.answered(&output).await,
+            Some(Sent::Silence) if begun.elapsed() > LONG / 2 => {
+                self.shared.watch.add(self.shared, self.run, self.invocation)
+            }
+            Some(Sent::Silence) => self.unreachable(begun),
+            None => {}
+        }
+    }
+
+    async fn event(&self, payload: Vec<u8>) {
+        let begun = Instant::now();
+        // The outcome may come before the answer to the request.
+        self.shared.watch.add(self.shared, self.run, self.invocation);
+        match self.send(InvocationType::Event, payload).await {
+            Some(Sent::Taken(_)) => {}
+            Some(Sent::Silence) => {
+                self.shared.watch.forget(self.run, self.invocation.flight);
+                self.unreachable(begun);
+            }
+            None => self.shared.watch.forget(self.run, self.invocation.flight),
+        }
+    }
+
+    fn unreachable(&self, begun: Instant) {
+        self.shared.fail_all(self.invocation, &Failure::NeverStarted { waited: begun.elapsed() });
+    }
+
+    /// Sends, again after pauses where that helps; `None` where replies were given already.
+    async fn send(&self, kind: InvocationType, payload: Vec<u8>) -> Option<Sent> {
+        let client = aws::lambda().await;
+        let begun = Instant::now();
+        let payload = Blob::new(payload);
+        for sending in 1.. {
+            // A closed semaphore would be no reason to stop.
+            let permit = (kind == InvocationType::Event).then(|| self.shared.requests.acquire());
+            let _permit = match permit {
+                Some(permit) => permit.await.ok(),
+                None => None,
+            };
+            let invoke = client.invoke().function_name(&self.lambda.name).invocation_type(kind.clone());
+            let error = match invoke.payload(payload.clone()).send().await {
+                Ok(output) => return Some(Sent::Taken(Box::new(output))),
+                Err(error) => error,
+            };
+            match judged(&error) {
+                Verdict::Throttled => {
+                    self.shared.give(Reply::Throttled { flight: self.invocation.flight, message: aws::words(&error) });
+                    return None;
+                }
+                Verdict::Refused(why) => {
+                    self.shared.fail_all(self.invocation, &Failure::Backend(why));
+                    return None;
+                }
+                Verdict::Silence if sending >= SENDINGS || begun.elapsed() > LONG / 2 => return Some(Sent::Silence),
+                Verdict::Silence => {}
+            }
+            let longest = Duration::from_millis(50 << sending);
+            tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+        }
+        None
+    }
+
+    async fn answered(&self, output: &InvokeOutput) {
+        let payload = output.payload().map(Blob::as_ref).unwrap_or_default();
+        if output.function_error().is_some() {
+            return self.shared.fail_all(self.invocation, &self.instance_failure(payload));
+        }
+        let flight = self.invocation.flight;
+        match Response::from_json(payload) {
+            Ok(Response::Outcome(outcome)) => self.shared.give_outcome(flight, *outcome),
+            Ok(Response::Stored) => watch::fetch(self.shared, self.run, self.invocation).await,
+            Ok(Response::Refused(failure)) => self.shared.fail_all(self.invocation, &failure),
+            Err(reason) => {
+                let why = format!("{reason}; is `{}` a function that `cargo wren deploy` made?", self.lambda.name);
+                self.shared.fail_all(self.invocation, &Failure::Backend(why));
+            }
+        }
+    }
+
+    /// What Lambda says of an instance that ended under the worker.
+    fn instance_failure(&self, payload: &[u8]) -> Failure {
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Said {
+            error_type: String,
+            error_message: String,
+        }
+        let said: Said = serde_json::from_slice(payload).unwrap_or_default();
+        let has = |text: &str| said.error_type.contains(text) || said.error_message.contains(text);
+        let memory = self.lambda.memory_mb;
+        if has("Runtime.OutOfMemory") {
+            return Failure::OutOfMemory { limit_mb: memory, peak_mb: memory };
+        }
+        if has("Sandbox.Timedout") || has("Task timed out") {
+            return Failure::TimedOut { limit: Duration::from_secs(self.lambda.timeout_s.into()) };
+        }
+        if has("Runtime.ExitError") || has("Extension.Crash") {
+            let signal = if has("signal: killed") { Some(9) } else { None };
+            let code = said.error_message.rsplit_once("exit status ").and_then(|(_, code)| code.trim().parse().ok());
+            return Failure::WorkerDied { signal, exit_code: code };
+        }
+        Failure::Backend(format!("AWS Lambda gave no result: {} {}", said.error_type, said.error_message))
+    }
+}
+
+/// What an error of a request means.
+enum Verdict {
+    /// Later, and less at once.
+    Throttled,
+    /// Never.
+    Refused(String),
+    /// Nobody answered, or the service failed: perhaps at once again.
+    Silence,
+}
+
+fn judged(error: &SdkError<InvokeError>) -> Verdict {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    match (code, status) {
+        ("TooManyRequestsException" | "EC2ThrottledException" | "ENILimitReachedException", _)
+        // The function is being made or changed.
+        | ("ResourceConflictException" | "ResourceNotReadyException", _)
+        | (_, Some(429)) => Verdict::Throttled,
+        ("ResourceNotFoundException", _) => {
+            Verdict::Refused(format!("{}; run `cargo wren deploy`", aws::words(error)))
+        }
+        (_, Some(400..500)) => Verdict::Refused(format!("{}; see `cargo wren doctor`", aws::words(error))),
+        _ => match error {
+            SdkError::ConstructionFailure(_) => Verdict::Refused(aws::words(error)),
+            SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other() => {
+                Verdict::Refused(aws::words(error))
+            }
+            _ => Verdict::Silence,
+        },
+    }
+}

@@ -1,0 +1,114 @@
+//! Arguments that do not fit into an invocation, put into the store once.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::OnceCell;
+
+use super::Invocation;
+use crate::block::{Blob, Block};
+use crate::envelope::{self, Answer, Args};
+use crate::refs;
+use crate::store::{Store, StoreError, StoreResult};
+
+/// A write that several invocations wait for, and whose failure the next of them makes up for.
+type Once = Arc<OnceCell<()>>;
+
+/// What was put into the store, or is being put.
+pub(super) struct Uploads {
+    store: Arc<dyn Store>,
+    /// Blocks by their address, for as long as they live.
+    segments: Mutex<HashMap<usize, (Weak<Block>, Once)>>,
+    blobs: Mutex<HashMap<[u8; 32], Once>>,
+}
+
+impl Uploads {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, segments: Mutex::default(), blobs: Mutex::default() }
+    }
+
+    /// The message of an invocation, of which at most `inline` bytes are arguments. What it names is in
+    /// the store when this returns.
+    pub(super) async fn message(
+        &self,
+        invocation: &Invocation,
+        run: &str,
+        inline: usize,
+        answer: Answer,
+    ) -> StoreResult<envelope::Invocation> {
+        let Invocation { flight, tasks, attempt, block, .. } = invocation;
+        let function = block.function();
+        let bytes = block.args(tasks.clone());
+        let args = if bytes.len() <= inline {
+            Args::Inline(bytes.to_vec())
+        } else {
+            Args::Stored { key: self.segment(run, block).await?, range: block.args_range(tasks.clone()) }
+        };
+        let mut blobs = Vec::new();
+        let mut blobs_of = Vec::new();
+        for (task, named) in block.blobs(tasks.clone()) {
+            let mut indices = Vec::new();
+            for blob in named {
+                // Hashing takes a while for what is very large.
+                let hash = *tokio::task::block_in_place(|| blob.hash()).as_bytes();
+                let known = blobs.iter().position(|known| *known == hash);
+                indices.push(known.unwrap_or(blobs.len()) as u32);
+                if known.is_none() {
+                    self.blob(hash, blob).await?;
+                    blobs.push(hash);
+                }
+            }
+            blobs_of.push((task, indices));
+        }
+        Ok(envelope::Invocation {
+            run: run.to_owned(),
+            flight: *flight,
+            first: tasks.start,
+            count: tasks.end - tasks.start,
+            attempt: *attempt,
+            function: function.name.to_owned(),
+            signature_hash: function.signature_hash(),
+            body_hash: function.body_hash,
+            limits: block.limits(),
+            args,
+            blobs,
+            blobs_of,
+            answer,
+        })
+    }
+
+    /// The key under which the arguments of a whole block are: invocations read their parts of it.
+    async fn segment(&self, run: &str, block: &Arc<Block>) -> StoreResult<String> {
+        let tasks = block.tasks();
+        let key = format!("{run}/args/{:012}", tasks.start);
+        let once = {
+            let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+            segments.retain(|_, (block, _)| block.strong_count() > 0);
+            let entry = segments.entry(Arc::as_ptr(block) as usize);
+            entry.or_insert_with(|| (Arc::downgrade(block), Once::default())).1.clone()
+        };
+        once.get_or_try_init(|| self.store.put(&key, block.args(tasks))).await?;
+        Ok(key)
+    }
+
+    async fn blob(&self, hash: [u8; 32], blob: &Blob) -> StoreResult<()> {
+        let once = once(&self.blobs, hash);
+        let key = refs::key_of(&hash);
+        let put = || async {
+            // Another program may have put it; a look is cheaper than the value.
+            if self.store.size(&key).await.is_ok() {
+                return Ok(());
+            }
+            match self.store.put_if_absent(&key, &blob.bytes).await {
+                Err(StoreError::AlreadyExists { .. }) => Ok(()),
+                other => other,
+            }
+        };
+        once.get_or_try_init(put).await.copied()
+    }
+}
+
+fn once<K: Hash + Eq>(of: &Mutex<HashMap<K, Once>>, key: K) -> Once {
+    of.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+}

@@ -1,0 +1,172 @@
+//! Finds the outcomes of events in the store, by listing.
+//!
+//! Outcomes lie under the numbers of their flights, which grow. A listing begins at the first flight
+//! that is still out and skips stretches where none is, so that a straggler costs one page and not
+//! all behind it; while nothing comes, pauses grow. The number of listings thus grows with the
+//! outcomes that come, and not with tasks times looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::{FlightId, Invocation, Shared};
+use crate::aws;
+use crate::envelope;
+use crate::error::Failure;
+use crate::store::{StoreError, StoreResult};
+
+/// The pause between two looks: while outcomes come, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Keys of one listing: what S3 gives in one answer.
+const PAGE: usize = 1_000;
+
+/// Outcomes that are fetched at once.
+const FETCHES: usize = 64;
+
+/// Flights whose outcomes are to be found in the store.
+pub(super) struct Watch {
+    out: Mutex<Out>,
+    news: Notify,
+    fetches: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Out {
+    runs: BTreeMap<Arc<str>, BTreeMap<FlightId, Invocation>>,
+    /// Whether somebody looks.
+    watched: bool,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { out: Mutex::default(), news: Notify::new(), fetches: Arc::new(Semaphore::new(FETCHES)) }
+    }
+}
+
+impl Watch {
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, shared: &Arc<Shared>, run: &Arc<str>, invocation: &Invocation) {
+        let mut out = self.out();
+        out.runs.entry(run.clone()).or_default().insert(invocation.flight, invocation.clone());
+        if !out.watched {
+            out.watched = true;
+            let weak = Arc::downgrade(shared);
+            // The loop ends with the backend.
+            if let Ok(runtime) = aws::runtime() {
+                runtime.spawn(watch(weak));
+            }
+        }
+        drop(out);
+        self.news.notify_one();
+    }
+
+    pub(super) fn forget(&self, run: &str, flight: FlightId) {
+        self.take(run, flight);
+    }
+
+    pub(super) fn forget_all(&self, run: &str) {
+        self.out().runs.remove(run);
+    }
+
+    fn take(&self, run: &str, flight: FlightId) -> Option<Invocation> {
+        let mut out = self.out();
+        let flights = out.runs.get_mut(run)?;
+        let taken = flights.remove(&flight);
+        if flights.is_empty() {
+            out.runs.remove(run);
+        }
+        taken
+    }
+
+    fn runs(&self) -> Vec<Arc<str>> {
+        self.out().runs.keys().cloned().collect()
+    }
+
+    /// The flights of a run that are out, from a number on.
+    fn flights_from(&self, run: &str, from: FlightId) -> BTreeSet<FlightId> {
+        let out = self.out();
+        out.runs.get(run).map(|flights| flights.range(from..).map(|(id, _)| *id).collect()).unwrap_or_default()
+    }
+}
+
+/// Looks for outcomes until the backend is gone.
+async fn watch(weak: Weak<Shared>) {
+    let mut pause = PAUSE.0;
+    loop {
+        let Some(shared) = weak.upgrade() else { return };
+        let runs = shared.watch.runs();
+        if runs.is_empty() {
+            // Woken now and then, to see that the backend is gone.
+            let _ = tokio::time::timeout(PAUSE.1, shared.watch.news.notified()).await;
+            pause = PAUSE.0;
+            continue;
+        }
+        let mut found = 0;
+        for run in runs {
+            match look(&shared, &run).await {
+                Ok(flights) => found += flights,
+                // The store retries by itself: what fails here fails for long.
+                Err(error) => fail_run(&shared, &run, &error),
+            }
+        }
+        drop(shared);
+        pause = if found > 0 { PAUSE.0 } else { (pause * 3 / 2).min(PAUSE.1) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Lists what may be there of a run, and fetches what is. Gives how many outcomes were found.
+async fn look(shared: &Arc<Shared>, run: &Arc<str>) -> StoreResult<usize> {
+    let prefix = envelope::done_key(run, 0);
+    let prefix = &prefix[..prefix.len() - 12];
+    let mut found = 0;
+    let mut from = 0;
+    loop {
+        let out = shared.watch.flights_from(run, from);
+        let Some(first) = out.first() else { return Ok(found) };
+        let before = envelope::done_key(run, first.saturating_sub(1));
+        let keys = shared.store.list(prefix, Some(&before), PAGE).await?;
+        let flights: Vec<FlightId> = keys.iter().filter_map(|key| key.strip_prefix(prefix)?.parse().ok()).collect();
+        for flight in flights.iter().filter(|flight| out.contains(flight)) {
+            if let Some(invocation) = shared.watch.take(run, *flight) {
+                found += 1;
+                let (shared, run) = (shared.clone(), run.clone());
+                tokio::spawn(async move {
+                    // A closed semaphore would be no reason to stop.
+                    let _permit = shared.watch.fetches.clone().acquire_owned().await.ok();
+                    fetch(&shared, &run, &invocation).await;
+                });
+            }
+        }
+        match flights.last() {
+            Some(last) if keys.len() >= PAGE => from = last + 1,
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// Fetches the outcome of an invocation that has one in the store.
+pub(super) async fn fetch(shared: &Arc<Shared>, run: &Arc<str>, invocation: &Invocation) {
+    let key = envelope::done_key(run, invocation.flight);
+    let outcome = shared.store.get(&key).await.and_then(|sealed| {
+        let store = shared.store.url();
+        envelope::open(&sealed).map_err(|reason| StoreError::Damaged { store, key, reason })
+    });
+    match outcome {
+        Ok(outcome) => shared.give_outcome(invocation.flight, outcome),
+        Err(error) => shared.fail_all(invocation, &Failure::Store(error)),
+    }
+}
+
+fn fail_run(shared: &Arc<Shared>, run: &Arc<str>, error: &StoreError) {
+    let flights = shared.watch.out().runs.remove(run).unwrap_or_default();
+    for invocation in flights.values() {
+        shared.fail_all(invocation, &Failure::Store(error.clone()));
+    }
+}

@@ -1,0 +1,318 @@
+//! What driver and worker say to each other where no memory is shared: an attempt at consecutive
+//! tasks, and what came of it.
+//!
+//! Both travel as JSON, which is all that AWS Lambda takes: `{"wren": 1, "attempt": "<base64>"}` and
+//! `{"wren": 1, "outcome": "<base64>"}`, each around a sealed envelope. No credentials are in either.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::{open, seal};
+use crate::backend::FlightId;
+use crate::block::Limits;
+use crate::codec;
+use crate::error::Failure;
+
+/// Version of the JSON around envelopes.
+const VERSION: u32 = 1;
+
+/// One attempt at the tasks `first..first + count` of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Invocation {
+    /// The prefix of all keys that belong to this run of the job.
+    pub(crate) run: String,
+    pub(crate) flight: FlightId,
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    /// Counted from 1.
+    pub(crate) attempt: u32,
+    pub(crate) function: String,
+    pub(crate) signature_hash: u64,
+    pub(crate) body_hash: u64,
+    pub(crate) limits: Limits,
+    pub(crate) args: Args,
+    /// Large arguments: the BLAKE3 of each, by which the store has it.
+    pub(crate) blobs: Vec<[u8; 32]>,
+    /// For tasks that have large arguments: the task, and which of `blobs` these are.
+    pub(crate) blobs_of: Vec<(u64, Vec<u32>)>,
+    pub(crate) answer: Answer,
+}
+
+/// Encoded arguments of consecutive tasks, as [`Block`](crate::block::Block) has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Args {
+    Inline(#[serde(with = "codec::bytes")] Vec<u8>),
+    /// A part of an object of the store.
+    Stored {
+        key: String,
+        range: Range<u64>,
+    },
+}
+
+/// Where the outcome goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// Into the response; after so long into the store as well, for the connection may be gone.
+    Response { store_after: Duration },
+    /// Into the store only.
+    Store,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) report: Report,
+}
+
+/// What came of some of its tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Part {
+    Done {
+        first: u64,
+        count: u64,
+        #[serde(with = "codec::bytes")]
+        results: Vec<u8>,
+        compute: Duration,
+        worker: u32,
+    },
+    Failed {
+        task: u64,
+        failure: Failure,
+        stderr: String,
+        compute: Duration,
+        worker: u32,
+    },
+    /// These were not run.
+    Returned {
+        first: u64,
+        count: u64,
+    },
+}
+
+/// The attempt as its machine saw it; see [`Remote`](crate::backend::Remote).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) request: String,
+    pub(crate) cold: bool,
+    pub(crate) memory_mb: u32,
+    pub(crate) peak_memory: u64,
+    /// Since 1970.
+    pub(crate) started: Duration,
+    pub(crate) fetch: Duration,
+    pub(crate) ran: Duration,
+}
+
+impl Invocation {
+    /// Where the outcome is put, if it goes to the store.
+    pub(crate) fn done_key(&self) -> String {
+        done_key(&self.run, self.flight)
+    }
+
+    /// The key whose existence stops the job's workers.
+    pub(crate) fn cancel_key(&self) -> String {
+        cancel_key(&self.run)
+    }
+
+    /// The JSON that is sent.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, String> {
+        let sealed = seal(self).map_err(|e| e.to_string())?;
+        Ok(wrapped("attempt", &sealed))
+    }
+}
+
+/// All keys of flights sort as their numbers do.
+pub(crate) fn done_key(run: &str, flight: FlightId) -> String {
+    format!("{run}/done/{flight:012}")
+}
+
+/// See [`Invocation::cancel_key`].
+pub(crate) fn cancel_key(run: &str) -> String {
+    format!("{run}/cancel")
+}
+
+fn wrapped(name: &str, sealed: &[u8]) -> Vec<u8> {
+    let mut json = format!("{{\"wren\":{VERSION},\"{name}\":\"");
+    BASE64_STANDARD.encode_string(sealed, &mut json);
+    json.push_str("\"}");
+    json.into_bytes()
+}
+
+#[derive(Deserialize)]
+struct RequestJson<'a> {
+    wren: u32,
+    #[serde(default, borrow)]
+    attempt: Option<&'a str>,
+    #[serde(default)]
+    registry: bool,
+}
+
+/// What a worker can be asked.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Request {
+    Attempt(Box<Invocation>),
+    /// Which remote functions it has.
+    Registry,
+}
+
+impl Request {
+    /// Reads what may have been sent by anybody.
+    pub(crate) fn from_json(json: &str) -> Result<Self, String> {
+        let foreign = |_| "the payload was not made by wren: it is no `{\"wren\": 1, ..}`".to_owned();
+        let request: RequestJson<'_> = serde_json::from_str(json).map_err(foreign)?;
+        if request.wren != VERSION {
+            return Err(format!("the payload has version {}, and this program knows {VERSION}", request.wren));
+        }
+        if request.registry {
+            return Ok(Request::Registry);
+        }
+        let attempt = request.attempt.ok_or("the payload has neither `attempt` nor `registry`")?;
+        let sealed = BASE64_STANDARD.decode(attempt).map_err(|e| format!("`attempt` is no base64: {e}"))?;
+        Ok(Request::Attempt(Box::new(open(&sealed)?)))
+    }
+}
+
+/// What a worker answers to an attempt.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Response {
+    Outcome(Box<Outcome>),
+    /// It was put into the store: it was asked for there, or is too long for a response.
+    Stored,
+    /// The payload could not be read.
+    Refused(Failure),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResponseJson {
+    wren: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
+    #[serde(default)]
+    stored: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Failure>,
+    /// For people who read the response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl Response {
+    /// The JSON that is answered.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let mut json = ResponseJson { wren: VERSION, outcome: None, stored: false, refused: None, message: None };
+        match self {
+            Response::Outcome(outcome) => match seal(&**outcome) {
+                Ok(sealed) => return wrapped("outcome", &sealed),
+                Err(error) => json.refused = Some(Failure::Backend(error.to_string())),
+            },
+            Response::Stored => json.stored = true,
+            Response::Refused(failure) => {
+                json.message = Some(failure.clone().into_error(Default::default()).to_string());
+                json.refused = Some(failure.clone());
+            }
+        }
+        // Strings and plain enums always encode.
+        serde_json::to_vec(&json).unwrap_or_default()
+    }
+
+    /// Reads what a worker answered.
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, String> {
+        let foreign = |e| format!("the answer was not made by wren: {e}");
+        let response: ResponseJson = serde_json::from_slice(json).map_err(foreign)?;
+        if response.wren != VERSION {
+            return Err(format!("the answer has version {}, and this program knows {VERSION}", response.wren));
+        }
+        if let Some(failure) = response.refused {
+            return Ok(Response::Refused(failure));
+        }
+        if response.stored {
+            return Ok(Response::Stored);
+        }
+        let outcome = response.outcome.ok_or("the answer has no outcome")?;
+        let sealed = BASE64_STANDARD.decode(outcome).map_err(|e| format!("the outcome is no base64: {e}"))?;
+        Ok(Response::Outcome(Box::new(open(&sealed)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn invocation() -> Invocation {
+        Invocation {
+            run: "job.1".into(),
+            flight: 7,
+            first: 10,
+            count: 2,
+            attempt: 1,
+            function: "a::f".into(),
+            signature_hash: 1,
+            body_hash: 2,
+            limits: Limits { memory_mb: Some(512), timeout: Some(Duration::from_secs(3)), retries: None },
+            args: Args::Inline(vec![1, 2, 3]),
+            blobs: vec![[3; 32]],
+            blobs_of: vec![(11, vec![0])],
+            answer: Answer::Response { store_after: Duration::from_secs(60) },
+        }
+    }
+
+    fn outcome() -> Outcome {
+        let failure = Failure::TimedOut { limit: Duration::from_secs(3) };
+        let took = Duration::from_millis(5);
+        let parts = vec![
+            Part::Done { first: 10, count: 1, results: vec![0; 40], compute: took, worker: 1 },
+            Part::Failed { task: 11, failure, stderr: "last words".into(), compute: took, worker: 0 },
+            Part::Returned { first: 12, count: 3 },
+        ];
+        Outcome { parts, report: Report { cold: true, memory_mb: 512, ..Report::default() } }
+    }
+
+    #[test]
+    fn attempts_and_outcomes_come_back() {
+        let json = String::from_utf8(invocation().to_json().unwrap()).unwrap();
+        assert_eq!(Request::from_json(&json).unwrap(), Request::Attempt(Box::new(invocation())));
+        assert_eq!(Request::from_json("{\"registry\": true, \"wren\": 1}").unwrap(), Request::Registry);
+        for response in [
+            Response::Outcome(Box::new(outcome())),
+            Response::Stored,
+            Response::Refused(Failure::BadArguments { reason: "none".into() }),
+        ] {
+            assert_eq!(Response::from_json(&response.to_json()).unwrap(), response);
+        }
+    }
+
+    #[test]
+    fn keys_of_flights_sort_as_their_numbers() {
+        assert!(done_key("a", 9) < done_key("a", 10) && done_key("a", 99_999) < done_key("a", 100_000));
+    }
+
+    #[test]
+    fn what_others_send_is_refused_in_words() {
+        let message = |json: &str| Request::from_json(json).unwrap_err();
+        assert!(message("{}").contains("not made by wren"));
+        assert!(message("[1, 2]").contains("not made by wren"));
+        assert!(message("{\"wren\": 2}").contains("version 2"));
+        assert!(message("{\"wren\": 1}").contains("neither"));
+        assert!(message("{\"wren\": 1, \"attempt\": \"-\"}").contains("base64"));
+        assert!(message("{\"wren\": 1, \"attempt\": \"V1JFTgE=\"}").contains("cut short"));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_never_taken_for_an_attempt(at in 0usize..400, byte: u8) {
+            let mut json = invocation().to_json().unwrap();
+            let at = at % json.len();
+            let before = std::mem::replace(&mut json[at], byte);
+            if let Ok(text) = std::str::from_utf8(&json) {
+                let read = Request::from_json(text);
+                prop_assert!(before == byte || read.is_err() || read == Ok(Request::Attempt(Box::new(invocation()))));
+            }
+        }
+    }
+}

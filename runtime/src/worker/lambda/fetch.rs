@@ -1,0 +1,60 @@
+//! Arguments that are not in the invocation itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::no_store;
+use crate::block::Blob;
+use crate::envelope::{Args, Invocation};
+use crate::error::Failure;
+use crate::refs;
+use crate::store::{Store, StoreError, StoreResult};
+
+type BlobsByTask = BTreeMap<u64, Vec<Arc<Blob>>>;
+
+/// The encoded arguments of all tasks, and the large ones by task. What this instance had before is not
+/// fetched again.
+pub(super) async fn arguments(
+    store: Option<&Arc<dyn Store>>,
+    invocation: &Invocation,
+) -> Result<(Vec<u8>, BlobsByTask), Failure> {
+    let mut fetching = JoinSet::new();
+    let mut blobs: Vec<Option<Arc<Blob>>> = invocation.blobs.iter().map(refs::known).collect();
+    for (index, hash) in invocation.blobs.iter().enumerate().filter(|(index, _)| blobs[*index].is_none()) {
+        let store = store.ok_or_else(|| Failure::Store(no_store(&refs::key_of(hash))))?.clone();
+        let hash = *hash;
+        fetching.spawn(async move { blob(&*store, hash).await.map(|blob| (index, blob)) });
+    }
+    let args = match &invocation.args {
+        Args::Inline(bytes) => bytes.clone(),
+        Args::Stored { key, range } => {
+            let store = store.ok_or_else(|| Failure::Store(no_store(key)))?;
+            store.get_range(key, range.clone()).await.map_err(Failure::Store)?
+        }
+    };
+    while let Some(fetched) = fetching.join_next().await {
+        let fetched = fetched.map_err(|e| Failure::Backend(e.to_string()))?;
+        let (index, blob) = fetched.map_err(Failure::Store)?;
+        blobs[index] = Some(blob);
+    }
+    let of_task = |indices: &Vec<u32>| {
+        let blob = |index: &u32| blobs.get(*index as usize).cloned().flatten();
+        indices.iter().map(blob).collect::<Option<Vec<_>>>()
+    };
+    let missing = || Failure::BadArguments { reason: "a large argument is not among those sent".to_owned() };
+    let by_task = invocation.blobs_of.iter().map(|(task, indices)| Some((*task, of_task(indices)?)));
+    Ok((args, by_task.collect::<Option<_>>().ok_or_else(missing)?))
+}
+
+async fn blob(store: &dyn Store, hash: [u8; 32]) -> StoreResult<Arc<Blob>> {
+    let key = refs::key_of(&hash);
+    let blob = Blob::new(store.get(&key).await?);
+    if *blob.hash().as_bytes() != hash {
+        let reason = "the content is not what its name says".to_owned();
+        return Err(StoreError::Damaged { store: store.url(), key, reason });
+    }
+    refs::remember(hash, &blob);
+    Ok(blob)
+}

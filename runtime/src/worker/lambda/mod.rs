@@ -1,0 +1,244 @@
+//! The life of a worker on AWS Lambda: take an attempt from the runtime API, run its tasks on a pool of
+//! worker processes as a driver would locally, answer, or put the outcome into the store.
+//!
+//! The pool gives what Lambda alone does not: a call that crashes, runs out of time or out of memory is
+//! stopped by itself, is told apart from the others, and leaves this process alive to say so; and all
+//! processors of the instance are used.
+
+mod fetch;
+mod pool;
+
+use std::path::Path;
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+
+use crate::block::Block;
+use crate::envelope::{self, Answer, Invocation, Outcome, Part, Report, Request, Response};
+use crate::error::{Error, Failure};
+use crate::limits;
+use crate::registry::{self, RemoteFn};
+use crate::store::{self, Store, StoreError};
+
+use pool::{Pool, Stop};
+
+/// Where Lambda serves its runtime API; set in an instance.
+const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
+/// How often a running attempt looks whether its job was cancelled: one GET each.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// An outcome longer than this, in bytes, goes to the store: base64 makes four bytes of three, and some
+/// room is for the JSON around it.
+const LONGEST_ANSWER: usize = limits::SYNC_PAYLOAD / 4 * 3 - 4096;
+
+/// Becomes a worker if Lambda started this process: as `bootstrap`, with a runtime API to ask.
+pub(crate) fn become_worker_if_asked() {
+    let is_set = std::env::var_os(RUNTIME_API).is_some_and(|address| !address.is_empty());
+    let name = std::env::args_os().next();
+    if is_set && name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "bootstrap")) {
+        // A runtime that the program made before `init` would refuse another one on its thread.
+        let worker = std::thread::Builder::new().name("wren-lambda".into()).spawn(work);
+        let ended = worker.map(std::thread::JoinHandle::join);
+        eprintln!("wren: the worker ended: {ended:?}");
+        exit(1);
+    }
+}
+
+fn work() -> Result<(), String> {
+    let worker = Arc::new(Worker::new()?);
+    let runtime = crate::blocking::new_runtime().map_err(|e| format!("the system gives no event loop: {e}"))?;
+    let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let worker = worker.clone();
+        async move {
+            let answer = worker.answer(event.payload.get(), &event.context).await;
+            RawValue::from_string(answer).map_err(|e| e.to_string())
+        }
+    });
+    runtime.block_on(lambda_runtime::Runtime::new(handler).run()).map_err(|e| e.to_string())
+}
+
+struct Worker {
+    pool: Arc<Mutex<Pool>>,
+    store: Option<Arc<dyn Store>>,
+    memory_mb: u32,
+    was_used: AtomicBool,
+}
+
+impl Worker {
+    fn new() -> Result<Self, String> {
+        let memory = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
+        let memory_mb = memory.and_then(|mb| mb.parse().ok()).unwrap_or(limits::DEFAULT_MEMORY_MB);
+        let pool = Pool::new(memory_mb).map_err(|e| format!("no worker pool can be made: {e}"))?;
+        let store = std::env::var("WREN_STORE").ok().filter(|url| !url.is_empty());
+        let store = store.map(|url| store::open(&url)).transpose().map_err(|e| e.to_string())?;
+        Ok(Self { pool: Arc::new(Mutex::new(pool)), store, memory_mb, was_used: AtomicBool::new(false) })
+    }
+
+    /// Answers any payload: what cannot be run is refused in words, and the worker lives on.
+    async fn answer(&self, payload: &str, context: &Context) -> String {
+        let started = Instant::now();
+        let response = match Request::from_json(payload) {
+            Ok(Request::Attempt(invocation)) => self.attempt(*invocation, context, started).await,
+            Ok(Request::Registry) => match crate::start::listing() {
+                Ok(Ok(listing)) => return listing,
+                Ok(Err(error)) => Response::Refused(Failure::Backend(error.to_string())),
+                Err(error) => Response::Refused(Failure::Backend(error.to_string())),
+            },
+            Err(reason) => Response::Refused(Failure::BadArguments { reason }),
+        };
+        // JSON of ours is UTF-8.
+        String::from_utf8(response.to_json()).unwrap_or_default()
+    }
+
+    async fn attempt(&self, invocation: Invocation, context: &Context, started: Instant) -> Response {
+        let mut report = Report {
+            request: context.request_id.clone(),
+            cold: !self.was_used.swap(true, Ordering::Relaxed),
+            memory_mb: self.memory_mb,
+            started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            ..Report::default()
+        };
+        let tasks = invocation.first..invocation.first.saturating_add(invocation.count);
+        // By this line `cargo wren logs` finds what the tasks printed.
+        println!("wren job={} tasks={}..{} attempt={}", invocation.run, tasks.start, tasks.end, invocation.attempt);
+        let deadline = started + left_of(context.deadline);
+        let parts = match self.prepare(&invocation).await {
+            Ok(block) => {
+                report.fetch = started.elapsed();
+                self.run(block, &invocation, deadline, &mut report).await
+            }
+            Err(failure) => fail_all(tasks, &failure),
+        };
+        report.ran = started.elapsed();
+        self.deliver(&invocation, Outcome { parts, report }).await
+    }
+
+    /// Finds the function and fetches the arguments.
+    async fn prepare(&self, invocation: &Invocation) -> Result<Arc<Block>, Failure> {
+        let function = lookup(invocation)?;
+        let (args, blobs) = fetch::arguments(self.store.as_ref(), invocation).await?;
+        let tasks = invocation.first..invocation.first.saturating_add(invocation.count);
+        let block = Block::received(function, invocation.limits, tasks, args, blobs);
+        let reason = "the arguments are not those of so many tasks".to_owned();
+        Ok(Arc::new(block.ok_or(Failure::BadArguments { reason })?))
+    }
+
+    async fn run(
+        &self,
+        block: Arc<Block>,
+        invocation: &Invocation,
+        deadline: Instant,
+        report: &mut Report,
+    ) -> Vec<Part> {
+        let stop = Stop::at(deadline);
+        let (pool, attempt) = (self.pool.clone(), invocation.attempt);
+        let running = tokio::task::spawn_blocking({
+            let stop = stop.clone();
+            move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, &stop)
+        });
+        let mut running = std::pin::pin!(running);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut running => break ended,
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    if self.is_cancelled(invocation).await {
+                        stop.cancel();
+                    }
+                }
+            }
+        };
+        match ended {
+            Ok((parts, peak_memory)) => {
+                report.peak_memory = peak_memory;
+                parts
+            }
+            Err(error) => {
+                let tasks = invocation.first..invocation.first.saturating_add(invocation.count);
+                fail_all(tasks, &Failure::Backend(format!("the worker's pool failed: {error}")))
+            }
+        }
+    }
+
+    async fn is_cancelled(&self, invocation: &Invocation) -> bool {
+        match &self.store {
+            Some(store) => store.size(&invocation.cancel_key()).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Answers with the outcome, or puts it where it was asked for. Of several deliveries of one
+    /// attempt, the first to put its outcome counts.
+    async fn deliver(&self, invocation: &Invocation, outcome: Outcome) -> Response {
+        let (answers, stores) = match invocation.answer {
+            Answer::Store => (false, true),
+            Answer::Response { store_after } => (true, outcome.report.ran >= store_after),
+        };
+        let sealed = match envelope::seal(&outcome) {
+            Ok(sealed) => sealed,
+            Err(error) => return Response::Refused(Failure::Backend(error.to_string())),
+        };
+        let answers = answers && sealed.len() <= LONGEST_ANSWER;
+        if stores || !answers {
+            let put = match &self.store {
+                Some(store) => store.put_if_absent(&invocation.done_key(), &sealed).await,
+                None => Err(no_store(&invocation.done_key())),
+            };
+            match put {
+                Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+                Err(error) if answers => eprintln!("wren: {error}"),
+                Err(error) => {
+                    eprintln!("wren: {error}");
+                    return Response::Refused(Failure::Store(error));
+                }
+            }
+        }
+        if answers { Response::Outcome(Box::new(outcome)) } else { Response::Stored }
+    }
+}
+
+fn no_store(key: &str) -> StoreError {
+    StoreError::Io {
+        store: "none".to_owned(),
+        operation: "use".to_owned(),
+        key: key.to_owned(),
+        reason: "this Lambda function has no WREN_STORE; `cargo wren deploy` sets it".to_owned(),
+    }
+}
+
+/// How long Lambda still allows; `deadline` is in milliseconds since 1970.
+fn left_of(deadline: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(deadline).saturating_sub(now)
+}
+
+/// The function, if this program has the very one that the driver means.
+fn lookup(invocation: &Invocation) -> Result<&'static RemoteFn, Failure> {
+    match registry::find(&invocation.function) {
+        Ok(function)
+            if function.signature_hash() == invocation.signature_hash && function.body_hash == invocation.body_hash =>
+        {
+            Ok(function)
+        }
+        Ok(function) => Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] }),
+        Err(Error::UnknownFunction { .. }) => {
+            Err(Failure::StaleDeployment { functions: vec![invocation.function.clone()] })
+        }
+        Err(error) => Err(Failure::Backend(error.to_string())),
+    }
+}
+
+fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
+    let failed = |task| Part::Failed {
+        task,
+        failure: failure.clone(),
+        stderr: String::new(),
+        compute: Duration::ZERO,
+        worker: 0,
+    };
+    tasks.map(failed).collect()
+}

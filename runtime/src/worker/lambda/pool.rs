@@ -1,0 +1,244 @@
+//! Runs the tasks of one attempt on worker processes, until they are done or time is up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backend::{self, Backend, FlightId, LocalBackend, Reply, Setup};
+use crate::block::Block;
+use crate::channel::Bell;
+use crate::envelope::Part;
+use crate::error::Failure;
+use crate::limits;
+
+/// An attempt ends this part of its time before Lambda would end it, within [`MARGIN`], so that its
+/// outcome still gets out.
+const MARGIN_PART: u32 = 10;
+const MARGIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// How long workers that were stopped may take to go.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a pool that is at rest looks after, at least this often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Worker processes: as many as the instance has processors.
+pub(super) struct Pool {
+    backend: LocalBackend,
+    bell: Bell,
+    clock: Instant,
+    workers: usize,
+    memory: u64,
+    flights: FlightId,
+}
+
+/// When an attempt has to end though tasks are left.
+#[derive(Clone)]
+pub(super) struct Stop {
+    begun: Instant,
+    at: Instant,
+    /// Whom to wake by a cancellation.
+    bell: Arc<Mutex<Option<Bell>>>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// A while before `deadline`.
+    pub(super) fn at(deadline: Instant) -> Self {
+        let begun = Instant::now();
+        let whole = deadline.saturating_duration_since(begun);
+        let margin = (whole / MARGIN_PART).clamp(MARGIN.0, MARGIN.1);
+        let at = begun + whole.saturating_sub(margin);
+        Self { begun, at, bell: Arc::default(), cancelled: Arc::default() }
+    }
+
+    /// Now, for nobody waits for the outcome.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
+            bell.wake();
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+}
+
+impl Pool {
+    /// A pool for an instance of so many MB, with its workers started.
+    pub(super) fn new(memory_mb: u32) -> io::Result<Self> {
+        let bell = Bell::new()?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = processors.min(limits::vcpus(memory_mb) as usize);
+        let mut backend = LocalBackend::new(&Setup::new(workers, bell.clone(), 1));
+        let memory = u64::from(memory_mb) << 20;
+        // Some is the kernel's.
+        backend.limit_memory(memory - (memory / 32).max(16 << 20));
+        backend.warm_up();
+        Ok(Self { backend, bell, clock: Instant::now(), workers, memory, flights: 0 })
+    }
+
+    /// Runs all tasks of a block. Gives what came of each, and the most memory that a worker used.
+    pub(super) fn run(&mut self, block: &Arc<Block>, attempt: u32, stop: &Stop) -> (Vec<Part>, u64) {
+        *stop.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bell.clone());
+        let mut account = Account::new(block.tasks(), self.workers, self.memory);
+        let mut replies = Vec::new();
+        loop {
+            self.bell.set_asleep();
+            let now = self.clock.elapsed();
+            while account.flying.len() < self.workers
+                && let Some(tasks) = account.waiting.pop_front()
+            {
+                self.flights += 1;
+                let flight = self.flights;
+                account.flying.insert(flight, Flying { left: tasks.clone(), heard: now });
+                let invocation = backend::Invocation { flight, run: None, tasks, attempt, block: block.clone() };
+                self.backend.invoke(invocation, now, &mut replies);
+            }
+            let again = self.backend.poll(now, &mut replies);
+            replies.drain(..).for_each(|reply| account.add(reply, now));
+            if account.flying.is_empty() && account.waiting.is_empty() {
+                return (account.parts, account.peak_memory);
+            }
+            if stop.is_cancelled() || Instant::now() >= stop.at {
+                self.stop_all(&account);
+                account.give_up(stop, now);
+                return (account.parts, account.peak_memory);
+            }
+            if !account.waiting.is_empty() && account.flying.len() < self.workers {
+                continue;
+            }
+            let until_stop = stop.at.saturating_duration_since(Instant::now());
+            self.bell.sleep(Some(again.unwrap_or(LOOK_EVERY).min(LOOK_EVERY).min(until_stop)));
+        }
+    }
+
+    /// Stops what runs, and waits until it has: this process may be frozen when it has answered.
+    fn stop_all(&mut self, account: &Account) {
+        let patience = Instant::now() + PATIENCE;
+        account.flying.keys().for_each(|flight| self.backend.cancel(*flight, self.clock.elapsed()));
+        while !self.backend.is_idle() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(2));
+            self.backend.poll(self.clock.elapsed(), &mut Vec::new());
+        }
+        // Killed workers are replaced, before the next attempt needs them.
+        self.backend.poll(self.clock.elapsed(), &mut Vec::new());
+        self.backend.warm_up();
+    }
+}
+
+/// What a worker has in hand: it reports in the order of its tasks.
+struct Flying {
+    left: Range<u64>,
+    heard: Duration,
+}
+
+/// What is known of each task.
+struct Account {
+    waiting: VecDeque<Range<u64>>,
+    flying: BTreeMap<FlightId, Flying>,
+    parts: Vec<Part>,
+    peak_memory: u64,
+    memory: u64,
+}
+
+impl Account {
+    /// Deals tasks out in pieces: several for each worker, so that one long task holds up few others.
+    fn new(tasks: Range<u64>, workers: usize, memory: u64) -> Self {
+        let count = tasks.end - tasks.start;
+        let size = if workers == 1 { count } else { count.div_ceil(4 * workers as u64) }.max(1);
+        let starts = (0..count.div_ceil(size)).map(|n| tasks.start + n * size);
+        let waiting = starts.map(|start| start..(start + size).min(tasks.end)).collect();
+        Self { waiting, flying: BTreeMap::new(), parts: Vec::new(), peak_memory: 0, memory }
+    }
+
+    fn add(&mut self, reply: Reply, now: Duration) {
+        match reply {
+            Reply::Done { flight, tasks, results, timing } => {
+                self.peak_memory = self.peak_memory.max(timing.peak_memory);
+                self.reported(flight, tasks.end, now);
+                self.done(&tasks, results.into_packed(), timing.compute, timing.worker);
+            }
+            Reply::Failed { flight, task, failure, stderr, timing } => {
+                self.peak_memory = self.peak_memory.max(timing.peak_memory);
+                self.reported(flight, task + 1, now);
+                let failure = self.judged(failure, timing.peak_memory);
+                self.parts.push(Part::Failed { task, failure, stderr, compute: timing.compute, worker: timing.worker });
+            }
+            // A worker died behind which they waited.
+            Reply::Returned { flight, tasks } => {
+                if let Some(flying) = self.flying.get_mut(&flight) {
+                    flying.left.end = flying.left.end.min(tasks.start);
+                }
+                self.reported(flight, 0, now);
+                self.waiting.push_front(tasks);
+            }
+            // A local pool refuses nothing.
+            Reply::Throttled { .. } => {}
+        }
+    }
+
+    fn reported(&mut self, flight: FlightId, next: u64, now: Duration) {
+        let Some(flying) = self.flying.get_mut(&flight) else { return };
+        flying.left.start = flying.left.start.max(next);
+        flying.heard = now;
+        if flying.left.is_empty() {
+            self.flying.remove(&flight);
+        }
+    }
+
+    fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: Duration, by: u32) {
+        if let Some(Part::Done { first, count, results, compute, worker }) = self.parts.last_mut()
+            && *first + *count == tasks.start
+            && *worker == by
+        {
+            *count += tasks.end - tasks.start;
+            *compute += took;
+            results.extend_from_slice(&new);
+            return;
+        }
+        let (first, count) = (tasks.start, tasks.end - tasks.start);
+        self.parts.push(Part::Done { first, count, results: new, compute: took, worker: by });
+    }
+
+    /// The kernel kills by the same signal as anybody: where memory was nearly full, it was that.
+    fn judged(&self, failure: Failure, peak: u64) -> Failure {
+        match failure {
+            Failure::WorkerDied { signal: Some(9), .. } if peak > self.memory / 10 * 8 => {
+                let [limit_mb, peak_mb] = [self.memory, peak].map(|bytes| (bytes >> 20) as u32);
+                Failure::OutOfMemory { limit_mb, peak_mb }
+            }
+            other => other,
+        }
+    }
+
+    /// Accounts for what was stopped. A task that had nearly the whole time is out of time; others may
+    /// run again, for they had what was left by those before them.
+    fn give_up(&mut self, stop: &Stop, now: Duration) {
+        let whole = stop.at.saturating_duration_since(stop.begun);
+        let nothing_done = self.parts.is_empty();
+        for (_, Flying { mut left, heard }) in std::mem::take(&mut self.flying) {
+            let ran = now.saturating_sub(heard);
+            if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
+                let failure = Failure::TimedOut { limit: whole };
+                let stderr = String::new();
+                self.parts.push(Part::Failed { task: left.start, failure, stderr, compute: ran, worker: 0 });
+                left.start += 1;
+            }
+            self.returned(left);
+        }
+        for tasks in std::mem::take(&mut self.waiting) {
+            self.returned(tasks);
+        }
+    }
+
+    fn returned(&mut self, tasks: Range<u64>) {
+        if !tasks.is_empty() {
+            self.parts.push(Part::Returned { first: tasks.start, count: tasks.end - tasks.start });
+        }
+    }
+}

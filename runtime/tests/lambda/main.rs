@@ -1,0 +1,210 @@
+//! The driver and the worker of Lambda with AWS's own Runtime Interface Emulator between them, and
+//! moto's S3 beside it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod servers;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use wren::{Error, Executor};
+
+use servers::{Moto, Rie, environment};
+
+#[wren::remote]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// The worker process, and the process that Lambda started.
+#[wren::remote]
+fn processes(_task: u64) -> (u32, u32) {
+    (std::process::id(), std::os::unix::process::parent_id())
+}
+
+#[wren::remote]
+fn misbehave(how: &str) -> Result<u64, std::io::Error> {
+    match how {
+        "panic" => panic!("the third is {}", "bad"),
+        "err" => Err(std::io::Error::other("an inner cause")),
+        "exit" => std::process::exit(17),
+        "abort" => std::process::abort(),
+        "talk" => {
+            eprintln!("last words");
+            Err(std::io::Error::other("said"))
+        }
+        _ => Ok(7),
+    }
+}
+
+#[wren::remote]
+fn sleep(ms: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(ms));
+    ms
+}
+
+#[wren::remote(timeout = 1)]
+fn sleep_briefly(ms: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(ms));
+    ms
+}
+
+#[wren::remote]
+fn fill(mb: usize) -> usize {
+    let memory = vec![1_u8; mb << 20];
+    std::thread::sleep(Duration::from_millis(200));
+    std::hint::black_box(memory).len()
+}
+
+#[wren::remote]
+fn reversed(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.reverse();
+    bytes
+}
+
+#[wren::remote]
+fn dot(weights: &[f64], x: f64) -> f64 {
+    weights.iter().map(|w| w * x).sum()
+}
+
+fn executor() -> Executor {
+    Executor::builder().backend("lambda").directory(environment().join(".wren")).build().unwrap()
+}
+
+async fn calls_and_jobs_run_in_the_instance() {
+    let rie = Rie::start(&[]);
+    let executor = executor();
+    assert_eq!(add(2, 3).on(&executor).await, Ok(5));
+    let sums = wren::map(|x| add(x, 1), 0..100).on(&executor).quiet().await.unwrap();
+    assert!(sums.into_iter().eq(1..=100));
+    let (worker, parent) = processes(0).on(&executor).await.unwrap();
+    assert!(worker != std::process::id() && parent != std::process::id() && rie.is_ancestor_of(parent));
+}
+
+/// A chunk is spread over the processors that so much memory buys.
+async fn a_chunk_uses_every_processor() {
+    let _rie = Rie::start(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3538")]);
+    let both = wren::map(processes, 0..40).on(&executor()).chunk(40).quiet().await.unwrap();
+    let mut workers: Vec<_> = both.iter().map(|(worker, _)| worker).collect();
+    workers.sort_unstable();
+    workers.dedup();
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(workers.len(), processors.min(2));
+}
+
+async fn what_a_function_does_to_its_process_is_its_own_error() {
+    let _rie = Rie::start(&[]);
+    let executor = executor();
+    let (_, parent) = processes(0).on(&executor).await.unwrap();
+    let outcome = async |how: &'static str| misbehave(how).on(&executor).await.unwrap_err();
+    assert!(matches!(outcome("panic").await, Error::Panicked { message, .. } if message == "the third is bad"));
+    assert!(matches!(outcome("err").await, Error::Returned { message, .. } if message == "an inner cause"));
+    assert!(matches!(outcome("exit").await, Error::WorkerDied { exit_code: Some(17), .. }));
+    assert!(matches!(outcome("abort").await, Error::WorkerDied { signal: Some(6), .. }));
+    let Error::Returned { attempt, .. } = outcome("talk").await else { panic!("an `Err` is `Returned`") };
+    assert_eq!(attempt.stderr, "last words\n");
+    let (_, after) = processes(0).on(&executor).await.unwrap();
+    assert_eq!(parent, after, "the instance lives on");
+}
+
+async fn foreign_payloads_are_refused_in_words() {
+    let rie = Rie::start(&[]);
+    for (payload, words) in [
+        ("{}", "not made by wren"),
+        ("[1, {}]", "not made by wren"),
+        ("{\"wren\": 7}", "version 7"),
+        ("{\"wren\": 1}", "neither"),
+        ("{\"wren\": 1, \"attempt\": \"AAAA\"}", "cut short"),
+        ("{\"wren\": 1, \"attempt\": \"AAAAAAAAAAAAAAAAAAAAAAAA\"}", "not written by wren"),
+    ] {
+        let answer = rie.post(payload);
+        assert!(answer.contains("refused") && answer.contains(words), "{payload}: {answer}");
+    }
+    let _ = rie.post("{ no JSON");
+    let registry = rie.post("{\"wren\": 1, \"registry\": true}");
+    assert!(registry.contains("lambda::misbehave") && registry.contains("body_hash"), "{registry}");
+    assert_eq!(add(2, 3).on(&executor()).await, Ok(5));
+}
+
+async fn a_call_over_its_time_is_stopped_by_the_worker() {
+    let _rie = Rie::start(&[("AWS_LAMBDA_FUNCTION_TIMEOUT", "4")]);
+    let executor = executor();
+    let (_, parent) = processes(0).on(&executor).await.unwrap();
+    let own = sleep_briefly(60_000).on(&executor).await.unwrap_err();
+    assert!(matches!(own, Error::TimedOut { limit, .. } if limit == Duration::from_secs(1)), "{own}");
+    let begun = Instant::now();
+    let instance = sleep(60_000).on(&executor).await.unwrap_err();
+    assert!(matches!(instance, Error::TimedOut { limit, .. } if limit < Duration::from_secs(4)), "{instance}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "before Lambda would");
+    // Tasks that came too late in a chunk are run again, not failed.
+    let slept = wren::map(sleep, [1_500; 4]).on(&executor).chunk(4).quiet().await.unwrap();
+    assert_eq!(slept, [1_500; 4]);
+    let (_, after) = processes(0).on(&executor).await.unwrap();
+    assert_eq!(parent, after, "the instance lives on");
+}
+
+async fn a_call_over_its_memory_is_told_apart() {
+    let _rie = Rie::start(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")]);
+    let executor = executor();
+    let (_, parent) = processes(0).on(&executor).await.unwrap();
+    assert_eq!(fill(64).on(&executor).await, Ok(64 << 20));
+    let error = fill(400).on(&executor).await.unwrap_err();
+    let Error::OutOfMemory { limit_mb, peak_mb, .. } = &error else { panic!("{error}") };
+    assert!((200..=256).contains(limit_mb) && peak_mb > limit_mb, "{error}");
+    let (_, after) = processes(0).on(&executor).await.unwrap();
+    assert_eq!(parent, after, "the instance lives on");
+}
+
+/// What is too long for a request or a response goes through the store.
+async fn large_values_travel_through_the_store() {
+    let _rie = Rie::start(&[]);
+    let executor = executor();
+    let bytes: Vec<u8> = (0..9_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let mut back = reversed(bytes.clone()).on(&executor).await.unwrap();
+    back.reverse();
+    assert!(back == bytes);
+    let weights = vec![0.5; 100_000];
+    let dots = wren::map(|x| dot(&weights, f64::from(x)), 0..20).on(&executor).quiet().await.unwrap();
+    assert_eq!(dots[4], 200_000.0);
+    // Many arguments of the middle size go as one segment, of which each chunk reads its part.
+    let many = (0..100).map(|i| vec![i as u8; 60_000]);
+    let back = wren::map(reversed, many).on(&executor).chunk(100).quiet().await.unwrap();
+    assert!(back.iter().enumerate().all(|(i, bytes)| *bytes == vec![i as u8; 60_000]));
+}
+
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        vec![$(Trial::test(stringify!($name), || {
+            wren::block_on($name());
+            Ok(())
+        })),*]
+    };
+}
+
+fn main() -> ExitCode {
+    // In the instance it becomes a worker here.
+    wren::init();
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // One emulator at a time, on one port.
+    arguments.test_threads = Some(1);
+    let trials = trials![
+        calls_and_jobs_run_in_the_instance,
+        a_chunk_uses_every_processor,
+        what_a_function_does_to_its_process_is_its_own_error,
+        foreign_payloads_are_refused_in_words,
+        a_call_over_its_time_is_stopped_by_the_worker,
+        a_call_over_its_memory_is_told_apart,
+        large_values_travel_through_the_store,
+    ];
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let moto = Moto::start();
+    servers::set_environment(&moto);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(moto);
+    servers::clean_up();
+    conclusion.exit_code()
+}
