@@ -521,8 +521,8 @@ impl Core {
                 }
                 entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
             }
-            Update::Retry { job, task, attempt, failure, at } => {
-                self.note(job, |log| log.retry(task, attempt, &failure, at.saturating_sub(now)));
+            Update::Retry { job, task, attempt, failure, at, timing } => {
+                self.note(job, |log| log.retry(task, attempt, &failure, &timing, at.saturating_sub(now)));
             }
             Update::OverBudget { job, spent_usd } => {
                 if let Some(entry) = self.jobs.get(&job) {

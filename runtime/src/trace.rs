@@ -65,6 +65,9 @@ pub enum Event {
         bytes_out: usize,
         /// The most memory the worker had used so far, in MB.
         peak_mb: u64,
+        /// What a machine elsewhere tells of it; none for the local backend.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<Remote>,
     },
     /// A task failed for good.
     Failed {
@@ -80,6 +83,9 @@ pub enum Event {
         message: String,
         /// How long the function ran, in microseconds.
         compute_us: u64,
+        /// What a machine elsewhere tells of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<Remote>,
     },
     /// A task failed, and is run again.
     Retry {
@@ -113,6 +119,25 @@ pub enum Event {
         /// What it cost, in dollars; 0 for the local backend.
         usd: f64,
     },
+}
+
+/// An invocation of AWS Lambda, of which the tasks of a line were a part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remote {
+    /// The request's id, as CloudWatch has it.
+    pub request: String,
+    /// Whether it was the first of its instance.
+    pub cold: bool,
+    /// Memory of the instance, in MB.
+    pub memory_mb: u32,
+    /// When the driver sent it, in seconds since the job began.
+    pub invoked: f64,
+    /// When the instance began with it, in microseconds since 1970 by the instance's clock.
+    pub started_unix_us: u64,
+    /// How long the instance took to fetch arguments, in microseconds.
+    pub fetch_us: u64,
+    /// How long the instance took for all of it, in microseconds.
+    pub ran_us: u64,
 }
 
 /// What the first line of a log says.

@@ -51,19 +51,21 @@ struct Inner {
     file: OwnedFd,
 }
 
-/// An unnamed file in memory, of `len` zero bytes.
+/// An unnamed file in memory, of `len` zero bytes; or on disk, where the system has no such files.
 pub(super) fn shared_file(len: u64) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
-    let file = rustix::fs::memfd_create("wren", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let file = rustix::fs::memfd_create("wren", rustix::fs::MemfdFlags::CLOEXEC).or_else(|_| temporary_file())?;
     #[cfg(not(target_os = "linux"))]
-    let file = {
-        let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), fastrand::u64(..)));
-        let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
-        std::fs::remove_file(&path)?;
-        OwnedFd::from(file)
-    };
+    let file = temporary_file()?;
     rustix::fs::ftruncate(&file, len)?;
     Ok(file)
+}
+
+fn temporary_file() -> io::Result<OwnedFd> {
+    let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(OwnedFd::from(file))
 }
 
 impl Region {

@@ -18,8 +18,11 @@ use crate::envelope;
 use crate::error::{Error, Failure, Result};
 use crate::refs::put_bytes;
 use crate::registry::RemoteFn;
-use crate::store::{Store, StoreError, wait};
+use crate::store::{Store, StoreError, all_of, wait};
 use crate::worker::Tasks;
+
+/// How many results are written at once.
+const SIDE_BY_SIDE: usize = 64;
 
 /// What becomes of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +100,12 @@ pub(super) fn key(prefix: &str, task: u64) -> String {
 }
 
 pub(super) fn read<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &str) -> Result<T> {
-    let sealed = wait(store.get(key))?;
+    open_record(store, key, &wait(store.get(key))?)
+}
+
+fn open_record<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &str, sealed: &[u8]) -> Result<T> {
     let damaged = |reason| StoreError::Damaged { store: store.url(), key: key.to_owned(), reason };
-    Ok(envelope::open(&sealed).map_err(damaged)?)
+    Ok(envelope::open(sealed).map_err(damaged)?)
 }
 
 impl Kept {
@@ -180,24 +186,31 @@ impl Kept {
 
     fn commit_all(&self, receiver: &Receiver<Message>, port: &Port) {
         let mut wakers = Vec::new();
-        while let Ok(message) = receiver.recv() {
-            match message {
-                Message::Outcome(outcome) => {
-                    let outcome = self.commit(outcome).unwrap_or_else(Outcome::Broken);
-                    port.give(outcome, &mut wakers);
-                }
+        while let Ok(first) = receiver.recv() {
+            let mut finish = false;
+            // What waits is written side by side: a store far away takes its time for each.
+            let messages = std::iter::once(first).chain(receiver.try_iter().take(SIDE_BY_SIDE - 1));
+            let outcomes = messages.filter_map(|message| match message {
+                Message::Outcome(outcome) => Some(self.commit(outcome)),
                 Message::Finish => {
-                    port.finish(&mut wakers);
-                    self.hang_up();
+                    finish = true;
+                    None
                 }
+            });
+            for outcome in wait(all_of(outcomes)) {
+                port.give(outcome.unwrap_or_else(Outcome::Broken), &mut wakers);
+            }
+            if finish {
+                port.finish(&mut wakers);
+                self.hang_up();
             }
             wakers.drain(..).for_each(std::task::Waker::wake);
         }
     }
 
-    fn commit(&self, outcome: Outcome) -> Result<Outcome> {
+    async fn commit(&self, outcome: Outcome) -> Result<Outcome> {
         match outcome {
-            Outcome::Done { tasks, new, results } => self.commit_done(tasks, &new, &results.into_packed()),
+            Outcome::Done { tasks, new, results } => self.commit_done(tasks, &new, &results.into_packed()).await,
             Outcome::Failed { task, attempt, function, failure, stderr } => {
                 if self.keep == Keep::Only {
                     let function_name = function.to_owned();
@@ -207,7 +220,7 @@ impl Kept {
                         failure: failure.clone(),
                         stderr: stderr.clone(),
                     };
-                    wait(self.store.put(&key(&failed_prefix(&self.id), task), &envelope::seal(&record)?))?;
+                    self.store.put(&key(&failed_prefix(&self.id), task), &envelope::seal(&record)?).await?;
                 }
                 Ok(Outcome::Failed { task, attempt, function, failure, stderr })
             }
@@ -215,19 +228,18 @@ impl Kept {
         }
     }
 
-    fn commit_done(&self, tasks: Range<u64>, new: &[Range<u64>], results: &[u8]) -> Result<Outcome> {
-        let mut committed = Vec::new();
-        for (task, result) in tasks.clone().zip(Tasks(results)) {
-            if !new.iter().any(|range| range.contains(&task)) {
-                committed.push(Vec::new());
-                continue;
+    async fn commit_done(&self, tasks: Range<u64>, new: &[Range<u64>], results: &[u8]) -> Result<Outcome> {
+        let each: Vec<_> = tasks.clone().zip(Tasks(results)).collect();
+        let mut committed = Vec::with_capacity(each.len());
+        for some in each.chunks(SIDE_BY_SIDE) {
+            let is_new = |task: &u64| new.iter().any(|range| range.contains(task));
+            let futures = some.iter().map(async |(task, result)| match is_new(task) {
+                true => self.commit_task(*task, result).await,
+                false => Ok(Vec::new()),
+            });
+            for result in all_of(futures).await {
+                committed.push(result?);
             }
-            let result = match self.keep {
-                Keep::AsRefs => crate::codec::encode(&wait(put_bytes::<()>(&self.store, result))?)?,
-                Keep::Nothing | Keep::Only => result.to_vec(),
-            };
-            let result = if self.named || self.keep == Keep::Only { self.commit_one(task, result)? } else { result };
-            committed.push(if self.keep == Keep::Only { Vec::new() } else { result });
         }
         let mut outcome = done_outcome(tasks, &committed);
         if let Outcome::Done { new: all, .. } = &mut outcome {
@@ -236,16 +248,29 @@ impl Kept {
         Ok(outcome)
     }
 
+    /// Stores what is to be kept of a result, and gives what goes to the caller.
+    async fn commit_task(&self, task: u64, result: &[u8]) -> Result<Vec<u8>> {
+        let result = match self.keep {
+            Keep::AsRefs => crate::codec::encode(&put_bytes::<()>(&self.store, result).await?)?,
+            Keep::Nothing | Keep::Only => result.to_vec(),
+        };
+        let result = match self.named || self.keep == Keep::Only {
+            true => self.commit_one(task, result).await?,
+            false => result,
+        };
+        Ok(if self.keep == Keep::Only { Vec::new() } else { result })
+    }
+
     /// Commits a result, and gives the one that is committed: this, or an earlier one.
-    fn commit_one(&self, task: u64, result: Vec<u8>) -> Result<Vec<u8>> {
+    async fn commit_one(&self, task: u64, result: Vec<u8>) -> Result<Vec<u8>> {
         let call = self.calls().remove(&task).unwrap_or_default();
         let key = key(&done_prefix(&self.id), task);
         let record = Record { call, result };
-        match wait(self.store.put_if_absent(&key, &envelope::seal(&record)?)) {
+        match self.store.put_if_absent(&key, &envelope::seal(&record)?).await {
             Ok(()) => Ok(record.result),
             Err(StoreError::AlreadyExists { .. }) => {
                 // Another process that runs the same job was first.
-                let earlier: Record = read(&*self.store, &key)?;
+                let earlier: Record = open_record(&*self.store, &key, &self.store.get(&key).await?)?;
                 if earlier.call != call && call != [0; 32] {
                     return Err(Error::Job(format!(
                         "job `{}` is also run by another process, with other arguments; give one of them another name",

@@ -156,6 +156,8 @@ pub enum Update {
         failure: Failure,
         /// When the next one may begin.
         at: Time,
+        /// When the one that failed ran.
+        timing: Timing,
     },
     /// The backend is to stop an invocation.
     Cancel {

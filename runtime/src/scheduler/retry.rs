@@ -84,7 +84,7 @@ impl Scheduler {
             state.retried += u64::from(next > attempt);
             let run = Run { block, tasks: task..task + 1, attempt: next };
             self.retries.add(at, job, run);
-            updates.push(Update::Retry { job, task, attempt, failure, at });
+            updates.push(Update::Retry { job, task, attempt, failure, at, timing });
         } else {
             state.tried.remove(&task);
             state.failed += 1;

@@ -160,6 +160,26 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Runs several futures side by side; gives what they gave, in their order.
+pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut all = true;
+        for (future, value) in &mut waiting {
+            if let Some(pinned) = future {
+                match pinned.as_mut().poll(cx) {
+                    std::task::Poll::Ready(ready) => (*future, *value) = (None, Some(ready)),
+                    std::task::Poll::Pending => all = false,
+                }
+            }
+        }
+        if all { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    // The loop ended because each has its value.
+    waiting.into_iter().filter_map(|(_, value)| value).collect()
+}
+
 struct Unpark(std::thread::Thread);
 
 impl std::task::Wake for Unpark {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{About, Event};
+use super::{About, Event, Remote};
 use crate::backend::Timing;
 use crate::error::Failure;
 use crate::progress::Progress;
@@ -78,6 +78,7 @@ pub(crate) struct JobLog {
     retried: u64,
     submitted: u64,
     compute: Duration,
+    usd: f64,
     ended: bool,
 }
 
@@ -99,6 +100,7 @@ impl JobLog {
             retried: 0,
             submitted: 0,
             compute: Duration::ZERO,
+            usd: 0.0,
             ended: false,
         };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -149,7 +151,7 @@ impl JobLog {
     /// `tasks` were executed; `new` of them had no result before.
     pub(crate) fn done(&mut self, tasks: &Range<u64>, new: u64, attempt: u32, timing: &Timing, bytes: usize) {
         self.done += new;
-        self.compute += timing.compute;
+        self.spent(timing);
         TASKS_DONE.fetch_add(new, Ordering::Relaxed);
         self.line(&Event::Done {
             t: self.t(),
@@ -161,13 +163,14 @@ impl JobLog {
             compute_us: timing.compute.as_micros() as u64,
             bytes_out: bytes,
             peak_mb: timing.peak_memory >> 20,
+            remote: self.remote(timing),
         });
         self.show();
     }
 
     pub(crate) fn failed(&mut self, task: u64, attempt: u32, failure: &Failure, timing: &Timing) {
         self.failed += 1;
-        self.compute += timing.compute;
+        self.spent(timing);
         self.line(&Event::Failed {
             t: self.t(),
             task,
@@ -175,12 +178,35 @@ impl JobLog {
             class: failure.name().into(),
             message: failure.clone().into_error(Default::default()).to_string(),
             compute_us: timing.compute.as_micros() as u64,
+            remote: self.remote(timing),
         });
         self.show();
     }
 
-    pub(crate) fn retry(&mut self, task: u64, attempt: u32, failure: &Failure, after: Duration) {
+    fn spent(&mut self, timing: &Timing) {
+        self.compute += timing.compute;
+        self.usd += timing.usd;
+    }
+
+    fn remote(&self, timing: &Timing) -> Option<Remote> {
+        let remote = timing.remote?;
+        let since_invoked = timing.ended.saturating_sub(remote.invoked).as_secs_f64();
+        let hex = format!("{:032x}", remote.request);
+        let pieces = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        Some(Remote {
+            request: pieces.join("-"),
+            cold: remote.cold,
+            memory_mb: remote.memory_mb,
+            invoked: self.t() - since_invoked,
+            started_unix_us: remote.started.as_micros() as u64,
+            fetch_us: remote.fetch.as_micros() as u64,
+            ran_us: remote.ran.as_micros() as u64,
+        })
+    }
+
+    pub(crate) fn retry(&mut self, task: u64, attempt: u32, failure: &Failure, timing: &Timing, after: Duration) {
         self.retried += 1;
+        self.spent(timing);
         let after_ms = after.as_millis() as u64;
         self.line(&Event::Retry { t: self.t(), task, attempt, class: failure.name().into(), after_ms });
     }
@@ -201,7 +227,7 @@ impl JobLog {
             retried: self.retried,
             compute_s: self.compute.as_secs_f64(),
             wall_s: wall.as_secs_f64(),
-            usd: 0.0,
+            usd: self.usd,
         });
         self.write();
         // Closed, and with that unlocked.
@@ -215,7 +241,7 @@ impl JobLog {
     fn summary(&self, state: &str, wall: Duration) -> String {
         let count = |n: u64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
         format!(
-            "{} {state}: {} tasks of {} in {:.2?}, {:.2?} of compute ({:.1}x){}{}; job {}",
+            "{} {state}: {} tasks of {} in {:.2?}, {:.2?} of compute ({:.1}x){}{}{}; job {}",
             self.about.name.as_deref().unwrap_or("job"),
             self.done,
             self.about.function,
@@ -224,6 +250,7 @@ impl JobLog {
             self.compute.as_secs_f64() / wall.as_secs_f64().max(1e-9),
             count(self.failed, "failed"),
             count(self.retried, "retried"),
+            if self.usd > 0.0 { format!(", about {:.4} USD", self.usd) } else { String::new() },
             self.about.id,
         )
     }

@@ -232,7 +232,7 @@ mod tests {
 
         let mut log = begin(folder.path(), 10);
         log.submitted(6);
-        log.retry(4, 1, &Failure::Cancelled, std::time::Duration::ZERO);
+        log.retry(4, 1, &Failure::Cancelled, &Timing::default(), std::time::Duration::ZERO);
         log.done(&(3..9), 5, 2, &Timing::default(), 100);
         log.failed(9, 1, &Failure::Cancelled, &Timing::default());
         log.finish("failed");
