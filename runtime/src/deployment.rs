@@ -189,10 +189,9 @@ pub fn placed(memory_mb: Option<u32>, timeout: Option<Duration>) -> (u32, u32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn deployment() -> Deployment {
+impl Deployment {
+    /// Three functions that were never deployed.
+    pub(crate) fn dummy() -> Self {
         let lambda = |memory_mb, timeout_s| LambdaFn { name: format!("{memory_mb}-{timeout_s}"), memory_mb, timeout_s };
         Deployment {
             format: FORMAT,
@@ -209,13 +208,18 @@ mod tests {
             deployed_unix_s: 0,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_record_is_read_back_and_another_format_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join(".wren");
         assert_eq!(Deployment::load(&directory).unwrap(), None);
-        let mut one = deployment();
+        let mut one = Deployment::dummy();
         one.save(&directory).unwrap();
         assert_eq!(Deployment::load(&directory).unwrap(), Some(one.clone()));
         one.format = 7;
@@ -226,7 +230,7 @@ mod tests {
 
     #[test]
     fn calls_go_to_the_smallest_lambda_that_serves_them() {
-        let deployment = deployment();
+        let deployment = Deployment::dummy();
         let name = |mb, s: Option<u64>| deployment.lambda_for(mb, s.map(Duration::from_secs)).map(|l| l.name.as_str());
         assert_eq!(name(Some(512), Some(60)), Some("512-70"));
         assert_eq!(name(Some(600), Some(60)), Some("1769-900"));

@@ -102,16 +102,7 @@ impl LambdaBackend {
         }
         let (sender, replies) = mpsc::channel();
         let store = store::open(&deployment.store)?;
-        let shared = Shared {
-            watch: Watch::default(),
-            uploads: Uploads::new(store.clone()),
-            store,
-            deployment,
-            direct: AtomicUsize::new(0),
-            requests: tokio::sync::Semaphore::new(2 * DIRECT),
-            replies: Mutex::new(sender),
-            ringer: setup.ringer.clone(),
-        };
+        let shared = Shared::new(deployment, store, sender, setup.ringer.clone());
         Ok(Self { shared: Arc::new(shared), replies, flights: HashMap::new() })
     }
 }
@@ -225,6 +216,19 @@ impl LambdaBackend {
 }
 
 impl Shared {
+    fn new(deployment: Deployment, store: Arc<dyn Store>, replies: Sender<Reply>, ringer: Ringer) -> Self {
+        Self {
+            watch: Watch::default(),
+            uploads: Uploads::new(store.clone()),
+            store,
+            deployment,
+            direct: AtomicUsize::new(0),
+            requests: tokio::sync::Semaphore::new(2 * DIRECT),
+            replies: Mutex::new(replies),
+            ringer,
+        }
+    }
+
     fn give(&self, reply: Reply) {
         // The receiver is gone only with the executor.
         let _ = self.replies.lock().unwrap_or_else(PoisonError::into_inner).send(reply);

@@ -170,3 +170,105 @@ fn fail_run(shared: &Arc<Shared>, run: &Arc<str>, error: &StoreError) {
         shared.fail_all(invocation, &Failure::Store(error.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::backend::Ringer;
+    use crate::block::{Block, Limits};
+    use crate::channel::Bell;
+    use crate::deployment::Deployment;
+    use crate::envelope::{Outcome, Part, Report};
+    use crate::store::{BoxFuture, MemoryStore, Store};
+
+    /// Counts listings.
+    #[derive(Debug)]
+    struct Counting(Arc<dyn Store>, AtomicUsize);
+
+    impl Store for Counting {
+        fn url(&self) -> String {
+            self.0.url()
+        }
+        fn is_shared(&self) -> bool {
+            self.0.is_shared()
+        }
+        fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
+            self.0.put(key, value)
+        }
+        fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
+            self.0.put_if_absent(key, value)
+        }
+        fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>> {
+            self.0.get(key)
+        }
+        fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Vec<u8>>> {
+            self.0.get_range(key, range)
+        }
+        fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
+            self.0.size(key)
+        }
+        fn list<'a>(
+            &'a self,
+            prefix: &'a str,
+            after: Option<&'a str>,
+            limit: usize,
+        ) -> BoxFuture<'a, StoreResult<Vec<String>>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.list(prefix, after, limit)
+        }
+        fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+            self.0.delete(key)
+        }
+    }
+
+    /// 20,000 flights, 1,000 at once, which end in random order, but for the first, which never ends.
+    #[test]
+    fn listings_grow_with_outcomes_and_not_with_flights() {
+        const FLIGHTS: u64 = 20_000;
+        let store = Arc::new(Counting(MemoryStore::named("watch-test"), AtomicUsize::new(0)));
+        let (sender, replies) = mpsc::channel();
+        let ringer = Ringer(Bell::new().unwrap());
+        let shared = Arc::new(Shared::new(Deployment::dummy(), store.clone(), sender, ringer));
+        let run: Arc<str> = "job.1".into();
+        let block = Block::dummy(0..FLIGHTS + 1, "f", Limits::default());
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut out = Vec::new();
+        let mut next = 1;
+        let mut looks = 0;
+        let runtime = aws::runtime().unwrap();
+        while next <= FLIGHTS || out.len() > 1 {
+            while out.len() < 1_000 && next <= FLIGHTS {
+                let tasks = next..next + 1;
+                let invocation = Invocation { flight: next, run: None, tasks, attempt: 1, block: block.clone() };
+                shared.watch.out().runs.entry(run.clone()).or_default().insert(next, invocation);
+                out.push(next);
+                next += 1;
+            }
+            for _ in 0..200.min(out.len() - 1) {
+                let flight = out.swap_remove(random.usize(1..out.len()));
+                let results = flight.to_le_bytes().to_vec();
+                let part = Part::Done { first: flight, count: 1, results, compute: Duration::ZERO, worker: 0 };
+                let outcome = Outcome { parts: vec![part], report: Report::default() };
+                let sealed = envelope::seal(&outcome).unwrap();
+                crate::store::wait(store.put(&envelope::done_key(&run, flight), &sealed)).unwrap();
+            }
+            looks += 1;
+            runtime.block_on(look(&shared, &run)).unwrap();
+        }
+        let mut done: Vec<u64> = (1..FLIGHTS)
+            .map(|_| match replies.recv_timeout(Duration::from_secs(10)).unwrap() {
+                super::super::Reply::Done { flight, .. } => flight,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        done.sort_unstable();
+        assert!(done.into_iter().eq(2..=FLIGHTS), "each once, but for the straggler");
+        let listings = store.1.load(Ordering::Relaxed);
+        // Not 1,000 flights × 100 looks, and not 20 pages × 100 looks.
+        assert!(listings < FLIGHTS as usize / 20, "{listings} listings in {looks} looks for {FLIGHTS} flights");
+    }
+}
