@@ -1,10 +1,12 @@
 //! `make bench`: how fast the local backend is, beside the floor of what two processes can do.
 //!
-//! Prints a table and writes `target/wren-bench.json`.
+//! Prints a table and writes `target/wren-bench.json`. With `WREN_BENCH=cloud`, and deployed, it runs
+//! ten thousand calls where it was deployed, checks their results and prints what they cost the driver.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", stream().await?);
             return Ok(());
         }
+        Ok("cloud") => return Ok(cloud().await?),
         Ok("payload") => {
             println!("{}", payload().await?);
             return Ok(());
@@ -61,6 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.insert("call_p99_us", micros(p99_call));
     figures.insert("socket_median_us", micros(socket()?));
     figures.insert("first_result_ms", first_result()?.as_secs_f64() * 1e3);
+    figures.insert("bootstrap_to_next_ms", bootstrap_to_next()?.as_secs_f64() * 1e3);
     figures.insert("payload_gb_per_s", payload().await?);
     let (speedup, ratio) = cpu().await?;
     figures.insert("cpu_speedup", speedup);
@@ -150,6 +154,54 @@ fn first_result() -> std::io::Result<Duration> {
         times.push(start.elapsed());
     }
     Ok(median(times))
+}
+
+/// From the start of this program as a Lambda's `bootstrap` to its first request for an invocation.
+fn bootstrap_to_next() -> std::io::Result<Duration> {
+    let folder = std::env::temp_dir().join(format!("wren-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let bootstrap = folder.join("bootstrap");
+    std::os::unix::fs::symlink(std::env::current_exe()?, &bootstrap)?;
+    let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        let mut instance = Command::new(&bootstrap);
+        instance.env_clear().env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string());
+        instance.env("AWS_LAMBDA_FUNCTION_NAME", "bench").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
+        instance.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769").stdout(Stdio::null()).stderr(Stdio::null());
+        let start = Instant::now();
+        let mut instance = instance.spawn()?;
+        let (mut asked, _) = api.accept()?;
+        let mut request = [0; 4];
+        asked.read_exact(&mut request)?;
+        times.push(start.elapsed());
+        assert_eq!(&request, b"GET ");
+        instance.kill()?;
+        instance.wait()?;
+    }
+    std::fs::remove_dir_all(folder)?;
+    Ok(median(times))
+}
+
+/// Ten thousand calls, each an invocation of its own.
+async fn cloud() -> wren::Result<()> {
+    const TASKS: u64 = 10_000;
+    let before = processor_ms();
+    let start = Instant::now();
+    let results = wren::map(inc, 0..TASKS).chunk(1).await?;
+    let wall = start.elapsed();
+    assert!(results.into_iter().eq(1..=TASKS), "every result is right");
+    let each = (processor_ms() - before) / TASKS as f64;
+    println!("{TASKS} tasks in {wall:.1?}; {each:.3} ms of the driver's processor each");
+    Ok(())
+}
+
+/// Processor time of this process, in milliseconds: user and system, in hundredths of a second.
+fn processor_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
+    ticks.iter().sum::<f64>() * 10.0
 }
 
 async fn payload() -> wren::Result<f64> {

@@ -20,6 +20,7 @@ use crate::scheduler;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
+#[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
 pub(crate) use scheme::open;
 pub use scheme::{BackendScheme, Ringer, Setup};
