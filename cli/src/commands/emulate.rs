@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::emulator::{Emulator, FaultOptions};
+use crate::emulator::{Emulator, FaultOptions, Setup};
 
 /// Run a command beside a stand-in for AWS on this machine
 ///
@@ -26,9 +26,15 @@ pub(crate) struct Args {
     /// Port; by default any that is free
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Folder that keeps buckets and functions; by default a temporary one
+    /// Folder that keeps the buckets; functions, roles and logs always end with the emulator
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
+    /// Instances of all functions that may run at once
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: u32,
+    /// Print what functions write, and at the end how many invocations there were
+    #[arg(long, short)]
+    verbose: bool,
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -41,13 +47,31 @@ pub(crate) fn emulate(args: Args) -> Result<ExitCode> {
 
 async fn run(args: Args) -> Result<ExitCode> {
     let temporary = tempfile::Builder::new().prefix("wren-emulator-").tempdir().context("no temporary folder")?;
-    let root = args.keep.as_deref().unwrap_or(temporary.path());
-    let emulator = Emulator::start(root, args.port, args.faults).await?;
+    let setup = Setup {
+        port: args.port,
+        buckets: &args.keep.as_deref().unwrap_or(temporary.path()).join("s3"),
+        scratch: &temporary.path().join("lambda"),
+        concurrency: args.concurrency as usize,
+        verbose: args.verbose,
+        faults: args.faults,
+    };
+    let emulator = Emulator::start(setup).await?;
+    let ended = beside(&emulator, &args.command).await;
+    // Before the folder goes that they run in.
+    emulator.stop();
+    if args.verbose {
+        eprintln!("the emulator ends: {}", emulator.summary());
+    }
+    ended
+}
+
+/// Runs the command, or waits for a signal where there is none.
+async fn beside(emulator: &Emulator, command: &[OsString]) -> Result<ExitCode> {
     let variables = emulator.variables();
     // Whoever is asked to stop stops the command too, and cleans up.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let Some((program, arguments)) = args.command.split_first() else {
+    let Some((program, arguments)) = command.split_first() else {
         variables.iter().for_each(|(name, value)| println!("export {name}={value}"));
         eprintln!("the emulator runs until it is stopped (Ctrl-C)");
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }

@@ -14,16 +14,27 @@ pub(super) struct Failure {
     status: u16,
     code: &'static str,
     message: String,
+    reason: Option<&'static str>,
 }
 
 impl Failure {
     pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), reason: None }
+    }
+
+    /// Which of the limits a request went over, for programs.
+    pub(super) fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// A parameter that Lambda does not take.
+    pub(super) fn parameter(message: impl Into<String>) -> Self {
+        Self::new(400, "InvalidParameterValueException", message)
     }
 
     /// The answer as the service would give it.
     pub(super) fn answer(self, service: &str) -> Answer {
-        let Self { status, code, message } = self;
+        let Self { status, code, message, reason } = self;
         let error = format!("<Code>{code}</Code><Message>{}</Message>", Escaped(&message));
         match service {
             "s3" => xml(status, format!("<?xml version=\"1.0\"?><Error>{error}</Error>")),
@@ -35,10 +46,12 @@ impl Failure {
                 ),
             ),
             _ => {
-                let mut answer = json(
-                    status,
-                    &serde_json::json!({"__type": code, "Type": "User", "message": message, "Message": message}),
-                );
+                let mut error =
+                    serde_json::json!({"__type": code, "Type": "User", "message": message, "Message": message});
+                if let Some(reason) = reason {
+                    error["Reason"] = reason.into();
+                }
+                let mut answer = json(status, &error);
                 if let Ok(code) = code.parse() {
                     answer.headers_mut().insert("x-amzn-errortype", code);
                 }

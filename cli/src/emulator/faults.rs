@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// Part of the events that are delivered twice
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     duplicate: f64,
-    /// Part of the invocations whose instance is lost
+    /// Part of the invocations whose instance is killed, and of the events that are never delivered
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     lose: f64,
     /// Seed of the faults; by default another each time
@@ -55,6 +55,16 @@ impl Faults {
 
     pub(super) fn loses(&self) -> bool {
         self.happens(self.options.lose)
+    }
+
+    /// For events, which are lost in two ways: each takes a half.
+    pub(super) fn loses_half(&self) -> bool {
+        self.happens(self.options.lose / 2.0)
+    }
+
+    /// A random moment in a time.
+    pub(super) fn moment(&self, time: Duration) -> Duration {
+        time.mul_f64(self.random.lock().unwrap_or_else(PoisonError::into_inner).f64())
     }
 
     fn happens(&self, part: f64) -> bool {

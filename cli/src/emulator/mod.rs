@@ -4,6 +4,9 @@
 
 mod answer;
 mod faults;
+mod identity;
+mod lambda;
+mod logs;
 mod objects;
 mod sigv4;
 
@@ -26,7 +29,11 @@ use s3s::service::S3Service;
 use tokio::net::{TcpListener, TcpStream};
 
 use answer::Failure;
-pub(crate) use faults::{Faults, Options as FaultOptions};
+use faults::Faults;
+pub(crate) use faults::Options as FaultOptions;
+use identity::Identity;
+use lambda::Lambda;
+use logs::Logs;
 use sigv4::Authorization;
 
 /// The one region that it plays.
@@ -53,33 +60,77 @@ impl Credentials {
     }
 }
 
+/// How an emulator is set up.
+pub(crate) struct Setup<'a> {
+    /// Of loopback; 0 takes any.
+    pub(crate) port: u16,
+    /// Keeps the buckets.
+    pub(crate) buckets: &'a Path,
+    /// For code and whatever else ends with the emulator.
+    pub(crate) scratch: &'a Path,
+    /// Instances that may run at once.
+    pub(crate) concurrency: usize,
+    /// Whether what functions write is printed.
+    pub(crate) verbose: bool,
+    pub(crate) faults: FaultOptions,
+}
+
 /// A running emulator.
 pub(crate) struct Emulator {
     address: SocketAddr,
     credentials: Credentials,
+    lambda: Arc<Lambda>,
 }
 
 struct Services {
     credentials: Credentials,
     faults: Arc<Faults>,
     objects: S3Service,
+    identity: Arc<Identity>,
+    logs: Arc<Logs>,
+    lambda: Arc<Lambda>,
 }
 
 type Answer = Response<Body>;
 
 impl Emulator {
-    /// Starts it on a port of loopback; 0 takes any. It keeps its state under `root`.
-    pub(crate) async fn start(root: &Path, port: u16, faults: FaultOptions) -> Result<Self> {
+    pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
+        let port = setup.port;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let listener = listener.with_context(|| format!("port {port} of 127.0.0.1 cannot be had"))?;
         let address = listener.local_addr()?;
+        allow_files();
         let credentials = Credentials::random();
-        let buckets = root.join("s3");
-        std::fs::create_dir_all(&buckets).with_context(|| format!("{} cannot be made", buckets.display()))?;
-        let objects = objects::service(&buckets, credentials.clone()).map_err(|e| anyhow!("{e:?}"))?;
-        let services = Services { credentials: credentials.clone(), faults: Arc::new(Faults::new(faults)), objects };
+        let buckets = setup.buckets;
+        std::fs::create_dir_all(buckets).with_context(|| format!("{} cannot be made", buckets.display()))?;
+        let objects = objects::service(buckets, credentials.clone()).map_err(|e| anyhow!("{e:?}"))?;
+        let faults = Arc::new(Faults::new(setup.faults));
+        let identity = Arc::new(Identity::default());
+        let logs = Arc::new(Logs::new(setup.verbose));
+        let lambda = Lambda::new(lambda::Place {
+            endpoint: format!("http://{address}"),
+            credentials: credentials.clone(),
+            folder: setup.scratch.to_owned(),
+            objects: objects::Reader::new(buckets).map_err(|e| anyhow!("{e:?}"))?,
+            identity: identity.clone(),
+            logs: logs.clone(),
+            faults: faults.clone(),
+            concurrency: setup.concurrency,
+        })?;
+        let services =
+            Services { credentials: credentials.clone(), faults, objects, identity, logs, lambda: lambda.clone() };
         tokio::spawn(accept(listener, Arc::new(services)));
-        Ok(Self { address, credentials })
+        Ok(Self { address, credentials, lambda })
+    }
+
+    /// Ends all instances of functions.
+    pub(crate) fn stop(&self) {
+        self.lambda.stop();
+    }
+
+    /// One line about what functions did.
+    pub(crate) fn summary(&self) -> String {
+        self.lambda.summary()
     }
 
     /// The variables by which the AWS SDKs and tools find it, and nothing else.
@@ -158,7 +209,20 @@ impl Services {
         Ok(body)
     }
 
-    async fn call(&self, service: &str, _parts: &Parts, _body: Bytes) -> Result<Answer, Failure> {
-        Err(Failure::new(501, "NotImplemented", format!("the emulator has no service `{service}`")))
+    async fn call(&self, service: &str, parts: &Parts, body: Bytes) -> Result<Answer, Failure> {
+        match service {
+            "lambda" => self.lambda.call(parts, body).await,
+            "iam" | "sts" => self.identity.call(&self.credentials, &body),
+            "logs" => self.logs.call(parts, &body),
+            other => Err(Failure::new(501, "NotImplemented", format!("the emulator has no service `{other}`"))),
+        }
     }
+}
+
+/// As many open files as this user may have: an instance takes about five.
+fn allow_files() {
+    let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    files.current = files.maximum;
+    // With fewer, fewer instances run at once.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, files);
 }

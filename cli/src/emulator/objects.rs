@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use hyper::body::Bytes;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -20,6 +22,31 @@ pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service
     let mut builder = S3ServiceBuilder::new(objects);
     builder.set_auth(OneKey(credentials));
     Ok(builder.build())
+}
+
+/// Reads objects for the other services.
+pub(super) struct Reader(FileSystem);
+
+impl Reader {
+    pub(super) fn new(root: &Path) -> Result<Self, s3s_fs::Error> {
+        FileSystem::new(root).map(Self)
+    }
+
+    /// The bytes of an object, or the code and the words of the error.
+    pub(super) async fn read(&self, bucket: &str, key: &str) -> Result<Bytes, (String, String)> {
+        let input = GetObjectInput { bucket: bucket.to_owned(), key: key.to_owned(), ..Default::default() };
+        let failed = |e: S3Error| (e.code().as_str().to_owned(), e.message().unwrap_or_default().to_owned());
+        let mut body = self.0.get_object(request(input)).await.map_err(failed)?.output.body;
+        let mut bytes = Vec::new();
+        while let Some(part) = body.as_mut() {
+            match part.next().await {
+                Some(Ok(part)) => bytes.extend_from_slice(&part),
+                Some(Err(e)) => return Err(("InternalError".to_owned(), e.to_string())),
+                None => break,
+            }
+        }
+        Ok(bytes.into())
+    }
 }
 
 struct OneKey(Credentials);

@@ -1,0 +1,148 @@
+//! The code of functions: a zip, unpacked once into a folder named for its hash.
+
+use std::fmt::Write as _;
+use std::io::{self, Cursor, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
+use zip::ZipArchive;
+
+use super::super::answer::Failure;
+
+/// The largest zip inside a request.
+const LARGEST_ZIP: usize = 50 << 20;
+
+/// The largest code once unpacked.
+const LARGEST_CODE: u64 = wren::limits::UNPACKED_CODE;
+
+/// A zip that was unpacked.
+#[derive(Debug, Clone)]
+pub(super) struct Code {
+    pub(super) sha256: String,
+    pub(super) size: usize,
+    pub(super) folder: PathBuf,
+}
+
+/// The zip that stands in a request in base64.
+pub(super) fn decode(text: &str) -> Result<Vec<u8>, Failure> {
+    let zip = BASE64_STANDARD.decode(text).map_err(|e| Failure::new(400, "SerializationException", e.to_string()))?;
+    if zip.len() > LARGEST_ZIP {
+        let message = format!("Request must be smaller than {} bytes", LARGEST_ZIP / 3 * 4);
+        return Err(Failure::new(413, "RequestEntityTooLargeException", message));
+    }
+    Ok(zip)
+}
+
+/// Unpacks a zip below `parent`, where that was not done before.
+pub(super) fn unpack(zip: &[u8], parent: &Path) -> Result<Code, Failure> {
+    let hash = Sha256::digest(zip);
+    let name = hash.iter().fold(String::new(), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    });
+    let code = Code { sha256: BASE64_STANDARD.encode(hash), size: zip.len(), folder: parent.join(name) };
+    if !code.folder.is_dir() {
+        std::fs::create_dir_all(parent).map_err(disk)?;
+        let temporary = tempfile::Builder::new().prefix("unpacking-").tempdir_in(parent).map_err(disk)?;
+        let content = temporary.path().join("task");
+        std::fs::create_dir(&content).map_err(disk)?;
+        extract(zip, &content)?;
+        // Whoever was faster has put the same there.
+        if let Err(e) = std::fs::rename(&content, &code.folder)
+            && !code.folder.is_dir()
+        {
+            return Err(disk(e));
+        }
+    }
+    Ok(code)
+}
+
+fn extract(zip: &[u8], folder: &Path) -> Result<(), Failure> {
+    let mut archive = ZipArchive::new(Cursor::new(zip)).map_err(bad_zip)?;
+    let mut left = LARGEST_CODE;
+    for index in 0..archive.len() {
+        let mut file = archive.by_index(index).map_err(bad_zip)?;
+        let name = file.name().map_err(bad_zip)?.into_owned();
+        let outside = || Failure::parameter(format!("the zip has a file outside of its folder: {name}"));
+        let path = folder.join(file.enclosed_name().ok_or_else(outside)?);
+        if file.is_symlink() {
+            // One that leads outside would be followed by the files after it.
+            return Err(Failure::parameter(format!("the emulator unpacks no symbolic links: {name}")));
+        }
+        if file.is_dir() {
+            std::fs::create_dir_all(&path).map_err(disk)?;
+            continue;
+        }
+        std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(disk)?;
+        let mode = file.unix_mode().unwrap_or(0o644) & 0o755 | 0o400;
+        let mut options = std::fs::OpenOptions::new();
+        let mut to = options.write(true).create(true).truncate(true).mode(mode).open(&path).map_err(disk)?;
+        // What is written counts, not what the zip says of itself.
+        let written = io::copy(&mut file.by_ref().take(left + 1), &mut to).map_err(bad_zip)?;
+        left = left
+            .checked_sub(written)
+            .ok_or_else(|| Failure::parameter(format!("Unzipped size must be smaller than {LARGEST_CODE} bytes")))?;
+    }
+    Ok(())
+}
+
+fn bad_zip(e: impl std::fmt::Display) -> Failure {
+    let message = format!("Could not unzip uploaded file. Please check your file, then try to upload again. ({e})");
+    Failure::parameter(message)
+}
+
+fn disk(e: io::Error) -> Failure {
+    Failure::new(500, "ServiceException", format!("the code cannot be unpacked: {e}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, content) in files {
+            writer.start_file(*name, SimpleFileOptions::default().unix_permissions(0o755)).unwrap();
+            writer.write_all(content).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn files_keep_their_executable_bit() {
+        let parent = tempfile::tempdir().unwrap();
+        let code = unpack(&zip(&[("bootstrap", b"x"), ("a/b", b"y")]), parent.path()).unwrap();
+        let mode = std::fs::metadata(code.folder.join("bootstrap")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o100, 0o100);
+        assert_eq!(std::fs::read(code.folder.join("a/b")).unwrap(), b"y");
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn files_outside_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().join("code");
+        assert!(unpack(&zip(&[("../../evil", b"x")]), &parent).is_err());
+        assert!(!folder.path().join("evil").exists());
+    }
+
+    #[test]
+    fn more_than_250_mb_and_no_zip_at_all_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let large = vec![0; usize::try_from(LARGEST_CODE).unwrap() + 1];
+        let refused = format!("{:?}", unpack(&zip(&[("large", &large)]), parent.path()).unwrap_err());
+        assert!(refused.contains("Unzipped size"), "{refused}");
+        assert!(unpack(b"no zip", parent.path()).is_err());
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
