@@ -1,7 +1,12 @@
 //! One file per subcommand.
 
+pub(crate) mod deploy;
+pub(crate) mod destroy;
+pub(crate) mod doctor;
 pub(crate) mod emulate;
 pub(crate) mod jobs;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod new;
+pub(crate) mod plan;
 pub(crate) mod run;

@@ -1,7 +1,10 @@
-//! The `cargo wren` command: new projects, their remote functions, runs, and the jobs they left.
+//! The `cargo wren` command: new projects, their remote functions, runs, deployments, and the jobs they left.
 
+mod aws;
 mod commands;
+mod deploy;
 mod emulator;
+mod listing;
 mod program;
 mod table;
 
@@ -11,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{emulate, jobs, list, new, run};
+use commands::{deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, run};
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
 #[derive(Parser)]
@@ -33,6 +36,11 @@ enum Command {
     New(new::Args),
     List(list::Args),
     Run(run::Args),
+    Plan(plan::Args),
+    Deploy(deploy_command::Args),
+    Doctor(doctor::Args),
+    Destroy(destroy::Args),
+    Logs(logs::Args),
     Jobs(jobs::Args),
     Emulate(emulate::Args),
 }
@@ -43,6 +51,11 @@ fn main() -> ExitCode {
         Command::New(args) => new::new(&args),
         Command::List(args) => list::list(&args),
         Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Deploy(args) => deploy_command::deploy(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Destroy(args) => destroy::destroy(&args),
+        Command::Logs(args) => logs::logs(&args),
         Command::Jobs(args) => jobs::jobs(&args),
         Command::Emulate(args) => emulate::emulate(args),
     };

@@ -69,6 +69,40 @@ impl fmt::Display for Program {
     }
 }
 
+/// A program, and the `Cargo.lock` of its workspace.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    program: Program,
+    pub(crate) lock: PathBuf,
+}
+
+impl Chosen {
+    pub(crate) fn package(&self) -> &str {
+        &self.program.package
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.program.name
+    }
+}
+
+/// Runs a build, and gives where the program is.
+pub(crate) fn built(mut command: Command) -> Result<PathBuf> {
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut build = command.spawn().context("cargo does not start")?;
+    let messages = build.stdout.take().map(BufReader::new);
+    let mut executable = None;
+    for message in messages.into_iter().flat_map(Message::parse_stream) {
+        if let Message::CompilerArtifact(artifact) = message.context("cargo's messages cannot be read")? {
+            executable = artifact.executable.or(executable);
+        }
+    }
+    if !build.wait()?.success() {
+        bail!(DoesNotBuild);
+    }
+    executable.map(PathBuf::from).context("cargo built no program")
+}
+
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
@@ -76,43 +110,47 @@ pub(crate) fn cargo() -> Command {
 impl Select {
     /// `cargo build` or `cargo run`, for the program that is meant.
     pub(crate) fn cargo(&self, subcommand: &str) -> Result<Command> {
-        let mut metadata = MetadataCommand::new();
-        metadata.no_deps();
-        if let Some(path) = &self.manifest_path {
-            metadata.manifest_path(path);
-        }
-        let program = self.choose(&metadata.exec().context("cargo cannot read the workspace")?)?;
         let mut command = cargo();
-        command.args([subcommand, "-p", &program.package, program.option(), &program.name]);
-        match &self.profile {
-            Some(profile) => command.args(["--profile", profile]),
-            None if self.debug => &mut command,
-            None => command.arg("--release"),
-        };
-        command.args(self.features.iter().flat_map(|features| ["--features", features]));
-        command.args(self.no_default_features.then_some("--no-default-features"));
-        if let Some(path) = &self.manifest_path {
-            command.arg("--manifest-path").arg(path);
-        }
+        command.arg(subcommand);
+        command.args(self.own_profile().unwrap_or_else(|| vec!["--release".to_owned()]));
+        self.add_to(&mut command, &self.chosen()?);
         Ok(command)
     }
 
     /// Builds the program, and gives where it is.
     pub(crate) fn build(&self) -> Result<PathBuf> {
-        let mut command = self.cargo("build")?;
-        command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-        let mut build = command.spawn().context("cargo does not start")?;
-        let messages = build.stdout.take().map(BufReader::new);
-        let mut executable = None;
-        for message in messages.into_iter().flat_map(Message::parse_stream) {
-            if let Message::CompilerArtifact(artifact) = message.context("cargo's messages cannot be read")? {
-                executable = artifact.executable.or(executable);
-            }
+        built(self.cargo("build")?)
+    }
+
+    /// The profile that was asked for, as arguments of cargo; `None` where none was.
+    pub(crate) fn own_profile(&self) -> Option<Vec<String>> {
+        match &self.profile {
+            Some(profile) => Some(vec!["--profile".to_owned(), profile.clone()]),
+            None => self.debug.then(Vec::new),
         }
-        if !build.wait()?.success() {
-            bail!(DoesNotBuild);
+    }
+
+    /// Tells cargo which program is meant, and its features.
+    pub(crate) fn add_to(&self, command: &mut Command, chosen: &Chosen) {
+        let program = &chosen.program;
+        command.args(["-p", &program.package, program.option(), &program.name]);
+        command.args(self.features.iter().flat_map(|features| ["--features", features]));
+        command.args(self.no_default_features.then_some("--no-default-features"));
+        if let Some(path) = &self.manifest_path {
+            command.arg("--manifest-path").arg(path);
         }
-        executable.map(PathBuf::from).context("cargo built no program")
+    }
+
+    /// The program that is meant.
+    pub(crate) fn chosen(&self) -> Result<Chosen> {
+        let mut metadata = MetadataCommand::new();
+        metadata.no_deps();
+        if let Some(path) = &self.manifest_path {
+            metadata.manifest_path(path);
+        }
+        let metadata = metadata.exec().context("cargo cannot read the workspace")?;
+        let lock = metadata.workspace_root.join("Cargo.lock").into();
+        Ok(Chosen { program: self.choose(&metadata)?, lock })
     }
 
     fn choose(&self, metadata: &Metadata) -> Result<Program> {

@@ -65,7 +65,7 @@ pub(crate) fn runtime() -> Result<&'static Runtime, String> {
 }
 
 /// Credentials, region and endpoints as every AWS tool finds them: environment, profile, SSO, role.
-pub(crate) async fn sdk_config() -> &'static SdkConfig {
+pub async fn sdk_config() -> &'static SdkConfig {
     static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
     let load = || async {
         let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
@@ -81,7 +81,7 @@ pub(crate) async fn sdk_config() -> &'static SdkConfig {
 
 /// An S3 client. It retries for as long as its attempts last: the SDK's own quota for retries would
 /// give up early just when thousands of requests are refused at once.
-pub(crate) async fn s3() -> aws_sdk_s3::Client {
+pub async fn s3() -> aws_sdk_s3::Client {
     static CLIENT: OnceCell<aws_sdk_s3::Client> = OnceCell::const_new();
     let build = || async {
         let shared = sdk_config().await;
@@ -129,7 +129,7 @@ pub(crate) fn finish_last_words(patience: Duration) {
 
 /// An error of the SDK in one line: the service's code and message where it answered, otherwise
 /// every cause.
-pub(crate) fn words<E, R>(error: &SdkError<E, R>) -> String
+pub fn words<E, R>(error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + StdError + 'static,
     R: std::fmt::Debug + 'static,

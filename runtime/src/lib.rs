@@ -92,4 +92,10 @@ pub mod __private {
     pub use linkme;
 
     pub use crate::call::errors;
+
+    /// For `cargo wren`, which finds AWS as programs do.
+    #[cfg(feature = "aws")]
+    pub mod aws {
+        pub use crate::aws::{s3, sdk_config, words};
+    }
 }

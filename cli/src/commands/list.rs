@@ -1,17 +1,13 @@
 //! `cargo wren list`: what a program can run remotely.
 
-use std::io::{Read, Write};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use anyhow::Result;
 
+use crate::listing::{self, Function};
 use crate::program::Select;
 use crate::table;
-
-/// A program that lists itself takes milliseconds; one that does something else is stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// List the remote functions of a program, as its link-time registry has them
 ///
@@ -29,64 +25,16 @@ pub(crate) struct Args {
     json: bool,
 }
 
-#[derive(Deserialize)]
-struct Listing {
-    functions: Vec<Function>,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    name: String,
-    signature: String,
-    file: String,
-    line: u32,
-    memory_mb: Option<u32>,
-    timeout: Option<Duration>,
-    retries: Option<u32>,
-}
-
 pub(crate) fn list(args: &Args) -> Result<ExitCode> {
-    let program = args.select.build()?;
-    let mut asked = Command::new(&program)
-        .env("WREN_LIST", "json")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("{} does not start", program.display()))?;
-    let mut stdout = asked.stdout.take().context("the program has no standard output")?;
-    let reader = std::thread::spawn(move || {
-        let mut answer = String::new();
-        stdout.read_to_string(&mut answer).map(|_| answer)
-    });
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match asked.try_wait()? {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                asked.kill()?;
-                bail!("{} runs on in place of listing itself; {MEND}", program.display());
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    let answer = reader.join().ok().and_then(Result::ok).unwrap_or_default();
-    if !status.success() {
-        // It has said why, for instance that two functions have one name.
-        bail!("{} cannot list itself ({status})", program.display());
-    }
-    let Ok(listing) = serde_json::from_str::<Listing>(&answer) else {
-        bail!("{} did something else than list itself; {MEND}", program.display());
-    };
+    let answer = listing::ask(&args.select.build()?)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         out.write_all(answer.as_bytes())?;
     } else {
-        show(&mut out, &listing.functions)?;
+        show(&mut out, &listing::parse(&answer)?.functions)?;
     }
     Ok(ExitCode::SUCCESS)
 }
-
-const MEND: &str = "put `#[wren::main]` on its `main`, or call `wren::init()` first in it";
 
 fn show(out: &mut impl Write, functions: &[Function]) -> Result<()> {
     if functions.is_empty() {

@@ -6,13 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 
+use super::deploy;
 use crate::program::Select;
 
 /// Build a program with the release profile and run it
 ///
 /// As `cargo run`, with settings of wren as options. The exit code is the program's own.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo wren run\n  cargo wren run --example pi --workers 4 -- 1000 50000")]
+#[command(
+    after_help = "Examples:\n  cargo wren run\n  cargo wren run --example pi --workers 4 -- 1000 50000\n  cargo wren run --deploy"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     select: Select,
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     /// Where values and the results of named jobs are kept, as `file:<path>`; sets WREN_STORE
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// Deploy the program first, as `cargo wren deploy` does
+    #[arg(long)]
+    deploy: bool,
     /// No progress bar and no summary; sets WREN_QUIET
     #[arg(short, long)]
     quiet: bool,
@@ -34,6 +40,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.deploy {
+        deploy::deploy(&deploy::Args::of(args.select.clone()))?;
+    }
     let mut command = args.select.cargo("run")?;
     let workers = args.workers.map(|workers| workers.to_string());
     let quiet = args.quiet.then(|| "1".to_owned());

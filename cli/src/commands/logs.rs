@@ -1,0 +1,326 @@
+//! `cargo wren logs`: what functions printed in AWS.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use wren::trace;
+
+use crate::aws::{self, Aws, if_there};
+use crate::deploy::report::Report;
+use crate::deploy::{Site, name, site};
+
+/// Streams that one request may name (FilterLogEvents).
+const STREAMS: usize = 100;
+
+/// Show what remote functions printed on AWS
+///
+/// Of a job, by its id or name, everything that its tasks printed, or one task of it; of any other
+/// text, the lines that contain it. CloudWatch Logs has lines some seconds after they were printed,
+/// and keeps them for two weeks. Where a job ran on this machine, its lines went to the terminal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo wren logs sweep\n  cargo wren logs 3f9c 17 --since 2d\n  \
+                        cargo wren logs 'did not converge' --json | jq .line")]
+pub(crate) struct Args {
+    /// A job's id or name, or text that lines contain
+    what: String,
+    /// A task of the job
+    task: Option<u64>,
+    /// Look back for so long: 30m, 12h, 7d
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration)]
+    since: Duration,
+    /// Print a JSON object a line: `time`, `group`, `stream`, `line`
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Line {
+    /// Milliseconds since 1970.
+    #[serde(rename = "unix_ms")]
+    time: i64,
+    group: String,
+    stream: String,
+    line: String,
+}
+
+pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
+    let directory = trace::directory()?;
+    let job = job(&directory, &args.what)?;
+    if let Some(job) = job.as_ref().filter(|job| job.backend == "local" || job.backend == "inline") {
+        bail!(
+            "job {} ran on this machine, and what its tasks printed went to the terminal; `cargo wren jobs {0}` shows \
+             what failed",
+            job.id
+        );
+    }
+    let lines = aws::block_on(async {
+        let aws = Aws::open().await?;
+        let account = aws.account().await?;
+        let site = Site::recorded(aws, account, &site::record(&directory)?, Report::new(false, args.json))?;
+        site.report.doing("reading logs");
+        let record = site::record(&directory)?;
+        let groups: Vec<_> = record.lambdas.iter().map(|lambda| name::log_group(&lambda.name)).collect();
+        let since = SystemTime::now() - args.since;
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        match job.map(|job| job.id).or_else(|| looks_like_id(&args.what).then(|| args.what.clone())) {
+            Some(id) => of_job(&site, &groups, &id, args.task, since).await,
+            None => containing(&site, &groups, &args.what, since).await,
+        }
+    })?;
+    show(args, &lines)?;
+    if lines.is_empty() {
+        eprintln!(
+            "no line of `{}` in the last {}; lines come some seconds after they were printed; --since looks further \
+             back, 14 days at most",
+            args.what,
+            words(args.since)
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The job that is meant, if it was logged here.
+fn job(directory: &Path, wanted: &str) -> Result<Option<trace::JobSummary>> {
+    let jobs = trace::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    let exact = |job: &trace::JobSummary| job.id == wanted || job.name.as_deref() == Some(wanted);
+    let begins = |job: &trace::JobSummary| wanted.len() >= 4 && job.id.starts_with(wanted);
+    let index = jobs.iter().position(exact).or_else(|| jobs.iter().position(begins));
+    Ok(index.and_then(|index| jobs.into_iter().nth(index)))
+}
+
+/// A job of another machine, whose log is not here.
+fn looks_like_id(text: &str) -> bool {
+    text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+async fn containing(site: &Site, groups: &[String], text: &str, since: i64) -> Result<Vec<Line>> {
+    // In CloudWatch's patterns, a quoted text is that text; quotes cannot be in it.
+    let pattern = format!("\"{}\"", text.replace('"', " "));
+    let mut lines = Vec::new();
+    for group in groups {
+        lines.extend(read(site, group, &[], Some(&pattern), since).await?);
+    }
+    lines.sort_by_key(|line| line.time);
+    Ok(lines)
+}
+
+/// The lines of a job's invocations: first the lines that begin these, then all of their streams.
+async fn of_job(site: &Site, groups: &[String], id: &str, task: Option<u64>, since: i64) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for group in groups {
+        let pattern = format!("\"job={id}\"");
+        let beginnings = read(site, group, &[], Some(&pattern), since).await?;
+        let Some(first) = beginnings.iter().map(|line| line.time).min() else { continue };
+        let streams: BTreeSet<_> = beginnings.into_iter().map(|line| line.stream).collect();
+        let streams: Vec<_> = streams.into_iter().collect();
+        for streams in streams.chunks(STREAMS) {
+            lines.extend(of_invocations(read(site, group, streams, None, first).await?, id, task));
+        }
+    }
+    lines.sort_by_key(|line| line.time);
+    Ok(lines)
+}
+
+async fn read(site: &Site, group: &str, streams: &[String], pattern: Option<&str>, since: i64) -> Result<Vec<Line>> {
+    let filter = site.aws.logs.filter_log_events().log_group_name(group).start_time(since);
+    let filter = filter.set_filter_pattern(pattern.map(str::to_owned));
+    let filter = filter.set_log_stream_names((!streams.is_empty()).then(|| streams.to_vec()));
+    let mut pages = filter.into_paginator().send();
+    let mut lines = Vec::new();
+    while let Some(page) = pages.next().await {
+        // A group that is gone has no lines.
+        let doing = format!("reading the log group {group}");
+        let Some(page) = if_there(page, &["ResourceNotFoundException"], &doing)? else { break };
+        lines.extend(page.events().iter().map(|event| Line {
+            time: event.timestamp().unwrap_or_default(),
+            group: group.to_owned(),
+            stream: event.log_stream_name().unwrap_or_default().to_owned(),
+            line: event.message().unwrap_or_default().trim_end().to_owned(),
+        }));
+    }
+    Ok(lines)
+}
+
+/// What a worker says when an invocation begins.
+#[derive(Debug, PartialEq, Eq)]
+struct Beginning<'a> {
+    job: &'a str,
+    tasks: Range<u64>,
+}
+
+impl<'a> Beginning<'a> {
+    /// `wren job=<id> tasks=<a>..<b> attempt=<n>`
+    fn of(line: &'a str) -> Option<Self> {
+        let rest = line.trim_start().strip_prefix("wren job=")?;
+        let (job, rest) = rest.split_once(" tasks=")?;
+        let (first, end) = rest.split_whitespace().next()?.split_once("..")?;
+        Some(Self { job, tasks: first.parse().ok()?..end.parse().ok()? })
+    }
+}
+
+/// The task in `[<function> <task>] text`.
+fn task_of(line: &str) -> Option<u64> {
+    line.strip_prefix('[')?.split_once(']')?.0.rsplit_once(' ')?.1.parse().ok()
+}
+
+/// Of the lines of some streams, those of a job's invocations; of one task, where one is meant.
+///
+/// A stream is one instance, which runs one invocation after another.
+fn of_invocations(lines: Vec<Line>, id: &str, task: Option<u64>) -> Vec<Line> {
+    let mut streams = BTreeMap::<String, Vec<Line>>::new();
+    lines.into_iter().for_each(|line| streams.entry(line.stream.clone()).or_default().push(line));
+    let mut kept = Vec::new();
+    for lines in streams.into_values() {
+        let mut own = false;
+        for line in lines {
+            if let Some(beginning) = Beginning::of(&line.line) {
+                own = beginning.job == id && task.is_none_or(|task| beginning.tasks.contains(&task));
+            }
+            let of_task = match (task, task_of(&line.line)) {
+                (Some(wanted), Some(of)) => wanted == of,
+                _ => true,
+            };
+            if own && of_task && !is_accounting(&line.line) {
+                kept.push(line);
+            }
+        }
+    }
+    kept
+}
+
+/// Lambda's own lines around each invocation; those that tell of an error are kept.
+fn is_accounting(line: &str) -> bool {
+    let report = line.starts_with("REPORT RequestId") && !line.contains("Status:");
+    report || ["START RequestId", "END RequestId", "INIT_START"].iter().any(|start| line.starts_with(start))
+}
+
+fn show(args: &Args, lines: &[Line]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        if args.json {
+            let mut value = serde_json::to_value(line)?;
+            value["time"] = timestamp(line.time).into();
+            writeln!(out, "{value}")?;
+        } else {
+            // The last part of a stream's name tells instances apart.
+            let instance = line.stream.rsplit(']').next().unwrap_or_default();
+            writeln!(out, "{} {:.8} {}", timestamp(line.time), instance, line.line)?;
+        }
+    }
+    Ok(())
+}
+
+fn timestamp(unix_ms: i64) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
+    time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| unix_ms.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time; give a number and s, m, h or d, as in 12h");
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    // Further back than CloudWatch is old would be before 1970 somewhere.
+    Ok(Duration::from_secs(number.saturating_mul(seconds).min(3_650 * 86_400)))
+}
+
+fn words(duration: Duration) -> String {
+    match duration.as_secs() {
+        s if s % 86_400 == 0 => format!("{} days", s / 86_400),
+        s if s % 3_600 == 0 => format!("{} hours", s / 3_600),
+        s if s % 60 == 0 => format!("{} minutes", s / 60),
+        s => format!("{s} seconds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(stream: &str, lines: &[&str]) -> Vec<Line> {
+        let line = |(i, line): (usize, &&str)| Line {
+            time: i as i64,
+            group: "g".to_owned(),
+            stream: stream.to_owned(),
+            line: (*line).to_owned(),
+        };
+        lines.iter().enumerate().map(line).collect()
+    }
+
+    fn kept(lines: Vec<Line>, id: &str, task: Option<u64>) -> Vec<String> {
+        of_invocations(lines, id, task).into_iter().map(|line| line.line).collect()
+    }
+
+    #[test]
+    fn lines_belong_to_the_invocation_before_them() {
+        let one = lines(
+            "one",
+            &[
+                "INIT_START Runtime Version: provided:al2023",
+                "START RequestId: 1 Version: $LATEST",
+                "wren job=aa tasks=0..2 attempt=1",
+                "[f 0] hello",
+                "[f 1] hello too",
+                "no mark",
+                "END RequestId: 1",
+                "REPORT RequestId: 1 Duration: 3 ms",
+                "wren job=bb tasks=0..9 attempt=1",
+                "[f 0] of another job",
+                "wren job=aa tasks=2..3 attempt=2",
+                "REPORT RequestId: 3 Duration: 3 ms Status: timeout",
+            ],
+        );
+        let other = lines("two", &["[f 0] before any", "wren job=aa tasks=3..4 attempt=1", "[f 3] last"]);
+        let all: Vec<_> = one.into_iter().chain(other).collect();
+        let own = kept(all.clone(), "aa", None);
+        assert_eq!(own.len(), 8, "{own:?}");
+        assert!(!own.iter().any(|line| line.contains("another") || line.contains("before") || line.contains("START")));
+        assert!(own.iter().any(|line| line.contains("Status: timeout")));
+        let first = kept(all.clone(), "aa", Some(1));
+        assert_eq!(first, ["wren job=aa tasks=0..2 attempt=1", "[f 1] hello too", "no mark"]);
+        assert!(kept(all, "aa", Some(7)).is_empty());
+    }
+
+    #[test]
+    fn beginnings_and_marks_are_read() {
+        let beginning = Beginning::of("wren job=3f tasks=10..20 attempt=2");
+        assert_eq!(beginning, Some(Beginning { job: "3f", tasks: 10..20 }));
+        for other in
+            ["wren job=3f", "wren job=3f tasks=10 attempt=1", "wren job=3f tasks=a..b", "[f 1] wren job=3f", ""]
+        {
+            assert_eq!(Beginning::of(other), None, "{other}");
+        }
+        assert_eq!(
+            (task_of("[a::f 7] x]"), task_of("[f] x"), task_of("[f x] y"), task_of("")),
+            (Some(7), None, None, None)
+        );
+    }
+
+    #[test]
+    fn times_are_read_and_written() {
+        assert_eq!(duration("90m").map(|d| d.as_secs()), Ok(5_400));
+        assert_eq!(duration("7d").map(words), Ok("7 days".to_owned()));
+        for wrong in ["", "h", "1w", "1.5h", "-1h", "1é"] {
+            assert!(duration(wrong).unwrap_err().contains("12h"), "{wrong}");
+        }
+        assert!(duration("99999999999999999d").is_ok());
+        assert_eq!(timestamp(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+}

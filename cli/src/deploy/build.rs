@@ -1,0 +1,245 @@
+//! Building for Amazon Linux 2023: which ways this machine has, and cargo's command line for each.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::Arch;
+use super::elf::{self, GLIBC};
+use crate::program::cargo;
+
+/// What of this machine decides how it builds for Lambda.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// Rust's name of it: `x86_64-unknown-linux-gnu`.
+    pub(crate) triple: String,
+    /// Targets whose standard library is installed.
+    pub(crate) targets: Vec<String>,
+    /// Whether `cargo zigbuild` is installed.
+    pub(crate) zigbuild: bool,
+}
+
+/// How a program is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By cargo alone, for this machine.
+    Plain,
+    /// By `cargo zigbuild`, against the glibc of Amazon Linux 2023.
+    Zig(Arch),
+    /// Without glibc, by cargo or by `cargo zigbuild`.
+    Musl { arch: Arch, zig: bool },
+}
+
+impl Host {
+    /// Asks rustc, and looks into PATH.
+    pub(crate) fn here() -> Result<Self> {
+        let version = rustc(&["-vV"])?;
+        let triple = version.lines().find_map(|line| line.strip_prefix("host: "));
+        let triple = triple.context("rustc does not say for what it builds; run `rustc -vV`")?.to_owned();
+        let libraries = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("lib/rustlib");
+        let entries = std::fs::read_dir(&libraries).into_iter().flatten().flatten();
+        let installed = entries.filter(|entry| entry.path().join("lib").is_dir());
+        let targets = installed.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        Ok(Self { triple, targets, zigbuild: is_on_path("cargo-zigbuild") })
+    }
+
+    /// Whether programs of that processor run here.
+    pub(crate) fn runs(&self, arch: Arch) -> bool {
+        self.triple.starts_with(&format!("{}-", arch.cpu())) && self.triple.contains("-linux-")
+    }
+
+    fn has(&self, target: &str) -> bool {
+        self.targets.iter().any(|installed| installed == target)
+    }
+
+    /// All ways, the best first: another is for programs that the first makes too new a glibc's.
+    pub(crate) fn ways(&self, arch: Arch) -> Vec<Way> {
+        let musl = musl(arch);
+        let plain = self.runs(arch).then_some(Way::Plain);
+        let zig = (self.zigbuild && self.has(arch.triple())).then_some(Way::Zig(arch));
+        let musl = self.has(&musl).then_some(Way::Musl { arch, zig: self.zigbuild });
+        [plain, zig, musl].into_iter().flatten().collect()
+    }
+
+    /// Why there is no way, and what makes one.
+    pub(crate) fn no_way(&self, arch: Arch) -> String {
+        let triple = arch.triple();
+        let other = Arch::ALL.into_iter().find(|other| *other != arch && !self.ways(*other).is_empty());
+        let other = other.map_or_else(String::new, |other| format!(", or deploy with `--target {other}`"));
+        let add = if self.has(triple) { String::new() } else { format!(" and `rustup target add {triple}`") };
+        format!(
+            "this machine ({}) cannot build for Linux on {arch}; install `cargo-zigbuild` and zig (`pip install \
+             cargo-zigbuild ziglang`){add}{other}",
+            self.triple
+        )
+    }
+}
+
+fn musl(arch: Arch) -> String {
+    format!("{}-unknown-linux-musl", arch.cpu())
+}
+
+fn rustc(arguments: &[&str]) -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(arguments).output().context("rustc does not start; install Rust")?;
+    String::from_utf8(output.stdout).context("rustc's answer is no text")
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let home = std::env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin"));
+    std::env::split_paths(&path).chain(home).any(|folder| folder.join(program).is_file())
+}
+
+impl Way {
+    /// Cargo's subcommand, and the arguments by which it builds so.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let words: Vec<String> = match self {
+            Way::Plain => vec!["build".into()],
+            Way::Zig(arch) => vec!["zigbuild".into(), "--target".into(), format!("{}.{GLIBC}", arch.triple())],
+            Way::Musl { arch, zig } => {
+                let subcommand = if zig { "zigbuild" } else { "build" };
+                vec![subcommand.into(), "--target".into(), musl(arch)]
+            }
+        };
+        words
+    }
+
+    /// In words.
+    pub(crate) fn describe(self) -> String {
+        let unverified = |arch| if arch == Arch::Arm64 { " (arm64 is not verified)" } else { "" };
+        match self {
+            Way::Plain => "by plain cargo".to_owned(),
+            Way::Zig(arch) => format!("by cargo zigbuild against glibc {GLIBC}{}", unverified(arch)),
+            Way::Musl { arch, zig: true } => format!("by cargo zigbuild with musl{}", unverified(arch)),
+            Way::Musl { arch, zig: false } => format!("by cargo with musl{}", unverified(arch)),
+        }
+    }
+}
+
+/// A program that will start on Amazon Linux 2023.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads a program and checks what it needs.
+pub(crate) fn read(path: &Path, arch: Arch) -> Result<Built> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    elf::check(&bytes, arch).with_context(|| format!("{} cannot be deployed", path.display()))?;
+    Ok(Built { path: path.to_owned(), bytes })
+}
+
+/// Builds by the first way whose program will start.
+///
+/// `build` is cargo's part, `note` is told when another way is tried.
+pub(crate) fn build(
+    host: &Host,
+    arch: Arch,
+    mut build: impl FnMut(Way) -> Result<PathBuf>,
+    mut note: impl FnMut(&str),
+) -> Result<Built> {
+    let ways = host.ways(arch);
+    if ways.is_empty() {
+        bail!(host.no_way(arch));
+    }
+    let mut refused = None;
+    for way in ways {
+        if refused.is_some() {
+            note(&format!("the program needs a newer glibc than {GLIBC}; it is built again, {}", way.describe()));
+        } else if way != Way::Plain {
+            note(&format!("building {}", way.describe()));
+        }
+        match read(&build(way)?, arch) {
+            Err(error) if error.downcast_ref::<elf::Refusal>().is_some_and(|r| r.is_mended_by_building_otherwise()) => {
+                refused = Some(error);
+            }
+            built => return built,
+        }
+    }
+    refused.map_or_else(|| bail!(host.no_way(arch)), Err)
+}
+
+/// Flags that make programs for the processor of this machine alone.
+pub(crate) fn native_flags() -> Option<&'static str> {
+    let names = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
+    let native = |name: &&str| std::env::var(name).is_ok_and(|flags| flags.contains("target-cpu=native"));
+    names.into_iter().find(native)
+}
+
+/// `cargo` with the way's subcommand and arguments.
+pub(crate) fn command(way: Way) -> Command {
+    let mut command = cargo();
+    command.args(way.arguments());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(triple: &str, targets: &[&str], zigbuild: bool) -> Host {
+        let targets = [triple].iter().chain(targets).map(|target| (*target).to_owned()).collect();
+        Host { triple: triple.to_owned(), targets, zigbuild }
+    }
+
+    /// The command lines that a host has for a target, the best first.
+    fn lines(host: &Host, arch: Arch) -> Vec<String> {
+        host.ways(arch).into_iter().map(|way| way.arguments().join(" ")).collect()
+    }
+
+    const LINUX: &str = "x86_64-unknown-linux-gnu";
+    const ARM_LINUX: &str = "aarch64-unknown-linux-gnu";
+    const MAC: &str = "aarch64-apple-darwin";
+    const ALPINE: &str = "x86_64-unknown-linux-musl";
+    const ZIG_X86: &str = "zigbuild --target x86_64-unknown-linux-gnu.2.34";
+    const ZIG_ARM: &str = "zigbuild --target aarch64-unknown-linux-gnu.2.34";
+
+    #[test]
+    fn every_host_has_its_command_lines() {
+        use Arch::{Arm64, X86_64};
+        let none: [&str; 0] = [];
+        let bare = host(LINUX, &[], false);
+        assert_eq!(lines(&bare, X86_64), ["build"]);
+        assert_eq!(lines(&bare, Arm64), none);
+        let zig = host(LINUX, &[ARM_LINUX], true);
+        assert_eq!(lines(&zig, X86_64), ["build", ZIG_X86]);
+        assert_eq!(lines(&zig, Arm64), [ZIG_ARM]);
+        let musl = host(LINUX, &[ALPINE, "aarch64-unknown-linux-musl"], false);
+        assert_eq!(lines(&musl, X86_64), ["build", "build --target x86_64-unknown-linux-musl"]);
+        assert_eq!(lines(&musl, Arm64), ["build --target aarch64-unknown-linux-musl"]);
+        let arm = host(ARM_LINUX, &[LINUX], true);
+        assert_eq!(lines(&arm, Arm64), ["build", ZIG_ARM]);
+        assert_eq!(lines(&arm, X86_64), [ZIG_X86]);
+        let mac = host(MAC, &[LINUX, ALPINE], true);
+        assert_eq!(lines(&mac, X86_64), [ZIG_X86, "zigbuild --target x86_64-unknown-linux-musl"]);
+        assert_eq!(lines(&mac, Arm64), none);
+        assert_eq!(lines(&host(MAC, &[LINUX], false), X86_64), none);
+        assert_eq!(lines(&host(ALPINE, &[], false), X86_64), ["build", "build --target x86_64-unknown-linux-musl"]);
+    }
+
+    #[test]
+    fn a_host_without_a_way_is_told_what_makes_one() {
+        let bare = host(LINUX, &[], false).no_way(Arch::Arm64);
+        assert!(bare.contains("cargo-zigbuild") && bare.contains("rustup target add aarch64"), "{bare}");
+        assert!(bare.ends_with("or deploy with `--target x86_64`"), "{bare}");
+        let mac = host(MAC, &[], false).no_way(Arch::X86_64);
+        assert!(mac.contains(MAC) && !mac.contains("--target x86_64`"), "{mac}");
+    }
+
+    #[test]
+    fn arm_is_said_to_be_unverified() {
+        for way in [Way::Zig(Arch::Arm64), Way::Musl { arch: Arch::Arm64, zig: true }] {
+            assert!(way.describe().ends_with("(arm64 is not verified)"), "{}", way.describe());
+        }
+        assert_eq!(Way::Zig(Arch::X86_64).describe(), "by cargo zigbuild against glibc 2.34");
+    }
+
+    #[test]
+    fn this_host_is_known() {
+        let host = Host::here().unwrap();
+        assert!(host.has(&host.triple), "{host:?}");
+    }
+}

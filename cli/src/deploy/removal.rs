@@ -1,0 +1,172 @@
+//! What a deployment left in AWS, found by names and tags, and taken away.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use serde::Serialize;
+
+use super::report::Change;
+use super::{Site, bucket, functions, log_groups, role};
+use crate::aws::{Coded, Explained, if_there};
+
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "404", "NotFound"];
+
+/// Objects that one request deletes at most (DeleteObjects).
+const BATCH: usize = 1_000;
+
+/// Everything of a deployment that there is.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Found {
+    pub(crate) functions: Vec<String>,
+    pub(crate) log_groups: Vec<String>,
+    pub(crate) role: Option<String>,
+    /// How many objects lie below its prefix.
+    pub(crate) objects: usize,
+    /// Whether the bucket's lifecycle has its rule.
+    pub(crate) rule: bool,
+    /// The bucket, where wren made it and nothing else is in it.
+    pub(crate) bucket: Option<String>,
+    pub(crate) record: Option<PathBuf>,
+}
+
+impl Found {
+    /// A line for each thing.
+    pub(crate) fn lines(&self, site: &Site) -> Vec<String> {
+        let functions = self.functions.iter().map(|name| format!("function {name}"));
+        let groups = self.log_groups.iter().map(|name| format!("log group {name}"));
+        let role = self.role.iter().map(|name| format!("role {name}"));
+        let (bucket, prefix) = (site.bucket(), site.name.prefix());
+        let objects = (self.objects > 0).then(|| format!("{} objects below s3://{bucket}/{prefix}", self.objects));
+        let rule = self.rule.then(|| format!("lifecycle rule {} of the bucket {bucket}", site.name.rule()));
+        let whole = self.bucket.iter().map(|name| format!("bucket {name}, which is empty then"));
+        let record = self.record.iter().map(|path| format!("record {}", path.display()));
+        functions.chain(groups).chain(role).chain(objects).chain(rule).chain(whole).chain(record).collect()
+    }
+}
+
+/// Looks, and changes nothing.
+pub(crate) async fn find(site: &Site, record: Option<PathBuf>) -> Result<Found> {
+    site.report.doing("looking for what there is");
+    let mut found = Found {
+        functions: functions::tagged(site).await?,
+        log_groups: log_groups::all(site).await?,
+        role: match role::look(site).await? {
+            role::Found::Right | role::Found::Differs => Some(site.role()),
+            role::Found::Absent | role::Found::Foreign => None,
+        },
+        record,
+        ..Found::default()
+    };
+    if bucket::exists(site).await? {
+        found.objects = keys(site).await?.len();
+        found.rule = bucket::has_rule(site).await?;
+        if bucket::is_tagged(site).await? && !has_others(site).await? {
+            found.bucket = Some(site.bucket());
+        }
+    }
+    Ok(found)
+}
+
+async fn keys(site: &Site) -> Result<Vec<String>> {
+    let list = site.aws.s3.list_objects_v2().bucket(site.bucket()).prefix(site.name.prefix());
+    let mut pages = list.into_paginator().send();
+    let mut keys = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.explained("listing the deployment's objects")?;
+        keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+    }
+    Ok(keys)
+}
+
+/// Whether the bucket holds anything beside this deployment's.
+async fn has_others(site: &Site) -> Result<bool> {
+    let prefix = site.name.prefix();
+    // Keys are listed in order: others come before all of the prefix's, or behind.
+    for after in [String::new(), format!("{prefix}\u{10ffff}")] {
+        let list = site.aws.s3.list_objects_v2().bucket(site.bucket()).max_keys(1);
+        let page = list.set_start_after(Some(after).filter(|after| !after.is_empty())).send().await;
+        let page = page.explained("looking what else the bucket holds")?;
+        if page.contents().iter().any(|object| object.key().is_some_and(|key| !key.starts_with(&prefix))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes away what was found, the functions first, so that nothing runs on with half of its things.
+pub(crate) async fn remove(site: &Site, found: &Found) -> Result<()> {
+    let report = &site.report;
+    for name in &found.functions {
+        report.doing(format!("deleting the function {name}"));
+        functions::remove(site, name).await?;
+        report.step("function", name, Change::Delete, "");
+    }
+    for group in &found.log_groups {
+        report.doing(format!("deleting the log group {group}"));
+        log_groups::remove(site, group).await?;
+        report.step("log group", group, Change::Delete, "");
+    }
+    if let Some(name) = &found.role {
+        role::remove(site).await?;
+        report.step("role", name, Change::Delete, "");
+    }
+    if found.objects > 0 {
+        let count = remove_objects(site).await?;
+        let below = format!("s3://{}/{}", site.bucket(), site.name.prefix());
+        report.step("objects", &below, Change::Delete, format!("{count} of them"));
+    }
+    if found.rule {
+        bucket::remove_rule(site).await?;
+        report.step("rule", &site.name.rule(), Change::Delete, "");
+    }
+    if let Some(name) = &found.bucket {
+        remove_bucket(site, name).await?;
+    }
+    if let Some(path) = &found.record {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                bail!("{} cannot be deleted: {error}; delete it", path.display())
+            }
+            _ => report.step("record", &path.display().to_string(), Change::Delete, ""),
+        }
+    }
+    Ok(())
+}
+
+async fn remove_objects(site: &Site) -> Result<usize> {
+    let keys = keys(site).await?;
+    for (batch, done) in keys.chunks(BATCH).zip((0..).step_by(BATCH)) {
+        site.report.doing(format!("deleting objects: {done} of {}", keys.len()));
+        let identifier = |key: &String| ObjectIdentifier::builder().key(key).build();
+        let objects = batch.iter().map(identifier).collect::<std::result::Result<Vec<_>, _>>()?;
+        let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build()?;
+        let deleted = site.aws.s3.delete_objects().bucket(site.bucket()).delete(delete).send().await;
+        let deleted = deleted.explained("deleting the deployment's objects")?;
+        if let Some(error) = deleted.errors().first() {
+            bail!(
+                "S3 does not delete {}: {}; run `cargo wren destroy` again",
+                error.key().unwrap_or("an object"),
+                error.message().unwrap_or("it does not say why")
+            );
+        }
+    }
+    Ok(keys.len())
+}
+
+async fn remove_bucket(site: &Site, name: &str) -> Result<()> {
+    site.report.doing(format!("deleting the bucket {name}"));
+    let deleted = site.aws.s3.delete_bucket().bucket(name).send().await;
+    match deleted {
+        // Another deployment has come meanwhile.
+        Err(error) if error.is(&["BucketNotEmpty"]) => {
+            site.report.step("bucket", name, Change::Keep, "it is in use");
+            Ok(())
+        }
+        deleted => {
+            if_there(deleted, &NO_BUCKET, &format!("deleting the bucket {name}"))?;
+            site.report.step("bucket", name, Change::Delete, "");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The steps of a deployment as they are shown: a line each, and a spinner on a terminal.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde::Serialize;
+
+/// What a step did, or would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Change {
+    Keep,
+    Create,
+    Update,
+    Delete,
+    /// It cannot be known without credentials.
+    Unknown,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Step {
+    pub(crate) part: &'static str,
+    pub(crate) name: String,
+    pub(crate) change: Change,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) detail: String,
+}
+
+impl Step {
+    fn line(&self, dry_run: bool) -> String {
+        let word = match (self.change, dry_run) {
+            (Change::Keep, _) => "is as it should be",
+            (Change::Create, false) => "created",
+            (Change::Create, true) => "would be created",
+            (Change::Update, false) => "updated",
+            (Change::Update, true) => "would be updated",
+            (Change::Delete, false) => "deleted",
+            (Change::Delete, true) => "would be deleted",
+            (Change::Unknown, _) => "unknown",
+        };
+        let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
+        format!("{:10} {} {word}{detail}", self.part, self.name)
+    }
+}
+
+/// Shows steps on standard error and keeps them.
+pub(crate) struct Report {
+    dry_run: bool,
+    quiet: bool,
+    spinner: ProgressBar,
+    steps: Mutex<Vec<Step>>,
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Report({:?})", self.steps())
+    }
+}
+
+impl Report {
+    pub(crate) fn new(dry_run: bool, quiet: bool) -> Self {
+        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if !quiet && io::stderr().is_terminal() {
+            spinner.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            spinner.enable_steady_tick(Duration::from_millis(100));
+        }
+        Self { dry_run, quiet, spinner, steps: Mutex::default() }
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Vec<Step>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is under way; shown on a terminal alone.
+    pub(crate) fn doing(&self, what: impl Into<String>) {
+        self.spinner.set_message(what.into());
+    }
+
+    /// What is worth a line and is no step.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.spinner.suspend(|| eprintln!("{text}"));
+        }
+    }
+
+    pub(crate) fn step(&self, part: &'static str, name: &str, change: Change, detail: impl Into<String>) {
+        let step = Step { part, name: name.to_owned(), change, detail: detail.into() };
+        self.note(&step.line(self.dry_run));
+        self.steps().push(step);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Step> {
+        self.steps().clone()
+    }
+
+    /// What was made so far, in words; `None` where nothing was.
+    pub(crate) fn made(&self) -> Option<String> {
+        let made = |step: &&Step| !self.dry_run && matches!(step.change, Change::Create | Change::Update);
+        let names: Vec<_> = self.steps().iter().filter(made).map(|s| format!("{} {}", s.part, s.name)).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    pub(crate) fn finish(&self) {
+        self.spinner.finish_and_clear();
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -1,0 +1,102 @@
+//! The role that functions run as.
+
+use anyhow::Result;
+use aws_sdk_iam::types::Tag;
+
+use super::report::Change;
+use super::{Site, TAG, policy};
+use crate::aws::{Explained, if_there};
+
+const ABSENT: [&str; 1] = ["NoSuchEntity"];
+
+/// Makes the role with its one policy.
+pub(crate) async fn ensure(site: &Site) -> Result<()> {
+    let role = site.role();
+    site.report.doing(format!("looking at the role {role}"));
+    let trust = policy::trust();
+    let permissions = policy::permissions(&site.name, &site.account, &site.aws.region);
+    let found = site.aws.iam.get_role().role_name(&role).send().await;
+    let found = if_there(found, &ABSENT, &format!("looking for the role {role}"))?.and_then(|found| found.role);
+    let mut updated = Vec::new();
+    if let Some(found) = &found {
+        if !policy::is_same(found.assume_role_policy_document(), &trust) {
+            updated.push("trust");
+            if !site.dry_run {
+                let update = site.aws.iam.update_assume_role_policy().role_name(&role);
+                update.policy_document(trust.to_string()).send().await.explained("letting Lambda take the role")?;
+            }
+        }
+        if !found.tags().iter().any(|tag| tag.key() == TAG && tag.value() == site.name.as_str()) {
+            updated.push("tag");
+            if !site.dry_run {
+                let tagging = site.aws.iam.tag_role().role_name(&role).tags(tag(site)?);
+                tagging.send().await.explained("tagging the role")?;
+            }
+        }
+    } else if !site.dry_run {
+        let create = site.aws.iam.create_role().role_name(&role).assume_role_policy_document(trust.to_string());
+        let create = create.description(format!("What functions of the wren deployment {} may do", site.name));
+        create.tags(tag(site)?).send().await.explained(&format!("creating the role {role}"))?;
+    }
+    if found.is_none() || !has_policy(site, &permissions).await? {
+        updated.push("policy");
+        if !site.dry_run {
+            let put = site.aws.iam.put_role_policy().role_name(&role).policy_name(policy::POLICY);
+            put.policy_document(permissions.to_string()).send().await.explained("giving the role its rights")?;
+        }
+    }
+    let change = match (&found, updated.is_empty()) {
+        (None, _) => Change::Create,
+        (_, true) => Change::Keep,
+        (_, false) => Change::Update,
+    };
+    let detail = if change == Change::Update { updated.join(", ") } else { String::new() };
+    site.report.step("role", &role, change, detail);
+    Ok(())
+}
+
+fn tag(site: &Site) -> Result<Tag> {
+    Ok(Tag::builder().key(TAG).value(site.name.as_str()).build()?)
+}
+
+async fn has_policy(site: &Site, wanted: &serde_json::Value) -> Result<bool> {
+    let found = site.aws.iam.get_role_policy().role_name(site.role()).policy_name(policy::POLICY).send().await;
+    let found = if_there(found, &ABSENT, "reading the role's rights")?;
+    Ok(found.is_some_and(|found| policy::is_same(Some(found.policy_document()), wanted)))
+}
+
+/// How the role was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Absent,
+    /// Its rights are not what deploy gives it.
+    Differs,
+    Right,
+    /// Somebody else's, by its tag.
+    Foreign,
+}
+
+/// Looks, and changes nothing.
+pub(crate) async fn look(site: &Site) -> Result<Found> {
+    let role = site.role();
+    let found = site.aws.iam.get_role().role_name(&role).send().await;
+    let Some(found) = if_there(found, &ABSENT, &format!("looking for the role {role}"))?.and_then(|found| found.role)
+    else {
+        return Ok(Found::Absent);
+    };
+    if !found.tags().iter().any(|tag| tag.key() == TAG && tag.value() == site.name.as_str()) {
+        return Ok(Found::Foreign);
+    }
+    let permissions = policy::permissions(&site.name, &site.account, &site.aws.region);
+    let trusted = policy::is_same(found.assume_role_policy_document(), &policy::trust());
+    Ok(if trusted && has_policy(site, &permissions).await? { Found::Right } else { Found::Differs })
+}
+
+/// Deletes the role and its policy.
+pub(crate) async fn remove(site: &Site) -> Result<()> {
+    let role = site.role();
+    let policy = site.aws.iam.delete_role_policy().role_name(&role).policy_name(policy::POLICY).send().await;
+    if_there(policy, &ABSENT, "taking the role's rights")?;
+    let deleted = site.aws.iam.delete_role().role_name(&role).send().await;
+    if_there(deleted, &ABSENT, &format!("deleting the role {role}")).map(drop)
+}

@@ -1,0 +1,66 @@
+//! Whether what was deployed is what was built: it is asked for its registry.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use wren::deployment::DeployedFn;
+
+use super::{Site, functions};
+use crate::listing::{self, Listing};
+
+/// Asks a function for the registry of its program.
+pub(crate) async fn registry(site: &Site, lambda: &str) -> Result<Listing> {
+    let answer = functions::invoke(site, lambda, &json!({ "wren": 1, "registry": true })).await?;
+    listing::parse(&String::from_utf8_lossy(&answer)).with_context(|| {
+        format!(
+            "{lambda} runs, but is no wren program: put `#[wren::main]` on its `main`, or call `wren::init()` first \
+             in it, leave wren's feature `aws` on, and deploy again"
+        )
+    })
+}
+
+/// Refuses a deployment whose functions are not those that were built.
+pub(crate) async fn same(site: &Site, lambda: &str, built: &[DeployedFn]) -> Result<()> {
+    site.report.doing(format!("asking {lambda} for its remote functions"));
+    let deployed: Vec<_> = registry(site, lambda).await?.functions.iter().map(listing::Function::deployed).collect();
+    let names = differing(built, &deployed);
+    if !names.is_empty() {
+        bail!(
+            "{lambda} answers, but these remote functions are not as they were built: {}; run `cargo wren deploy` \
+             again, and `cargo wren destroy` before it if that does not help",
+            names.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// The names of functions that only one side has, or that differ.
+pub(crate) fn differing(one: &[DeployedFn], other: &[DeployedFn]) -> Vec<String> {
+    let by_name = |all: &[DeployedFn]| all.iter().map(|f| (f.name.clone(), f.clone())).collect::<BTreeMap<_, _>>();
+    let (one, other) = (by_name(one), by_name(other));
+    let mut names: Vec<_> = one.keys().chain(other.keys()).filter(|name| one.get(*name) != other.get(*name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_that_differ_are_named_once() {
+        let function = |name: &str, body_hash| DeployedFn {
+            name: name.to_owned(),
+            signature: "fn f()".to_owned(),
+            body_hash,
+            memory_mb: None,
+            timeout: None,
+        };
+        let built = [function("a", 1), function("b", 1), function("c", 1)];
+        let deployed = [function("c", 1), function("b", 2), function("d", 1)];
+        assert_eq!(differing(&built, &deployed), ["a", "b", "d"]);
+        assert!(differing(&built, &built).is_empty());
+    }
+}
