@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
     /// Instances of all functions that may run at once
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: u32,
     /// Print what functions write, and at the end how many invocations there were
     #[arg(long, short)]

@@ -125,7 +125,12 @@ impl Objects {
 
     fn of_bucket<T>(&self, bucket: &str, code: &'static str, get: impl FnOnce(Settings) -> Option<T>) -> S3Result<T> {
         let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = || S3Error::with_message(S3ErrorCode::Custom(code.into()), "it was never set");
+        let missing = || {
+            let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), "it was never set");
+            // Codes that `s3s` does not know would be failures of the server, which clients try again.
+            error.set_status_code(hyper::StatusCode::NOT_FOUND);
+            error
+        };
         buckets.get(bucket).cloned().and_then(get).ok_or_else(missing)
     }
 }
@@ -297,6 +302,14 @@ impl S3 for Objects {
     ) -> Answer<GetBucketLifecycleConfigurationOutput> {
         let rules = self.of_bucket(&request.input.bucket, "NoSuchLifecycleConfiguration", |s| s.lifecycle)?;
         Ok(S3Response::new(GetBucketLifecycleConfigurationOutput { rules: Some(rules), ..Default::default() }))
+    }
+
+    async fn delete_bucket_lifecycle(
+        &self,
+        request: S3Request<DeleteBucketLifecycleInput>,
+    ) -> Answer<DeleteBucketLifecycleOutput> {
+        self.settings(&request.input.bucket, |s| s.lifecycle = None);
+        done()
     }
 
     async fn put_bucket_tagging(&self, request: S3Request<PutBucketTaggingInput>) -> Answer<PutBucketTaggingOutput> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::done_set::DoneSet;
-use super::{Config, JobSpec, Progress};
+use super::{Config, JobSpec, Progress, Time};
 use crate::block::Block;
 
 /// Tasks that may run: all of one block and at one attempt.
@@ -46,6 +46,8 @@ pub(super) struct Job {
     pub(super) over_budget: bool,
     /// What flights under way are expected to cost, by the task.
     committed_usd: f64,
+    /// When its first invocation began, and how many have since.
+    probing: Option<(Time, usize)>,
 }
 
 impl Job {
@@ -67,6 +69,7 @@ impl Job {
             spent_usd: 0.0,
             over_budget: false,
             committed_usd: 0.0,
+            probing: None,
         }
     }
 
@@ -115,6 +118,24 @@ impl Job {
         Some(run)
     }
 
+    /// Whether the next invocation waits for what the first ones tell; counts it if it does not.
+    pub(super) fn probes(&mut self, now: Time, config: &Config) -> bool {
+        let Some(probe) = config.probe else { return false };
+        let (begun, flights) = self.probing.get_or_insert((now, 0));
+        if *flights >= probe.flights && now < begun.saturating_add(probe.wait) {
+            return true;
+        }
+        *flights += 1;
+        false
+    }
+
+    /// When it waits no longer for what the first invocations tell.
+    pub(super) fn probed_at(&self, config: &Config) -> Option<Time> {
+        let (begun, flights) = self.probing?;
+        let probe = config.probe?;
+        (flights >= probe.flights && !self.ready.is_empty()).then_some(begun.saturating_add(probe.wait))
+    }
+
     /// How many tasks the next invocation has.
     fn batch(&self, mean: Option<Duration>, config: &Config) -> Option<u64> {
         let front = self.ready.front()?;
@@ -128,9 +149,9 @@ impl Job {
             _ if front.attempt > 1 => 1,
             (None, None) => 1,
             (None, Some(mean)) => {
-                let fill = (config.batch.as_nanos() / mean.as_nanos().max(1)) as u64;
+                let tasks_in = |time: Duration| (time.as_nanos() / mean.as_nanos().max(1)) as u64;
                 let share = self.ready_tasks.div_ceil(2 * config.workers.max(1) as u64);
-                fill.min(share).clamp(1, config.max_batch)
+                tasks_in(config.batch).min(share.max(tasks_in(config.least_batch))).clamp(1, config.max_batch)
             }
         };
         // Chunks stay whole: one that is larger than the limit runs alone.

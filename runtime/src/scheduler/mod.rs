@@ -50,6 +50,11 @@ pub struct Config {
     pub throttle_attempts: u32,
     /// Compute time that one invocation aims at: short calls travel together.
     pub batch: Duration,
+    /// Compute time below which invocations are not made smaller for the sake of more at once: what
+    /// one costs by itself.
+    pub least_batch: Duration,
+    /// How a function begins whose duration nobody knows; `None` begins everywhere at once.
+    pub probe: Option<Probe>,
     /// Tasks of one invocation at most.
     pub max_batch: u64,
     /// When to run a second copy of a task; `None` never does.
@@ -75,6 +80,8 @@ impl Default for Config {
             backoff: Duration::from_millis(10)..Duration::from_secs(5),
             throttle_attempts: 50,
             batch: Duration::from_millis(1),
+            least_batch: Duration::ZERO,
+            probe: None,
             max_batch: 32 << 10,
             speculation: None,
             lost_after: None,
@@ -83,6 +90,15 @@ impl Default for Config {
             seed: 0,
         }
     }
+}
+
+/// A few invocations first, so that short calls do not start a thousand machines.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Probe {
+    /// How many.
+    pub flights: usize,
+    /// How long the others wait for the first that ends. Calls that take longer are worth a machine each.
+    pub wait: Duration,
 }
 
 /// When a straggler gets a second copy.
@@ -292,7 +308,10 @@ impl Scheduler {
             let job = self.turns.pop_front()?;
             let Some(state) = self.jobs.get_mut(&job) else { continue };
             let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().name)).copied();
-            let run = state.take_run(mean, &self.config);
+            let run = match mean.is_none() && state.probes(now, &self.config) {
+                true => None,
+                false => state.take_run(mean, &self.config),
+            };
             self.over_budget |= state.over_budget;
             if !state.ready.is_empty() {
                 self.turns.push_back(job);
@@ -451,11 +470,12 @@ impl Scheduler {
     pub fn wake_at(&self) -> Option<Time> {
         let lost = self.flights.values().filter_map(|f| f.lost_at(&self.config)).min();
         let copies = self.speculation_at();
+        let probed = self.jobs.values().filter_map(|job| job.probed_at(&self.config)).min();
         if self.over_budget {
             return Some(self.now);
         }
         // What was due at the last tick and not done waits for a reply, not for a time.
-        let times = [self.retries.next(), lost, copies, self.window.reopens()];
+        let times = [self.retries.next(), lost, copies, probed, self.window.reopens()];
         times.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 

@@ -354,6 +354,25 @@ fn invocations_without_an_answer_are_copied_until_one_comes() {
 }
 
 #[test]
+fn short_calls_do_not_start_a_thousand_machines_and_long_ones_do() {
+    let probe = Probe { flights: 20, wait: 300 * MS };
+    let settings =
+        Config { probe: Some(probe), batch: 500 * MS, least_batch: 50 * MS, lost_after: None, ..config(1_000, 1) };
+    let mut world = World::new(settings.clone(), Trouble::default(), |_| MS);
+    let job = world.job(JobSpec::default(), 10_000, Limits::default());
+    world.run();
+    world.done_once(job, 10_000);
+    assert!(world.launched.len() < 300 && world.most_flights < 300, "{} invocations", world.launched.len());
+
+    let mut world = World::new(settings, Trouble::default(), |_| Duration::from_secs(60));
+    let job = world.job(JobSpec::default(), 1_000, Limits::default());
+    world.run();
+    world.done_once(job, 1_000);
+    assert_eq!(world.most_flights, 1_000);
+    assert!(world.now < Duration::from_secs(61), "it took {:?}", world.now);
+}
+
+#[test]
 fn a_backend_that_refuses_gets_less_and_then_more_again() {
     let mut world = World::new(config(64, 1), Trouble { throttle: 0.3, ..Trouble::default() }, |_| 5 * MS);
     let job = world.job(JobSpec::default(), 2_000, Limits::default());

@@ -22,7 +22,7 @@ use crate::error::{Error, Failure, Result};
 use crate::job::new_id;
 use crate::limits;
 use crate::price;
-use crate::scheduler::{self, Speculation};
+use crate::scheduler::{self, Probe, Speculation};
 use crate::store::{self, Store};
 use crate::terminal;
 
@@ -149,6 +149,8 @@ impl Backend for LambdaBackend {
         config.backoff = Duration::from_millis(50)..Duration::from_secs(10);
         // A request costs what some milliseconds of an instance cost, and takes about as long.
         config.batch = Duration::from_millis(500);
+        config.least_batch = Duration::from_millis(50);
+        config.probe = Some(Probe { flights: DIRECT / 2, wait: Duration::from_millis(300) });
         config.max_batch = 10_000;
     }
 
