@@ -9,6 +9,7 @@ use std::task::Waker;
 use super::Settings;
 use crate::block::{Args, Block};
 use crate::call::Call;
+use crate::config::processors;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Hushed};
 use crate::job::{Keep, Kept, Outcome, Port, new_id};
@@ -20,6 +21,10 @@ const WINDOW_TASKS: u64 = 256 << 10;
 
 /// Bytes of arguments that may be, beyond what keeps every worker busy.
 const WINDOW_BYTES: usize = 64 << 20;
+
+/// Bytes of arguments that may be where there are more workers than processors here: a thousand could
+/// be busy with more than this process has memory for.
+const MOST_BYTES: usize = 1 << 30;
 
 /// The first block is small, so that workers begin early; each next one is twice as long, up to this.
 const BLOCK_TASKS: usize = 8 << 10;
@@ -92,7 +97,8 @@ impl<I> Feed<I> {
     fn is_full(&self) -> bool {
         let busy = 4 * self.executor.shared().config.workers as u64;
         let ahead = self.taken - self.consumed;
-        ahead >= WINDOW_TASKS || (self.waiting_bytes >= WINDOW_BYTES && ahead >= busy)
+        let busy_enough = if self.waiting_bytes >= MOST_BYTES { busy.min(4 * processors() as u64) } else { busy };
+        ahead >= WINDOW_TASKS || (self.waiting_bytes >= WINDOW_BYTES && ahead >= busy_enough)
     }
 
     fn submit(&mut self) {

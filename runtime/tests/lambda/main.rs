@@ -174,6 +174,21 @@ async fn large_values_travel_through_the_store() {
     assert!(back.iter().enumerate().all(|(i, bytes)| *bytes == vec![i as u8; 60_000]));
 }
 
+/// Sleeps for `ms`, then doubles the length of `bytes`; fails where there are none.
+#[wren::remote]
+fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
+    std::thread::sleep(Duration::from_millis(ms));
+    if bytes.is_empty() { Err("no bytes".to_owned()) } else { Ok(2 * bytes.len() as u64) }
+}
+
+async fn the_backend_keeps_every_promise() {
+    let _rie = Rie::start(&[]);
+    // The suite opens it by its URL alone, and so finds the deployment from here.
+    std::env::set_current_dir(environment()).unwrap();
+    let suite = std::thread::spawn(|| wren::backend::conformance("lambda", probe));
+    suite.join().unwrap().unwrap();
+}
+
 macro_rules! trials {
     ($($name:ident),* $(,)?) => {
         vec![$(Trial::test(stringify!($name), || {
@@ -197,6 +212,7 @@ fn main() -> ExitCode {
         a_call_over_its_time_is_stopped_by_the_worker,
         a_call_over_its_memory_is_told_apart,
         large_values_travel_through_the_store,
+        the_backend_keeps_every_promise,
     ];
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();

@@ -242,3 +242,46 @@ fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
     };
     tasks.map(failed).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Limits;
+    use crate::envelope::Args;
+
+    #[wren::remote]
+    fn here(x: u64) -> u64 {
+        x
+    }
+
+    fn invocation(function: &RemoteFn) -> Invocation {
+        Invocation {
+            run: "job.1".into(),
+            flight: 1,
+            first: 0,
+            count: 1,
+            attempt: 1,
+            function: function.name.into(),
+            signature_hash: function.signature_hash(),
+            body_hash: function.body_hash,
+            limits: Limits::default(),
+            args: Args::Inline(Vec::new()),
+            blobs: Vec::new(),
+            blobs_of: Vec::new(),
+            answer: Answer::Store,
+        }
+    }
+
+    #[test]
+    fn attempts_at_functions_of_another_build_are_told_so() {
+        drop(here(1));
+        let function = registry::find("wren::worker::lambda::tests::here").unwrap();
+        assert!(lookup(&invocation(function)).is_ok());
+        let stale = Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] });
+        let looked_up = |invocation| lookup(&invocation).map(|f| f.name);
+        assert_eq!(looked_up(Invocation { body_hash: 7, ..invocation(function) }), stale);
+        assert_eq!(looked_up(Invocation { signature_hash: 7, ..invocation(function) }), stale);
+        let stale = Err(Failure::StaleDeployment { functions: vec!["gone::f".to_owned()] });
+        assert_eq!(looked_up(Invocation { function: "gone::f".into(), ..invocation(function) }), stale);
+    }
+}

@@ -1,0 +1,174 @@
+//! Programs deployed to the emulator and run there, as a user does it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use support::{emulate, run_inner};
+
+/// Runs an ignored test below inside an emulator with these options, in folders of its own.
+fn inside(options: &[&str], test: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = folder.path().join("objects");
+    let mut command = emulate(&[options, &["--keep", objects.to_str().unwrap()]].concat());
+    command.arg(std::env::current_exe().unwrap());
+    command.env("WREN_DIR", folder.path().join("wren")).env("INNER_OBJECTS", objects);
+    run_inner(command, test);
+}
+
+#[test]
+fn a_program_is_deployed_run_changed_and_destroyed() {
+    inside(&[], "inner_life_of_a_deployment");
+}
+
+#[test]
+fn ten_thousand_tasks_are_each_done_once_under_faults() {
+    let faults = ["--throttle", "0.05", "--lose", "0.01", "--duplicate", "0.05", "--seed", "7"];
+    inside(&faults, "inner_ten_thousand_tasks");
+}
+
+#[test]
+fn a_cancelled_job_stops_its_workers() {
+    inside(&["--concurrency", "2"], "inner_cancelled_job");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn wren(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    command.arg("wren").args(arguments).current_dir(root()).output().unwrap()
+}
+
+/// A built program of the workspace, to be run as its driver.
+fn program(path: &str) -> Command {
+    let target = Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned();
+    let mut command = Command::new(target.join(path));
+    command.current_dir(root());
+    command
+}
+
+fn succeeded(output: Output) -> (String, String) {
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(output.status.success(), "{stdout}{stderr}");
+    (stdout, stderr)
+}
+
+fn record() -> PathBuf {
+    Path::new(&std::env::var_os("WREN_DIR").unwrap()).join("deployment.emulated.json")
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+#[ignore = "run by a test above, inside the emulator"]
+fn inner_life_of_a_deployment() {
+    let mut said = String::new();
+    let mut note = |(stdout, stderr): (String, String)| {
+        said += &stdout;
+        said += &stderr;
+        (stdout, stderr)
+    };
+    let sweep = ["-p", "examples", "--example", "sweep"];
+    let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
+    assert!(steps.contains("created") && steps.contains("deploying to the emulator"), "{steps}");
+    let again = Instant::now();
+    let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
+    assert!(!steps.contains("created") && !steps.contains("updated"), "{steps}");
+    assert!(again.elapsed() < Duration::from_secs(60), "an unchanged program is deployed in seconds");
+    let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
+    assert!(deployed["code"]["bytes"].as_u64().unwrap() < 6_000_000, "{deployed:#}");
+
+    let (stdout, stderr) = note(succeeded(program("wren-deploy/examples/sweep").output().unwrap()));
+    assert!(stderr.contains("running on an emulator of AWS") && stderr.contains("USD"), "{stderr}");
+    let (here, stderr) =
+        note(succeeded(program("wren-deploy/examples/sweep").env("WREN_BACKEND", "local").output().unwrap()));
+    assert!(!stderr.contains("emulator") && stdout.lines().last() == here.lines().last(), "{stdout}{here}");
+    let jobs: Value = serde_json::from_str(&note(succeeded(wren(&["jobs", "--json"]))).0).unwrap();
+    let job = jobs.as_array().unwrap().iter().find(|job| job["backend"] == "lambda").unwrap();
+    let (lines, _) = note(succeeded(wren(&["logs", job["id"].as_str().unwrap()])));
+    assert!(lines.contains("wren job="), "{lines}");
+    note(succeeded(wren(&["doctor"])));
+
+    // No secret is in what was printed, logged, recorded or stored.
+    let secret = std::env::var("AWS_SECRET_ACCESS_KEY").unwrap();
+    assert!(secret.len() >= 20 && !said.contains(&secret), "printed");
+    let folders = [std::env::var_os("WREN_DIR").unwrap(), std::env::var_os("INNER_OBJECTS").unwrap()];
+    let kept: Vec<_> = folders.iter().flat_map(|folder| files(Path::new(folder))).collect();
+    assert!(kept.len() > 5, "{kept:?}");
+    for path in kept {
+        let bytes = fs::read(&path).unwrap();
+        let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!found, "the secret is in {}", path.display());
+    }
+
+    // As if the function had been changed since.
+    let text = fs::read_to_string(record()).unwrap();
+    let hash = deployed["functions"][0]["body_hash"].to_string();
+    fs::write(record(), text.replace(&hash, "7")).unwrap();
+    let stale = program("wren-deploy/examples/sweep").output().unwrap();
+    let words = String::from_utf8_lossy(&stale.stderr).into_owned();
+    let name = deployed["functions"][0]["name"].as_str().unwrap();
+    assert!(!stale.status.success() && words.contains(name) && words.contains("cargo wren deploy"), "{words}");
+    fs::write(record(), text).unwrap();
+
+    succeeded(wren(&["destroy", "--yes"]));
+    assert!(!record().exists());
+    let left = files(Path::new(&folders[1]));
+    let left: Vec<_> = left.iter().filter(|path| path.to_string_lossy().contains("examples-sweep")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let (_, stderr) = succeeded(program("wren-deploy/examples/sweep").output().unwrap());
+    assert!(!stderr.contains("emulator"), "{stderr}");
+}
+
+#[test]
+#[ignore = "run by a test above, inside the emulator"]
+fn inner_ten_thousand_tasks() {
+    succeeded(wren(&["deploy", "-p", "examples", "--bin", "wren-bench"]));
+    let mut driver = program("wren-deploy/wren-bench");
+    // It asserts that every result is right.
+    let (stdout, stderr) = succeeded(driver.env("WREN_BENCH", "cloud").output().unwrap());
+    eprintln!("{stdout}{stderr}");
+    assert!(stdout.starts_with("10000 tasks in "), "{stdout}");
+    let jobs: Value = serde_json::from_str(&succeeded(wren(&["jobs", "--json"])).0).unwrap();
+    assert_eq!((&jobs[0]["done"], &jobs[0]["failed"]), (&Value::from(10_000), &Value::from(0)), "each once: {jobs:#}");
+    assert!(jobs[0]["retried"].as_u64().unwrap() > 0, "there were faults: {jobs:#}");
+}
+
+#[test]
+#[ignore = "run by a test above, inside the emulator"]
+fn inner_cancelled_job() {
+    succeeded(wren(&["deploy", "-p", "examples", "--example", "pi"]));
+    let round_trip = || wren(&["doctor"]).status.success();
+    assert!(round_trip());
+    // Both instances are busy for longer than anybody waits.
+    let mut driver = program("wren-deploy/examples/pi");
+    let mut driver = driver.args(["2", "100000000000"]).stderr(Stdio::null()).spawn().unwrap();
+    let busy = Instant::now();
+    while round_trip() {
+        assert!(busy.elapsed() < Duration::from_secs(60), "the job does not begin");
+    }
+    interrupt(&driver);
+    driver.wait().unwrap();
+    let cancelled = Instant::now();
+    while !round_trip() {
+        assert!(cancelled.elapsed() < Duration::from_secs(30), "the workers go on");
+    }
+}
+
+fn interrupt(driver: &Child) {
+    let kill = Command::new("kill").args(["-INT", &driver.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
