@@ -78,6 +78,7 @@ struct Settings {
     lifecycle: Option<Vec<LifecycleRule>>,
     public_access: Option<PublicAccessBlockConfiguration>,
     tags: Option<TagSet>,
+    policy: Option<String>,
 }
 
 #[derive(Default)]
@@ -125,7 +126,11 @@ impl Objects {
 
     fn of_bucket<T>(&self, bucket: &str, code: &'static str, get: impl FnOnce(Settings) -> Option<T>) -> S3Result<T> {
         let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = || S3Error::with_message(S3ErrorCode::Custom(code.into()), "it was never set");
+        let missing = || {
+            let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), "it was never set");
+            error.set_status_code(hyper::StatusCode::NOT_FOUND);
+            error
+        };
         buckets.get(bucket).cloned().and_then(get).ok_or_else(missing)
     }
 }
@@ -308,5 +313,16 @@ impl S3 for Objects {
     async fn get_bucket_tagging(&self, request: S3Request<GetBucketTaggingInput>) -> Answer<GetBucketTaggingOutput> {
         let tag_set = self.of_bucket(&request.input.bucket, "NoSuchTagSet", |s| s.tags)?;
         Ok(S3Response::new(GetBucketTaggingOutput { tag_set }))
+    }
+
+    async fn put_bucket_policy(&self, request: S3Request<PutBucketPolicyInput>) -> Answer<PutBucketPolicyOutput> {
+        let input = request.input;
+        self.settings(&input.bucket, |s| s.policy = Some(input.policy));
+        done()
+    }
+
+    async fn get_bucket_policy(&self, request: S3Request<GetBucketPolicyInput>) -> Answer<GetBucketPolicyOutput> {
+        let policy = self.of_bucket(&request.input.bucket, "NoSuchBucketPolicy", |s| s.policy)?;
+        Ok(S3Response::new(GetBucketPolicyOutput { policy: Some(policy) }))
     }
 }

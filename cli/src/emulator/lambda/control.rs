@@ -225,7 +225,7 @@ impl Lambda {
             function.change(Version::new(name, current.code.clone(), settings));
             Ok(function.describe())
         })?;
-        self.fleet.retire(name);
+        self.retire_later(name);
         Ok(answer(200, &described))
     }
 
@@ -242,8 +242,18 @@ impl Lambda {
             }
             Ok(function.describe())
         })?;
-        self.fleet.retire(name);
+        self.retire_later(name);
         Ok(answer(200, &described))
+    }
+
+    /// Ends what waits with an earlier version, once that answers no more.
+    fn retire_later(&self, name: &str) {
+        let latest = self.with(name, |function| Ok(function.latest.revision.clone()));
+        let (fleet, name) = (self.fleet.clone(), name.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(UPDATING).await;
+            fleet.retire(&name, latest.ok().as_deref());
+        });
     }
 
     fn assumable(&self, settings: &Settings) -> Result<(), Failure> {
