@@ -74,6 +74,35 @@ fn write_bootstrap(zip: &Path, python: &Path) {
     writer.finish().unwrap();
 }
 
+/// A worker of the `lambda_runtime` crate, which is what wren's own workers are built on.
+#[test]
+fn the_lambda_runtime_crate() {
+    let mut command = emulate(&[]);
+    command.arg(python().join("bin/python")).arg("-B").arg(script("runtime.py"));
+    command.env("WORKER", std::env::current_exe().unwrap());
+    succeed(command, "runtime.py");
+}
+
+#[test]
+#[ignore = "run by the test above, as a function"]
+fn worker() {
+    use lambda_runtime::{Error, LambdaEvent, service_fn};
+    use serde_json::Value;
+
+    async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
+        let LambdaEvent { payload, context } = event;
+        match payload["do"].as_str() {
+            Some("fail") => Err("as it was told".into()),
+            Some("abort") => std::process::abort(),
+            _ => Ok(
+                serde_json::json!({"id": context.request_id, "memory": context.env_config.memory, "payload": payload}),
+            ),
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(lambda_runtime::run(service_fn(handle))).unwrap();
+}
+
 /// Neither processes nor folders are left, also where the command fails while a call runs.
 #[test]
 fn nothing_is_left_behind() {

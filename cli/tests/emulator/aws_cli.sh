@@ -46,8 +46,7 @@ expect "$(aws sts get-caller-identity --query Account)" 123456789012
 cp "$BOOTSTRAP_ZIP" f.zip
 aws lambda create-function --function-name f --runtime provided.al2023 --handler h --role "$role" --zip-file fileb://f.zip >/dev/null
 aws lambda wait function-active-v2 --function-name f
-aws lambda invoke --function-name f --cli-binary-format raw-in-base64-out --payload '{"print":"from the CLI"}' answer >/dev/null 2>invoked \
-  || aws lambda invoke --function-name f --payload '{"print":"from the CLI"}' answer >/dev/null
+aws lambda invoke --function-name f --payload '{"print":"from the CLI"}' answer >/dev/null
 expect "$(cat answer)" '"calls": 1'
 expect "$(aws logs filter-log-events --log-group-name /aws/lambda/f --filter-pattern CLI)" "from the CLI"
 aws lambda delete-function --function-name f
