@@ -13,7 +13,7 @@ CALLS = 1500
 with ThreadPoolExecutor(40) as pool:
     def attempt(_):
         try:
-            return invoke(f, {"sleep": 2})[0]["pid"]
+            return invoke(f, {"sleep": 3})[0]["pid"]
         except ClientError as e:
             return e.response["Reason"]
     results = Counter(pool.map(attempt, range(40)))

@@ -16,10 +16,10 @@ use super::settings::{EventConfig, Settings, Wishes};
 use super::{Lambda, arn, input, valid_name};
 
 /// How long a new function is `Pending`, so that whoever does not wait is found out.
-const PENDING: Duration = Duration::from_millis(300);
+const PENDING: Duration = Duration::from_millis(500);
 
 /// How long an update is under way, while the function as it was goes on answering.
-const UPDATING: Duration = Duration::from_millis(200);
+const UPDATING: Duration = Duration::from_millis(500);
 
 /// A function, with what is set for it beside its versions.
 pub(super) struct Function {
