@@ -14,8 +14,10 @@ use crate::emulator::{Emulator, FaultOptions, Setup};
 ///
 /// Lambda, S3 and what deploying needs of IAM, STS and CloudWatch Logs, on a port of loopback. The
 /// command finds it by variables that every AWS SDK and tool knows, and no account is needed or
-/// reached. Deployed programs run as ordinary processes of yours. It is for learning and for tests:
-/// its speed and its limits are not those of AWS. Without a command it runs until it is stopped,
+/// reached. Functions run as ordinary processes of yours, each in an environment like that of Lambda,
+/// where `TMPDIR` names the folder that stands in for /tmp. Memory, time, payloads and concurrency
+/// are limited as there. It is for learning and for tests: it is no sandbox, and its speed is not
+/// that of AWS. Without a command it runs until it is stopped,
 /// and prints the variables. The exit code is that of the command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren emulate -- sh -c 'cargo wren deploy && cargo run --release'\n  \

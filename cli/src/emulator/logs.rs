@@ -3,6 +3,7 @@
 mod filter;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::http::request::Parts;
@@ -133,7 +134,8 @@ impl Logs {
     /// Keeps a line, which ends in a newline as those of Lambda do.
     pub(super) fn write(&self, group: &str, stream: &Arc<str>, line: &str) {
         if self.verbose {
-            eprint!("{}: {line}", group.rsplit('/').next().unwrap_or(group));
+            // Nobody may be reading any more.
+            let _ = write!(io::stderr(), "{}: {line}", group.rsplit('/').next().unwrap_or(group));
         }
         let mut groups = self.groups();
         if !groups.contains_key(group) {

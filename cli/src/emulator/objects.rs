@@ -78,6 +78,7 @@ struct Settings {
     lifecycle: Option<Vec<LifecycleRule>>,
     public_access: Option<PublicAccessBlockConfiguration>,
     tags: Option<TagSet>,
+    policy: Option<String>,
 }
 
 #[derive(Default)]
@@ -321,5 +322,16 @@ impl S3 for Objects {
     async fn get_bucket_tagging(&self, request: S3Request<GetBucketTaggingInput>) -> Answer<GetBucketTaggingOutput> {
         let tag_set = self.of_bucket(&request.input.bucket, "NoSuchTagSet", |s| s.tags)?;
         Ok(S3Response::new(GetBucketTaggingOutput { tag_set }))
+    }
+
+    async fn put_bucket_policy(&self, request: S3Request<PutBucketPolicyInput>) -> Answer<PutBucketPolicyOutput> {
+        let input = request.input;
+        self.settings(&input.bucket, |s| s.policy = Some(input.policy));
+        done()
+    }
+
+    async fn get_bucket_policy(&self, request: S3Request<GetBucketPolicyInput>) -> Answer<GetBucketPolicyOutput> {
+        let policy = self.of_bucket(&request.input.bucket, "NoSuchBucketPolicy", |s| s.policy)?;
+        Ok(S3Response::new(GetBucketPolicyOutput { policy: Some(policy) }))
     }
 }

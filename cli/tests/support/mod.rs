@@ -1,4 +1,5 @@
 //! Servers that stand in for AWS, and this test program again as their client.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

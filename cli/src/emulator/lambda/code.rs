@@ -49,7 +49,7 @@ pub(super) fn unpack(zip: &[u8], parent: &Path) -> Result<Code, Failure> {
         let temporary = tempfile::Builder::new().prefix("unpacking-").tempdir_in(parent).map_err(disk)?;
         let content = temporary.path().join("task");
         std::fs::create_dir(&content).map_err(disk)?;
-        extract(zip, &content)?;
+        extract(zip, &content, LARGEST_CODE)?;
         // Whoever was faster has put the same there.
         if let Err(e) = std::fs::rename(&content, &code.folder)
             && !code.folder.is_dir()
@@ -60,9 +60,9 @@ pub(super) fn unpack(zip: &[u8], parent: &Path) -> Result<Code, Failure> {
     Ok(code)
 }
 
-fn extract(zip: &[u8], folder: &Path) -> Result<(), Failure> {
+fn extract(zip: &[u8], folder: &Path, limit: u64) -> Result<(), Failure> {
     let mut archive = ZipArchive::new(Cursor::new(zip)).map_err(bad_zip)?;
-    let mut left = LARGEST_CODE;
+    let mut left = limit;
     for index in 0..archive.len() {
         let mut file = archive.by_index(index).map_err(bad_zip)?;
         let name = file.name().map_err(bad_zip)?.into_owned();
@@ -84,7 +84,7 @@ fn extract(zip: &[u8], folder: &Path) -> Result<(), Failure> {
         let written = io::copy(&mut file.by_ref().take(left + 1), &mut to).map_err(bad_zip)?;
         left = left
             .checked_sub(written)
-            .ok_or_else(|| Failure::parameter(format!("Unzipped size must be smaller than {LARGEST_CODE} bytes")))?;
+            .ok_or_else(|| Failure::parameter(format!("Unzipped size must be smaller than {limit} bytes")))?;
     }
     Ok(())
 }
@@ -137,12 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn more_than_250_mb_and_no_zip_at_all_are_refused() {
+    fn too_much_and_no_zip_at_all_are_refused() {
         let parent = tempfile::tempdir().unwrap();
-        let large = vec![0; usize::try_from(LARGEST_CODE).unwrap() + 1];
-        let refused = format!("{:?}", unpack(&zip(&[("large", &large)]), parent.path()).unwrap_err());
-        assert!(refused.contains("Unzipped size"), "{refused}");
+        let zip = zip(&[("a", &[0; 60]), ("b", &[0; 41])]);
+        let refused = format!("{:?}", extract(&zip, parent.path(), 100).unwrap_err());
+        assert!(refused.contains("Unzipped size must be smaller than 100 bytes"), "{refused}");
+        assert!(extract(&zip, parent.path(), 101).is_ok());
+        let parent = tempfile::tempdir().unwrap();
         assert!(unpack(b"no zip", parent.path()).is_err());
-        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0, "nothing temporary is left");
     }
 }

@@ -16,10 +16,10 @@ use super::settings::{EventConfig, Settings, Wishes};
 use super::{Lambda, arn, input, valid_name};
 
 /// How long a new function is `Pending`, so that whoever does not wait is found out.
-const PENDING: Duration = Duration::from_millis(300);
+const PENDING: Duration = Duration::from_millis(500);
 
 /// How long an update is under way, while the function as it was goes on answering.
-const UPDATING: Duration = Duration::from_millis(200);
+const UPDATING: Duration = Duration::from_millis(500);
 
 /// A function, with what is set for it beside its versions.
 pub(super) struct Function {
@@ -225,7 +225,7 @@ impl Lambda {
             function.change(Version::new(name, current.code.clone(), settings));
             Ok(function.describe())
         })?;
-        self.fleet.retire(name);
+        self.retire_later(name);
         Ok(answer(200, &described))
     }
 
@@ -242,8 +242,18 @@ impl Lambda {
             }
             Ok(function.describe())
         })?;
-        self.fleet.retire(name);
+        self.retire_later(name);
         Ok(answer(200, &described))
+    }
+
+    /// Ends what waits with an earlier version, once that answers no more.
+    fn retire_later(&self, name: &str) {
+        let latest = self.with(name, |function| Ok(function.latest.revision.clone()));
+        let (fleet, name) = (self.fleet.clone(), name.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(UPDATING).await;
+            fleet.retire(&name, latest.ok().as_deref());
+        });
     }
 
     fn assumable(&self, settings: &Settings) -> Result<(), Failure> {

@@ -164,15 +164,19 @@ impl Fleet {
         (self.limit, self.limit.saturating_sub(self.state().reserved()))
     }
 
-    /// Ends the instances that wait: their function has changed.
-    pub(super) fn retire(&self, name: &str) {
-        let idle = self.state().pools.get_mut(name).map(|pool| std::mem::take(&mut pool.idle));
-        end(idle.into_iter().flatten().map(|idle| idle.instance).collect());
+    /// Ends the instances that wait with another than this version: the function has changed.
+    pub(super) fn retire(&self, name: &str, revision: Option<&str>) {
+        let mut state = self.state();
+        let Some(pool) = state.pools.get_mut(name) else { return };
+        let other = |idle: &mut Idle| Some(idle.instance.version.revision.as_str()) != revision;
+        let ended: Vec<_> = pool.idle.extract_if(.., other).map(|idle| idle.instance).collect();
+        drop(state);
+        end(ended);
     }
 
     /// Forgets a function. Calls that run come to their end.
     pub(super) fn forget(&self, name: &str) {
-        self.retire(name);
+        self.retire(name, None);
         if let Some(pool) = self.state().pools.get_mut(name) {
             pool.reserved = None;
         }

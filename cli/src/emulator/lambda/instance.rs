@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::net::unix::pipe::Receiver;
@@ -322,11 +322,12 @@ fn alone(command: &mut Command) {
         rustix::process::setsid()?;
         let files = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
         rustix::process::setrlimit(Resource::Nofile, files)?;
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        #[cfg(target_os = "linux")]
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         Ok(())
     };
-    // SAFETY: three system calls, which may stand between fork and exec: nothing is allocated, and no
-    // lock is taken.
+    // SAFETY: system calls alone, which may stand between fork and exec: nothing is allocated, and no lock
+    // is taken.
     unsafe { command.pre_exec(prepare) };
 }
 

@@ -1,4 +1,6 @@
-//! The memory of instances, and their end: both concern a process and all its descendants.
+//! The memory of instances, and their end: both concern a process and all its descendants, which
+//! are read from `/proc`. Where there is none, memory has no limit, and what a process has put in
+//! a group of its own outlives it.
 
 use std::collections::HashMap;
 use std::io;
@@ -158,6 +160,10 @@ fn measure(trees: &HashMap<i32, Arc<Tree>>) {
 
 /// Kills all processes of these trees; what they start meanwhile, too.
 fn kill(roots: &[i32]) {
+    #[cfg(not(target_os = "linux"))]
+    for root in roots.iter().copied().filter_map(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(root, Signal::KILL);
+    }
     let mut killed: Vec<i32> = Vec::new();
     for _ in 0..if roots.is_empty() { 0 } else { 5 } {
         let found: Vec<_> = members(|pid| roots.contains(&pid)).map(|(pid, _)| pid).collect();
