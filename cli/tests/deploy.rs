@@ -310,6 +310,41 @@ fn what_would_not_start_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_deploy_that_stopped_half_way_says_so_and_goes_on() {
+    let project = Project::new("us-east-1");
+    project.boto(
+        "boto3.client('iam').create_role(RoleName='mine', AssumeRolePolicyDocument='{}')
+boto3.client('lambda').create_function(FunctionName='wren-sweep-512mb-70s', Runtime='provided.al2023',
+    Role='arn:aws:iam::123456789012:role/mine', Handler='h', Code={'ZipFile': b''})",
+    );
+    let stopped = project.deploy(&[]);
+    assert_eq!(stopped.status.code(), Some(1));
+    let text = stderr(&stopped);
+    for expected in [
+        "error: the function wren-sweep-512mb-70s is there, and deploy did not make it",
+        "made so far: bucket wren-123456789012-us-east-1, program sweep/code/",
+        "`cargo wren deploy` again goes on from there",
+        "`cargo wren destroy --name sweep` removes it",
+    ] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    assert!(project.record().is_none());
+    // What is not the deployment's is not destroyed.
+    let destroyed = project.wren(&["destroy", "--name", "sweep", "--yes"]);
+    assert!(destroyed.status.success(), "{}", stderr(&destroyed));
+    let left = project.state();
+    assert_eq!(left["functions"].as_object().unwrap().keys().collect::<Vec<_>>(), ["wren-sweep-512mb-70s"]);
+    assert_eq!(left["roles"].as_object().unwrap().keys().collect::<Vec<_>>(), ["mine"]);
+    assert_eq!((&left["buckets"], &left["groups"]), (&json!({}), &json!({})));
+
+    project.deploy(&[]);
+    project.boto("boto3.client('lambda').delete_function(FunctionName='wren-sweep-512mb-70s')");
+    let deployed = project.deployed(&[]);
+    assert_eq!(changes(&deployed)[..3], ["keep", "keep", "keep"], "{deployed}");
+    assert!(project.record().is_some());
+}
+
+#[test]
 fn doctor_tells_what_is_wrong() {
     let project = Project::new("us-east-1");
     let state = |name: &str, checks: &Value| {

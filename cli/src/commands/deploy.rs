@@ -85,7 +85,7 @@ struct Program {
 
 pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
-    let report = Report::new(args.dry_run, args.json && !args.dry_run);
+    let report = Report::new(args.dry_run, false);
     if let Some(emulator) = aws::emulator_note() {
         eprintln!("deploying to {emulator}");
     }
@@ -190,6 +190,13 @@ async fn with_aws(args: &Args, site: &Site, program: &Program, directory: &Path)
     let deployment = record(args, site, program, concurrency);
     if !args.dry_run {
         let path = Deployment::path(directory, deployment.endpoint.as_deref());
+        if let Some(before) = Deployment::load(directory).ok().flatten().filter(|before| before.name != deployment.name)
+        {
+            let name = before.name;
+            eprintln!(
+                "the deployment {name} was recorded here before; it is still there: `cargo wren destroy --name {name}`"
+            );
+        }
         let saved = deployment.save(directory);
         saved.with_context(|| format!("all is deployed, but {} cannot be written; deploy again", path.display()))?;
     }

@@ -167,10 +167,10 @@ pub(crate) fn check(program: &[u8], wanted: Arch) -> Result<Needs, Refusal> {
     if !missing.is_empty() {
         return Err(Refusal::Missing { libraries: missing });
     }
-    let (glibc, others) = versions(&file).map_err(unreadable)?;
+    let Versions { glibc, newer_cpp } = versions(&file).map_err(unreadable)?;
     let needs = glibc.keys().next_back().copied();
     let newer = glibc.into_iter().filter(|(version, _)| *version > GLIBC).flat_map(|(_, symbols)| symbols);
-    let symbols: Vec<_> = newer.chain(others).collect();
+    let symbols: Vec<_> = newer.chain(newer_cpp).collect();
     if !symbols.is_empty() {
         return Err(Refusal::NewGlibc { needs: needs.unwrap_or(GLIBC), symbols });
     }
@@ -185,7 +185,7 @@ fn is_program(file: &File<'_>) -> object::read::Result<bool> {
         return Ok(kind == ET_EXEC);
     }
     let interpreted = file.elf_program_headers().iter().any(|header| header.p_type(endian) == PT_INTERP);
-    let pie = file.elf_dynamic_table()?.iter().any(|d| d.tag == DT_FLAGS_1 && d.val & u64::from(DF_1_PIE.0) != 0);
+    let pie = file.elf_dynamic_table()?.iter().any(|d| d.tag == DT_FLAGS_1 && d.val & DF_1_PIE.0 != 0);
     Ok(interpreted || pie)
 }
 
@@ -195,13 +195,20 @@ fn libraries(file: &File<'_>) -> object::read::Result<Vec<String>> {
     needed.map(|d| Ok(String::from_utf8_lossy(table.string(d)?).into_owned())).collect()
 }
 
-/// Which symbols need which version of glibc, and those that need a newer libstdc++ than there is.
-/// A version that is needed weakly may be absent.
-fn versions(file: &File<'_>) -> object::read::Result<(BTreeMap<Glibc, Vec<String>>, Vec<String>)> {
+/// Imported symbols by what they need.
+#[derive(Default)]
+struct Versions {
+    glibc: BTreeMap<Glibc, Vec<String>>,
+    /// Those that need a newer libstdc++ than there is.
+    newer_cpp: Vec<String>,
+}
+
+/// Which symbols need which version. One that is needed weakly may be absent.
+fn versions(file: &File<'_>) -> object::read::Result<Versions> {
     let (endian, sections) = (file.endian(), file.elf_section_table());
-    let (mut glibc, mut others) = (BTreeMap::<Glibc, Vec<String>>::new(), Vec::new());
+    let mut versions = Versions::default();
     let Some((mut needs, link)) = sections.gnu_verneed(endian, file.data())? else {
-        return Ok((glibc, others));
+        return Ok(versions);
     };
     let strings = sections.strings(endian, file.data(), link)?;
     while let Some((library, mut needed)) = needs.next()? {
@@ -216,13 +223,13 @@ fn versions(file: &File<'_>) -> object::read::Result<(BTreeMap<Glibc, Vec<String
                 Ok(symbols.into_iter().map(|symbol| format!("{symbol} ({library}, {name})")).collect())
             };
             if let Some(version) = Glibc::of(&name) {
-                glibc.entry(version).or_default().extend(described()?);
+                versions.glibc.entry(version).or_default().extend(described()?);
             } else if is_newer_than_gcc_11(&name) {
-                others.extend(described()?);
+                versions.newer_cpp.extend(described()?);
             }
         }
     }
-    Ok((glibc, others))
+    Ok(versions)
 }
 
 /// The imported symbols of a version.
@@ -264,8 +271,8 @@ mod tests {
         let file = File::parse(&*bytes).unwrap();
         assert!(is_program(&file).unwrap());
         assert!(libraries(&file).unwrap().contains(&"libc.so.6".to_owned()));
-        let (glibc, others) = versions(&file).unwrap();
-        assert!(others.is_empty(), "{others:?}");
+        let Versions { glibc, newer_cpp } = versions(&file).unwrap();
+        assert!(newer_cpp.is_empty(), "{newer_cpp:?}");
         let symbols: Vec<_> = glibc.into_values().flatten().collect();
         assert!(symbols.iter().any(|symbol| symbol.starts_with("malloc (libc.so.6, GLIBC_2.")), "{symbols:?}");
     }
@@ -306,7 +313,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn symbols_of_a_newer_glibc_are_named() {
         let bytes = own();
-        let (glibc, _) = versions(&File::parse(&*bytes).unwrap()).unwrap();
+        let Versions { glibc, .. } = versions(&File::parse(&*bytes).unwrap()).unwrap();
         // Some version that the program needs becomes one that Amazon Linux lacks.
         let old = glibc.keys().find(|glibc| glibc.1 >= 10).unwrap();
         let renamed = replaced(bytes, format!("GLIBC_{old}\0").as_bytes(), b"GLIBC_2.39\0");
