@@ -404,6 +404,28 @@ logs.put_log_events(logGroupName=group, logStreamName=stream,
     assert!(stderr(&none).contains("--since looks further back"), "{}", stderr(&none));
 }
 
+/// The whole way of a program of this workspace: built, read, asked, packed.
+#[test]
+fn a_program_of_the_workspace_is_built_and_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let target = Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    command.args(["wren", "deploy", "--debug", "-p", "examples", "--example", "pi", "--dry-run", "--json"]);
+    command.arg("--manifest-path").arg(workspace.join("Cargo.toml")).current_dir(folder.path());
+    command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true").env("AWS_EC2_METADATA_DISABLED", "true");
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("AWS_") && name != "AWS_EC2_METADATA_DISABLED")
+    {
+        command.env_remove(name);
+    }
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    let planned = json_of(&command.output().unwrap());
+    let steps = planned["steps"].to_string();
+    assert!(steps.contains("wren-examples-pi-1769mb-900s"), "{steps}");
+    assert!(planned["package"]["zip_bytes"].as_u64().unwrap() > 100_000, "{planned}");
+}
+
 #[test]
 fn a_plan_is_arithmetic() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use crate::deploy::build::{self, Built, Host};
 use crate::deploy::name::Name;
 use crate::deploy::package::Package;
 use crate::deploy::report::{Change, Report};
-use crate::deploy::{Arch, Site, bucket, functions, log_groups, name, policy, profile, role, verify};
+use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, name, policy, profile, role, verify};
 use crate::listing;
 use crate::program::{self, Select};
 
@@ -147,7 +147,7 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
         None if host.runs(args.target) => listing::ask(&built.path)?,
         // It does not run here: the same program for this machine does.
-        None => listing::ask(&args.select.build()?)?,
+        None => listing::ask(&report.aside(|| args.select.build())?)?,
     };
     let functions: Vec<_> = listing::parse(&answer)?.functions.iter().map(listing::Function::deployed).collect();
     if functions.is_empty() {
@@ -170,7 +170,7 @@ fn built(args: &Args, host: &Host, report: &Report) -> Result<Built> {
             let mut command = build::command(way);
             command.args(own.clone().unwrap_or_else(profile));
             args.select.add_to(&mut command, &chosen);
-            program::built(command)
+            report.aside(|| program::built(command))
         },
         |note| report.note(note),
     )
@@ -228,8 +228,8 @@ async fn steps(args: &Args, site: &Site, program: &Program) -> Result<usize> {
     };
     if let Some(lambda) = program.lambdas.first().filter(|_| !args.no_verify && !args.dry_run) {
         verify::same(site, &lambda.name, &program.functions).await?;
-        let count = program.functions.len();
-        site.report.note(&format!("verified   {} answers, with {count} remote functions", lambda.name));
+        let count = counted(program.functions.len(), "remote function");
+        site.report.note(&format!("verified   {} answers, with {count}", lambda.name));
     }
     Ok(concurrency)
 }
@@ -299,10 +299,9 @@ fn show(
         eprintln!("nothing was changed; these are the rights that the role would have");
     } else {
         eprintln!(
-            "deployed {name}: {} remote functions in {} Lambda functions, {:.1} MB; `cargo wren doctor` looks whether \
-             all is well",
-            program.functions.len(),
-            program.lambdas.len(),
+            "deployed {name}: {} in {}, {:.1} MB; `cargo wren doctor` looks whether all is well",
+            counted(program.functions.len(), "remote function"),
+            counted(program.lambdas.len(), "Lambda function"),
             program.package.zip.len() as f64 / 1e6
         );
     }

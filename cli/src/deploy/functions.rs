@@ -28,6 +28,10 @@ const MAX_AGE_S: i32 = 21_600;
 /// A new role is known everywhere after some seconds.
 const ROLE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The mend of a program that does not know that it is a worker.
+pub(crate) const NOT_WREN: &str = "put `#[wren::main]` on the program's `main`, or call `wren::init()` first in it, \
+                                   leave wren's feature `aws` on, and deploy again";
+
 /// A function is ready after seconds.
 const READY_PATIENCE: Duration = Duration::from_secs(180);
 
@@ -304,7 +308,7 @@ pub(crate) async fn invoke(site: &Site, name: &str, payload: &serde_json::Value)
     let body = answer.payload.map(|payload| payload.into_inner()).unwrap_or_default();
     match answer.function_error {
         Some(kind) => Err(anyhow!(
-            "{name} fails ({kind}): {}; `aws logs tail {}` shows what it printed",
+            "{name} fails ({kind}): {}; its log group {} has what it printed; {NOT_WREN}",
             String::from_utf8_lossy(&body),
             super::name::log_group(name)
         )),

@@ -26,6 +26,11 @@ pub(crate) use site::Site;
 /// The tag that everything of a deployment has; its value is the deployment's name.
 pub(crate) const TAG: &str = "wren";
 
+/// `1 function`, `2 functions`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Processors of AWS Lambda.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Arch {

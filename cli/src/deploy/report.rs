@@ -80,6 +80,11 @@ impl Report {
         self.spinner.set_message(what.into());
     }
 
+    /// Runs what writes to the terminal itself.
+    pub(crate) fn aside<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.spinner.suspend(run)
+    }
+
     /// What is worth a line and is no step.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
