@@ -238,6 +238,30 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn what_needs_too_new_a_glibc_is_built_again_otherwise() {
+        use super::elf::tests::{HERE, own, with_new_glibc};
+        if elf::check(&own(), HERE).is_err() {
+            // This machine's own glibc is too new.
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [new, old] = ["new", "old"].map(|name| folder.path().join(name));
+        std::fs::write(&new, with_new_glibc(own())).unwrap();
+        std::fs::write(&old, own()).unwrap();
+        let program = |way| Ok(if way == Way::Plain { new.clone() } else { old.clone() });
+        let mut notes = Vec::new();
+        let zig = host(HERE.triple(), &[], true);
+        let built = build(&zig, HERE, program, |note| notes.push(note.to_owned())).unwrap();
+        assert_eq!(built.path, old);
+        let expected = "the program needs a newer glibc than 2.34; it is built again, by cargo zigbuild";
+        assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
+        // Where there is no other way, the first refusal is the answer.
+        let refused = build(&host(HERE.triple(), &[], false), HERE, program, |_| {}).unwrap_err();
+        assert!(format!("{refused:#}").contains("pip install cargo-zigbuild ziglang"), "{refused:#}");
+    }
+
+    #[test]
     fn this_host_is_known() {
         let host = Host::here().unwrap();
         assert!(host.has(&host.triple), "{host:?}");

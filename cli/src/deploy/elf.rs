@@ -254,15 +254,15 @@ fn is_newer_than_gcc_11(version: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The program that runs these tests.
-    fn own() -> Vec<u8> {
+    pub(crate) fn own() -> Vec<u8> {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
 
-    const HERE: Arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::X86_64 };
+    pub(crate) const HERE: Arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::X86_64 };
 
     #[test]
     #[cfg(target_os = "linux")]
@@ -312,12 +312,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn symbols_of_a_newer_glibc_are_named() {
-        let bytes = own();
-        let Versions { glibc, .. } = versions(&File::parse(&*bytes).unwrap()).unwrap();
-        // Some version that the program needs becomes one that Amazon Linux lacks.
-        let old = glibc.keys().find(|glibc| glibc.1 >= 10).unwrap();
-        let renamed = replaced(bytes, format!("GLIBC_{old}\0").as_bytes(), b"GLIBC_2.39\0");
-        match check(&renamed, HERE).unwrap_err() {
+        match check(&with_new_glibc(own()), HERE).unwrap_err() {
             Refusal::NewGlibc { needs, symbols } => {
                 assert_eq!(needs, Glibc(2, 39));
                 assert!(symbols.iter().all(|symbol| symbol.contains("GLIBC_2.39")), "{symbols:?}");
@@ -353,6 +348,14 @@ mod tests {
         assert!(is_newer_than_gcc_11("GLIBCXX_3.4.30") && !is_newer_than_gcc_11("GLIBCXX_3.4.9"));
         assert!(is_newer_than_gcc_11("CXXABI_1.3.14") && !is_newer_than_gcc_11("CXXABI_1.3"));
         assert!(!is_newer_than_gcc_11("GCC_3.0"));
+    }
+
+    /// Some version that the program needs becomes one that Amazon Linux lacks.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_new_glibc(program: Vec<u8>) -> Vec<u8> {
+        let Versions { glibc, .. } = versions(&File::parse(&*program).unwrap()).unwrap();
+        let old = *glibc.keys().find(|glibc| glibc.1 >= 10).unwrap();
+        replaced(program, format!("GLIBC_{old}\0").as_bytes(), b"GLIBC_2.39\0")
     }
 
     #[cfg(target_os = "linux")]

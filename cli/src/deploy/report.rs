@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 /// What a step did, or would do.
@@ -63,7 +63,9 @@ impl fmt::Debug for Report {
 
 impl Report {
     pub(crate) fn new(dry_run: bool, quiet: bool) -> Self {
-        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let style =
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style);
         if !quiet && io::stderr().is_terminal() {
             spinner.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             spinner.enable_steady_tick(Duration::from_millis(100));
