@@ -368,6 +368,11 @@ fn doctor_tells_what_is_wrong() {
     // moto runs no programs.
     assert_eq!((state("round trip", &checks).as_deref(), output.status.code()), (Some("fail"), Some(1)));
 
+    let mut elsewhere = project.command(env!("CARGO_BIN_EXE_cargo-wren"));
+    let text = elsewhere.args(["wren", "doctor"]).env("AWS_REGION", "eu-west-1").output().unwrap().stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("FAIL  deployment") && text.contains("set AWS_REGION=us-east-1"), "{text}");
+
     project.boto("boto3.client('lambda').delete_function(FunctionName='wren-sweep-512mb-70s')");
     project.boto("boto3.client('s3').delete_public_access_block(Bucket='wren-123456789012-us-east-1')");
     let text = String::from_utf8(project.wren(&["doctor"]).stdout).unwrap();

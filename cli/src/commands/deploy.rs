@@ -130,10 +130,10 @@ async fn identity(report: &Report) -> Result<(Aws, String)> {
 
 /// Builds, checks, asks and packs the program.
 fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
-    if let Some(variable) = build::native_flags() {
+    if let Some(place) = build::native_flags().filter(|_| args.binary.is_none()) {
         bail!(
-            "{variable} asks for target-cpu=native, and Lambda's processors are others: the program would die there; \
-             unset it for deploying, or name a processor, as in `-C target-cpu=x86-64-v3`"
+            "{place} asks for target-cpu=native, and Lambda's processors are others: the program might die there; name \
+             one that they are, as in `RUSTFLAGS='-C target-cpu=x86-64-v3' cargo wren deploy`"
         );
     }
     let host = Host::here()?;

@@ -72,12 +72,17 @@ pub(crate) enum Refusal {
     Missing {
         libraries: Vec<String>,
     },
+    /// What would start it is elsewhere on Amazon Linux, as after a build on NixOS.
+    Loader {
+        path: String,
+        wanted: &'static str,
+    },
 }
 
 impl Refusal {
     /// Whether another way of building may mend it.
     pub(crate) fn is_mended_by_building_otherwise(&self) -> bool {
-        matches!(self, Refusal::NewGlibc { .. })
+        matches!(self, Refusal::NewGlibc { .. } | Refusal::Loader { .. })
     }
 }
 
@@ -112,6 +117,11 @@ impl fmt::Display for Refusal {
                  `cargo-zigbuild` and zig (`pip install cargo-zigbuild ziglang`), which builds for an older glibc, \
                  or a musl target (`rustup target add x86_64-unknown-linux-musl`), and deploy again",
                 few(symbols)
+            ),
+            Refusal::Loader { path, wanted } => write!(
+                f,
+                "the program is started by {path}, which Amazon Linux 2023 has not; install `cargo-zigbuild` and zig \
+                 (`pip install cargo-zigbuild ziglang`), whose programs are started by {wanted}, and deploy again"
             ),
             Refusal::Missing { libraries } => write!(
                 f,
@@ -162,6 +172,10 @@ pub(crate) fn check(program: &[u8], wanted: Arch) -> Result<Needs, Refusal> {
     if !is_program(&file).map_err(unreadable)? {
         return Err(Refusal::NotExecutable);
     }
+    let loader = interpreter(&file).map_err(unreadable)?;
+    if let Some(path) = loader.filter(|path| path != wanted.loader()) {
+        return Err(Refusal::Loader { path, wanted: wanted.loader() });
+    }
     let libraries = libraries(&file).map_err(unreadable)?;
     let missing: Vec<_> = libraries.iter().filter(|name| !PRESENT.contains(&name.as_str())).cloned().collect();
     if !missing.is_empty() {
@@ -187,6 +201,16 @@ fn is_program(file: &File<'_>) -> object::read::Result<bool> {
     let interpreted = file.elf_program_headers().iter().any(|header| header.p_type(endian) == PT_INTERP);
     let pie = file.elf_dynamic_table()?.iter().any(|d| d.tag == DT_FLAGS_1 && d.val & DF_1_PIE.0 != 0);
     Ok(interpreted || pie)
+}
+
+/// What starts a program that is not static.
+fn interpreter(file: &File<'_>) -> object::read::Result<Option<String>> {
+    for header in file.elf_program_headers() {
+        if let Some(path) = header.interpreter(file.endian(), file.data())? {
+            return Ok(Some(String::from_utf8_lossy(path).into_owned()));
+        }
+    }
+    Ok(None)
 }
 
 fn libraries(file: &File<'_>) -> object::read::Result<Vec<String>> {
@@ -307,6 +331,15 @@ pub(crate) mod tests {
         let refusal = check(&bytes, HERE).unwrap_err();
         assert_eq!(refusal, Refusal::Missing { libraries: vec!["libz.so.1".to_owned()] });
         assert!(refusal.to_string().contains("`vendored`"), "{refusal}");
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn a_loader_that_lambda_lacks_is_named() {
+        let elsewhere = HERE.loader().replace("/lib", "/nix");
+        let refusal = check(&replaced(own(), HERE.loader().as_bytes(), elsewhere.as_bytes()), HERE).unwrap_err();
+        assert_eq!(refusal, Refusal::Loader { path: elsewhere, wanted: HERE.loader() });
+        assert!(refusal.is_mended_by_building_otherwise());
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Arch {
         if self == Self::X86_64 { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" }
     }
 
+    /// What starts its programs.
+    pub(crate) fn loader(self) -> &'static str {
+        if self == Self::X86_64 { "/lib64/ld-linux-x86-64.so.2" } else { "/lib/ld-linux-aarch64.so.1" }
+    }
+
     pub(crate) fn machine(self) -> Machine {
         if self == Self::X86_64 { EM_X86_64 } else { EM_AARCH64 }
     }

@@ -121,3 +121,30 @@ impl Drop for Report {
         self.finish();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_lines_that_say_what_was_or_would_be_done() {
+        let step = |change| Step { part: "bucket", name: "b".to_owned(), change, detail: String::new() };
+        let line = |change, dry_run| step(change).line(dry_run);
+        assert_eq!(line(Change::Create, false), "bucket     b created");
+        assert_eq!(line(Change::Create, true), "bucket     b would be created");
+        assert_eq!(line(Change::Keep, true), "bucket     b is as it should be");
+        let detailed = Step { detail: "tag, expiry".to_owned(), ..step(Change::Update) };
+        assert_eq!(detailed.line(false), "bucket     b updated (tag, expiry)");
+    }
+
+    #[test]
+    fn a_dry_run_has_made_nothing() {
+        for (dry_run, made) in [(false, Some("role r, program p".to_owned())), (true, None)] {
+            let report = Report::new(dry_run, true);
+            report.step("bucket", "b", Change::Keep, "");
+            report.step("role", "r", Change::Create, "");
+            report.step("program", "p", Change::Update, "");
+            assert_eq!(report.made(), made);
+        }
+    }
+}
