@@ -5,9 +5,16 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use anyhow::{Context, Result, anyhow, bail};
+use aws_config::retry::RetryConfig;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use wren::__private::aws::{s3, sdk_config, words};
 use wren::deployment::Deployment;
+
+/// How often a request is sent before its failure counts: somebody waits for it.
+const ATTEMPTS: u32 = 5;
+
+/// The first request of all tells soon whether there is a network.
+const FIRST_ATTEMPTS: u32 = 3;
 
 /// Clients of all services, in the region of the environment or the profile.
 #[derive(Debug, Clone)]
@@ -30,13 +37,16 @@ impl Aws {
                  `aws configure`"
             );
         };
+        let region = region.to_string();
+        let attempts = |n| config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(n)).build();
+        let (patient, first) = (attempts(ATTEMPTS), attempts(FIRST_ATTEMPTS));
         Ok(Self {
-            region: region.to_string(),
+            region,
             s3: s3().await,
-            iam: aws_sdk_iam::Client::new(config),
-            lambda: aws_sdk_lambda::Client::new(config),
-            logs: aws_sdk_cloudwatchlogs::Client::new(config),
-            sts: aws_sdk_sts::Client::new(config),
+            iam: aws_sdk_iam::Client::new(&patient),
+            lambda: aws_sdk_lambda::Client::new(&patient),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&patient),
+            sts: aws_sdk_sts::Client::new(&first),
         })
     }
 
@@ -71,7 +81,14 @@ where
 {
     fn explained(self, doing: &str) -> Result<T> {
         self.map_err(|error| {
-            let mend = error.code().map_or("", mend);
+            let unreached = matches!(&error, SdkError::DispatchFailure(e) if e.is_io() || e.is_timeout());
+            let mend = match error.code() {
+                Some(code) => mend(code),
+                None if unreached => {
+                    "; AWS is not reached: look at the network, proxies, and AWS_ENDPOINT_URL if it is set"
+                }
+                None => "",
+            };
             anyhow!("{doing} failed: {}{mend}", words(&error))
         })
     }

@@ -15,7 +15,7 @@ use crate::deploy::build::{self, Built, Host};
 use crate::deploy::name::Name;
 use crate::deploy::package::Package;
 use crate::deploy::report::{Change, Report};
-use crate::deploy::{Arch, Site, bucket, functions, log_groups, name, policy, profile, role, verify};
+use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, name, policy, profile, role, verify};
 use crate::listing;
 use crate::program::{self, Select};
 
@@ -85,7 +85,7 @@ struct Program {
 
 pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
-    let report = Report::new(args.dry_run, args.json && !args.dry_run);
+    let report = Report::new(args.dry_run, false);
     if let Some(emulator) = aws::emulator_note() {
         eprintln!("deploying to {emulator}");
     }
@@ -130,10 +130,10 @@ async fn identity(report: &Report) -> Result<(Aws, String)> {
 
 /// Builds, checks, asks and packs the program.
 fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
-    if let Some(variable) = build::native_flags() {
+    if let Some(place) = build::native_flags().filter(|_| args.binary.is_none()) {
         bail!(
-            "{variable} asks for target-cpu=native, and Lambda's processors are others: the program would die there; \
-             unset it for deploying, or name a processor, as in `-C target-cpu=x86-64-v3`"
+            "{place} asks for target-cpu=native, and Lambda's processors are others: the program might die there; name \
+             one that they are, as in `RUSTFLAGS='-C target-cpu=x86-64-v3' cargo wren deploy`"
         );
     }
     let host = Host::here()?;
@@ -147,7 +147,7 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
         None if host.runs(args.target) => listing::ask(&built.path)?,
         // It does not run here: the same program for this machine does.
-        None => listing::ask(&args.select.build()?)?,
+        None => listing::ask(&report.aside(|| args.select.build())?)?,
     };
     let functions: Vec<_> = listing::parse(&answer)?.functions.iter().map(listing::Function::deployed).collect();
     if functions.is_empty() {
@@ -170,7 +170,7 @@ fn built(args: &Args, host: &Host, report: &Report) -> Result<Built> {
             let mut command = build::command(way);
             command.args(own.clone().unwrap_or_else(profile));
             args.select.add_to(&mut command, &chosen);
-            program::built(command)
+            report.aside(|| program::built(command))
         },
         |note| report.note(note),
     )
@@ -190,6 +190,13 @@ async fn with_aws(args: &Args, site: &Site, program: &Program, directory: &Path)
     let deployment = record(args, site, program, concurrency);
     if !args.dry_run {
         let path = Deployment::path(directory, deployment.endpoint.as_deref());
+        if let Some(before) = Deployment::load(directory).ok().flatten().filter(|before| before.name != deployment.name)
+        {
+            let name = before.name;
+            eprintln!(
+                "the deployment {name} was recorded here before; it is still there: `cargo wren destroy --name {name}`"
+            );
+        }
         let saved = deployment.save(directory);
         saved.with_context(|| format!("all is deployed, but {} cannot be written; deploy again", path.display()))?;
     }
@@ -221,8 +228,8 @@ async fn steps(args: &Args, site: &Site, program: &Program) -> Result<usize> {
     };
     if let Some(lambda) = program.lambdas.first().filter(|_| !args.no_verify && !args.dry_run) {
         verify::same(site, &lambda.name, &program.functions).await?;
-        let count = program.functions.len();
-        site.report.note(&format!("verified   {} answers, with {count} remote functions", lambda.name));
+        let count = counted(program.functions.len(), "remote function");
+        site.report.note(&format!("verified   {} answers, with {count}", lambda.name));
     }
     Ok(concurrency)
 }
@@ -292,10 +299,9 @@ fn show(
         eprintln!("nothing was changed; these are the rights that the role would have");
     } else {
         eprintln!(
-            "deployed {name}: {} remote functions in {} Lambda functions, {:.1} MB; `cargo wren doctor` looks whether \
-             all is well",
-            program.functions.len(),
-            program.lambdas.len(),
+            "deployed {name}: {} in {}, {:.1} MB; `cargo wren doctor` looks whether all is well",
+            counted(program.functions.len(), "remote function"),
+            counted(program.lambdas.len(), "Lambda function"),
             program.package.zip.len() as f64 / 1e6
         );
     }

@@ -26,7 +26,7 @@ const STREAMS: usize = 100;
 /// text, the lines that contain it. CloudWatch Logs has lines some seconds after they were printed,
 /// and keeps them for two weeks. Where a job ran on this machine, its lines went to the terminal.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo wren logs sweep\n  cargo wren logs 3f9c 17 --since 2d\n  \
+#[command(after_help = "Examples:\n  cargo wren logs sweep\n  cargo wren logs 8f0w 17 --since 2d\n  \
                         cargo wren logs 'did not converge' --json | jq .line")]
 pub(crate) struct Args {
     /// A job's id or name, or text that lines contain
@@ -71,8 +71,9 @@ pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
         let groups: Vec<_> = record.lambdas.iter().map(|lambda| name::log_group(&lambda.name)).collect();
         let since = SystemTime::now() - args.since;
         let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        match job.map(|job| job.id).or_else(|| looks_like_id(&args.what).then(|| args.what.clone())) {
-            Some(id) => of_job(&site, &groups, &id, args.task, since).await,
+        let wanted = job.as_ref().map_or(args.what.as_str(), |job| job.id.as_str());
+        match of_job(&site, &groups, wanted, args.task, since).await? {
+            Some(lines) => Ok(lines),
             None => containing(&site, &groups, &args.what, since).await,
         }
     })?;
@@ -98,11 +99,6 @@ fn job(directory: &Path, wanted: &str) -> Result<Option<trace::JobSummary>> {
     Ok(index.and_then(|index| jobs.into_iter().nth(index)))
 }
 
-/// A job of another machine, whose log is not here.
-fn looks_like_id(text: &str) -> bool {
-    text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 async fn containing(site: &Site, groups: &[String], text: &str, since: i64) -> Result<Vec<Line>> {
     // In CloudWatch's patterns, a quoted text is that text; quotes cannot be in it.
     let pattern = format!("\"{}\"", text.replace('"', " "));
@@ -115,20 +111,55 @@ async fn containing(site: &Site, groups: &[String], text: &str, since: i64) -> R
 }
 
 /// The lines of a job's invocations: first the lines that begin these, then all of their streams.
-async fn of_job(site: &Site, groups: &[String], id: &str, task: Option<u64>, since: i64) -> Result<Vec<Line>> {
+/// `None` where no job is called so: its driver may have been another machine's.
+async fn of_job(
+    site: &Site,
+    groups: &[String],
+    wanted: &str,
+    task: Option<u64>,
+    since: i64,
+) -> Result<Option<Vec<Line>>> {
+    if !wanted.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return Ok(None);
+    }
+    let pattern = format!("\"job={wanted}\"");
+    let mut beginnings = Vec::new();
+    for group in groups {
+        beginnings.extend(read(site, group, &[], Some(&pattern), since).await?);
+    }
+    let runs = runs(&beginnings, wanted);
+    if runs.is_empty() {
+        return Ok(None);
+    }
     let mut lines = Vec::new();
     for group in groups {
-        let pattern = format!("\"job={id}\"");
-        let beginnings = read(site, group, &[], Some(&pattern), since).await?;
-        let Some(first) = beginnings.iter().map(|line| line.time).min() else { continue };
-        let streams: BTreeSet<_> = beginnings.into_iter().map(|line| line.stream).collect();
+        let own = || beginnings.iter().filter(|line| line.group == *group);
+        let Some(first) = own().map(|line| line.time).min() else { continue };
+        let streams: BTreeSet<_> = own().map(|line| line.stream.clone()).collect();
         let streams: Vec<_> = streams.into_iter().collect();
         for streams in streams.chunks(STREAMS) {
-            lines.extend(of_invocations(read(site, group, streams, None, first).await?, id, task));
+            lines.extend(of_invocations(read(site, group, streams, None, first).await?, &runs, task));
         }
     }
     lines.sort_by_key(|line| line.time);
-    Ok(lines)
+    Ok(Some(lines))
+}
+
+/// Which runs are meant by a job's id, by a longer name that has it before a mark, or by the
+/// beginning of one id.
+fn runs(beginnings: &[Line], wanted: &str) -> BTreeSet<String> {
+    let all: BTreeSet<_> =
+        beginnings.iter().filter_map(|line| Some(Beginning::of(&line.line)?.job.to_owned())).collect();
+    let is_of = |run: &&String| {
+        let rest = run.strip_prefix(wanted);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    };
+    let exact: BTreeSet<_> = all.iter().filter(is_of).cloned().collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    let begin: BTreeSet<_> = all.into_iter().filter(|run| wanted.len() >= 4 && run.starts_with(wanted)).collect();
+    if begin.len() == 1 { begin } else { BTreeSet::new() }
 }
 
 async fn read(site: &Site, group: &str, streams: &[String], pattern: Option<&str>, since: i64) -> Result<Vec<Line>> {
@@ -176,7 +207,7 @@ fn task_of(line: &str) -> Option<u64> {
 /// Of the lines of some streams, those of a job's invocations; of one task, where one is meant.
 ///
 /// A stream is one instance, which runs one invocation after another.
-fn of_invocations(lines: Vec<Line>, id: &str, task: Option<u64>) -> Vec<Line> {
+fn of_invocations(lines: Vec<Line>, runs: &BTreeSet<String>, task: Option<u64>) -> Vec<Line> {
     let mut streams = BTreeMap::<String, Vec<Line>>::new();
     lines.into_iter().for_each(|line| streams.entry(line.stream.clone()).or_default().push(line));
     let mut kept = Vec::new();
@@ -184,7 +215,7 @@ fn of_invocations(lines: Vec<Line>, id: &str, task: Option<u64>) -> Vec<Line> {
         let mut own = false;
         for line in lines {
             if let Some(beginning) = Beginning::of(&line.line) {
-                own = beginning.job == id && task.is_none_or(|task| beginning.tasks.contains(&task));
+                own = runs.contains(beginning.job) && task.is_none_or(|task| beginning.tasks.contains(&task));
             }
             let of_task = match (task, task_of(&line.line)) {
                 (Some(wanted), Some(of)) => wanted == of,
@@ -265,7 +296,7 @@ mod tests {
     }
 
     fn kept(lines: Vec<Line>, id: &str, task: Option<u64>) -> Vec<String> {
-        of_invocations(lines, id, task).into_iter().map(|line| line.line).collect()
+        of_invocations(lines, &BTreeSet::from([id.to_owned()]), task).into_iter().map(|line| line.line).collect()
     }
 
     #[test]
@@ -296,6 +327,17 @@ mod tests {
         let first = kept(all.clone(), "aa", Some(1));
         assert_eq!(first, ["wren job=aa tasks=0..2 attempt=1", "[f 1] hello too", "no mark"]);
         assert!(kept(all, "aa", Some(7)).is_empty());
+    }
+
+    #[test]
+    fn jobs_are_meant_by_their_id_or_its_beginning() {
+        let beginning = |job: &str| lines("one", &[&format!("wren job={job} tasks=0..1 attempt=1")]).remove(0);
+        let logged = [beginning("8f0wabcd"), beginning("8f0wabcd-2"), beginning("8f0wxyz"), beginning("sweep")];
+        let meant = |wanted: &str| runs(&logged, wanted).into_iter().collect::<Vec<_>>();
+        assert_eq!(meant("8f0wabcd"), ["8f0wabcd", "8f0wabcd-2"]);
+        assert_eq!(meant("8f0wx"), ["8f0wxyz"]);
+        assert_eq!(meant("sweep"), ["sweep"]);
+        assert!(meant("8f0w").is_empty() && meant("swe").is_empty() && meant("nothing").is_empty());
     }
 
     #[test]

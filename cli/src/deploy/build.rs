@@ -148,7 +148,7 @@ pub(crate) fn build(
     let mut refused = None;
     for way in ways {
         if refused.is_some() {
-            note(&format!("the program needs a newer glibc than {GLIBC}; it is built again, {}", way.describe()));
+            note(&format!("the program would not start with glibc {GLIBC}; it is built again, {}", way.describe()));
         } else if way != Way::Plain {
             note(&format!("building {}", way.describe()));
         }
@@ -162,11 +162,25 @@ pub(crate) fn build(
     refused.map_or_else(|| bail!(host.no_way(arch)), Err)
 }
 
-/// Flags that make programs for the processor of this machine alone.
-pub(crate) fn native_flags() -> Option<&'static str> {
-    let names = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
-    let native = |name: &&str| std::env::var(name).is_ok_and(|flags| flags.contains("target-cpu=native"));
-    names.into_iter().find(native)
+/// Where flags stand that make programs for the processor of this machine alone: a variable, or a
+/// file of cargo's settings.
+pub(crate) fn native_flags() -> Option<String> {
+    // The first that is set counts, and settings only without one.
+    let variables = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
+    if let Some((name, flags)) = variables.iter().find_map(|name| Some((name, std::env::var(name).ok()?))) {
+        return is_native(&flags).then(|| (*name).to_owned());
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let folders = here.ancestors().map(|folder| folder.join(".cargo")).chain(home);
+    let mut files = folders.flat_map(|folder| [folder.join("config.toml"), folder.join("config")]);
+    let native = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| is_native(&text));
+    files.find(native).map(|path| path.display().to_string())
+}
+
+/// Comments do not count.
+fn is_native(text: &str) -> bool {
+    text.lines().any(|line| line.split('#').next().is_some_and(|line| line.contains("target-cpu=native")))
 }
 
 /// `cargo` with the way's subcommand and arguments.
@@ -235,6 +249,37 @@ mod tests {
             assert!(way.describe().ends_with("(arm64 is not verified)"), "{}", way.describe());
         }
         assert_eq!(Way::Zig(Arch::X86_64).describe(), "by cargo zigbuild against glibc 2.34");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_needs_too_new_a_glibc_is_built_again_otherwise() {
+        use super::elf::tests::{HERE, own, with_new_glibc};
+        if elf::check(&own(), HERE).is_err() {
+            // This machine's own glibc is too new.
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [new, old] = ["new", "old"].map(|name| folder.path().join(name));
+        std::fs::write(&new, with_new_glibc(own())).unwrap();
+        std::fs::write(&old, own()).unwrap();
+        let program = |way| Ok(if way == Way::Plain { new.clone() } else { old.clone() });
+        let mut notes = Vec::new();
+        let zig = host(HERE.triple(), &[], true);
+        let built = build(&zig, HERE, program, |note| notes.push(note.to_owned())).unwrap();
+        assert_eq!(built.path, old);
+        let expected = "the program would not start with glibc 2.34; it is built again, by cargo zigbuild";
+        assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
+        // Where there is no other way, the first refusal is the answer.
+        let refused = build(&host(HERE.triple(), &[], false), HERE, program, |_| {}).unwrap_err();
+        assert!(format!("{refused:#}").contains("pip install cargo-zigbuild ziglang"), "{refused:#}");
+    }
+
+    #[test]
+    fn flags_for_this_machine_alone_are_seen() {
+        assert!(is_native("[build]\nrustflags = [\"-C\", \"target-cpu=native\"]"));
+        assert!(is_native("-Ctarget-cpu=native"));
+        assert!(!is_native("# rustflags = [\"-Ctarget-cpu=native\"]\n[build]\njobs = 2"));
     }
 
     #[test]

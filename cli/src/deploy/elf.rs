@@ -3,6 +3,8 @@
 //!
 //! Functions run in Lambda's `provided.al2023`: Amazon Linux 2023 with glibc 2.34 and few packages.
 
+mod refusal;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +15,7 @@ use object::elf::{
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, Sym};
 
 use super::Arch;
+pub(crate) use refusal::Refusal;
 
 /// The glibc of Amazon Linux 2023 ("Amazon Linux 2023 user guide: Comparing AL2 and AL2023").
 pub(crate) const GLIBC: Glibc = Glibc(2, 34);
@@ -51,86 +54,6 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// Why a program would not start in `provided.al2023`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It is no program for Linux.
-    NotElf(String),
-    /// Of 32 bits.
-    Narrow,
-    WrongMachine {
-        found: String,
-        wanted: Arch,
-    },
-    /// A shared library, an object file or a core dump.
-    NotExecutable,
-    /// Symbols, each with the version of glibc that it needs and the library it is from.
-    NewGlibc {
-        needs: Glibc,
-        symbols: Vec<String>,
-    },
-    Missing {
-        libraries: Vec<String>,
-    },
-}
-
-impl Refusal {
-    /// Whether another way of building may mend it.
-    pub(crate) fn is_mended_by_building_otherwise(&self) -> bool {
-        matches!(self, Refusal::NewGlibc { .. })
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::NotElf(why) => write!(
-                f,
-                "the program is no ELF file ({why}), and Lambda starts nothing else; build it for Linux: leave \
-                 `--binary` out, or give what `cargo build --target x86_64-unknown-linux-gnu` made"
-            ),
-            Refusal::Narrow => f.write_str(
-                "the program is of 32 bits, and Lambda runs only those of 64; build it for \
-                 `x86_64-unknown-linux-gnu` or `aarch64-unknown-linux-gnu`",
-            ),
-            Refusal::WrongMachine { found, wanted } => write!(
-                f,
-                "the program is for {found}, and the functions are to be {wanted}; give another `--target`, or \
-                 build it for `{}`",
-                wanted.triple()
-            ),
-            Refusal::NotExecutable => f.write_str(
-                "the file is no program that can be started, but a library or an object file; give a binary or an \
-                 example of the package",
-            ),
-            Refusal::NewGlibc { needs, symbols } => write!(
-                f,
-                "the program needs glibc {needs} or a libstdc++ newer than GCC 11's, and Amazon Linux 2023 has glibc \
-                 {GLIBC} and that of GCC 11: it uses {}; install \
-                 `cargo-zigbuild` and zig (`pip install cargo-zigbuild ziglang`), which builds for an older glibc, \
-                 or a musl target (`rustup target add x86_64-unknown-linux-musl`), and deploy again",
-                few(symbols)
-            ),
-            Refusal::Missing { libraries } => write!(
-                f,
-                "the program needs shared libraries that Lambda's provided.al2023 lacks: {}; link them statically \
-                 (many `-sys` crates have a feature `vendored`, `static` or `bundled` for it; for TLS, rustls needs \
-                 no OpenSSL), and deploy again",
-                libraries.join(", ")
-            ),
-        }
-    }
-}
-
-fn few(symbols: &[String]) -> String {
-    match symbols.len().checked_sub(6).filter(|more| *more > 0) {
-        Some(more) => format!("{} and {more} more", symbols[..6].join(", ")),
-        None => symbols.join(", "),
-    }
-}
-
 /// What a program that may be deployed needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Needs {
@@ -162,15 +85,19 @@ pub(crate) fn check(program: &[u8], wanted: Arch) -> Result<Needs, Refusal> {
     if !is_program(&file).map_err(unreadable)? {
         return Err(Refusal::NotExecutable);
     }
+    let loader = interpreter(&file).map_err(unreadable)?;
+    if let Some(path) = loader.filter(|path| path != wanted.loader()) {
+        return Err(Refusal::Loader { path, wanted: wanted.loader() });
+    }
     let libraries = libraries(&file).map_err(unreadable)?;
     let missing: Vec<_> = libraries.iter().filter(|name| !PRESENT.contains(&name.as_str())).cloned().collect();
     if !missing.is_empty() {
         return Err(Refusal::Missing { libraries: missing });
     }
-    let (glibc, others) = versions(&file).map_err(unreadable)?;
+    let Versions { glibc, newer_cpp } = versions(&file).map_err(unreadable)?;
     let needs = glibc.keys().next_back().copied();
     let newer = glibc.into_iter().filter(|(version, _)| *version > GLIBC).flat_map(|(_, symbols)| symbols);
-    let symbols: Vec<_> = newer.chain(others).collect();
+    let symbols: Vec<_> = newer.chain(newer_cpp).collect();
     if !symbols.is_empty() {
         return Err(Refusal::NewGlibc { needs: needs.unwrap_or(GLIBC), symbols });
     }
@@ -185,8 +112,18 @@ fn is_program(file: &File<'_>) -> object::read::Result<bool> {
         return Ok(kind == ET_EXEC);
     }
     let interpreted = file.elf_program_headers().iter().any(|header| header.p_type(endian) == PT_INTERP);
-    let pie = file.elf_dynamic_table()?.iter().any(|d| d.tag == DT_FLAGS_1 && d.val & u64::from(DF_1_PIE.0) != 0);
+    let pie = file.elf_dynamic_table()?.iter().any(|d| d.tag == DT_FLAGS_1 && d.val & DF_1_PIE.0 != 0);
     Ok(interpreted || pie)
+}
+
+/// What starts a program that is not static.
+fn interpreter(file: &File<'_>) -> object::read::Result<Option<String>> {
+    for header in file.elf_program_headers() {
+        if let Some(path) = header.interpreter(file.endian(), file.data())? {
+            return Ok(Some(String::from_utf8_lossy(path).into_owned()));
+        }
+    }
+    Ok(None)
 }
 
 fn libraries(file: &File<'_>) -> object::read::Result<Vec<String>> {
@@ -195,13 +132,20 @@ fn libraries(file: &File<'_>) -> object::read::Result<Vec<String>> {
     needed.map(|d| Ok(String::from_utf8_lossy(table.string(d)?).into_owned())).collect()
 }
 
-/// Which symbols need which version of glibc, and those that need a newer libstdc++ than there is.
-/// A version that is needed weakly may be absent.
-fn versions(file: &File<'_>) -> object::read::Result<(BTreeMap<Glibc, Vec<String>>, Vec<String>)> {
+/// Imported symbols by what they need.
+#[derive(Default)]
+struct Versions {
+    glibc: BTreeMap<Glibc, Vec<String>>,
+    /// Those that need a newer libstdc++ than there is.
+    newer_cpp: Vec<String>,
+}
+
+/// Which symbols need which version. One that is needed weakly may be absent.
+fn versions(file: &File<'_>) -> object::read::Result<Versions> {
     let (endian, sections) = (file.endian(), file.elf_section_table());
-    let (mut glibc, mut others) = (BTreeMap::<Glibc, Vec<String>>::new(), Vec::new());
+    let mut versions = Versions::default();
     let Some((mut needs, link)) = sections.gnu_verneed(endian, file.data())? else {
-        return Ok((glibc, others));
+        return Ok(versions);
     };
     let strings = sections.strings(endian, file.data(), link)?;
     while let Some((library, mut needed)) = needs.next()? {
@@ -216,13 +160,13 @@ fn versions(file: &File<'_>) -> object::read::Result<(BTreeMap<Glibc, Vec<String
                 Ok(symbols.into_iter().map(|symbol| format!("{symbol} ({library}, {name})")).collect())
             };
             if let Some(version) = Glibc::of(&name) {
-                glibc.entry(version).or_default().extend(described()?);
+                versions.glibc.entry(version).or_default().extend(described()?);
             } else if is_newer_than_gcc_11(&name) {
-                others.extend(described()?);
+                versions.newer_cpp.extend(described()?);
             }
         }
     }
-    Ok((glibc, others))
+    Ok(versions)
 }
 
 /// The imported symbols of a version.
@@ -247,15 +191,15 @@ fn is_newer_than_gcc_11(version: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The program that runs these tests.
-    fn own() -> Vec<u8> {
+    pub(crate) fn own() -> Vec<u8> {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
 
-    const HERE: Arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::X86_64 };
+    pub(crate) const HERE: Arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::X86_64 };
 
     #[test]
     #[cfg(target_os = "linux")]
@@ -264,8 +208,8 @@ mod tests {
         let file = File::parse(&*bytes).unwrap();
         assert!(is_program(&file).unwrap());
         assert!(libraries(&file).unwrap().contains(&"libc.so.6".to_owned()));
-        let (glibc, others) = versions(&file).unwrap();
-        assert!(others.is_empty(), "{others:?}");
+        let Versions { glibc, newer_cpp } = versions(&file).unwrap();
+        assert!(newer_cpp.is_empty(), "{newer_cpp:?}");
         let symbols: Vec<_> = glibc.into_values().flatten().collect();
         assert!(symbols.iter().any(|symbol| symbol.starts_with("malloc (libc.so.6, GLIBC_2.")), "{symbols:?}");
     }
@@ -303,14 +247,18 @@ mod tests {
     }
 
     #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn a_loader_that_lambda_lacks_is_named() {
+        let elsewhere = HERE.loader().replace("/lib", "/nix");
+        let refusal = check(&replaced(own(), HERE.loader().as_bytes(), elsewhere.as_bytes()), HERE).unwrap_err();
+        assert_eq!(refusal, Refusal::Loader { path: elsewhere, wanted: HERE.loader() });
+        assert!(refusal.is_mended_by_building_otherwise());
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn symbols_of_a_newer_glibc_are_named() {
-        let bytes = own();
-        let (glibc, _) = versions(&File::parse(&*bytes).unwrap()).unwrap();
-        // Some version that the program needs becomes one that Amazon Linux lacks.
-        let old = glibc.keys().find(|glibc| glibc.1 >= 10).unwrap();
-        let renamed = replaced(bytes, format!("GLIBC_{old}\0").as_bytes(), b"GLIBC_2.39\0");
-        match check(&renamed, HERE).unwrap_err() {
+        match check(&with_new_glibc(own()), HERE).unwrap_err() {
             Refusal::NewGlibc { needs, symbols } => {
                 assert_eq!(needs, Glibc(2, 39));
                 assert!(symbols.iter().all(|symbol| symbol.contains("GLIBC_2.39")), "{symbols:?}");
@@ -348,10 +296,20 @@ mod tests {
         assert!(!is_newer_than_gcc_11("GCC_3.0"));
     }
 
+    /// Some version that the program needs becomes one that Amazon Linux lacks.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_new_glibc(program: Vec<u8>) -> Vec<u8> {
+        let Versions { glibc, .. } = versions(&File::parse(&*program).unwrap()).unwrap();
+        let old = *glibc.keys().find(|glibc| glibc.1 >= 10).unwrap();
+        replaced(program, format!("GLIBC_{old}\0").as_bytes(), b"GLIBC_2.39\0")
+    }
+
     #[cfg(target_os = "linux")]
     fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
-        let places: Vec<_> = (0..bytes.len() - from.len()).filter(|&i| bytes[i..].starts_with(from)).collect();
+        // Names of libraries and versions lie near the beginning.
+        let places: Vec<_> =
+            (0..bytes.len().min(4 << 20) - from.len()).filter(|&i| bytes[i..].starts_with(from)).collect();
         assert!(!places.is_empty());
         places.into_iter().for_each(|i| bytes[i..i + to.len()].copy_from_slice(to));
         bytes

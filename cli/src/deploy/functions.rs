@@ -1,6 +1,6 @@
 //! The deployment's functions in AWS Lambda: one for each pair of memory and timeout.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,7 +11,7 @@ use wren::deployment::{DeployedFn, LambdaFn, placed};
 
 use super::name::Name;
 use super::report::Change;
-use super::{Arch, Site, TAG};
+use super::{Arch, Site, TAG, policy};
 use crate::aws::{Coded, Explained, if_there};
 
 const ABSENT: [&str; 1] = ["ResourceNotFoundException"];
@@ -27,6 +27,10 @@ const MAX_AGE_S: i32 = 21_600;
 
 /// A new role is known everywhere after some seconds.
 const ROLE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The mend of a program that does not know that it is a worker.
+pub(crate) const NOT_WREN: &str = "put `#[wren::main]` on the program's `main`, or call `wren::init()` first in it, \
+                                   leave wren's feature `aws` on, and deploy again";
 
 /// A function is ready after seconds.
 const READY_PATIENCE: Duration = Duration::from_secs(180);
@@ -53,6 +57,13 @@ pub(crate) async fn ensure(site: &Site, lambda: &LambdaFn, program: &Program) ->
     let name = &lambda.name;
     site.report.doing(format!("looking at the function {name}"));
     let found = configuration(site, name).await?;
+    if found.is_some() && !is_own(site, name).await? {
+        bail!(
+            "the function {name} is there, and deploy did not make it: it has no tag {TAG}={}; give the deployment \
+             another --name, or delete that function",
+            site.name
+        );
+    }
     let limits = format!("{} MB, {} s", lambda.memory_mb, lambda.timeout_s);
     let Some(found) = found else {
         if !site.dry_run {
@@ -234,27 +245,28 @@ async fn ready(site: &Site, name: &str) -> Result<()> {
 
 /// All functions that carry the deployment's tag.
 pub(crate) async fn tagged(site: &Site) -> Result<Vec<String>> {
-    let mut candidates = BTreeMap::new();
+    let mut candidates = BTreeSet::new();
     let mut pages = site.aws.lambda.list_functions().into_paginator().send();
     while let Some(page) = pages.next().await {
         for found in page.explained("listing functions")?.functions() {
-            if let (Some(name), Some(arn)) = (found.function_name(), found.function_arn())
-                && site.name.has_lambda(name)
-            {
-                candidates.insert(name.to_owned(), arn.to_owned());
-            }
+            candidates.extend(found.function_name().filter(|name| site.name.has_lambda(name)).map(str::to_owned));
         }
     }
     let mut tagged = Vec::new();
-    for (name, arn) in candidates {
-        let tags = site.aws.lambda.list_tags().resource(arn).send().await;
-        let tags = if_there(tags, &ABSENT, "reading the tags of functions")?;
-        let value = tags.and_then(|tags| tags.tags?.remove(TAG));
-        if value.as_deref() == Some(site.name.as_str()) {
+    for name in candidates {
+        if is_own(site, &name).await? {
             tagged.push(name);
         }
     }
     Ok(tagged)
+}
+
+async fn is_own(site: &Site, name: &str) -> Result<bool> {
+    let partition = policy::partition(&site.aws.region);
+    let arn = format!("arn:{partition}:lambda:{}:{}:function:{name}", site.aws.region, site.account);
+    let tags = site.aws.lambda.list_tags().resource(arn).send().await;
+    let tags = if_there(tags, &ABSENT, "reading the tags of functions")?;
+    Ok(tags.and_then(|tags| tags.tags?.remove(TAG)).as_deref() == Some(site.name.as_str()))
 }
 
 /// Deletes functions of the deployment that no remote function needs any more.
@@ -296,7 +308,7 @@ pub(crate) async fn invoke(site: &Site, name: &str, payload: &serde_json::Value)
     let body = answer.payload.map(|payload| payload.into_inner()).unwrap_or_default();
     match answer.function_error {
         Some(kind) => Err(anyhow!(
-            "{name} fails ({kind}): {}; `aws logs tail {}` shows what it printed",
+            "{name} fails ({kind}): {}; its log group {} has what it printed; {NOT_WREN}",
             String::from_utf8_lossy(&body),
             super::name::log_group(name)
         )),

@@ -26,6 +26,11 @@ pub(crate) use site::Site;
 /// The tag that everything of a deployment has; its value is the deployment's name.
 pub(crate) const TAG: &str = "wren";
 
+/// `1 function`, `2 functions`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Processors of AWS Lambda.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Arch {
@@ -55,6 +60,11 @@ impl Arch {
     /// The target with glibc.
     pub(crate) fn triple(self) -> &'static str {
         if self == Self::X86_64 { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" }
+    }
+
+    /// What starts its programs.
+    pub(crate) fn loader(self) -> &'static str {
+        if self == Self::X86_64 { "/lib64/ld-linux-x86-64.so.2" } else { "/lib/ld-linux-aarch64.so.1" }
     }
 
     pub(crate) fn machine(self) -> Machine {

@@ -7,7 +7,7 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use serde::Serialize;
 
 use super::report::Change;
-use super::{Site, bucket, functions, log_groups, role};
+use super::{Site, bucket, counted, functions, log_groups, role};
 use crate::aws::{Coded, Explained, if_there};
 
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "404", "NotFound"];
@@ -37,7 +37,8 @@ impl Found {
         let groups = self.log_groups.iter().map(|name| format!("log group {name}"));
         let role = self.role.iter().map(|name| format!("role {name}"));
         let (bucket, prefix) = (site.bucket(), site.name.prefix());
-        let objects = (self.objects > 0).then(|| format!("{} objects below s3://{bucket}/{prefix}", self.objects));
+        let objects =
+            (self.objects > 0).then(|| format!("{} below s3://{bucket}/{prefix}", counted(self.objects, "object")));
         let rule = self.rule.then(|| format!("lifecycle rule {} of the bucket {bucket}", site.name.rule()));
         let whole = self.bucket.iter().map(|name| format!("bucket {name}, which is empty then"));
         let record = self.record.iter().map(|path| format!("record {}", path.display()));
@@ -114,14 +115,17 @@ pub(crate) async fn remove(site: &Site, found: &Found) -> Result<()> {
     if found.objects > 0 {
         let count = remove_objects(site).await?;
         let below = format!("s3://{}/{}", site.bucket(), site.name.prefix());
-        report.step("objects", &below, Change::Delete, format!("{count} of them"));
+        report.step("objects", &below, Change::Delete, counted(count, "object"));
     }
-    if found.rule {
+    // The rule goes with the bucket.
+    let gone = match &found.bucket {
+        Some(name) => remove_bucket(site, name).await?,
+        None => false,
+    };
+    if found.rule && !gone {
+        abort_uploads(site).await?;
         bucket::remove_rule(site).await?;
         report.step("rule", &site.name.rule(), Change::Delete, "");
-    }
-    if let Some(name) = &found.bucket {
-        remove_bucket(site, name).await?;
     }
     if let Some(path) = &found.record {
         match std::fs::remove_file(path) {
@@ -154,19 +158,35 @@ async fn remove_objects(site: &Site) -> Result<usize> {
     Ok(keys.len())
 }
 
-async fn remove_bucket(site: &Site, name: &str) -> Result<()> {
+/// Uploads that were never completed cost as objects do, and the rule that ends them goes.
+async fn abort_uploads(site: &Site) -> Result<()> {
+    let s3 = &site.aws.s3;
+    let listed = s3.list_multipart_uploads().bucket(site.bucket()).prefix(site.name.prefix()).send().await;
+    let absent = ["NoSuchBucket", "NotImplemented", "501"];
+    let Some(listed) = if_there(listed, &absent, "listing uploads that were not completed")? else { return Ok(()) };
+    for upload in listed.uploads() {
+        if let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) {
+            let abort = s3.abort_multipart_upload().bucket(site.bucket()).key(key).upload_id(id).send().await;
+            if_there(abort, &["NoSuchUpload"], "aborting an upload that was not completed")?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives whether the bucket is gone.
+async fn remove_bucket(site: &Site, name: &str) -> Result<bool> {
     site.report.doing(format!("deleting the bucket {name}"));
     let deleted = site.aws.s3.delete_bucket().bucket(name).send().await;
     match deleted {
         // Another deployment has come meanwhile.
         Err(error) if error.is(&["BucketNotEmpty"]) => {
             site.report.step("bucket", name, Change::Keep, "it is in use");
-            Ok(())
+            Ok(false)
         }
         deleted => {
             if_there(deleted, &NO_BUCKET, &format!("deleting the bucket {name}"))?;
             site.report.step("bucket", name, Change::Delete, "");
-            Ok(())
+            Ok(true)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 /// What a step did, or would do.
@@ -63,7 +63,9 @@ impl fmt::Debug for Report {
 
 impl Report {
     pub(crate) fn new(dry_run: bool, quiet: bool) -> Self {
-        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let style =
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style);
         if !quiet && io::stderr().is_terminal() {
             spinner.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             spinner.enable_steady_tick(Duration::from_millis(100));
@@ -78,6 +80,11 @@ impl Report {
     /// What is under way; shown on a terminal alone.
     pub(crate) fn doing(&self, what: impl Into<String>) {
         self.spinner.set_message(what.into());
+    }
+
+    /// Runs what writes to the terminal itself.
+    pub(crate) fn aside<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.spinner.suspend(run)
     }
 
     /// What is worth a line and is no step.
@@ -112,5 +119,32 @@ impl Report {
 impl Drop for Report {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_lines_that_say_what_was_or_would_be_done() {
+        let step = |change| Step { part: "bucket", name: "b".to_owned(), change, detail: String::new() };
+        let line = |change, dry_run| step(change).line(dry_run);
+        assert_eq!(line(Change::Create, false), "bucket     b created");
+        assert_eq!(line(Change::Create, true), "bucket     b would be created");
+        assert_eq!(line(Change::Keep, true), "bucket     b is as it should be");
+        let detailed = Step { detail: "tag, expiry".to_owned(), ..step(Change::Update) };
+        assert_eq!(detailed.line(false), "bucket     b updated (tag, expiry)");
+    }
+
+    #[test]
+    fn a_dry_run_has_made_nothing() {
+        for (dry_run, made) in [(false, Some("role r, program p".to_owned())), (true, None)] {
+            let report = Report::new(dry_run, true);
+            report.step("bucket", "b", Change::Keep, "");
+            report.step("role", "r", Change::Create, "");
+            report.step("program", "p", Change::Update, "");
+            assert_eq!(report.made(), made);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The role that functions run as.
 
-use anyhow::Result;
-use aws_sdk_iam::types::Tag;
+use anyhow::{Result, bail};
+use aws_sdk_iam::types::{Role, Tag};
 
 use super::report::Change;
 use super::{Site, TAG, policy};
@@ -19,6 +19,13 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
     let found = if_there(found, &ABSENT, &format!("looking for the role {role}"))?.and_then(|found| found.role);
     let mut updated = Vec::new();
     if let Some(found) = &found {
+        if !is_own(site, found) {
+            bail!(
+                "the role {role} is there, and deploy did not make it: it has no tag {TAG}={}; give the deployment \
+                 another --name, or delete that role",
+                site.name
+            );
+        }
         if !policy::is_same(found.assume_role_policy_document(), &trust) {
             updated.push("trust");
             if !site.dry_run {
@@ -26,17 +33,11 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
                 update.policy_document(trust.to_string()).send().await.explained("letting Lambda take the role")?;
             }
         }
-        if !found.tags().iter().any(|tag| tag.key() == TAG && tag.value() == site.name.as_str()) {
-            updated.push("tag");
-            if !site.dry_run {
-                let tagging = site.aws.iam.tag_role().role_name(&role).tags(tag(site)?);
-                tagging.send().await.explained("tagging the role")?;
-            }
-        }
     } else if !site.dry_run {
         let create = site.aws.iam.create_role().role_name(&role).assume_role_policy_document(trust.to_string());
         let create = create.description(format!("What functions of the wren deployment {} may do", site.name));
-        create.tags(tag(site)?).send().await.explained(&format!("creating the role {role}"))?;
+        let tag = Tag::builder().key(TAG).value(site.name.as_str()).build()?;
+        create.tags(tag).send().await.explained(&format!("creating the role {role}"))?;
     }
     if found.is_none() || !has_policy(site, &permissions).await? {
         updated.push("policy");
@@ -55,8 +56,8 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
     Ok(())
 }
 
-fn tag(site: &Site) -> Result<Tag> {
-    Ok(Tag::builder().key(TAG).value(site.name.as_str()).build()?)
+fn is_own(site: &Site, role: &Role) -> bool {
+    role.tags().iter().any(|tag| tag.key() == TAG && tag.value() == site.name.as_str())
 }
 
 async fn has_policy(site: &Site, wanted: &serde_json::Value) -> Result<bool> {
@@ -84,7 +85,7 @@ pub(crate) async fn look(site: &Site) -> Result<Found> {
     else {
         return Ok(Found::Absent);
     };
-    if !found.tags().iter().any(|tag| tag.key() == TAG && tag.value() == site.name.as_str()) {
+    if !is_own(site, &found) {
         return Ok(Found::Foreign);
     }
     let permissions = policy::permissions(&site.name, &site.account, &site.aws.region);

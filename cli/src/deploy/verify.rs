@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::json;
 use wren::deployment::DeployedFn;
 
@@ -12,12 +12,8 @@ use crate::listing::{self, Listing};
 /// Asks a function for the registry of its program.
 pub(crate) async fn registry(site: &Site, lambda: &str) -> Result<Listing> {
     let answer = functions::invoke(site, lambda, &json!({ "wren": 1, "registry": true })).await?;
-    listing::parse(&String::from_utf8_lossy(&answer)).with_context(|| {
-        format!(
-            "{lambda} runs, but is no wren program: put `#[wren::main]` on its `main`, or call `wren::init()` first \
-             in it, leave wren's feature `aws` on, and deploy again"
-        )
-    })
+    listing::parse(&String::from_utf8_lossy(&answer))
+        .map_err(|_| anyhow!("{lambda} runs, but does not answer with its remote functions; {}", functions::NOT_WREN))
 }
 
 /// Refuses a deployment whose functions are not those that were built.

@@ -1,6 +1,8 @@
 //! Servers that stand in for AWS, and this test program again as their client.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+#![allow(dead_code, reason = "every test uses its part")]
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
