@@ -1,5 +1,4 @@
 //! Servers that stand in for AWS, and this test program again as their client.
-#![allow(dead_code, reason = "no test uses all of it")]
 
 #![allow(dead_code, reason = "every test uses its part")]
 
@@ -36,8 +35,9 @@ pub(crate) struct Moto {
 impl Moto {
     pub(crate) fn start() -> Self {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let mut server = Command::new(python().join("bin/moto_server"));
-        server.args(["-H", "127.0.0.1", "-p", &port.to_string()]).env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
+        let mut server = Command::new(python().join("bin/python"));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/moto_server.py");
+        server.arg(script).arg(port.to_string()).env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
         let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moto = Self { server, url: format!("http://127.0.0.1:{port}") };
         let patience = Instant::now() + Duration::from_secs(60);

@@ -1,0 +1,24 @@
+"""moto's server on a port of loopback, with conditional writes one at a time.
+
+moto looks whether an object exists and stores it in two steps, on threads: of two racing writers with
+`If-None-Match: *` both may win. S3 promises that one does.
+"""
+
+import sys
+from threading import Lock
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+application = DomainDispatcherApplication(create_backend_app)
+alone = Lock()
+
+
+def serve(environment, start_response):
+    if "HTTP_IF_NONE_MATCH" in environment:
+        with alone:
+            return application(environment, start_response)
+    return application(environment, start_response)
+
+
+run_simple("127.0.0.1", int(sys.argv[1]), serve, threaded=True)
