@@ -137,14 +137,18 @@ fn inner_life_of_a_deployment() {
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_ten_thousand_tasks() {
     succeeded(wren(&["deploy", "-p", "examples", "--bin", "wren-bench"]));
-    let mut driver = program("wren-deploy/wren-bench");
-    // It asserts that every result is right.
-    let (stdout, stderr) = succeeded(driver.env("WREN_BENCH", "cloud").output().unwrap());
-    eprintln!("{stdout}{stderr}");
-    assert!(stdout.starts_with("10000 tasks in "), "{stdout}");
-    let jobs: Value = serde_json::from_str(&succeeded(wren(&["jobs", "--json"])).0).unwrap();
-    assert_eq!((&jobs[0]["done"], &jobs[0]["failed"]), (&Value::from(10_000), &Value::from(0)), "each once: {jobs:#}");
-    assert!(jobs[0]["retried"].as_u64().unwrap() > 0, "there were faults: {jobs:#}");
+    for backend in ["lambda", "lambda:event"] {
+        let mut driver = program("wren-deploy/wren-bench");
+        driver.envs([("WREN_BENCH", "cloud"), ("WREN_BACKEND", backend)]);
+        // It asserts that every result is right.
+        let (stdout, stderr) = succeeded(driver.output().unwrap());
+        eprintln!("{backend}: {stdout}{stderr}");
+        assert!(stdout.starts_with("10000 tasks in "), "{stdout}");
+        let jobs: Value = serde_json::from_str(&succeeded(wren(&["jobs", "--json"])).0).unwrap();
+        let job = &jobs[0];
+        assert_eq!((&job["done"], &job["failed"]), (&Value::from(10_000), &Value::from(0)), "each once: {jobs:#}");
+        assert!(job["retried"].as_u64().unwrap() > 0, "there were faults: {jobs:#}");
+    }
 }
 
 #[test]

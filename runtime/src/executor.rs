@@ -104,7 +104,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Where calls run: `local`, `inline` or `lambda`.
+    /// Where calls run: `local`, `inline` or `lambda` (`lambda:direct` and `lambda:event` fix how
+    /// invocations are sent).
     pub fn backend(mut self, url: impl Into<String>) -> Self {
         self.backend = Some(url.into());
         self

@@ -1,8 +1,9 @@
 //! The `lambda` backend: attempts are invocations of the functions that `cargo wren deploy` made.
 //!
 //! A few go out as `RequestResponse`, with the outcome in the response; beyond [`DIRECT`] at once they
-//! go out as `Event`, and their outcomes are found by listing the store. Everything runs on the event
-//! loop for AWS; replies come back through a channel and the executor's bell.
+//! go out as `Event`, and their outcomes are found by listing the store. `lambda:direct` and
+//! `lambda:event` send all of them the one way or the other. Everything runs on the event loop for AWS;
+//! replies come back through a channel and the executor's bell.
 
 mod send;
 mod uploads;
@@ -14,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Setup, Timing, scheme};
+use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Setup, Timing};
 use crate::aws;
 use crate::deployment::Deployment;
 use crate::envelope::{self, Outcome, Part, Report};
@@ -47,8 +48,15 @@ inventory::submit! {
     BackendScheme {
         scheme: "lambda",
         open: |rest, setup| {
-            scheme::nothing_more("lambda", rest)?;
-            Ok(Box::new(LambdaBackend::open(setup)?))
+            let direct = match rest {
+                "" => DIRECT,
+                "direct" => usize::MAX,
+                "event" => 0,
+                other => return Err(Error::Config(format!(
+                    "the backend `lambda:{other}` is none: there are `lambda`, `lambda:direct` and `lambda:event`"
+                ))),
+            };
+            Ok(Box::new(LambdaBackend::open(setup, direct)?))
         },
     }
 }
@@ -76,8 +84,9 @@ struct Shared {
     store: Arc<dyn Store>,
     uploads: Uploads,
     watch: Watch,
-    /// Invocations that wait for their response.
+    /// Invocations that wait for their response, and how many may.
     direct: AtomicUsize,
+    most_direct: usize,
     /// Requests under way at once: each takes a connection.
     requests: tokio::sync::Semaphore,
     replies: Mutex<Sender<Reply>>,
@@ -85,7 +94,7 @@ struct Shared {
 }
 
 impl LambdaBackend {
-    fn open(setup: &Setup) -> Result<Self> {
+    fn open(setup: &Setup, most_direct: usize) -> Result<Self> {
         let deployment = Deployment::load(&setup.directory)?.ok_or_else(|| {
             let place = match Deployment::endpoint_of_environment() {
                 Some(endpoint) => format!(" at {endpoint}"),
@@ -102,7 +111,7 @@ impl LambdaBackend {
         }
         let (sender, replies) = mpsc::channel();
         let store = store::open(&deployment.store)?;
-        let shared = Shared::new(deployment, store, sender, setup.ringer.clone());
+        let shared = Shared::new(deployment, store, most_direct, sender, setup.ringer.clone());
         Ok(Self { shared: Arc::new(shared), replies, flights: HashMap::new() })
     }
 }
@@ -218,13 +227,20 @@ impl LambdaBackend {
 }
 
 impl Shared {
-    fn new(deployment: Deployment, store: Arc<dyn Store>, replies: Sender<Reply>, ringer: Ringer) -> Self {
+    fn new(
+        deployment: Deployment,
+        store: Arc<dyn Store>,
+        most_direct: usize,
+        replies: Sender<Reply>,
+        ringer: Ringer,
+    ) -> Self {
         Self {
             watch: Watch::default(),
             uploads: Uploads::new(store.clone()),
             store,
             deployment,
             direct: AtomicUsize::new(0),
+            most_direct,
             requests: tokio::sync::Semaphore::new(2 * DIRECT),
             replies: Mutex::new(replies),
             ringer,

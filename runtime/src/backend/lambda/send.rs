@@ -10,7 +10,7 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use serde::Deserialize;
 
-use super::{DIRECT, Invocation, LONG, Reply, Shared, watch};
+use super::{Invocation, LONG, Reply, Shared, watch};
 use crate::aws;
 use crate::deployment::LambdaFn;
 use crate::envelope::{Answer, Response};
@@ -28,8 +28,8 @@ pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<s
     let Some(lambda) = shared.deployment.lambda_for(limits.memory_mb, limits.timeout) else {
         return shared.fail_all(&invocation, &not_deployed(&invocation));
     };
-    let ended = |n: usize| (n < DIRECT).then_some(n + 1);
-    let direct = shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, ended).is_ok();
+    let one_more = |n: usize| (n < shared.most_direct).then_some(n + 1);
+    let direct = shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok();
     let _place = direct.then(|| Place(&shared));
     let (inline, answer) = match direct {
         true => (limits::SYNC_PAYLOAD, Answer::Response { store_after: LONG }),

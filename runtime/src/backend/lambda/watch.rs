@@ -232,7 +232,7 @@ mod tests {
         let store = Arc::new(Counting(MemoryStore::named("watch-test"), AtomicUsize::new(0)));
         let (sender, replies) = mpsc::channel();
         let ringer = Ringer(Bell::new().unwrap());
-        let shared = Arc::new(Shared::new(Deployment::dummy(), store.clone(), sender, ringer));
+        let shared = Arc::new(Shared::new(Deployment::dummy(), store.clone(), 0, sender, ringer));
         let run: Arc<str> = "job.1".into();
         let block = Block::dummy(0..FLIGHTS + 1, "f", Limits::default());
         let mut random = fastrand::Rng::with_seed(7);
