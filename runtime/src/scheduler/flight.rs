@@ -3,12 +3,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::job::Run;
 use super::{Config, Failed, JobKey, Scheduler, Time, Update};
 use crate::backend::Timing;
 use crate::block::Block;
 use crate::error::Failure;
+
+/// A job that has much else to do copies what is late after so many times the wait.
+const LATER: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -86,31 +90,54 @@ impl Scheduler {
         }
     }
 
-    /// When `flight` may get a copy, if it may.
-    fn copy_at(&self, flight: &Flight) -> Option<Time> {
+    /// How long a flight may go without news until it is late.
+    fn patience(&self, flight: &Flight) -> Option<Duration> {
         let rule = self.config.speculation?;
-        let job = self.jobs.get(&flight.job)?;
-        let mostly_done = job.closed && job.succeeded as f64 >= rule.done_fraction * job.submitted as f64;
-        if !mostly_done || flight.copied || flight.copies_before + 1 >= self.config.attempts {
-            return None;
-        }
         let mean = self.means.get(flight.block.function().name)?;
         let wait = mean.mul_f64(rule.factor * flight.left() as f64).max(rule.at_least);
         // Four times longer for each copy: a task that is slow and not lost is not paid for many times.
-        let wait = wait.saturating_mul(4_u32.saturating_pow(flight.copies_before));
+        Some(wait.saturating_mul(4_u32.saturating_pow(flight.copies_before)))
+    }
+
+    /// When `flight` may get a copy, if it may: when it is late, and long after where the job has much
+    /// else to do.
+    fn copy_at(&self, flight: &Flight) -> Option<Time> {
+        let rule = self.config.speculation?;
+        if flight.copied || flight.copies_before + 1 >= self.config.attempts {
+            return None;
+        }
+        let job = self.jobs.get(&flight.job)?;
+        let mostly_done = job.closed && job.succeeded as f64 >= rule.done_fraction * job.submitted as f64;
+        let wait = self.patience(flight)?.saturating_mul(if mostly_done { 1 } else { LATER });
         Some(flight.heard.saturating_add(wait))
     }
 
     pub(super) fn speculation_at(&self) -> Option<Time> {
-        if self.config.speculation.is_none() || self.flights.len() >= self.config.slots {
-            return None;
+        self.config.speculation?;
+        let late_at = |flight: &Flight| Some(flight.heard.saturating_add(self.patience(flight)?));
+        let times = self.flights.values().flat_map(|flight| [late_at(flight), self.copy_at(flight)]);
+        times.flatten().filter(|at| *at > self.now).min()
+    }
+
+    /// Counts flights that are late. They are lost, or on machines that are slow: others take their
+    /// places, lest a few that are lost hold up everything.
+    pub(super) fn count_late(&mut self, now: Time) {
+        if self.config.speculation.is_some() {
+            let is_late = |f: &&Flight| self.patience(f).is_some_and(|wait| f.heard.saturating_add(wait) <= now);
+            let late = self.flights.values().filter(is_late).count();
+            // Never more than twice as many flights as there are slots.
+            self.late = late.min(self.config.slots);
         }
-        self.flights.values().filter_map(|flight| self.copy_at(flight)).min()
+    }
+
+    /// Flights that take a slot.
+    pub(super) fn in_time(&self) -> usize {
+        self.flights.len().saturating_sub(self.late)
     }
 
     /// Readies copies of stragglers, as many as there are idle workers.
     pub(super) fn speculate(&mut self, now: Time) {
-        let idle = self.config.workers.saturating_sub(self.flights.len());
+        let idle = self.config.workers.saturating_sub(self.in_time());
         if self.config.speculation.is_none() || idle == 0 {
             return;
         }
@@ -136,6 +163,12 @@ impl Scheduler {
         self.flights.values().filter(has).count() as u32
     }
 
+    /// The copy of a task failed, or was refused: what is left of it may get another.
+    pub(super) fn may_copy_again(&mut self, job: JobKey, task: u64) {
+        let has = |f: &&mut Flight| f.job == job && f.outstanding.iter().any(|r| r.contains(&task));
+        self.flights.values_mut().filter(has).for_each(|flight| flight.copied = false);
+    }
+
     /// Takes tasks that one flight has done off the others, and stops those that have none left.
     pub(super) fn cancel_copies(&mut self, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
         if self.config.speculation.is_none() {
@@ -143,7 +176,7 @@ impl Scheduler {
         }
         let mut beaten = Vec::new();
         for (id, flight) in &mut self.flights {
-            if flight.job == job && (flight.copied || flight.copies_before > 0) {
+            if flight.job == job {
                 let removed = super::ranges::remove(&mut flight.outstanding, tasks);
                 if let Some(state) = self.jobs.get_mut(&job) {
                     state.running -= removed.iter().map(|r| r.end - r.start).sum::<u64>();

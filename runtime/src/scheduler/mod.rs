@@ -239,6 +239,8 @@ pub struct Scheduler {
     now: Time,
     /// Whether a job is to be stopped for its budget at the next `tick`.
     over_budget: bool,
+    /// Flights that were late at the last `tick`.
+    late: usize,
 }
 
 impl Scheduler {
@@ -255,6 +257,7 @@ impl Scheduler {
             next_flight: 0,
             now: Time::ZERO,
             over_budget: false,
+            late: 0,
             config,
         }
     }
@@ -301,7 +304,8 @@ impl Scheduler {
 
     /// The next invocation to begin now, if there is one and a slot for it.
     pub fn next(&mut self, now: Time) -> Option<Invocation> {
-        if self.flights.len() >= self.config.slots || !self.window.admits(self.flights.len(), now) {
+        let running = self.in_time();
+        if running >= self.config.slots || !self.window.admits(running, now) {
             return None;
         }
         for _ in 0..self.turns.len() {
@@ -462,8 +466,9 @@ impl Scheduler {
         self.stop_over_budget(updates);
         if self.turns.is_empty() {
             self.reclaim(updates);
-            self.speculate(now);
         }
+        self.count_late(now);
+        self.speculate(now);
     }
 
     /// When `tick` has something to do next.

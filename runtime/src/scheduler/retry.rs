@@ -64,8 +64,11 @@ impl Scheduler {
         let has_copy = self.copies(job, task) > 0;
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.spent_usd += timing.usd;
-        if has_copy || state.done.contains(task) {
+        if state.done.contains(task) {
             return;
+        }
+        if has_copy {
+            return self.may_copy_again(job, task);
         }
         let tried = state.tried.entry(task).or_default();
         let (count, limit) = match class {

@@ -353,6 +353,24 @@ fn invocations_without_an_answer_are_copied_until_one_comes() {
     }
 }
 
+/// A backend that refuses some has a small window, which those that are lost must not fill.
+#[test]
+fn what_is_lost_and_what_is_refused_do_not_hold_up_the_rest() {
+    let rule = Speculation { done_fraction: 0.75, factor: 4.0, at_least: 2_000 * MS };
+    for seed in 0..5 {
+        let trouble = Trouble { lose: 0.01, throttle: 0.05, duplicate: 0.05, ..Trouble::default() };
+        let chunk = NonZeroUsize::new(1);
+        let settings =
+            Config { speculation: Some(rule), lost_after: Some(Duration::from_secs(1_000)), ..config(32, seed) };
+        let settings = Config { throttle_attempts: 1_000, attempts: 4, ..settings };
+        let mut world = World::new(settings, trouble, |_| 10 * MS);
+        let job = world.job(JobSpec { chunk, ..JobSpec::default() }, 10_000, Limits::default());
+        world.run();
+        world.done_once(job, 10_000);
+        assert!(world.now < Duration::from_secs(120), "it took {:?}", world.now);
+    }
+}
+
 #[test]
 fn short_calls_do_not_start_a_thousand_machines_and_long_ones_do() {
     let probe = Probe { flights: 20, wait: 300 * MS };
