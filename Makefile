@@ -49,3 +49,5 @@ book:
 
 bench:
 	cargo run --release --locked -p examples --bin wren-bench
+	cargo bench --locked -p wren --bench store --no-run
+	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren --bench store

@@ -137,16 +137,17 @@ fn inner_life_of_a_deployment() {
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_ten_thousand_tasks() {
     succeeded(wren(&["deploy", "-p", "examples", "--bin", "wren-bench"]));
-    for backend in ["lambda", "lambda:event"] {
+    // The emulator lists all objects of a bucket to give a page of them, so that events are fewer.
+    for (backend, tasks) in [("lambda", 10_000), ("lambda:event", 1_000)] {
         let mut driver = program("wren-deploy/wren-bench");
-        driver.envs([("WREN_BENCH", "cloud"), ("WREN_BACKEND", backend)]);
+        driver.envs([("WREN_BENCH", "cloud"), ("WREN_BACKEND", backend)]).arg(tasks.to_string());
         // It asserts that every result is right.
         let (stdout, stderr) = succeeded(driver.output().unwrap());
         eprintln!("{backend}: {stdout}{stderr}");
-        assert!(stdout.starts_with("10000 tasks in "), "{stdout}");
+        assert!(stdout.starts_with(&format!("{tasks} tasks in ")), "{stdout}");
         let jobs: Value = serde_json::from_str(&succeeded(wren(&["jobs", "--json"])).0).unwrap();
         let job = &jobs[0];
-        assert_eq!((&job["done"], &job["failed"]), (&Value::from(10_000), &Value::from(0)), "each once: {jobs:#}");
+        assert_eq!((&job["done"], &job["failed"]), (&Value::from(tasks), &Value::from(0)), "each once: {jobs:#}");
         assert!(job["retried"].as_u64().unwrap() > 0, "there were faults: {jobs:#}");
     }
 }
