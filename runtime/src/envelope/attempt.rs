@@ -108,6 +108,10 @@ pub(crate) struct Report {
 }
 
 impl Invocation {
+    pub(crate) fn tasks(&self) -> Range<u64> {
+        self.first..self.first.saturating_add(self.count)
+    }
+
     /// Where the outcome is put, if it goes to the store.
     pub(crate) fn done_key(&self) -> String {
         done_key(&self.run, self.flight)

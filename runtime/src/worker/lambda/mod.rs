@@ -103,7 +103,7 @@ impl Worker {
             started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             ..Report::default()
         };
-        let tasks = invocation.first..invocation.first.saturating_add(invocation.count);
+        let tasks = invocation.tasks();
         // By this line `cargo wren logs` finds what the tasks printed.
         println!("wren job={} tasks={}..{} attempt={}", invocation.run, tasks.start, tasks.end, invocation.attempt);
         let deadline = started + left_of(context.deadline);
@@ -122,8 +122,7 @@ impl Worker {
     async fn prepare(&self, invocation: &Invocation) -> Result<Arc<Block>, Failure> {
         let function = lookup(invocation)?;
         let (args, blobs) = fetch::arguments(self.store.as_ref(), invocation).await?;
-        let tasks = invocation.first..invocation.first.saturating_add(invocation.count);
-        let block = Block::received(function, invocation.limits, tasks, args, blobs);
+        let block = Block::received(function, invocation.limits, invocation.tasks(), args, blobs);
         let reason = "the arguments are not those of so many tasks".to_owned();
         Ok(Arc::new(block.ok_or(Failure::BadArguments { reason })?))
     }
@@ -157,10 +156,7 @@ impl Worker {
                 report.peak_memory = peak_memory;
                 parts
             }
-            Err(error) => {
-                let tasks = invocation.first..invocation.first.saturating_add(invocation.count);
-                fail_all(tasks, &Failure::Backend(format!("the worker's pool failed: {error}")))
-            }
+            Err(error) => fail_all(invocation.tasks(), &Failure::Backend(format!("the worker's pool failed: {error}"))),
         }
     }
 
