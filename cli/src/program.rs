@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Message, Metadata, MetadataCommand, Package, TargetKind};
 
+/// The profile of programs that are to run here.
+pub(crate) const RELEASE: &str = "--release";
+
 /// The program that a command is about.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Select {
@@ -84,6 +87,11 @@ impl Chosen {
     pub(crate) fn name(&self) -> &str {
         &self.program.name
     }
+
+    /// As options of cargo.
+    pub(crate) fn options(&self) -> String {
+        self.program.to_string()
+    }
 }
 
 /// Runs a build, and gives where the program is.
@@ -108,18 +116,19 @@ pub(crate) fn cargo() -> Command {
 }
 
 impl Select {
-    /// `cargo build` or `cargo run`, for the program that is meant.
-    pub(crate) fn cargo(&self, subcommand: &str) -> Result<Command> {
+    /// `cargo build` or `cargo run`, for the program that is meant; its profile is the one that was
+    /// asked for, or else the one given.
+    pub(crate) fn cargo(&self, subcommand: &str, chosen: &Chosen, profile: Vec<String>) -> Command {
         let mut command = cargo();
         command.arg(subcommand);
-        command.args(self.own_profile().unwrap_or_else(|| vec!["--release".to_owned()]));
-        self.add_to(&mut command, &self.chosen()?);
-        Ok(command)
+        command.args(self.own_profile().unwrap_or(profile));
+        self.add_to(&mut command, chosen);
+        command
     }
 
     /// Builds the program, and gives where it is.
     pub(crate) fn build(&self) -> Result<PathBuf> {
-        built(self.cargo("build")?)
+        built(self.cargo("build", &self.chosen()?, vec![RELEASE.to_owned()]))
     }
 
     /// The profile that was asked for, as arguments of cargo; `None` where none was.

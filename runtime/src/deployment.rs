@@ -25,6 +25,8 @@ pub struct Deployment {
     pub format: u32,
     /// Names everything that belongs to it: `a-z`, `0-9` and `-`.
     pub name: String,
+    /// What was deployed, as options of cargo: `-p examples --example sweep`.
+    pub program: String,
     /// The AWS region: `eu-central-1`.
     pub region: String,
     /// The AWS account, twelve digits.
@@ -39,6 +41,8 @@ pub struct Deployment {
     pub lambdas: Vec<LambdaFn>,
     /// What runs in all of them.
     pub code: Code,
+    /// Days after which what jobs left in the store expires.
+    pub keep_days: i32,
     /// Instances that the account may run at once, shared with all its other functions.
     pub concurrency: usize,
     /// The remote functions of the deployed program.
@@ -196,6 +200,7 @@ impl Deployment {
         Deployment {
             format: FORMAT,
             name: "sweep".into(),
+            program: "-p sweep --bin sweep".into(),
             region: "us-east-1".into(),
             account: "123456789012".into(),
             endpoint: None,
@@ -203,6 +208,7 @@ impl Deployment {
             role: "arn:aws:iam::123456789012:role/wren-sweep".into(),
             lambdas: vec![lambda(512, 70), lambda(1769, 900), lambda(2048, 70)],
             code: Code { sha256: "00".into(), key: "code/00.zip".into(), bytes: 1, architecture: "x86_64".into() },
+            keep_days: 30,
             concurrency: 1000,
             functions: Vec::new(),
             deployed_unix_s: 0,

@@ -19,6 +19,9 @@ use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, name, po
 use crate::listing;
 use crate::program::{self, Select};
 
+/// How long objects are kept where nothing is said.
+const KEEP_DAYS: i32 = 30;
+
 /// Deploy a program to AWS Lambda and S3
 ///
 /// Builds the program for Amazon Linux 2023 with a profile of its own (release without LTO, so that
@@ -40,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PROCESSOR", value_enum, default_value_t = Arch::X86_64)]
     target: Arch,
     /// Days after which objects of the deployment expire: arguments, results, uploaded programs
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = KEEP_DAYS, value_parser = clap::value_parser!(i32).range(1..))]
     keep_days: i32,
     /// Show what would be done and the role's rights, and change nothing
     #[arg(long)]
@@ -60,13 +63,13 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// As `cargo wren run --deploy` has them.
-    pub(crate) fn of(select: Select) -> Self {
+    /// For a program that is not deployed yet.
+    pub(crate) fn first(select: Select) -> Self {
         Self {
             select,
             name: None,
             target: Arch::X86_64,
-            keep_days: 30,
+            keep_days: KEEP_DAYS,
             dry_run: false,
             json: false,
             binary: None,
@@ -74,10 +77,23 @@ impl Args {
             no_verify: false,
         }
     }
+
+    /// For a program that is deployed: as it was deployed before.
+    pub(crate) fn again(select: Select, record: &Deployment) -> Self {
+        let target = Arch::ALL.into_iter().find(|arch| arch.name() == record.code.architecture);
+        Self {
+            name: Some(record.name.clone()),
+            target: target.unwrap_or(Arch::X86_64),
+            keep_days: record.keep_days,
+            ..Self::first(select)
+        }
+    }
 }
 
 /// What is deployed.
 struct Program {
+    /// As options of cargo, or the path of one that was built already.
+    options: String,
     package: Package,
     functions: Vec<DeployedFn>,
     lambdas: Vec<LambdaFn>,
@@ -156,13 +172,17 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
     report.doing("packing");
     let package = Package::of(&built.bytes)?;
     let lambdas = functions::needed(name, &functions);
-    Ok(Program { package, functions, lambdas })
+    let options = match &args.binary {
+        Some(path) => path.display().to_string(),
+        None => args.select.chosen()?.options(),
+    };
+    Ok(Program { options, package, functions, lambdas })
 }
 
 fn built(args: &Args, host: &Host, report: &Report) -> Result<Built> {
     let chosen = args.select.chosen()?;
     let own = args.select.own_profile();
-    let profile = || profile::arguments(&profile::locked_packages(&chosen.lock));
+    let profile = || profile::of_workspace(&chosen.lock);
     build::build(
         host,
         args.target,
@@ -238,6 +258,7 @@ fn record(args: &Args, site: &Site, program: &Program, concurrency: usize) -> De
     Deployment {
         format: FORMAT,
         name: site.name.to_string(),
+        program: program.options.clone(),
         region: site.aws.region.clone(),
         account: site.account.clone(),
         endpoint: Deployment::endpoint_of_environment(),
@@ -250,6 +271,7 @@ fn record(args: &Args, site: &Site, program: &Program, concurrency: usize) -> De
             bytes: program.package.zip.len() as u64,
             architecture: args.target.name().to_owned(),
         },
+        keep_days: args.keep_days,
         concurrency,
         functions: program.functions.clone(),
         deployed_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),

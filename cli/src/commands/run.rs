@@ -5,13 +5,18 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use wren::deployment::Deployment;
+use wren::trace;
 
 use super::deploy;
-use crate::program::Select;
+use crate::deploy::profile;
+use crate::program::{Chosen, RELEASE, Select};
 
-/// Build a program with the release profile and run it
+/// Build a program and run it
 ///
-/// As `cargo run`, with settings of wren as options. The exit code is the program's own.
+/// As `cargo run`, with settings of wren as options. A program that is deployed is deployed again
+/// first, which changes only what differs, and runs there; any other runs here, built with the release
+/// profile. The exit code is the program's own.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo wren run\n  cargo wren run --example pi --workers 4 -- 1000 50000\n  cargo wren run --deploy"
@@ -19,7 +24,7 @@ use crate::program::Select;
 pub(crate) struct Args {
     #[command(flatten)]
     select: Select,
-    /// Where calls run: `local` (worker processes) or `inline` (threads); sets WREN_BACKEND
+    /// Where calls run: `local` (worker processes), `inline` (threads) or `lambda`; sets WREN_BACKEND
     #[arg(long, value_name = "BACKEND")]
     backend: Option<String>,
     /// How many calls run at once; sets WREN_WORKERS
@@ -28,7 +33,7 @@ pub(crate) struct Args {
     /// Where values and the results of named jobs are kept, as `file:<path>`; sets WREN_STORE
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Deploy the program first, as `cargo wren deploy` does
+    /// Deploy the program also where it was not deployed before, as `cargo wren deploy` does
     #[arg(long)]
     deploy: bool,
     /// No progress bar and no summary; sets WREN_QUIET
@@ -40,10 +45,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if args.deploy {
-        deploy::deploy(&deploy::Args::of(args.select.clone()))?;
+    let chosen = args.select.chosen()?;
+    let mut profile = vec![RELEASE.to_owned()];
+    if let Some(deployment) = deployment(args, &chosen)? {
+        deploy::deploy(&deployment)?;
+        // The program is built in this way already.
+        profile = profile::of_workspace(&chosen.lock);
     }
-    let mut command = args.select.cargo("run")?;
+    let mut command = args.select.cargo("run", &chosen, profile);
     let workers = args.workers.map(|workers| workers.to_string());
     let quiet = args.quiet.then(|| "1".to_owned());
     let settings = [
@@ -58,4 +67,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     command.args(args.quiet.then_some("--quiet"));
     let error = command.arg("--").args(&args.args).exec();
     Err(anyhow!("cargo does not start: {error}"))
+}
+
+/// How the program is to be deployed first; `None` where it is to run here.
+fn deployment(args: &Args, chosen: &Chosen) -> Result<Option<deploy::Args>> {
+    let backend = args.backend.clone().or_else(|| std::env::var("WREN_BACKEND").ok());
+    let elsewhere = backend.is_some_and(|url| url != "lambda" && !url.starts_with("lambda:"));
+    if elsewhere && !args.deploy {
+        return Ok(None);
+    }
+    // Another program's deployment is left alone.
+    let record = Deployment::load(&trace::directory()?)?.filter(|record| record.program == chosen.options());
+    Ok(match record {
+        Some(record) => Some(deploy::Args::again(args.select.clone(), &record)),
+        None => args.deploy.then(|| deploy::Args::first(args.select.clone())),
+    })
 }

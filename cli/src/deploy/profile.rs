@@ -62,7 +62,7 @@ const FOR_SIZE: [&str; 44] = [
 ];
 
 /// The profile as arguments of cargo. `locked` tells which packages there are: cargo warns of others.
-pub(crate) fn arguments(locked: &[String]) -> Vec<String> {
+fn arguments(locked: &[String]) -> Vec<String> {
     let mut settings = vec![
         r#"inherits="release""#.to_owned(),
         "lto=false".to_owned(),
@@ -77,8 +77,13 @@ pub(crate) fn arguments(locked: &[String]) -> Vec<String> {
     ["--profile".to_owned(), PROFILE.to_owned()].into_iter().chain(options).collect()
 }
 
+/// The profile as arguments of cargo, for the workspace of this `Cargo.lock`.
+pub(crate) fn of_workspace(lock: &Path) -> Vec<String> {
+    arguments(&locked_packages(lock))
+}
+
 /// The names in a `Cargo.lock`; none where there is no such file yet.
-pub(crate) fn locked_packages(lock: &Path) -> Vec<String> {
+fn locked_packages(lock: &Path) -> Vec<String> {
     let text = fs::read_to_string(lock).unwrap_or_default();
     let name = |line: &str| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned);
     text.lines().filter_map(name).collect()

@@ -1,5 +1,7 @@
 //! S3: `s3s-fs`, with what deployments need beyond it and with conditional writes that are atomic.
 
+mod keys;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,10 +17,16 @@ use s3s_fs::FileSystem;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::Credentials;
+use keys::Keys;
 
 /// Buckets as folders of `root`.
 pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service, s3s_fs::Error> {
-    let objects = Objects { files: FileSystem::new(root)?, locks: Locks::default(), buckets: Mutex::default() };
+    let objects = Objects {
+        files: FileSystem::new(root)?,
+        keys: Keys::new(root),
+        locks: Locks::default(),
+        buckets: Mutex::default(),
+    };
     let mut builder = S3ServiceBuilder::new(objects);
     builder.set_auth(OneKey(credentials));
     Ok(builder.build())
@@ -67,6 +75,7 @@ impl S3Auth for OneKey {
 /// time, and no reader beside, a conditional write is atomic and a reader sees one state.
 struct Objects {
     files: FileSystem,
+    keys: Keys,
     locks: Locks,
     buckets: Mutex<HashMap<String, Settings>>,
 }
@@ -181,48 +190,98 @@ impl S3 for Objects {
         head_bucket(HeadBucketInput) -> HeadBucketOutput;
         get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
         list_buckets(ListBucketsInput) -> ListBucketsOutput;
-        list_objects(ListObjectsInput) -> ListObjectsOutput;
-        list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
         create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
         upload_part(UploadPartInput) -> UploadPartOutput;
         list_parts(ListPartsInput) -> ListPartsOutput;
         abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
-        delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
-        copy_object(CopyObjectInput) -> CopyObjectOutput;
+    }
+
+    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
+        if !self.has_bucket(request.input.bucket.clone()).await {
+            return Err(s3_error!(NoSuchBucket, "the bucket does not exist"));
+        }
+        let page = self.keys.page(request.input).await;
+        Ok(S3Response::new(page.map_err(|e| s3_error!(e, InternalError))?))
+    }
+
+    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> Answer<ListObjectsOutput> {
+        let marker = request.input.marker.clone();
+        let page = self.list_objects_v2(request.map_input(Into::into)).await?;
+        Ok(page.map_output(|page| ListObjectsOutput {
+            contents: page.contents,
+            common_prefixes: page.common_prefixes,
+            delimiter: page.delimiter,
+            encoding_type: page.encoding_type,
+            name: page.name,
+            prefix: page.prefix,
+            marker,
+            max_keys: page.max_keys,
+            is_truncated: page.is_truncated,
+            next_marker: page.next_continuation_token,
+            ..Default::default()
+        }))
+    }
+
+    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+        let bucket = request.input.bucket.clone();
+        let named: Vec<_> = request.input.delete.objects.iter().map(|object| object.key.clone()).collect();
+        let answer = self.files.delete_objects(request).await;
+        for key in named {
+            self.keys.changed(&bucket, &key).await;
+        }
+        answer
+    }
+
+    async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        let _alone = self.locks.write(&bucket, &key).await;
+        let answer = self.files.copy_object(request).await;
+        self.keys.changed(&bucket, &key).await;
+        answer
     }
 
     async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
         let bucket = request.input.bucket.clone();
         let list = ListObjectsV2Input { bucket: bucket.clone(), max_keys: Some(1), ..Default::default() };
-        let left = self.files.list_objects_v2(self::request(list)).await?;
+        let left = self.list_objects_v2(self::request(list)).await?;
         if left.output.contents.is_some_and(|objects| !objects.is_empty()) {
             return Err(s3_error!(BucketNotEmpty));
         }
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner).remove(&bucket);
-        self.files.delete_bucket(request).await
+        let answer = self.files.delete_bucket(request).await;
+        self.keys.forget(&bucket).await;
+        answer
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
-        let _alone = self.locks.write(&request.input.bucket, &request.input.key).await;
-        self.files.put_object(request).await
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        let _alone = self.locks.write(&bucket, &key).await;
+        let answer = self.files.put_object(request).await;
+        self.keys.changed(&bucket, &key).await;
+        answer
     }
 
     async fn complete_multipart_upload(
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> Answer<CompleteMultipartUploadOutput> {
-        let input = &request.input;
-        let _alone = self.locks.write(&input.bucket, &input.key).await;
-        let absent = input.if_none_match.as_ref().is_some_and(ETagCondition::is_any);
-        if absent && self.exists(&input.bucket, &input.key).await {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        let _alone = self.locks.write(&bucket, &key).await;
+        let absent = request.input.if_none_match.as_ref().is_some_and(ETagCondition::is_any);
+        if absent && self.exists(&bucket, &key).await {
             return Err(s3_error!(PreconditionFailed, "the object exists"));
         }
-        self.files.complete_multipart_upload(request).await
+        let answer = self.files.complete_multipart_upload(request).await;
+        self.keys.changed(&bucket, &key).await;
+        answer
     }
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
-        let _alone = self.locks.write(&request.input.bucket, &request.input.key).await;
-        match self.files.delete_object(request).await {
+        let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        let _alone = self.locks.write(&bucket, &key).await;
+        let answer = self.files.delete_object(request).await;
+        self.keys.changed(&bucket, &key).await;
+        match answer {
             Err(error) if *error.code() == S3ErrorCode::NoSuchKey => done(),
             other => other,
         }

@@ -110,6 +110,7 @@ pub(crate) fn set_environment(moto: &Moto) {
     let deployment = Deployment {
         format: FORMAT,
         name: "test".into(),
+        program: "-p wren --test lambda".into(),
         region: "us-east-1".into(),
         account: "123456789012".into(),
         endpoint: Some(lambda),
@@ -117,6 +118,7 @@ pub(crate) fn set_environment(moto: &Moto) {
         role: "arn:aws:iam::123456789012:role/test".into(),
         lambdas: vec![LambdaFn { name: "function".into(), memory_mb: 3538, timeout_s: 900 }],
         code: Code { sha256: String::new(), key: String::new(), bytes: 0, architecture: "x86_64".into() },
+        keep_days: 30,
         // Two invocations at once end this emulator.
         concurrency: 1,
         functions: functions.collect(),

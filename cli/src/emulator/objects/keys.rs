@@ -1,0 +1,246 @@
+//! The keys of each bucket, in order, so that a listing costs what it gives: `s3s-fs` walks the
+//! whole bucket for each page.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::dto::{CommonPrefix, EncodingType, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp};
+use tokio::sync::Mutex;
+
+/// Keys of one page at most, and where none are asked for.
+const PAGE: i32 = 1_000;
+
+/// What `encoding-type=url` leaves as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// What a listing tells of an object.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    bytes: u64,
+    modified: SystemTime,
+}
+
+type Bucket = BTreeMap<String, About>;
+
+/// The keys of the buckets that were listed once; those of others are on disk alone.
+pub(super) struct Keys {
+    root: PathBuf,
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
+
+impl Keys {
+    /// Of the buckets that are folders of `root`, and their objects the files below.
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), buckets: Mutex::default() }
+    }
+
+    /// Looks again at a key that may have been written or deleted.
+    pub(super) async fn changed(&self, bucket: &str, key: &str) {
+        // A listing that walks the bucket now is waited for: it may or may not have seen the change.
+        let mut buckets = self.buckets.lock().await;
+        let Some(keys) = buckets.get_mut(bucket) else { return };
+        match std::fs::metadata(self.root.join(bucket).join(key)).and_then(|data| about(&data)) {
+            Ok(about) => drop(keys.insert(key.to_owned(), about)),
+            Err(_) => drop(keys.remove(key)),
+        }
+    }
+
+    /// Forgets a bucket that was deleted.
+    pub(super) async fn forget(&self, bucket: &str) {
+        self.buckets.lock().await.remove(bucket);
+    }
+
+    /// One page of the keys of a bucket that there is.
+    pub(super) async fn page(&self, input: ListObjectsV2Input) -> io::Result<ListObjectsV2Output> {
+        let mut buckets = self.buckets.lock().await;
+        if !buckets.contains_key(&input.bucket) {
+            let mut keys = Bucket::new();
+            walk(&self.root.join(&input.bucket), "", &mut keys)?;
+            buckets.insert(input.bucket.clone(), keys);
+        }
+        Ok(page(&buckets[&input.bucket], input))
+    }
+}
+
+fn about(data: &std::fs::Metadata) -> io::Result<About> {
+    if !data.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(About { bytes: data.len(), modified: data.modified()? })
+}
+
+fn walk(folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // Keys are text.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let data = match entry.metadata() {
+            // Deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            data => data?,
+        };
+        if data.is_dir() {
+            walk(&entry.path(), &format!("{at}{name}/"), keys)?;
+        } else {
+            keys.insert(format!("{at}{name}"), about(&data)?);
+        }
+    }
+    Ok(())
+}
+
+fn page(keys: &Bucket, input: ListObjectsV2Input) -> ListObjectsV2Output {
+    let prefix = input.prefix.as_deref().unwrap_or_default();
+    let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+    let after = input.continuation_token.as_deref().max(input.start_after.as_deref());
+    let most = usize::try_from(input.max_keys.unwrap_or(PAGE).clamp(0, PAGE)).unwrap_or_default();
+    let url = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
+    let told = |key: &str| if url { utf8_percent_encode(key, PLAIN).to_string() } else { key.to_owned() };
+
+    let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
+    let mut last: Option<String> = None;
+    let mut from = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after.to_owned()),
+        _ => Bound::Included(prefix.to_owned()),
+    };
+    let is_truncated = loop {
+        let next = keys.range::<str, _>((from.as_ref().map(String::as_str), Bound::Unbounded)).next();
+        let Some((key, about)) = next.filter(|(key, _)| key.starts_with(prefix)) else { break false };
+        let cut = delimiter.and_then(|d| key[prefix.len()..].find(d).map(|at| prefix.len() + at + d.len()));
+        let group = cut.map(|cut| &key[..cut]);
+        // A group that was told on an earlier page.
+        let known = group.is_some_and(|group| after.is_some_and(|after| group <= after));
+        if !known && contents.len() + prefixes.len() >= most {
+            break most > 0;
+        }
+        from = match group {
+            Some(group) => {
+                if !known {
+                    prefixes.push(CommonPrefix { prefix: Some(told(group)) });
+                    last = Some(group.to_owned());
+                }
+                // No key sorts behind all that begin with the group, but none has this character.
+                Bound::Excluded(format!("{group}{}", char::MAX))
+            }
+            None => {
+                contents.push(Object {
+                    key: Some(told(key)),
+                    size: i64::try_from(about.bytes).ok(),
+                    last_modified: Some(Timestamp::from(about.modified)),
+                    ..Default::default()
+                });
+                last = Some(key.clone());
+                Bound::Excluded(key.clone())
+            }
+        };
+    };
+    ListObjectsV2Output {
+        key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
+        max_keys: Some(input.max_keys.unwrap_or(PAGE)),
+        is_truncated: Some(is_truncated),
+        next_continuation_token: last.filter(|_| is_truncated),
+        contents: (!contents.is_empty()).then_some(contents),
+        common_prefixes: (!prefixes.is_empty()).then_some(prefixes),
+        prefix: input.prefix.as_deref().map(told),
+        delimiter: input.delimiter.as_deref().map(told),
+        start_after: input.start_after.as_deref().map(told),
+        continuation_token: input.continuation_token,
+        encoding_type: input.encoding_type,
+        name: Some(input.bucket),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(keys: &[&str]) -> Bucket {
+        let about = About { bytes: 1, modified: SystemTime::UNIX_EPOCH };
+        keys.iter().map(|key| ((*key).to_owned(), about)).collect()
+    }
+
+    /// All pages of a listing: keys, and groups in brackets.
+    fn listed(keys: &Bucket, prefix: &str, delimiter: Option<&str>, after: Option<&str>, most: i32) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut token = None;
+        loop {
+            let input = ListObjectsV2Input {
+                prefix: Some(prefix.to_owned()),
+                delimiter: delimiter.map(str::to_owned),
+                start_after: after.map(str::to_owned),
+                continuation_token: token,
+                max_keys: Some(most),
+                ..Default::default()
+            };
+            let page = page(keys, input);
+            let contents = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+            let groups = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|group| group.prefix);
+            let mut told: Vec<_> = contents.chain(groups.map(|group| format!("[{group}]"))).collect();
+            assert!(told.len() <= most as usize);
+            told.sort_unstable_by(|a, b| a.trim_matches(['[', ']']).cmp(b.trim_matches(['[', ']'])));
+            all.extend(told);
+            token = page.next_continuation_token;
+            assert_eq!(page.is_truncated, Some(token.is_some()));
+            if token.is_none() {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn pages_of_any_size_give_each_key_once() {
+        let keys = bucket(&["a", "a/b", "a/c", "b", "c/d", "é/x"]);
+        for most in 1..8 {
+            assert_eq!(listed(&keys, "", None, None, most), ["a", "a/b", "a/c", "b", "c/d", "é/x"]);
+            assert_eq!(listed(&keys, "a/", None, None, most), ["a/b", "a/c"]);
+            assert_eq!(listed(&keys, "", None, Some("a/b"), most), ["a/c", "b", "c/d", "é/x"]);
+            assert_eq!(listed(&keys, "a/", None, Some("A"), most), ["a/b", "a/c"]);
+            assert_eq!(listed(&keys, "x", None, None, most), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_delimiter_makes_groups() {
+        let keys = bucket(&["a", "a/b", "a/c", "b", "c/d/e", "c/d/f", "c/g"]);
+        for most in 1..5 {
+            assert_eq!(listed(&keys, "", Some("/"), None, most), ["a", "[a/]", "b", "[c/]"]);
+            assert_eq!(listed(&keys, "c/", Some("/"), None, most), ["[c/d/]", "c/g"]);
+        }
+    }
+
+    #[test]
+    fn keys_are_encoded_where_that_is_asked_for() {
+        let input = ListObjectsV2Input {
+            encoding_type: Some(EncodingType::from_static(EncodingType::URL)),
+            ..Default::default()
+        };
+        let page = page(&bucket(&["a b/c+%é"]), input);
+        assert_eq!(page.contents.unwrap()[0].key.as_deref(), Some("a%20b/c%2B%25%C3%A9"));
+    }
+
+    #[tokio::test]
+    async fn what_is_written_and_deleted_is_seen() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("b/x")).unwrap();
+        std::fs::write(root.path().join("b/x/1"), "1").unwrap();
+        let keys = Keys::new(root.path());
+        let list = async || {
+            let page = keys.page(ListObjectsV2Input { bucket: "b".to_owned(), ..Default::default() }).await.unwrap();
+            page.contents.unwrap_or_default().into_iter().filter_map(|o| o.key.zip(o.size)).collect::<Vec<_>>()
+        };
+        assert_eq!(list().await, [("x/1".to_owned(), 1)]);
+        std::fs::write(root.path().join("b/x/2"), "22").unwrap();
+        keys.changed("b", "x/2").await;
+        std::fs::remove_file(root.path().join("b/x/1")).unwrap();
+        keys.changed("b", "x/1").await;
+        assert_eq!(list().await, [("x/2".to_owned(), 2)]);
+        std::fs::remove_dir_all(root.path().join("b")).unwrap();
+        keys.forget("b").await;
+        std::fs::create_dir(root.path().join("b")).unwrap();
+        assert_eq!(list().await, []);
+    }
+}
