@@ -79,6 +79,10 @@ pub async fn sdk_config() -> &'static SdkConfig {
     CONFIG.get_or_init(load).await
 }
 
+/// The longest pause before a refused request to S3 is sent again; it doubles. The SDK's own, of a
+/// second, would be most of the life of a short task.
+const BACKOFF: Duration = Duration::from_millis(100);
+
 /// An S3 client. It retries for as long as its attempts last: the SDK's own quota for retries would
 /// give up early just when thousands of requests are refused at once.
 pub async fn s3() -> aws_sdk_s3::Client {
@@ -87,6 +91,7 @@ pub async fn s3() -> aws_sdk_s3::Client {
         let shared = sdk_config().await;
         let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         let config = aws_sdk_s3::config::Builder::from(shared)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
             .retry_partition(RetryPartition::custom("wren-s3").token_bucket(TokenBucket::unlimited()).build())
             // Servers other than Amazon's are reached by address: a bucket cannot be part of that.
             .force_path_style(own_endpoint)

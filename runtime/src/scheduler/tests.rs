@@ -399,9 +399,9 @@ fn a_backend_that_refuses_gets_less_and_then_more_again() {
     let mut window = Window::new(64);
     window.refused(Time::ZERO);
     window.refused(MS);
-    assert!(!window.admits(32, 100 * MS) && window.admits(31, 100 * MS), "halved once a round");
-    (0..10_000).for_each(|_| window.admitted());
-    assert!(window.admits(63, 100 * MS), "and grown again");
+    assert!(!window.admits(44, 100 * MS) && window.admits(43, 100 * MS), "made smaller once a round");
+    (0..20 * 64).for_each(|_| window.admitted());
+    assert!(window.admits(63, 100 * MS), "and grown again in twenty rounds");
 }
 
 #[test]
