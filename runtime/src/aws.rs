@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 /// How often a request is sent before its failure counts, with growing random pauses between: S3
 /// answers 503 for as long as it takes to split a prefix, which is minutes at most.
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 14;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
