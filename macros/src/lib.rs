@@ -1,7 +1,9 @@
 //! The attribute macros of wren; use them as `wren::remote` and `wren::main`.
 
 mod entry_point;
+mod mapreduce;
 mod options;
+mod record;
 mod remote;
 
 use proc_macro::TokenStream;
@@ -57,4 +59,15 @@ pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     entry_point::expand(options.into(), item.into()).into()
+}
+
+/// Registers the two stages of a MapReduce, so that workers find them: goes on `impl MapReduce for ..`.
+///
+/// Options: `memory` of a worker in MB; `timeout` of a task in seconds; `retries`, how often an `Err`
+/// or a panic is run again; `crate`, the path of wren where it is re-exported.
+///
+/// See `wren::mapreduce::MapReduce` for an example.
+#[proc_macro_attribute]
+pub fn mapreduce(options: TokenStream, item: TokenStream) -> TokenStream {
+    mapreduce::expand(options.into(), item.into()).into()
 }

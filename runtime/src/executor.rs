@@ -263,6 +263,24 @@ impl Executor {
         self.0.shared.store.clone()
     }
 
+    /// The URL of its backend.
+    #[cfg(feature = "mapreduce")]
+    fn backend_url(&self) -> &str {
+        self.0.shared.config.backend.as_deref().unwrap_or_else(|| start::default_backend())
+    }
+
+    /// Whether calls run in this process.
+    #[cfg(feature = "mapreduce")]
+    pub(crate) fn is_inline(&self) -> bool {
+        self.backend_url() == "inline"
+    }
+
+    /// Whether calls run on this machine.
+    #[cfg(feature = "mapreduce")]
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.backend_url(), "inline" | "local")
+    }
+
     /// How many calls run at once at most.
     pub fn workers(&self) -> usize {
         self.0.shared.lock().backend.workers()

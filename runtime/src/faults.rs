@@ -18,6 +18,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -316,6 +317,14 @@ impl Store for FaultyStore {
 
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(self.spoil(key, self.inner.put(key, value)))
+    }
+
+    fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(self.spoil(key, self.inner.put_file(key, path)))
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.inner.scratch()
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {

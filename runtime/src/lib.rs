@@ -21,6 +21,7 @@
 //!
 //! - [`remote`] and [`main`]: the two annotations;
 //! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
+//! - `map_reduce` and `sort`: what is built on them, with all the data moved between workers;
 //! - [`put`] and [`Ref`]: large values, stored once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
@@ -52,12 +53,16 @@ mod job;
 #[cfg(feature = "aws")]
 pub mod limits;
 mod map;
+#[cfg(feature = "mapreduce")]
+pub mod mapreduce;
 #[cfg(feature = "aws")]
 pub mod price;
 mod progress;
 mod refs;
 pub mod registry;
 pub mod scheduler;
+#[cfg(feature = "mapreduce")]
+mod shuffle;
 mod start;
 pub mod store;
 mod terminal;
@@ -74,8 +79,12 @@ pub use error::{Attempt, Error, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
 pub use map::{Map, MapStream, gather, map};
+#[cfg(feature = "mapreduce")]
+pub use mapreduce::map_reduce;
 pub use refs::{Ref, put};
 pub use start::init;
+#[cfg(feature = "mapreduce")]
+pub use wren_macros::mapreduce;
 pub use wren_macros::{main, remote};
 
 /// What generated code uses. Not for programs: it changes without notice.
@@ -86,6 +95,8 @@ pub mod __private {
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
+    #[cfg(feature = "mapreduce")]
+    pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::registry::{REMOTE_FNS, RemoteFn};
     pub use crate::start::{Exit, main, main_sync};
     pub use crate::worker::{ArgsDecoder, Invoke, Output};

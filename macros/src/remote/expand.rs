@@ -28,6 +28,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, ItemFn, Lifetime, Type, TypeReference};
 
 use super::parse::{Param, Passing, Remote};
+use crate::record::Record;
 
 pub(super) fn expand(remote: &Remote) -> TokenStream {
     let attrs = Attributes::of(&remote.item.attrs);
@@ -122,7 +123,7 @@ fn stub(remote: &Remote, attrs: &Attributes<'_>) -> TokenStream {
             let _ = result::<#output>;
         })
     };
-    let record = record(remote, &private);
+    let record = record(remote);
     let entry = entry(remote, &private);
     quote! {
         #(#cfg)*
@@ -210,42 +211,18 @@ fn anonymous(mut ty: Type) -> Type {
     ty
 }
 
-fn record(remote: &Remote, private: &TokenStream) -> TokenStream {
+fn record(remote: &Remote) -> TokenStream {
     let sig = &remote.item.sig;
-    let name = sig.ident.to_string();
-    let name = name.trim_start_matches("r#");
-    let signature = spaced(&quote!(#sig).to_string());
     let block = &remote.item.block;
-    let body_hash = fnv1a(quote!(#sig #block).to_string().as_bytes());
-    let option = |value: Option<TokenStream>| match value {
-        Some(value) => quote!(::core::option::Option::Some(#value)),
-        None => quote!(::core::option::Option::None),
-    };
-    let memory = option(remote.options.memory_mb.map(|mb| quote!(#mb)));
-    let timeout = option(remote.options.timeout_s.map(|seconds| {
-        let micros = (seconds * 1e6).ceil() as u64;
-        quote!(::core::time::Duration::from_micros(#micros))
-    }));
-    let retries = option(remote.options.retries.map(|n| quote!(#n)));
-    // `line!()` would say where the attribute stands; this is where the name does.
-    let here = sig.ident.span().unwrap();
-    let (line, column) = (here.line() as u32, here.column() as u32);
-    quote! {
-        #[#private::linkme::distributed_slice(#private::REMOTE_FNS)]
-        #[linkme(crate = #private::linkme)]
-        static RECORD: #private::RemoteFn = #private::RemoteFn {
-            name: ::core::concat!(::core::module_path!(), "::", #name),
-            signature: #signature,
-            file: ::core::file!(),
-            line: #line,
-            column: #column,
-            memory_mb: #memory,
-            timeout: #timeout,
-            retries: #retries,
-            body_hash: #body_hash,
-            entry,
-        };
+    Record {
+        ident: syn::Ident::new("RECORD", proc_macro2::Span::call_site()),
+        name: sig.ident.to_string().trim_start_matches("r#").to_owned(),
+        signature: spaced(&quote!(#sig).to_string()),
+        place: sig.ident.span(),
+        hashed: quote!(#sig #block).to_string(),
+        entry: quote!(entry),
     }
+    .expand(&remote.options)
 }
 
 /// The worker's side: decode, call, encode.
@@ -336,10 +313,6 @@ fn spaced(tokens: &str) -> String {
     }
     // The rule for `>` took the space before the arrow's next token along.
     text.replace(")->", ") ->").replace("- >", "->").replace("->", " -> ").replace("  ", " ").replace("  ", " ")
-}
-
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub fn conformance(store: Arc<dyn Store>) {
     let root = format!("conformance-{:016x}", fastrand::u64(..));
     let suite = Suite { store, root };
     suite.values_come_back();
+    suite.files_become_values();
     suite.what_is_not_there_is_not_found();
     suite.ranges_are_clipped();
     suite.one_put_if_absent_wins();
@@ -69,6 +70,21 @@ impl Suite {
             assert!(self.get("value/a") == value, "a value of {} bytes comes back", value.len());
             let size = wait(self.store.size(&self.key("value/a"))).expect("size finds what was put");
             assert_eq!(size, value.len() as u64, "size is that of the last value put");
+        }
+    }
+
+    fn files_become_values(&self) {
+        let value: Vec<u8> = (0..20u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
+        for folder in [self.store.scratch(), std::env::temp_dir()] {
+            for value in [&value[..], &[]] {
+                let path = folder.join(format!("wren-conformance-{:016x}", fastrand::u64(..)));
+                std::fs::write(&path, value).expect("the scratch folder takes files");
+                wait(self.store.put_file(&self.key("file/a"), &path)).expect("put_file succeeds");
+                assert!(self.get("file/a") == value, "a file of {} bytes becomes a value", value.len());
+                let _ = std::fs::remove_file(&path);
+                let gone = wait(self.store.put_file(&self.key("file/b"), &path));
+                assert!(matches!(gone, Err(StoreError::Io { .. })), "put_file of a file that is not there: {gone:?}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key};
+use super::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key, clip};
 use crate::error::{Error, Result};
 
 inventory::submit! {
@@ -101,6 +101,30 @@ impl FileStore {
         named.map_err(wrap)
     }
 
+    /// Gives a file its name in the store; copies it first where it lies on another file system.
+    fn take_file(&self, key: &str, file: &Path) -> StoreResult<()> {
+        let path = self.path(key)?;
+        let wrap = |e: io::Error| self.error("write", key, &e);
+        if !file.is_file() {
+            return Err(self.unreadable(key, file, &ErrorKind::NotFound.into()));
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(wrap)?;
+        }
+        match fs::rename(file, &path) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                self.make_root().map_err(wrap)?;
+                let near = self.root.join(TEMPORARY).join(format!("file-{:016x}", fastrand::u64(..)));
+                let copied = fs::copy(file, &near).and_then(|_| fs::rename(&near, &path));
+                if copied.is_err() {
+                    let _ = fs::remove_file(&near);
+                }
+                copied.map_err(wrap)
+            }
+            other => other.map_err(wrap),
+        }
+    }
+
     fn read(&self, key: &str) -> StoreResult<Vec<u8>> {
         fs::read(self.path(key)?).map_err(|e| self.error("read", key, &e))
     }
@@ -109,9 +133,10 @@ impl FileStore {
         let path = self.path(key)?;
         let read = || {
             let mut file = File::open(path)?;
-            file.seek(SeekFrom::Start(range.start))?;
-            let mut bytes = Vec::new();
-            file.take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
+            let range = clip(range, usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX));
+            file.seek(SeekFrom::Start(range.start as u64))?;
+            let mut bytes = Vec::with_capacity(range.len());
+            file.take(range.len() as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         read().map_err(|e: io::Error| self.error("read", key, &e))
@@ -199,6 +224,16 @@ impl Store for FileStore {
 
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(ready(self.store(key, value, |from, to| fs::rename(from, to))))
+    }
+
+    fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(ready(self.take_file(key, path)))
+    }
+
+    fn scratch(&self) -> PathBuf {
+        // Where it cannot be made, what is written there fails with the reason.
+        let _ = self.make_root();
+        self.root.join(TEMPORARY)
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {

@@ -9,6 +9,7 @@ mod s3;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -100,6 +101,22 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::AlreadyExists`] where the key has a value.
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>>;
 
+    /// Stores the content of a file, replacing what is there. Nobody else may write to the file
+    /// meanwhile, and it may be gone afterwards: where it lies in [`scratch`](Self::scratch), a store of
+    /// files need not copy it.
+    fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async move {
+            let value = std::fs::read(path).map_err(|e| self.unreadable(key, path, &e))?;
+            self.put(key, &value).await
+        })
+    }
+
+    /// A folder for files that [`put_file`](Self::put_file) is to take, and for what does not fit in
+    /// memory.
+    fn scratch(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
+
     /// The value of a key.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>>;
 
@@ -119,6 +136,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes a key; a key that is not there is no error.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// The error of a [`put_file`](Self::put_file) whose file cannot be read.
+    fn unreadable(&self, key: &str, path: &Path, error: &std::io::Error) -> StoreError {
+        let reason = format!("its file {} cannot be read: {error}", path.display());
+        StoreError::Io { store: self.url(), operation: "write".to_owned(), key: key.to_owned(), reason }
+    }
 }
 
 /// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.
@@ -144,6 +167,11 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>> {
     let mut names: Vec<_> = known().map(|s| format!("{}:", s.scheme)).collect();
     names.sort_unstable();
     Err(Error::Config(format!("no store is known for `{url}`; known are {}", names.join(", "))))
+}
+
+/// Whether the scheme of a URL is a store's.
+pub(crate) fn is_known(scheme: &str) -> bool {
+    inventory::iter::<StoreScheme>.into_iter().any(|known| known.scheme == scheme)
 }
 
 /// Runs a store's future to its end on this thread, without an event loop: stores that need one

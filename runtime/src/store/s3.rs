@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +123,23 @@ impl Store for S3Store {
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
         let value = Bytes::copy_from_slice(value);
         self.request(key, |requests| async move { requests.write(value, false).await })
+    }
+
+    fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
+        let map = || {
+            let file = std::fs::File::open(path)?;
+            // SAFETY: nothing is assumed of the bytes; a file that is cut short while it is sent would
+            // end the process by SIGBUS, so that callers give files that are theirs alone, as
+            // `put_file` says. miri cannot map files.
+            unsafe { memmap2::Mmap::map(&file) }
+        };
+        match map() {
+            Ok(map) => {
+                let value = Bytes::from_owner(map);
+                self.request(key, |requests| async move { requests.write(value, false).await })
+            }
+            Err(error) => Box::pin(std::future::ready(Err(self.unreadable(key, path, &error)))),
+        }
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {

@@ -1,0 +1,451 @@
+//! The driver's side: [`map_reduce`].
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::output::{Format, Reduced, Target, is_local};
+use super::stage::{MapStage, Mapped, ReduceStage, Shuffle};
+use super::{MapReduce, Registered};
+use crate::block::{ArgsEncoder, Limits};
+use crate::call::{Call, call};
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::job::new_id;
+use crate::map::{Map, gather};
+use crate::registry::RemoteFn;
+use crate::store::{self, BoxFuture, Store};
+
+/// Memory of a worker where neither the attribute nor the builder says one, in MB.
+pub(crate) const DEFAULT_MEMORY_MB: u32 = 512;
+
+/// Ranges that the driver hands out at most: of every map task's object, one for each reduce task.
+const MOST_RANGES: usize = 32 << 20;
+
+/// Runs a [`MapReduce`]: a map task for each input, then the reduce tasks.
+///
+/// Awaited, it gives all outputs: those of a reduce task in the order of their keys, one reduce task
+/// behind the other. [`MapReduceJob`] lists what can be said of it first.
+///
+/// See [`MapReduce`] for an example.
+pub fn map_reduce<T, I>(job: T, inputs: I) -> MapReduceJob<T, I::IntoIter>
+where
+    T: MapReduce,
+    I: IntoIterator<Item = T::Input>,
+{
+    let settings = Settings { partitions: None, limits: Limits::default(), shuffle: None, run: RunSettings::default() };
+    MapReduceJob { job, inputs: inputs.into_iter(), settings }
+}
+
+/// A MapReduce job to be: await it, or [`write`](Self::write) its outputs to files.
+#[must_use = "jobs are lazy: they run when awaited or written"]
+pub struct MapReduceJob<T, I> {
+    job: T,
+    inputs: I,
+    settings: Settings,
+}
+
+impl<T, I> fmt::Debug for MapReduceJob<T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapReduceJob({:?})", self.settings)
+    }
+}
+
+/// What can be said of a job with a shuffle.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Settings {
+    pub(crate) partitions: Option<usize>,
+    pub(crate) limits: Limits,
+    pub(crate) shuffle: Option<String>,
+    pub(crate) run: RunSettings,
+}
+
+/// What every stage is told of how to run.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct RunSettings {
+    pub(crate) name: Option<String>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) budget_usd: Option<f64>,
+    pub(crate) quiet: bool,
+    pub(crate) executor: Option<Executor>,
+}
+
+macro_rules! common_settings {
+    () => {
+        /// How many reduce tasks there are, in place of the number that the model gives.
+        pub fn partitions(mut self, n: usize) -> Self {
+            self.settings.partitions = Some(n.max(1));
+            self
+        }
+
+        /// Allows each worker `mb` megabytes of memory: what does not fit goes to disk.
+        pub fn memory(mut self, mb: u32) -> Self {
+            self.settings.limits.memory_mb = Some(mb);
+            self
+        }
+
+        /// Allows each task `limit` of time.
+        pub fn timeout(mut self, limit: Duration) -> Self {
+            self.settings.limits.timeout = Some(limit);
+            self
+        }
+
+        /// Runs a task again up to `retries` times if it panics or returns `Err`.
+        pub fn retries(mut self, retries: u32) -> Self {
+            self.settings.limits.retries = Some(retries);
+            self
+        }
+
+        /// Keeps what travels between the stages in the store of this URL, in place of the executor's:
+        /// `redis://host:port`, for instance.
+        pub fn shuffle(mut self, url: impl Into<String>) -> Self {
+            self.settings.shuffle = Some(url.into());
+            self
+        }
+
+        /// Names the job, so that it can be resumed: run again under the same name, with the same
+        /// program and inputs, it executes only what had not succeeded.
+        pub fn named(mut self, name: impl Into<String>) -> Self {
+            self.settings.run.name = Some(name.into());
+            self
+        }
+
+        /// At most `n` tasks are in flight at once.
+        pub fn concurrency(mut self, n: usize) -> Self {
+            self.settings.run.concurrency = Some(n);
+            self
+        }
+
+        /// Stops each stage before it costs more than `usd` dollars. Local work costs nothing.
+        pub fn budget(mut self, usd: f64) -> Self {
+            self.settings.run.budget_usd = Some(usd);
+            self
+        }
+
+        /// Shows no progress bar and no summary.
+        pub fn quiet(mut self) -> Self {
+            self.settings.run.quiet = true;
+            self
+        }
+
+        /// Runs the job on an executor of one's own.
+        pub fn on(mut self, executor: &Executor) -> Self {
+            self.settings.run.executor = Some(executor.clone());
+            self
+        }
+    };
+}
+pub(crate) use common_settings;
+
+impl<T, I> MapReduceJob<T, I> {
+    common_settings!();
+}
+
+/// What [`MapReduceJob::write`] wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The files, one for each reduce task, in the order of the tasks.
+    pub files: Vec<String>,
+    /// Outputs in all of them.
+    pub records: u64,
+    /// Bytes in all of them.
+    pub bytes: u64,
+}
+
+impl<T, I> MapReduceJob<T, I>
+where
+    T: MapReduce,
+    I: Iterator<Item = T::Input>,
+{
+    /// Writes the outputs to files, one for each reduce task: `part-00000.tsv` and so on, in a local
+    /// folder, or below a prefix of a store such as `s3://bucket/prefix`. Files that are there already
+    /// are replaced.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Lengths;
+    ///
+    /// #[wren::mapreduce]
+    /// impl MapReduce for Lengths {
+    ///     type Input = String;
+    ///     type Key = u32;
+    ///     type Value = String;
+    ///     type Output = (u32, String);
+    ///
+    ///     fn map(&self, word: String, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+    ///         emit.emit(&(word.len() as u32), word);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn reduce(&self, len: u32, words: &mut Values<'_, String>, out: &mut Output<(u32, String)>) -> Result<(), BoxError> {
+    ///         words.try_for_each(|word| out.push((len, word)))
+    ///     }
+    /// }
+    ///
+    /// # wren::block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let folder = folder.path().to_str().unwrap();
+    /// let words = ["to", "be", "or", "not"].map(str::to_owned);
+    /// let written = wren::map_reduce(Lengths, words).partitions(1).write(folder, Format::Tsv).await?;
+    /// assert_eq!(std::fs::read_to_string(&written.files[0]).unwrap(), "2\tto\n2\tbe\n2\tor\n3\tnot\n");
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As awaiting the job gives, and [`Error::Store`] where the files cannot be written.
+    pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
+        let folder = folder.into();
+        let plan = Plan::new(self.settings)?;
+        let url = plan.folder(&folder)?;
+        let reduced = Stages::new(self.job, self.inputs, plan)?.run(Target::Folder { url, format }).await?;
+        Ok(written(reduced.into_iter().map(|reduced| (reduced.file, reduced.records))))
+    }
+}
+
+pub(crate) fn written(files: impl Iterator<Item = (Option<(String, u64)>, u64)>) -> Written {
+    let mut all = Written { files: Vec::new(), records: 0, bytes: 0 };
+    for (file, records) in files {
+        if let Some((file, bytes)) = file {
+            all.files.push(file);
+            all.bytes += bytes;
+        }
+        all.records += records;
+    }
+    all
+}
+
+impl<T, I> IntoFuture for MapReduceJob<T, I>
+where
+    T: MapReduce + Send,
+    T::Output: Send,
+    I: Iterator<Item = T::Input>,
+{
+    type Output = Result<Vec<T::Output>>;
+    type IntoFuture = BoxFuture<'static, Result<Vec<T::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let stages = Plan::new(self.settings).and_then(|plan| Stages::new(self.job, self.inputs, plan));
+        Box::pin(async move {
+            let reduced = stages?.run(Target::Result).await?;
+            Ok(reduced.into_iter().flat_map(|reduced| reduced.collected).collect())
+        })
+    }
+}
+
+/// A job with a shuffle, ready to run.
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) executor: Executor,
+    pub(crate) store: Arc<dyn Store>,
+    /// Names the job's objects.
+    pub(crate) id: String,
+}
+
+impl Plan {
+    /// # Errors
+    /// [`Error::Config`] where workers would not see what the driver sees.
+    pub(crate) fn new(mut settings: Settings) -> Result<Self> {
+        let executor = settings.run.executor.take().map_or_else(Executor::current, Ok)?;
+        let store = match &settings.shuffle {
+            Some(url) => store::open(url)?,
+            None => executor.store(),
+        };
+        if !store.is_shared() && !executor.is_inline() {
+            return Err(Error::Config(format!(
+                "worker processes do not see the store {}, which a shuffle needs; name another by \
+                 `.shuffle(\"file:..\")` or WREN_STORE",
+                store.url()
+            )));
+        }
+        let id = settings.run.name.clone().unwrap_or_else(new_id);
+        Ok(Self { settings, executor, store, id })
+    }
+
+    /// The folder for outputs as workers find it.
+    pub(crate) fn folder(&self, folder: &str) -> Result<String> {
+        if !is_local(folder) {
+            return Ok(folder.to_owned());
+        }
+        if !self.executor.is_local() {
+            return Err(Error::Config(format!(
+                "outputs cannot go to the local folder `{folder}` from workers elsewhere; name a store: \
+                 `s3://bucket/prefix`"
+            )));
+        }
+        let absolute =
+            std::path::absolute(folder).map_err(|e| Error::Config(format!("the folder `{folder}` cannot be: {e}")))?;
+        absolute
+            .into_os_string()
+            .into_string()
+            .map_err(|path| Error::Config(format!("the folder {} is not UTF-8", std::path::Path::new(&path).display())))
+    }
+
+    pub(crate) fn shuffle(&self, stage: &str, limits: &Limits) -> Shuffle {
+        let store = self.store.url();
+        Shuffle {
+            // Disk and memory of this machine are faster than LZ4; a network is not.
+            compress: !store.starts_with("file:") && !store.starts_with("memory:"),
+            store,
+            prefix: format!("{}/shuffle/{stage}", self.id),
+            memory_mb: limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
+        }
+    }
+
+    /// The limits of a stage: the builder's, or else the attribute's.
+    pub(crate) fn limits(&self, function: &RemoteFn) -> Limits {
+        let (own, of) = (self.settings.limits, Limits::of(function));
+        Limits {
+            memory_mb: own.memory_mb.or(of.memory_mb),
+            timeout: own.timeout.or(of.timeout),
+            retries: own.retries.or(of.retries),
+        }
+    }
+
+    /// Runs one stage.
+    pub(crate) fn stage<R>(&self, name: &str, calls: Vec<Call<R>>) -> Map<std::vec::IntoIter<Call<R>>, R> {
+        let run = &self.settings.run;
+        let mut map = gather(calls).on(&self.executor);
+        if let Some(job) = &run.name {
+            map = map.named(format!("{job}-{name}"));
+        }
+        if let Some(n) = run.concurrency {
+            map = map.concurrency(n);
+        }
+        if let Some(usd) = run.budget_usd {
+            map = map.budget(usd);
+        }
+        if run.quiet { map.quiet() } else { map }
+    }
+
+    /// Refuses what would fill the driver's memory.
+    pub(crate) fn check(&self, tasks: usize, partitions: usize) -> Result<()> {
+        if tasks.saturating_mul(partitions) <= MOST_RANGES {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{tasks} map tasks and {partitions} reduce tasks make more than {MOST_RANGES} ranges to fetch; take fewer \
+             `.partitions(n)` or larger inputs"
+        )))
+    }
+}
+
+/// Removes the shuffle's objects when the job is over; those of a named job that failed stay, for
+/// the next try.
+pub(crate) struct CleanUp {
+    store: Arc<dyn Store>,
+    prefix: String,
+    keep: bool,
+}
+
+impl CleanUp {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let prefix = format!("{}/shuffle/", plan.id);
+        Self { store: plan.store.clone(), prefix, keep: plan.settings.run.name.is_some() }
+    }
+
+    /// The job succeeded.
+    pub(crate) fn done(mut self) {
+        self.keep = false;
+    }
+}
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        // What cannot be removed now is removed by whatever removes old jobs.
+        while let Ok(keys) = store::wait(self.store.list(&self.prefix, None, 1_000))
+            && !keys.is_empty()
+        {
+            for some in keys.chunks(64) {
+                let removed = store::wait(store::all_of(some.iter().map(|key| self.store.delete(key))));
+                if removed.iter().any(std::result::Result::is_err) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Both stages, with the calls of the first.
+struct Stages<T> {
+    job: T,
+    plan: Plan,
+    partitions: usize,
+    map: Vec<Call<Mapped>>,
+}
+
+impl<T: MapReduce> Stages<T> {
+    fn new(job: T, inputs: impl Iterator<Item = T::Input>, plan: Plan) -> Result<Self> {
+        let [map, _] = <T as Registered>::stages();
+        let inputs: Vec<T::Input> = inputs.collect();
+        let partitions = plan.settings.partitions.unwrap_or_else(|| plan.executor.workers().min(inputs.len()).max(1));
+        plan.check(inputs.len(), partitions)?;
+        let limits = plan.limits(map);
+        let shuffle = plan.shuffle("0", &limits);
+        let calls = inputs.iter().enumerate().map(|(task, input)| {
+            let stage = MapStage { shuffle: shuffle.clone(), partitions, task };
+            stage_call(map, limits, |args| {
+                args.push(&job);
+                args.push(&stage);
+                args.push(input);
+            })
+        });
+        let map = calls.collect();
+        Ok(Self { job, plan, partitions, map })
+    }
+
+    async fn run(self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
+        let Self { job, plan, partitions, map } = self;
+        let clean_up = CleanUp::of(&plan);
+        let mapped = plan.stage("map", map).await?;
+        let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target);
+        let reduced = plan.stage("reduce", reduce).await?;
+        clean_up.done();
+        Ok(reduced)
+    }
+
+    fn reduce(
+        job: &T,
+        plan: &Plan,
+        partitions: usize,
+        mapped: &[Mapped],
+        target: &Target,
+    ) -> Vec<Call<Reduced<T::Output>>> {
+        let [_, reduce] = <T as Registered>::stages();
+        let limits = plan.limits(reduce);
+        let shuffle = plan.shuffle("0", &limits);
+        let calls = (0..partitions).map(|partition| {
+            let segments = mapped.iter().filter_map(|mapped| mapped.scattered.segment(partition)).collect();
+            let stage = ReduceStage { shuffle: shuffle.clone(), partition, segments, target: target.clone() };
+            stage_call(reduce, limits, |args| {
+                args.push(job);
+                args.push(&stage);
+            })
+        });
+        calls.collect()
+    }
+}
+
+/// A call of a stage: the worker is to have the memory that the stage reckons with.
+pub(crate) fn stage_call<R>(
+    function: &'static RemoteFn,
+    limits: Limits,
+    push: impl FnOnce(&mut ArgsEncoder),
+) -> Call<R> {
+    let mut args = ArgsEncoder::new();
+    push(&mut args);
+    let mut stage = call(function, args).memory(limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB));
+    if let Some(limit) = limits.timeout {
+        stage = stage.timeout(limit);
+    }
+    match limits.retries {
+        Some(retries) => stage.retries(retries),
+        None => stage,
+    }
+}

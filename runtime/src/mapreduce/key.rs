@@ -1,0 +1,314 @@
+//! Keys: types whose encoding sorts as they do.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+
+/// A type that can be a key of [`MapReduce`](super::MapReduce): its encoding, compared byte by byte,
+/// sorts as its values do.
+///
+/// Strings, bytes, integers, floats, `bool`, `char`, arrays of bytes, and tuples of these are keys.
+/// [`Encoded`] makes a key of any type of serde.
+///
+/// ```
+/// use wren::mapreduce::Key;
+///
+/// let encoded = |n: i32| {
+///     let mut bytes = Vec::new();
+///     n.encode(&mut bytes);
+///     bytes
+/// };
+/// assert!(encoded(-7) < encoded(0) && encoded(0) < encoded(7));
+/// assert_eq!(i32::decode(&encoded(-7)), Some(-7));
+/// ```
+pub trait Key {
+    /// The key as `reduce` sees it: `&str` of `str`, and of anything else the value itself.
+    type View<'a>;
+
+    /// The key as a value of its own.
+    type Owned;
+
+    /// Appends the encoding.
+    fn encode(&self, to: &mut Vec<u8>);
+
+    /// The encoding, where the key is its own.
+    fn as_encoded(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// The key of an encoding; `None` where it is not one.
+    fn decode(bytes: &[u8]) -> Option<Self::View<'_>>;
+
+    /// The key of an encoding, as a value of its own.
+    fn decode_owned(bytes: &[u8]) -> Option<Self::Owned>;
+}
+
+macro_rules! is_its_own_encoding {
+    ($($key:ty, $view:ty, $owned:ty, $as_bytes:expr, $decode:expr;)*) => {$(
+        impl Key for $key {
+            type View<'a> = &'a $view;
+            type Owned = $owned;
+
+            fn encode(&self, to: &mut Vec<u8>) {
+                to.extend_from_slice($as_bytes(self));
+            }
+
+            fn as_encoded(&self) -> Option<&[u8]> {
+                Some($as_bytes(self))
+            }
+
+            fn decode(bytes: &[u8]) -> Option<&$view> {
+                $decode(bytes)
+            }
+
+            fn decode_owned(bytes: &[u8]) -> Option<$owned> {
+                $decode(bytes).map(Into::into)
+            }
+        }
+    )*};
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+is_its_own_encoding! {
+    str, str, String, str::as_bytes, text;
+    String, str, String, String::as_bytes, text;
+    [u8], [u8], Vec<u8>, std::convert::identity, Some;
+    Vec<u8>, [u8], Vec<u8>, Vec::as_slice, Some;
+}
+
+macro_rules! by_value {
+    ($($key:ty, $encode:expr, $decode:expr;)*) => {$(
+        impl Key for $key {
+            type View<'a> = $key;
+            type Owned = $key;
+
+            fn encode(&self, to: &mut Vec<u8>) {
+                to.extend_from_slice(&$encode(*self));
+            }
+
+            fn decode(bytes: &[u8]) -> Option<$key> {
+                bytes.try_into().ok().and_then($decode)
+            }
+
+            fn decode_owned(bytes: &[u8]) -> Option<$key> {
+                Self::decode(bytes)
+            }
+        }
+    )*};
+}
+
+macro_rules! integers {
+    ($($unsigned:ty, $signed:ty;)*) => {
+        by_value! {$(
+            $unsigned, <$unsigned>::to_be_bytes, |bytes| Some(<$unsigned>::from_be_bytes(bytes));
+            // With the sign bit turned over, negative numbers come before the others.
+            $signed, |n: $signed| (n ^ <$signed>::MIN).to_be_bytes(),
+                |bytes| Some(<$signed>::from_be_bytes(bytes) ^ <$signed>::MIN);
+        )*}
+    };
+}
+
+integers! {
+    u8, i8;
+    u16, i16;
+    u32, i32;
+    u64, i64;
+    u128, i128;
+    usize, isize;
+}
+
+by_value! {
+    bool, |b| [u8::from(b)], |bytes: [u8; 1]| match bytes { [0] => Some(false), [1] => Some(true), _ => None };
+    char, |c: char| u32::from(c).to_be_bytes(), |bytes| char::from_u32(u32::from_be_bytes(bytes));
+    // As `total_cmp` orders them: negative numbers turned over whole, others by their sign.
+    f32, |x: f32| { let b = x.to_bits(); (if b >> 31 == 1 { !b } else { b | 1 << 31 }).to_be_bytes() },
+        |bytes| { let b = u32::from_be_bytes(bytes); Some(f32::from_bits(if b >> 31 == 1 { b ^ 1 << 31 } else { !b })) };
+    f64, |x: f64| { let b = x.to_bits(); (if b >> 63 == 1 { !b } else { b | 1 << 63 }).to_be_bytes() },
+        |bytes| { let b = u64::from_be_bytes(bytes); Some(f64::from_bits(if b >> 63 == 1 { b ^ 1 << 63 } else { !b })) };
+    (), |()| [], |_: [u8; 0]| Some(());
+}
+
+impl<const N: usize> Key for [u8; N] {
+    type View<'a> = [u8; N];
+    type Owned = [u8; N];
+
+    fn encode(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(self);
+    }
+
+    fn as_encoded(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<[u8; N]> {
+        bytes.try_into().ok()
+    }
+
+    fn decode_owned(bytes: &[u8]) -> Option<[u8; N]> {
+        Self::decode(bytes)
+    }
+}
+
+impl<K: Key + ?Sized> Key for &K {
+    type View<'a> = K::View<'a>;
+    type Owned = K::Owned;
+
+    fn encode(&self, to: &mut Vec<u8>) {
+        K::encode(self, to);
+    }
+
+    fn as_encoded(&self) -> Option<&[u8]> {
+        K::as_encoded(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<K::View<'_>> {
+        K::decode(bytes)
+    }
+
+    fn decode_owned(bytes: &[u8]) -> Option<K::Owned> {
+        K::decode_owned(bytes)
+    }
+}
+
+/// Appends an encoding so that another can follow: 0 becomes 0 255, and 0 0 ends it. Less bytes then
+/// sort before more.
+fn encode_part<K: Key + ?Sized>(key: &K, to: &mut Vec<u8>) {
+    let start = to.len();
+    key.encode(to);
+    if to[start..].contains(&0) {
+        let part: Vec<u8> = to.drain(start..).collect();
+        for byte in part {
+            to.push(byte);
+            if byte == 0 {
+                to.push(255);
+            }
+        }
+    }
+    to.extend_from_slice(&[0, 0]);
+}
+
+/// Takes what [`encode_part`] appended from the start of `bytes`.
+fn decode_part<K: Key + ?Sized>(bytes: &mut &[u8]) -> Option<K::Owned> {
+    let mut part = Vec::new();
+    loop {
+        let zero = bytes.iter().position(|byte| *byte == 0)?;
+        part.extend_from_slice(&bytes[..zero]);
+        let after = *bytes.get(zero + 1)?;
+        *bytes = &bytes[zero + 2..];
+        match after {
+            0 => return K::decode_owned(&part),
+            _ => part.push(0),
+        }
+    }
+}
+
+macro_rules! tuples {
+    ($(($($part:ident . $at:tt),+; $last:ident . $end:tt);)*) => {$(
+        impl<$($part: Key,)+ $last: Key> Key for ($($part,)+ $last) {
+            type View<'a> = ($($part::Owned,)+ $last::Owned);
+            type Owned = ($($part::Owned,)+ $last::Owned);
+
+            fn encode(&self, to: &mut Vec<u8>) {
+                $(encode_part(&self.$at, to);)+
+                self.$end.encode(to);
+            }
+
+            fn decode(bytes: &[u8]) -> Option<Self::Owned> {
+                let mut rest = bytes;
+                Some(($(decode_part::<$part>(&mut rest)?,)+ $last::decode_owned(rest)?))
+            }
+
+            fn decode_owned(bytes: &[u8]) -> Option<Self::Owned> {
+                Self::decode(bytes)
+            }
+        }
+    )*};
+}
+
+tuples! {
+    (A.0; B.1);
+    (A.0, B.1; C.2);
+    (A.0, B.1, C.2; D.3);
+}
+
+/// A key of any type that serde can encode. Keys that are equal must have one encoding, which a
+/// `HashMap` for instance has not; their order is that of their encodings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Encoded<T>(pub T);
+
+impl<T: Serialize + DeserializeOwned> Key for Encoded<T> {
+    type View<'a> = T;
+    type Owned = T;
+
+    fn encode(&self, to: &mut Vec<u8>) {
+        // What cannot be encoded is a key that cannot be decoded, which is an error where it is reduced.
+        let _ = codec::encode_into(&self.0, to);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<T> {
+        codec::decode(bytes).ok()
+    }
+
+    fn decode_owned(bytes: &[u8]) -> Option<T> {
+        codec::decode(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded<K: Key + ?Sized>(key: &K) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        key.encode(&mut bytes);
+        bytes
+    }
+
+    macro_rules! sorts_as_it_does {
+        ($($name:ident: $key:ty, $order:expr;)*) => {proptest! {$(
+            #[test]
+            fn $name(a: $key, b: $key) {
+                prop_assert_eq!(encoded(&a).cmp(&encoded(&b)), $order(&a, &b));
+                prop_assert!($order(&<$key>::decode_owned(&encoded(&a)).unwrap(), &a).is_eq());
+            }
+        )*}};
+    }
+
+    sorts_as_it_does! {
+        strings: String, Ord::cmp;
+        signed: i64, Ord::cmp;
+        small: i8, Ord::cmp;
+        unsigned: u128, Ord::cmp;
+        characters: char, Ord::cmp;
+        floats: f64, f64::total_cmp;
+        short_floats: f32, f32::total_cmp;
+        arrays: [u8; 3], Ord::cmp;
+        pairs: (Vec<u8>, Vec<u8>), Ord::cmp;
+        triples: (u8, Vec<u8>, String), Ord::cmp;
+    }
+
+    #[test]
+    fn parts_with_zeros_sort_and_come_back() {
+        let keys: [(Vec<u8>, u8); 6] =
+            [(vec![], 9), (vec![0], 0), (vec![0, 0], 1), (vec![0, 1], 0), (vec![0, 255], 0), (vec![1], 0)];
+        for (i, a) in keys.iter().enumerate() {
+            assert_eq!(<(Vec<u8>, u8)>::decode(&encoded(a)).as_ref(), Some(a));
+            assert!(keys[i + 1..].iter().all(|b| encoded(a) < encoded(b)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        assert_eq!(u32::decode(b"abc"), None);
+        assert_eq!(bool::decode(&[2]), None);
+        assert_eq!(str::decode(&[0xff]), None);
+        assert_eq!(<(u8, u8)>::decode(&[1, 0]), None);
+        assert_eq!(Encoded::<(u8, String)>::decode(&[0xc1]), None);
+    }
+}

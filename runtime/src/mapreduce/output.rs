@@ -1,0 +1,224 @@
+//! What `reduce` gives: collected for the driver, or written to a file a reduce task.
+
+use std::fmt;
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::BoxError;
+use crate::error::{Error, Result};
+use crate::store::{self, StoreError};
+
+/// How written outputs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Format {
+    /// One line of JSON for each output ([jsonlines.org](https://jsonlines.org)).
+    JsonLines,
+    /// A line for each output, its parts separated by tabs: strings and numbers, or tuples and
+    /// structures of them. Tabs, line ends and backslashes in strings are written `\t`, `\n`, `\\`.
+    Tsv,
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Format::JsonLines => "jsonl",
+            Format::Tsv => "tsv",
+        }
+    }
+}
+
+/// Takes what [`MapReduce::reduce`](super::MapReduce::reduce) gives.
+pub struct Output<T> {
+    kind: Kind<T>,
+    records: u64,
+}
+
+enum Kind<T> {
+    Collected(Vec<T>),
+    Written { sink: FileSink, format: Format },
+}
+
+impl<T> fmt::Debug for Output<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Output({} records)", self.records)
+    }
+}
+
+/// What a reduce task sends back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reduced<T> {
+    pub(crate) collected: Vec<T>,
+    /// Outputs, collected or written.
+    pub(crate) records: u64,
+    /// The file written, and its length in bytes.
+    pub(crate) file: Option<(String, u64)>,
+}
+
+/// Where a reduce task leaves its outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Target {
+    /// In its result.
+    Result,
+    /// In a file of this folder: a local one, or a store's URL.
+    Folder { url: String, format: Format },
+}
+
+impl<T: Serialize> Output<T> {
+    pub(super) fn new(target: &Target, partition: usize) -> Result<Self> {
+        let kind = match target {
+            Target::Result => Kind::Collected(Vec::new()),
+            Target::Folder { url, format } => {
+                let name = format!("part-{partition:05}.{}", format.extension());
+                Kind::Written { sink: FileSink::create(url, &name)?, format: *format }
+            }
+        };
+        Ok(Self { kind, records: 0 })
+    }
+
+    /// Gives one output.
+    ///
+    /// # Errors
+    /// Where the disk fails, or the output cannot be written in the format that was asked for.
+    pub fn push(&mut self, output: T) -> Result<(), BoxError> {
+        self.records += 1;
+        match &mut self.kind {
+            Kind::Collected(all) => all.push(output),
+            Kind::Written { sink, format: Format::JsonLines } => {
+                serde_json::to_writer(&mut *sink, &output)?;
+                sink.write_all(b"\n")?;
+            }
+            Kind::Written { sink, format: Format::Tsv } => write_tsv(&serde_json::to_value(&output)?, sink)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Reduced<T>> {
+        Ok(match self.kind {
+            Kind::Collected(collected) => Reduced { collected, records: self.records, file: None },
+            Kind::Written { sink, .. } => {
+                Reduced { collected: Vec::new(), records: self.records, file: Some(sink.finish()?) }
+            }
+        })
+    }
+}
+
+fn write_tsv(value: &serde_json::Value, to: &mut impl Write) -> Result<(), BoxError> {
+    use serde_json::Value;
+    let mut parts = Vec::new();
+    flatten(value, &mut parts);
+    for (i, part) in parts.iter().enumerate() {
+        if i > 0 {
+            to.write_all(b"\t")?;
+        }
+        match part {
+            Value::String(text) if text.contains(['\t', '\n', '\r', '\\']) => {
+                let text = text.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r");
+                to.write_all(text.as_bytes())?;
+            }
+            Value::String(text) => to.write_all(text.as_bytes())?,
+            Value::Null => {}
+            other => write!(to, "{other}")?,
+        }
+    }
+    Ok(to.write_all(b"\n")?)
+}
+
+fn flatten<'a>(value: &'a serde_json::Value, parts: &mut Vec<&'a serde_json::Value>) {
+    match value {
+        serde_json::Value::Array(values) => values.iter().for_each(|value| flatten(value, parts)),
+        serde_json::Value::Object(fields) => fields.values().for_each(|value| flatten(value, parts)),
+        other => parts.push(other),
+    }
+}
+
+/// A file that gets its name when it is whole, so that of several attempts one is seen.
+#[derive(Debug)]
+pub(crate) struct FileSink {
+    to: Destination,
+    file: BufWriter<File>,
+    path: tempfile::TempPath,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Destination {
+    Path(PathBuf),
+    Store { url: String, key: String },
+}
+
+/// Whether outputs go to a local folder of this name: anything but a store's URL.
+pub(crate) fn is_local(url: &str) -> bool {
+    !url.split_once(':').is_some_and(|(scheme, _)| store::is_known(scheme))
+}
+
+impl FileSink {
+    /// A file of that name in a folder, which is made where it is a local one.
+    pub(crate) fn create(url: &str, name: &str) -> Result<Self> {
+        let failed = |folder: &Path, error: std::io::Error| failed(folder, name, &error);
+        let (to, folder) = if is_local(url) {
+            let folder = PathBuf::from(url);
+            std::fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
+            (Destination::Path(folder.join(name)), folder)
+        } else {
+            let key = name.to_owned();
+            (Destination::Store { url: url.to_owned(), key }, store::open(url)?.scratch())
+        };
+        // A name with a dot is passed over by whoever reads the folder meanwhile.
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".part-").permissions(Permissions::from_mode(0o666));
+        let file = builder.tempfile_in(&folder).map_err(|e| failed(&folder, e))?;
+        let (file, path) = file.into_parts();
+        Ok(Self { to, file: BufWriter::with_capacity(256 << 10, file), path, bytes: 0 })
+    }
+
+    /// Gives the file its name; gives where it is, and its length.
+    pub(crate) fn finish(self) -> Result<(String, u64)> {
+        let Self { to, file, path, bytes } = self;
+        let written = file.into_inner().map_err(std::io::IntoInnerError::into_error);
+        match to {
+            Destination::Path(to) => {
+                written.map_err(|e| failed(&to, "", &e))?;
+                path.persist(&to).map_err(|e| failed(&to, "", &e.error))?;
+                Ok((to.display().to_string(), bytes))
+            }
+            Destination::Store { url, key } => {
+                let store = store::open(&url)?;
+                written.map_err(|e| store.unreadable(&key, &path, &e))?;
+                store::wait(store.put_file(&key, &path))?;
+                Ok((format!("{}/{key}", url.trim_end_matches('/')), bytes))
+            }
+        }
+    }
+}
+
+fn failed(folder: &Path, name: &str, error: &std::io::Error) -> Error {
+    Error::Store(StoreError::Io {
+        store: format!("file:{}", folder.display()),
+        operation: "write".to_owned(),
+        key: name.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+impl Write for FileSink {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,131 @@
+//! The two stages, as workers run them.
+
+use serde::{Deserialize, Serialize};
+
+use super::emit::Emitter;
+use super::output::{Output, Reduced, Target};
+use super::values::Values;
+use super::{BoxError, Key, MapReduce};
+use crate::error::{Error, Failure};
+use crate::shuffle::{Scattered, Segment, Segments, Sorter};
+use crate::store;
+use crate::worker::Invoke;
+
+/// What both stages know of the shuffle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Shuffle {
+    /// The URL of the store that shuffle objects are in.
+    pub(crate) store: String,
+    /// What their keys begin with.
+    pub(crate) prefix: String,
+    /// Whether their blocks are compressed.
+    pub(crate) compress: bool,
+    /// Memory of a worker, in MB of 2^20 bytes.
+    pub(crate) memory_mb: u32,
+}
+
+/// What a worker needs beside what it is given for records, in bytes: the program, stacks, buffers.
+const BESIDE: usize = 48 << 20;
+
+impl Shuffle {
+    /// Memory for records, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let all = (self.memory_mb as usize) << 20;
+        all.saturating_sub(BESIDE).max(all / 4) / 4 * 3
+    }
+
+    /// The key of a map task's object. Every attempt has its own; that of the attempt which is
+    /// committed is the one that its result names.
+    pub(crate) fn key(&self, task: usize) -> String {
+        format!("{}/{task}.{:016x}", self.prefix, fastrand::u64(..))
+    }
+}
+
+/// What a map task is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MapStage {
+    pub(crate) shuffle: Shuffle,
+    pub(crate) partitions: usize,
+    pub(crate) task: usize,
+}
+
+/// What a map task gives.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Mapped {
+    pub(crate) scattered: Scattered,
+    /// Pairs emitted, before they were combined.
+    pub(crate) emitted: u64,
+}
+
+/// What a reduce task is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ReduceStage {
+    pub(crate) shuffle: Shuffle,
+    pub(crate) partition: usize,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) target: Target,
+}
+
+/// Runs a map task; generated code uses it.
+#[doc(hidden)]
+pub fn map_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
+    let (mut args, output) = invoke.split(3);
+    let job: T = args.next("job")?;
+    let stage: MapStage = args.next("stage")?;
+    let input: T::Input = args.next("input")?;
+    args.finish()?;
+    let mapped = map_task(&job, &stage, input).map_err(|error| failure(&error))?;
+    output.write(&mapped)
+}
+
+fn map_task<T: MapReduce>(job: &T, stage: &MapStage, input: T::Input) -> Result<Mapped, BoxError> {
+    let store = store::open(&stage.shuffle.store)?;
+    let mut emit = Emitter::new(job, stage, &*store);
+    job.map(input, &mut emit)?;
+    let emitted = emit.emitted();
+    let scattered = emit.finish(&*store, &stage.shuffle.key(stage.task))?;
+    Ok(Mapped { scattered, emitted })
+}
+
+/// Runs a reduce task; generated code uses it.
+#[doc(hidden)]
+pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
+    let (mut args, output) = invoke.split(2);
+    let job: T = args.next("job")?;
+    let stage: ReduceStage = args.next("stage")?;
+    args.finish()?;
+    let reduced = reduce_task(&job, stage).map_err(|error| failure(&error))?;
+    output.write(&reduced)
+}
+
+fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::Output>, BoxError> {
+    let store = store::open(&stage.shuffle.store)?;
+    let mut sorter = Sorter::new(stage.shuffle.memory(), store.scratch());
+    Segments::new(store, stage.segments).read(|records| sorter.add(records))?;
+    let mut merged = sorter.finish()?;
+    let mut out = Output::new(&stage.target, stage.partition)?;
+    let mut key = Vec::new();
+    while let Some(record) = merged.record() {
+        key.clear();
+        key.extend_from_slice(record.key());
+        let view = T::Key::decode(&key).ok_or("a key's encoding does not decode")?;
+        let mut values = Values::new(&mut merged, &key);
+        job.reduce(view, &mut values, &mut out)?;
+        values.finish()?;
+    }
+    Ok(out.finish()?)
+}
+
+/// A failure of the store is one, so that the task is run again; any other error is the function's.
+pub(crate) fn failure(error: &BoxError) -> Failure {
+    let store = error.downcast_ref::<store::StoreError>();
+    let own = error.downcast_ref::<Error>();
+    match (store, own) {
+        (Some(error), _) | (_, Some(Error::Store(error))) => Failure::Store(error.clone()),
+        _ => {
+            let chain = std::iter::successors(error.source(), |&e| e.source()).map(ToString::to_string).collect();
+            let type_name = std::any::type_name::<BoxError>().to_owned();
+            Failure::Returned { message: error.to_string(), chain, type_name }
+        }
+    }
+}

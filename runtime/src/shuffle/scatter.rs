@@ -1,0 +1,174 @@
+//! The map side: records into partitions, partitions into one object.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::{Scattered, block, disk, record};
+use crate::store::{self, Store, StoreResult};
+
+/// A block is sealed when it is about this long, in bytes, or shorter where partitions are many.
+const BLOCK: usize = 256 << 10;
+const SHORTEST_BLOCK: usize = 4 << 10;
+
+/// Ends an object: how many partitions there are, and that it is one.
+const MAGIC: &[u8; 8] = b"wrenshuf";
+
+/// Collects the records of one map task.
+#[derive(Debug)]
+pub(crate) struct Scatter {
+    partitions: Vec<Partition>,
+    folder: PathBuf,
+    compress: bool,
+    block: usize,
+    /// How many bytes of sealed blocks stay in memory.
+    memory: usize,
+    sealed: usize,
+    spill: Option<Spill>,
+    records: u64,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    open: Vec<u8>,
+    sealed: Vec<Vec<u8>>,
+    spilled: Vec<Range<u64>>,
+}
+
+/// A file without a name: it is gone with its last user, however that ends.
+#[derive(Debug)]
+struct Spill {
+    file: File,
+    len: u64,
+}
+
+impl Scatter {
+    /// For `partitions` partitions, with about `memory` bytes of memory. `folder` is for what does
+    /// not fit there.
+    pub(crate) fn new(partitions: usize, memory: usize, folder: PathBuf, compress: bool) -> Self {
+        let block = (memory / (4 * partitions.max(1))).clamp(SHORTEST_BLOCK, BLOCK);
+        Self {
+            partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            folder,
+            compress,
+            block,
+            memory: memory.saturating_sub(block * partitions).max(memory / 4),
+            sealed: 0,
+            spill: None,
+            records: 0,
+        }
+    }
+
+    /// How many records were taken.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Takes a record. A partition that there is not is taken for the last.
+    pub(crate) fn push(&mut self, partition: usize, key: &[u8], value: &[u8]) -> StoreResult<()> {
+        let open = self.open(partition);
+        record::write(key, value, open);
+        self.after_push(partition)
+    }
+
+    /// Takes a record whose first `key_len` bytes are its key.
+    pub(crate) fn push_whole(&mut self, partition: usize, bytes: &[u8], key_len: usize) -> StoreResult<()> {
+        let open = self.open(partition);
+        record::write_whole(bytes, key_len, open);
+        self.after_push(partition)
+    }
+
+    fn open(&mut self, partition: usize) -> &mut Vec<u8> {
+        self.records += 1;
+        let last = self.partitions.len() - 1;
+        let open = &mut self.partitions[partition.min(last)].open;
+        if open.is_empty() {
+            block::begin(open, self.block + block::HEADER + 1024);
+        }
+        open
+    }
+
+    #[inline]
+    fn after_push(&mut self, partition: usize) -> StoreResult<()> {
+        let last = self.partitions.len() - 1;
+        let partition = partition.min(last);
+        if self.partitions[partition].open.len() >= self.block {
+            self.seal(partition);
+            if self.sealed > self.memory {
+                self.spill().map_err(|e| disk(&self.folder, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, partition: usize) {
+        let partition = &mut self.partitions[partition];
+        if !partition.open.is_empty() {
+            let block = block::seal(std::mem::take(&mut partition.open), self.compress);
+            self.sealed += block.len();
+            partition.sealed.push(block);
+        }
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let spill = match &mut self.spill {
+            Some(spill) => spill,
+            none => none.insert(Spill { file: tempfile::tempfile_in(&self.folder)?, len: 0 }),
+        };
+        for partition in &mut self.partitions {
+            let start = spill.len;
+            for block in partition.sealed.drain(..) {
+                spill.file.write_all(&block)?;
+                spill.len += block.len() as u64;
+            }
+            if spill.len > start {
+                partition.spilled.push(start..spill.len);
+            }
+        }
+        self.sealed = 0;
+        Ok(())
+    }
+
+    /// Stores all records as one object: the partitions in their order, then an index.
+    pub(crate) fn finish(mut self, store: &dyn Store, key: &str) -> StoreResult<Scattered> {
+        if self.records == 0 {
+            return Ok(Scattered::default());
+        }
+        (0..self.partitions.len()).for_each(|partition| self.seal(partition));
+        let folder = self.folder.clone();
+        let (path, ends) = self.write_object().map_err(|e| disk(&folder, &e))?;
+        store::wait(store.put_file(key, &path))?;
+        Ok(Scattered { key: key.to_owned(), ends, records: self.records })
+    }
+
+    fn write_object(&mut self) -> io::Result<(tempfile::TempPath, Vec<u64>)> {
+        let object = tempfile::Builder::new().prefix("shuffle-").tempfile_in(&self.folder)?;
+        let (mut file, path) = object.into_parts();
+        let mut ends = Vec::with_capacity(self.partitions.len());
+        let mut end = 0;
+        for partition in &mut self.partitions {
+            for range in partition.spilled.drain(..) {
+                if let Some(spill) = &mut self.spill {
+                    spill.file.seek(SeekFrom::Start(range.start))?;
+                    end += io::copy(&mut (&spill.file).take(range.end - range.start), &mut file)?;
+                }
+            }
+            for block in partition.sealed.drain(..) {
+                file.write_all(&block)?;
+                end += block.len() as u64;
+            }
+            ends.push(end);
+        }
+        file.write_all(&index(&ends))?;
+        Ok((path, ends))
+    }
+}
+
+/// The ends of the partitions, their number, the magic.
+fn index(ends: &[u64]) -> Vec<u8> {
+    let mut index: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+    index.extend_from_slice(&(ends.len() as u64).to_le_bytes());
+    index.extend_from_slice(MAGIC);
+    index
+}

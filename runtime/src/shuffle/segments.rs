@@ -1,0 +1,161 @@
+//! The reduce side's reader: the segments of one partition, in the order of the map tasks.
+
+use std::borrow::Cow;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use super::{Segment, block, damaged};
+use crate::store::{self, Store, StoreError, StoreResult};
+
+/// Segments longer than this are read in pieces of it, in bytes.
+const PIECE: u64 = 8 << 20;
+
+/// Requests for pieces under way at once; together they ask for no more than [`WINDOW`] bytes, or
+/// for one piece.
+const PARALLEL: usize = 32;
+const WINDOW: u64 = 16 << 20;
+
+/// Blocks of records.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(super) bytes: Vec<u8>,
+    /// Where there are records in `bytes`.
+    pub(super) blocks: Vec<Range<usize>>,
+}
+
+impl Records {
+    fn one_block(bytes: Vec<u8>) -> Self {
+        let all = 0..bytes.len();
+        Self { bytes, blocks: vec![all] }
+    }
+}
+
+/// Fetches segments while those before are used.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    store: Arc<dyn Store>,
+    segments: Vec<Segment>,
+}
+
+/// A range of a segment that is fetched at once.
+struct Piece {
+    segment: usize,
+    start: u64,
+    end: u64,
+}
+
+impl Segments {
+    pub(crate) fn new(store: Arc<dyn Store>, segments: Vec<Segment>) -> Self {
+        Self { store, segments }
+    }
+
+    /// Gives the records to `take`, buffer by buffer. Segments come in their order.
+    pub(crate) fn read(self, mut take: impl FnMut(Records) -> StoreResult<()>) -> StoreResult<()> {
+        let (send, receive) = sync_channel(1);
+        thread::scope(|scope| {
+            let this = &self;
+            let fetch = thread::Builder::new().name("wren-shuffle".into()).spawn_scoped(scope, move || {
+                this.fetch(|fetched| send.send(fetched).map_or(ControlFlow::Break(()), ControlFlow::Continue));
+            });
+            match fetch {
+                Ok(_) => self.open(receive, &mut take),
+                Err(error) => Err(super::disk(std::path::Path::new("/proc"), &error)),
+            }
+        })
+    }
+
+    /// Fetches window after window.
+    fn fetch(&self, mut give: impl FnMut(StoreResult<Vec<(usize, Vec<u8>)>>) -> ControlFlow<()>) {
+        let mut pieces = self.pieces().peekable();
+        while pieces.peek().is_some() {
+            let mut window = Vec::new();
+            let mut bytes = 0;
+            while let Some(piece) = pieces.next_if(|piece| {
+                window.is_empty() || (window.len() < PARALLEL && bytes + (piece.end - piece.start) <= WINDOW)
+            }) {
+                bytes += piece.end - piece.start;
+                window.push(piece);
+            }
+            let requests = window.iter().map(|piece| async move {
+                let key = &self.segments[piece.segment].key;
+                let bytes = self.store.get_range(key, piece.start..piece.end).await?;
+                if bytes.len() as u64 != piece.end - piece.start {
+                    return Err(damaged(&*self.store, key, "it is shorter than its index says"));
+                }
+                Ok((piece.segment, bytes))
+            });
+            let fetched = store::wait(store::all_of(requests)).into_iter().collect();
+            if give(fetched).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        self.segments.iter().enumerate().flat_map(|(segment, Segment { start, len, .. })| {
+            let end = start + len;
+            let starts = (*start..end).step_by(PIECE as usize);
+            starts.map(move |start| Piece { segment, start, end: end.min(start + PIECE) })
+        })
+    }
+
+    /// Checks and unpacks blocks.
+    fn open(
+        &self,
+        fetched: Receiver<StoreResult<Vec<(usize, Vec<u8>)>>>,
+        take: &mut impl FnMut(Records) -> StoreResult<()>,
+    ) -> StoreResult<()> {
+        // The part of a block that a piece ended with.
+        let mut rest: (usize, Vec<u8>) = (0, Vec::new());
+        for window in fetched {
+            for (segment, bytes) in window? {
+                let bytes = if rest.1.is_empty() {
+                    bytes
+                } else if rest.0 == segment {
+                    let mut whole = std::mem::take(&mut rest.1);
+                    whole.extend_from_slice(&bytes);
+                    whole
+                } else {
+                    return Err(self.cut_short(rest.0));
+                };
+                rest = (segment, self.open_blocks(segment, bytes, take)?);
+            }
+        }
+        if rest.1.is_empty() { Ok(()) } else { Err(self.cut_short(rest.0)) }
+    }
+
+    /// Gives the blocks that are whole, and returns what is left.
+    fn open_blocks(
+        &self,
+        segment: usize,
+        bytes: Vec<u8>,
+        take: &mut impl FnMut(Records) -> StoreResult<()>,
+    ) -> StoreResult<Vec<u8>> {
+        let mut at = 0;
+        let mut plain = Vec::new();
+        while let Some(header) = block::Header::read(&bytes[at..]) {
+            let start = at + block::HEADER;
+            let Some(stored) = bytes.get(start..start + header.stored) else { break };
+            match header.open(stored).map_err(|reason| self.damaged(segment, &reason))? {
+                Cow::Borrowed(_) => plain.push(start..start + header.stored),
+                Cow::Owned(unpacked) => take(Records::one_block(unpacked))?,
+            }
+            at = start + header.stored;
+        }
+        let rest = bytes[at..].to_vec();
+        if !plain.is_empty() {
+            take(Records { bytes, blocks: plain })?;
+        }
+        Ok(rest)
+    }
+
+    fn damaged(&self, segment: usize, reason: &str) -> StoreError {
+        damaged(&*self.store, &self.segments[segment].key, reason)
+    }
+
+    fn cut_short(&self, segment: usize) -> StoreError {
+        self.damaged(segment, "a block is cut short")
+    }
+}

@@ -1,0 +1,160 @@
+//! The reduce side: an external merge sort.
+//!
+//! Records stay where they were read to. What is sorted is an entry for each: the first eight bytes
+//! of its key, which decide most comparisons, and where it is. When memory is full, the records are
+//! written to a file in their order, as a run; in the end the runs are merged.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::merge::{Merged, Run, Source};
+use super::segments::Records;
+use super::{Record, block, disk, record};
+use crate::store::{StoreError, StoreResult};
+
+/// Length of the blocks that a run is written in, in bytes.
+const BLOCK: usize = 256 << 10;
+
+/// Entries grow by this many: doubling them would need three times their memory for a moment.
+const GROWTH: usize = 128 << 10;
+
+/// Where a record is, and how its key begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    prefix: u64,
+    buffer: u32,
+    at: u32,
+}
+
+/// Records in memory.
+#[derive(Debug, Default)]
+pub(super) struct InMemory {
+    buffers: Vec<Vec<u8>>,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl InMemory {
+    #[inline]
+    pub(super) fn record(&self, entry: &Entry) -> Record<'_> {
+        let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
+        // It was read from there before.
+        Record::read(bytes).map_or(Record::EMPTY, |(record, _)| record)
+    }
+
+    fn bytes(&self) -> usize {
+        self.buffers.iter().map(Vec::capacity).sum::<usize>() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Records of one key stay in the order they came in.
+    fn sort(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.sort_unstable_by(|a, b| {
+            a.prefix.cmp(&b.prefix).then_with(|| {
+                let keys = self.record(a).key().cmp(self.record(b).key());
+                keys.then_with(|| (a.buffer, a.at).cmp(&(b.buffer, b.at)))
+            })
+        });
+        self.entries = entries;
+    }
+}
+
+/// Sorts the records of a partition.
+#[derive(Debug)]
+pub(crate) struct Sorter {
+    memory: usize,
+    folder: PathBuf,
+    held: InMemory,
+    bytes: usize,
+    runs: Vec<Run>,
+    spill: Option<(Arc<File>, u64)>,
+}
+
+impl Sorter {
+    /// With about `memory` bytes of memory; `folder` is for what does not fit there.
+    pub(crate) fn new(memory: usize, folder: PathBuf) -> Self {
+        Self { memory, folder, held: InMemory::default(), bytes: 0, runs: Vec::new(), spill: None }
+    }
+
+    /// Takes records.
+    ///
+    /// # Errors
+    /// Where the disk fails, and where a block does not hold whole records.
+    pub(crate) fn add(&mut self, records: Records) -> StoreResult<()> {
+        if !self.held.entries.is_empty() && self.bytes + records.bytes.capacity() > self.memory {
+            self.spill().map_err(|e| disk(&self.folder, &e))?;
+        }
+        let buffer = self.held.buffers.len() as u32;
+        for block in &records.blocks {
+            let mut rest = &records.bytes[block.clone()];
+            while !rest.is_empty() {
+                let at = block.end - rest.len();
+                let (record, after) = Record::read(rest).ok_or_else(|| self.cut_short())?;
+                if self.held.entries.len() == self.held.entries.capacity() {
+                    self.held.entries.reserve_exact(GROWTH.max(self.held.entries.len() / 4));
+                }
+                self.held.entries.push(Entry { prefix: record.prefix(), buffer, at: at as u32 });
+                rest = after;
+            }
+        }
+        self.held.buffers.push(records.bytes);
+        self.bytes = self.held.bytes();
+        Ok(())
+    }
+
+    fn cut_short(&self) -> StoreError {
+        disk(&self.folder, &io::Error::other("a block ends inside a record"))
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let (file, start) = match &self.spill {
+            Some((file, len)) => (file.clone(), *len),
+            None => (Arc::new(tempfile::tempfile_in(&self.folder)?), 0),
+        };
+        self.held.sort();
+        let mut writer = BufWriter::with_capacity(2 * BLOCK, &*file);
+        let mut len = start;
+        let mut open = Vec::new();
+        for entry in &self.held.entries {
+            if open.is_empty() {
+                block::begin(&mut open, BLOCK + 1024);
+            }
+            let record = self.held.record(entry);
+            record::write_whole(record.bytes, record.key().len(), &mut open);
+            if open.len() >= BLOCK {
+                let block = block::seal(std::mem::take(&mut open), false);
+                writer.write_all(&block)?;
+                len += block.len() as u64;
+            }
+        }
+        if !open.is_empty() {
+            let block = block::seal(open, false);
+            writer.write_all(&block)?;
+            len += block.len() as u64;
+        }
+        writer.flush()?;
+        drop(writer);
+        self.runs.push(Run { file: file.clone(), at: start, end: len });
+        self.spill = Some((file, len));
+        // The buffers go; the entries' memory is used again.
+        self.held.buffers.clear();
+        self.held.entries.clear();
+        self.bytes = self.held.bytes();
+        Ok(())
+    }
+
+    /// How many bytes went to disk.
+    pub(crate) fn spilled(&self) -> u64 {
+        self.spill.as_ref().map_or(0, |(_, len)| *len)
+    }
+
+    /// All records in the order of their keys; those of one key in the order they were taken.
+    pub(crate) fn finish(mut self) -> StoreResult<Merged> {
+        let folder = self.folder;
+        let mut sources: Vec<Source> = self.runs.into_iter().map(Source::run).collect();
+        self.held.sort();
+        sources.push(Source::memory(self.held));
+        Merged::new(sources, folder)
+    }
+}
