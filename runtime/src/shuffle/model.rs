@@ -1,0 +1,101 @@
+//! How many reduce tasks a shuffle is given: a model of its time.
+//!
+//! With `R` reduce tasks, `M` map tasks, `W` workers and `D` bytes, reading takes about
+//!
+//! ```text
+//! D / min(min(R, W) · bandwidth, total)  +  ⌈R / W⌉ · M · latency / parallel  +  M · R / rate
+//! ```
+//!
+//! seconds: the bytes over what the readers get, a request for each map task's object, and the
+//! requests that the storage answers in a second. More reduce tasks use more workers and ask for more,
+//! so that there is a best number. It is not below what the memory of a worker needs.
+
+/// What a kind of storage gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Model {
+    /// Bytes per second that one worker reads.
+    bandwidth: f64,
+    /// Bytes per second that all workers read together.
+    total: f64,
+    /// Seconds until a request is answered.
+    latency: f64,
+    /// Requests of one worker under way at once.
+    parallel: f64,
+    /// Requests answered in a second.
+    rate: f64,
+}
+
+impl Model {
+    /// Files of this machine: from the page cache, by measurement on two cores.
+    const FILES: Self = Self { bandwidth: 1.5e9, total: 10e9, latency: 20e-6, parallel: 1.0, rate: 200e3 };
+
+    /// S3: 85–90 MB/s a connection, 100–200 ms to the first byte of small requests and 5,500 GETs per
+    /// second and prefix ("Best practices design patterns: optimizing Amazon S3 performance"); a
+    /// worker's network is that of a Lambda function, measured by others at about 600 Mbit/s.
+    const S3: Self = Self { bandwidth: 75e6, total: 1e12, latency: 0.1, parallel: 32.0, rate: 5_500.0 };
+
+    /// Redis: one thread serves all, at about a gigabyte and a hundred thousand requests per second.
+    const REDIS: Self = Self { bandwidth: 75e6, total: 1e9, latency: 1e-3, parallel: 32.0, rate: 100e3 };
+
+    /// The model of a store's URL.
+    pub(crate) fn of(store: &str) -> Self {
+        match store.split(':').next() {
+            Some("s3") => Self::S3,
+            Some("redis" | "rediss") => Self::REDIS,
+            _ => Self::FILES,
+        }
+    }
+
+    /// Seconds of reading.
+    pub(crate) fn seconds(&self, bytes: u64, maps: usize, reduces: usize, workers: usize) -> f64 {
+        let [maps, reduces, workers] = [maps, reduces, workers.max(1)].map(|n| n as f64);
+        let bandwidth = (reduces.min(workers) * self.bandwidth).min(self.total);
+        let rounds = (reduces / workers).ceil();
+        bytes as f64 / bandwidth + rounds * maps * self.latency / self.parallel + maps * reduces / self.rate
+    }
+
+    /// The best number of reduce tasks, for `memory` bytes of memory a worker.
+    pub(crate) fn partitions(&self, bytes: u64, maps: usize, workers: usize, memory: u64) -> usize {
+        // Entries and frames come on top of the records, and no partition is exactly its share.
+        let fits = (memory / 2).clamp(1, PARTITION);
+        let least = usize::try_from(bytes.div_ceil(fits)).unwrap_or(usize::MAX).max(1);
+        let seconds = |reduces: &usize| self.seconds(bytes, maps, *reduces, workers);
+        let candidates = std::iter::successors(Some(least), |n| n.checked_mul(2)).take_while(|n| *n <= workers.max(least));
+        let best = candidates.chain([workers.max(least)]).min_by(|a, b| seconds(a).total_cmp(&seconds(b)));
+        best.unwrap_or(least)
+    }
+}
+
+/// How long a partition is at most where that can be chosen: more tasks than workers keep all of them
+/// busy until the end.
+const PARTITION: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_fit_in_memory() {
+        for bytes in [0, 1, 1 << 20, 1 << 30, 1 << 40] {
+            for memory in [1 << 20, 100 << 20, 1 << 30] {
+                let partitions = Model::FILES.partitions(bytes, 16, 2, memory) as u64;
+                assert!(bytes <= partitions * memory / 2, "{bytes} bytes in {partitions} of {memory}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_data_takes_more_workers_and_small_data_does_not() {
+        let of = |bytes, maps| Model::S3.partitions(bytes, maps, 1_000, 700 << 20);
+        assert!(of(1 << 20, 4) < 10, "{}", of(1 << 20, 4));
+        assert!((200..=2_000).contains(&of(100 << 30, 1_600)), "{}", of(100 << 30, 1_600));
+    }
+
+    #[test]
+    fn a_low_latency_store_pays_where_requests_are_many() {
+        let time = |model: Model| model.seconds(1 << 30, 500, 500, 500);
+        assert!(time(Model::REDIS) < time(Model::S3) / 4.0);
+        let time = |model: Model| model.seconds(1 << 40, 500, 500, 500);
+        assert!(time(Model::REDIS) > time(Model::S3));
+    }
+}

@@ -1,0 +1,142 @@
+//! Sorting files: [`sort`].
+//!
+//! A sample of the keys gives the borders of the partitions, map tasks put each record into the
+//! partition its key lies in, and reduce tasks sort a partition each: the files, one behind the other,
+//! are in order.
+
+mod sample;
+mod stages;
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::block::Limits;
+use crate::data::{Input, Shape, Split};
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+use crate::mapreduce::{CleanUp, DEFAULT_MEMORY_MB, Plan, Settings, Written, common_settings, written};
+use crate::shuffle::Model;
+
+use sample::Splitters;
+use stages::{Collect, Records, Scatter};
+
+/// Sorts the lines of an input, or its records of fixed length: a builder that
+/// [`write`](Sort::write)s files.
+///
+/// Records are compared byte by byte, as `LC_ALL=C sort` does: whole, or by the part that
+/// [`key`](Sort::key) names. Records that compare equal stay in the order of the input.
+///
+/// ```
+/// # wren::block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+/// std::fs::write(path("words.txt"), "to\nbe\nor\nnot\nto\nbe\n").unwrap();
+/// let input = wren::Input::glob(path("words.txt"))?;
+/// let sorted = wren::sort(input).partitions(1).write(path("sorted")).await?;
+/// assert_eq!(std::fs::read_to_string(&sorted.files[0]).unwrap(), "be\nbe\nnot\nor\nto\nto\n");
+/// # Ok::<(), wren::Error>(()) }).unwrap();
+/// ```
+///
+/// The records of the sort benchmark, of 100 bytes with a key of 10:
+///
+/// ```no_run
+/// # async fn sort() -> wren::Result<()> {
+/// let input = wren::Input::glob("gensort/")?.fixed(100);
+/// wren::sort(input).key(0..10).write("sorted").await?;
+/// # Ok(()) }
+/// ```
+pub fn sort(input: Input) -> Sort {
+    Sort { input, key: None, settings: Settings::default() }
+}
+
+/// A sort to be: say how, then [`write`](Self::write).
+#[must_use = "sorts are lazy: they run when written"]
+pub struct Sort {
+    input: Input,
+    key: Option<Range<usize>>,
+    settings: Settings,
+}
+
+impl fmt::Debug for Sort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sort({:?}, key {:?})", self.input, self.key)
+    }
+}
+
+impl Sort {
+    common_settings!();
+
+    /// Sorts by these bytes of each record, in place of all of it. Of a record that is shorter,
+    /// what it has of them counts.
+    pub fn key(mut self, bytes: Range<usize>) -> Self {
+        self.key = Some(bytes);
+        self
+    }
+
+    /// Sorts, and writes a file for each partition: `part-00000` and so on, in a local folder, or below
+    /// a prefix of a store such as `s3://bucket/prefix`. In the order of their names they hold all
+    /// records in order. Files that are there already are replaced.
+    ///
+    /// Lines end with a newline each, also the last of a file that had none.
+    ///
+    /// # Errors
+    /// What [`Input::splits`] gives, [`Error::Input`] for an input of CSV or of whole files, and what
+    /// a job can fail by.
+    pub async fn write(self, folder: impl Into<String>) -> Result<Written> {
+        let Self { input, key, settings } = self;
+        let plan = Plan::new(settings)?;
+        let folder = plan.folder(&folder.into())?;
+        let splits = input.on(&plan.executor).splits().await?;
+        let Some(first) = splits.first() else { return Ok(written(std::iter::empty())) };
+        let records = Records { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
+        if let Shape::Other = records.shape {
+            let reason = "only lines and records of fixed length are sorted, not CSV or whole files".to_owned();
+            return Err(Error::Input { path: first.path().to_owned(), reason });
+        }
+        run(&plan, records, splits, folder).await
+    }
+}
+
+async fn run(plan: &Plan, records: Records, splits: Vec<Split>, folder: String) -> Result<Written> {
+    let bytes = splits.iter().map(Split::bytes).sum();
+    let limits = plan.settings.limits;
+    let shuffle = plan.shuffle("0", &limits);
+    let partitions = plan.settings.partitions.unwrap_or_else(|| {
+        Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
+    });
+    plan.check(splits.len(), partitions)?;
+    let clean_up = CleanUp::of(plan);
+
+    let samples = sample::share(&splits, bytes, partitions);
+    let samples = samples.into_iter().map(|(split, n)| limited(stages::sample(split, &records, n), &limits));
+    let splitters = Splitters::of(plan.stage("sample", samples.collect()).await?, partitions);
+
+    let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
+    let calls = (0..).zip(&splits).map(|(task, split)| limited(stages::scatter(split, &scatter, task), &limits));
+    let scattered = plan.stage("map", calls.collect()).await?;
+
+    let calls = (0..partitions).map(|partition| {
+        let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
+        let collect = Collect { shuffle: shuffle.clone(), shape: records.shape, whole: records.is_prefix(), segments };
+        limited(stages::collect(&collect, &folder, partition), &limits)
+    });
+    let files = plan.stage("reduce", calls.collect()).await?;
+    clean_up.done();
+    Ok(written(files.into_iter().map(|(file, bytes, records)| (Some((file, bytes)), records))))
+}
+
+/// A call under the limits of the job.
+fn limited<R>(call: crate::Call<R>, limits: &Limits) -> crate::Call<R> {
+    let mut call = call.memory(limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB));
+    if let Some(limit) = limits.timeout {
+        call = call.timeout(limit);
+    }
+    match limits.retries {
+        Some(retries) => call.retries(retries),
+        None => call,
+    }
+}
+
+#[cfg(test)]
+mod tests;

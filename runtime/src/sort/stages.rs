@@ -1,0 +1,144 @@
+//! The stages of a sort, as workers run them.
+
+use std::io::Write;
+use std::ops::Range;
+
+use memchr::memchr;
+use serde::{Deserialize, Serialize};
+
+use super::sample::Splitters;
+use crate::data::{Shape, Split};
+use crate::error::{Error, Result};
+use crate::mapreduce::{FileSink, Shuffle};
+use crate::shuffle::{self, Scattered, Segment, Segments, Sorter};
+use crate::store::{self, StoreError};
+
+/// Places of a split that a sample is taken from.
+const PLACES: usize = 4;
+
+/// What is sorted, and by what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Records {
+    pub(super) shape: Shape,
+    /// The bytes of a record that are its key.
+    pub(super) key: Range<usize>,
+}
+
+impl Records {
+    /// Whether records begin with their keys.
+    pub(super) fn is_prefix(&self) -> bool {
+        self.key.start == 0
+    }
+
+    #[inline]
+    fn key<'a>(&self, record: &'a [u8]) -> &'a [u8] {
+        &record[self.key.start.min(record.len())..self.key.end.min(record.len()).max(self.key.start.min(record.len()))]
+    }
+
+    /// Gives each record of a block, lines without their ends.
+    #[inline]
+    fn each<E>(&self, mut block: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        match self.shape {
+            Shape::Fixed(len) => block.chunks_exact(len).try_for_each(take),
+            Shape::Lines | Shape::Other => {
+                while !block.is_empty() {
+                    let end = memchr(b'\n', block).unwrap_or(block.len());
+                    take(&block[..end])?;
+                    block = block.get(end + 1..).unwrap_or_default();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a map task is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Scatter {
+    pub(super) shuffle: Shuffle,
+    pub(super) records: Records,
+    pub(super) splitters: Splitters,
+}
+
+/// What a reduce task is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Collect {
+    pub(super) shuffle: Shuffle,
+    pub(super) shape: Shape,
+    /// Whether key and value together are the record; the value alone is otherwise.
+    pub(super) whole: bool,
+    pub(super) segments: Vec<Segment>,
+}
+
+/// About `n` keys from several places of a split.
+#[crate::remote(crate = crate)]
+pub(super) fn sample(split: &Split, records: &Records, n: usize) -> Result<Vec<Vec<u8>>> {
+    let mut keys = Vec::with_capacity(n);
+    for place in 0..PLACES {
+        let wanted = n * (place + 1) / PLACES;
+        let mut blocks = split.part(place, PLACES).blocks()?;
+        while keys.len() < wanted
+            && let Some(block) = blocks.next_block()?
+        {
+            let _ = records.each(block, |record| {
+                keys.push(records.key(record).to_vec());
+                if keys.len() < wanted { Ok(()) } else { Err(()) }
+            });
+        }
+    }
+    Ok(keys)
+}
+
+/// Puts the records of a split into partitions.
+#[crate::remote(crate = crate)]
+pub(super) fn scatter(split: &Split, stage: &Scatter, task: usize) -> Result<Scattered> {
+    let Scatter { shuffle, records, splitters } = stage;
+    let store = store::open(&shuffle.store)?;
+    let partitions = splitters.partitions();
+    let mut scatter = shuffle::Scatter::new(partitions, shuffle.memory(), store.scratch(), shuffle.compress);
+    let mut blocks = split.blocks()?;
+    while let Some(block) = blocks.next_block()? {
+        records.each(block, |record| {
+            let key = records.key(record);
+            let partition = splitters.partition(key);
+            match records.is_prefix() {
+                true => scatter.push_whole(partition, record, key.len()),
+                false => scatter.push(partition, key, record),
+            }
+        })?;
+    }
+    Ok(scatter.finish(&*store, &shuffle.key(task))?)
+}
+
+/// Sorts a partition; gives its file, and how many bytes and records are in it.
+#[crate::remote(crate = crate)]
+pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result<(String, u64, u64)> {
+    let store = store::open(&stage.shuffle.store)?;
+    let mut sorter = Sorter::new(stage.shuffle.memory(), store.scratch());
+    Segments::new(store, stage.segments.clone()).read(|records| sorter.add(records))?;
+    let mut merged = sorter.finish()?;
+    let name = format!("part-{partition:05}");
+    let mut file = FileSink::create(folder, &name)?;
+    let mut records = 0;
+    while let Some(record) = merged.record() {
+        let bytes = if stage.whole { record.bytes } else { record.value() };
+        let written = file.write_all(bytes).and_then(|()| match stage.shape {
+            Shape::Fixed(_) => Ok(()),
+            Shape::Lines | Shape::Other => file.write_all(b"\n"),
+        });
+        written.map_err(|e| full(folder, &name, &e))?;
+        records += 1;
+        merged.advance()?;
+    }
+    let (file, bytes) = file.finish()?;
+    Ok((file, bytes, records))
+}
+
+fn full(folder: &str, name: &str, error: &std::io::Error) -> Error {
+    Error::Store(StoreError::Io {
+        store: folder.to_owned(),
+        operation: "write".to_owned(),
+        key: name.to_owned(),
+        reason: error.to_string(),
+    })
+}
