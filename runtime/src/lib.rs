@@ -21,6 +21,7 @@
 //!
 //! - [`remote`] and [`main`]: the two annotations;
 //! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
+//! - [`Input`]: files and objects, split into partitions that calls read;
 //! - [`put`] and [`Ref`]: large values, stored once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
@@ -41,6 +42,8 @@ mod call;
 mod channel;
 pub mod codec;
 mod config;
+#[cfg(feature = "data")]
+pub mod data;
 #[cfg(feature = "aws")]
 pub mod deployment;
 mod envelope;
@@ -70,6 +73,8 @@ pub use inventory;
 pub use block::{Block, INLINE_LIMIT, Limits};
 pub use blocking::block_on;
 pub use call::Call;
+#[cfg(feature = "data")]
+pub use data::{Input, Split};
 pub use error::{Attempt, Error, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
