@@ -156,6 +156,14 @@ pub enum Error {
         /// The codec's words.
         reason: String,
     },
+    /// An input cannot be found, split or read.
+    #[error("input {path}: {reason}")]
+    Input {
+        /// The file, the object or the pattern.
+        path: String,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
     /// No remote function of that name is in this program.
     #[error("no remote function `{name}` is registered; registered are: {}; if it is in a dependency that no Rust path mentions, add `use that_crate as _;`", List(.registered))]
     UnknownFunction {

@@ -264,19 +264,19 @@ impl Executor {
     }
 
     /// The URL of its backend.
-    #[cfg(feature = "mapreduce")]
+    #[cfg(feature = "data")]
     fn backend_url(&self) -> &str {
         self.0.shared.config.backend.as_deref().unwrap_or_else(|| start::default_backend())
     }
 
     /// Whether calls run in this process.
-    #[cfg(feature = "mapreduce")]
+    #[cfg(feature = "data")]
     pub(crate) fn is_inline(&self) -> bool {
         self.backend_url() == "inline"
     }
 
     /// Whether calls run on this machine.
-    #[cfg(feature = "mapreduce")]
+    #[cfg(feature = "data")]
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.backend_url(), "inline" | "local")
     }

@@ -22,6 +22,7 @@
 //! - [`remote`] and [`main`]: the two annotations;
 //! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
 //! - `map_reduce` and `sort`: what is built on them, with all the data moved between workers;
+//! - [`Input`]: files and objects, split into partitions that calls read;
 //! - [`put`] and [`Ref`]: large values, stored once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
@@ -42,6 +43,8 @@ mod call;
 mod channel;
 pub mod codec;
 mod config;
+#[cfg(feature = "data")]
+pub mod data;
 #[cfg(feature = "aws")]
 pub mod deployment;
 mod envelope;
@@ -53,7 +56,7 @@ mod job;
 #[cfg(feature = "aws")]
 pub mod limits;
 mod map;
-#[cfg(feature = "mapreduce")]
+#[cfg(feature = "data")]
 pub mod mapreduce;
 #[cfg(feature = "aws")]
 pub mod price;
@@ -61,8 +64,10 @@ mod progress;
 mod refs;
 pub mod registry;
 pub mod scheduler;
-#[cfg(feature = "mapreduce")]
+#[cfg(feature = "data")]
 mod shuffle;
+#[cfg(feature = "data")]
+mod sort;
 mod start;
 pub mod store;
 mod terminal;
@@ -75,15 +80,19 @@ pub use inventory;
 pub use block::{Block, INLINE_LIMIT, Limits};
 pub use blocking::block_on;
 pub use call::Call;
+#[cfg(feature = "data")]
+pub use data::{Input, Split};
 pub use error::{Attempt, Error, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
 pub use map::{Map, MapStream, gather, map};
-#[cfg(feature = "mapreduce")]
+#[cfg(feature = "data")]
 pub use mapreduce::map_reduce;
 pub use refs::{Ref, put};
+#[cfg(feature = "data")]
+pub use sort::{Sort, sort};
 pub use start::init;
-#[cfg(feature = "mapreduce")]
+#[cfg(feature = "data")]
 pub use wren_macros::mapreduce;
 pub use wren_macros::{main, remote};
 
@@ -95,7 +104,7 @@ pub mod __private {
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
-    #[cfg(feature = "mapreduce")]
+    #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::registry::{REMOTE_FNS, RemoteFn};
     pub use crate::start::{Exit, main, main_sync};

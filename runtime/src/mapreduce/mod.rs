@@ -14,12 +14,14 @@ use serde::de::DeserializeOwned;
 use crate::registry::RemoteFn;
 
 pub use emit::Emitter;
+pub(crate) use job::{CleanUp, DEFAULT_MEMORY_MB, Plan, Settings, common_settings, written};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
 pub use output::{Format, Output};
 pub use values::Values;
 
+pub(crate) use stage::Shuffle;
 #[doc(hidden)]
 pub use stage::{map_entry, reduce_entry};
 

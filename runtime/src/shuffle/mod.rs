@@ -15,6 +15,7 @@
 
 mod block;
 mod merge;
+mod model;
 mod record;
 mod scatter;
 mod segments;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{Store, StoreError};
 
 pub(crate) use merge::Merged;
+pub(crate) use model::Model;
 pub(crate) use record::Record;
 pub(crate) use scatter::Scatter;
 pub(crate) use segments::Segments;

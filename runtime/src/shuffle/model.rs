@@ -60,7 +60,8 @@ impl Model {
         let fits = (memory / 2).clamp(1, PARTITION);
         let least = usize::try_from(bytes.div_ceil(fits)).unwrap_or(usize::MAX).max(1);
         let seconds = |reduces: &usize| self.seconds(bytes, maps, *reduces, workers);
-        let candidates = std::iter::successors(Some(least), |n| n.checked_mul(2)).take_while(|n| *n <= workers.max(least));
+        let candidates =
+            std::iter::successors(Some(least), |n| n.checked_mul(2)).take_while(|n| *n <= workers.max(least));
         let best = candidates.chain([workers.max(least)]).min_by(|a, b| seconds(a).total_cmp(&seconds(b)));
         best.unwrap_or(least)
     }

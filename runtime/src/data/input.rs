@@ -1,0 +1,262 @@
+//! What is to be read, and how it is split: [`Input`].
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
+
+use super::find::{Found, Wanted};
+use super::packed::Packing;
+use super::plan;
+use super::quotes::MARK;
+use super::split::{Format, Split};
+use crate::error::{Error, Result};
+use crate::executor::Executor;
+
+/// How long a split is, where the program does not say: 64 MiB.
+const SPLIT: u64 = 64 << 20;
+
+/// Files and objects to be read by many calls, a [`Split`] each.
+///
+/// ```
+/// #[wren::remote]
+/// fn lines(split: &wren::Split) -> wren::Result<usize> {
+///     split.lines()?.try_fold(0, |lines, line| line.map(|_| lines + 1))
+/// }
+///
+/// # wren::block_on(async {
+/// let splits = wren::Input::glob("src/**/*.rs")?.split_size(64 << 10).splits().await?;
+/// let lines: usize = wren::map(|split| lines(&split), splits).await?.iter().sum();
+/// assert!(lines > 10_000);
+/// # Ok::<(), wren::Error>(()) }).unwrap();
+/// ```
+///
+/// An input is split at lines, unless one of these says otherwise:
+///
+/// | method | splits |
+/// | --- | --- |
+/// | [`csv`](Self::csv), [`delimiter`](Self::delimiter), [`headers`](Self::headers) | at CSV records, which may have newlines inside quotes |
+/// | [`fixed`](Self::fixed) | at records of a fixed length |
+/// | [`whole`](Self::whole) | not at all: each file is a split |
+///
+/// A file whose name ends in `.gz` or `.zst` is always one split.
+///
+/// Every byte of a file is in exactly one of its splits, in the order of the list. Files come in the
+/// byte order of their names, a file that two patterns name comes once, and empty files have no
+/// split.
+#[derive(Debug, Clone)]
+#[must_use = "an input does nothing before `splits`"]
+pub struct Input {
+    wanted: Vec<Wanted>,
+    format: Option<Format>,
+    whole: bool,
+    split_size: u64,
+    executor: Option<Executor>,
+}
+
+impl Input {
+    fn new(wanted: Vec<Wanted>) -> Self {
+        Self { wanted, format: None, whole: false, split_size: SPLIT, executor: None }
+    }
+
+    /// A file, all files below a folder, or those that match a pattern: local ones by their path,
+    /// those of a store by its URL, such as `s3://bucket/logs/2026-*/*.csv.gz`.
+    ///
+    /// `*` stands for any part of a name, `?` for a character, `[a-z]` for one of several, and `**`
+    /// for any number of folders. In folders, and where a wildcard would stand for them, names that
+    /// begin with `.` or `_` are skipped, such as `_SUCCESS`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for what is no pattern.
+    pub fn glob(pattern: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self::new(vec![Wanted::pattern(pattern.as_ref())?]))
+    }
+
+    /// Files, folders and URLs, in which no character stands for another. The splits of each come
+    /// in the order given here.
+    ///
+    /// ```
+    /// # wren::block_on(async {
+    /// let splits = wren::Input::paths(["Cargo.toml", "src"])?.splits().await?;
+    /// assert!(splits[0].path().ends_with("/Cargo.toml"));
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an empty path, or one that is not UTF-8.
+    pub fn paths(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Self> {
+        paths.into_iter().map(|path| Wanted::path(path.as_ref())).collect::<Result<_>>().map(Self::new)
+    }
+
+    /// How long a split is at most, in bytes; 64 MiB by default. 0 is taken for 1. The splits of a
+    /// file are about equally long. A split is longer where one record is.
+    pub fn split_size(mut self, bytes: u64) -> Self {
+        self.split_size = bytes.max(1);
+        self
+    }
+
+    /// Splits at the records of CSV as the `csv` crate reads it by default: fields separated by `,`,
+    /// quoted by `"`, a quote in them doubled; the first record of each file is its header.
+    ///
+    /// Whether a newline ends a record depends on all quotes before it. So files longer than a split
+    /// are read once to find out: by a job of its own, in parallel, where the calls run. Nothing is
+    /// read where each file is one split.
+    pub fn csv(mut self) -> Self {
+        if !matches!(self.format, Some(Format::Csv { .. })) {
+            self.format = Some(Format::Csv { delimiter: b',', headers: true });
+        }
+        self
+    }
+
+    /// CSV, as [`csv`](Self::csv) says, with another delimiter, for instance `b'\t'`.
+    pub fn delimiter(mut self, byte: u8) -> Self {
+        self = self.csv();
+        if let Some(Format::Csv { delimiter, .. }) = &mut self.format {
+            *delimiter = byte;
+        }
+        self
+    }
+
+    /// CSV, as [`csv`](Self::csv) says, of which the first record of a file is a header, or is not.
+    pub fn headers(mut self, has: bool) -> Self {
+        self = self.csv();
+        if let Some(Format::Csv { headers, .. }) = &mut self.format {
+            *headers = has;
+        }
+        self
+    }
+
+    /// Splits at records of so many bytes, with nothing between them.
+    pub fn fixed(mut self, bytes: u64) -> Self {
+        self.format = Some(Format::Fixed(bytes));
+        self
+    }
+
+    /// Splits nothing: each file is a split, also an empty one. Unless [`csv`](Self::csv) or
+    /// [`fixed`](Self::fixed) say what it is made of, it is taken for bytes.
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    /// Looks for newlines in quotes on an executor of one's own, see [`csv`](Self::csv).
+    pub fn on(mut self, executor: &Executor) -> Self {
+        self.executor = Some(executor.clone());
+        self
+    }
+
+    /// Finds the files and splits them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a path or a pattern names nothing, or a file is no whole number of
+    /// fixed records; [`Error::Config`] for a delimiter or a record that cannot be;
+    /// [`Error::Store`]; of CSV what a job can fail by.
+    pub async fn splits(self) -> Result<Vec<Split>> {
+        let format = self.format()?;
+        let mut known = HashSet::new();
+        let mut files = Vec::new();
+        for wanted in &self.wanted {
+            let found = wanted.find().await?;
+            files.extend(found.into_iter().filter(|file| known.insert(file.source.path().to_owned())));
+        }
+        let mut ranges = Vec::with_capacity(files.len());
+        for file in &files {
+            ranges.push(self.ranges(file, format)?);
+        }
+        let first_records = match format {
+            Format::Csv { delimiter, .. } => self.at_records(&files, &mut ranges, delimiter).await?,
+            _ => vec![0; files.len()],
+        };
+        let mut splits = Vec::new();
+        for ((file, ranges), first_record) in files.iter().zip(ranges).zip(first_records) {
+            splits.extend(ranges.into_iter().map(|range| Split {
+                source: file.source.clone(),
+                format,
+                packing: Packing::of(file.source.path()),
+                range,
+                len: file.len,
+                first_record,
+            }));
+        }
+        Ok(splits)
+    }
+
+    fn format(&self) -> Result<Format> {
+        let format = self.format.unwrap_or(if self.whole { Format::Bytes } else { Format::Lines });
+        match format {
+            Format::Fixed(0) => {
+                Err(Error::Config("an input of records of 0 bytes has no end; say how long they are".to_owned()))
+            }
+            Format::Csv { delimiter: byte @ (b'"' | b'\n' | b'\r'), .. } => {
+                let byte = byte.escape_ascii();
+                Err(Error::Config(format!("`{byte}` cannot separate fields: it has its own meaning in CSV")))
+            }
+            format => Ok(format),
+        }
+    }
+
+    /// Where a file is split, if it had no records.
+    fn ranges(&self, file: &Found, format: Format) -> Result<Vec<Range<u64>>> {
+        let packed = Packing::of(file.source.path()).is_some();
+        if let Format::Fixed(record) = format
+            && !packed
+            && !file.len.is_multiple_of(record)
+        {
+            let (len, left) = (file.len, file.len % record);
+            let reason =
+                format!("it has {len} bytes, which is no whole number of records of {record}: {left} are left");
+            return Err(file.source.error(reason));
+        }
+        if packed || self.whole {
+            return Ok(vec![0..file.len]);
+        }
+        let unit = if let Format::Fixed(record) = format { record } else { 1 };
+        let mut ranges = evenly(file.len / unit, (self.split_size / unit).max(1));
+        for range in &mut ranges {
+            *range = range.start * unit..range.end * unit;
+        }
+        Ok(ranges)
+    }
+
+    /// Moves the borders of CSV splits to where records begin; gives the length of each file's first
+    /// record.
+    async fn at_records(&self, files: &[Found], ranges: &mut [Vec<Range<u64>>], delimiter: u8) -> Result<Vec<u64>> {
+        let mut chunks = Vec::new();
+        for (file, ranges) in files.iter().zip(&mut *ranges) {
+            // Nothing is split inside a byte order mark.
+            let mark = ranges.iter().position(|range| range.end >= MARK.len() as u64).unwrap_or(0);
+            ranges.drain(..mark);
+            if let Some(first) = ranges.first_mut() {
+                first.start = 0;
+            }
+            if ranges.len() > 1 {
+                chunks.extend(ranges.iter().map(|range| (file, range.clone())));
+            }
+        }
+        if chunks.is_empty() {
+            return Ok(vec![0; files.len()]);
+        }
+        let calls = |(file, chunk): (&Found, Range<u64>)| plan::scan(&file.source, file.len, chunk, delimiter);
+        let executor = self.executor.clone().map_or_else(Executor::current, Ok)?;
+        let scans = crate::map(calls, chunks).on(&executor).quiet().await?;
+        let mut scans = scans.as_slice();
+        let mut first_records = Vec::with_capacity(files.len());
+        for (file, ranges) in files.iter().zip(ranges) {
+            let mut first_record = 0;
+            if ranges.len() > 1 {
+                let own;
+                (own, scans) = scans.split_at(ranges.len());
+                (*ranges, first_record) = plan::join(file.len, own);
+            }
+            first_records.push(first_record);
+        }
+        Ok(first_records)
+    }
+}
+
+/// As few ranges of at most `most` as make up `len`, and as even as can be.
+fn evenly(len: u64, most: u64) -> Vec<Range<u64>> {
+    let count = len.div_ceil(most);
+    let (short, longer) = (len / count.max(1), len % count.max(1));
+    let begin = |number: u64| number * short + number.min(longer);
+    (0..count).map(|number| begin(number)..begin(number + 1)).collect()
+}

@@ -1,0 +1,224 @@
+//! One partition of an input: [`Split`].
+
+use std::io::Read;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::blocks::{Blocks, Cut};
+use super::lines::Lines;
+use super::packed::Packing;
+use super::reader::Reader;
+use super::records::Records;
+use super::source::{Source, Stream};
+use crate::error::{Error, Result};
+
+/// How much of a store's value is fetched behind a split's end, for the end of its last line.
+const BEHIND: u64 = 64 << 10;
+
+/// What an input is made of, and so where it can be split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Format {
+    Lines,
+    Csv { delimiter: u8, headers: bool },
+    Fixed(u64),
+    Bytes,
+}
+
+/// A partition of an input: a file or an object, and a range of its bytes.
+///
+/// [`Input::splits`](super::Input::splits) makes them. A split is small, and an argument like any
+/// other; the worker that gets it opens the file and reads its part. All that reads blocks the
+/// calling thread, and is for ordinary functions.
+///
+/// | method | gives |
+/// | --- | --- |
+/// | [`lines`](Self::lines) | `String`s, or each line lent in place |
+/// | [`records`](Self::records) | CSV records as values of a type that derives `Deserialize` |
+/// | [`blocks`](Self::blocks) | large blocks of whole records, lent in place: the fastest |
+/// | [`reader`](Self::reader) | the bytes, as a `Read` and a `BufRead` |
+///
+/// Of a file packed by gzip or zstd all of them give what it unpacks to.
+///
+/// ```
+/// #[wren::remote]
+/// fn words(split: &wren::Split) -> wren::Result<usize> {
+///     let mut words = 0;
+///     for line in split.lines()? {
+///         words += line?.split_whitespace().count();
+///     }
+///     Ok(words)
+/// }
+///
+/// # wren::block_on(async {
+/// let splits = wren::Input::glob("src/data/*.rs")?.split_size(10_000).splits().await?;
+/// let words: usize = wren::map(|split| words(&split), splits).await?.iter().sum();
+/// assert!(words > 1_000);
+/// # Ok::<(), wren::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    pub(super) source: Source,
+    pub(super) format: Format,
+    pub(super) packing: Option<Packing>,
+    /// Exact but for lines, of which those belong to a split that begin in it.
+    pub(super) range: Range<u64>,
+    /// The file's length when it was split.
+    pub(super) len: u64,
+    /// Length of the file's first CSV record, with what is before it; 0 where nobody will need it.
+    pub(super) first_record: u64,
+}
+
+/// What the records of a split look like to those that sort them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Shape {
+    Lines,
+    /// Of so many bytes.
+    Fixed(usize),
+    Other,
+}
+
+impl Split {
+    pub(crate) fn shape(&self) -> Shape {
+        match self.format {
+            Format::Lines => Shape::Lines,
+            Format::Fixed(len) => usize::try_from(len).map_or(Shape::Other, Shape::Fixed),
+            Format::Csv { .. } | Format::Bytes => Shape::Other,
+        }
+    }
+
+    /// One of `parts` about equal parts; all of a packed file.
+    pub(crate) fn part(&self, part: usize, parts: usize) -> Split {
+        if self.packing.is_some() {
+            return self.clone();
+        }
+        let unit = if let Format::Fixed(len) = self.format { len } else { 1 };
+        let units = self.bytes() / unit;
+        let border = |n: usize| self.range.start + units * n as u64 / parts as u64 * unit;
+        let end = if part + 1 == parts { self.range.end } else { border(part + 1) };
+        Split { range: border(part)..end, ..self.clone() }
+    }
+
+    /// The file, as an absolute path, or the object, as `s3://bucket/key`.
+    pub fn path(&self) -> &str {
+        self.source.path()
+    }
+
+    /// The bytes of the file that this split stands for. Where an input is split into lines, those
+    /// lines belong to a split that begin in its range: the first of them may begin behind the
+    /// range's begin, and the last may end behind its end.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// How much there is to read, in bytes: exact but for lines, of which it may be one line more or
+    /// less, and for packed files, of which it is the packed size.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// The split's content in large blocks of whole lines, whole CSV records or whole records of
+    /// fixed length; of an input of whole files, in blocks that end anywhere.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the file is not there, has shrunk since it was split, or is not packed
+    /// as its name says. Other errors of reading come from the blocks.
+    pub fn blocks(&self) -> Result<Blocks> {
+        self.cut(match self.format {
+            Format::Lines => Cut::Lines,
+            Format::Csv { delimiter, .. } => Cut::Csv { delimiter },
+            Format::Fixed(record) => Cut::Fixed(record),
+            Format::Bytes => Cut::Anywhere,
+        })
+    }
+
+    /// The split's lines.
+    ///
+    /// # Errors
+    /// As [`blocks`](Self::blocks), and [`Error::Input`] for records of fixed length, whose borders
+    /// have nothing to do with lines.
+    pub fn lines(&self) -> Result<Lines> {
+        if let Format::Fixed(_) = self.format {
+            let reason = "it was split into records of fixed length, and has no lines; read its `blocks`";
+            return Err(self.source.error(reason));
+        }
+        self.cut(Cut::Lines).map(Lines::new)
+    }
+
+    /// The split's bytes.
+    ///
+    /// # Errors
+    /// As [`blocks`](Self::blocks).
+    pub fn reader(&self) -> Result<Reader> {
+        self.cut(Cut::Anywhere).map(Reader::new)
+    }
+
+    /// The split's CSV records, each as a `T`: a struct whose fields are named as the columns, or,
+    /// also without headers, a tuple or a `Vec`. The header is no record, and every split knows it.
+    ///
+    /// ```
+    /// #[derive(serde::Deserialize)]
+    /// struct Sale {
+    ///     city: String,
+    ///     amount: f64,
+    /// }
+    ///
+    /// #[wren::remote]
+    /// fn total(split: &wren::Split) -> wren::Result<f64> {
+    ///     let mut total = 0.0;
+    ///     for sale in split.records::<Sale>()? {
+    ///         let sale = sale?;
+    ///         total += if sale.city == "Ur" { sale.amount } else { 0.0 };
+    ///     }
+    ///     Ok(total)
+    /// }
+    ///
+    /// # wren::block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("sales.csv");
+    /// # let path = path.to_str().unwrap();
+    /// std::fs::write(path, "city,amount\nUr,1.5\n\"Uruk\n(old)\",7\nUr,2.5\n").unwrap();
+    /// let splits = wren::Input::glob(path)?.csv().split_size(8).splits().await?;
+    /// let totals = wren::map(|split| total(&split), splits).await?;
+    /// assert_eq!(totals.iter().sum::<f64>(), 4.0);
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`blocks`](Self::blocks), and [`Error::Config`] for an input that was not declared to be
+    /// CSV.
+    pub fn records<T: DeserializeOwned>(&self) -> Result<Records<T>> {
+        let Format::Csv { delimiter, headers } = self.format else {
+            let path = self.path();
+            return Err(Error::Config(format!("{path} was not split as CSV; say `.csv()` before `.splits()`")));
+        };
+        Records::new(self.source.clone(), self.first_record()?, self.reader()?, self.range.start, delimiter, headers)
+    }
+
+    /// The first record of the file, where that is not in this split.
+    fn first_record(&self) -> Result<Vec<u8>> {
+        let mut first = Vec::new();
+        if self.range.start > 0 {
+            let stream = Stream::open(&self.source, 0..self.first_record, self.len)?;
+            stream.take(self.first_record).read_to_end(&mut first).map_err(|e| self.source.explain(e))?;
+        }
+        Ok(first)
+    }
+
+    fn cut(&self, cut: Cut) -> Result<Blocks> {
+        let Range { start, end } = self.range;
+        if let Some(packing) = self.packing {
+            let packed = Stream::open(&self.source, 0..self.len, self.len)?;
+            let input = packing.unpack(packed).map_err(|e| self.source.explain(e))?;
+            return Ok(Blocks::new(&self.source, input, cut, 0, u64::MAX));
+        }
+        if self.format == Format::Lines && end > start {
+            let from = start.saturating_sub(1);
+            let stream = Stream::open(&self.source, from..end.saturating_add(BEHIND), self.len)?;
+            return Blocks::new(&self.source, Box::new(stream), cut, from, end - from).only_lines_of(&self.range);
+        }
+        let stream = Stream::open(&self.source, start..end, self.len)?;
+        Ok(Blocks::new(&self.source, Box::new(stream.take(end - start)), cut, start, end - start))
+    }
+}
