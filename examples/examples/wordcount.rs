@@ -1,41 +1,73 @@
-//! Counts words in text files: a map over the files, then a reduction on the driver.
+//! Counts words in text files: a MapReduce.
 //!
 //!     cargo run --release -p examples --example wordcount -- README.md LICENSE-*
+//!
+//! With `--write FOLDER` the counts go to files, a line `word TAB count` each.
 
-use std::collections::HashMap;
-use std::io;
+use std::cmp::Reverse;
 
-/// How often each word occurs in one file. Words are runs of letters, in lower case.
-#[wren::remote]
-fn count(path: &str) -> io::Result<HashMap<String, u64>> {
-    let text = String::from_utf8_lossy(&std::fs::read(path)?).to_lowercase();
-    let mut counts = HashMap::new();
-    for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
-        *counts.entry(word.to_owned()).or_default() += 1;
+use serde::{Deserialize, Serialize};
+use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
+use wren::{Input, Split};
+
+/// How often each word occurs. Words are separated by white space.
+#[derive(Serialize, Deserialize)]
+struct WordCount;
+
+#[wren::mapreduce]
+impl MapReduce for WordCount {
+    type Input = Split;
+    type Key = str;
+    type Value = u64;
+    type Output = (String, u64);
+
+    fn map(&self, split: Split, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        let mut blocks = split.blocks()?;
+        while let Some(block) = blocks.next_block()? {
+            for word in std::str::from_utf8(block)?.split_ascii_whitespace() {
+                emit.emit(word, 1);
+            }
+        }
+        Ok(())
     }
-    Ok(counts)
+
+    fn combine(&self, count: &mut u64, next: u64) {
+        *count += next;
+    }
+
+    fn reduce(
+        &self,
+        word: &str,
+        counts: &mut Values<'_, u64>,
+        out: &mut Output<(String, u64)>,
+    ) -> Result<(), BoxError> {
+        out.push((word.to_owned(), counts.sum()))
+    }
 }
 
 #[wren::main]
 async fn main() -> wren::Result<()> {
-    let files: Vec<String> = std::env::args().skip(1).collect();
+    let mut files: Vec<String> = std::env::args().skip(1).collect();
+    let write = files.iter().position(|arg| arg == "--write").filter(|at| at + 1 < files.len());
+    let folder = write.map(|at| files.drain(at..at + 2).nth(1).unwrap_or_default());
     if files.is_empty() {
-        eprintln!("usage: wordcount FILE...");
+        eprintln!("usage: wordcount [--write FOLDER] FILE...");
         std::process::exit(2);
     }
 
-    let mut total: HashMap<String, u64> = HashMap::new();
-    for counts in wren::map(count, files.iter().map(String::as_str)).await? {
-        for (word, n) in counts {
-            *total.entry(word).or_default() += n;
-        }
+    let splits = Input::paths(&files)?.splits().await?;
+    let count = wren::map_reduce(WordCount, splits);
+    if let Some(folder) = folder {
+        let written = count.write(folder, Format::Tsv).await?;
+        println!("{} distinct words in {} files", written.records, written.files.len());
+        return Ok(());
     }
-
-    let mut ranked: Vec<_> = total.iter().collect();
-    ranked.sort_by_key(|(word, n)| (std::cmp::Reverse(**n), word.as_str()));
-    for (word, n) in ranked.iter().take(10) {
+    let mut counts = count.await?;
+    counts.sort_by(|(a, n), (b, m)| (Reverse(n), a).cmp(&(Reverse(m), b)));
+    for (word, n) in counts.iter().take(10) {
         println!("{n:>8} {word}");
     }
-    println!("{} words, {} distinct, in {} files", total.values().sum::<u64>(), total.len(), files.len());
+    let words: u64 = counts.iter().map(|(_, n)| n).sum();
+    println!("{words} words, {} distinct, in {} files", counts.len(), files.len());
     Ok(())
 }

@@ -25,13 +25,13 @@ pub(crate) struct Shuffle {
 }
 
 /// What a worker needs beside what it is given for records, in bytes: the program, stacks, buffers.
-const BESIDE: usize = 48 << 20;
+const BESIDE: usize = 32 << 20;
 
 impl Shuffle {
     /// Memory for records, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let all = (self.memory_mb as usize) << 20;
-        all.saturating_sub(BESIDE).max(all / 4) / 4 * 3
+        all.saturating_sub(BESIDE).max(all / 4) / 3 * 2
     }
 
     /// The key of a map task's object. Every attempt has its own; that of the attempt which is
@@ -100,8 +100,9 @@ pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure
 
 fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::Output>, BoxError> {
     let store = store::open(&stage.shuffle.store)?;
-    let mut sorter = Sorter::new(stage.shuffle.memory(), store.scratch());
-    Segments::new(store, stage.segments).read(|records| sorter.add(records))?;
+    let memory = stage.shuffle.memory();
+    let mut sorter = Sorter::new(memory, store.scratch());
+    Segments::new(store, stage.segments, memory).read(|records| sorter.add(records))?;
     let mut merged = sorter.finish()?;
     let mut out = Output::new(&stage.target, stage.partition)?;
     let mut key = Vec::new();

@@ -155,7 +155,11 @@ mod tests {
         let mut table = Table::new();
         keys.iter().for_each(|key| table.add(key, (), |(), ()| ()));
         let mut found = Vec::new();
-        table.drain(|key, ()| Ok::<_, ()>(found.push(key.to_vec()))).unwrap();
+        let drained = table.drain(|key, ()| {
+            found.push(key.to_vec());
+            Ok::<_, ()>(())
+        });
+        drained.unwrap();
         assert_eq!(found.len(), distinct.len());
         assert_eq!(found.into_iter().collect::<std::collections::HashSet<_>>(), distinct);
     }

@@ -30,7 +30,7 @@ use crate::store::{Store, StoreError};
 
 pub(crate) use merge::Merged;
 pub(crate) use model::Model;
-pub(crate) use record::Record;
+pub(crate) use record::{Record, prefix};
 pub(crate) use scatter::Scatter;
 pub(crate) use segments::Segments;
 pub(crate) use sorter::Sorter;

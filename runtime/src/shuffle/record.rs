@@ -35,20 +35,30 @@ impl<'a> Record<'a> {
         let (bytes, rest) = rest.split_at_checked(key_len.checked_add(value_len)?)?;
         Some((Record { bytes, key_len }, rest))
     }
+}
 
-    /// The first bytes of a key as a number: numbers compare as keys do, where they differ.
-    #[inline]
-    pub(super) fn prefix(&self) -> u64 {
-        let key = self.key();
-        match key.first_chunk::<8>() {
-            Some(first) => u64::from_be_bytes(*first),
-            None => {
-                let mut first = [0; 8];
-                first[..key.len()].copy_from_slice(key);
-                u64::from_be_bytes(first)
-            }
+/// The beginning of a key as a number: numbers compare as keys do, where they differ. Where they are
+/// equal and [`is_whole`], so are the keys.
+///
+/// It has the first seven bytes, and in the lowest the key's length, or 8 for all longer ones: of keys
+/// that begin alike, the shorter is the lesser.
+#[inline]
+pub(crate) fn prefix(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first) & !0xff | 8,
+        None => {
+            let mut first = [0; 8];
+            first[..key.len()].copy_from_slice(key);
+            first[7] = key.len() as u8;
+            u64::from_be_bytes(first)
         }
     }
+}
+
+/// Whether a prefix tells all of its key.
+#[inline]
+pub(crate) fn is_whole(prefix: u64) -> bool {
+    prefix as u8 != 8
 }
 
 /// Appends a record whose value is `value`, in one or two parts.

@@ -60,11 +60,6 @@ impl Scatter {
         }
     }
 
-    /// How many records were taken.
-    pub(crate) fn records(&self) -> u64 {
-        self.records
-    }
-
     /// Takes a record. A partition that there is not is taken for the last.
     pub(crate) fn push(&mut self, partition: usize, key: &[u8], value: &[u8]) -> StoreResult<()> {
         let open = self.open(partition);

@@ -9,13 +9,13 @@ use std::thread;
 use super::{Segment, block, damaged};
 use crate::store::{self, Store, StoreError, StoreResult};
 
-/// Segments longer than this are read in pieces of it, in bytes.
-const PIECE: u64 = 8 << 20;
-
-/// Requests for pieces under way at once; together they ask for no more than [`WINDOW`] bytes, or
-/// for one piece.
+/// Requests under way at once at most.
 const PARALLEL: usize = 32;
+
+/// What they ask for together at most, in bytes; and which part of the memory for records that is
+/// where there is little.
 const WINDOW: u64 = 16 << 20;
+const PART: u64 = 8;
 
 /// Blocks of records.
 #[derive(Debug)]
@@ -37,7 +37,11 @@ impl Records {
 pub(crate) struct Segments {
     store: Arc<dyn Store>,
     segments: Vec<Segment>,
+    window: u64,
 }
+
+/// Pieces that were fetched together, each with its segment's number.
+type Window = Vec<(usize, Vec<u8>)>;
 
 /// A range of a segment that is fetched at once.
 struct Piece {
@@ -47,13 +51,15 @@ struct Piece {
 }
 
 impl Segments {
-    pub(crate) fn new(store: Arc<dyn Store>, segments: Vec<Segment>) -> Self {
-        Self { store, segments }
+    /// For who has `memory` bytes for records: a quarter of that, or less, is used here beside it.
+    pub(crate) fn new(store: Arc<dyn Store>, segments: Vec<Segment>, memory: usize) -> Self {
+        Self { store, segments, window: (memory as u64 / PART).clamp(64 << 10, WINDOW) }
     }
 
     /// Gives the records to `take`, buffer by buffer. Segments come in their order.
     pub(crate) fn read(self, mut take: impl FnMut(Records) -> StoreResult<()>) -> StoreResult<()> {
-        let (send, receive) = sync_channel(1);
+        // One window is fetched while another is used.
+        let (send, receive) = sync_channel(0);
         thread::scope(|scope| {
             let this = &self;
             let fetch = thread::Builder::new().name("wren-shuffle".into()).spawn_scoped(scope, move || {
@@ -67,13 +73,13 @@ impl Segments {
     }
 
     /// Fetches window after window.
-    fn fetch(&self, mut give: impl FnMut(StoreResult<Vec<(usize, Vec<u8>)>>) -> ControlFlow<()>) {
+    fn fetch(&self, mut give: impl FnMut(StoreResult<Window>) -> ControlFlow<()>) {
         let mut pieces = self.pieces().peekable();
         while pieces.peek().is_some() {
             let mut window = Vec::new();
             let mut bytes = 0;
             while let Some(piece) = pieces.next_if(|piece| {
-                window.is_empty() || (window.len() < PARALLEL && bytes + (piece.end - piece.start) <= WINDOW)
+                window.is_empty() || (window.len() < PARALLEL && bytes + (piece.end - piece.start) <= self.window)
             }) {
                 bytes += piece.end - piece.start;
                 window.push(piece);
@@ -96,15 +102,17 @@ impl Segments {
     fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
         self.segments.iter().enumerate().flat_map(|(segment, Segment { start, len, .. })| {
             let end = start + len;
-            let starts = (*start..end).step_by(PIECE as usize);
-            starts.map(move |start| Piece { segment, start, end: end.min(start + PIECE) })
+            // Half a window, so that two requests are under way.
+            let piece = self.window / 2;
+            let starts = (*start..end).step_by(piece as usize);
+            starts.map(move |start| Piece { segment, start, end: end.min(start + piece) })
         })
     }
 
     /// Checks and unpacks blocks.
     fn open(
         &self,
-        fetched: Receiver<StoreResult<Vec<(usize, Vec<u8>)>>>,
+        fetched: Receiver<StoreResult<Window>>,
         take: &mut impl FnMut(Records) -> StoreResult<()>,
     ) -> StoreResult<()> {
         // The part of a block that a piece ended with.

@@ -1,9 +1,10 @@
 //! The reduce side: an external merge sort.
 //!
-//! Records stay where they were read to. What is sorted is an entry for each: the first eight bytes
-//! of its key, which decide most comparisons, and where it is. When memory is full, the records are
+//! Records stay where they were read to. What is sorted is an entry for each: the beginning of its
+//! key, which decides most comparisons, and where it is. When memory is full, the records are
 //! written to a file in their order, as a run; in the end the runs are merged.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -52,7 +53,10 @@ impl InMemory {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_unstable_by(|a, b| {
             a.prefix.cmp(&b.prefix).then_with(|| {
-                let keys = self.record(a).key().cmp(self.record(b).key());
+                let keys = match record::is_whole(a.prefix) {
+                    true => Ordering::Equal,
+                    false => self.record(a).key().cmp(self.record(b).key()),
+                };
                 keys.then_with(|| (a.buffer, a.at).cmp(&(b.buffer, b.at)))
             })
         });
@@ -94,7 +98,7 @@ impl Sorter {
                 if self.held.entries.len() == self.held.entries.capacity() {
                     self.held.entries.reserve_exact(GROWTH.max(self.held.entries.len() / 4));
                 }
-                self.held.entries.push(Entry { prefix: record.prefix(), buffer, at: at as u32 });
+                self.held.entries.push(Entry { prefix: record::prefix(record.key()), buffer, at: at as u32 });
                 rest = after;
             }
         }
@@ -142,11 +146,6 @@ impl Sorter {
         self.held.entries.clear();
         self.bytes = self.held.bytes();
         Ok(())
-    }
-
-    /// How many bytes went to disk.
-    pub(crate) fn spilled(&self) -> u64 {
-        self.spill.as_ref().map_or(0, |(_, len)| *len)
     }
 
     /// All records in the order of their keys; those of one key in the order they were taken.

@@ -33,7 +33,7 @@ fn shuffled(
     let sorted = |partition| {
         let mut sorter = Sorter::new(memory, store.scratch());
         let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
-        Segments::new(store.clone(), segments).read(|records| sorter.add(records)).unwrap();
+        Segments::new(store.clone(), segments, memory).read(|records| sorter.add(records)).unwrap();
         let mut merged = sorter.finish().unwrap();
         let mut records = Vec::new();
         while let Some(record) = merged.record() {
@@ -115,7 +115,7 @@ fn damage_is_an_error_that_names_the_object() {
     let whole = store::wait(store.get("job/shuffle/0/7")).unwrap();
     let read = || {
         let mut sorter = Sorter::new(1 << 20, store.scratch());
-        Segments::new(store.clone(), vec![object.segment(0).unwrap()]).read(|records| sorter.add(records))
+        Segments::new(store.clone(), vec![object.segment(0).unwrap()], 1 << 20).read(|records| sorter.add(records))
     };
     assert_eq!(read(), Ok(()));
     let end = object.ends[0] as usize;
@@ -144,4 +144,16 @@ fn an_object_ends_with_its_index() {
     assert_eq!(object.ends.len(), 3);
     assert_eq!(bytes.len() as u64, object.ends[2] + 3 * 8 + 8 + 8);
     assert!(object.segment(1).is_none() && object.segment(2).is_some() && object.segment(3).is_none());
+}
+
+proptest! {
+    #[test]
+    fn prefixes_compare_as_keys(a in prop::collection::vec(0u8..3, 0..11), b in prop::collection::vec(0u8..3, 0..11)) {
+        let [first, second] = [prefix(&a), prefix(&b)];
+        match first.cmp(&second) {
+            std::cmp::Ordering::Equal if record::is_whole(first) => prop_assert_eq!(a, b),
+            std::cmp::Ordering::Equal => {}
+            order => prop_assert_eq!(order, a.cmp(&b)),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::Split;
+use crate::shuffle::prefix;
 
 /// Keys sampled for each partition. A partition then holds more than 1.3 times its share in one of
 /// some thousand sorts (the share of a partition between two order statistics of a sample is Beta
@@ -55,19 +56,6 @@ impl Splitters {
             at += 1;
         }
         at
-    }
-}
-
-/// The first bytes of a key as a number: numbers compare as keys do, where they differ.
-#[inline]
-fn prefix(key: &[u8]) -> u64 {
-    match key.first_chunk::<8>() {
-        Some(first) => u64::from_be_bytes(*first),
-        None => {
-            let mut first = [0; 8];
-            first[..key.len()].copy_from_slice(key);
-            u64::from_be_bytes(first)
-        }
     }
 }
 

@@ -114,8 +114,9 @@ pub(super) fn scatter(split: &Split, stage: &Scatter, task: usize) -> Result<Sca
 #[crate::remote(crate = crate)]
 pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result<(String, u64, u64)> {
     let store = store::open(&stage.shuffle.store)?;
-    let mut sorter = Sorter::new(stage.shuffle.memory(), store.scratch());
-    Segments::new(store, stage.segments.clone()).read(|records| sorter.add(records))?;
+    let memory = stage.shuffle.memory();
+    let mut sorter = Sorter::new(memory, store.scratch());
+    Segments::new(store, stage.segments.clone(), memory).read(|records| sorter.add(records))?;
     let mut merged = sorter.finish()?;
     let name = format!("part-{partition:05}");
     let mut file = FileSink::create(folder, &name)?;

@@ -170,6 +170,7 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>> {
 }
 
 /// Whether the scheme of a URL is a store's.
+#[cfg(feature = "data")]
 pub(crate) fn is_known(scheme: &str) -> bool {
     inventory::iter::<StoreScheme>.into_iter().any(|known| known.scheme == scheme)
 }

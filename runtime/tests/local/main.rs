@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod calls;
+#[cfg(feature = "data")]
+mod data;
 mod drivers;
 mod failures;
 mod jobs;
@@ -81,8 +83,10 @@ async fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Tests kill workers of this process, each its own.
     arguments.test_threads = Some(1);
-    let trials =
+    let mut trials: Vec<_> =
         [calls::trials(), failures::trials(), jobs::trials(), drivers::trials()].into_iter().flatten().collect();
+    #[cfg(feature = "data")]
+    trials.extend(data::trials());
     let run = std::thread::spawn(move || libtest_mimic::run(&arguments, trials));
     run.join().map_or(ExitCode::FAILURE, |conclusion| conclusion.exit_code())
 }

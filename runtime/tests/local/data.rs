@@ -1,0 +1,349 @@
+//! MapReduce and sort on worker processes that die, on stores that forget, and within little memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde::{Deserialize, Serialize};
+use wren::faults::Faults;
+use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
+use wren::store::{FileStore, Store};
+use wren::{Error, Executor, Input, Split};
+
+use super::{note, notes, scratch, trials};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        counts_are_those_of_a_plain_program_whatever_dies,
+        sorts_are_those_of_coreutils_whatever_dies,
+        a_shuffle_makes_one_object_a_map_task_and_leaves_none,
+        a_sort_stays_within_its_memory,
+        a_named_job_goes_on_where_it_ended,
+        every_kind_of_failure_has_its_error,
+        a_partition_is_chosen_by_the_program,
+    ]
+}
+
+/// Words of a text that repeat as those of languages do: the n-th most frequent about 1/n as often.
+fn text(bytes: usize, seed: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut text = String::with_capacity(bytes + 20);
+    while text.len() < bytes {
+        let rank = (random.f64() * 9.0).exp() as u64;
+        text.push_str(&format!("w{rank}"));
+        text.push(if random.u8(..12) == 0 { '\n' } else { ' ' });
+    }
+    text
+}
+
+/// An executor whose workers die and whose results come twice.
+fn faulty(folder: &Path, seed: u64) -> Executor {
+    let faults = Faults::seeded(seed).crash(0.2).duplicate(0.2).throttle(0.05).delay(0.1, Duration::from_millis(5));
+    let store = format!("file:{}", folder.join("store").display());
+    Executor::builder().backend("local").workers(2).store(store).faults(faults).build().unwrap()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Count {
+    /// Kills its worker once in each of these many tasks, in the middle of what it emits.
+    dies_in: u64,
+    notes: std::path::PathBuf,
+}
+
+#[wren::mapreduce]
+impl MapReduce for Count {
+    type Input = Split;
+    type Key = str;
+    type Value = u64;
+    type Output = (String, u64);
+
+    fn map(&self, split: Split, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        for line in split.lines()? {
+            line?.split_whitespace().for_each(|word| emit.emit(word, 1));
+        }
+        let task = split.range().start / 50_000;
+        if task < self.dies_in && !notes(&self.notes).contains(&task) {
+            note(&self.notes, task)?;
+            std::process::abort();
+        }
+        Ok(())
+    }
+
+    fn combine(&self, count: &mut u64, next: u64) {
+        *count += next;
+    }
+
+    fn reduce(
+        &self,
+        word: &str,
+        counts: &mut Values<'_, u64>,
+        out: &mut Output<(String, u64)>,
+    ) -> Result<(), BoxError> {
+        out.push((word.to_owned(), counts.sum()))
+    }
+}
+
+async fn counts_are_those_of_a_plain_program_whatever_dies() {
+    let folder = scratch("mapreduce");
+    let text = text(400_000, 1);
+    fs::write(folder.join("text"), &text).unwrap();
+    let mut expected = BTreeMap::new();
+    text.split_whitespace().for_each(|word| *expected.entry(word.to_owned()).or_insert(0u64) += 1);
+
+    for (seed, memory) in [(1, 512), (2, 1)] {
+        let executor = faulty(&folder, seed);
+        let job = Count { dies_in: 2, notes: folder.join(format!("notes-{seed}")) };
+        let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
+        let count = wren::map_reduce(job, splits).partitions(3).on(&executor).quiet();
+        // The memory limit itself is for another test: a worker alone is larger than 1 MB.
+        let count = if memory == 1 { count } else { count.memory(memory) };
+        let counts = count.await.unwrap();
+        assert_eq!(counts.len(), expected.len());
+        assert_eq!(counts.into_iter().collect::<BTreeMap<_, _>>(), expected);
+        assert_eq!(notes(&folder.join(format!("notes-{seed}"))).len(), 2, "workers died");
+    }
+
+    // The same to files.
+    let job = Count { dies_in: 0, notes: folder.clone() };
+    let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
+    let out = folder.join("out").display().to_string();
+    let counted = wren::map_reduce(job, splits).partitions(3).on(&faulty(&folder, 3)).quiet();
+    let written = counted.write(out, Format::Tsv).await.unwrap();
+    assert_eq!((written.files.len(), written.records), (3, expected.len() as u64));
+    let lines: String = written.files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    assert_eq!(written.bytes, lines.len() as u64);
+    let read =
+        |line: &str| line.split_once('\t').map(|(word, n)| (word.to_owned(), n.parse::<u64>().unwrap())).unwrap();
+    assert_eq!(lines.lines().map(read).collect::<BTreeMap<_, _>>(), expected);
+    let names: Vec<_> = fs::read_dir(folder.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "files of attempts that lost are gone: {names:?}");
+}
+
+async fn sorts_are_those_of_coreutils_whatever_dies() {
+    let folder = scratch("sort");
+    fs::create_dir(folder.join("in")).unwrap();
+    for file in 0..3 {
+        fs::write(folder.join(format!("in/{file}")), text(150_000, file)).unwrap();
+    }
+    for memory in [512, 64] {
+        let input = Input::glob(folder.join("in")).unwrap().split_size(40_000);
+        let sort = wren::sort(input).partitions(4).memory(memory).on(&faulty(&folder, u64::from(memory))).quiet();
+        let written = sort.write(folder.join("out").display().to_string()).await.unwrap();
+        let ours: Vec<u8> = written.files.iter().flat_map(|file| fs::read(file).unwrap()).collect();
+        let files = (0..3).map(|file| folder.join(format!("in/{file}")));
+        let theirs = Command::new("sort").env("LC_ALL", "C").args(files).output().unwrap();
+        assert!(theirs.status.success());
+        // The last line of a file ends by the file's end; `sort` adds what is missing, too.
+        assert!(ours == theirs.stdout, "{} bytes, {} by coreutils", ours.len(), theirs.stdout.len());
+    }
+}
+
+async fn a_shuffle_makes_one_object_a_map_task_and_leaves_none() {
+    let folder = scratch("objects");
+    let store = std::sync::Arc::new(FileStore::open(folder.join("store")).unwrap());
+    let executor = Executor::builder().backend("inline").workers(2).opened_store(store.clone()).build().unwrap();
+    let watch = Watch { store: folder.join("store") };
+    let job = wren::map_reduce(watch, 0..61u64).partitions(40).on(&executor).quiet();
+    let seen = job.await.unwrap();
+    assert_eq!(seen.into_iter().max(), Some(61), "61 tasks and 40 partitions make 61 objects");
+    let left = store.list("", None, 100).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Tells how many shuffle objects there are when it reduces.
+#[derive(Serialize, Deserialize)]
+struct Watch {
+    store: std::path::PathBuf,
+}
+
+#[wren::mapreduce]
+impl MapReduce for Watch {
+    type Input = u64;
+    type Key = u64;
+    type Value = ();
+    type Output = u64;
+
+    fn map(&self, _: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        (0..500).for_each(|key| emit.emit(&key, ()));
+        Ok(())
+    }
+
+    fn reduce(&self, _: u64, _: &mut Values<'_, ()>, out: &mut Output<u64>) -> Result<(), BoxError> {
+        let mut objects = 0;
+        for job in fs::read_dir(&self.store)? {
+            let shuffle = job?.path().join("shuffle/0");
+            objects += fs::read_dir(shuffle).map_or(0, Iterator::count);
+        }
+        out.push(objects as u64)
+    }
+}
+
+async fn a_sort_stays_within_its_memory() {
+    let folder = scratch("memory");
+    let mut random = fastrand::Rng::with_seed(11);
+    let records: Vec<u8> = (0..200 << 20).map(|_| random.u8(..)).collect();
+    fs::write(folder.join("records"), &records[..records.len() / 100 * 100]).unwrap();
+    drop(records);
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    // Two partitions of 100 MB, in workers of 96 MB that the backend ends where they need more.
+    let input = Input::glob(folder.join("records")).unwrap().fixed(100);
+    let sort = wren::sort(input).key(0..10).partitions(2).memory(96).on(&executor).quiet();
+    let written = sort.write(folder.join("out").display().to_string()).await.unwrap();
+    assert_eq!(written.records, (200 << 20) / 100);
+    let mut last = vec![0; 10];
+    for file in &written.files {
+        for record in fs::read(file).unwrap().chunks(100) {
+            assert!(last.as_slice() <= &record[..10]);
+            last.copy_from_slice(&record[..10]);
+        }
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+async fn a_named_job_goes_on_where_it_ended() {
+    let folder = scratch("named");
+    fs::write(folder.join("text"), text(200_000, 9)).unwrap();
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
+    let run = async || {
+        let job = Fragile { notes: folder.join("notes"), fails: folder.join("fails") };
+        wren::map_reduce(job, splits.clone()).named("fragile").partitions(2).on(&executor).quiet().await
+    };
+    fs::write(folder.join("fails"), "").unwrap();
+    assert!(matches!(run().await, Err(Error::Returned { .. })));
+    let mapped = notes(&folder.join("notes")).len();
+    assert_eq!(mapped, splits.len());
+    fs::remove_file(folder.join("fails")).unwrap();
+    let total: u64 = run().await.unwrap().into_iter().sum();
+    assert_eq!(total, fs::read_to_string(folder.join("text")).unwrap().lines().count() as u64);
+    assert_eq!(notes(&folder.join("notes")).len(), mapped, "no split was mapped again");
+    assert_eq!(run().await.unwrap().into_iter().sum::<u64>(), total);
+}
+
+/// Counts lines, and fails to reduce while there is a file.
+#[derive(Serialize, Deserialize)]
+struct Fragile {
+    notes: std::path::PathBuf,
+    fails: std::path::PathBuf,
+}
+
+#[wren::mapreduce]
+impl MapReduce for Fragile {
+    type Input = Split;
+    type Key = usize;
+    type Value = u64;
+    type Output = u64;
+
+    fn map(&self, split: Split, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        note(&self.notes, split.range().start)?;
+        for line in split.lines()? {
+            emit.emit(&line?.len(), 1);
+        }
+        Ok(())
+    }
+
+    fn reduce(&self, _: usize, lines: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
+        if self.fails.exists() {
+            return Err("not yet".into());
+        }
+        out.push(lines.sum())
+    }
+}
+
+/// Fails in the way that its input names.
+#[derive(Serialize, Deserialize)]
+struct Fails;
+
+#[wren::mapreduce(timeout = 1)]
+impl MapReduce for Fails {
+    type Input = String;
+    type Key = u8;
+    type Value = u8;
+    type Output = ();
+
+    fn map(&self, how: String, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        match how.as_str() {
+            "returned" => return Err(Box::new("x".parse::<u8>().unwrap_err())),
+            "panicked" => panic!("as asked"),
+            "timed out" => std::thread::sleep(Duration::from_secs(60)),
+            _ => {}
+        }
+        emit.emit(&1, 1);
+        Ok(())
+    }
+
+    fn reduce(&self, _: u8, _: &mut Values<'_, u8>, _: &mut Output<()>) -> Result<(), BoxError> {
+        Err("in reduce".into())
+    }
+}
+
+async fn every_kind_of_failure_has_its_error() {
+    let folder = scratch("fails");
+    let store = format!("file:{}", folder.display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    let run = async |how: &str| wren::map_reduce(Fails, [how.to_owned()]).on(&executor).quiet().await.unwrap_err();
+    let error = run("returned").await;
+    assert!(error.to_string().contains("Fails::map") && error.to_string().contains("invalid digit"), "{error}");
+    assert!(matches!(run("panicked").await, Error::Panicked { .. }));
+    assert!(matches!(run("timed out").await, Error::TimedOut { .. }));
+    let error = run("nothing").await;
+    assert!(error.to_string().contains("Fails::reduce") && error.to_string().contains("in reduce"), "{error}");
+
+    let unseen = Executor::builder().backend("local").workers(1).store("memory:").build().unwrap();
+    let error = wren::map_reduce(Fails, ["".to_owned()]).on(&unseen).quiet().await.unwrap_err();
+    assert!(error.to_string().contains("do not see the store"), "{error}");
+    let nowhere = wren::map_reduce(Fails, [String::new()]).on(&executor).quiet().write("/proc/none", Format::Tsv).await;
+    assert!(matches!(&nowhere, Err(Error::Store(e)) if e.to_string().contains("/proc/none")), "{nowhere:?}");
+    // No input is no output.
+    assert_eq!(wren::map_reduce(Fails, []).on(&executor).quiet().await, Ok(Vec::new()));
+}
+
+/// Puts even and odd numbers into partitions of their own, and gives them with their values.
+#[derive(Serialize, Deserialize)]
+struct EvenAndOdd;
+
+#[wren::mapreduce]
+impl MapReduce for EvenAndOdd {
+    type Input = u64;
+    type Key = i64;
+    type Value = (u64, String);
+    type Output = (i64, Vec<u64>);
+
+    fn map(&self, task: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        (-5..5).for_each(|key| (0..2).for_each(|i| emit.emit(&key, (2 * task + i, format!("{key}")))));
+        Ok(())
+    }
+
+    fn partition(&self, key: i64, partitions: usize) -> usize {
+        // Above them all for some: the last is taken.
+        if key % 2 == 0 { 0 } else { partitions + 3 }
+    }
+
+    fn reduce(
+        &self,
+        key: i64,
+        values: &mut Values<'_, (u64, String)>,
+        out: &mut Output<(i64, Vec<u64>)>,
+    ) -> Result<(), BoxError> {
+        let values: Vec<_> = values.take(if key == 1 { 2 } else { usize::MAX }).collect();
+        assert!(values.iter().all(|(_, text)| *text == key.to_string()));
+        out.push((key, values.into_iter().map(|(n, _)| n).collect()))
+    }
+}
+
+async fn a_partition_is_chosen_by_the_program() {
+    let folder = scratch("partition");
+    let store = format!("file:{}", folder.display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    let groups = wren::map_reduce(EvenAndOdd, 0..3).partitions(3).on(&executor).quiet().await.unwrap();
+    let keys: Vec<i64> = groups.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys, [-4, -2, 0, 2, 4, -5, -3, -1, 1, 3], "in order within each partition");
+    for (key, values) in groups {
+        assert!(values.into_iter().eq(0..if key == 1 { 2 } else { 6 }), "in the order of the inputs");
+    }
+}
