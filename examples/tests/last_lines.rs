@@ -22,6 +22,11 @@ fn last_line(name: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn inputs() {
+    assert_eq!(last_line("inputs", &["examples/data/*.csv"]), "1797 images in 9 partitions");
+}
+
+#[test]
 fn pi() {
     assert_eq!(last_line("pi", &["1000", "2000"]), "pi is about 3.14136 after 2000000 points");
 }
