@@ -22,6 +22,11 @@ fn last_line(name: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn inputs() {
+    assert_eq!(last_line("inputs", &["examples/data/*.csv"]), "1797 images in 9 partitions");
+}
+
+#[test]
 fn pi() {
     assert_eq!(last_line("pi", &["1000", "2000"]), "pi is about 3.14136 after 2000000 points");
 }
@@ -33,7 +38,16 @@ fn sweep() {
 
 #[test]
 fn wordcount() {
-    // As `tr -cs A-Za-z '\\n' | sort -u` counts them.
+    // As `tr -s ' \\n' '\\n' | sort -u` counts them.
     let line = last_line("wordcount", &["LICENSE-MIT", "LICENSE-APACHE"]);
-    assert_eq!(line, "1586 words, 424 distinct, in 2 files");
+    assert_eq!(line, "1583 words, 616 distinct, in 2 files");
+}
+
+#[test]
+fn sort() {
+    let folder = std::env::temp_dir().join(format!("wren-sort-{}", std::process::id()));
+    let folder = folder.to_str().unwrap();
+    let line = last_line("sort", &[folder, "LICENSE-MIT", "LICENSE-APACHE"]);
+    assert!(line.starts_with("197 records, 10796 bytes, in 1 files"), "{line}");
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -166,7 +166,8 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         None => listing::ask(&report.aside(|| args.select.build())?)?,
     };
     let functions: Vec<_> = listing::parse(&answer)?.functions.iter().map(listing::Function::deployed).collect();
-    if functions.is_empty() {
+    // wren has some of its own.
+    if functions.iter().all(|function| function.name.starts_with("wren::")) {
         bail!("the program has no remote function to deploy; put `#[wren::remote]` on one");
     }
     report.doing("packing");

@@ -37,10 +37,12 @@ pub(crate) fn list(args: &Args) -> Result<ExitCode> {
 }
 
 fn show(out: &mut impl Write, functions: &[Function]) -> Result<()> {
+    // Not those that wren has of its own.
+    let functions: Vec<_> = functions.iter().filter(|f| !f.name.starts_with("wren::")).collect();
     if functions.is_empty() {
         return Ok(writeln!(out, "no remote function; put `#[wren::remote]` on one")?);
     }
-    let row = |f: &Function| [f.name.clone(), limits(f), format!("{}:{}", f.file, f.line), f.signature.clone()];
+    let row = |f: &&Function| [f.name.clone(), limits(f), format!("{}:{}", f.file, f.line), f.signature.clone()];
     let rows: Vec<_> = functions.iter().map(row).collect();
     Ok(table::write(out, ["FUNCTION", "LIMITS", "WHERE", "SIGNATURE"], &rows)?)
 }

@@ -8,7 +8,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::store::{self, StoreError, StoreScheme};
+use crate::store::{self, StoreScheme};
 
 /// How many keys are listed at once.
 const PAGE: usize = 10_000;
@@ -134,12 +134,11 @@ impl Wanted {
             keys = list(&*store, prefix).await?;
             keys.retain(|key| pattern.matches_with(key, OPTIONS) && !self.skips(key));
         } else {
-            if !wanted.is_empty() && !wanted.ends_with('/') {
-                match store.size(wanted).await {
-                    Ok(len) => return Ok(vec![Found { source: Source::value(&store.url(), wanted), len }]),
-                    Err(StoreError::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+            // Of the keys that begin with another, that one is the first.
+            let first = store.list(wanted, None, 1).await?;
+            if first.first().is_some_and(|key| key == wanted && !key.ends_with('/')) {
+                let len = store.size(wanted).await?;
+                return Ok(vec![Found { source: Source::value(&store.url(), wanted), len }]);
             }
             let folder = wanted.trim_end_matches('/');
             let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };

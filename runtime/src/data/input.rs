@@ -207,7 +207,7 @@ impl Input {
             return Err(file.source.error(reason));
         }
         if packed || self.whole {
-            return Ok(vec![0..file.len]);
+            return Ok(std::iter::once(0..file.len).collect());
         }
         let unit = if let Format::Fixed(record) = format { record } else { 1 };
         let mut ranges = evenly(file.len / unit, (self.split_size / unit).max(1));
