@@ -55,7 +55,7 @@ async fn main() -> wren::Result<()> {
         std::process::exit(2);
     }
 
-    let splits = Input::paths(&files)?.splits().await?;
+    let splits = Input::paths(&files)?.split_size(128 << 20).splits().await?;
     let count = wren::map_reduce(WordCount, splits);
     if let Some(folder) = folder {
         let written = count.write(folder, Format::Tsv).await?;

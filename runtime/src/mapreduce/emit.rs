@@ -14,7 +14,6 @@ pub struct Emitter<'a, T: MapReduce> {
     job: &'a T,
     /// Where there is a `combine`.
     table: Option<Table<T::Value>>,
-    table_memory: usize,
     sink: Sink<'a, T>,
     /// The encoding of the key at hand.
     key: Vec<u8>,
@@ -44,8 +43,7 @@ impl<'a, T: MapReduce> Emitter<'a, T> {
         let scatter = Scatter::new(stage.partitions, third, store.scratch(), stage.shuffle.compress);
         Self {
             job,
-            table: T::COMBINES.then(Table::new),
-            table_memory: third,
+            table: T::COMBINES.then(|| Table::new(third)),
             sink: Sink { job, scatter, partitions: stage.partitions, value: Vec::new(), failed: None },
             key: Vec::new(),
             emitted: 0,
@@ -69,7 +67,7 @@ impl<'a, T: MapReduce> Emitter<'a, T> {
         match &mut self.table {
             Some(table) => {
                 table.add(encoded, value, |held, next| self.job.combine(held, next));
-                if table.bytes() > self.table_memory {
+                if table.is_full() {
                     self.sink.take_all(table);
                 }
             }
@@ -98,10 +96,12 @@ impl<'a, T: MapReduce> Emitter<'a, T> {
 
 impl<T: MapReduce> Sink<'_, T> {
     fn take_all(&mut self, table: &mut Table<T::Value>) {
-        let taken = table.drain(|key, value| {
+        let job = self.job;
+        let take = |key: &[u8], value| {
             self.take(key, &value);
             Ok::<_, std::convert::Infallible>(())
-        });
+        };
+        let taken = table.drain(|held, next| job.combine(held, next), take);
         let Ok(()) = taken;
     }
 

@@ -1,5 +1,6 @@
 //! MapReduce: [`map_reduce`] runs a [`MapReduce`] over inputs.
 
+mod combined;
 mod emit;
 mod job;
 mod key;
@@ -95,7 +96,8 @@ pub trait MapReduce: Registered + Serialize + DeserializeOwned {
     fn map(&self, input: Self::Input, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError>;
 
     /// Merges two values of one key inside a map task, so that one pair travels in place of many.
-    /// Without it, every pair travels. `reduce` sees a value for each map task then, or a few.
+    /// Without it, every pair travels. Values that arrive are merged by it too, before `reduce` sees
+    /// what is left: one value, or a few where memory was short.
     fn combine(&self, value: &mut Self::Value, next: Self::Value) {
         let _ = (value, next);
     }

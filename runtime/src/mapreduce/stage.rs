@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::combined::Combined;
 use super::emit::Emitter;
 use super::output::{Output, Reduced, Target};
 use super::values::Values;
@@ -101,9 +102,17 @@ pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure
 fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::Output>, BoxError> {
     let store = store::open(&stage.shuffle.store)?;
     let memory = stage.shuffle.memory();
-    let mut sorter = Sorter::new(memory, store.scratch());
-    Segments::new(store, stage.segments, memory).read(|records| sorter.add(records))?;
-    let mut merged = sorter.finish()?;
+    let folder = store.scratch();
+    let segments = Segments::new(store, stage.segments, memory);
+    let mut merged = if T::COMBINES {
+        let mut combined = Combined::new(job, memory, folder);
+        segments.read(|records| combined.add(&records))?;
+        combined.finish()?
+    } else {
+        let mut sorter = Sorter::new(memory, folder);
+        segments.read(|records| sorter.add(records))?;
+        sorter.finish()?
+    };
     let mut out = Output::new(&stage.target, stage.partition)?;
     let mut key = Vec::new();
     while let Some(record) = merged.record() {

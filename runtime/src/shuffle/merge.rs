@@ -44,7 +44,10 @@ impl Source {
 
     fn advance(&mut self) -> std::io::Result<()> {
         match self {
-            Source::Memory { at, .. } => *at += 1,
+            Source::Memory { held, at } => {
+                *at += 1;
+                held.prefetch(*at);
+            }
             Source::Run { run, block, at } => {
                 *at = Record::read(&block[*at..]).map_or(block.len(), |(_, rest)| block.len() - rest.len());
                 if *at == block.len() {

@@ -16,6 +16,7 @@
 mod block;
 mod merge;
 mod model;
+mod prefetch;
 mod record;
 mod scatter;
 mod segments;
@@ -30,9 +31,10 @@ use crate::store::{Store, StoreError};
 
 pub(crate) use merge::Merged;
 pub(crate) use model::Model;
-pub(crate) use record::{Record, prefix};
+pub(crate) use prefetch::prefetch;
+pub(crate) use record::{Record, prefix, write as write_record};
 pub(crate) use scatter::Scatter;
-pub(crate) use segments::Segments;
+pub(crate) use segments::{Records, Segments};
 pub(crate) use sorter::Sorter;
 
 /// The range of one map task's object that belongs to one partition.
@@ -74,6 +76,14 @@ fn disk(folder: &Path, error: &io::Error) -> StoreError {
         key: String::new(),
         reason: error.to_string(),
     }
+}
+
+/// What no checksum tells: a defect of wren's, or of the system.
+const CUT: &str = "a block ends inside a record";
+
+fn broken(reason: impl Into<String>) -> StoreError {
+    let (store, key) = ("shuffle".to_owned(), String::new());
+    StoreError::Io { store, operation: "read".to_owned(), key, reason: reason.into() }
 }
 
 fn damaged(store: &dyn Store, key: &str, reason: &str) -> StoreError {

@@ -63,7 +63,7 @@ pub(crate) fn is_whole(prefix: u64) -> bool {
 
 /// Appends a record whose value is `value`, in one or two parts.
 #[inline]
-pub(super) fn write(key: &[u8], value: &[u8], block: &mut Vec<u8>) {
+pub(crate) fn write(key: &[u8], value: &[u8], block: &mut Vec<u8>) {
     if (key.len() | value.len()) < 0x80 {
         block.extend_from_slice(&[key.len() as u8, value.len() as u8]);
     } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use super::{Segment, block, damaged};
+use super::{CUT, Record, Segment, block, broken, damaged};
 use crate::store::{self, Store, StoreError, StoreResult};
 
 /// Requests under way at once at most.
@@ -26,9 +26,27 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    fn one_block(bytes: Vec<u8>) -> Self {
+    pub(crate) fn one_block(bytes: Vec<u8>) -> Self {
         let all = 0..bytes.len();
         Self { bytes, blocks: vec![all] }
+    }
+
+    /// The records; an error where a block ends inside one, and behind it nothing.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = StoreResult<Record<'_>>> {
+        self.blocks.iter().flat_map(|block| {
+            let mut rest = &self.bytes[block.clone()];
+            std::iter::from_fn(move || {
+                if rest.is_empty() {
+                    return None;
+                }
+                let Some((record, after)) = Record::read(rest) else {
+                    rest = &[];
+                    return Some(Err(broken(CUT)));
+                };
+                rest = after;
+                Some(Ok(record))
+            })
+        })
     }
 }
 
@@ -57,7 +75,7 @@ impl Segments {
     }
 
     /// Gives the records to `take`, buffer by buffer. Segments come in their order.
-    pub(crate) fn read(self, mut take: impl FnMut(Records) -> StoreResult<()>) -> StoreResult<()> {
+    pub(crate) fn read<E: From<StoreError>>(self, mut take: impl FnMut(Records) -> Result<(), E>) -> Result<(), E> {
         // One window is fetched while another is used.
         let (send, receive) = sync_channel(0);
         thread::scope(|scope| {
@@ -67,7 +85,7 @@ impl Segments {
             });
             match fetch {
                 Ok(_) => self.open(receive, &mut take),
-                Err(error) => Err(super::disk(std::path::Path::new("/proc"), &error)),
+                Err(error) => Err(broken(format!("the system gives no thread: {error}")).into()),
             }
         })
     }
@@ -110,11 +128,11 @@ impl Segments {
     }
 
     /// Checks and unpacks blocks.
-    fn open(
+    fn open<E: From<StoreError>>(
         &self,
         fetched: Receiver<StoreResult<Window>>,
-        take: &mut impl FnMut(Records) -> StoreResult<()>,
-    ) -> StoreResult<()> {
+        take: &mut impl FnMut(Records) -> Result<(), E>,
+    ) -> Result<(), E> {
         // The part of a block that a piece ended with.
         let mut rest: (usize, Vec<u8>) = (0, Vec::new());
         for window in fetched {
@@ -126,21 +144,21 @@ impl Segments {
                     whole.extend_from_slice(&bytes);
                     whole
                 } else {
-                    return Err(self.cut_short(rest.0));
+                    return Err(self.cut_short(rest.0).into());
                 };
                 rest = (segment, self.open_blocks(segment, bytes, take)?);
             }
         }
-        if rest.1.is_empty() { Ok(()) } else { Err(self.cut_short(rest.0)) }
+        if rest.1.is_empty() { Ok(()) } else { Err(self.cut_short(rest.0).into()) }
     }
 
     /// Gives the blocks that are whole, and returns what is left.
-    fn open_blocks(
+    fn open_blocks<E: From<StoreError>>(
         &self,
         segment: usize,
         bytes: Vec<u8>,
-        take: &mut impl FnMut(Records) -> StoreResult<()>,
-    ) -> StoreResult<Vec<u8>> {
+        take: &mut impl FnMut(Records) -> Result<(), E>,
+    ) -> Result<Vec<u8>, E> {
         let mut at = 0;
         let mut plain = Vec::new();
         while let Some(header) = block::Header::read(&bytes[at..]) {

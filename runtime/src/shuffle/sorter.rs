@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::merge::{Merged, Run, Source};
 use super::segments::Records;
-use super::{Record, block, disk, record};
-use crate::store::{StoreError, StoreResult};
+use super::{CUT, Record, block, broken, disk, prefetch, record};
+use crate::store::StoreResult;
 
 /// Length of the blocks that a run is written in, in bytes.
 const BLOCK: usize = 256 << 10;
@@ -42,6 +42,18 @@ impl InMemory {
         let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
         // It was read from there before.
         Record::read(bytes).map_or(Record::EMPTY, |(record, _)| record)
+    }
+
+    /// Asks for the record that is wanted some records after entry `at`: in sorted order, each lies
+    /// somewhere else.
+    #[inline]
+    pub(super) fn prefetch(&self, at: usize) {
+        /// Records that the processor is ahead.
+        const AHEAD: usize = 12;
+        let Some(entry) = self.entries.get(at + AHEAD) else { return };
+        let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
+        // Two cache lines are most of a short record.
+        [bytes.first(), bytes.get(64)].into_iter().flatten().for_each(prefetch);
     }
 
     fn bytes(&self) -> usize {
@@ -94,7 +106,7 @@ impl Sorter {
             let mut rest = &records.bytes[block.clone()];
             while !rest.is_empty() {
                 let at = block.end - rest.len();
-                let (record, after) = Record::read(rest).ok_or_else(|| self.cut_short())?;
+                let (record, after) = Record::read(rest).ok_or_else(|| broken(CUT))?;
                 if self.held.entries.len() == self.held.entries.capacity() {
                     self.held.entries.reserve_exact(GROWTH.max(self.held.entries.len() / 4));
                 }
@@ -107,10 +119,6 @@ impl Sorter {
         Ok(())
     }
 
-    fn cut_short(&self) -> StoreError {
-        disk(&self.folder, &io::Error::other("a block ends inside a record"))
-    }
-
     fn spill(&mut self) -> io::Result<()> {
         let (file, start) = match &self.spill {
             Some((file, len)) => (file.clone(), *len),
@@ -120,7 +128,8 @@ impl Sorter {
         let mut writer = BufWriter::with_capacity(2 * BLOCK, &*file);
         let mut len = start;
         let mut open = Vec::new();
-        for entry in &self.held.entries {
+        for (at, entry) in self.held.entries.iter().enumerate() {
+            self.held.prefetch(at);
             if open.is_empty() {
                 block::begin(&mut open, BLOCK + 1024);
             }

@@ -1,0 +1,58 @@
+//! The combining table of a reduce task, before the sorter: what map tasks combined, each for
+//! itself, is combined across them, so that less is to be sorted.
+
+use std::path::PathBuf;
+
+use super::table::Table;
+use super::{BoxError, MapReduce};
+use crate::codec;
+use crate::shuffle::{Merged, Records, Sorter, write_record};
+
+/// Records go to the sorter in blocks of about this many bytes.
+const BLOCK: usize = 1 << 20;
+
+pub(super) struct Combined<'a, T: MapReduce> {
+    job: &'a T,
+    table: Table<T::Value>,
+    sorter: Sorter,
+}
+
+impl<'a, T: MapReduce> Combined<'a, T> {
+    pub(super) fn new(job: &'a T, memory: usize, folder: PathBuf) -> Self {
+        Self { job, table: Table::new(memory / 2), sorter: Sorter::new(memory / 2, folder) }
+    }
+
+    pub(super) fn add(&mut self, records: &Records) -> Result<(), BoxError> {
+        for record in records.iter() {
+            let record = record?;
+            let value = codec::decode(record.value())?;
+            self.table.add(record.key(), value, |held, next| self.job.combine(held, next));
+            if self.table.is_full() {
+                self.drain()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), BoxError> {
+        let (job, sorter) = (self.job, &mut self.sorter);
+        let (mut block, mut value) = (Vec::new(), Vec::new());
+        let take = |key: &[u8], held| {
+            value.clear();
+            codec::encode_into(&held, &mut value)?;
+            write_record(key, &value, &mut block);
+            if block.len() >= BLOCK {
+                sorter.add(Records::one_block(std::mem::take(&mut block)))?;
+            }
+            Ok::<_, BoxError>(())
+        };
+        self.table.drain(|held, next| job.combine(held, next), take)?;
+        Ok(self.sorter.add(Records::one_block(block))?)
+    }
+
+    pub(super) fn finish(mut self) -> Result<Merged, BoxError> {
+        self.drain()?;
+        drop(self.table);
+        Ok(self.sorter.finish()?)
+    }
+}
