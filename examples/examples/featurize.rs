@@ -16,7 +16,6 @@ use examples::gist::{FEATURES, Gist, SIZE};
 use examples::ridge::Ridge;
 use examples::spread::Spread;
 use examples::views::Grey;
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 /// Views of an image that a task describes.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use examples::matrix;
 use examples::spread::Spread;
+use examples::workers;
 use serde::{Deserialize, Serialize};
 
 /// Rows and columns of the matrices: three of them are 3.5 MB.
@@ -47,12 +48,6 @@ fn multiply(seconds: f64) -> Multiplied {
     Multiplied { operations, took: begin.elapsed() }
 }
 
-/// 1, 2, 4, .. below `most`, and `most`.
-fn counts(most: usize) -> Vec<usize> {
-    let powers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < most);
-    powers.chain([most]).collect()
-}
-
 #[wren::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -71,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{:>7} {:>16} {:>10} {:>12} {:>11}", "workers", "each", "together", "whole job", "efficiency");
     let mut alone = 0.0;
     let mut last = String::new();
-    for workers in counts(most) {
+    for workers in workers::counts(most) {
         let begin = Instant::now();
         let done = wren::map(|_| multiply(seconds), 0..workers).chunk(1).quiet().on(&executor).await?;
         let wall = begin.elapsed().as_secs_f64();

@@ -11,6 +11,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use examples::spread::Spread;
+use examples::workers;
 use serde::{Deserialize, Serialize};
 
 /// What a worker moved.
@@ -118,7 +119,7 @@ impl Bench {
         let title = ["workers", "write, each", "whole job", "read, each", "whole job"];
         println!("{:>7} {:>18} {:>10} {:>18} {:>10}", title[0], title[1], title[2], title[3], title[4]);
         let mut last = String::new();
-        for workers in counts(most) {
+        for workers in workers::counts(most) {
             let [written, got] = self.measure(workers).await?;
             println!(
                 "{workers:>7} {:>18.1} {:>10.1} {:>18.1} {:>10.1}",
@@ -134,12 +135,6 @@ impl Bench {
         wren::map(|keys| write(&self.store, keys, 1_000), &keys).chunk(1).quiet().on(&self.executor).await?;
         self.delete().await
     }
-}
-
-/// 1, 2, 4, .. below `most`, and `most`.
-fn counts(most: usize) -> Vec<usize> {
-    let powers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < most);
-    powers.chain([most]).collect()
 }
 
 #[wren::main]

@@ -7,3 +7,4 @@ pub mod matrix;
 pub mod ridge;
 pub mod spread;
 pub mod views;
+pub mod workers;
