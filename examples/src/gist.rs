@@ -90,7 +90,8 @@ fn passes(frequency: f64, direction: f64, row: usize, column: usize) -> f64 {
     // The nearest way around from one direction to the other.
     let turn = (y.atan2(x) - direction + PI).rem_euclid(TAU) - PI;
     let v = 16.0 * (ORIENTATIONS as f64 / 32.0).powi(2);
-    let radial = x.hypot(y) / frequency - 1.0;
+    // Not `hypot`: since glibc 2.35 it is a new symbol, which Amazon Linux 2023 lacks.
+    let radial = (x * x + y * y).sqrt() / frequency - 1.0;
     (-10.0 * 0.35 * radial * radial - 2.0 * v * PI * turn * turn).exp()
 }
 
