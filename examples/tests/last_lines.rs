@@ -51,3 +51,31 @@ fn sort() {
     assert!(line.starts_with("197 records, 10796 bytes, in 1 files"), "{line}");
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn featurize() {
+    let line = last_line("featurize", &["48"]);
+    let accuracy = line.strip_prefix("held-out accuracy: ").and_then(|rest| rest.strip_suffix("% of 96 views"));
+    // The last digits of a sine are the machine's.
+    assert!(accuracy.unwrap().parse::<f64>().unwrap() > 85.0, "{line}");
+}
+
+#[test]
+fn flops() {
+    let line = last_line("flops", &["2", "0.1"]);
+    let (figure, rest) = line.split_once(" GFLOP/s by 2 workers, ").unwrap();
+    assert!(figure.parse::<f64>().unwrap() > 0.0 && rest.contains(" times one's "), "{line}");
+}
+
+#[test]
+fn store_bandwidth() {
+    let line = last_line("store_bandwidth", &["2", "1", "2"]);
+    let figures: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(line.starts_with("2 workers wrote ") && figures.len() == 3, "{line}");
+    assert!(figures.iter().all(|figure| *figure > 0.0), "{line}");
+    let store = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".wren/store");
+    let left = store.read_dir().unwrap().flatten().filter(|e| e.file_name().to_string_lossy().starts_with("bandwidth"));
+    for folder in left {
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0, "objects are left in {}", folder.path().display());
+    }
+}
