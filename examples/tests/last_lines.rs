@@ -79,3 +79,10 @@ fn store_bandwidth() {
         assert_eq!(folder.path().read_dir().unwrap().count(), 0, "objects are left in {}", folder.path().display());
     }
 }
+
+#[test]
+fn pagerank() {
+    // With the packages and the ranks that a plain program finds.
+    let line = last_line("pagerank", &[]);
+    assert_eq!(line, "349 pages, ranks sum to 1.0000");
+}

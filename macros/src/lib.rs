@@ -1,10 +1,10 @@
 //! The attribute macros of wren; use them as `wren::remote` and `wren::main`.
 
 mod entry_point;
-mod mapreduce;
 mod options;
 mod record;
 mod remote;
+mod staged;
 
 use proc_macro::TokenStream;
 
@@ -69,5 +69,16 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// See `wren::mapreduce::MapReduce` for an example.
 #[proc_macro_attribute]
 pub fn mapreduce(options: TokenStream, item: TokenStream) -> TokenStream {
-    mapreduce::expand(options.into(), item.into()).into()
+    staged::expand(&staged::MAP_REDUCE, options.into(), item.into()).into()
+}
+
+/// Registers the stages of a computation in supersteps, so that workers find them: goes on
+/// `impl Bsp for ..`.
+///
+/// Options: as those of [`macro@mapreduce`].
+///
+/// See `wren::bsp::Bsp` for an example.
+#[proc_macro_attribute]
+pub fn bsp(options: TokenStream, item: TokenStream) -> TokenStream {
+    staged::expand(&staged::BSP, options.into(), item.into()).into()
 }

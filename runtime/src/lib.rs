@@ -39,6 +39,8 @@ mod aws;
 pub mod backend;
 mod block;
 mod blocking;
+#[cfg(feature = "data")]
+pub mod bsp;
 mod call;
 mod channel;
 pub mod codec;
@@ -79,6 +81,8 @@ pub use inventory;
 
 pub use block::{Block, INLINE_LIMIT, Limits};
 pub use blocking::block_on;
+#[cfg(feature = "data")]
+pub use bsp::bsp;
 pub use call::Call;
 #[cfg(feature = "data")]
 pub use data::{Input, Split};
@@ -93,7 +97,7 @@ pub use refs::{Ref, put};
 pub use sort::{Sort, sort};
 pub use start::init;
 #[cfg(feature = "data")]
-pub use wren_macros::mapreduce;
+pub use wren_macros::{bsp, mapreduce};
 pub use wren_macros::{main, remote};
 
 /// What generated code uses. Not for programs: it changes without notice.
@@ -101,6 +105,8 @@ pub use wren_macros::{main, remote};
 pub mod __private {
     pub use crate::block::ArgsEncoder;
     pub use crate::blocking::block_on;
+    #[cfg(feature = "data")]
+    pub use crate::bsp::{finish_entry, load_entry, step_entry};
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;

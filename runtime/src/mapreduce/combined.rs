@@ -3,30 +3,36 @@
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
+
+use super::BoxError;
+use super::emit::Emits;
 use super::table::Table;
-use super::{BoxError, MapReduce};
 use crate::codec;
 use crate::shuffle::{Merged, Records, Sorter, write_record};
 
 /// Records go to the sorter in blocks of about this many bytes.
 const BLOCK: usize = 1 << 20;
 
-pub(super) struct Combined<'a, T: MapReduce> {
-    job: &'a T,
-    table: Table<T::Value>,
+pub(super) struct Combined<E: Emits> {
+    emits: E,
+    table: Table<E::Value>,
     sorter: Sorter,
 }
 
-impl<'a, T: MapReduce> Combined<'a, T> {
-    pub(super) fn new(job: &'a T, memory: usize, folder: PathBuf) -> Self {
-        Self { job, table: Table::new(memory / 2), sorter: Sorter::new(memory / 2, folder) }
+impl<E: Emits> Combined<E>
+where
+    E::Value: DeserializeOwned,
+{
+    pub(super) fn new(emits: E, memory: usize, folder: PathBuf) -> Self {
+        Self { emits, table: Table::new(memory / 2), sorter: Sorter::new(memory / 2, folder) }
     }
 
     pub(super) fn add(&mut self, records: &Records) -> Result<(), BoxError> {
         for record in records.iter() {
             let record = record?;
             let value = codec::decode(record.value())?;
-            self.table.add(record.key(), value, |held, next| self.job.combine(held, next));
+            self.table.add(record.key(), value, |held, next| self.emits.combine(held, next));
             if self.table.is_full() {
                 self.drain()?;
             }
@@ -35,7 +41,7 @@ impl<'a, T: MapReduce> Combined<'a, T> {
     }
 
     fn drain(&mut self) -> Result<(), BoxError> {
-        let (job, sorter) = (self.job, &mut self.sorter);
+        let (emits, sorter) = (self.emits, &mut self.sorter);
         let (mut block, mut value) = (Vec::new(), Vec::new());
         let take = |key: &[u8], held| {
             value.clear();
@@ -46,7 +52,7 @@ impl<'a, T: MapReduce> Combined<'a, T> {
             }
             Ok::<_, BoxError>(())
         };
-        self.table.drain(|held, next| job.combine(held, next), take)?;
+        self.table.drain(|held, next| emits.combine(held, next), take)?;
         Ok(self.sorter.add(Records::one_block(block))?)
     }
 

@@ -1,28 +1,76 @@
 //! What `map` emits to.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use super::stage::MapStage;
+use serde::Serialize;
+
 use super::table::Table;
-use super::{BoxError, Key, MapReduce, by_hash};
+use super::{BoxError, Key, MapReduce, Shuffle, by_hash};
 use crate::codec;
 use crate::shuffle::{Scatter, Scattered};
 use crate::store::Store;
 
 /// Takes the pairs that [`MapReduce::map`] emits.
-pub struct Emitter<'a, T: MapReduce> {
-    job: &'a T,
+pub struct Emitter<'a, T: MapReduce>(pub(super) Pairs<&'a T>);
+
+impl<T: MapReduce> fmt::Debug for Emitter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Emitter({} pairs)", self.0.emitted)
+    }
+}
+
+impl<T: MapReduce> Emitter<'_, T> {
+    /// Emits a value under a key.
+    ///
+    /// That the disk is full, for instance, fails the task when `map` returns.
+    #[inline]
+    pub fn emit(&mut self, key: &T::Key, value: T::Value) {
+        self.0.push(key, value);
+    }
+}
+
+/// What becomes of pairs on their way to partitions.
+pub(crate) trait Emits: Copy {
+    type Key: Key + ?Sized;
+    type Value: Serialize;
+    const COMBINES: bool;
+    const PARTITIONS: bool;
+
+    fn combine(self, value: &mut Self::Value, next: Self::Value);
+    fn partition(self, key: <Self::Key as Key>::View<'_>, partitions: usize) -> usize;
+}
+
+impl<T: MapReduce> Emits for &T {
+    type Key = T::Key;
+    type Value = T::Value;
+    const COMBINES: bool = T::COMBINES;
+    const PARTITIONS: bool = T::PARTITIONS;
+
+    #[inline]
+    fn combine(self, value: &mut T::Value, next: T::Value) {
+        MapReduce::combine(self, value, next);
+    }
+
+    fn partition(self, key: <T::Key as Key>::View<'_>, partitions: usize) -> usize {
+        MapReduce::partition(self, key, partitions)
+    }
+}
+
+/// Pairs on their way to partitions, combined where they can be.
+pub(crate) struct Pairs<E: Emits> {
+    emits: E,
     /// Where there is a `combine`.
-    table: Option<Table<T::Value>>,
-    sink: Sink<'a, T>,
+    table: Option<Table<E::Value>>,
+    sink: Sink<E>,
     /// The encoding of the key at hand.
     key: Vec<u8>,
-    emitted: u64,
+    pub(crate) emitted: u64,
 }
 
 /// Behind the table.
-struct Sink<'a, T> {
-    job: &'a T,
+struct Sink<E> {
+    emits: E,
     scatter: Scatter,
     partitions: usize,
     value: Vec<u8>,
@@ -30,31 +78,22 @@ struct Sink<'a, T> {
     failed: Option<BoxError>,
 }
 
-impl<T: MapReduce> fmt::Debug for Emitter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Emitter({} pairs)", self.emitted)
-    }
-}
-
-impl<'a, T: MapReduce> Emitter<'a, T> {
-    pub(super) fn new(job: &'a T, stage: &MapStage, store: &dyn Store) -> Self {
-        // A third of the memory is left to `map` itself.
-        let third = stage.shuffle.memory() / 3;
-        let scatter = Scatter::new(stage.partitions, third, store.scratch(), stage.shuffle.compress);
+impl<E: Emits> Pairs<E> {
+    pub(crate) fn new(emits: E, shuffle: &Shuffle, partitions: usize, folder: PathBuf) -> Self {
+        // A third of the memory is left to the program.
+        let third = shuffle.memory() / 3;
+        let scatter = Scatter::new(partitions, third, folder, shuffle.compress);
         Self {
-            job,
-            table: T::COMBINES.then(|| Table::new(third)),
-            sink: Sink { job, scatter, partitions: stage.partitions, value: Vec::new(), failed: None },
+            emits,
+            table: E::COMBINES.then(|| Table::new(third)),
+            sink: Sink { emits, scatter, partitions, value: Vec::new(), failed: None },
             key: Vec::new(),
             emitted: 0,
         }
     }
 
-    /// Emits a value under a key.
-    ///
-    /// That the disk is full, for instance, fails the task when `map` returns.
     #[inline]
-    pub fn emit(&mut self, key: &T::Key, value: T::Value) {
+    pub(crate) fn push(&mut self, key: &E::Key, value: E::Value) {
         self.emitted += 1;
         let encoded = match key.as_encoded() {
             Some(encoded) => encoded,
@@ -66,7 +105,7 @@ impl<'a, T: MapReduce> Emitter<'a, T> {
         };
         match &mut self.table {
             Some(table) => {
-                table.add(encoded, value, |held, next| self.job.combine(held, next));
+                table.add(encoded, value, |held, next| self.emits.combine(held, next));
                 if table.is_full() {
                     self.sink.take_all(table);
                 }
@@ -75,13 +114,8 @@ impl<'a, T: MapReduce> Emitter<'a, T> {
         }
     }
 
-    /// How many pairs were emitted.
-    pub(super) fn emitted(&self) -> u64 {
-        self.emitted
-    }
-
     /// Stores what was emitted.
-    pub(super) fn finish(mut self, store: &dyn Store, key: &str) -> Result<Scattered, BoxError> {
+    pub(crate) fn finish(mut self, store: &dyn Store, key: &str) -> Result<Scattered, BoxError> {
         if let Some(table) = &mut self.table {
             self.sink.take_all(table);
         }
@@ -94,18 +128,18 @@ impl<'a, T: MapReduce> Emitter<'a, T> {
     }
 }
 
-impl<T: MapReduce> Sink<'_, T> {
-    fn take_all(&mut self, table: &mut Table<T::Value>) {
-        let job = self.job;
+impl<E: Emits> Sink<E> {
+    fn take_all(&mut self, table: &mut Table<E::Value>) {
+        let emits = self.emits;
         let take = |key: &[u8], value| {
             self.take(key, &value);
             Ok::<_, std::convert::Infallible>(())
         };
-        let taken = table.drain(|held, next| job.combine(held, next), take);
+        let taken = table.drain(|held, next| emits.combine(held, next), take);
         let Ok(()) = taken;
     }
 
-    fn take(&mut self, key: &[u8], value: &T::Value) {
+    fn take(&mut self, key: &[u8], value: &E::Value) {
         if self.failed.is_none()
             && let Err(error) = self.try_take(key, value)
         {
@@ -113,12 +147,12 @@ impl<T: MapReduce> Sink<'_, T> {
         }
     }
 
-    fn try_take(&mut self, key: &[u8], value: &T::Value) -> Result<(), BoxError> {
+    fn try_take(&mut self, key: &[u8], value: &E::Value) -> Result<(), BoxError> {
         let partition = match self.partitions {
             1 => 0,
-            partitions if T::PARTITIONS => {
-                let view = T::Key::decode(key).ok_or("a key's encoding does not decode")?;
-                self.job.partition(view, partitions)
+            partitions if E::PARTITIONS => {
+                let view = E::Key::decode(key).ok_or(NO_KEY)?;
+                self.emits.partition(view, partitions)
             }
             partitions => by_hash(key, partitions),
         };
@@ -127,3 +161,6 @@ impl<T: MapReduce> Sink<'_, T> {
         Ok(self.scatter.push(partition, key, &self.value)?)
     }
 }
+
+/// What a key whose encoding is none is told.
+pub(crate) const NO_KEY: &str = "a key's encoding does not decode";

@@ -382,7 +382,7 @@ struct Stages<T> {
 
 impl<T: MapReduce> Stages<T> {
     fn new(job: T, inputs: impl Iterator<Item = T::Input>, plan: Plan) -> Result<Self> {
-        let [map, _] = <T as Registered>::stages();
+        let map = <T as Registered>::stages()[0];
         let inputs: Vec<T::Input> = inputs.collect();
         let partitions = plan.settings.partitions.unwrap_or_else(|| plan.executor.workers().min(inputs.len()).max(1));
         plan.check(inputs.len(), partitions)?;
@@ -417,7 +417,7 @@ impl<T: MapReduce> Stages<T> {
         mapped: &[Mapped],
         target: &Target,
     ) -> Vec<Call<Reduced<T::Output>>> {
-        let [_, reduce] = <T as Registered>::stages();
+        let reduce = <T as Registered>::stages()[1];
         let limits = plan.limits(reduce);
         let shuffle = plan.shuffle("0", &limits);
         let calls = (0..partitions).map(|partition| {

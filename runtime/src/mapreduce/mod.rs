@@ -15,14 +15,16 @@ use serde::de::DeserializeOwned;
 use crate::registry::RemoteFn;
 
 pub use emit::Emitter;
-pub(crate) use job::{CleanUp, DEFAULT_MEMORY_MB, Plan, Settings, common_settings, written};
+pub(crate) use job::{CleanUp, DEFAULT_MEMORY_MB, Plan, Settings, common_settings, stage_call, written};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
 pub use output::{Format, Output};
 pub use values::Values;
 
-pub(crate) use stage::Shuffle;
+pub(crate) use emit::{Emits, Pairs};
+pub(crate) use output::{Reduced, Target};
+pub(crate) use stage::{Shuffle, each_key, failure, gathered};
 #[doc(hidden)]
 pub use stage::{map_entry, reduce_entry};
 
@@ -122,11 +124,12 @@ pub trait MapReduce: Registered + Serialize + DeserializeOwned {
     ) -> Result<(), BoxError>;
 }
 
-/// What `#[wren::mapreduce]` adds to an implementation of [`MapReduce`].
+/// What `#[wren::mapreduce]` adds to an implementation of [`MapReduce`], and `#[wren::bsp]` to one of
+/// [`Bsp`](crate::bsp::Bsp).
 #[diagnostic::on_unimplemented(
     message = "the stages of `{Self}` are not registered",
     label = "workers would not find them",
-    note = "put `#[wren::mapreduce]` on `impl MapReduce for {Self}`"
+    note = "put `#[wren::mapreduce]` on `impl MapReduce for {Self}`, or `#[wren::bsp]` on `impl Bsp for {Self}`"
 )]
 pub trait Registered: Sized + 'static {
     /// Whether `combine` is there.
@@ -135,9 +138,9 @@ pub trait Registered: Sized + 'static {
     /// Whether `partition` is there.
     #[doc(hidden)]
     const PARTITIONS: bool;
-    /// The two stages.
+    /// The stages, in their order.
     #[doc(hidden)]
-    fn stages() -> [&'static RemoteFn; 2];
+    fn stages() -> &'static [&'static RemoteFn];
 }
 
 /// Which of `partitions` a key belongs to by its hash.

@@ -69,7 +69,7 @@ pub(crate) enum Target {
 }
 
 impl<T: Serialize> Output<T> {
-    pub(super) fn new(target: &Target, partition: usize) -> Result<Self> {
+    pub(crate) fn new(target: &Target, partition: usize) -> Result<Self> {
         let kind = match target {
             Target::Result => Kind::Collected(Vec::new()),
             Target::Folder { url, format } => {
@@ -97,7 +97,7 @@ impl<T: Serialize> Output<T> {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Reduced<T>> {
+    pub(crate) fn finish(self) -> Result<Reduced<T>> {
         Ok(match self.kind {
             Kind::Collected(collected) => Reduced { collected, records: self.records, file: None },
             Kind::Written { sink, .. } => {

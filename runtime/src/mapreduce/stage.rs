@@ -1,14 +1,15 @@
 //! The two stages, as workers run them.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::combined::Combined;
-use super::emit::Emitter;
+use super::emit::{Emits, Emitter, NO_KEY, Pairs};
 use super::output::{Output, Reduced, Target};
 use super::values::Values;
 use super::{BoxError, Key, MapReduce};
 use crate::error::{Error, Failure};
-use crate::shuffle::{Scattered, Segment, Segments, Sorter};
+use crate::shuffle::{Merged, Scattered, Segment, Segments, Sorter};
 use crate::store;
 use crate::worker::Invoke;
 
@@ -81,10 +82,10 @@ pub fn map_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
 
 fn map_task<T: MapReduce>(job: &T, stage: &MapStage, input: T::Input) -> Result<Mapped, BoxError> {
     let store = store::open(&stage.shuffle.store)?;
-    let mut emit = Emitter::new(job, stage, &*store);
+    let mut emit = Emitter(Pairs::new(job, &stage.shuffle, stage.partitions, store.scratch()));
     job.map(input, &mut emit)?;
-    let emitted = emit.emitted();
-    let scattered = emit.finish(&*store, &stage.shuffle.key(stage.task))?;
+    let emitted = emit.0.emitted;
+    let scattered = emit.0.finish(&*store, &stage.shuffle.key(stage.task))?;
     Ok(Mapped { scattered, emitted })
 }
 
@@ -100,30 +101,47 @@ pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure
 }
 
 fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::Output>, BoxError> {
-    let store = store::open(&stage.shuffle.store)?;
-    let memory = stage.shuffle.memory();
+    let ReduceStage { shuffle, partition, segments, target } = stage;
+    let merged = gathered(job, &shuffle, segments)?;
+    let mut out = Output::new(&target, partition)?;
+    each_key::<T::Key, T::Value>(merged, |key, values| job.reduce(key, values, &mut out))?;
+    Ok(out.finish()?)
+}
+
+/// The pairs of a partition, by key.
+pub(crate) fn gathered<E: Emits>(emits: E, shuffle: &Shuffle, segments: Vec<Segment>) -> Result<Merged, BoxError>
+where
+    E::Value: DeserializeOwned,
+{
+    let store = store::open(&shuffle.store)?;
+    let memory = shuffle.memory();
     let folder = store.scratch();
-    let segments = Segments::new(store, stage.segments, memory);
-    let mut merged = if T::COMBINES {
-        let mut combined = Combined::new(job, memory, folder);
+    let segments = Segments::new(store, segments, memory);
+    if E::COMBINES {
+        let mut combined = Combined::new(emits, memory, folder);
         segments.read(|records| combined.add(&records))?;
-        combined.finish()?
-    } else {
-        let mut sorter = Sorter::new(memory, folder);
-        segments.read(|records| sorter.add(records))?;
-        sorter.finish()?
-    };
-    let mut out = Output::new(&stage.target, stage.partition)?;
+        return combined.finish();
+    }
+    let mut sorter = Sorter::new(memory, folder);
+    segments.read(|records| sorter.add(records))?;
+    Ok(sorter.finish()?)
+}
+
+/// Gives each key with its values.
+pub(crate) fn each_key<K: Key + ?Sized, V>(
+    mut merged: Merged,
+    mut take: impl FnMut(K::View<'_>, &mut Values<'_, V>) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
     let mut key = Vec::new();
     while let Some(record) = merged.record() {
         key.clear();
         key.extend_from_slice(record.key());
-        let view = T::Key::decode(&key).ok_or("a key's encoding does not decode")?;
+        let view = K::decode(&key).ok_or(NO_KEY)?;
         let mut values = Values::new(&mut merged, &key);
-        job.reduce(view, &mut values, &mut out)?;
+        take(view, &mut values)?;
         values.finish()?;
     }
-    Ok(out.finish()?)
+    Ok(())
 }
 
 /// A failure of the store is one, so that the task is run again; any other error is the function's.

@@ -1,4 +1,4 @@
-//! `#[wren::mapreduce]`.
+//! `#[wren::mapreduce]` and `#[wren::bsp]`: what has stages.
 //!
 //! ```text
 //! impl MapReduce for J { .. }
@@ -12,7 +12,7 @@
 //!     impl Registered for J {
 //!         const COMBINES: bool = ..;               // whether the impl has a `combine`
 //!         const PARTITIONS: bool = ..;             // whether the impl has a `partition`
-//!         fn stages() -> [&RemoteFn; 2] { [&MAP, &REDUCE] }
+//!         fn stages() -> &[&RemoteFn] { &[&MAP, &REDUCE] }
 //!     }
 //! };
 //! ```
@@ -27,39 +27,54 @@ use crate::record::Record;
 
 const KNOWN: [&str; 4] = ["memory", "timeout", "retries", "crate"];
 
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+/// A trait that has stages.
+pub(crate) struct Staged {
+    pub(crate) attribute: &'static str,
+    pub(crate) name: &'static str,
+    /// The methods that workers run.
+    pub(crate) stages: &'static [&'static str],
+}
+
+pub(crate) const MAP_REDUCE: Staged = Staged { attribute: "mapreduce", name: "MapReduce", stages: &["map", "reduce"] };
+
+pub(crate) const BSP: Staged = Staged { attribute: "bsp", name: "Bsp", stages: &["load", "step", "finish"] };
+
+pub(crate) fn expand(staged: &Staged, options: TokenStream, item: TokenStream) -> TokenStream {
+    let wrong = format!("`#[wren::{}]` goes on `impl {} for ..`", staged.attribute, staged.name);
     let mut errors = Vec::new();
     let options = Options::parse(options, &KNOWN, &mut errors);
     let implementation: ItemImpl = match syn::parse2(item.clone()) {
         Ok(implementation) => implementation,
         Err(_) => {
-            errors.push(Error::new(item.span(), "`#[wren::mapreduce]` goes on `impl MapReduce for ..`"));
+            errors.push(Error::new(item.span(), wrong));
             let errors = report(errors);
             return quote!(#item #errors);
         }
     };
-    check(&implementation, &mut errors);
+    check(staged, &implementation, wrong, &mut errors);
     if !errors.is_empty() {
         let errors = report(errors);
         return quote!(#item #errors);
     }
-    let registration = registration(&options, &implementation);
+    let registration = registration(staged, &options, &implementation);
     quote!(#item #registration)
 }
 
-fn check(implementation: &ItemImpl, errors: &mut Vec<Error>) {
-    let is_it = |path: &syn::Path| path.segments.last().is_some_and(|last| last.ident == "MapReduce");
+fn check(staged: &Staged, implementation: &ItemImpl, wrong: String, errors: &mut Vec<Error>) {
+    let is_it = |path: &syn::Path| path.segments.last().is_some_and(|last| last.ident == staged.name);
     if !implementation.trait_.as_ref().is_some_and(|(_, path, _)| is_it(path)) {
-        let message = "`#[wren::mapreduce]` goes on `impl MapReduce for ..`";
-        errors.push(Error::new(implementation.self_ty.span(), message));
+        errors.push(Error::new(implementation.self_ty.span(), wrong));
     }
     if let Some(first) = implementation.generics.params.first() {
-        let message = "a MapReduce has no generics: its stages are found by name, and have one entry each; \
-                       implement it for a concrete type";
+        let message = format!(
+            "a {} has no generics: its stages are found by name, and have one entry each; implement it for a concrete type",
+            staged.name
+        );
         errors.push(Error::new(first.span(), message));
     }
     if name_of(&implementation.self_ty).is_none() {
-        errors.push(Error::new(implementation.self_ty.span(), "a MapReduce is implemented for a type with a name"));
+        let message = format!("a {} is implemented for a type with a name", staged.name);
+        errors.push(Error::new(implementation.self_ty.span(), message));
     }
 }
 
@@ -77,42 +92,40 @@ fn method<'a>(implementation: &'a ItemImpl, name: &str) -> Option<&'a ImplItemFn
     })
 }
 
-fn registration(options: &Options, implementation: &ItemImpl) -> TokenStream {
+fn registration(staged: &Staged, options: &Options, implementation: &ItemImpl) -> TokenStream {
     let private = options.private();
     let ty = &implementation.self_ty;
     let Some(name) = name_of(ty) else { return TokenStream::new() };
-    // Whatever is changed in the impl changes both stages: `map` and `reduce` share its types.
+    // Whatever is changed in the impl changes all stages: they share its types.
     let tokens = implementation.to_token_stream().to_string();
-    let stage = |ident: &str, stage: &str| {
+    let idents: Vec<_> =
+        staged.stages.iter().map(|stage| syn::Ident::new(&stage.to_uppercase(), name.span())).collect();
+    let records = staged.stages.iter().zip(&idents).map(|(stage, ident)| {
         let place = method(implementation, stage).map_or(name.span(), |function| function.sig.ident.span());
-        Record {
-            ident: syn::Ident::new(ident, name.span()),
+        let entry = syn::Ident::new(&format!("{stage}_entry"), name.span());
+        let record = Record {
+            ident: ident.clone(),
             name: format!("{name}::{stage}"),
-            signature: format!("MapReduce for {name}: {stage}"),
+            signature: format!("{} for {name}: {stage}", staged.name),
             place,
             hashed: tokens.clone(),
-            entry: {
-                let entry = syn::Ident::new(&format!("{stage}_entry"), name.span());
-                quote!(#private::#entry::<#ty>)
-            },
-        }
-        .expand(options)
-    };
-    let map = stage("MAP", "map");
-    let reduce = stage("REDUCE", "reduce");
+            entry: quote!(#private::#entry::<#ty>),
+        };
+        record.expand(options)
+    });
     let combines = method(implementation, "combine").is_some();
     let partitions = method(implementation, "partition").is_some();
     let cfg = implementation.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
     quote! {
         #(#cfg)*
         const _: () = {
-            #map
-            #reduce
+            #(#records)*
             impl #private::Registered for #ty {
                 const COMBINES: bool = #combines;
                 const PARTITIONS: bool = #partitions;
-                fn stages() -> [&'static #private::RemoteFn; 2] {
-                    [&MAP, &REDUCE]
+                fn stages() -> &'static [&'static #private::RemoteFn] {
+                    static STAGES: &[&#private::RemoteFn] = &[#(&#idents),*];
+                    STAGES
                 }
             }
         };

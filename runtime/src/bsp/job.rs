@@ -1,0 +1,239 @@
+//! The driver's side: [`bsp`].
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use super::Bsp;
+use super::stage::{FinishStage, LoadStage, StepStage, Stepped};
+use crate::call::Call;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::mapreduce::{
+    CleanUp, Format, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings, stage_call,
+    written,
+};
+use crate::shuffle::Scattered;
+use crate::store::{self, BoxFuture, Store};
+
+/// Steps where nothing else ends a computation.
+const MOST_STEPS: u64 = 10_000;
+
+/// Runs a [`Bsp`]: a loading task for each input, then step after step, a task for each partition.
+///
+/// Awaited, it gives the outputs of all partitions, one behind the other. [`BspJob`] lists what can be
+/// said of it first. See [`Bsp`] for an example.
+pub fn bsp<T, I>(job: T, inputs: I) -> BspJob<T, I::IntoIter>
+where
+    T: Bsp,
+    I: IntoIterator<Item = T::Input>,
+{
+    BspJob {
+        job,
+        inputs: inputs.into_iter(),
+        settings: Settings::default(),
+        until: Box::new(|_, _| false),
+        steps: MOST_STEPS,
+    }
+}
+
+/// Decides after a step, by its number and the partitions' summaries, whether it was the last.
+type Until<S> = Box<dyn FnMut(u64, &[S]) -> bool + Send>;
+
+/// A computation in supersteps to be: await it, or [`write`](Self::write) its outputs to files.
+#[must_use = "jobs are lazy: they run when awaited or written"]
+pub struct BspJob<T: Bsp, I> {
+    job: T,
+    inputs: I,
+    settings: Settings,
+    until: Until<T::Summary>,
+    steps: u64,
+}
+
+impl<T: Bsp, I> fmt::Debug for BspJob<T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BspJob({:?})", self.settings)
+    }
+}
+
+impl<T: Bsp, I> BspJob<T, I> {
+    common_settings!();
+
+    /// Ends the computation after `n` steps, if it has not ended before; 10,000 by default.
+    pub fn steps(mut self, n: u64) -> Self {
+        self.steps = n;
+        self
+    }
+
+    /// Ends the computation after the first step of which `last` says so, from its number, counted from
+    /// 1, and what each partition told of it.
+    pub fn until(mut self, last: impl FnMut(u64, &[T::Summary]) -> bool + Send + 'static) -> Self {
+        self.until = Box::new(last);
+        self
+    }
+}
+
+impl<T, I> BspJob<T, I>
+where
+    T: Bsp,
+    I: Iterator<Item = T::Input>,
+{
+    /// Writes the outputs to files, one for each partition, as
+    /// [`MapReduceJob::write`](crate::mapreduce::MapReduceJob::write) does.
+    ///
+    /// # Errors
+    /// As awaiting the job gives, and [`Error::Store`](crate::Error::Store) where the files cannot be
+    /// written.
+    pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
+        let folder = folder.into();
+        let steps = Steps::new(self)?;
+        let url = steps.plan.folder(&folder)?;
+        let finished = steps.run(Target::Folder { url, format }).await?;
+        Ok(written(finished.into_iter().map(|finished| (finished.file, finished.records))))
+    }
+}
+
+impl<T, I> IntoFuture for BspJob<T, I>
+where
+    T: Bsp + Send,
+    T::Summary: Send,
+    T::Output: Send,
+    I: Iterator<Item = T::Input>,
+{
+    type Output = Result<Vec<T::Output>>;
+    type IntoFuture = BoxFuture<'static, Result<Vec<T::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let steps = Steps::new(self);
+        Box::pin(async move {
+            let finished = steps?.run(Target::Result).await?;
+            Ok(finished.into_iter().flat_map(|finished| finished.collected).collect())
+        })
+    }
+}
+
+/// All steps, with the calls of the first.
+struct Steps<T: Bsp> {
+    job: T,
+    plan: Plan,
+    partitions: usize,
+    load: Vec<Call<Scattered>>,
+    until: Until<T::Summary>,
+    steps: u64,
+}
+
+/// What a step left for the next.
+struct Left<S> {
+    shuffle: Shuffle,
+    sent: Vec<Scattered>,
+    states: Vec<String>,
+    summaries: Vec<S>,
+}
+
+impl<T: Bsp> Steps<T> {
+    fn new<I: Iterator<Item = T::Input>>(job: BspJob<T, I>) -> Result<Self> {
+        let BspJob { job, inputs, settings, until, steps } = job;
+        let plan = Plan::new(settings)?;
+        let inputs: Vec<T::Input> = inputs.collect();
+        let partitions = plan.settings.partitions.unwrap_or_else(|| plan.executor.workers().min(inputs.len()).max(1));
+        plan.check(inputs.len().max(partitions), partitions)?;
+        let function = <T as Registered>::stages()[0];
+        let limits = plan.limits(function);
+        let shuffle = plan.shuffle("0", &limits);
+        let calls = inputs.iter().enumerate().map(|(task, input)| {
+            let stage = LoadStage { shuffle: shuffle.clone(), partitions, task };
+            stage_call(function, limits, |args| {
+                args.push(&job);
+                args.push(&stage);
+                args.push(input);
+            })
+        });
+        let load = calls.collect();
+        Ok(Self { job, plan, partitions, load, until, steps })
+    }
+
+    async fn run(mut self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
+        let clean_up = CleanUp::of(&self.plan);
+        let load = std::mem::take(&mut self.load);
+        let shuffle = self.plan.shuffle("0", &self.plan.limits(<T as Registered>::stages()[0]));
+        let sent = self.plan.stage("load", load).await?;
+        let states = vec![String::new(); self.partitions];
+        let mut left = Left { shuffle, sent, states, summaries: Vec::new() };
+        let mut number = 0;
+        while number < self.steps && left.sent.iter().any(|sent| sent.records > 0) {
+            number += 1;
+            let (calls, shuffle) = self.step(number, &left);
+            let stepped = self.plan.stage(&format!("step-{number}"), calls).await?;
+            let before = std::mem::replace(&mut left, Left::of(shuffle, stepped));
+            // What the step before left was used.
+            remove(self.plan.store.clone(), format!("{}/", before.shuffle.prefix)).await;
+            if (self.until)(number, &left.summaries) {
+                break;
+            }
+        }
+        let finished = self.plan.stage("finish", self.finish(&left, &target)).await?;
+        clean_up.done();
+        Ok(finished)
+    }
+
+    fn step(&self, number: u64, left: &Left<T::Summary>) -> (Vec<Call<Stepped<T::Summary>>>, Shuffle) {
+        let function = <T as Registered>::stages()[1];
+        let limits = self.plan.limits(function);
+        let to = self.plan.shuffle(&number.to_string(), &limits);
+        let calls = left.states.iter().enumerate().map(|(partition, state)| {
+            let stage = StepStage {
+                from: left.shuffle.clone(),
+                segments: left.sent.iter().filter_map(|sent| sent.segment(partition)).collect(),
+                to: to.clone(),
+                state: state.clone(),
+                number,
+                partitions: self.partitions,
+                partition,
+            };
+            stage_call(function, limits, |args| {
+                args.push(&self.job);
+                args.push(&stage);
+                args.push(&left.summaries);
+            })
+        });
+        (calls.collect(), to.clone())
+    }
+
+    fn finish(&self, left: &Left<T::Summary>, target: &Target) -> Vec<Call<Reduced<T::Output>>> {
+        let function = <T as Registered>::stages()[2];
+        let limits = self.plan.limits(function);
+        let calls = left.states.iter().enumerate().map(|(partition, state)| {
+            let store = left.shuffle.store.clone();
+            let stage = FinishStage { store, state: state.clone(), partition, target: target.clone() };
+            stage_call(function, limits, |args| {
+                args.push(&self.job);
+                args.push(&stage);
+            })
+        });
+        calls.collect()
+    }
+}
+
+/// Removes what is below a prefix. What cannot be removed now goes at the end.
+async fn remove(store: std::sync::Arc<dyn Store>, prefix: String) {
+    while let Ok(keys) = store.list(&prefix, None, 64).await
+        && !keys.is_empty()
+    {
+        let removed = store::all_of(keys.iter().map(|key| store.delete(key))).await;
+        if removed.iter().any(std::result::Result::is_err) {
+            return;
+        }
+    }
+}
+
+impl<S> Left<S> {
+    fn of(shuffle: Shuffle, stepped: Vec<Stepped<S>>) -> Self {
+        let mut left = Self { shuffle, sent: Vec::new(), states: Vec::new(), summaries: Vec::new() };
+        for Stepped { state, sent, summary } in stepped {
+            left.sent.push(sent);
+            left.states.push(state);
+            left.summaries.push(summary);
+        }
+        left
+    }
+}

@@ -1,0 +1,123 @@
+//! The stages, as workers run them.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bsp, Inbox, Messages, Outbox, Step};
+use crate::codec;
+use crate::error::Failure;
+use crate::mapreduce::{BoxError, Output, Pairs, Reduced, Shuffle, Target, failure, gathered};
+use crate::shuffle::{Scattered, Segment};
+use crate::store;
+use crate::worker::Invoke;
+
+/// What a loading task is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LoadStage {
+    pub(super) shuffle: Shuffle,
+    pub(super) partitions: usize,
+    pub(super) task: usize,
+}
+
+/// What a partition is told of a step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct StepStage {
+    /// Where messages come from.
+    pub(super) from: Shuffle,
+    pub(super) segments: Vec<Segment>,
+    /// Where messages go.
+    pub(super) to: Shuffle,
+    /// The key of the state; empty in the first step.
+    pub(super) state: String,
+    pub(super) number: u64,
+    pub(super) partitions: usize,
+    pub(super) partition: usize,
+}
+
+/// What a partition gives of a step.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Stepped<S> {
+    pub(super) state: String,
+    pub(super) sent: Scattered,
+    pub(super) summary: S,
+}
+
+/// What a partition is told in the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FinishStage {
+    pub(super) store: String,
+    pub(super) state: String,
+    pub(super) partition: usize,
+    pub(super) target: Target,
+}
+
+/// Runs a loading task; generated code uses it.
+#[doc(hidden)]
+pub fn load_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
+    let (mut args, output) = invoke.split(3);
+    let job: T = args.next("job")?;
+    let stage: LoadStage = args.next("stage")?;
+    let input: T::Input = args.next("input")?;
+    args.finish()?;
+    let sent = load(&job, &stage, input).map_err(|error| failure(&error))?;
+    output.write(&sent)
+}
+
+fn load<T: Bsp>(job: &T, stage: &LoadStage, input: T::Input) -> Result<Scattered, BoxError> {
+    let store = store::open(&stage.shuffle.store)?;
+    let mut send = Outbox(Pairs::new(Messages(job), &stage.shuffle, stage.partitions, store.scratch()));
+    job.load(input, &mut send)?;
+    send.0.finish(&*store, &stage.shuffle.key(stage.task))
+}
+
+/// Runs a partition's step; generated code uses it.
+#[doc(hidden)]
+pub fn step_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
+    let (mut args, output) = invoke.split(3);
+    let job: T = args.next("job")?;
+    let stage: StepStage = args.next("stage")?;
+    let summaries = args.next("summaries")?;
+    args.finish()?;
+    let stepped = step(&job, stage, summaries).map_err(|error| failure(&error))?;
+    output.write(&stepped)
+}
+
+fn step<T: Bsp>(job: &T, stage: StepStage, summaries: Vec<T::Summary>) -> Result<Stepped<T::Summary>, BoxError> {
+    let StepStage { from, segments, to, state, number, partitions, partition } = stage;
+    let step = Step { number, partitions, partition, summaries };
+    let store = store::open(&to.store)?;
+    let mut held = state_of::<T>(&*store, &state)?;
+    let merged = gathered(Messages(job), &from, segments)?;
+    let mut send = Outbox(Pairs::new(Messages(job), &to, step.partitions, store.scratch()));
+    let summary = job.step(&step, &mut held, Inbox { merged, job: PhantomData }, &mut send)?;
+    let sent = send.0.finish(&*store, &to.key(step.partition))?;
+    let state = format!("{}/state-{}.{:016x}", to.prefix, step.partition, fastrand::u64(..));
+    store::wait(store.put(&state, &codec::encode(&held)?))?;
+    Ok(Stepped { state, sent, summary })
+}
+
+fn state_of<T: Bsp>(store: &dyn store::Store, key: &str) -> Result<T::State, BoxError> {
+    if key.is_empty() {
+        return Ok(T::State::default());
+    }
+    Ok(codec::decode(&store::wait(store.get(key))?)?)
+}
+
+/// Gives a partition's outputs; generated code uses it.
+#[doc(hidden)]
+pub fn finish_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
+    let (mut args, output) = invoke.split(2);
+    let job: T = args.next("job")?;
+    let stage: FinishStage = args.next("stage")?;
+    args.finish()?;
+    let finished = finish(&job, &stage).map_err(|error| failure(&error))?;
+    output.write(&finished)
+}
+
+fn finish<T: Bsp>(job: &T, stage: &FinishStage) -> Result<Reduced<T::Output>, BoxError> {
+    let store = store::open(&stage.store)?;
+    let mut out = Output::new(&stage.target, stage.partition)?;
+    job.finish(state_of::<T>(&*store, &stage.state)?, &mut out)?;
+    Ok(out.finish()?)
+}
