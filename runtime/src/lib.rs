@@ -22,6 +22,7 @@
 //! - [`remote`] and [`main`]: the two annotations;
 //! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
 //! - [`put`] and [`Ref`]: large values, stored once;
+//! - [`kv()`] and [`kv::Params`]: small values that many functions read and change at once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
@@ -49,6 +50,7 @@ mod executor;
 pub mod faults;
 mod interrupt;
 mod job;
+pub mod kv;
 #[cfg(feature = "aws")]
 pub mod limits;
 mod map;
@@ -64,7 +66,8 @@ mod terminal;
 pub mod trace;
 mod worker;
 
-/// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`] or a [`store::StoreScheme`].
+/// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`], a [`store::StoreScheme`] or a
+/// [`kv::KvScheme`].
 pub use inventory;
 
 pub use block::{Block, INLINE_LIMIT, Limits};
@@ -73,6 +76,7 @@ pub use call::Call;
 pub use error::{Attempt, Error, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
+pub use kv::kv;
 pub use map::{Map, MapStream, gather, map};
 pub use refs::{Ref, put};
 pub use start::init;
