@@ -140,10 +140,17 @@ impl Embedded {
         let env = unsafe { open.open(&options.folder)? };
         // Those of processes that were killed keep old values from being overwritten.
         env.clear_stale_readers()?;
-        let reader = env.read_txn()?;
-        // What has no name is always there.
-        let values = env.open_database(&reader, None)?.ok_or(heed::Error::Mdb(MdbError::Invalid))?;
-        drop(reader);
+        let values = loop {
+            // What has no name is always there.
+            let found = env.read_txn().and_then(|reader| env.open_database(&reader, None));
+            match found {
+                Ok(values) => break values.ok_or(heed::Error::Mdb(MdbError::Invalid))?,
+                // Another process was faster.
+                // SAFETY: no transaction is open yet.
+                Err(heed::Error::Mdb(MdbError::MapResized)) => unsafe { env.resize(0)? },
+                Err(error) => return Err(error),
+            }
+        };
         let file = file_of(&options.folder)?;
         Ok(Self { env, values, options, file, process: std::process::id(), map: RwLock::new(()) })
     }

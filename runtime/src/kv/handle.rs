@@ -78,7 +78,7 @@ pub(super) fn in_lambda() -> bool {
 /// It travels as its URL. A URL with a password does not travel: the handle that [`crate::kv()`] opens
 /// from `WREN_KV` goes as the name of that variable, which workers on the same machine have too; on
 /// AWS Lambda it is to be set in the functions' environment. For another variable,
-/// `Kv::open("env:NAME")`.
+/// `Kv::open("env:NAME")`; for the password alone, `redis://host?password_env=NAME`.
 ///
 /// A call that is run again, because it failed and may be retried or because its worker died, makes its
 /// changes again. Where that matters, mark what is done: [`set_if_absent`](Self::set_if_absent) under a

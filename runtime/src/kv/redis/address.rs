@@ -32,7 +32,8 @@ impl Address {
         if !server.starts_with("//") {
             return Err(bad("has no `//` before its host"));
         }
-        let info = format!("redis:{server}").into_connection_info().map_err(|_| bad("does not parse"))?;
+        let mut info = format!("redis:{server}").into_connection_info().map_err(|_| bad("does not parse"))?;
+        let written = info.redis_settings().clone();
         let (mut prefix, mut timeout, mut restarts) = (String::new(), TIMEOUT, false);
         for (name, value) in options.split('&').filter(|o| !o.is_empty()).map(|o| o.split_once('=').unwrap_or((o, "")))
         {
@@ -46,11 +47,27 @@ impl Address {
                     timeout = Duration::from_secs_f64(seconds.ok_or_else(|| bad("has a `timeout` that is no time"))?);
                 }
                 ("restarts", "allowed") => restarts = true,
-                _ => return Err(bad("has an option other than `prefix`, `timeout` and `restarts=allowed`")),
+                ("password_env", name) => {
+                    let password = std::env::var(name).map_err(|_| {
+                        Error::Config(format!(
+                            "the password of {server} is named by the environment variable {name}, which is not set in \
+                             this process; set it where the functions run, too"
+                        ))
+                    })?;
+                    if info.redis_settings().password().is_some() {
+                        return Err(bad("has two passwords"));
+                    }
+                    let settings = info.redis_settings().clone().set_password(password);
+                    info = info.set_redis_settings(settings);
+                }
+                _ => {
+                    return Err(bad(
+                        "has an option other than `prefix`, `timeout`, `restarts=allowed` and `password_env`",
+                    ));
+                }
             }
         }
-        let settings = info.redis_settings();
-        let user = match (settings.username(), settings.password()) {
+        let user = match (written.username(), written.password()) {
             (None, None) => String::new(),
             (user, password) => format!("{}{}@", user.unwrap_or_default(), password.map_or("", |_| ":***")),
         };
@@ -60,8 +77,8 @@ impl Address {
             _ => return Err(bad("has no host")),
         };
         let options = if options.is_empty() { String::new() } else { format!("?{options}") };
-        let url = format!("redis://{user}{host}/{}{options}", settings.db());
-        let url_is_complete = settings.password().is_none();
+        let url = format!("redis://{user}{host}/{}{options}", written.db());
+        let url_is_complete = written.password().is_none();
         Ok(Self { info, url, url_is_complete, prefix, timeout, restarts })
     }
 }
@@ -89,6 +106,13 @@ mod tests {
         assert_eq!(address.url, "redis://me:***@host:6379/1");
         assert!(!address.url_is_complete);
         assert_eq!(address.info.redis_settings().password(), Some("pass word"));
+        // Any variable that is always there does.
+        let address = Address::parse("//me@host/1?password_env=PATH").unwrap();
+        assert_eq!(address.url, "redis://me@host:6379/1?password_env=PATH");
+        assert!(address.url_is_complete);
+        assert_eq!(address.info.redis_settings().password().map(str::to_owned), std::env::var("PATH").ok());
+        let message = Address::parse("//host?password_env=NONE_SUCH").err().unwrap().to_string();
+        assert!(message.contains("environment variable NONE_SUCH, which is not set"), "{message}");
         for bad in ["//:s3cret@host:port", "//:s3cret@host/db", "//:s3cret@h?timeout=0", ":s3cret@h", "//:s3cret@h?x=1"]
         {
             let message = Address::parse(bad).err().unwrap().to_string();

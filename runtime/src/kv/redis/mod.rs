@@ -39,6 +39,7 @@ const BATCH: usize = 4096;
 /// | --- | --- |
 /// | `prefix=<text>` | stands before every key on the server; none if not given |
 /// | `timeout=<seconds>` | how long to wait for an answer, and how long to try to connect; 5 if not given |
+/// | `password_env=<name>` | the password is in this environment variable, here and in workers; so it is in no URL that is sent |
 /// | `restarts=allowed` | go on after the server was restarted: for servers that save every change |
 ///
 /// # When the server goes away

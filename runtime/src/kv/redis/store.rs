@@ -10,7 +10,7 @@ use redis::cmd;
 use super::address::Address;
 use super::scripts::{DELETE, GET_RANGE, PUT};
 use super::server::{Handle, Operation, Repeat};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kv::{KvError, KvResult};
 use crate::store::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key};
 
@@ -46,9 +46,17 @@ impl RedisStore {
     /// The store of a URL's part after `redis:`. Nothing is connected yet.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a URL that cannot be.
+    /// [`Error::Config`](crate::Error::Config) for a URL that cannot be, and for one with a password: the
+    /// store's URL is sent to workers.
     pub fn open(rest: &str) -> Result<Self> {
         let address = Address::parse(rest)?;
+        if !address.url_is_complete {
+            return Err(Error::Config(format!(
+                "the URL of the store {} has a password, and is sent to workers: put the password into an environment \
+                 variable of the program and of its workers, and `password_env=NAME` into the URL",
+                address.url
+            )));
+        }
         let prefix = if address.prefix.is_empty() { PREFIX.to_owned() } else { address.prefix.clone() };
         Ok(Self { handle: Handle::new(address), prefix })
     }
