@@ -49,7 +49,8 @@ book:
 	  cargo install mdbook --version 0.5.3 --locked --no-default-features --features search; }
 	PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" mdbook build book -d "$(CURDIR)/target/book"
 
-bench:
+bench: stand-ins
 	cargo run --release --locked -p examples --bin wren-bench
+	cargo bench --locked -p wren --features redis --bench kv
 	cargo bench --locked -p wren --bench store --no-run
 	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren --bench store

@@ -37,3 +37,19 @@ fn wordcount() {
     let line = last_line("wordcount", &["LICENSE-MIT", "LICENSE-APACHE"]);
     assert_eq!(line, "1586 words, 424 distinct, in 2 files");
 }
+
+#[cfg(feature = "kv")]
+#[test]
+fn hogwild() {
+    // Which process is faster differs, and with it the last digits.
+    let line = last_line("hogwild", &["6", "4"]);
+    let losses: Vec<f32> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    let [hogwild, serial] = losses[..] else { panic!("{line}") };
+    assert!(hogwild < 0.4 && serial < 0.4 && (hogwild / serial - 1.0).abs() < 0.05, "{line}");
+}
+
+#[cfg(feature = "kv")]
+#[test]
+fn kv_rate() {
+    assert_eq!(last_line("kv_rate", &["0.1", "2"]), "each transaction sets or gets 128 bytes");
+}

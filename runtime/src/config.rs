@@ -186,6 +186,10 @@ mod tests {
         assert_eq!((both.workers, both.backend.as_deref()), (7, Some("inline")));
         let none = config(&[], None).unwrap();
         assert_eq!((none.workers, none.backend.as_deref()), (processors(), None));
+        assert_eq!(none.kv, None);
+        let kv = |variables: &[_]| config(variables, Some("kv = \"redis://file\"")).unwrap().kv;
+        assert_eq!(kv(&[]).as_deref(), Some("redis://file"));
+        assert_eq!(kv(&[("WREN_KV", "embedded:x")]).as_deref(), Some("embedded:x"));
         let store = none.store_url().unwrap();
         assert!(store.starts_with("file:/") && store.ends_with(".wren/store"), "{store}");
     }
