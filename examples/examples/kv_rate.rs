@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use wren::kv::Kv;
 
+// ANCHOR: transact
 /// Writes and reads a key of one's own in turns, as long as it is told; gives how many transactions a
 /// second that were.
 #[wren::remote]
@@ -24,6 +25,7 @@ fn transact(kv: Kv, key: &str, seconds: f64) -> wren::Result<f64> {
     }
     Ok(f64::from(done) / start.elapsed().as_secs_f64())
 }
+// ANCHOR_END: transact
 
 #[wren::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

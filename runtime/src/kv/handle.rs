@@ -49,7 +49,7 @@ pub(super) fn in_lambda() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
-/// A handle of key-value storage. Cheap to clone; see [`crate::kv`] (the module) for what there is.
+/// A handle of key-value storage. Cheap to clone; see the [module](mod@crate::kv) for what there is.
 ///
 /// It can be an argument of a remote function, and is then the same storage there:
 ///

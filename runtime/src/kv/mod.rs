@@ -175,6 +175,7 @@ pub enum Place<'a> {
     At(&'a [u32]),
 }
 
+#[cfg(any(feature = "kv", feature = "redis"))]
 impl Addition<'_> {
     /// The length of the shortest value that has the place, in bytes.
     ///
@@ -275,9 +276,11 @@ pub fn check_key(key: &str) -> KvResult<()> {
 }
 
 /// What a value may have at most, in bytes: what Redis takes.
+#[cfg(any(feature = "kv", feature = "redis"))]
 const MAX_VALUE: usize = 512 << 20;
 
 /// Refuses what is too large for any storage.
+#[cfg(any(feature = "kv", feature = "redis"))]
 fn check_value(key: &str, value: &[u8]) -> KvResult<()> {
     match value.len() {
         0..=MAX_VALUE => Ok(()),

@@ -339,7 +339,8 @@ fn batches(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     range.step_by(BATCH).map(move |start| start..start.saturating_add(BATCH).min(end))
 }
 
-#[cfg(all(test, feature = "kv"))]
+#[cfg(feature = "kv")]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
