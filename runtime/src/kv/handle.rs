@@ -1,0 +1,355 @@
+//! The handle that programs hold: typed, cheap to clone, and an argument of remote functions.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Addition, KeyValue, KvError, Number, Place};
+use crate::codec;
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// The variable that [`kv`] reads.
+const VARIABLE: &str = "WREN_KV";
+
+/// A URL that stands for the one in an environment variable begins so.
+const BY_NAME: &str = "env:";
+
+/// Opens the configured key-value storage: `WREN_KV`, `kv` of `Wren.toml`, or for programs that run on
+/// this machine `embedded:` in the folder `kv` of `.wren`.
+///
+/// See [`Kv`] for an example.
+///
+/// # Errors
+/// [`Error::Config`] for a URL that cannot be, and where calls run on AWS Lambda and no storage is named
+/// that is reached from there.
+pub fn kv() -> Result<Kv> {
+    let config = Config::load()?;
+    if let Some(url) = &config.kv {
+        let named_by_variable = std::env::var(VARIABLE).is_ok_and(|set| set == *url);
+        return Kv::open_as(url, named_by_variable.then(|| format!("{BY_NAME}{VARIABLE}")));
+    }
+    let on_lambda = config.backend.as_deref().is_some_and(|url| url == "lambda" || url.starts_with("lambda:"));
+    if on_lambda || in_lambda() {
+        return Err(Error::Config(
+            "no key-value storage is named, and the embedded one is not reached from AWS Lambda: set WREN_KV or `kv` \
+             in Wren.toml to a `redis://host:port/db` in the functions' network, and pass the handle to them as an \
+             argument"
+                .to_owned(),
+        ));
+    }
+    Kv::open(&format!("embedded:{}", config.directory.join("kv").display()))
+}
+
+/// Whether this process is in a sandbox of AWS Lambda, whose disk nobody else sees.
+pub(super) fn in_lambda() -> bool {
+    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
+}
+
+/// A handle of key-value storage. Cheap to clone; see the [module](mod@crate::kv) for what there is.
+///
+/// It can be an argument of a remote function, and is then the same storage there:
+///
+/// ```
+/// use wren::kv::Kv;
+///
+/// #[wren::remote]
+/// fn visit(kv: Kv, page: &str) -> wren::Result<i64> {
+///     kv.increment(page, 1)
+/// }
+///
+/// # wren::block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// # let kv = Kv::open(&format!("embedded:{}", folder.path().display()))?;
+/// # #[cfg(any())]
+/// let kv = wren::kv()?;
+/// wren::map(|_| visit(kv.clone(), "front"), 0..100).await?;
+/// assert_eq!(kv.counter("front")?, 100);
+///
+/// kv.set("best", &("a setting", 0.97))?;
+/// let best: Option<(String, f64)> = kv.get("best")?;
+/// assert_eq!(best, Some(("a setting".to_owned(), 0.97)));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+///
+/// It travels as its URL. A URL with a password does not travel: the handle that [`crate::kv()`] opens
+/// from `WREN_KV` goes as the name of that variable, which workers on the same machine have too; on
+/// AWS Lambda it is to be set in the functions' environment. For another variable,
+/// `Kv::open("env:NAME")`; for the password alone, `redis://host?password_env=NAME`.
+///
+/// A call that is run again, because it failed and may be retried or because its worker died, makes its
+/// changes again. Where that matters, mark what is done: [`set_if_absent`](Self::set_if_absent) under a
+/// key of the task.
+#[derive(Clone)]
+pub struct Kv {
+    inner: Arc<dyn KeyValue>,
+    /// `env:NAME`, where the URL was found in a variable.
+    name: Option<String>,
+}
+
+/// A [`Kv`] as it travels.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    url: String,
+    life: Option<String>,
+}
+
+impl Serialize for Kv {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let url = if self.inner.url_is_complete() { Ok(self.inner.url()) } else { self.name.clone().ok_or(()) };
+        let url = url.map_err(|()| {
+            serde::ser::Error::custom(format!(
+                "the URL of {} has a password, which is not sent: put the URL into an environment variable of the \
+                 program and of its workers, and open it by name, as `wren::kv()` does with {VARIABLE} and \
+                 `Kv::open(\"env:NAME\")` with others",
+                self.inner.url()
+            ))
+        })?;
+        let life = self.inner.life().map_err(serde::ser::Error::custom)?;
+        Wire { url, life }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kv {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let Wire { url, life } = Wire::deserialize(deserializer)?;
+        let kv = Self::open(&url).map_err(serde::de::Error::custom)?;
+        if let Some(life) = life {
+            kv.inner.stay_in(&life);
+        }
+        Ok(kv)
+    }
+}
+
+/// The URL, without a password.
+impl fmt::Debug for Kv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kv({})", self.inner.url())
+    }
+}
+
+impl From<Arc<dyn KeyValue>> for Kv {
+    fn from(inner: Arc<dyn KeyValue>) -> Self {
+        Self { inner, name: None }
+    }
+}
+
+impl Kv {
+    /// Opens the storage of a URL: `embedded:<folder>`, `redis://host:port/db`, or `env:NAME` for the
+    /// URL in an environment variable.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a URL that cannot be.
+    pub fn open(url: &str) -> Result<Self> {
+        let Some(name) = url.strip_prefix(BY_NAME) else { return Self::open_as(url, None) };
+        let value = std::env::var(name).map_err(|_| {
+            Error::Config(format!(
+                "the key-value storage is named by the environment variable {name}, which is not set in this process; \
+                 set it where the functions run, too"
+            ))
+        })?;
+        Self::open_as(&value, Some(url.to_owned()))
+    }
+
+    fn open_as(url: &str, name: Option<String>) -> Result<Self> {
+        Ok(Self { inner: super::open(url)?, name })
+    }
+
+    /// The URL; a password is left out.
+    pub fn url(&self) -> String {
+        self.inner.url()
+    }
+
+    /// The storage itself, for what has no typed form here.
+    pub fn storage(&self) -> &Arc<dyn KeyValue> {
+        &self.inner
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Error::Kv`], as all that follow; [`Error::BadValue`] where it is no encoded `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        decode(key, self.inner.get(key)?.as_deref())
+    }
+
+    /// The values of many keys, in their order; one round trip for all.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_many<T: DeserializeOwned>(&self, keys: &[&str]) -> Result<Vec<Option<T>>> {
+        let values = self.inner.get_many(keys)?;
+        keys.iter().zip(values).map(|(key, value)| decode(key, value.as_deref())).collect()
+    }
+
+    /// Stores a value, replacing what is there.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] where it cannot be encoded.
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
+        Ok(self.inner.set(key, &codec::encode(value)?)?)
+    }
+
+    /// Stores many values; one round trip for all.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set). After an error, some may be stored.
+    pub fn set_many<T: Serialize>(&self, values: &[(&str, T)]) -> Result<()> {
+        let encoded =
+            values.iter().map(|(key, value)| Ok((*key, codec::encode(value)?))).collect::<Result<Vec<_>>>()?;
+        let encoded: Vec<_> = encoded.iter().map(|(key, value)| (*key, value.as_slice())).collect();
+        Ok(self.inner.set_many(&encoded)?)
+    }
+
+    /// Stores a value if the key has none; says whether it did. Of any number of racing calls, one does.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_if_absent<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<bool> {
+        Ok(self.inner.set_if_absent(key, &codec::encode(value)?)?)
+    }
+
+    /// Puts `new` in the place of `expected`, `None` being no value; says whether `expected` was there.
+    ///
+    /// Encodings are compared: of two equal values they are equal, but for maps without an order.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let kv = wren::kv::Kv::open(&format!("embedded:{}", folder.path().display()))?;
+    /// // A maximum over all who write.
+    /// # let mine = 0.9;
+    /// loop {
+    ///     let best: Option<f64> = kv.get("best")?;
+    ///     if best.is_some_and(|best| best >= mine) || kv.compare_and_set("best", best.as_ref(), Some(&mine))? {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn compare_and_set<T: Serialize>(&self, key: &str, expected: Option<&T>, new: Option<&T>) -> Result<bool> {
+        let encode = |value: Option<&T>| value.map(codec::encode).transpose();
+        let (expected, new) = (encode(expected)?, encode(new)?);
+        Ok(self.inner.compare_and_set(key, expected.as_deref(), new.as_deref())?)
+    }
+
+    /// Removes a key; a key that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn delete(&self, key: &str) -> Result<()> {
+        Ok(self.inner.delete(key)?)
+    }
+
+    /// Adds to a counter, which is 0 where there is none, and gives what it is then.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
+        Ok(self.inner.increment(key, by)?)
+    }
+
+    /// What a counter is, 0 where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn counter(&self, key: &str) -> Result<i64> {
+        match self.inner.get(key)? {
+            None => Ok(0),
+            Some(digits) => {
+                let no_counter = KvError::NoCounter { key: key.to_owned() };
+                Ok(parse_counter(&digits).ok_or(no_counter)?)
+            }
+        }
+    }
+
+    /// Stores bytes as they are, without an encoding around them.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn set_bytes(&self, key: &str, value: &[u8]) -> Result<()> {
+        Ok(self.inner.set(key, value)?)
+    }
+
+    /// The bytes of a value, whatever it is.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn get_bytes(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.inner.get(key)?)
+    }
+
+    /// Some of the bytes of a value; what lies past its end is left out.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        Ok(self.inner.get_range(key, range)?)
+    }
+
+    /// Stores numbers in a form that [`add`](Self::add) can add to.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let kv = wren::kv::Kv::open(&format!("embedded:{}", folder.path().display()))?;
+    /// kv.set_numbers("weights", &[0.0f32; 4])?;
+    /// kv.add("weights", 1, &[0.5f32, 0.25])?;
+    /// assert_eq!(kv.numbers::<f32>("weights")?, Some(vec![0.0, 0.5, 0.25, 0.0]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn set_numbers<T: Number>(&self, key: &str, numbers: &[T]) -> Result<()> {
+        Ok(self.inner.set(key, &T::to_bytes(numbers))?)
+    }
+
+    /// Numbers that [`set_numbers`](Self::set_numbers) stored.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn numbers<T: Number>(&self, key: &str) -> Result<Option<Vec<T>>> {
+        let value = self.inner.get(key)?;
+        Ok(value.map(|bytes| {
+            let mut numbers = Vec::with_capacity(bytes.len() / T::SIZE);
+            T::extend_from_bytes(&mut numbers, &bytes);
+            numbers
+        }))
+    }
+
+    /// Adds to the numbers of a value from the number `start` on, as one atomic step.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn add<T: Number>(&self, key: &str, start: u64, delta: &[T]) -> Result<()> {
+        Ok(self.inner.add(&[Addition { key, place: Place::From(start), delta: T::numbers(delta) }])?)
+    }
+
+    /// All keys that begin with `prefix`, in byte order. On Redis this looks at every key of the server.
+    ///
+    /// # Errors
+    /// [`Error::Kv`].
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        Ok(self.inner.keys(prefix)?)
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &str, bytes: Option<&[u8]>) -> Result<Option<T>> {
+    bytes
+        .map(codec::decode)
+        .transpose()
+        .map_err(|error| Error::BadValue { reason: format!("the value under `{key}`: {error}") })
+}
+
+/// The number that a counter's bytes are.
+pub(super) fn parse_counter(digits: &[u8]) -> Option<i64> {
+    // What Redis takes for a number, too: no sign of plus, no leading zeros.
+    let text = std::str::from_utf8(digits).ok()?;
+    let number: i64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}

@@ -1,0 +1,320 @@
+//! Storage on a Redis server.
+
+mod address;
+mod scripts;
+mod server;
+mod store;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use redis::{RedisError, ServerErrorKind, Value, cmd};
+
+use super::{Addition, KeyValue, KvError, KvResult, KvScheme, Numbers, Place, check_key, check_value};
+use crate::error::Result;
+use address::Address;
+use scripts::{ADD, COMPARE_AND_SET, GET_RANGE};
+use server::{Handle, Operation, Repeat};
+
+pub use store::RedisStore;
+
+inventory::submit! {
+    KvScheme { scheme: "redis", open: |rest| Ok(Arc::new(Redis::open(rest)?)) }
+}
+
+/// How many bytes of values go out at once before answers are read.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// How many commands go out at once before answers are read.
+const BATCH: usize = 4096;
+
+/// Key-value storage on a Redis server (6.2 or later, or Valkey), shared by everything that reaches it.
+///
+/// `redis://[user[:password]@]host[:port][/db][?option&..]`, or `redis:` for the server on this machine.
+/// Options:
+///
+/// | option | meaning |
+/// | --- | --- |
+/// | `prefix=<text>` | stands before every key on the server; none if not given |
+/// | `timeout=<seconds>` | how long to wait for an answer, and how long to try to connect; 5 if not given |
+/// | `password_env=<name>` | the password is in this environment variable, here and in workers; so it is in no URL that is sent |
+/// | `restarts=allowed` | go on after the server was restarted: for servers that save every change |
+///
+/// # When the server goes away
+/// Reads, `set` and `delete` are sent again on a new connection, until `timeout` is over: to do them
+/// twice is the same as once. Increments, comparisons, claims and additions are sent once; if no answer
+/// comes, the error is [`KvError::Uncertain`]. It was preferred to tokens by which the server would know
+/// what it has done, which cost two more writes for each change and are lost with the server as the
+/// values are.
+///
+/// A server that was restarted has lost what it had not saved, so that a counter on it would go on from
+/// an old number, or from nothing. A handle, its clones and what is made of it in workers therefore stay
+/// with one life of the server (its `run_id`), and fail with [`KvError::Restarted`] after it. A
+/// server that evicts keys (`maxmemory-policy`) loses them silently: use `noeviction`.
+///
+/// Connections are kept and shared by all handles of the process. Text goes over them as it is: TLS is
+/// not built in.
+pub struct Redis {
+    handle: Handle,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis({})", self.handle.url())
+    }
+}
+
+impl Redis {
+    /// The storage of a URL's part after `redis:`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a URL that cannot be.
+    pub fn open(rest: &str) -> Result<Self> {
+        Ok(Self { handle: Handle::new(Address::parse(rest)?) })
+    }
+
+    fn key<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        match self.handle.address.prefix.as_str() {
+            "" => Cow::Borrowed(key),
+            prefix => Cow::Owned(format!("{prefix}{key}")),
+        }
+    }
+
+    fn operation<'a>(name: &'static str, key: &'a str, repeat: Repeat) -> Operation<'a> {
+        Operation { name, key, repeat }
+    }
+
+    fn get_ranges_batch(&self, ranges: &[(&str, Range<u64>)]) -> KvResult<Vec<Option<Vec<u8>>>> {
+        let operation = Self::operation("get", ranges.first().map_or("", |(key, _)| key), Repeat::Safely);
+        let bounds = |range: &Range<u64>| {
+            let whole = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+            // Redis counts the last byte in. No byte at all is from 1 to 0.
+            if range.start >= range.end { (1, 0) } else { (whole(range.start), whole(range.end - 1)) }
+        };
+        let commands: Vec<_> = ranges
+            .iter()
+            .map(|(key, range)| {
+                let (first, last) = bounds(range);
+                cmd("GETRANGE").arg(&*self.key(key)).arg(first).arg(last).take()
+            })
+            .collect();
+        let mut values = Vec::with_capacity(ranges.len());
+        for (value, (key, range)) in self.handle.send_all(&operation, &commands)?.into_iter().zip(ranges) {
+            let value: Vec<u8> = self.handle.take(&operation, value)?;
+            if !value.is_empty() {
+                values.push(Some(value));
+                continue;
+            }
+            // Nothing there, or nothing in that range: only a script sees both at once.
+            let (first, last) = bounds(range);
+            let command = GET_RANGE.on(&self.key(key)).arg(first).arg(last).take();
+            let value = self.handle.send_script(&operation, &GET_RANGE, &command)?;
+            values.push(self.handle.take(&operation, value)?);
+        }
+        Ok(values)
+    }
+
+    fn add_batch(&self, additions: &[Addition<'_>]) -> KvResult<()> {
+        let operation = Self::operation("add to", additions.first().map_or("", |addition| addition.key), Repeat::Never);
+        let mut commands = Vec::with_capacity(additions.len());
+        for addition in additions {
+            let kind = if matches!(addition.delta, Numbers::F32(_)) { "f" } else { "d" };
+            let mut command = ADD.on(&self.key(addition.key));
+            command.arg(kind).arg(addition.needs()?).arg(addition.delta.to_bytes());
+            match addition.place {
+                Place::From(start) => command.arg(start.saturating_mul(addition.delta.size() as u64)),
+                Place::At(indices) => {
+                    let indices: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+                    command.arg("at").arg(indices)
+                }
+            };
+            commands.push(command);
+        }
+        let mut outcome = Ok(());
+        for (value, addition) in self.handle.send_scripts(&operation, &ADD, &commands)?.into_iter().zip(additions) {
+            let done: i64 = self.handle.take(&operation, value)?;
+            let len = match done {
+                DONE => continue,
+                MISSING => None,
+                len => u64::try_from(len).ok(),
+            };
+            outcome = outcome.and_then(|()| Err(addition.out_of_range(len)));
+        }
+        outcome
+    }
+}
+
+/// What the script answers that added.
+const DONE: i64 = -2;
+
+/// What it answers where there is no value.
+const MISSING: i64 = -1;
+
+/// Cuts a list so that neither the number nor the bytes of a part pass what is sent at once.
+fn batches<'a, T>(items: &'a [T], size: impl Fn(&T) -> usize + 'a) -> impl Iterator<Item = &'a [T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take(BATCH).take_while(|item| {
+            bytes += size(item);
+            bytes <= BATCH_BYTES
+        });
+        let count = fits.count().max(1).min(rest.len());
+        let (batch, after) = rest.split_at(count);
+        rest = after;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+impl KeyValue for Redis {
+    fn url(&self) -> String {
+        self.handle.url().to_owned()
+    }
+
+    fn url_is_complete(&self) -> bool {
+        self.handle.address.url_is_complete
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn life(&self) -> KvResult<Option<String>> {
+        self.handle.life()
+    }
+
+    fn stay_in(&self, life: &str) {
+        self.handle.stay_in(life);
+    }
+
+    fn get(&self, key: &str) -> KvResult<Option<Vec<u8>>> {
+        check_key(key)?;
+        self.handle.query(&Self::operation("get", key, Repeat::Safely), cmd("GET").arg(&*self.key(key)))
+    }
+
+    fn get_many(&self, keys: &[&str]) -> KvResult<Vec<Option<Vec<u8>>>> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut values = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(BATCH) {
+            let mut command = cmd("MGET");
+            for key in batch {
+                command.arg(&*self.key(key));
+            }
+            let got: Vec<Option<Vec<u8>>> =
+                self.handle.query(&Self::operation("get", batch[0], Repeat::Safely), &command)?;
+            values.extend(got);
+        }
+        Ok(values)
+    }
+
+    fn get_ranges(&self, ranges: &[(&str, Range<u64>)]) -> KvResult<Vec<Option<Vec<u8>>>> {
+        ranges.iter().try_for_each(|(key, _)| check_key(key))?;
+        let mut values = Vec::with_capacity(ranges.len());
+        for batch in ranges.chunks(BATCH) {
+            values.extend(self.get_ranges_batch(batch)?);
+        }
+        Ok(values)
+    }
+
+    fn set(&self, key: &str, value: &[u8]) -> KvResult<()> {
+        check_key(key)?;
+        check_value(key, value)?;
+        self.handle.query(&Self::operation("set", key, Repeat::Safely), cmd("SET").arg(&*self.key(key)).arg(value))
+    }
+
+    fn set_many(&self, values: &[(&str, &[u8])]) -> KvResult<()> {
+        values.iter().try_for_each(|(key, value)| check_key(key).and_then(|()| check_value(key, value)))?;
+        for batch in batches(values, |(key, value)| key.len() + value.len()) {
+            let mut command = cmd("MSET");
+            for (key, value) in batch {
+                command.arg(&*self.key(key)).arg(*value);
+            }
+            self.handle.query::<()>(&Self::operation("set", batch[0].0, Repeat::Safely), &command)?;
+        }
+        Ok(())
+    }
+
+    fn set_if_absent(&self, key: &str, value: &[u8]) -> KvResult<bool> {
+        check_key(key)?;
+        check_value(key, value)?;
+        let operation = Self::operation("set if absent", key, Repeat::Never);
+        self.handle.query(&operation, cmd("SETNX").arg(&*self.key(key)).arg(value))
+    }
+
+    fn compare_and_set(&self, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> KvResult<bool> {
+        check_key(key)?;
+        check_value(key, new.unwrap_or_default())?;
+        let operation = Self::operation("compare and set", key, Repeat::Never);
+        let mut command = COMPARE_AND_SET.on(&self.key(key));
+        for value in [expected, new] {
+            command.arg(i64::from(value.is_some())).arg(value.unwrap_or_default());
+        }
+        let value = self.handle.send_script(&operation, &COMPARE_AND_SET, &command)?;
+        self.handle.take(&operation, value)
+    }
+
+    fn delete(&self, key: &str) -> KvResult<()> {
+        check_key(key)?;
+        let deleted: KvResult<i64> =
+            self.handle.query(&Self::operation("delete", key, Repeat::Safely), cmd("DEL").arg(&*self.key(key)));
+        deleted.map(drop::<i64>)
+    }
+
+    fn increment(&self, key: &str, by: i64) -> KvResult<i64> {
+        check_key(key)?;
+        let operation = Self::operation("increment", key, Repeat::Never);
+        let value = self.handle.send(&operation, cmd("INCRBY").arg(&*self.key(key)).arg(by))?;
+        if let Value::ServerError(error) = &value
+            && error.kind() == Some(ServerErrorKind::ResponseError)
+        {
+            return Err(KvError::NoCounter { key: key.to_owned() });
+        }
+        self.handle.take(&operation, value)
+    }
+
+    fn add(&self, additions: &[Addition<'_>]) -> KvResult<()> {
+        additions.iter().try_for_each(|addition| check_key(addition.key).and_then(|()| addition.needs().map(drop)))?;
+        let mut outcome = Ok(());
+        for batch in batches(additions, |addition| addition.delta.len() * (addition.delta.size() + 4)) {
+            match self.add_batch(batch) {
+                Err(error @ KvError::OutOfRange { .. }) => outcome = outcome.and(Err(error)),
+                other => other?,
+            }
+        }
+        outcome
+    }
+
+    fn keys(&self, prefix: &str) -> KvResult<Vec<String>> {
+        let operation = Self::operation("list", prefix, Repeat::Safely);
+        let mut pattern = String::new();
+        for c in self.key(prefix).chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern.push('*');
+        let own = self.handle.address.prefix.len();
+        let (mut keys, mut cursor) = (Vec::new(), 0u64);
+        loop {
+            let command = cmd("SCAN").arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000).take();
+            let (next, found): (u64, Vec<Vec<u8>>) = self.handle.query(&operation, &command)?;
+            keys.extend(found.iter().map(|key| String::from_utf8_lossy(&key[own..]).into_owned()));
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        // A key that is there all the time is found, maybe twice.
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
+}
+
+/// The server's or the client's words, on one line.
+fn words(error: &RedisError) -> String {
+    error.to_string().replace(['\r', '\n'], " ")
+}

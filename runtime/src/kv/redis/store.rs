@@ -1,0 +1,219 @@
+//! The `redis:` store: objects on a Redis server.
+
+use std::fmt;
+use std::future::ready;
+use std::ops::Range;
+use std::sync::Arc;
+
+use redis::cmd;
+
+use super::address::Address;
+use super::scripts::{DELETE, GET_RANGE, PUT};
+use super::server::{Handle, Operation, Repeat};
+use crate::error::{Error, Result};
+use crate::kv::{KvError, KvResult};
+use crate::store::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key};
+
+inventory::submit! {
+    StoreScheme { scheme: "redis", open: |rest| Ok(Arc::new(RedisStore::open(rest)?)) }
+}
+
+/// What stands before keys where the URL has no `prefix`, so that they are not those of a
+/// [`Kv`](crate::kv::Kv) on the same server.
+const PREFIX: &str = "wren-store:";
+
+/// What Redis takes as one value, in bytes.
+const LARGEST: usize = 512 << 20;
+
+/// A store on a Redis server, for small objects that are soon read: a shuffle's, say. All of it is in the
+/// server's memory.
+///
+/// The URL is that of [`Redis`](super::Redis), and so is what happens when the server goes away. Keys are
+/// in a sorted set beside the values, from which they are listed; a script changes both as one step.
+/// Operations block the calling thread for a round trip.
+pub struct RedisStore {
+    handle: Handle,
+    prefix: String,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisStore({})", self.handle.url())
+    }
+}
+
+impl RedisStore {
+    /// The store of a URL's part after `redis:`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a URL that cannot be, and for one with a password: the
+    /// store's URL is sent to workers.
+    pub fn open(rest: &str) -> Result<Self> {
+        let address = Address::parse(rest)?;
+        if !address.url_is_complete {
+            return Err(Error::Config(format!(
+                "the URL of the store {} has a password, and is sent to workers: put the password into an environment \
+                 variable of the program and of its workers, and `password_env=NAME` into the URL",
+                address.url
+            )));
+        }
+        let prefix = if address.prefix.is_empty() { PREFIX.to_owned() } else { address.prefix.clone() };
+        Ok(Self { handle: Handle::new(address), prefix })
+    }
+
+    fn value_key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// No key of a value begins with a slash behind the prefix.
+    fn index_key(&self) -> String {
+        format!("{}/keys", self.prefix)
+    }
+
+    fn error(&self, operation: &str, key: &str, error: &KvError) -> StoreError {
+        StoreError::Io {
+            store: self.handle.url().to_owned(),
+            operation: operation.to_owned(),
+            key: key.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
+    fn missing(&self, key: &str) -> StoreError {
+        StoreError::NotFound { store: self.handle.url().to_owned(), key: key.to_owned() }
+    }
+
+    /// Whether the value was stored.
+    fn write(&self, key: &str, value: &[u8], replace: bool) -> StoreResult<bool> {
+        check_key(key)?;
+        if value.len() > LARGEST {
+            return Err(StoreError::Io {
+                store: self.handle.url().to_owned(),
+                operation: "write".to_owned(),
+                key: key.to_owned(),
+                reason: format!(
+                    "{} bytes are more than the 512 MB that Redis takes; use `file:` or `s3:`",
+                    value.len()
+                ),
+            });
+        }
+        let repeat = if replace { Repeat::Safely } else { Repeat::Never };
+        let operation = Operation { name: "write", key, repeat };
+        let mut command = PUT.on_keys(&[&self.value_key(key), &self.index_key()]);
+        command.arg(key).arg(value).arg(i64::from(replace));
+        let done: KvResult<bool> =
+            self.handle.send_script(&operation, &PUT, &command).and_then(|value| self.handle.take(&operation, value));
+        done.map_err(|e| self.error("write", key, &e))
+    }
+
+    fn put_new(&self, key: &str, value: &[u8]) -> StoreResult<()> {
+        if self.write(key, value, false)? {
+            return Ok(());
+        }
+        Err(StoreError::AlreadyExists { store: self.handle.url().to_owned(), key: key.to_owned() })
+    }
+
+    fn read(&self, key: &str) -> StoreResult<Vec<u8>> {
+        check_key(key)?;
+        let operation = Operation { name: "read", key, repeat: Repeat::Safely };
+        let value: KvResult<Option<Vec<u8>>> = self.handle.query(&operation, cmd("GET").arg(self.value_key(key)));
+        value.map_err(|e| self.error("read", key, &e))?.ok_or_else(|| self.missing(key))
+    }
+
+    fn read_range(&self, key: &str, range: &Range<u64>) -> StoreResult<Vec<u8>> {
+        check_key(key)?;
+        let operation = Operation { name: "read", key, repeat: Repeat::Safely };
+        let whole = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+        let (first, last) = if range.is_empty() { (1, 0) } else { (whole(range.start), whole(range.end - 1)) };
+        let command = GET_RANGE.on(&self.value_key(key)).arg(first).arg(last).take();
+        let value: KvResult<Option<Vec<u8>>> = self
+            .handle
+            .send_script(&operation, &GET_RANGE, &command)
+            .and_then(|value| self.handle.take(&operation, value));
+        value.map_err(|e| self.error("read", key, &e))?.ok_or_else(|| self.missing(key))
+    }
+
+    fn length(&self, key: &str) -> StoreResult<u64> {
+        check_key(key)?;
+        let operation = Operation { name: "read", key, repeat: Repeat::Safely };
+        let name = self.value_key(key);
+        let commands = [cmd("STRLEN").arg(&name).take(), cmd("EXISTS").arg(&name).take()];
+        let ask = || -> KvResult<(u64, bool)> {
+            let mut answers = self.handle.send_all(&operation, &commands)?.into_iter();
+            let mut next = || self.handle.take(&operation, answers.next().unwrap_or(redis::Value::Nil));
+            let len: u64 = next()?;
+            Ok((len, next()? != 0))
+        };
+        match ask().map_err(|e| self.error("read", key, &e))? {
+            (0, false) => Err(self.missing(key)),
+            (len, _) => Ok(len),
+        }
+    }
+
+    fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> StoreResult<Vec<String>> {
+        let operation = Operation { name: "list", key: prefix, repeat: Repeat::Safely };
+        let from = match after {
+            Some(after) if after >= prefix => format!("({after}"),
+            _ => format!("[{prefix}"),
+        };
+        // No byte of UTF-8 is 255: all that begins with the prefix is before this.
+        let to = if prefix.is_empty() { b"+".to_vec() } else { [b"(", prefix.as_bytes(), b"\xff"].concat() };
+        let mut command = cmd("ZRANGEBYLEX");
+        command.arg(self.index_key()).arg(from).arg(to).arg("LIMIT").arg(0).arg(limit);
+        self.handle.query(&operation, &command).map_err(|e| self.error("list", prefix, &e))
+    }
+
+    fn remove(&self, key: &str) -> StoreResult<()> {
+        check_key(key)?;
+        let operation = Operation { name: "delete", key, repeat: Repeat::Safely };
+        let command = DELETE.on_keys(&[&self.value_key(key), &self.index_key()]).arg(key).take();
+        let done: KvResult<i64> = self
+            .handle
+            .send_script(&operation, &DELETE, &command)
+            .and_then(|value| self.handle.take(&operation, value));
+        done.map(drop::<i64>).map_err(|e| self.error("delete", key, &e))
+    }
+}
+
+impl Store for RedisStore {
+    fn url(&self) -> String {
+        self.handle.url().to_owned()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(ready(self.write(key, value, true).map(|_| ())))
+    }
+
+    fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(ready(self.put_new(key, value)))
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>> {
+        Box::pin(ready(self.read(key)))
+    }
+
+    fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Vec<u8>>> {
+        Box::pin(ready(self.read_range(key, &range)))
+    }
+
+    fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
+        Box::pin(ready(self.length(key)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<String>>> {
+        Box::pin(ready(self.names(prefix, after, limit)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(ready(self.remove(key)))
+    }
+}

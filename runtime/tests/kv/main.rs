@@ -1,0 +1,85 @@
+//! Key-value storage with real processes, a real Redis server, and both of them killed.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod crashes;
+mod jobs;
+mod outages;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use wren::Executor;
+use wren::kv::Kv;
+
+use redis_server::RedisServer;
+
+fn executor(workers: usize) -> Executor {
+    Executor::builder().backend("local").workers(workers).store("memory:").build().unwrap()
+}
+
+/// A storage of each kind, for what must hold on all of them.
+fn on_all(test: fn(&Kv)) {
+    let folder = tempfile::tempdir().unwrap();
+    test(&Kv::open(&format!("embedded:{}", folder.path().display())).unwrap());
+    let server = RedisServer::start();
+    test(&Kv::open(&server.url()).unwrap());
+    test(&Kv::open(&format!("{}?prefix=some:", server.url())).unwrap());
+}
+
+fn redis_conforms() {
+    let server = RedisServer::start();
+    for options in ["", "?prefix=some*prefix:"] {
+        let kv = Kv::open(&format!("{}{options}", server.url())).unwrap();
+        wren::kv::conformance(kv.storage().clone());
+    }
+}
+
+fn the_redis_store_conforms() {
+    let server = RedisServer::start();
+    let store = wren::store::open(&server.url()).unwrap();
+    wren::store::conformance(store.clone());
+    wren::store::race(store, 200);
+    let other: Arc<dyn wren::store::Store> = wren::store::open(&format!("{}?prefix=b/", server.url())).unwrap();
+    wren::store::conformance(other);
+}
+
+fn scripts_that_the_server_forgot_are_loaded_again() {
+    let server = RedisServer::start();
+    let kv = Kv::open(&server.url()).unwrap();
+    kv.set_numbers("n", &[0.0f32; 8]).unwrap();
+    let mut client = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    for _ in 0..3 {
+        redis::cmd("SCRIPT").arg("FLUSH").exec(&mut client).unwrap();
+        kv.add("n", 2, &[1.0f32; 3]).unwrap();
+    }
+    assert_eq!(kv.numbers::<f32>("n").unwrap().unwrap(), [0.0, 0.0, 3.0, 3.0, 3.0, 0.0, 0.0, 0.0]);
+}
+
+/// Functions as tests.
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        vec![$(libtest_mimic::Trial::test(stringify!($name), || {
+            $name();
+            Ok(())
+        })),*]
+    };
+}
+use trials;
+
+#[wren::main]
+fn main() -> ExitCode {
+    if let Some(code) = crashes::write_if_asked() {
+        return code;
+    }
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Each has processes enough of its own.
+    arguments.test_threads = Some(1);
+    let own: Vec<Trial> =
+        trials![redis_conforms, the_redis_store_conforms, scripts_that_the_server_forgot_are_loaded_again];
+    let trials = [own, jobs::trials(), crashes::trials(), outages::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

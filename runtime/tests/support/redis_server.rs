@@ -1,0 +1,82 @@
+//! A Redis server of one's own, on a free port of the loopback interface.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) struct RedisServer {
+    process: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+/// What `make stand-ins` installed, or else what the system has.
+fn program() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/stand-ins/bin/redis-server");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::iter::once(installed)
+        .chain(std::env::split_paths(&path).map(|folder| folder.join("redis-server")))
+        .find(|program| program.exists());
+    found.expect("no redis-server is installed, which this needs: run `make stand-ins` once")
+}
+
+fn start(port: u16, folder: &Path, options: &[&str]) -> Child {
+    let arguments: Vec<OsString> = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]
+        .into_iter()
+        .map(OsString::from)
+        .chain([port.to_string().into(), "--dir".into(), folder.into()])
+        .chain(options.iter().map(OsString::from))
+        .collect();
+    let mut server = Command::new(program());
+    server.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut server = server.spawn().expect("redis-server starts");
+    let patience = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        let ended = server.try_wait().expect("its state is known");
+        assert!(ended.is_none() && Instant::now() < patience, "redis-server does not start: {ended:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server
+}
+
+#[allow(dead_code, reason = "every user has its part")]
+impl RedisServer {
+    /// Starts a server that keeps everything in memory.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("a port is free");
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        Self { process: start(port.port(), folder.path(), options), port: port.port(), folder }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again on the same port, with nothing in it but what it had saved.
+    pub(crate) fn start_again(&mut self, options: &[&str]) {
+        self.process = start(self.port, self.folder.path(), options);
+    }
+
+    /// Sends it a signal by name: `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal is sent");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
