@@ -15,6 +15,7 @@ use crate::executor::Executor;
 use crate::job::new_id;
 use crate::map::{Map, gather};
 use crate::registry::RemoteFn;
+use crate::shuffle::Model;
 use crate::store::{self, BoxFuture, Store};
 
 /// Memory of a worker where neither the attribute nor the builder says one, in MB.
@@ -263,6 +264,23 @@ impl Plan {
         }
         let id = settings.run.name.clone().unwrap_or_else(new_id);
         Ok(Self { settings, executor, store, id })
+    }
+
+    /// Takes the Redis server that key-value storage is on, where nobody chose a store and the model
+    /// says that it is faster for `bytes` from so many map tasks.
+    pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize) {
+        let Some(url) = self.executor.shared().config.kv.clone().filter(|url| url.starts_with("redis:")) else {
+            return;
+        };
+        let memory = self.shuffle("0", &self.settings.limits).memory() as u64;
+        let better = Model::is_better(&url, &self.store.url(), bytes, maps, self.executor.workers(), memory);
+        // A URL that is none for a store, such as one with a password, leaves what is there.
+        if self.settings.shuffle.is_none()
+            && better
+            && let Ok(store) = store::open(&url)
+        {
+            self.store = store;
+        }
     }
 
     /// The folder for outputs as workers find it.

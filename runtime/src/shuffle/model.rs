@@ -46,6 +46,16 @@ impl Model {
         }
     }
 
+    /// Whether a shuffle is faster through the storage of this URL than through the one it goes through
+    /// otherwise, and fits there.
+    pub(crate) fn is_better(url: &str, than: &str, bytes: u64, maps: usize, workers: usize, memory: u64) -> bool {
+        let seconds = |url| {
+            let model = Self::of(url);
+            model.seconds(bytes, maps, model.partitions(bytes, maps, workers, memory), workers)
+        };
+        bytes <= IN_MEMORY && seconds(url) < seconds(than)
+    }
+
     /// Seconds of reading.
     pub(crate) fn seconds(&self, bytes: u64, maps: usize, reduces: usize, workers: usize) -> f64 {
         let [maps, reduces, workers] = [maps, reduces, workers.max(1)].map(|n| n as f64);
@@ -70,6 +80,9 @@ impl Model {
 /// How long a partition is at most where that can be chosen: more tasks than workers keep all of them
 /// busy until the end.
 const PARTITION: u64 = 64 << 20;
+
+/// What a Redis server is trusted to hold beside what it is for, in bytes.
+const IN_MEMORY: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -98,5 +111,13 @@ mod tests {
         assert!(time(Model::REDIS) < time(Model::S3) / 4.0);
         let time = |model: Model| model.seconds(1 << 40, 500, 500, 500);
         assert!(time(Model::REDIS) > time(Model::S3));
+    }
+
+    #[test]
+    fn redis_is_chosen_for_many_small_pieces() {
+        let better = |than, bytes, maps| Model::is_better("redis://cache", than, bytes, maps, 500, 300 << 20);
+        assert!(better("s3://bucket/prefix", 1 << 30, 500));
+        assert!(!better("s3://bucket/prefix", 1 << 40, 500), "it does not fit");
+        assert!(!better("file:/tmp/store", 1 << 30, 500));
     }
 }

@@ -85,7 +85,7 @@ impl Sort {
     /// a job can fail by.
     pub async fn write(self, folder: impl Into<String>) -> Result<Written> {
         let Self { input, key, settings } = self;
-        let plan = Plan::new(settings)?;
+        let mut plan = Plan::new(settings)?;
         let folder = plan.folder(&folder.into())?;
         let splits = input.on(&plan.executor).splits().await?;
         let Some(first) = splits.first() else { return Ok(written(std::iter::empty())) };
@@ -94,6 +94,7 @@ impl Sort {
             let reason = "only lines and records of fixed length are sorted, not CSV or whole files".to_owned();
             return Err(Error::Input { path: first.path().to_owned(), reason });
         }
+        plan.choose_store(splits.iter().map(Split::bytes).sum(), splits.len());
         run(&plan, records, splits, folder).await
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde::{Deserialize, Serialize};
+use wren::bsp::{Bsp, Inbox, Outbox, Step};
 use wren::faults::Faults;
 use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
 use wren::store::{FileStore, Store};
@@ -24,6 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_named_job_goes_on_where_it_ended,
         every_kind_of_failure_has_its_error,
         a_partition_is_chosen_by_the_program,
+        steps_give_what_a_plain_program_gives_whatever_dies,
+        a_named_job_of_steps_goes_on_at_the_step_where_it_ended,
     ]
 }
 
@@ -346,4 +349,133 @@ async fn a_partition_is_chosen_by_the_program() {
     for (key, values) in groups {
         assert!(values.into_iter().eq(0..if key == 1 { 2 } else { 6 }), "in the order of the inputs");
     }
+}
+
+/// Labels each number with the least that can be reached from it, over edges in both directions.
+#[derive(Serialize, Deserialize)]
+struct Components {
+    notes: std::path::PathBuf,
+    /// The step in which it fails, while there is a file of this name.
+    fails: std::path::PathBuf,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Node {
+    least: u64,
+    others: Vec<u64>,
+}
+
+#[wren::bsp]
+impl Bsp for Components {
+    type Input = Vec<(u64, u64)>;
+    type State = BTreeMap<u64, Node>;
+    type Key = u64;
+    type Message = Vec<u64>;
+    type Summary = u64;
+    type Output = (u64, u64);
+
+    fn load(&self, edges: Vec<(u64, u64)>, send: &mut Outbox<'_, Self>) -> Result<(), BoxError> {
+        for (a, b) in edges {
+            send.send(&a, vec![b]);
+            send.send(&b, vec![a]);
+        }
+        Ok(())
+    }
+
+    fn combine(&self, numbers: &mut Vec<u64>, more: Vec<u64>) {
+        numbers.extend(more);
+    }
+
+    fn step(
+        &self,
+        step: &Step<u64>,
+        nodes: &mut BTreeMap<u64, Node>,
+        inbox: Inbox<'_, Self>,
+        send: &mut Outbox<'_, Self>,
+    ) -> Result<u64, BoxError> {
+        note(&self.notes, step.number)?;
+        if step.number == 3 && self.fails.exists() {
+            return Err("not yet".into());
+        }
+        if step.number > 1 {
+            assert_eq!(step.summaries.len(), step.partitions);
+        }
+        let mut changed = 0;
+        inbox.each(|number, heard| {
+            let heard: Vec<u64> = heard.flatten().collect();
+            let node = nodes.entry(number).or_insert_with(|| Node { least: number, others: heard.clone() });
+            let least = heard.into_iter().fold(node.least, u64::min);
+            if least < node.least || step.number == 1 {
+                changed += 1;
+                node.least = least;
+                node.others.iter().for_each(|other| send.send(other, vec![least]));
+            }
+            Ok(())
+        })?;
+        Ok(changed)
+    }
+
+    fn finish(&self, nodes: BTreeMap<u64, Node>, out: &mut Output<(u64, u64)>) -> Result<(), BoxError> {
+        nodes.into_iter().try_for_each(|(number, node)| out.push((number, node.least)))
+    }
+}
+
+/// Edges of a graph of some parts, and what each number is to be labelled.
+fn graph(seed: u64) -> (Vec<Vec<(u64, u64)>>, BTreeMap<u64, u64>) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let edges: Vec<(u64, u64)> = (0..600)
+        .map(|_| {
+            let part = 100 * random.u64(..5);
+            (part + random.u64(..100), part + random.u64(..100))
+        })
+        .collect();
+    let mut labels: BTreeMap<u64, u64> = edges.iter().flat_map(|(a, b)| [(*a, *a), (*b, *b)]).collect();
+    loop {
+        let before = labels.clone();
+        for (a, b) in &edges {
+            let least = labels[a].min(labels[b]);
+            labels.insert(*a, least);
+            labels.insert(*b, least);
+        }
+        if labels == before {
+            return (edges.chunks(100).map(<[_]>::to_vec).collect(), labels);
+        }
+    }
+}
+
+async fn steps_give_what_a_plain_program_gives_whatever_dies() {
+    let folder = scratch("bsp");
+    for seed in 0..3 {
+        let (edges, labels) = graph(seed);
+        let job = Components { notes: folder.join("notes"), fails: folder.join("none") };
+        let run = wren::bsp(job, edges).partitions(3).on(&faulty(&folder, seed)).quiet();
+        assert_eq!(run.await.unwrap().into_iter().collect::<BTreeMap<_, _>>(), labels);
+    }
+    let store = FileStore::open(folder.join("store")).unwrap();
+    let left = store.list("", None, 100).await.unwrap();
+    assert!(left.iter().all(|key| !key.contains("shuffle")), "{left:?}");
+
+    // Until somebody says so.
+    let (edges, _) = graph(1);
+    let job = Components { notes: folder.join("counted"), fails: folder.join("none") };
+    let run = wren::bsp(job, edges).partitions(2).until(|step, changed| step == 2 && changed.len() == 2);
+    run.on(&faulty(&folder, 9)).quiet().await.unwrap();
+    assert_eq!(notes(&folder.join("counted")).into_iter().max(), Some(2));
+}
+
+async fn a_named_job_of_steps_goes_on_at_the_step_where_it_ended() {
+    let folder = scratch("bsp-named");
+    let (edges, labels) = graph(4);
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    let run = async || {
+        let job = Components { notes: folder.join("notes"), fails: folder.join("fails") };
+        wren::bsp(job, edges.clone()).named("components").partitions(2).on(&executor).quiet().await
+    };
+    fs::write(folder.join("fails"), "").unwrap();
+    assert!(matches!(run().await, Err(Error::Returned { .. })));
+    fs::remove_file(folder.join("fails")).unwrap();
+    fs::remove_file(folder.join("notes")).unwrap();
+    assert_eq!(run().await.unwrap().into_iter().collect::<BTreeMap<_, _>>(), labels);
+    assert_eq!(notes(&folder.join("notes")).into_iter().min(), Some(3), "steps 1 and 2 were not run again");
 }
