@@ -1,4 +1,4 @@
-use wren::mapreduce::MapReduce;
+trait MapReduce {}
 
 #[wren::mapreduce]
 fn count() {}
