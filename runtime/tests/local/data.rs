@@ -420,8 +420,10 @@ impl Bsp for Components {
     }
 }
 
+type Edges = Vec<(u64, u64)>;
+
 /// Edges of a graph of some parts, and what each number is to be labelled.
-fn graph(seed: u64) -> (Vec<Vec<(u64, u64)>>, BTreeMap<u64, u64>) {
+fn graph(seed: u64) -> (Vec<Edges>, BTreeMap<u64, u64>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let edges: Vec<(u64, u64)> = (0..600)
         .map(|_| {
