@@ -7,6 +7,8 @@ mod jobs;
 mod outages;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
+#[cfg(feature = "data")]
+mod shuffle;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,7 +44,7 @@ fn the_redis_store_conforms() {
     let server = RedisServer::start();
     let store = wren::store::open(&server.url()).unwrap();
     wren::store::conformance(store.clone());
-    wren::store::race(store, 200);
+    wren::store::race(store, 1_000);
     let other: Arc<dyn wren::store::Store> = wren::store::open(&format!("{}?prefix=b/", server.url())).unwrap();
     wren::store::conformance(other);
 }
@@ -80,6 +82,9 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let own: Vec<Trial> =
         trials![redis_conforms, the_redis_store_conforms, scripts_that_the_server_forgot_are_loaded_again];
-    let trials = [own, jobs::trials(), crashes::trials(), outages::trials()].into_iter().flatten().collect();
+    let mut trials: Vec<_> =
+        [own, jobs::trials(), crashes::trials(), outages::trials()].into_iter().flatten().collect();
+    #[cfg(feature = "data")]
+    trials.extend(shuffle::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
