@@ -153,7 +153,7 @@ impl<T: Bsp> Steps<T> {
     }
 
     async fn run(mut self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
-        let clean_up = CleanUp::of(&self.plan);
+        let clean_up = CleanUp::of(&self.plan, target.folder());
         let load = std::mem::take(&mut self.load);
         let shuffle = self.plan.shuffle("0", &self.plan.limits(<T as Registered>::stages()[0]));
         let sent = self.plan.stage("load", load).await?;
@@ -203,8 +203,8 @@ impl<T: Bsp> Steps<T> {
         let function = <T as Registered>::stages()[2];
         let limits = self.plan.limits(function);
         let calls = left.states.iter().enumerate().map(|(partition, state)| {
-            let store = left.shuffle.store.clone();
-            let stage = FinishStage { store, state: state.clone(), partition, target: target.clone() };
+            let shuffle = left.shuffle.clone();
+            let stage = FinishStage { shuffle, state: state.clone(), partition, target: target.clone() };
             stage_call(function, limits, |args| {
                 args.push(&self.job);
                 args.push(&stage);

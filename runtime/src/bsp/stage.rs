@@ -46,7 +46,7 @@ pub(super) struct Stepped<S> {
 /// What a partition is told in the end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct FinishStage {
-    pub(super) store: String,
+    pub(super) shuffle: Shuffle,
     pub(super) state: String,
     pub(super) partition: usize,
     pub(super) target: Target,
@@ -116,8 +116,8 @@ pub fn finish_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
 }
 
 fn finish<T: Bsp>(job: &T, stage: &FinishStage) -> Result<Reduced<T::Output>, BoxError> {
-    let store = store::open(&stage.store)?;
-    let mut out = Output::new(&stage.target, stage.partition)?;
+    let store = store::open(&stage.shuffle.store)?;
+    let mut out = Output::new(&stage.target, &stage.shuffle, stage.partition)?;
     job.finish(state_of::<T>(&*store, &stage.state)?, &mut out)?;
     Ok(out.finish()?)
 }

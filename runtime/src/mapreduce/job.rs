@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::{Format, Reduced, Target, is_local};
+use super::output::{Format, Reduced, Target, is_local, unfinished};
 use super::stage::{MapStage, Mapped, ReduceStage, Shuffle};
 use super::{MapReduce, Registered};
 use crate::block::{ArgsEncoder, Limits};
@@ -21,8 +21,9 @@ use crate::store::{self, BoxFuture, Store};
 /// Memory of a worker where neither the attribute nor the builder says one, in MB.
 pub(crate) const DEFAULT_MEMORY_MB: u32 = 512;
 
-/// Ranges that the driver hands out at most: of every map task's object, one for each reduce task.
-const MOST_RANGES: usize = 32 << 20;
+/// Ranges that the driver hands out at most: of every map task's object, one for each reduce task. Each
+/// takes about 60 bytes of its memory.
+const MOST_RANGES: usize = 4 << 20;
 
 /// Runs a [`MapReduce`]: a map task for each input, then the reduce tasks.
 ///
@@ -357,12 +358,16 @@ pub(crate) struct CleanUp {
     store: Arc<dyn Store>,
     prefix: String,
     keep: bool,
+    /// The local folder of the outputs, and how the files begin that workers which died left there.
+    outputs: Option<(String, String)>,
 }
 
 impl CleanUp {
-    pub(crate) fn of(plan: &Plan) -> Self {
+    /// `folder` is where outputs go, if they go to files.
+    pub(crate) fn of(plan: &Plan, folder: Option<&str>) -> Self {
         let prefix = format!("{}/shuffle/", plan.id);
-        Self { store: plan.store.clone(), prefix, keep: plan.settings.run.name.is_some() }
+        let outputs = folder.filter(|url| is_local(url)).map(|url| (url.to_owned(), unfinished(&prefix)));
+        Self { store: plan.store.clone(), prefix, keep: plan.settings.run.name.is_some(), outputs }
     }
 
     /// The job succeeded.
@@ -373,6 +378,12 @@ impl CleanUp {
 
 impl Drop for CleanUp {
     fn drop(&mut self) {
+        if let Some((folder, prefix)) = &self.outputs
+            && let Ok(files) = std::fs::read_dir(folder)
+        {
+            let left = files.flatten().filter(|file| file.file_name().to_string_lossy().starts_with(prefix));
+            left.for_each(|file| drop(std::fs::remove_file(file.path())));
+        }
         if self.keep {
             return;
         }
@@ -420,7 +431,7 @@ impl<T: MapReduce> Stages<T> {
 
     async fn run(self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
         let Self { job, plan, partitions, map } = self;
-        let clean_up = CleanUp::of(&plan);
+        let clean_up = CleanUp::of(&plan, target.folder());
         let mapped = plan.stage("map", map).await?;
         let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target);
         let reduced = plan.stage("reduce", reduce).await?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::BoxError;
+use super::{BoxError, Shuffle};
 use crate::error::{Error, Result};
 use crate::store::{self, StoreError};
 
@@ -68,13 +68,22 @@ pub(crate) enum Target {
     Folder { url: String, format: Format },
 }
 
+impl Target {
+    pub(crate) fn folder(&self) -> Option<&str> {
+        match self {
+            Target::Result => None,
+            Target::Folder { url, .. } => Some(url),
+        }
+    }
+}
+
 impl<T: Serialize> Output<T> {
-    pub(crate) fn new(target: &Target, partition: usize) -> Result<Self> {
+    pub(crate) fn new(target: &Target, shuffle: &Shuffle, partition: usize) -> Result<Self> {
         let kind = match target {
             Target::Result => Kind::Collected(Vec::new()),
             Target::Folder { url, format } => {
                 let name = format!("part-{partition:05}.{}", format.extension());
-                Kind::Written { sink: FileSink::create(url, &name)?, format: *format }
+                Kind::Written { sink: FileSink::create(url, &name, shuffle)?, format: *format }
             }
         };
         Ok(Self { kind, records: 0 })
@@ -136,6 +145,11 @@ fn flatten<'a>(value: &'a serde_json::Value, parts: &mut Vec<&'a serde_json::Val
     }
 }
 
+/// How the names of files begin that a job is writing, by what its shuffle's objects begin with.
+pub(super) fn unfinished(prefix: &str) -> String {
+    format!(".{}-", prefix.split('/').next().unwrap_or_default())
+}
+
 /// A file that gets its name when it is whole, so that of several attempts one is seen.
 #[derive(Debug)]
 pub(crate) struct FileSink {
@@ -158,7 +172,7 @@ pub(crate) fn is_local(url: &str) -> bool {
 
 impl FileSink {
     /// A file of that name in a folder, which is made where it is a local one.
-    pub(crate) fn create(url: &str, name: &str) -> Result<Self> {
+    pub(crate) fn create(url: &str, name: &str, shuffle: &Shuffle) -> Result<Self> {
         let failed = |folder: &Path, error: std::io::Error| failed(folder, name, &error);
         let (to, folder) = if is_local(url) {
             let folder = PathBuf::from(url);
@@ -170,7 +184,8 @@ impl FileSink {
         };
         // A name with a dot is passed over by whoever reads the folder meanwhile.
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".part-").permissions(Permissions::from_mode(0o666));
+        let prefix = unfinished(&shuffle.prefix);
+        builder.prefix(&prefix).permissions(Permissions::from_mode(0o666));
         let file = builder.tempfile_in(&folder).map_err(|e| failed(&folder, e))?;
         let (file, path) = file.into_parts();
         Ok(Self { to, file: BufWriter::with_capacity(256 << 10, file), path, bytes: 0 })

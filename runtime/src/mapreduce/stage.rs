@@ -103,7 +103,7 @@ pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure
 fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::Output>, BoxError> {
     let ReduceStage { shuffle, partition, segments, target } = stage;
     let merged = gathered(job, &shuffle, segments)?;
-    let mut out = Output::new(&target, partition)?;
+    let mut out = Output::new(&target, &shuffle, partition)?;
     each_key::<T::Key, T::Value>(merged, |key, values| job.reduce(key, values, &mut out))?;
     Ok(out.finish()?)
 }

@@ -107,7 +107,7 @@ async fn run(plan: &Plan, records: Records, splits: Vec<Split>, folder: String) 
         Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
     });
     plan.check(splits.len(), partitions)?;
-    let clean_up = CleanUp::of(plan);
+    let clean_up = CleanUp::of(plan, Some(&folder));
 
     let samples = sample::share(&splits, bytes, partitions);
     let samples = samples.into_iter().map(|(split, n)| limited(stages::sample(split, &records, n), &limits));

@@ -32,7 +32,8 @@ impl Records {
 
     #[inline]
     fn key<'a>(&self, record: &'a [u8]) -> &'a [u8] {
-        &record[self.key.start.min(record.len())..self.key.end.min(record.len()).max(self.key.start.min(record.len()))]
+        let end = self.key.end.min(record.len());
+        &record[self.key.start.min(end)..end]
     }
 
     /// Gives each record of a block, lines without their ends.
@@ -119,7 +120,7 @@ pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result
     Segments::new(store, stage.segments.clone(), memory).read(|records| sorter.add(records))?;
     let mut merged = sorter.finish()?;
     let name = format!("part-{partition:05}");
-    let mut file = FileSink::create(folder, &name)?;
+    let mut file = FileSink::create(folder, &name, &stage.shuffle)?;
     let mut records = 0;
     while let Some(record) = merged.record() {
         let bytes = if stage.whole { record.bytes } else { record.value() };

@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_named_job_goes_on_where_it_ended,
         every_kind_of_failure_has_its_error,
         a_partition_is_chosen_by_the_program,
+        a_worker_that_dies_writing_leaves_no_file,
         steps_give_what_a_plain_program_gives_whatever_dies,
         a_named_job_of_steps_goes_on_at_the_step_where_it_ended,
     ]
@@ -123,6 +124,46 @@ async fn counts_are_those_of_a_plain_program_whatever_dies() {
     assert_eq!(lines.lines().map(read).collect::<BTreeMap<_, _>>(), expected);
     let names: Vec<_> = fs::read_dir(folder.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "files of attempts that lost are gone: {names:?}");
+}
+
+/// Dies once while it writes.
+#[derive(Serialize, Deserialize)]
+struct DiesWriting {
+    notes: std::path::PathBuf,
+}
+
+#[wren::mapreduce]
+impl MapReduce for DiesWriting {
+    type Input = u64;
+    type Key = u64;
+    type Value = u64;
+    type Output = u64;
+
+    fn map(&self, n: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        emit.emit(&n, n);
+        Ok(())
+    }
+
+    fn reduce(&self, n: u64, _: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
+        out.push(n)?;
+        if notes(&self.notes).is_empty() {
+            note(&self.notes, n)?;
+            std::process::abort();
+        }
+        Ok(())
+    }
+}
+
+async fn a_worker_that_dies_writing_leaves_no_file() {
+    let folder = scratch("dies-writing");
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    let job = wren::map_reduce(DiesWriting { notes: folder.join("notes") }, 0..10).partitions(1).on(&executor).quiet();
+    let written = job.write(folder.join("out").display().to_string(), Format::JsonLines).await.unwrap();
+    assert_eq!((written.records, notes(&folder.join("notes")).len()), (10, 1));
+    assert_eq!(fs::read_to_string(&written.files[0]).unwrap().lines().count(), 10);
+    let names: Vec<_> = fs::read_dir(folder.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["part-00000.jsonl"]);
 }
 
 async fn sorts_are_those_of_coreutils_whatever_dies() {
