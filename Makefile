@@ -8,13 +8,16 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 export RUSTDOCFLAGS := -D warnings
 
+# What is not on by default, and is tested all the same.
+FEATURES := wren/redis
+
 test: lint unit minimal fat-lto docs book
 	@echo "all checks passed"
 
 lint:
 	cargo fmt --all --check
 	rustfmt --check --edition 2024 cli/templates/*/main.rs
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features $(FEATURES) --locked -- -D warnings
 
 # What AWS is replaced by in tests, installed below target/: moto, the AWS CLI and boto3, and the
 # Runtime Interface Emulator, which the wheel of the SAM CLI carries. And a Redis server, which the wheel
@@ -30,7 +33,7 @@ $(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
 	touch $@
 
 unit: stand-ins
-	cargo test --workspace --locked
+	cargo test --workspace --features $(FEATURES) --locked
 
 # Without default features: what a user of the local backend alone builds.
 minimal:
@@ -41,7 +44,7 @@ fat-lto:
 	cargo test -p registry-fixture --profile fat-lto --locked
 
 docs:
-	cargo doc --workspace --no-deps --locked
+	cargo doc --workspace --features $(FEATURES) --no-deps --locked
 
 # mdBook is built from source once.
 book:

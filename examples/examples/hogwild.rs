@@ -3,7 +3,8 @@
 //!
 //!     cargo run --release -p examples --example hogwild -- [epochs] [tasks]
 //!
-//! The weights are in the embedded key-value storage, or on a server: `WREN_KV=redis://127.0.0.1/0`.
+//! The weights are in the embedded key-value storage, or on a server: `--features redis` and
+//! `WREN_KV=redis://127.0.0.1/0`.
 
 use examples::digits::{self, Digit, PIXELS};
 use wren::kv::Params;

@@ -3,7 +3,7 @@
 //!
 //!     cargo run --release -p examples --example kv_rate -- [seconds] [most workers]
 //!
-//! It measures the embedded storage, or a server: `WREN_KV=redis://127.0.0.1/0`.
+//! It measures the embedded storage, or a server: `--features redis`, `WREN_KV=redis://127.0.0.1/0`.
 
 use std::time::{Duration, Instant};
 

@@ -12,9 +12,9 @@ use std::path::Path;
 /// Its name, and that of the folder below `target`.
 pub(crate) const PROFILE: &str = "wren-deploy";
 
-/// What stands between a function and AWS: it waits for the network, and its size is most of the
-/// program's. Checksums and cryptography are not among them, nor anything that programs compute with.
-const FOR_SIZE: [&str; 44] = [
+/// What stands between a function and AWS, or another server: it waits for the network or the disk, and
+/// its size is most of the program's. Checksums and cryptography are not among them, nor anything that programs compute with.
+const FOR_SIZE: [&str; 51] = [
     "aws-config",
     "aws-credential-types",
     "aws-runtime",
@@ -38,8 +38,13 @@ const FOR_SIZE: [&str; 44] = [
     "aws-smithy-types",
     "aws-smithy-xml",
     "aws-types",
+    "combine",
     "console",
+    "glob",
     "h2",
+    "heed",
+    "heed-traits",
+    "heed-types",
     "http",
     "http-body",
     "hyper",
@@ -51,6 +56,8 @@ const FOR_SIZE: [&str; 44] = [
     "indicatif",
     "lambda_runtime",
     "lambda_runtime_api_client",
+    "lmdb-master-sys",
+    "redis",
     "regex-lite",
     "rustls",
     "rustls-native-certs",
