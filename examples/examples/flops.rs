@@ -54,10 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let processors = std::thread::available_parallelism()?.get();
     let most = args.next().map_or(Ok(processors), |arg| arg.parse())?.max(1);
     let seconds: f64 = args.next().map_or(Ok(1.0), |arg| arg.parse())?;
-    let executor = wren::Executor::builder().workers(most).build()?;
-    if executor.workers() < most {
-        return Err(format!("{most} workers are more than the {} there are", executor.workers()).into());
-    }
+    let executor = workers::executor(most)?;
 
     // Workers are started before anything is measured.
     wren::map(|_| multiply(0.1), 0..most).chunk(1).quiet().on(&executor).await?;

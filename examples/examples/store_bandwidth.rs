@@ -144,10 +144,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let most = args.next().map_or(Ok(processors), |arg| arg.parse())?.max(1);
     let megabytes: f64 = args.next().map_or(Ok(16.0), |arg| arg.parse())?;
     let objects: usize = args.next().map_or(Ok(4), |arg| arg.parse())?.max(1);
-    let executor = wren::Executor::builder().workers(most).build()?;
-    if executor.workers() < most {
-        return Err(format!("{most} workers are more than the {} there are", executor.workers()).into());
-    }
+    let executor = workers::executor(most)?;
     let store = executor.store();
     if !store.is_shared() {
         return Err(

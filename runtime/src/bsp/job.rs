@@ -5,16 +5,16 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::Bsp;
-use super::stage::{FinishStage, LoadStage, StepStage, Stepped};
+use super::stage::{FinishStage, StepStage, Stepped};
 use crate::call::Call;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{
-    CleanUp, Format, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings, stage_call,
-    written,
+    CleanUp, Format, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings, remove_below,
+    stage_call,
 };
 use crate::shuffle::Scattered;
-use crate::store::{self, BoxFuture, Store};
+use crate::store::BoxFuture;
 
 /// Steps where nothing else ends a computation.
 const MOST_STEPS: u64 = 10_000;
@@ -89,7 +89,7 @@ where
         let steps = Steps::new(self)?;
         let url = steps.plan.folder(&folder)?;
         let finished = steps.run(Target::Folder { url, format }).await?;
-        Ok(written(finished.into_iter().map(|finished| (finished.file, finished.records))))
+        Ok(Written::of(finished))
     }
 }
 
@@ -134,21 +134,9 @@ impl<T: Bsp> Steps<T> {
     fn new<I: Iterator<Item = T::Input>>(job: BspJob<T, I>) -> Result<Self> {
         let BspJob { job, inputs, settings, until, steps } = job;
         let plan = Plan::new(settings)?;
-        let inputs: Vec<T::Input> = inputs.collect();
-        let partitions = plan.settings.partitions.unwrap_or_else(|| plan.executor.workers().min(inputs.len()).max(1));
-        plan.check(inputs.len().max(partitions), partitions)?;
-        let function = <T as Registered>::stages()[0];
-        let limits = plan.limits(function);
-        let shuffle = plan.shuffle("0", &limits);
-        let calls = inputs.iter().enumerate().map(|(task, input)| {
-            let stage = LoadStage { shuffle: shuffle.clone(), partitions, task };
-            stage_call(function, limits, |args| {
-                args.push(&job);
-                args.push(&stage);
-                args.push(input);
-            })
-        });
-        let load = calls.collect();
+        let (load, partitions) = plan.map_calls(<T as Registered>::stages()[0], &job, inputs)?;
+        // In later steps, partitions send to partitions.
+        plan.check(partitions, partitions)?;
         Ok(Self { job, plan, partitions, load, until, steps })
     }
 
@@ -166,7 +154,7 @@ impl<T: Bsp> Steps<T> {
             let stepped = self.plan.stage(&format!("step-{number}"), calls).await?;
             let before = std::mem::replace(&mut left, Left::of(shuffle, stepped));
             // What the step before left was used.
-            remove(self.plan.store.clone(), format!("{}/", before.shuffle.prefix)).await;
+            remove_below(self.plan.store.clone(), format!("{}/", before.shuffle.prefix)).await;
             if (self.until)(number, &left.summaries) {
                 break;
             }
@@ -196,7 +184,8 @@ impl<T: Bsp> Steps<T> {
                 args.push(&left.summaries);
             })
         });
-        (calls.collect(), to.clone())
+        let calls = calls.collect();
+        (calls, to)
     }
 
     fn finish(&self, left: &Left<T::Summary>, target: &Target) -> Vec<Call<Reduced<T::Output>>> {
@@ -211,18 +200,6 @@ impl<T: Bsp> Steps<T> {
             })
         });
         calls.collect()
-    }
-}
-
-/// Removes what is below a prefix. What cannot be removed now goes at the end.
-async fn remove(store: std::sync::Arc<dyn Store>, prefix: String) {
-    while let Ok(keys) = store.list(&prefix, None, 64).await
-        && !keys.is_empty()
-    {
-        let removed = store::all_of(keys.iter().map(|key| store.delete(key))).await;
-        if removed.iter().any(std::result::Result::is_err) {
-            return;
-        }
     }
 }
 

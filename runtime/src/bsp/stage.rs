@@ -7,18 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{Bsp, Inbox, Messages, Outbox, Step};
 use crate::codec;
 use crate::error::Failure;
-use crate::mapreduce::{BoxError, Output, Pairs, Reduced, Shuffle, Target, failure, gathered};
+use crate::mapreduce::{BoxError, MapStage, Output, Pairs, Reduced, Shuffle, Target, failure, gathered};
 use crate::shuffle::{Scattered, Segment};
 use crate::store;
 use crate::worker::Invoke;
-
-/// What a loading task is told.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct LoadStage {
-    pub(super) shuffle: Shuffle,
-    pub(super) partitions: usize,
-    pub(super) task: usize,
-}
 
 /// What a partition is told of a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,14 +49,14 @@ pub(super) struct FinishStage {
 pub fn load_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
     let (mut args, output) = invoke.split(3);
     let job: T = args.next("job")?;
-    let stage: LoadStage = args.next("stage")?;
+    let stage: MapStage = args.next("stage")?;
     let input: T::Input = args.next("input")?;
     args.finish()?;
     let sent = load(&job, &stage, input).map_err(|error| failure(&error))?;
     output.write(&sent)
 }
 
-fn load<T: Bsp>(job: &T, stage: &LoadStage, input: T::Input) -> Result<Scattered, BoxError> {
+fn load<T: Bsp>(job: &T, stage: &MapStage, input: T::Input) -> Result<Scattered, BoxError> {
     let store = store::open(&stage.shuffle.store)?;
     let mut send = Outbox(Pairs::new(Messages(job), &stage.shuffle, stage.partitions, store.scratch()));
     job.load(input, &mut send)?;

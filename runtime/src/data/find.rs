@@ -8,7 +8,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::store::{self, StoreScheme};
+use crate::store;
 
 /// How many keys are listed at once.
 const PAGE: usize = 10_000;
@@ -58,9 +58,12 @@ impl Wanted {
         if scheme == "file" {
             return self.files(rest.strip_prefix("//").unwrap_or(rest));
         }
-        let known = inventory::iter::<StoreScheme>.into_iter().any(|known| known.scheme == scheme);
         // What has a scheme and is known to none is for `store::open` to refuse.
-        if known || rest.starts_with("//") { self.values(scheme, rest).await } else { self.files(&self.text) }
+        if store::is_known(scheme) || rest.starts_with("//") {
+            self.values(scheme, rest).await
+        } else {
+            self.files(&self.text)
+        }
     }
 
     fn files(&self, path: &str) -> Result<Vec<Found>> {

@@ -5,8 +5,10 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::output::{Format, Reduced, Target, is_local, unfinished};
-use super::stage::{MapStage, Mapped, ReduceStage, Shuffle};
+use super::stage::{MapStage, ReduceStage, Shuffle};
 use super::{MapReduce, Registered};
 use crate::block::{ArgsEncoder, Limits};
 use crate::call::{Call, call};
@@ -15,7 +17,7 @@ use crate::executor::Executor;
 use crate::job::new_id;
 use crate::map::{Map, gather};
 use crate::registry::RemoteFn;
-use crate::shuffle::Model;
+use crate::shuffle::{Model, Scattered};
 use crate::store::{self, BoxFuture, Store};
 
 /// Memory of a worker where neither the attribute nor the builder says one, in MB.
@@ -36,8 +38,7 @@ where
     T: MapReduce,
     I: IntoIterator<Item = T::Input>,
 {
-    let settings = Settings { partitions: None, limits: Limits::default(), shuffle: None, run: RunSettings::default() };
-    MapReduceJob { job, inputs: inputs.into_iter(), settings }
+    MapReduceJob { job, inputs: inputs.into_iter(), settings: Settings::default() }
 }
 
 /// A MapReduce job to be: await it, or [`write`](Self::write) its outputs to files.
@@ -204,20 +205,22 @@ where
         let plan = Plan::new(self.settings)?;
         let url = plan.folder(&folder)?;
         let reduced = Stages::new(self.job, self.inputs, plan)?.run(Target::Folder { url, format }).await?;
-        Ok(written(reduced.into_iter().map(|reduced| (reduced.file, reduced.records))))
+        Ok(Written::of(reduced))
     }
 }
 
-pub(crate) fn written(files: impl Iterator<Item = (Option<(String, u64)>, u64)>) -> Written {
-    let mut all = Written { files: Vec::new(), records: 0, bytes: 0 };
-    for (file, records) in files {
-        if let Some((file, bytes)) = file {
-            all.files.push(file);
-            all.bytes += bytes;
+impl Written {
+    pub(crate) fn of<T>(reduced: Vec<Reduced<T>>) -> Self {
+        let mut all = Self { files: Vec::new(), records: 0, bytes: 0 };
+        for Reduced { file, records, .. } in reduced {
+            if let Some((file, bytes)) = file {
+                all.files.push(file);
+                all.bytes += bytes;
+            }
+            all.records += records;
         }
-        all.records += records;
+        all
     }
-    all
 }
 
 impl<T, I> IntoFuture for MapReduceJob<T, I>
@@ -270,16 +273,16 @@ impl Plan {
     /// Takes the Redis server that key-value storage is on, where nobody chose a store and the model
     /// says that it is faster for `bytes` from so many map tasks.
     pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize) {
+        if self.settings.shuffle.is_some() {
+            return;
+        }
         let Some(url) = self.executor.shared().config.kv.clone().filter(|url| url.starts_with("redis:")) else {
             return;
         };
         let memory = self.shuffle("0", &self.settings.limits).memory() as u64;
         let better = Model::is_better(&url, &self.store.url(), bytes, maps, self.executor.workers(), memory);
         // A URL that is none for a store, such as one with a password, leaves what is there.
-        if self.settings.shuffle.is_none()
-            && better
-            && let Ok(store) = store::open(&url)
-        {
+        if better && let Ok(store) = store::open(&url) {
             self.store = store;
         }
     }
@@ -322,6 +325,34 @@ impl Plan {
             timeout: own.timeout.or(of.timeout),
             retries: own.retries.or(of.retries),
         }
+    }
+
+    /// How many partitions there are where nobody said so: as many as workers, and no more than inputs.
+    fn partitions(&self, inputs: usize) -> usize {
+        self.settings.partitions.unwrap_or_else(|| self.executor.workers().min(inputs).max(1))
+    }
+
+    /// The calls of a first stage, one for each input, and how many partitions they fill.
+    pub(crate) fn map_calls<T: Serialize, I: Serialize>(
+        &self,
+        function: &'static RemoteFn,
+        job: &T,
+        inputs: impl Iterator<Item = I>,
+    ) -> Result<(Vec<Call<Scattered>>, usize)> {
+        let inputs: Vec<I> = inputs.collect();
+        let partitions = self.partitions(inputs.len());
+        self.check(inputs.len(), partitions)?;
+        let limits = self.limits(function);
+        let shuffle = self.shuffle("0", &limits);
+        let calls = inputs.iter().enumerate().map(|(task, input)| {
+            let stage = MapStage { shuffle: shuffle.clone(), partitions, task };
+            stage_call(function, limits, |args| {
+                args.push(job);
+                args.push(&stage);
+                args.push(input);
+            })
+        });
+        Ok((calls.collect(), partitions))
     }
 
     /// Runs one stage.
@@ -387,15 +418,19 @@ impl Drop for CleanUp {
         if self.keep {
             return;
         }
-        // What cannot be removed now is removed by whatever removes old jobs.
-        while let Ok(keys) = store::wait(self.store.list(&self.prefix, None, 1_000))
-            && !keys.is_empty()
-        {
-            for some in keys.chunks(64) {
-                let removed = store::wait(store::all_of(some.iter().map(|key| self.store.delete(key))));
-                if removed.iter().any(std::result::Result::is_err) {
-                    return;
-                }
+        store::wait(remove_below(self.store.clone(), self.prefix.clone()));
+    }
+}
+
+/// Removes what is below a prefix. What cannot be removed now is removed by whatever removes old jobs.
+pub(crate) async fn remove_below(store: Arc<dyn Store>, prefix: String) {
+    while let Ok(keys) = store.list(&prefix, None, 1_000).await
+        && !keys.is_empty()
+    {
+        for some in keys.chunks(64) {
+            let removed = store::all_of(some.iter().map(|key| store.delete(key))).await;
+            if removed.iter().any(std::result::Result::is_err) {
+                return;
             }
         }
     }
@@ -406,26 +441,12 @@ struct Stages<T> {
     job: T,
     plan: Plan,
     partitions: usize,
-    map: Vec<Call<Mapped>>,
+    map: Vec<Call<Scattered>>,
 }
 
 impl<T: MapReduce> Stages<T> {
     fn new(job: T, inputs: impl Iterator<Item = T::Input>, plan: Plan) -> Result<Self> {
-        let map = <T as Registered>::stages()[0];
-        let inputs: Vec<T::Input> = inputs.collect();
-        let partitions = plan.settings.partitions.unwrap_or_else(|| plan.executor.workers().min(inputs.len()).max(1));
-        plan.check(inputs.len(), partitions)?;
-        let limits = plan.limits(map);
-        let shuffle = plan.shuffle("0", &limits);
-        let calls = inputs.iter().enumerate().map(|(task, input)| {
-            let stage = MapStage { shuffle: shuffle.clone(), partitions, task };
-            stage_call(map, limits, |args| {
-                args.push(&job);
-                args.push(&stage);
-                args.push(input);
-            })
-        });
-        let map = calls.collect();
+        let (map, partitions) = plan.map_calls(<T as Registered>::stages()[0], &job, inputs)?;
         Ok(Self { job, plan, partitions, map })
     }
 
@@ -443,14 +464,14 @@ impl<T: MapReduce> Stages<T> {
         job: &T,
         plan: &Plan,
         partitions: usize,
-        mapped: &[Mapped],
+        mapped: &[Scattered],
         target: &Target,
     ) -> Vec<Call<Reduced<T::Output>>> {
         let reduce = <T as Registered>::stages()[1];
         let limits = plan.limits(reduce);
         let shuffle = plan.shuffle("0", &limits);
         let calls = (0..partitions).map(|partition| {
-            let segments = mapped.iter().filter_map(|mapped| mapped.scattered.segment(partition)).collect();
+            let segments = mapped.iter().filter_map(|mapped| mapped.segment(partition)).collect();
             let stage = ReduceStage { shuffle: shuffle.clone(), partition, segments, target: target.clone() };
             stage_call(reduce, limits, |args| {
                 args.push(job);
@@ -469,12 +490,17 @@ pub(crate) fn stage_call<R>(
 ) -> Call<R> {
     let mut args = ArgsEncoder::new();
     push(&mut args);
-    let mut stage = call(function, args).memory(limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB));
+    limited(call(function, args), &limits)
+}
+
+/// A call under these limits.
+pub(crate) fn limited<R>(call: Call<R>, limits: &Limits) -> Call<R> {
+    let mut call = call.memory(limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB));
     if let Some(limit) = limits.timeout {
-        stage = stage.timeout(limit);
+        call = call.timeout(limit);
     }
     match limits.retries {
-        Some(retries) => stage.retries(retries),
-        None => stage,
+        Some(retries) => call.retries(retries),
+        None => call,
     }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::registry::RemoteFn;
 
 pub use emit::Emitter;
-pub(crate) use job::{CleanUp, DEFAULT_MEMORY_MB, Plan, Settings, common_settings, stage_call, written};
+pub(crate) use job::{CleanUp, Plan, Settings, common_settings, limited, remove_below, stage_call};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
@@ -24,7 +24,7 @@ pub use values::Values;
 
 pub(crate) use emit::{Emits, Pairs};
 pub(crate) use output::{Reduced, Target};
-pub(crate) use stage::{Shuffle, each_key, failure, gathered};
+pub(crate) use stage::{MapStage, Shuffle, each_key, failure, gathered, sorted};
 #[doc(hidden)]
 pub use stage::{map_entry, reduce_entry};
 

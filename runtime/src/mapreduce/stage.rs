@@ -51,14 +51,6 @@ pub(crate) struct MapStage {
     pub(crate) task: usize,
 }
 
-/// What a map task gives.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Mapped {
-    pub(crate) scattered: Scattered,
-    /// Pairs emitted, before they were combined.
-    pub(crate) emitted: u64,
-}
-
 /// What a reduce task is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ReduceStage {
@@ -80,13 +72,11 @@ pub fn map_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
     output.write(&mapped)
 }
 
-fn map_task<T: MapReduce>(job: &T, stage: &MapStage, input: T::Input) -> Result<Mapped, BoxError> {
+fn map_task<T: MapReduce>(job: &T, stage: &MapStage, input: T::Input) -> Result<Scattered, BoxError> {
     let store = store::open(&stage.shuffle.store)?;
     let mut emit = Emitter(Pairs::new(job, &stage.shuffle, stage.partitions, store.scratch()));
     job.map(input, &mut emit)?;
-    let emitted = emit.0.emitted;
-    let scattered = emit.0.finish(&*store, &stage.shuffle.key(stage.task))?;
-    Ok(Mapped { scattered, emitted })
+    emit.0.finish(&*store, &stage.shuffle.key(stage.task))
 }
 
 /// Runs a reduce task; generated code uses it.
@@ -113,17 +103,20 @@ pub(crate) fn gathered<E: Emits>(emits: E, shuffle: &Shuffle, segments: Vec<Segm
 where
     E::Value: DeserializeOwned,
 {
-    let store = store::open(&shuffle.store)?;
-    let memory = shuffle.memory();
-    let folder = store.scratch();
-    let segments = Segments::new(store, segments, memory);
-    if E::COMBINES {
-        let mut combined = Combined::new(emits, memory, folder);
-        segments.read(|records| combined.add(&records))?;
-        return combined.finish();
+    if !E::COMBINES {
+        return Ok(sorted(shuffle, segments)?);
     }
-    let mut sorter = Sorter::new(memory, folder);
-    segments.read(|records| sorter.add(records))?;
+    let store = store::open(&shuffle.store)?;
+    let mut combined = Combined::new(emits, shuffle.memory(), store.scratch());
+    Segments::new(store, segments, shuffle.memory()).read(|records| combined.add(&records))?;
+    combined.finish()
+}
+
+/// The records of a partition, in order.
+pub(crate) fn sorted(shuffle: &Shuffle, segments: Vec<Segment>) -> Result<Merged, Error> {
+    let store = store::open(&shuffle.store)?;
+    let mut sorter = Sorter::new(shuffle.memory(), store.scratch());
+    Segments::new(store, segments, shuffle.memory()).read(|records| sorter.add(records))?;
     Ok(sorter.finish()?)
 }
 

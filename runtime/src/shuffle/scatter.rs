@@ -62,33 +62,24 @@ impl Scatter {
 
     /// Takes a record. A partition that there is not is taken for the last.
     pub(crate) fn push(&mut self, partition: usize, key: &[u8], value: &[u8]) -> StoreResult<()> {
-        let open = self.open(partition);
-        record::write(key, value, open);
-        self.after_push(partition)
+        self.append(partition, |open| record::write(key, value, open))
     }
 
     /// Takes a record whose first `key_len` bytes are its key.
     pub(crate) fn push_whole(&mut self, partition: usize, bytes: &[u8], key_len: usize) -> StoreResult<()> {
-        let open = self.open(partition);
-        record::write_whole(bytes, key_len, open);
-        self.after_push(partition)
-    }
-
-    fn open(&mut self, partition: usize) -> &mut Vec<u8> {
-        self.records += 1;
-        let last = self.partitions.len() - 1;
-        let open = &mut self.partitions[partition.min(last)].open;
-        if open.is_empty() {
-            block::begin(open, self.block + block::HEADER + 1024);
-        }
-        open
+        self.append(partition, |open| record::write_whole(bytes, key_len, open))
     }
 
     #[inline]
-    fn after_push(&mut self, partition: usize) -> StoreResult<()> {
-        let last = self.partitions.len() - 1;
-        let partition = partition.min(last);
-        if self.partitions[partition].open.len() >= self.block {
+    fn append(&mut self, partition: usize, write: impl FnOnce(&mut Vec<u8>)) -> StoreResult<()> {
+        self.records += 1;
+        let partition = partition.min(self.partitions.len() - 1);
+        let open = &mut self.partitions[partition].open;
+        if open.is_empty() {
+            block::begin(open, self.block + block::HEADER + 1024);
+        }
+        write(open);
+        if open.len() >= self.block {
             self.seal(partition);
             if self.sealed > self.memory {
                 self.spill().map_err(|e| disk(&self.folder, &e))?;

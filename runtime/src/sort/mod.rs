@@ -11,11 +11,10 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::block::Limits;
 use crate::data::{Input, Shape, Split};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::mapreduce::{CleanUp, DEFAULT_MEMORY_MB, Plan, Settings, Written, common_settings, written};
+use crate::mapreduce::{CleanUp, Plan, Settings, Written, common_settings, limited};
 use crate::shuffle::Model;
 
 use sample::Splitters;
@@ -85,29 +84,29 @@ impl Sort {
     /// a job can fail by.
     pub async fn write(self, folder: impl Into<String>) -> Result<Written> {
         let Self { input, key, settings } = self;
-        let mut plan = Plan::new(settings)?;
+        let plan = Plan::new(settings)?;
         let folder = plan.folder(&folder.into())?;
         let splits = input.on(&plan.executor).splits().await?;
-        let Some(first) = splits.first() else { return Ok(written(std::iter::empty())) };
+        let Some(first) = splits.first() else { return Ok(Written::of::<()>(Vec::new())) };
         let records = Records { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
         if let Shape::Other = records.shape {
             let reason = "only lines and records of fixed length are sorted, not CSV or whole files".to_owned();
             return Err(Error::Input { path: first.path().to_owned(), reason });
         }
-        plan.choose_store(splits.iter().map(Split::bytes).sum(), splits.len());
-        run(&plan, records, splits, folder).await
+        run(plan, records, splits, folder).await
     }
 }
 
-async fn run(plan: &Plan, records: Records, splits: Vec<Split>, folder: String) -> Result<Written> {
+async fn run(mut plan: Plan, records: Records, splits: Vec<Split>, folder: String) -> Result<Written> {
     let bytes = splits.iter().map(Split::bytes).sum();
+    plan.choose_store(bytes, splits.len());
     let limits = plan.settings.limits;
     let shuffle = plan.shuffle("0", &limits);
     let partitions = plan.settings.partitions.unwrap_or_else(|| {
         Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
     });
     plan.check(splits.len(), partitions)?;
-    let clean_up = CleanUp::of(plan, Some(&folder));
+    let clean_up = CleanUp::of(&plan, Some(&folder));
 
     let samples = sample::share(&splits, bytes, partitions);
     let samples = samples.into_iter().map(|(split, n)| limited(stages::sample(split, &records, n), &limits));
@@ -122,21 +121,9 @@ async fn run(plan: &Plan, records: Records, splits: Vec<Split>, folder: String) 
         let collect = Collect { shuffle: shuffle.clone(), shape: records.shape, whole: records.is_prefix(), segments };
         limited(stages::collect(&collect, &folder, partition), &limits)
     });
-    let files = plan.stage("reduce", calls.collect()).await?;
+    let reduced = plan.stage("reduce", calls.collect()).await?;
     clean_up.done();
-    Ok(written(files.into_iter().map(|(file, bytes, records)| (Some((file, bytes)), records))))
-}
-
-/// A call under the limits of the job.
-fn limited<R>(call: crate::Call<R>, limits: &Limits) -> crate::Call<R> {
-    let mut call = call.memory(limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB));
-    if let Some(limit) = limits.timeout {
-        call = call.timeout(limit);
-    }
-    match limits.retries {
-        Some(retries) => call.retries(retries),
-        None => call,
-    }
+    Ok(Written::of(reduced))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::sample::Splitters;
 use crate::data::{Shape, Split};
 use crate::error::{Error, Result};
-use crate::mapreduce::{FileSink, Shuffle};
-use crate::shuffle::{self, Scattered, Segment, Segments, Sorter};
+use crate::mapreduce::{FileSink, Reduced, Shuffle, sorted};
+use crate::shuffle::{self, Scattered, Segment};
 use crate::store::{self, StoreError};
 
 /// Places of a split that a sample is taken from.
@@ -111,14 +111,10 @@ pub(super) fn scatter(split: &Split, stage: &Scatter, task: usize) -> Result<Sca
     Ok(scatter.finish(&*store, &shuffle.key(task))?)
 }
 
-/// Sorts a partition; gives its file, and how many bytes and records are in it.
+/// Sorts a partition into its file.
 #[crate::remote(crate = crate)]
-pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result<(String, u64, u64)> {
-    let store = store::open(&stage.shuffle.store)?;
-    let memory = stage.shuffle.memory();
-    let mut sorter = Sorter::new(memory, store.scratch());
-    Segments::new(store, stage.segments.clone(), memory).read(|records| sorter.add(records))?;
-    let mut merged = sorter.finish()?;
+pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result<Reduced<()>> {
+    let mut merged = sorted(&stage.shuffle, stage.segments.clone())?;
     let name = format!("part-{partition:05}");
     let mut file = FileSink::create(folder, &name, &stage.shuffle)?;
     let mut records = 0;
@@ -132,8 +128,7 @@ pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result
         records += 1;
         merged.advance()?;
     }
-    let (file, bytes) = file.finish()?;
-    Ok((file, bytes, records))
+    Ok(Reduced { collected: Vec::new(), records, file: Some(file.finish()?) })
 }
 
 fn full(folder: &str, name: &str, error: &std::io::Error) -> Error {

@@ -66,6 +66,13 @@ impl fmt::Debug for Redis {
     }
 }
 
+/// The first and the last byte of a range, as `GETRANGE` counts: the last is in it, and no byte at all is
+/// from 1 to 0.
+fn bounds(range: &Range<u64>) -> (i64, i64) {
+    let whole = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+    if range.is_empty() { (1, 0) } else { (whole(range.start), whole(range.end - 1)) }
+}
+
 impl Redis {
     /// The storage of a URL's part after `redis:`. Nothing is connected yet.
     ///
@@ -88,11 +95,6 @@ impl Redis {
 
     fn get_ranges_batch(&self, ranges: &[(&str, Range<u64>)]) -> KvResult<Vec<Option<Vec<u8>>>> {
         let operation = Self::operation("get", ranges.first().map_or("", |(key, _)| key), Repeat::Safely);
-        let bounds = |range: &Range<u64>| {
-            let whole = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-            // Redis counts the last byte in. No byte at all is from 1 to 0.
-            if range.start >= range.end { (1, 0) } else { (whole(range.start), whole(range.end - 1)) }
-        };
         let commands: Vec<_> = ranges
             .iter()
             .map(|(key, range)| {
@@ -110,8 +112,7 @@ impl Redis {
             // Nothing there, or nothing in that range: only a script sees both at once.
             let (first, last) = bounds(range);
             let command = GET_RANGE.on(&self.key(key)).arg(first).arg(last).take();
-            let value = self.handle.send_script(&operation, &GET_RANGE, &command)?;
-            values.push(self.handle.take(&operation, value)?);
+            values.push(self.handle.run(&operation, &GET_RANGE, &command)?);
         }
         Ok(values)
     }
@@ -251,8 +252,7 @@ impl KeyValue for Redis {
         for value in [expected, new] {
             command.arg(i64::from(value.is_some())).arg(value.unwrap_or_default());
         }
-        let value = self.handle.send_script(&operation, &COMPARE_AND_SET, &command)?;
-        self.handle.take(&operation, value)
+        self.handle.run(&operation, &COMPARE_AND_SET, &command)
     }
 
     fn delete(&self, key: &str) -> KvResult<()> {

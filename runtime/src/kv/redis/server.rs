@@ -104,10 +104,16 @@ impl Handle {
         answers.pop().ok_or_else(|| self.failed(operation, "no answer".to_owned()))
     }
 
-    /// Runs a script once; see [`Self::send_scripts`].
-    pub(super) fn send_script(&self, operation: &Operation<'_>, script: &Script, command: &Cmd) -> KvResult<Value> {
+    /// Runs a script once and takes its answer; see [`Self::send_scripts`].
+    pub(super) fn run<T: FromRedisValue>(
+        &self,
+        operation: &Operation<'_>,
+        script: &Script,
+        command: &Cmd,
+    ) -> KvResult<T> {
         let mut answers = self.send_scripts(operation, script, std::slice::from_ref(command))?;
-        answers.pop().ok_or_else(|| self.failed(operation, "no answer".to_owned()))
+        let answer = answers.pop().ok_or_else(|| self.failed(operation, "no answer".to_owned()))?;
+        self.take(operation, answer)
     }
 
     /// Runs a script several times. If the server has forgotten it, what was not run is run after it is

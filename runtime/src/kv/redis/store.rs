@@ -8,10 +8,11 @@ use std::sync::Arc;
 use redis::cmd;
 
 use super::address::Address;
+use super::bounds;
 use super::scripts::{DELETE, GET_RANGE, PUT};
 use super::server::{Handle, Operation, Repeat};
 use crate::error::{Error, Result};
-use crate::kv::{KvError, KvResult};
+use crate::kv::{KvError, KvResult, MAX_VALUE};
 use crate::store::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key};
 
 inventory::submit! {
@@ -21,9 +22,6 @@ inventory::submit! {
 /// What stands before keys where the URL has no `prefix`, so that they are not those of a
 /// [`Kv`](crate::kv::Kv) on the same server.
 const PREFIX: &str = "wren-store:";
-
-/// What Redis takes as one value, in bytes.
-const LARGEST: usize = 512 << 20;
 
 /// A store on a Redis server, for small objects that are soon read: a shuffle's, say. All of it is in the
 /// server's memory.
@@ -86,7 +84,7 @@ impl RedisStore {
     /// Whether the value was stored.
     fn write(&self, key: &str, value: &[u8], replace: bool) -> StoreResult<bool> {
         check_key(key)?;
-        if value.len() > LARGEST {
+        if value.len() > MAX_VALUE {
             return Err(StoreError::Io {
                 store: self.handle.url().to_owned(),
                 operation: "write".to_owned(),
@@ -101,9 +99,7 @@ impl RedisStore {
         let operation = Operation { name: "write", key, repeat };
         let mut command = PUT.on_keys(&[&self.value_key(key), &self.index_key()]);
         command.arg(key).arg(value).arg(i64::from(replace));
-        let done: KvResult<bool> =
-            self.handle.send_script(&operation, &PUT, &command).and_then(|value| self.handle.take(&operation, value));
-        done.map_err(|e| self.error("write", key, &e))
+        self.handle.run(&operation, &PUT, &command).map_err(|e| self.error("write", key, &e))
     }
 
     fn put_new(&self, key: &str, value: &[u8]) -> StoreResult<()> {
@@ -123,13 +119,9 @@ impl RedisStore {
     fn read_range(&self, key: &str, range: &Range<u64>) -> StoreResult<Vec<u8>> {
         check_key(key)?;
         let operation = Operation { name: "read", key, repeat: Repeat::Safely };
-        let whole = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-        let (first, last) = if range.is_empty() { (1, 0) } else { (whole(range.start), whole(range.end - 1)) };
+        let (first, last) = bounds(range);
         let command = GET_RANGE.on(&self.value_key(key)).arg(first).arg(last).take();
-        let value: KvResult<Option<Vec<u8>>> = self
-            .handle
-            .send_script(&operation, &GET_RANGE, &command)
-            .and_then(|value| self.handle.take(&operation, value));
+        let value: KvResult<Option<Vec<u8>>> = self.handle.run(&operation, &GET_RANGE, &command);
         value.map_err(|e| self.error("read", key, &e))?.ok_or_else(|| self.missing(key))
     }
 
@@ -167,10 +159,7 @@ impl RedisStore {
         check_key(key)?;
         let operation = Operation { name: "delete", key, repeat: Repeat::Safely };
         let command = DELETE.on_keys(&[&self.value_key(key), &self.index_key()]).arg(key).take();
-        let done: KvResult<i64> = self
-            .handle
-            .send_script(&operation, &DELETE, &command)
-            .and_then(|value| self.handle.take(&operation, value));
+        let done: KvResult<i64> = self.handle.run(&operation, &DELETE, &command);
         done.map(drop::<i64>).map_err(|e| self.error("delete", key, &e))
     }
 }
