@@ -84,10 +84,9 @@ fn inner_life_of_a_deployment() {
     let sweep = ["-p", "examples", "--example", "sweep"];
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
     assert!(steps.contains("created") && steps.contains("deploying to the emulator"), "{steps}");
-    let again = Instant::now();
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
     assert!(!steps.contains("created") && !steps.contains("updated"), "{steps}");
-    assert!(again.elapsed() < Duration::from_secs(60), "an unchanged program is deployed in seconds");
+    assert!(!steps.contains("Compiling"), "nothing of an unchanged program is built again: {steps}");
     let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
     assert!(deployed["code"]["bytes"].as_u64().unwrap() < 6_000_000, "{deployed:#}");
 
