@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::job::{Kept, Outcome, Port};
 use crate::map::Settings;
-use crate::registry::RemoteFn;
+use crate::registry::{self, RemoteFn};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::start;
 use crate::store::{self, Store};
-use crate::trace::{self, About, JobLog, SharedLog};
+use crate::trace::{self, About, JobLog, Ran, SharedLog};
 
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
@@ -244,7 +244,7 @@ impl Executor {
             next_look: None,
             stopped: false,
         };
-        let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: Instant::now(), config, store });
+        let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, config, store });
         let reactor = thread::Builder::new().name("wren-reactor".into());
         let weak = Arc::downgrade(&shared);
         let bell = shared.bell.clone();
@@ -378,17 +378,19 @@ impl Shared {
             tasks,
             backend: config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned()),
             workers: config.workers,
+            memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
+            program: std::env::current_exe().unwrap_or_default(),
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
         let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id)).flatten());
-        log.begin(JobLog::new(about, quiet, claimed));
+        log.begin(JobLog::new(about, quiet, claimed, self.clock));
     }
 
     pub(crate) fn submit(&self, job: JobKey, block: Block) {
-        self.with_core(|core, _| {
+        self.with_core(|core, now| {
             let tasks = block.tasks();
             core.note(job, |log| log.submitted(tasks.end - tasks.start));
-            core.scheduler.submit(job, Arc::new(block));
+            core.scheduler.submit(job, Arc::new(block), now);
         });
     }
 
@@ -422,10 +424,10 @@ impl Shared {
     ) -> JobKey {
         let mut block = Block::new(function, limits, 0);
         block.push(args);
-        self.with_core(|core, _| {
+        self.with_core(|core, now| {
             let job = core.scheduler.open(JobSpec::default());
             core.jobs.insert(job, Entry { port, kept: None, log: None });
-            core.scheduler.submit(job, Arc::new(block));
+            core.scheduler.submit(job, Arc::new(block), now);
             let Core { scheduler, updates, .. } = core;
             scheduler.close(job, updates);
             job
@@ -525,23 +527,25 @@ impl Core {
             Update::Cancel { flight } => self.backend.cancel(flight, now),
             Update::CancelJob { run } => self.backend.cancel_job(&run),
             Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
-            Update::Done { job, tasks, new, results, attempt, timing, .. } => {
+            Update::Done { job, tasks, new, results, attempt, bytes_in, sent, timing } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
-                    let count = new.iter().map(|range| range.end - range.start).sum();
-                    log.note(|log| log.done(&tasks, count, attempt, &timing, results.size()));
+                    let new = new.iter().map(|range| range.end - range.start).sum();
+                    let ran = Ran { attempt, sent, timing };
+                    log.note(|log| log.done(&tasks, new, &ran, bytes_in, results.size()));
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }
-            Update::Failed { job, task, attempt, failure, stderr, timing, function } => {
+            Update::Failed { job, task, attempt, failure, stderr, sent, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
-                    log.note(|log| log.failed(task, attempt, &failure, &timing));
+                    log.note(|log| log.failed(task, &Ran { attempt, sent, timing }, &failure));
                 }
                 entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
             }
-            Update::Retry { job, task, attempt, failure, at, timing } => {
-                self.note(job, |log| log.retry(task, attempt, &failure, &timing, at.saturating_sub(now)));
+            Update::Retry { job, task, attempt, failure, at, sent, timing } => {
+                let after = at.saturating_sub(now);
+                self.note(job, |log| log.retry(task, &Ran { attempt, sent, timing }, &failure, after));
             }
             Update::OverBudget { job, spent_usd } => {
                 if let Some(entry) = self.jobs.get(&job) {

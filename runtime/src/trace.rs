@@ -15,17 +15,22 @@
 //! Who runs a job holds the lock of its log (`flock`), so that others can tell a running job from
 //! one whose driver died.
 
+mod clock;
 mod log;
 mod summary;
+mod timeline;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use log::{JobLog, SharedLog, claim, tally, try_claim};
+pub use clock::{Alignment, Exchange};
+pub(crate) use log::{JobLog, Ran, SharedLog, claim, tally, try_claim};
 pub use summary::{JobState, JobSummary, directory, jobs};
+pub use timeline::{Ended, Phase, Span, Timeline};
 
-/// One line of a job's log. `t` is in seconds since the job began.
+/// One line of a job's log. `t` is in seconds since the run of the job began, to the microsecond.
 ///
 /// The first line is `Job`; a job that was resumed has one for every run. `End` is the last, and
 /// lacks where the driver died.
@@ -57,10 +62,12 @@ pub enum Event {
         new: u64,
         /// Which execution of these tasks it was, from 1.
         attempt: u32,
-        /// Number of the worker.
-        worker: u32,
-        /// How long the function ran for all of them, in microseconds.
-        compute_us: u64,
+        /// Where the time went until `t`.
+        #[serde(flatten)]
+        times: Times,
+        /// Size of the encoded arguments, without those that are kept as values of their own.
+        #[serde(default)]
+        bytes_in: usize,
         /// Size of the encoded results.
         bytes_out: usize,
         /// The most memory the worker had used so far, in MB.
@@ -81,8 +88,9 @@ pub enum Event {
         class: Cow<'static, str>,
         /// What went wrong, for people.
         message: String,
-        /// How long the function ran, in microseconds.
-        compute_us: u64,
+        /// Where the time went until `t`.
+        #[serde(flatten)]
+        times: Times,
         /// What a machine elsewhere tells of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remote: Option<Remote>,
@@ -97,8 +105,28 @@ pub enum Event {
         attempt: u32,
         /// Name of the failure's class.
         class: Cow<'static, str>,
+        /// What went wrong, for people.
+        #[serde(default)]
+        message: String,
         /// How long it waits before it runs again, in milliseconds.
         after_ms: u64,
+        /// Where the time went until `t`.
+        #[serde(flatten)]
+        times: Times,
+        /// What a machine elsewhere tells of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<Remote>,
+    },
+    /// How the clock of a machine elsewhere stands to the driver's; written at the end.
+    Clock {
+        /// When.
+        t: f64,
+        /// The machine, as in [`Remote::instance`]; none where one clock fits all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<u64>,
+        /// How it stands, and how well that is known.
+        #[serde(flatten)]
+        alignment: Alignment,
     },
     /// The run ended.
     End {
@@ -121,21 +149,54 @@ pub enum Event {
     },
 }
 
+/// Where the time of an execution went: when the tasks of a line could run and were sent, in seconds
+/// since the run began, and how long what followed took, in microseconds. [`Timeline`] puts it
+/// together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// When they could run: submitted, or due again after a failure.
+    #[serde(default)]
+    pub queued: f64,
+    /// When the driver handed them to the backend.
+    #[serde(default)]
+    pub invoked: f64,
+    /// When the worker began with their invocation, where its clock is the driver's.
+    #[serde(default)]
+    pub started: f64,
+    /// How long before that it made itself ready for it.
+    #[serde(default)]
+    pub setup_us: u64,
+    /// How long the worker waited for arguments.
+    #[serde(default)]
+    pub fetch_us: u64,
+    /// How long other tasks of the same invocation ran before these.
+    #[serde(default)]
+    pub turn_us: u64,
+    /// How long the function ran for all of them.
+    pub compute_us: u64,
+    /// From then until the outcome was written.
+    #[serde(default)]
+    pub commit_us: u64,
+    /// Number of the worker, in its machine.
+    #[serde(default)]
+    pub worker: u32,
+    /// Whether the invocation was the first of its worker.
+    #[serde(default)]
+    pub cold: bool,
+}
+
 /// An invocation of AWS Lambda, of which the tasks of a line were a part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Remote {
     /// The request's id, as CloudWatch has it.
     pub request: String,
-    /// Whether it was the first of its instance.
-    pub cold: bool,
+    /// Tells its machine from others.
+    #[serde(default)]
+    pub instance: u64,
     /// Memory of the instance, in MB.
     pub memory_mb: u32,
-    /// When the driver sent it, in seconds since the job began.
-    pub invoked: f64,
     /// When the instance began with it, in microseconds since 1970 by the instance's clock.
     pub started_unix_us: u64,
-    /// How long the instance took to fetch arguments, in microseconds.
-    pub fetch_us: u64,
     /// How long the instance took for all of it, in microseconds.
     pub ran_us: u64,
 }
@@ -155,4 +216,10 @@ pub struct About {
     pub backend: String,
     /// How many calls run at once.
     pub workers: usize,
+    /// What a call of that function may use, in MB, where that is limited.
+    #[serde(default)]
+    pub memory_mb: Option<u32>,
+    /// The program that ran it.
+    #[serde(default)]
+    pub program: PathBuf,
 }

@@ -33,6 +33,8 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     ringer: Ringer,
+    /// When the scheduler's time began.
+    clock: Instant,
     /// How deep calls that these threads make are nested.
     depth: usize,
 }
@@ -75,8 +77,8 @@ impl Shared {
 
 impl InlineBackend {
     fn new(setup: &Setup) -> Self {
-        let Setup { workers, ringer, depth, .. } = setup.clone();
-        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, depth };
+        let Setup { workers, ringer, depth, clock, .. } = setup.clone();
+        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, clock, depth };
         Self { shared: Arc::new(shared), threads: workers.max(1) }
     }
 }
@@ -132,13 +134,7 @@ impl Backend for InlineBackend {
     fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
         let mut state = self.shared.lock();
         state.give_up_late(now);
-        let before = replies.len();
         replies.append(&mut state.replies);
-        for reply in &mut replies[before..] {
-            if let Reply::Done { timing, .. } | Reply::Failed { timing, .. } = reply {
-                timing.ended = now;
-            }
-        }
         state.running.values().any(|r| r.timeout.is_some()).then_some(CHECK_EVERY)
     }
 }
@@ -153,7 +149,8 @@ impl State {
             return;
         }
         if let Some(Running { task, since, end, .. }) = self.running.remove(&flight) {
-            let timing = Timing { compute: since.elapsed(), ended: now, ..Timing::default() };
+            let compute = since.elapsed();
+            let timing = Timing { started: now.saturating_sub(compute), compute, ..Timing::default() };
             let failure = Failure::TimedOut { limit };
             self.replies.push(Reply::Failed { flight, task, failure, stderr: String::new(), timing });
             self.replies.push(Reply::Returned { flight, tasks: task + 1..end });
@@ -187,7 +184,8 @@ impl Shared {
         let Invocation { flight, tasks, block, .. } = invocation;
         let timeout = block.limits().timeout;
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
-        let mut run = Run { first: tasks.start, results: Vec::new(), since: Instant::now() };
+        let started = Instant::now();
+        let mut run = Run { first: tasks.start, results: Vec::new(), clock: self.clock, started, since: started };
         let mut out = Encoded::default();
         for (task, args) in tasks.clone().zip(Tasks(block.args(tasks.clone()))) {
             if !self.begin(*flight, Running { task, since: Instant::now(), timeout, end: tasks.end }) {
@@ -241,12 +239,23 @@ impl Shared {
 struct Run {
     first: u64,
     results: Vec<u8>,
+    /// When the scheduler's time began.
+    clock: Instant,
+    /// When the flight began.
+    started: Instant,
+    /// When these tasks began.
     since: Instant,
 }
 
 impl Run {
     fn timing(&self, worker: u32) -> Timing {
-        Timing { compute: self.since.elapsed(), worker, ..Timing::default() }
+        Timing {
+            started: self.started.saturating_duration_since(self.clock),
+            turn: self.since - self.started,
+            compute: self.since.elapsed(),
+            worker,
+            ..Timing::default()
+        }
     }
 
     fn done(&mut self, flight: FlightId, end: u64, worker: u32) -> Option<Reply> {

@@ -59,7 +59,7 @@ impl Invocation {
             Err(Failure::Backend(format!("task {task} is none of {:?}", self.tasks)))
         };
         let compute = begun.elapsed();
-        let timing = Timing { compute, ended: now + compute, ..Timing::default() };
+        let timing = Timing { started: now, compute, ..Timing::default() };
         match outcome {
             Ok(()) => {
                 let mut packed = Vec::with_capacity(out.len() + 4);
@@ -71,13 +71,24 @@ impl Invocation {
     }
 }
 
-/// When and at what cost the tasks of one reply were executed.
+/// When and at what cost the tasks of one reply were executed. What a backend does not know is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
+    /// When the worker began with the invocation, on the scheduler's clock; zero where the worker's
+    /// clock is another: then [`Remote::started`] has it.
+    pub started: Duration,
+    /// How long before that the worker made itself ready, if it did so for this invocation.
+    pub setup: Duration,
+    /// Whether the invocation was the first of its worker.
+    pub cold: bool,
+    /// From `started` until the arguments were there.
+    pub fetch: Duration,
+    /// From then until the first of the reply's tasks began: others of the invocation came before.
+    pub turn: Duration,
     /// Time inside the functions, summed over the tasks of the reply.
     pub compute: Duration,
-    /// When the last of them ended, on the scheduler's clock.
-    pub ended: Duration,
+    /// From the end of the last of them until the outcome was written.
+    pub commit: Duration,
     /// Which worker ran them.
     pub worker: u32,
     /// The largest memory of that worker so far, in bytes.
@@ -93,16 +104,12 @@ pub struct Timing {
 pub struct Remote {
     /// The request's id, as the service's logs have it: a UUID's 128 bits.
     pub request: u128,
-    /// Whether the invocation was the first of its instance.
-    pub cold: bool,
+    /// Tells its machine, and with it the clock, from others.
+    pub instance: u64,
     /// The instance's memory, in MB of 2^20 bytes.
     pub memory_mb: u32,
-    /// When the driver sent it, on the scheduler's clock.
-    pub invoked: Duration,
     /// When the instance began with it, by the instance's clock, since 1970.
     pub started: Duration,
-    /// How long the instance took to fetch arguments.
-    pub fetch: Duration,
     /// How long from begin to end, without sending the answer.
     pub ran: Duration,
 }

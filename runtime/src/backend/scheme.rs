@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::Backend;
 use crate::channel::Bell;
@@ -17,13 +18,15 @@ pub struct Setup {
     pub ringer: Ringer,
     /// The folder `.wren` of the project.
     pub directory: PathBuf,
+    /// The moment that `now` counts from in the calls of a [`Backend`].
+    pub clock: Instant,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
 }
 
 impl Setup {
     pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
-        Self { workers, ringer: Ringer(bell), directory: PathBuf::from(".wren"), depth }
+        Self { workers, ringer: Ringer(bell), directory: PathBuf::from(".wren"), clock: Instant::now(), depth }
     }
 }
 

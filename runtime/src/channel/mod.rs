@@ -69,13 +69,35 @@ pub(crate) struct BlobHeader {
     pub(crate) hash: Option<[u8; 32]>,
 }
 
+/// The clock that all processes of a machine share, in nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Counted from the machine's start: never negative, and good for five hundred years.
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// When a worker did what it tells of, in nanoseconds: the first three by [`monotonic`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Clocked {
+    /// It took the first of the flight out of the ring.
+    pub(crate) started: u64,
+    /// It had all of it.
+    pub(crate) fetched: u64,
+    /// It began with the tasks that it tells of.
+    pub(crate) began: u64,
+    /// How long it ran them.
+    pub(crate) compute: u64,
+    /// How long it then needed to write what came of them.
+    pub(crate) commit: u64,
+}
+
 /// Tells of one failed task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FailedTask {
     pub(crate) flight: u64,
     pub(crate) task: u64,
     pub(crate) failure: Failure,
-    pub(crate) compute_ns: u64,
+    pub(crate) clocked: Clocked,
 }
 
 /// Tells of consecutive tasks that succeeded; their results follow, each behind a `u32` length.
@@ -84,17 +106,18 @@ pub(crate) struct RunHeader {
     pub(crate) flight: u64,
     pub(crate) first: u64,
     pub(crate) count: u64,
-    pub(crate) compute_ns: u64,
+    pub(crate) clocked: Clocked,
 }
 
 impl RunHeader {
-    pub(crate) const LEN: usize = 32;
+    pub(crate) const LEN: usize = 64;
 
     /// Set in `count` of a flight's last run: the worker is through with it, and its slot is free.
     pub(crate) const LAST: u64 = 1 << 63;
 
     pub(crate) fn write(&self, to: &mut [u8]) {
-        let words = [self.flight, self.first, self.count, self.compute_ns];
+        let Clocked { started, fetched, began, compute, commit } = self.clocked;
+        let words = [self.flight, self.first, self.count, started, fetched, began, compute, commit];
         for (bytes, word) in to.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
@@ -107,6 +130,9 @@ impl RunHeader {
             u64::from_le_bytes(word)
         });
         let mut next = || words.next().unwrap_or(0);
-        Some(Self { flight: next(), first: next(), count: next(), compute_ns: next() })
+        let (flight, first, count) = (next(), next(), next());
+        let clocked =
+            Clocked { started: next(), fetched: next(), began: next(), compute: next(), commit: next() };
+        Some(Self { flight, first, count, clocked })
     }
 }

@@ -128,12 +128,14 @@ impl Region {
         &self.header().worker_wants_room.0
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        self.header().ready.0.load(Ordering::Acquire) != 0
+    /// Since when the worker takes flights, if it does.
+    pub(crate) fn ready_since(&self) -> Option<u64> {
+        Some(self.header().ready.0.load(Ordering::Acquire)).filter(|at| *at != 0)
     }
 
-    pub(crate) fn set_ready(&self) {
-        self.header().ready.0.store(1, Ordering::Release);
+    /// `at` is when, by [`monotonic`](super::monotonic).
+    pub(crate) fn set_ready(&self, at: u64) {
+        self.header().ready.0.store(at.max(1), Ordering::Release);
     }
 }
 

@@ -77,15 +77,13 @@ pub(crate) enum Part {
         count: u64,
         #[serde(with = "codec::bytes")]
         results: Vec<u8>,
-        compute: Duration,
-        worker: u32,
+        ran: Ran,
     },
     Failed {
         task: u64,
         failure: Failure,
         stderr: String,
-        compute: Duration,
-        worker: u32,
+        ran: Ran,
     },
     /// These were not run.
     Returned {
@@ -94,15 +92,29 @@ pub(crate) enum Part {
     },
 }
 
+/// When tasks of an attempt ran, and where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ran {
+    /// The first of them, since the attempt began.
+    pub(crate) began: Duration,
+    pub(crate) compute: Duration,
+    /// Which process of the instance.
+    pub(crate) worker: u32,
+}
+
 /// The attempt as its machine saw it; see [`Remote`](crate::backend::Remote).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) request: String,
+    /// Random; the same in all attempts of an instance.
+    pub(crate) instance: u64,
     pub(crate) cold: bool,
     pub(crate) memory_mb: u32,
     pub(crate) peak_memory: u64,
     /// Since 1970.
     pub(crate) started: Duration,
+    /// How long the process needed from its beginning until it asked for work, if `cold`.
+    pub(crate) setup: Duration,
     pub(crate) fetch: Duration,
     pub(crate) ran: Duration,
 }
@@ -268,10 +280,10 @@ mod tests {
 
     fn outcome() -> Outcome {
         let failure = Failure::TimedOut { limit: Duration::from_secs(3) };
-        let took = Duration::from_millis(5);
+        let ran = |worker| Ran { began: Duration::from_millis(2), compute: Duration::from_millis(5), worker };
         let parts = vec![
-            Part::Done { first: 10, count: 1, results: vec![0; 40], compute: took, worker: 1 },
-            Part::Failed { task: 11, failure, stderr: "last words".into(), compute: took, worker: 0 },
+            Part::Done { first: 10, count: 1, results: vec![0; 40], ran: ran(1) },
+            Part::Failed { task: 11, failure, stderr: "last words".into(), ran: ran(0) },
             Part::Returned { first: 12, count: 3 },
         ];
         Outcome { parts, report: Report { cold: true, memory_mb: 512, ..Report::default() } }

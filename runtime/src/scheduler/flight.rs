@@ -19,6 +19,9 @@ pub(super) struct Flight {
     pub(super) job: JobKey,
     pub(super) block: Arc<Block>,
     pub(super) attempt: u32,
+    pub(super) queued: Time,
+    /// When it began.
+    pub(super) invoked: Time,
     /// Tasks not accounted for.
     pub(super) outstanding: Vec<Range<u64>>,
     /// When it began, or a reply last came.
@@ -37,6 +40,8 @@ impl Flight {
             job,
             block: run.block.clone(),
             attempt: run.attempt,
+            queued: run.queued,
+            invoked: now,
             outstanding: vec![run.tasks.clone()],
             heard: now,
             reclaimed: false,
@@ -70,8 +75,8 @@ impl Scheduler {
             let waited = now.saturating_sub(state.heard);
             for task in state.outstanding.clone().into_iter().flatten() {
                 let failure = Failure::NeverStarted { waited };
-                let timing = Timing { ended: now, ..Timing::default() };
-                self.failed(now, flight, Failed { task, failure, stderr: String::new(), timing }, updates);
+                let failed = Failed { task, failure, stderr: String::new(), timing: Timing::default() };
+                self.failed(now, flight, failed, updates);
             }
             updates.push(Update::Cancel { flight });
         }
@@ -149,7 +154,7 @@ impl Scheduler {
             flight.copied = true;
             let (job, attempt, block) = (flight.job, flight.attempt, flight.block.clone());
             for tasks in flight.outstanding.clone() {
-                self.give_back(job, Run { block: block.clone(), tasks, attempt });
+                self.give_back(job, Run { block: block.clone(), tasks, attempt, queued: now });
             }
         }
     }

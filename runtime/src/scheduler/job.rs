@@ -15,6 +15,8 @@ pub(super) struct Run {
     pub(super) block: Arc<Block>,
     pub(super) tasks: Range<u64>,
     pub(super) attempt: u32,
+    /// Since when they may run.
+    pub(super) queued: Time,
 }
 
 /// What is known of a task that has failed.
@@ -104,7 +106,7 @@ impl Job {
         let front = self.ready.front_mut()?;
         let count = size.min(front.tasks.end - front.tasks.start);
         let tasks = front.tasks.start..front.tasks.start + count;
-        let run = Run { block: front.block.clone(), tasks, attempt: front.attempt };
+        let run = Run { block: front.block.clone(), tasks, attempt: front.attempt, queued: front.queued };
         if !self.fits_budget(&run, mean, config) {
             return None;
         }

@@ -140,6 +140,10 @@ pub enum Update {
         results: Results,
         /// Counted from 1.
         attempt: u32,
+        /// Size of their encoded arguments.
+        bytes_in: usize,
+        /// When they were sent.
+        sent: Sent,
         /// When they ran.
         timing: Timing,
     },
@@ -157,6 +161,8 @@ pub enum Update {
         failure: Failure,
         /// What it last wrote to standard error.
         stderr: String,
+        /// When it was sent.
+        sent: Sent,
         /// When it ran.
         timing: Timing,
     },
@@ -172,6 +178,8 @@ pub enum Update {
         failure: Failure,
         /// When the next one may begin.
         at: Time,
+        /// When the one that failed was sent.
+        sent: Sent,
         /// When the one that failed ran.
         timing: Timing,
     },
@@ -202,6 +210,15 @@ pub enum Update {
         /// The job.
         job: JobKey,
     },
+}
+
+/// When the tasks of an invocation came to be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// When they could have run: submitted, or due again after a failure.
+    pub queued: Time,
+    /// When the invocation began.
+    pub invoked: Time,
 }
 
 /// How far a job is, in tasks.
@@ -270,11 +287,11 @@ impl Scheduler {
     }
 
     /// Adds tasks to a job. Blocks come in the order of their tasks, none twice.
-    pub fn submit(&mut self, job: JobKey, block: Arc<Block>) {
+    pub fn submit(&mut self, job: JobKey, block: Arc<Block>, now: Time) {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         let tasks = block.tasks();
         state.submitted += tasks.end - tasks.start;
-        self.queue(job, Run { block, tasks, attempt: 1 });
+        self.queue(job, Run { block, tasks, attempt: 1, queued: now });
     }
 
     /// No more tasks will come.
@@ -348,9 +365,9 @@ impl Scheduler {
                 self.failed(now, flight, failed, updates);
             }
             Reply::Returned { flight, tasks } => {
-                if let Some((run, back)) = self.settle(now, flight, &tasks) {
+                if let Some((Whose { job, block, attempt, queued, .. }, back)) = self.settle(now, flight, &tasks) {
                     for tasks in back {
-                        self.give_back(run.0, Run { tasks, block: run.1.clone(), attempt: run.2 });
+                        self.give_back(job, Run { tasks, block: block.clone(), attempt, queued });
                     }
                 }
             }
@@ -366,15 +383,9 @@ impl Scheduler {
         }
     }
 
-    /// Takes tasks off a flight, which ends when none is left. Gives the flight's job, block and
-    /// attempt, and those of `tasks` that were on it.
-    #[allow(clippy::type_complexity, reason = "a pair that is taken apart at once")]
-    fn settle(
-        &mut self,
-        now: Time,
-        id: FlightId,
-        tasks: &Range<u64>,
-    ) -> Option<((JobKey, Arc<Block>, u32), Vec<Range<u64>>)> {
+    /// Takes tasks off a flight, which ends when none is left. Gives what the flight was for, and those
+    /// of `tasks` that were on it.
+    fn settle(&mut self, now: Time, id: FlightId, tasks: &Range<u64>) -> Option<(Whose, Vec<Range<u64>>)> {
         let flight = self.flights.get_mut(&id)?;
         let settled = ranges::remove(&mut flight.outstanding, tasks);
         if settled.is_empty() {
@@ -382,15 +393,16 @@ impl Scheduler {
         }
         flight.heard = now;
         flight.reclaimed = false;
-        let whose = (flight.job, flight.block.clone(), flight.attempt);
+        let Flight { job, attempt, queued, invoked, .. } = *flight;
+        let whose = Whose { job, block: flight.block.clone(), attempt, queued, invoked };
         if flight.outstanding.is_empty() {
             self.flights.remove(&id);
         }
-        if let Some(job) = self.jobs.get_mut(&whose.0) {
-            job.running -= settled.iter().map(|r| r.end - r.start).sum::<u64>();
-            if !job.ready.is_empty() && !job.in_turns {
-                job.in_turns = true;
-                self.turns.push_back(whose.0);
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.running -= settled.iter().map(|r| r.end - r.start).sum::<u64>();
+            if !state.ready.is_empty() && !state.in_turns {
+                state.in_turns = true;
+                self.turns.push_back(job);
             }
         }
         Some((whose, settled))
@@ -405,18 +417,22 @@ impl Scheduler {
         timing: Timing,
         updates: &mut Vec<Update>,
     ) {
-        let Some(((job, block, attempt), settled)) = self.settle(now, flight, &tasks) else { return };
+        let Some((Whose { job, block, attempt, queued, invoked }, settled)) = self.settle(now, flight, &tasks) else {
+            return;
+        };
         self.window.admitted();
         self.learn(block.function().name, timing.compute, tasks.end - tasks.start);
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.spent_usd += timing.usd;
+        let bytes_in = settled.iter().map(|range| block.args(range.clone()).len()).sum();
         let new: Vec<_> = settled.into_iter().flat_map(|range| state.done.insert(range)).collect();
         if !state.tried.is_empty() {
             state.tried.retain(|task, _| !new.iter().any(|r| r.contains(task)));
         }
         if !new.is_empty() {
             state.succeeded += new.iter().map(|r| r.end - r.start).sum::<u64>();
-            updates.push(Update::Done { job, tasks: tasks.clone(), new, results, attempt, timing });
+            let sent = Sent { queued, invoked };
+            updates.push(Update::Done { job, tasks: tasks.clone(), new, results, attempt, bytes_in, sent, timing });
         }
         self.cancel_copies(job, &tasks, updates);
         self.end_if_over(job, updates);
@@ -505,6 +521,15 @@ impl Scheduler {
             self.cancel(job, updates);
         }
     }
+}
+
+/// What a flight was for, and when it came to be.
+struct Whose {
+    job: JobKey,
+    block: Arc<Block>,
+    attempt: u32,
+    queued: Time,
+    invoked: Time,
 }
 
 /// One task's failure, as a reply has it.

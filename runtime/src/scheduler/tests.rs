@@ -65,7 +65,7 @@ impl World {
     fn job(&mut self, spec: JobSpec, tasks: u64, limits: Limits) -> JobKey {
         let job = self.scheduler.open(spec);
         for first in (0..tasks).step_by(1000) {
-            self.scheduler.submit(job, Block::dummy(first..tasks.min(first + 1000), "f", limits));
+            self.scheduler.submit(job, Block::dummy(first..tasks.min(first + 1000), "f", limits), self.now);
         }
         self.update(|s, u| s.close(job, u));
         job
@@ -434,7 +434,7 @@ fn an_endless_job_holds_what_is_not_done() {
     let mut world = World::new(config(4, 1), Trouble::default(), |_| Duration::from_micros(1));
     let job = world.scheduler.open(JobSpec::default());
     for first in (0..1_000_000).step_by(1_000) {
-        world.scheduler.submit(job, Block::dummy(first..first + 1_000, "f", Limits::default()));
+        world.scheduler.submit(job, Block::dummy(first..first + 1_000, "f", Limits::default()), world.now);
         world.run();
     }
     assert_eq!(world.done.len(), 1_000_000);

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{About, Event, Remote};
+use super::clock::{Clocks, Exchange};
+use super::{About, Event, Remote, Times};
 use crate::backend::Timing;
 use crate::error::Failure;
 use crate::progress::Progress;
+use crate::scheduler::{self, Sent};
 use crate::terminal;
 
 /// Lines are written when this many bytes wait.
@@ -62,6 +64,15 @@ impl SharedLog {
     }
 }
 
+/// An execution that ended, as the scheduler tells of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ran {
+    /// Counted from 1.
+    pub(crate) attempt: u32,
+    pub(crate) sent: Sent,
+    pub(crate) timing: Timing,
+}
+
 /// Counts, shows and writes down what happens to a job.
 #[derive(Debug)]
 pub(crate) struct JobLog {
@@ -70,8 +81,11 @@ pub(crate) struct JobLog {
     file: Option<File>,
     lines: Vec<u8>,
     begun: Instant,
+    /// `begun` on the scheduler's clock.
+    begun_at: scheduler::Time,
     written: Instant,
     quiet: bool,
+    clocks: Clocks,
     progress: Progress,
     done: u64,
     failed: u64,
@@ -84,7 +98,8 @@ pub(crate) struct JobLog {
 
 impl JobLog {
     /// Begins the log of a job; `file` is what [`claim`] gave.
-    pub(crate) fn new(about: About, quiet: bool, file: Option<File>) -> Self {
+    /// `clock` is when the scheduler's time began.
+    pub(crate) fn new(about: About, quiet: bool, file: Option<File>, clock: Instant) -> Self {
         let now = Instant::now();
         let short = about.function.rsplit("::").next().unwrap_or_default().to_owned();
         let mut log = Self {
@@ -93,8 +108,10 @@ impl JobLog {
             about,
             lines: Vec::new(),
             begun: now,
+            begun_at: now.saturating_duration_since(clock),
             written: now,
             quiet,
+            clocks: Clocks::default(),
             done: 0,
             failed: 0,
             retried: 0,
@@ -114,8 +131,50 @@ impl JobLog {
         log
     }
 
-    fn t(&self) -> f64 {
-        self.begun.elapsed().as_secs_f64()
+    /// Microseconds since the run began.
+    fn now_us(&self) -> u64 {
+        self.begun.elapsed().as_micros() as u64
+    }
+
+    /// Where the time of an execution went that was heard of at `now`. Moments are rounded first, and
+    /// what took time is what lies between them, so that all of it adds up.
+    fn times(&self, ran: &Ran, now: u64) -> Times {
+        let Ran { sent, timing, .. } = ran;
+        let us = |duration: Duration| duration.as_micros() as u64;
+        let since_begun = |time: scheduler::Time| us(time.saturating_sub(self.begun_at)).min(now);
+        let queued = since_begun(sent.queued);
+        let invoked = since_begun(sent.invoked).max(queued);
+        let mut times = Times {
+            queued: seconds(queued),
+            invoked: seconds(invoked),
+            worker: timing.worker,
+            cold: timing.cold,
+            ..Times::default()
+        };
+        if timing.remote.is_some() {
+            times.setup_us = us(timing.setup);
+            times.fetch_us = us(timing.fetch);
+            times.turn_us = us(timing.turn);
+            times.compute_us = us(timing.compute);
+            times.commit_us = us(timing.commit);
+            return times;
+        }
+        let started = since_begun(timing.started).max(invoked);
+        let mut reached = started;
+        let mut moment = timing.started;
+        let mut until = |duration: Duration| {
+            moment += duration;
+            let before = reached;
+            reached = since_begun(moment).max(before);
+            reached - before
+        };
+        times.started = seconds(started);
+        times.setup_us = us(timing.setup).min(started - invoked);
+        times.fetch_us = until(timing.fetch);
+        times.turn_us = until(timing.turn);
+        times.compute_us = until(timing.compute);
+        times.commit_us = until(timing.commit);
+        times
     }
 
     fn line(&mut self, event: &Event) {
@@ -149,66 +208,69 @@ impl JobLog {
     }
 
     /// `tasks` were executed; `new` of them had no result before.
-    pub(crate) fn done(&mut self, tasks: &Range<u64>, new: u64, attempt: u32, timing: &Timing, bytes: usize) {
+    pub(crate) fn done(&mut self, tasks: &Range<u64>, new: u64, ran: &Ran, bytes_in: usize, bytes_out: usize) {
         self.done += new;
-        self.spent(timing);
         TASKS_DONE.fetch_add(new, Ordering::Relaxed);
+        let now = self.heard(ran);
         self.line(&Event::Done {
-            t: self.t(),
+            t: seconds(now),
             first: tasks.start,
             count: tasks.end - tasks.start,
             new,
-            attempt,
-            worker: timing.worker,
-            compute_us: timing.compute.as_micros() as u64,
-            bytes_out: bytes,
-            peak_mb: timing.peak_memory >> 20,
-            remote: self.remote(timing),
+            attempt: ran.attempt,
+            times: self.times(ran, now),
+            bytes_in,
+            bytes_out,
+            peak_mb: ran.timing.peak_memory >> 20,
+            remote: remote(&ran.timing),
         });
         self.show();
     }
 
-    pub(crate) fn failed(&mut self, task: u64, attempt: u32, failure: &Failure, timing: &Timing) {
+    pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure) {
         self.failed += 1;
-        self.spent(timing);
+        let now = self.heard(ran);
         self.line(&Event::Failed {
-            t: self.t(),
+            t: seconds(now),
             task,
-            attempt,
+            attempt: ran.attempt,
             class: failure.name().into(),
             message: failure.clone().into_error(Default::default()).to_string(),
-            compute_us: timing.compute.as_micros() as u64,
-            remote: self.remote(timing),
+            times: self.times(ran, now),
+            remote: remote(&ran.timing),
         });
         self.show();
     }
 
-    fn spent(&mut self, timing: &Timing) {
-        self.compute += timing.compute;
-        self.usd += timing.usd;
+    /// Adds up an execution that ended; gives when that was heard.
+    fn heard(&mut self, ran: &Ran) -> u64 {
+        self.compute += ran.timing.compute;
+        self.usd += ran.timing.usd;
+        let now = self.now_us();
+        if let Some(remote) = &ran.timing.remote {
+            self.clocks.add(remote.instance, &Exchange {
+                sent: ran.sent.invoked.saturating_sub(self.begun_at).as_micros() as u64,
+                started: remote.started.as_micros() as u64,
+                ended: (remote.started + remote.ran).as_micros() as u64,
+                heard: now,
+            });
+        }
+        now
     }
 
-    fn remote(&self, timing: &Timing) -> Option<Remote> {
-        let remote = timing.remote?;
-        let since_invoked = timing.ended.saturating_sub(remote.invoked).as_secs_f64();
-        let hex = format!("{:032x}", remote.request);
-        let pieces = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-        Some(Remote {
-            request: pieces.join("-"),
-            cold: remote.cold,
-            memory_mb: remote.memory_mb,
-            invoked: self.t() - since_invoked,
-            started_unix_us: remote.started.as_micros() as u64,
-            fetch_us: remote.fetch.as_micros() as u64,
-            ran_us: remote.ran.as_micros() as u64,
-        })
-    }
-
-    pub(crate) fn retry(&mut self, task: u64, attempt: u32, failure: &Failure, timing: &Timing, after: Duration) {
+    pub(crate) fn retry(&mut self, task: u64, ran: &Ran, failure: &Failure, after: Duration) {
         self.retried += 1;
-        self.spent(timing);
-        let after_ms = after.as_millis() as u64;
-        self.line(&Event::Retry { t: self.t(), task, attempt, class: failure.name().into(), after_ms });
+        let now = self.heard(ran);
+        self.line(&Event::Retry {
+            t: seconds(now),
+            task,
+            attempt: ran.attempt,
+            class: failure.name().into(),
+            message: failure.clone().into_error(Default::default()).to_string(),
+            after_ms: after.as_millis() as u64,
+            times: self.times(ran, now),
+            remote: remote(&ran.timing),
+        });
     }
 
     fn show(&mut self) {
@@ -219,8 +281,11 @@ impl JobLog {
     pub(super) fn finish(&mut self, state: &'static str) {
         self.progress.finish();
         let wall = self.begun.elapsed();
+        for (instance, alignment) in std::mem::take(&mut self.clocks).aligned() {
+            self.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });
+        }
         self.line(&Event::End {
-            t: wall.as_secs_f64(),
+            t: seconds(wall.as_micros() as u64),
             state: state.into(),
             done: self.done,
             failed: self.failed,
@@ -254,6 +319,24 @@ impl JobLog {
             self.about.id,
         )
     }
+}
+
+/// Microseconds, as the log has moments.
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn remote(timing: &Timing) -> Option<Remote> {
+    let remote = timing.remote?;
+    let hex = format!("{:032x}", remote.request);
+    let pieces = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    Some(Remote {
+        request: pieces.join("-"),
+        instance: remote.instance,
+        memory_mb: remote.memory_mb,
+        started_unix_us: remote.started.as_micros() as u64,
+        ran_us: remote.ran.as_micros() as u64,
+    })
 }
 
 impl Drop for JobLog {

@@ -135,7 +135,7 @@ impl JobSummary {
 
     fn begin(event: Event) -> Option<Self> {
         let Event::Job { about, started_unix_ms, .. } = event else { return None };
-        let About { id, name, function, tasks, backend, workers } = about;
+        let About { id, name, function, tasks, backend, workers, .. } = about;
         Some(Self {
             id,
             name,
@@ -166,21 +166,23 @@ impl JobSummary {
                 self.started_unix_ms = started_unix_ms;
                 self.tasks = about.tasks.or(self.tasks);
             }
-            Event::Done { t, new, compute_us, peak_mb, .. } => {
+            Event::Done { t, new, times, peak_mb, .. } => {
                 self.done += new;
                 self.wall_s = t;
-                self.compute_s += compute_us as f64 / 1e6;
+                self.compute_s += times.compute_us as f64 / 1e6;
                 self.peak_mb = self.peak_mb.max(peak_mb);
             }
-            Event::Failed { t, compute_us, .. } => {
+            Event::Failed { t, times, .. } => {
                 self.failed += 1;
                 self.wall_s = t;
-                self.compute_s += compute_us as f64 / 1e6;
+                self.compute_s += times.compute_us as f64 / 1e6;
             }
-            Event::Retry { t, .. } => {
+            Event::Retry { t, times, .. } => {
                 self.retried += 1;
                 self.wall_s = t;
+                self.compute_s += times.compute_us as f64 / 1e6;
             }
+            Event::Clock { .. } => {}
             Event::End { state, wall_s, usd, .. } => {
                 self.wall_s = wall_s;
                 self.usd += usd;
@@ -197,9 +199,10 @@ impl JobSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Timing;
+    use std::time::Instant;
+
     use crate::error::Failure;
-    use crate::trace::{JobLog, claim};
+    use crate::trace::{JobLog, Ran, claim};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -209,8 +212,10 @@ mod tests {
             tasks: Some(tasks),
             backend: "local".to_owned(),
             workers: 2,
+            memory_mb: None,
+            program: PathBuf::new(),
         };
-        JobLog::new(about, true, claim(directory, "abc"))
+        JobLog::new(about, true, claim(directory, "abc"), Instant::now())
     }
 
     #[test]
@@ -220,7 +225,7 @@ mod tests {
         let running = jobs(folder.path()).unwrap().remove(0);
         assert_eq!((running.state, running.tasks, running.done), (JobState::Running, Some(10), 0));
         log.submitted(10);
-        log.done(&(0..4), 4, 1, &Timing::default(), 100);
+        log.done(&(0..4), 4, &Ran::default(), 0, 100);
         // As if the driver died: the log is closed and has no end.
         let path = folder.path().join("jobs/abc/events.jsonl");
         log.forget();
@@ -232,9 +237,9 @@ mod tests {
 
         let mut log = begin(folder.path(), 10);
         log.submitted(6);
-        log.retry(4, 1, &Failure::Cancelled, &Timing::default(), std::time::Duration::ZERO);
-        log.done(&(3..9), 5, 2, &Timing::default(), 100);
-        log.failed(9, 1, &Failure::Cancelled, &Timing::default());
+        log.retry(4, &Ran::default(), &Failure::Cancelled, std::time::Duration::ZERO);
+        log.done(&(3..9), 5, &Ran { attempt: 2, ..Ran::default() }, 0, 100);
+        log.failed(9, &Ran::default(), &Failure::Cancelled);
         log.finish("failed");
         let mut events = 0;
         let ended = JobSummary::read_with(path.parent().unwrap(), |_| events += 1).unwrap();
@@ -248,7 +253,7 @@ mod tests {
         for (done, state) in [(3, JobState::Done), (2, JobState::Cancelled)] {
             let mut log = begin(folder.path(), 3);
             log.submitted(3);
-            log.done(&(0..done), done, 1, &Timing::default(), 0);
+            log.done(&(0..done), done, &Ran::default(), 0, 0);
             drop(log);
             assert_eq!(jobs(folder.path()).unwrap()[0].state, state);
         }

@@ -17,7 +17,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::{BlobsByTask, Encoded, Tasks};
 use crate::block::{self, Blob};
 use crate::channel::{
-    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
+    Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
+    monotonic,
 };
 use crate::codec;
 use crate::error::Failure;
@@ -72,6 +73,8 @@ struct Worker {
     /// Parts that wait for the frame they belong to.
     parts: Vec<u8>,
     blobs: HashMap<u64, Arc<Blob>>,
+    /// When the first frame since the last flight was there.
+    began_to_read: Option<u64>,
 }
 
 impl Worker {
@@ -112,6 +115,7 @@ impl Worker {
             socket,
             parts: Vec::new(),
             blobs: HashMap::new(),
+            began_to_read: None,
         }))
     }
 
@@ -119,10 +123,11 @@ impl Worker {
         super::install_hook();
         crate::start::mark_worker();
         end_with_the_driver(&self.socket);
-        self.region.set_ready();
+        self.region.set_ready(monotonic());
         loop {
             self.wait();
             let Some(frame) = self.reader.peek() else { continue };
+            self.began_to_read.get_or_insert_with(monotonic);
             match frame.kind {
                 kind::LENGTH => {
                     let len = length(frame.body);
@@ -146,6 +151,7 @@ impl Worker {
                     }
                 }
                 kind::FLIGHT => {
+                    self.results.started = self.began_to_read.take().unwrap_or_default();
                     fly(&self.region, frame.body, &self.parts, &self.blobs, &mut self.results);
                     self.parts.clear();
                     self.parts.shrink_to(16 << 20);
@@ -265,7 +271,13 @@ struct Results {
     first: u64,
     count: u32,
     bytes: usize,
+    /// When the flight came, and when it was there, by the clock of all processes.
+    started: u64,
+    fetched: u64,
+    /// When the run being written began.
     since: Instant,
+    /// `fetched` by this process's own clock.
+    flight_since: Instant,
     /// Tasks between two looks at the clock: few where they are long.
     stride: u32,
     until_look: u32,
@@ -285,7 +297,10 @@ impl Results {
             first: 0,
             count: 0,
             bytes: 0,
+            started: 0,
+            fetched: 0,
             since: now,
+            flight_since: now,
             stride: 1,
             until_look: 1,
             looked: now,
@@ -296,6 +311,8 @@ impl Results {
         self.flight = flight;
         self.first = first;
         self.since = Instant::now();
+        self.fetched = monotonic();
+        self.flight_since = self.since;
         self.looked = self.since;
         self.stride = 1;
         self.until_look = 1;
@@ -380,14 +397,25 @@ impl Results {
     }
 
     fn header(&self, count: u32, now: Instant) -> RunHeader {
-        let compute_ns = (now - self.since).as_nanos() as u64;
-        RunHeader { flight: self.flight, first: self.first, count: u64::from(count), compute_ns }
+        RunHeader { flight: self.flight, first: self.first, count: u64::from(count), clocked: self.clocked(now) }
+    }
+
+    /// When what runs since `since` ran, up to now.
+    fn clocked(&self, now: Instant) -> Clocked {
+        Clocked {
+            started: self.started,
+            fetched: self.fetched,
+            began: self.fetched + (self.since - self.flight_since).as_nanos() as u64,
+            compute: (now - self.since).as_nanos() as u64,
+            commit: 0,
+        }
     }
 
     /// Sends one result that is too long for a run: its longer piece as parts, the rest with the header.
     fn send_large(&mut self, task: u64) {
         self.first = task;
-        let header = self.header(1, Instant::now());
+        let computed = Instant::now();
+        let mut header = self.header(1, computed);
         let mut out = std::mem::take(&mut self.out);
         let (start, rest) = if out.long.is_empty() { (&[][..], &out.bytes) } else { (&out.bytes[..], &out.long) };
         self.room(8).copy_from_slice(&(rest.len() as u64).to_le_bytes());
@@ -398,6 +426,7 @@ impl Results {
             self.bell.ring();
         }
         let len = RunHeader::LEN + 4 + start.len();
+        header.clocked.commit = computed.elapsed().as_nanos() as u64;
         let frame = self.room(len);
         header.write(frame);
         frame_write(frame, RunHeader::LEN..RunHeader::LEN + 4, &(out.len() as u32).to_le_bytes());
@@ -413,9 +442,9 @@ impl Results {
 
     fn failed(&mut self, task: u64, failure: Failure) {
         self.send(0);
-        let compute_ns = self.since.elapsed().as_nanos() as u64;
+        let clocked = self.clocked(Instant::now());
         wait_until_read();
-        let mut message = FailedTask { flight: self.flight, task, failure, compute_ns };
+        let mut message = FailedTask { flight: self.flight, task, failure, clocked };
         let mut body = codec::encode(&message).unwrap_or_default();
         if body.is_empty() || body.len() > MAX_BODY {
             message.failure = shortened(message.failure);

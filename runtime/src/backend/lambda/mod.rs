@@ -73,7 +73,6 @@ struct Flying {
     run: Arc<str>,
     /// Whether the keys under `run` are of this invocation alone.
     alone: bool,
-    invoked: Duration,
     left: u64,
     /// Ends with this.
     _sending: Option<aws::Task<()>>,
@@ -163,14 +162,14 @@ impl Backend for LambdaBackend {
         config.max_batch = 10_000;
     }
 
-    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+    fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {
         let flight = invocation.flight;
         let alone = invocation.run.is_none();
         let run = invocation.run.clone().unwrap_or_else(|| format!("call-{}", new_id()).into());
         let left = invocation.tasks.end - invocation.tasks.start;
         match aws::spawn(send::send(self.shared.clone(), invocation.clone(), run.clone())) {
             Ok(sending) => {
-                let flying = Flying { run, alone, invoked: now, left, _sending: Some(sending) };
+                let flying = Flying { run, alone, left, _sending: Some(sending) };
                 self.flights.insert(flight, flying);
             }
             Err(message) => super::local::fail_all(invocation, &message, replies),
@@ -191,18 +190,13 @@ impl Backend for LambdaBackend {
         self.shared.put_cancel_key(run.clone());
     }
 
-    fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
-        while let Ok(mut reply) = self.replies.try_recv() {
-            let (flight, count) = match &mut reply {
-                Reply::Done { flight, tasks, timing, .. } => {
-                    self.heard(*flight, timing, now);
+    fn poll(&mut self, _now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
+        while let Ok(reply) = self.replies.try_recv() {
+            let (flight, count) = match &reply {
+                Reply::Done { flight, tasks, .. } | Reply::Returned { flight, tasks } => {
                     (*flight, tasks.end - tasks.start)
                 }
-                Reply::Failed { flight, timing, .. } => {
-                    self.heard(*flight, timing, now);
-                    (*flight, 1)
-                }
-                Reply::Returned { flight, tasks } => (*flight, tasks.end - tasks.start),
+                Reply::Failed { flight, .. } => (*flight, 1),
                 Reply::Throttled { flight, .. } => (*flight, u64::MAX),
             };
             if let Some(flying) = self.flights.get_mut(&flight) {
@@ -214,15 +208,6 @@ impl Backend for LambdaBackend {
             }
         }
         None
-    }
-}
-
-impl LambdaBackend {
-    fn heard(&self, flight: FlightId, timing: &mut Timing, now: Duration) {
-        timing.ended = now;
-        if let (Some(remote), Some(flying)) = (&mut timing.remote, self.flights.get(&flight)) {
-            remote.invoked = flying.invoked;
-        }
     }
 }
 
@@ -266,24 +251,30 @@ impl Shared {
         let mut usd = cost(&report);
         let remote = Some(remote(&report));
         for part in parts {
-            let mut timing = |compute, worker| Timing {
-                compute,
-                worker,
+            let mut timing = |ran: envelope::Ran| Timing {
+                started: Duration::ZERO,
+                setup: report.setup,
+                cold: report.cold,
+                fetch: report.fetch,
+                turn: ran.began.saturating_sub(report.fetch),
+                compute: ran.compute,
+                // The parts of an attempt are written together, when the last is done.
+                commit: report.ran.saturating_sub(ran.began.max(report.fetch) + ran.compute),
+                worker: ran.worker,
                 remote,
                 peak_memory: report.peak_memory,
                 // What the whole cost is told once.
                 usd: std::mem::take(&mut usd),
-                ended: Duration::ZERO,
             };
             self.give(match part {
-                Part::Done { first, count, results, compute, worker } => Reply::Done {
+                Part::Done { first, count, results, ran } => Reply::Done {
                     flight,
                     tasks: first..first.saturating_add(count),
                     results: Results::packed(results),
-                    timing: timing(compute, worker),
+                    timing: timing(ran),
                 },
-                Part::Failed { task, failure, stderr, compute, worker } => {
-                    Reply::Failed { flight, task, failure, stderr, timing: timing(compute, worker) }
+                Part::Failed { task, failure, stderr, ran } => {
+                    Reply::Failed { flight, task, failure, stderr, timing: timing(ran) }
                 }
                 Part::Returned { first, count } => {
                     Reply::Returned { flight, tasks: first..first.saturating_add(count) }
@@ -311,11 +302,9 @@ fn remote(report: &Report) -> Remote {
     let digits: String = report.request.chars().filter(char::is_ascii_hexdigit).collect();
     Remote {
         request: u128::from_str_radix(&digits, 16).unwrap_or_default(),
-        cold: report.cold,
+        instance: report.instance,
         memory_mb: report.memory_mb,
-        invoked: Duration::ZERO,
         started: report.started,
-        fetch: report.fetch,
         ran: report.ran,
     }
 }

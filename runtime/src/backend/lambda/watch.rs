@@ -251,7 +251,7 @@ mod tests {
             for _ in 0..200.min(out.len() - 1) {
                 let flight = out.swap_remove(random.usize(1..out.len()));
                 let results = flight.to_le_bytes().to_vec();
-                let part = Part::Done { first: flight, count: 1, results, compute: Duration::ZERO, worker: 0 };
+                let part = Part::Done { first: flight, count: 1, results, ran: Default::default() };
                 let outcome = Outcome { parts: vec![part], report: Report::default() };
                 let sealed = envelope::seal(&outcome).unwrap();
                 crate::store::wait(store.put(&envelope::done_key(&run, flight), &sealed)).unwrap();

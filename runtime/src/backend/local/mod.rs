@@ -4,10 +4,10 @@ mod minder;
 mod process;
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Ringer, Setup, scheme};
-use crate::channel::SLOTS;
+use crate::channel::{SLOTS, monotonic};
 use crate::error::Failure;
 use crate::start;
 use process::Process;
@@ -25,11 +25,32 @@ pub(crate) struct LocalBackend {
     /// Invocations that wait for a slot.
     waiting: VecDeque<Invocation>,
     ringer: Ringer,
+    epoch: Epoch,
     false_starts: u32,
     /// Why no worker starts.
     broken: Option<String>,
     /// What this process and its workers may use together, in bytes.
     memory: Option<Memory>,
+}
+
+/// What the clock that is shared with workers said when the scheduler's began, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Epoch(u64);
+
+impl Epoch {
+    fn new(clock: Instant) -> Self {
+        Self(monotonic().saturating_sub(clock.elapsed().as_nanos() as u64))
+    }
+
+    /// A worker's time, on the scheduler's clock.
+    fn time(self, at: u64) -> Duration {
+        Duration::from_nanos(at.saturating_sub(self.0))
+    }
+
+    /// The scheduler's time, on the clock that is shared with workers.
+    fn at(self, time: Duration) -> u64 {
+        self.0.saturating_add(time.as_nanos() as u64)
+    }
 }
 
 /// A limit on the memory of this process and its workers together.
@@ -55,8 +76,8 @@ inventory::submit! {
 impl LocalBackend {
     pub(crate) fn new(setup: &Setup) -> Self {
         let workers = std::iter::repeat_with(|| None).take(setup.workers.max(1)).collect();
-        let ringer = setup.ringer.clone();
-        Self { workers, waiting: VecDeque::new(), ringer, false_starts: 0, broken: None, memory: None }
+        let (ringer, epoch) = (setup.ringer.clone(), Epoch::new(setup.clock));
+        Self { workers, waiting: VecDeque::new(), ringer, epoch, false_starts: 0, broken: None, memory: None }
     }
 
     /// Keeps this process and its workers below so many bytes together: what would pass them fails as
@@ -131,7 +152,7 @@ impl LocalBackend {
 
     fn started(&mut self, index: usize) -> Option<&mut Process> {
         if self.workers[index].is_none() && self.broken.is_none() {
-            match Process::start(index as u32, &self.ringer.0) {
+            match Process::start(index as u32, &self.ringer.0, self.epoch) {
                 Ok(process) => self.workers[index] = Some(process),
                 Err(error) => self.broken = Some(format!("no worker process can be started: {error}")),
             }

@@ -17,12 +17,13 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
 };
 
-use super::CHECK_EVERY;
+use super::{CHECK_EVERY, Epoch};
 use super::minder::{Exit, Label, Minded};
 use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
 use crate::block::{Blob, Block};
 use crate::channel::{
-    Bell, BlobHeader, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
+    Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
+    length, monotonic,
 };
 use crate::codec;
 use crate::error::Failure;
@@ -37,6 +38,9 @@ const PEAK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) struct Process {
     number: u32,
+    epoch: Epoch,
+    /// When its program was started.
+    spawned: Duration,
     region: Region,
     writer: Writer,
     reader: Reader,
@@ -57,11 +61,16 @@ pub(super) struct Process {
     peak_memory: u64,
     peak_known_until: Duration,
     last_active: Duration,
+    /// Whether it had no flight yet.
+    is_new: bool,
 }
 
 struct Flight {
     invocation: Invocation,
     slot: usize,
+    /// When it was handed over, and whether it was the first.
+    launched: Duration,
+    cold: bool,
     /// The next task to be reported; the worker reports in order.
     next: u64,
     /// Where it ends, which comes down when tasks are taken back.
@@ -84,7 +93,7 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub(super) fn start(number: u32, bell: &Bell) -> io::Result<Self> {
+    pub(super) fn start(number: u32, bell: &Bell, epoch: Epoch) -> io::Result<Self> {
         let region = Region::new()?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(own_executable()?);
@@ -94,10 +103,13 @@ impl Process {
         // A group of its own: Ctrl-C at the terminal is for the driver, which then ends the workers.
         let child = command.process_group(0).spawn()?;
         drop(command);
+        let spawned = epoch.time(monotonic());
         greet(&ours, &region, bell)?;
         let minded = Minded::mind(child, &ours, region.clone(), bell.clone())?;
         Ok(Self {
             number,
+            epoch,
+            spawned,
             writer: Writer::new(&region, true),
             reader: Reader::new(&region, false),
             region,
@@ -114,6 +126,7 @@ impl Process {
             peak_memory: 0,
             peak_known_until: Duration::ZERO,
             last_active: Duration::ZERO,
+            is_new: true,
         })
     }
 
@@ -127,7 +140,7 @@ impl Process {
     }
 
     pub(super) fn was_ready(&self) -> bool {
-        self.region.is_ready()
+        self.region.ready_since().is_some()
     }
 
     pub(super) fn has_exited(&self) -> bool {
@@ -152,7 +165,8 @@ impl Process {
             self.watched_since = now;
             self.watched = None;
         }
-        self.flights.push(Flight { invocation, slot, next: start, end, kill_at: None });
+        let cold = std::mem::take(&mut self.is_new);
+        self.flights.push(Flight { invocation, slot, launched: now, cold, next: start, end, kill_at: None });
         self.last_active = now;
         self.write();
     }
@@ -249,7 +263,7 @@ impl Process {
                 kind::FAILED => {
                     if let Ok(failed) = codec::decode::<FailedTask>(frame.body) {
                         self.reader.advance();
-                        self.failed(failed, now, replies);
+                        self.failed(failed, replies);
                         continue;
                     }
                 }
@@ -260,16 +274,41 @@ impl Process {
         self.wake(self.region.worker_wants_room());
     }
 
-    fn timing(&self, compute_ns: u64, now: Duration) -> Timing {
-        let compute = Duration::from_nanos(compute_ns);
-        Timing { compute, ended: now, worker: self.number, ..Timing::default() }
+    /// What the worker tells of a flight.
+    fn timing(&self, clocked: &Clocked, flight: &Flight) -> Timing {
+        let Clocked { started, fetched, began, compute, commit } = *clocked;
+        Timing {
+            started: self.epoch.time(started),
+            setup: self.setup(flight),
+            cold: flight.cold,
+            fetch: Duration::from_nanos(fetched.saturating_sub(started)),
+            turn: Duration::from_nanos(began.saturating_sub(fetched)),
+            compute: Duration::from_nanos(compute),
+            commit: Duration::from_nanos(commit),
+            worker: self.number,
+            ..Timing::default()
+        }
+    }
+
+    /// What is known of a flight of which the worker can tell no more: since when it ran, if it did.
+    fn last_known(&self, flight: &Flight, now: Duration) -> Clocked {
+        let since = self.watched_since.max(flight.launched + self.setup(flight));
+        let began = self.epoch.at(since);
+        let compute = now.saturating_sub(since).as_nanos() as u64;
+        Clocked { started: began, fetched: began, began, compute, commit: 0 }
+    }
+
+    /// How long the flight waited for the worker's program to come up.
+    fn setup(&self, flight: &Flight) -> Duration {
+        let ready = self.region.ready_since().filter(|_| flight.cold);
+        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(flight.launched)))
     }
 
     fn ran(&mut self, header: RunHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
         self.last_active = now;
         let (count, last) = (header.count & !RunHeader::LAST, header.count & RunHeader::LAST != 0);
-        let mut timing = self.timing(header.compute_ns, now);
         let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else { return };
+        let mut timing = self.timing(&header.clocked, &self.flights[index]);
         let flight = &mut self.flights[index];
         self.minded.finish_lines(header.flight);
         let tasks = header.first..header.first.saturating_add(count);
@@ -291,10 +330,11 @@ impl Process {
         }
     }
 
-    fn failed(&mut self, failed: FailedTask, now: Duration, replies: &mut Vec<Reply>) {
-        let timing = self.timing(failed.compute_ns, now);
-        let FailedTask { flight: id, task, failure, .. } = failed;
-        let Some(flight) = self.flights.iter_mut().find(|f| f.invocation.flight == id) else { return };
+    fn failed(&mut self, failed: FailedTask, replies: &mut Vec<Reply>) {
+        let FailedTask { flight: id, task, failure, clocked } = failed;
+        let Some(index) = self.flights.iter().position(|f| f.invocation.flight == id) else { return };
+        let timing = self.timing(&clocked, &self.flights[index]);
+        let flight = &mut self.flights[index];
         if task == flight.next && task < flight.end {
             flight.next = task + 1;
             if flight.kill_at.is_none() {
@@ -311,9 +351,11 @@ impl Process {
         let Some(slot) = self.region.active().filter(|_| count > 0) else { return };
         let Some(flight) = self.flights.iter().find(|f| f.slot == slot) else { return };
         let (id, first) = (flight.invocation.flight, flight.next);
+        // What it did last is counted as time of the task that it died in.
+        let clocked = Clocked { compute: 0, ..self.last_known(flight, now) };
         let body = self.reader.unpublished(RunHeader::LEN + bytes as usize);
         if let Some(results) = body.get(RunHeader::LEN..).filter(|r| r.len() == bytes as usize) {
-            let header = RunHeader { flight: id, first, count: u64::from(count), compute_ns: 0 };
+            let header = RunHeader { flight: id, first, count: u64::from(count), clocked };
             let results = Results::packed(results.to_vec());
             self.ran(header, results, now, replies);
         }
@@ -332,8 +374,7 @@ impl Process {
             let ran_one = flight.invocation.tasks.start + u64::from(claimed) > left.start;
             if active == Some(flight.slot) && ran_one && !left.is_empty() {
                 let failure = self.verdict.take().unwrap_or_else(|| exit.failure());
-                let compute = now.saturating_sub(self.watched_since);
-                let mut timing = self.timing(compute.as_nanos() as u64, now);
+                let mut timing = self.timing(&self.last_known(&flight, now), &flight);
                 timing.peak_memory = exit.peak_memory;
                 let stderr = self.minded.tail(id, left.start);
                 replies.push(Reply::Failed { flight: id, task: left.start, failure, stderr, timing });

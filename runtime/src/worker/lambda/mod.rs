@@ -18,7 +18,7 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
 use crate::block::Block;
-use crate::envelope::{self, Answer, Invocation, Outcome, Part, Report, Request, Response};
+use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
 use crate::error::{Error, Failure};
 use crate::limits;
 use crate::registry::{self, RemoteFn};
@@ -66,17 +66,28 @@ struct Worker {
     pool: Arc<Mutex<Pool>>,
     store: Option<Arc<dyn Store>>,
     memory_mb: u32,
+    instance: u64,
+    /// How long this process needed until it could ask for work.
+    setup: Duration,
     was_used: AtomicBool,
 }
 
 impl Worker {
     fn new() -> Result<Self, String> {
+        let begun = Instant::now();
         let memory = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
         let memory_mb = memory.and_then(|mb| mb.parse().ok()).unwrap_or(limits::DEFAULT_MEMORY_MB);
         let pool = Pool::new(memory_mb).map_err(|e| format!("no worker pool can be made: {e}"))?;
         let store = std::env::var("WREN_STORE").ok().filter(|url| !url.is_empty());
         let store = store.map(|url| store::open(&url)).transpose().map_err(|e| e.to_string())?;
-        Ok(Self { pool: Arc::new(Mutex::new(pool)), store, memory_mb, was_used: AtomicBool::new(false) })
+        Ok(Self {
+            pool: Arc::new(Mutex::new(pool)),
+            store,
+            memory_mb,
+            instance: fastrand::u64(..),
+            setup: begun.elapsed(),
+            was_used: AtomicBool::new(false),
+        })
     }
 
     /// Answers any payload: what cannot be run is refused in words, and the worker lives on.
@@ -96,9 +107,12 @@ impl Worker {
     }
 
     async fn attempt(&self, invocation: Invocation, context: &Context, started: Instant) -> Response {
+        let cold = !self.was_used.swap(true, Ordering::Relaxed);
         let mut report = Report {
             request: context.request_id.clone(),
-            cold: !self.was_used.swap(true, Ordering::Relaxed),
+            instance: self.instance,
+            cold,
+            setup: if cold { self.setup } else { Duration::ZERO },
             memory_mb: self.memory_mb,
             started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             ..Report::default()
@@ -110,7 +124,7 @@ impl Worker {
         let parts = match self.prepare(&invocation).await {
             Ok(block) => {
                 report.fetch = started.elapsed();
-                self.run(block, &invocation, deadline, &mut report).await
+                self.run(block, &invocation, started, deadline, &mut report).await
             }
             Err(failure) => fail_all(tasks, &failure),
         };
@@ -131,6 +145,7 @@ impl Worker {
         &self,
         block: Arc<Block>,
         invocation: &Invocation,
+        started: Instant,
         deadline: Instant,
         report: &mut Report,
     ) -> Vec<Part> {
@@ -138,7 +153,7 @@ impl Worker {
         let (pool, attempt) = (self.pool.clone(), invocation.attempt);
         let running = tokio::task::spawn_blocking({
             let stop = stop.clone();
-            move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, &stop)
+            move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, started, &stop)
         });
         let mut running = std::pin::pin!(running);
         let ended = loop {
@@ -233,8 +248,7 @@ fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
         task,
         failure: failure.clone(),
         stderr: String::new(),
-        compute: Duration::ZERO,
-        worker: 0,
+        ran: Ran::default(),
     };
     tasks.map(failed).collect()
 }

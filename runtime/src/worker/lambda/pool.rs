@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backend::{self, Backend, FlightId, LocalBackend, Reply, Setup};
+use crate::backend::{self, Backend, FlightId, LocalBackend, Reply, Setup, Timing};
 use crate::block::Block;
 use crate::channel::Bell;
-use crate::envelope::Part;
+use crate::envelope::{Part, Ran};
 use crate::error::Failure;
 use crate::limits;
 
@@ -74,18 +74,27 @@ impl Pool {
         let bell = Bell::new()?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = processors.min(limits::vcpus(memory_mb) as usize);
-        let mut backend = LocalBackend::new(&Setup::new(workers, bell.clone(), 1));
+        let setup = Setup::new(workers, bell.clone(), 1);
+        let mut backend = LocalBackend::new(&setup);
         let memory = u64::from(memory_mb) << 20;
         // Some is the kernel's.
         backend.limit_memory(memory - (memory / 32).max(16 << 20));
         backend.warm_up();
-        Ok(Self { backend, bell, clock: Instant::now(), workers, memory, flights: 0 })
+        Ok(Self { backend, bell, clock: setup.clock, workers, memory, flights: 0 })
     }
 
-    /// Runs all tasks of a block. Gives what came of each, and the most memory that a worker used.
-    pub(super) fn run(&mut self, block: &Arc<Block>, attempt: u32, stop: &Stop) -> (Vec<Part>, u64) {
+    /// Runs all tasks of a block, for an attempt that began at `started`. Gives what came of each, and
+    /// the most memory that a worker used.
+    pub(super) fn run(
+        &mut self,
+        block: &Arc<Block>,
+        attempt: u32,
+        started: Instant,
+        stop: &Stop,
+    ) -> (Vec<Part>, u64) {
         *stop.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bell.clone());
-        let mut account = Account::new(block.tasks(), self.workers, self.memory);
+        let started = started.saturating_duration_since(self.clock);
+        let mut account = Account::new(block.tasks(), self.workers, self.memory, started);
         let mut replies = Vec::new();
         loop {
             self.bell.set_asleep();
@@ -144,16 +153,18 @@ struct Account {
     parts: Vec<Part>,
     peak_memory: u64,
     memory: u64,
+    /// When the attempt began, on the pool's clock.
+    started: Duration,
 }
 
 impl Account {
     /// Deals tasks out in pieces: several for each worker, so that one long task holds up few others.
-    fn new(tasks: Range<u64>, workers: usize, memory: u64) -> Self {
+    fn new(tasks: Range<u64>, workers: usize, memory: u64, started: Duration) -> Self {
         let count = tasks.end - tasks.start;
         let size = if workers == 1 { count } else { count.div_ceil(4 * workers as u64) }.max(1);
         let starts = (0..count.div_ceil(size)).map(|n| tasks.start + n * size);
         let waiting = starts.map(|start| start..(start + size).min(tasks.end)).collect();
-        Self { waiting, flying: BTreeMap::new(), parts: Vec::new(), peak_memory: 0, memory }
+        Self { waiting, flying: BTreeMap::new(), parts: Vec::new(), peak_memory: 0, memory, started }
     }
 
     fn add(&mut self, reply: Reply, now: Duration) {
@@ -161,13 +172,13 @@ impl Account {
             Reply::Done { flight, tasks, results, timing } => {
                 self.peak_memory = self.peak_memory.max(timing.peak_memory);
                 self.reported(flight, tasks.end, now);
-                self.done(&tasks, results.into_packed(), timing.compute, timing.worker);
+                self.done(&tasks, results.into_packed(), self.ran(&timing));
             }
             Reply::Failed { flight, task, failure, stderr, timing } => {
                 self.peak_memory = self.peak_memory.max(timing.peak_memory);
                 self.reported(flight, task + 1, now);
                 let failure = self.judged(failure, timing.peak_memory);
-                self.parts.push(Part::Failed { task, failure, stderr, compute: timing.compute, worker: timing.worker });
+                self.parts.push(Part::Failed { task, failure, stderr, ran: self.ran(&timing) });
             }
             // A worker died behind which they waited.
             Reply::Returned { flight, tasks } => {
@@ -191,18 +202,24 @@ impl Account {
         }
     }
 
-    fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: Duration, by: u32) {
-        if let Some(Part::Done { first, count, results, compute, worker }) = self.parts.last_mut()
+    /// A task's time, since the attempt began.
+    fn ran(&self, timing: &Timing) -> Ran {
+        let began = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
+        Ran { began, compute: timing.compute, worker: timing.worker }
+    }
+
+    fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: Ran) {
+        if let Some(Part::Done { first, count, results, ran }) = self.parts.last_mut()
             && *first + *count == tasks.start
-            && *worker == by
+            && ran.worker == took.worker
         {
             *count += tasks.end - tasks.start;
-            *compute += took;
+            ran.compute += took.compute;
             results.extend_from_slice(&new);
             return;
         }
         let (first, count) = (tasks.start, tasks.end - tasks.start);
-        self.parts.push(Part::Done { first, count, results: new, compute: took, worker: by });
+        self.parts.push(Part::Done { first, count, results: new, ran: took });
     }
 
     /// The kernel kills by the same signal as anybody: where memory was nearly full, it was that.
@@ -226,7 +243,8 @@ impl Account {
             if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
-                self.parts.push(Part::Failed { task: left.start, failure, stderr, compute: ran, worker: 0 });
+                let ran = Ran { began: heard.saturating_sub(self.started), compute: ran, worker: 0 };
+                self.parts.push(Part::Failed { task: left.start, failure, stderr, ran });
                 left.start += 1;
             }
             self.returned(left);

@@ -1,0 +1,313 @@
+//! The phases of every execution of a job, by one clock.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::clock::{Alignment, Clocks, Exchange};
+use super::{About, Event, JobSummary, Remote, Times};
+
+/// A part of a task's life. They follow each other without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It could run, and waited in the driver for a worker.
+    Queue,
+    /// It was sent, and the worker had not begun with it.
+    Start,
+    /// A new worker made itself ready.
+    Setup,
+    /// The worker waited for arguments.
+    Fetch,
+    /// Other tasks of the same invocation came before it.
+    Turn,
+    /// The function ran.
+    Compute,
+    /// The outcome was written; where an invocation has several tasks, with those of the others.
+    Commit,
+    /// The driver had not heard of it.
+    Observe,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Queue,
+        Self::Start,
+        Self::Setup,
+        Self::Fetch,
+        Self::Turn,
+        Self::Compute,
+        Self::Commit,
+        Self::Observe,
+    ];
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Start => "start",
+            Self::Setup => "setup",
+            Self::Fetch => "fetch",
+            Self::Turn => "turn",
+            Self::Compute => "compute",
+            Self::Commit => "commit",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// How an execution ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Ended {
+    /// It succeeded.
+    Done,
+    /// It failed, and with it the task.
+    Failed {
+        /// Name of the failure's class, as [`crate::Failure::name`] gives it.
+        class: String,
+        /// What went wrong, for people.
+        message: String,
+    },
+    /// It failed, and the task was run again.
+    Retried {
+        /// Name of the failure's class.
+        class: String,
+        /// What went wrong, for people.
+        message: String,
+    },
+}
+
+/// Consecutive tasks that one worker ran one after the other, and whose outcomes were heard of
+/// together. Moments are in microseconds since the first run of the job began, by the driver's clock.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Span {
+    /// Which run of the job it was in, from 0.
+    pub run: usize,
+    /// The tasks.
+    pub tasks: Range<u64>,
+    /// Which execution of these tasks it was, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub ended: Ended,
+    /// Number of the worker, in its machine.
+    pub worker: u32,
+    /// The machine, if it was elsewhere.
+    pub instance: Option<u64>,
+    /// The id of the request, if it was elsewhere.
+    pub request: Option<String>,
+    /// Whether it was the first of its worker.
+    pub cold: bool,
+    /// Where each of [`Phase::ALL`] begins, and the last ends.
+    pub moments: [u64; 9],
+    /// Size of the encoded arguments, without those that are kept as values of their own.
+    pub bytes_in: usize,
+    /// Size of the encoded results.
+    pub bytes_out: usize,
+    /// The most memory the worker had used so far, in MB; 0 where that is not known.
+    pub peak_mb: u64,
+}
+
+impl Span {
+    /// From when to when a phase lasted.
+    pub fn phase(&self, phase: Phase) -> Range<u64> {
+        self.moments[phase as usize]..self.moments[phase as usize + 1]
+    }
+
+    /// How many tasks it has.
+    pub fn count(&self) -> u64 {
+        self.tasks.end - self.tasks.start
+    }
+
+    /// The moments of one of its tasks alone, as in [`Span::moments`]: it computed for an equal part of
+    /// the whole, after the tasks before it, and was committed with those after it.
+    pub fn moments_of(&self, task: u64) -> [u64; 9] {
+        let Range { start, end } = self.phase(Phase::Compute);
+        let index = task.saturating_sub(self.tasks.start).min(self.count().saturating_sub(1));
+        let at = |n: u64| start + (u128::from(end - start) * u128::from(n) / u128::from(self.count().max(1))) as u64;
+        let mut moments = self.moments;
+        moments[Phase::Compute as usize] = at(index);
+        moments[Phase::Commit as usize] = at(index + 1);
+        moments
+    }
+}
+
+/// A job's log, put together.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Timeline {
+    /// The job as a whole.
+    pub job: JobSummary,
+    /// What its latest run said of itself.
+    pub about: About,
+    /// All executions, in the order in which their ends were heard of.
+    pub spans: Vec<Span>,
+    /// From when to when each run of the job lasted, in microseconds since the first began.
+    pub runs: Vec<Range<u64>>,
+    /// How well the moments of machines elsewhere are known, in microseconds; 0 if there were none.
+    pub clock_error_us: u64,
+}
+
+impl Timeline {
+    /// Reads the log in a job's folder.
+    ///
+    /// # Errors
+    /// As [`JobSummary::read`].
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let mut reader = Reader::default();
+        let job = JobSummary::read_with(folder, |event| reader.take(event))?;
+        reader.end_run();
+        let about = reader.about.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no log of a job"))?;
+        let Reader { spans, runs, clock_error_us, .. } = reader;
+        Ok(Self { job, about, spans, runs, clock_error_us })
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    about: Option<About>,
+    first_unix_ms: u64,
+    spans: Vec<Span>,
+    runs: Vec<Range<u64>>,
+    /// Spans of the current run that wait for its clocks.
+    elsewhere: Vec<(usize, Times, Remote)>,
+    clocks: Clocks,
+    known: HashMap<Option<u64>, Alignment>,
+    clock_error_us: u64,
+}
+
+fn us(seconds: f64) -> u64 {
+    (seconds * 1e6).round().max(0.0) as u64
+}
+
+impl Reader {
+    fn take(&mut self, event: &Event) {
+        let none = (0, 0, 0);
+        match event {
+            Event::Job { about, started_unix_ms, .. } => {
+                self.end_run();
+                if self.runs.is_empty() {
+                    self.first_unix_ms = *started_unix_ms;
+                }
+                self.about = Some(about.clone());
+                let begun = started_unix_ms.saturating_sub(self.first_unix_ms).saturating_mul(1_000);
+                self.runs.push(begun..begun);
+            }
+            Event::Done { t, first, count, attempt, times, remote, bytes_in, bytes_out, peak_mb, .. } => {
+                let sizes = (*bytes_in, *bytes_out, *peak_mb);
+                self.span(*t, *first..first.saturating_add(*count), *attempt, Ended::Done, times, remote, sizes);
+            }
+            Event::Failed { t, task, attempt, class, message, times, remote } => {
+                let ended = Ended::Failed { class: class.to_string(), message: message.clone() };
+                self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, none);
+            }
+            Event::Retry { t, task, attempt, class, message, times, remote, .. } => {
+                let ended = Ended::Retried { class: class.to_string(), message: message.clone() };
+                self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, none);
+            }
+            Event::Clock { instance, alignment, .. } => {
+                self.known.insert(*instance, *alignment);
+            }
+            Event::End { t, .. } => self.reached(us(*t)),
+        }
+    }
+
+    fn reached(&mut self, t: u64) {
+        if let Some(run) = self.runs.last_mut() {
+            run.end = run.end.max(run.start.saturating_add(t));
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of three kinds of lines")]
+    fn span(
+        &mut self,
+        t: f64,
+        tasks: Range<u64>,
+        attempt: u32,
+        ended: Ended,
+        times: &Times,
+        remote: &Option<Remote>,
+        (bytes_in, bytes_out, peak_mb): (usize, usize, u64),
+    ) {
+        let heard = us(t);
+        self.reached(heard);
+        if let Some(remote) = remote {
+            let exchange = Exchange {
+                sent: us(times.invoked),
+                started: remote.started_unix_us,
+                ended: remote.started_unix_us.saturating_add(remote.ran_us),
+                heard,
+            };
+            self.clocks.add(remote.instance, &exchange);
+            self.elsewhere.push((self.spans.len(), *times, remote.clone()));
+        }
+        self.spans.push(Span {
+            run: self.runs.len().saturating_sub(1),
+            tasks,
+            attempt,
+            ended,
+            worker: times.worker,
+            instance: remote.as_ref().map(|remote| remote.instance),
+            request: remote.as_ref().map(|remote| remote.request.clone()),
+            cold: times.cold,
+            moments: moments(times, us(times.started), heard, self.runs.last().map_or(0, |run| run.start)),
+            bytes_in,
+            bytes_out,
+            peak_mb,
+        });
+    }
+
+    /// Moves what waits to the driver's clock.
+    fn end_run(&mut self) {
+        let clocks = std::mem::take(&mut self.clocks);
+        let mut known = std::mem::take(&mut self.known);
+        if self.elsewhere.is_empty() {
+            return;
+        }
+        if known.is_empty() {
+            // The driver died, or lives: it has not written them yet.
+            known.extend(clocks.aligned());
+        }
+        let begun = self.runs.last().map_or(0, |run| run.start);
+        for (index, times, remote) in std::mem::take(&mut self.elsewhere) {
+            let Some(span) = self.spans.get_mut(index) else { continue };
+            let heard = span.moments[8].saturating_sub(begun);
+            let (sent, ran) = (us(times.invoked), remote.ran_us);
+            // Between these it can have started.
+            let last = heard.saturating_sub(ran).max(sent);
+            let alignment = known.get(&None).or_else(|| known.get(&Some(remote.instance)));
+            let started = match alignment {
+                Some(alignment) => {
+                    self.clock_error_us = self.clock_error_us.max(alignment.error_us);
+                    alignment.driver_time(remote.started_unix_us).clamp(sent, last)
+                }
+                None => {
+                    self.clock_error_us = self.clock_error_us.max((last - sent) / 2);
+                    sent.midpoint(last)
+                }
+            };
+            span.moments = moments(&times, started, heard, begun);
+        }
+    }
+}
+
+/// Puts the phases one after the other; what a log has that cannot be is made to fit.
+fn moments(times: &Times, started: u64, heard: u64, begun: u64) -> [u64; 9] {
+    let queued = us(times.queued).min(heard);
+    let invoked = us(times.invoked).clamp(queued, heard);
+    let started = started.clamp(invoked, heard);
+    let setup = started.saturating_sub(times.setup_us).max(invoked);
+    let mut moments = [queued, invoked, setup, started, 0, 0, 0, 0, heard];
+    let took = [times.fetch_us, times.turn_us, times.compute_us, times.commit_us];
+    let mut reached = started;
+    for (moment, took) in moments[4..8].iter_mut().zip(took) {
+        reached = reached.saturating_add(took).min(heard);
+        *moment = reached;
+    }
+    moments.map(|moment| begun.saturating_add(moment))
+}
