@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, CodecError};
 
 #[cfg(feature = "aws")]
-pub(crate) use attempt::{Answer, Args, Invocation, Outcome, Part, Ran, Report, Request, Response, cancel_key, done_key};
+pub(crate) use attempt::{
+    Answer, Args, Invocation, Outcome, Part, Ran, Report, Request, Response, cancel_key, done_key,
+};
 
 const MAGIC: [u8; 4] = *b"WREN";
 const VERSION: u8 = 1;

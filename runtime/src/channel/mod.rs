@@ -131,8 +131,7 @@ impl RunHeader {
         });
         let mut next = || words.next().unwrap_or(0);
         let (flight, first, count) = (next(), next(), next());
-        let clocked =
-            Clocked { started: next(), fetched: next(), began: next(), compute: next(), commit: next() };
+        let clocked = Clocked { started: next(), fetched: next(), began: next(), compute: next(), commit: next() };
         Some(Self { flight, first, count, clocked })
     }
 }

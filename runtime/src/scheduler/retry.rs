@@ -55,7 +55,10 @@ impl Retries {
 impl Scheduler {
     pub(super) fn failed(&mut self, now: Time, flight: FlightId, failed: Failed, updates: &mut Vec<Update>) {
         let Failed { task, failure, stderr, timing } = failed;
-        let Some((Whose { job, block, attempt, queued, invoked }, _)) = self.settle(now, flight, &(task..task + 1)) else { return };
+        let Some((Whose { job, block, attempt, queued, invoked }, _)) = self.settle(now, flight, &(task..task + 1))
+        else {
+            return;
+        };
         let class = failure.class();
         let sent = Sent { queued, invoked };
         if class == FailureClass::Throttle {

@@ -288,7 +288,9 @@ mod tests {
             exchanges(instance, 5, 10_000_000, 2e6, 0.0).iter().for_each(|e| clocks.add(instance, e));
         }
         let known = clocks.aligned();
-        assert!(matches!(known[..], [(None, alignment)] if alignment.offset_us.abs_diff(BEGAN as i64 + 2_000_000) < 2_000));
+        assert!(
+            matches!(known[..], [(None, alignment)] if alignment.offset_us.abs_diff(BEGAN as i64 + 2_000_000) < 2_000)
+        );
         exchanges(77, 5, 10_000_000, -4e6, 0.0).iter().for_each(|e| clocks.add(77, e));
         let known = clocks.aligned();
         assert_eq!(known.len(), 21);

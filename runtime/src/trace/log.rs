@@ -248,12 +248,15 @@ impl JobLog {
         self.usd += ran.timing.usd;
         let now = self.now_us();
         if let Some(remote) = &ran.timing.remote {
-            self.clocks.add(remote.instance, &Exchange {
-                sent: ran.sent.invoked.saturating_sub(self.begun_at).as_micros() as u64,
-                started: remote.started.as_micros() as u64,
-                ended: (remote.started + remote.ran).as_micros() as u64,
-                heard: now,
-            });
+            self.clocks.add(
+                remote.instance,
+                &Exchange {
+                    sent: ran.sent.invoked.saturating_sub(self.begun_at).as_micros() as u64,
+                    started: remote.started.as_micros() as u64,
+                    ended: (remote.started + remote.ran).as_micros() as u64,
+                    heard: now,
+                },
+            );
         }
         now
     }

@@ -34,16 +34,8 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
-        Self::Queue,
-        Self::Start,
-        Self::Setup,
-        Self::Fetch,
-        Self::Turn,
-        Self::Compute,
-        Self::Commit,
-        Self::Observe,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Queue, Self::Start, Self::Setup, Self::Fetch, Self::Turn, Self::Compute, Self::Commit, Self::Observe];
 
     /// In a word.
     pub fn name(self) -> &'static str {

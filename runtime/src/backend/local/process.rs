@@ -17,8 +17,8 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
 };
 
-use super::{CHECK_EVERY, Epoch};
 use super::minder::{Exit, Label, Minded};
+use super::{CHECK_EVERY, Epoch};
 use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
 use crate::block::{Blob, Block};
 use crate::channel::{

@@ -244,12 +244,7 @@ fn lookup(invocation: &Invocation) -> Result<&'static RemoteFn, Failure> {
 }
 
 fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
-    let failed = |task| Part::Failed {
-        task,
-        failure: failure.clone(),
-        stderr: String::new(),
-        ran: Ran::default(),
-    };
+    let failed = |task| Part::Failed { task, failure: failure.clone(), stderr: String::new(), ran: Ran::default() };
     tasks.map(failed).collect()
 }
 

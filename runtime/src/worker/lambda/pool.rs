@@ -85,13 +85,7 @@ impl Pool {
 
     /// Runs all tasks of a block, for an attempt that began at `started`. Gives what came of each, and
     /// the most memory that a worker used.
-    pub(super) fn run(
-        &mut self,
-        block: &Arc<Block>,
-        attempt: u32,
-        started: Instant,
-        stop: &Stop,
-    ) -> (Vec<Part>, u64) {
+    pub(super) fn run(&mut self, block: &Arc<Block>, attempt: u32, started: Instant, stop: &Stop) -> (Vec<Part>, u64) {
         *stop.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bell.clone());
         let started = started.saturating_duration_since(self.clock);
         let mut account = Account::new(block.tasks(), self.workers, self.memory, started);
