@@ -6,6 +6,7 @@ mod deploy;
 mod emulator;
 mod listing;
 mod program;
+mod report;
 mod table;
 
 use std::ffi::OsString;

@@ -1,0 +1,245 @@
+//! One page that shows a job's timeline, concurrency, spread, and failures to whoever opens it: a
+//! single file that loads nothing and may be sent around.
+//!
+//! What comes from the job reaches the page as JSON only, in an element that no browser runs, and its
+//! script makes text of it. The page's policy allows its own style and script, by their hashes, and
+//! nothing else.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use wren::trace::{Ended, JobSummary, Span, Timeline};
+
+#[cfg(test)]
+mod tests;
+
+const HTML: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+/// Modules do not load from `file:`, so that all of it is one script with a scope of its own.
+const SCRIPT: &str = concat!(
+    "\"use strict\";\n{\n",
+    include_str!("page/read.js"),
+    include_str!("page/draw.js"),
+    include_str!("page/text.js"),
+    include_str!("page/page.js"),
+    "}\n"
+);
+
+/// Of one message or output.
+const LONGEST_TEXT: usize = 16 * 1024;
+/// Of all messages, and of all outputs: a page stays one that can be sent.
+const ALL_TEXT: usize = 8 * 1024 * 1024;
+
+/// What a page is made of.
+pub(crate) struct Page<'a> {
+    /// All executions.
+    pub(crate) timeline: &'a Timeline,
+    /// The report's figures, as `cargo wren report --json` prints them; the page does without any of them.
+    pub(crate) summary: &'a Value,
+    /// What tasks printed, as far as it is known.
+    pub(crate) outputs: &'a BTreeMap<u64, String>,
+}
+
+impl Page<'_> {
+    /// Writes the page.
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let job = &self.timeline.job;
+        let mut rest = HTML;
+        while let Some((before, after)) = rest.split_once('{') {
+            out.write_all(before.as_bytes())?;
+            let (name, after) = after.split_once('}').unwrap_or((after, ""));
+            match name {
+                "policy" => write!(out, "{}", policy())?,
+                "title" => {
+                    let title = format!("{} – wren report", job.name.as_ref().unwrap_or(&job.function));
+                    out.write_all(text(&title).as_bytes())?;
+                }
+                "style" => out.write_all(STYLE.as_bytes())?,
+                "script" => out.write_all(SCRIPT.as_bytes())?,
+                "data" => self.data().serialize(&mut serde_json::Serializer::with_formatter(&mut *out, InHtml))?,
+                _ => unreachable!("page.html has no place for {name}"),
+            }
+            rest = after;
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    fn data(&self) -> Data<'_> {
+        let Timeline { job, about, spans, runs, clock_error_us, .. } = self.timeline;
+        let mut columns = Columns { length: spans.len(), ..Columns::default() };
+        let mut errors = Numbered::default();
+        let mut lanes = Numbered::default();
+        let mut requests = BTreeMap::new();
+        // Workers are numbered as a reader would: by their numbers, not by who was first heard of.
+        let mut all: Vec<_> = spans.iter().map(lane).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().for_each(|lane| drop(lanes.number(lane)));
+        for (index, span) in spans.iter().enumerate() {
+            let (state, error) = match &span.ended {
+                Ended::Done => (0, None),
+                Ended::Retried { class, message } => (1, Some((class, message))),
+                Ended::Failed { class, message } => (2, Some((class, message))),
+            };
+            columns.run.push(span.run as u64);
+            columns.first.push(span.tasks.start);
+            columns.count.push(span.count());
+            columns.attempt.push(span.attempt.into());
+            columns.ended.push(state << 1 | u64::from(span.cold));
+            columns.lane.push(lanes.number(lane(span)));
+            let error = error.map(|(class, message)| errors.number((class.as_str(), message.as_str())) + 1);
+            columns.error.push(error.unwrap_or(0));
+            columns.queued.push(span.moments[0]);
+            for (column, moments) in columns.took.iter_mut().zip(span.moments.windows(2)) {
+                column.push(moments[1].saturating_sub(moments[0]));
+            }
+            columns.bytes_in.push(span.bytes_in as u64);
+            columns.bytes_out.push(span.bytes_out as u64);
+            columns.peak_mb.push(span.peak_mb);
+            if let (Some(request), true) = (&span.request, state > 0) {
+                requests.insert(index, request.as_str());
+            }
+        }
+        let (mut of_errors, mut of_outputs) = (ALL_TEXT, ALL_TEXT);
+        Data {
+            wren: env!("CARGO_PKG_VERSION"),
+            job,
+            memory_mb: about.memory_mb,
+            runs: runs.iter().map(|run| [run.start, run.end]).collect(),
+            clock_error_us: *clock_error_us,
+            spans: columns,
+            lanes: lanes
+                .items
+                .iter()
+                .map(|(instance, worker)| (instance.map(|i| format!("{i:016x}")), *worker))
+                .collect(),
+            errors: errors.items.iter().map(|(class, message)| (*class, limited(message, &mut of_errors))).collect(),
+            requests,
+            outputs: self.outputs.iter().map(|(task, output)| (*task, limited(output, &mut of_outputs))).collect(),
+            summary: self.summary.as_object(),
+        }
+    }
+}
+
+fn lane(span: &Span) -> (Option<u64>, u32) {
+    (span.instance, span.worker)
+}
+
+/// What the script reads.
+#[derive(Serialize)]
+struct Data<'a> {
+    wren: &'static str,
+    job: &'a JobSummary,
+    memory_mb: Option<u32>,
+    runs: Vec<[u64; 2]>,
+    clock_error_us: u64,
+    spans: Columns,
+    lanes: Vec<(Option<String>, u32)>,
+    errors: Vec<(&'a str, Cow<'a, str>)>,
+    requests: BTreeMap<usize, &'a str>,
+    outputs: BTreeMap<u64, Cow<'a, str>>,
+    summary: Option<&'a serde_json::Map<String, Value>>,
+}
+
+#[derive(Default, Serialize)]
+struct Columns {
+    length: usize,
+    run: Column,
+    first: Column,
+    count: Column,
+    attempt: Column,
+    ended: Column,
+    lane: Column,
+    error: Column,
+    queued: Column,
+    took: [Column; 8],
+    bytes_in: Column,
+    bytes_out: Column,
+    peak_mb: Column,
+}
+
+/// Numbers in LEB128, which takes a byte or two for most of them; JSON has them in base64.
+#[derive(Default)]
+struct Column(Vec<u8>);
+
+impl Column {
+    fn push(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+}
+
+impl Serialize for Column {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+/// Items that are written once, and then meant by their numbers.
+struct Numbered<T> {
+    items: Vec<T>,
+    numbers: HashMap<T, u64>,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
+    fn number(&mut self, item: T) -> u64 {
+        let next = self.items.len() as u64;
+        *self.numbers.entry(item).or_insert_with_key(|item| {
+            self.items.push(item.clone());
+            next
+        })
+    }
+}
+
+/// The beginning of a text that is too long, while all of them together have place.
+fn limited<'a>(text: &'a str, left: &mut usize) -> Cow<'a, str> {
+    let length = text.floor_char_boundary(LONGEST_TEXT.min(*left));
+    *left -= length;
+    if length == text.len() {
+        return Cow::Borrowed(text);
+    }
+    format!("{}\n[{} more bytes are in the log]", &text[..length], text.len() - length).into()
+}
+
+/// Text between elements.
+fn text(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn policy() -> String {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
+    let (style, script) = (hash(STYLE), hash(SCRIPT));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+    )
+}
+
+/// JSON in a `script` element: no text can end the element, or begin a comment in it.
+struct InHtml;
+
+impl serde_json::ser::Formatter for InHtml {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        for (index, part) in fragment.split('<').enumerate() {
+            if index > 0 {
+                writer.write_all(b"\\u003c")?;
+            }
+            writer.write_all(part.as_bytes())?;
+        }
+        Ok(())
+    }
+}

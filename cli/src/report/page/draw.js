@@ -1,0 +1,388 @@
+// Drawing: the timeline and the strips below it, which share their axis of time.
+
+const LEFT = 64, RIGHT = 12, AXIS = 22, TALLEST = 24;
+const begin = Math.min(...given.runs.map((run) => run[0]), 0);
+const end = Math.max(...given.runs.map((run) => run[1]), begin + 1);
+const view = { from: begin, to: end, byWorker: false, alone: null, selected: null, focused: null };
+
+/** Colours as the page's style has them at the moment. */
+let colours = {};
+function readColours() {
+  const probe = document.body.appendChild(element("span", { hidden: true }));
+  const read = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  for (const name of ["paper", "panel", "ink", "soft", "line", "accent", "failed"]) colours[name] = read(name);
+  colours.phases = PHASES.map(({ name }) => read(name));
+  colours.numbers = colours.phases.map((colour) => colour.match(/[\d.]+/g).map(Number));
+  colours.patterns = colours.phases.map(hatched);
+  probe.remove();
+}
+
+/** What tells the phases apart without colours: a hatching of 8 by 8 pixels. */
+function hatched(colour, phase) {
+  const tile = element("canvas", { width: 8, height: 8 });
+  const pen = tile.getContext("2d");
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, 8, 8);
+  pen.strokeStyle = pen.fillStyle = "rgb(0 0 0 / 45%)";
+  const lines = {
+    start: [[-2, 10, 10, -2], [-2, 2, 2, -2], [6, 10, 10, 6]],
+    setup: [[0, 8, 8, 0], [0, 0, 8, 8]],
+    fetch: [[0, 2.5, 8, 2.5], [0, 6.5, 8, 6.5]],
+    commit: [[2.5, 0, 2.5, 8], [6.5, 0, 6.5, 8]],
+    observe: [[-2, -2, 10, 10], [6, -2, 10, 2], [-2, 6, 2, 10]],
+  }[PHASES[phase].name];
+  for (const [x0, y0, x1, y1] of lines ?? []) {
+    pen.beginPath();
+    pen.moveTo(x0, y0);
+    pen.lineTo(x1, y1);
+    pen.stroke();
+  }
+  if (PHASES[phase].name === "turn") for (const [x, y] of [[1, 1], [5, 5]]) pen.fillRect(x, y, 2, 2);
+  return pen.createPattern(tile, "repeat");
+}
+
+/** Fills a canvas with a phase; `null` is none of them. */
+function paintSwatch(canvas, phase) {
+  canvas.width = Math.max(1, canvas.clientWidth || 18);
+  canvas.height = Math.max(1, canvas.clientHeight || 13);
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = phase === null ? colours.line : colours.patterns[phase];
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+}
+
+function swatch(phase) {
+  return element("canvas", { className: "swatch", "data-phase": phase ?? "none", "aria-hidden": "true" });
+}
+
+function paintSwatches() {
+  for (const canvas of document.querySelectorAll("canvas[data-phase]")) {
+    paintSwatch(canvas, canvas.dataset.phase === "none" ? null : Number(canvas.dataset.phase));
+  }
+}
+
+/** Orders of the spans, from top to bottom. */
+const indices = Uint32Array.from({ length: spans.length }, (_, i) => i);
+const byStart = indices.slice().sort((a, b) => moment(a, 3) - moment(b, 3) || a - b);
+const byWorker = indices.slice().sort((a, b) => spans.lane[a] - spans.lane[b] || moment(a, 3) - moment(b, 3));
+const shown = new Uint32Array(spans.length);
+/** Where each span of `shown` is drawn; rows are bands of one or more spans. */
+let rows = { count: 0, shown: 0, band: new Uint32Array(spans.length), bands: 0, height: 0 };
+
+/** Chooses the spans that the view has to show, and their bands. */
+function arrange(height) {
+  // By start, an execution is there from when it was sent; by worker, while a worker was busy with it.
+  const [first, last] = view.byWorker ? [2, 7] : [1, 8];
+  const { moments } = spans;
+  let count = 0;
+  for (const span of view.byWorker ? byWorker : byStart) {
+    if (moments[9 * span + first] <= view.to && moments[9 * span + last] >= view.from) shown[count++] = span;
+  }
+  const lines = view.byWorker ? given.lanes.length : count;
+  const bands = Math.max(1, Math.min(lines, Math.floor(height)));
+  for (let at = 0; at < count; at++) {
+    const line = view.byWorker ? spans.lane[shown[at]] : at;
+    rows.band[at] = Math.floor((line * bands) / lines);
+  }
+  rows = { ...rows, count: lines, shown: count, bands, height: Math.min(view.byWorker ? 3 * TALLEST : TALLEST, height / bands) };
+}
+
+/** A canvas's pen in CSS pixels, and its size; clears it. */
+function pen(canvas) {
+  const [width, height, scale] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
+  if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+    canvas.width = Math.round(width * scale);
+    canvas.height = Math.round(height * scale);
+  }
+  const pen = canvas.getContext("2d");
+  pen.setTransform(scale, 0, 0, scale, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  pen.font = '11.5px system-ui, -apple-system, "Segoe UI", sans-serif';
+  return { pen, width, height, plot: Math.max(1, width - LEFT - RIGHT) };
+}
+
+const xOf = (time, plot) => LEFT + ((time - view.from) / (view.to - view.from)) * plot;
+const timeAt = (x, plot) => view.from + ((x - LEFT) / plot) * (view.to - view.from);
+
+/** The step of an axis that has about `most` of them. */
+function step(range, most) {
+  const seconds = [60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400].map((s) => s * 1e6);
+  const least = range / most;
+  if (least > 30e6) return seconds.find((s) => s >= least) ?? Math.ceil(least / 86400e6) * 86400e6;
+  const power = 10 ** Math.floor(Math.log10(least));
+  return Math.max(1, power * [1, 2, 5, 10].find((n) => n * power >= least));
+}
+
+function tick(time, step) {
+  if (step >= 60e6) {
+    const minutes = Math.round(time / 60e6);
+    return minutes < 60 || time === 0 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60}`;
+  }
+  const [unit, size] = step >= 1e5 ? ["s", 1e6] : step >= 100 ? ["ms", 1e3] : ["µs", 1];
+  return `${(time / size).toLocaleString("en-US", { maximumFractionDigits: Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9)) })} ${unit}`;
+}
+
+function drawGrid({ pen, height, plot }, labels) {
+  const every = step(view.to - view.from, plot / 95);
+  pen.strokeStyle = colours.line;
+  pen.fillStyle = colours.soft;
+  pen.textAlign = "center";
+  pen.textBaseline = "alphabetic";
+  pen.lineWidth = 1;
+  for (let time = Math.ceil(view.from / every) * every; time <= view.to; time += every) {
+    const x = Math.round(xOf(time, plot)) + 0.5;
+    pen.beginPath();
+    pen.moveTo(x, 0);
+    pen.lineTo(x, height - AXIS + 4);
+    pen.stroke();
+    if (labels) pen.fillText(tick(time, every), Math.min(x, LEFT + plot - 14), height - 6);
+  }
+  // Where the job was resumed.
+  pen.strokeStyle = colours.ink;
+  pen.setLineDash([4, 3]);
+  given.runs.forEach(([time], run) => {
+    if (run === 0 || time < view.from || time > view.to) return;
+    const x = Math.round(xOf(time, plot)) + 0.5;
+    pen.beginPath();
+    pen.moveTo(x, 0);
+    pen.lineTo(x, height - AXIS);
+    pen.stroke();
+    pen.textAlign = "left";
+    if (labels) pen.fillText(`run ${run + 1}`, x + 4, 11);
+  });
+  pen.setLineDash([]);
+}
+
+/** Executions so thin that several share a pixel: each pixel has the phase that covers most of it. */
+function drawCovered(canvas, area) {
+  const { pen, plot } = area;
+  const width = Math.max(1, Math.floor(plot)), { bands } = rows;
+  const scale = width / (view.to - view.from);
+  const cover = new Float32Array(8 * (width + 2));
+  const stride = width + 2;
+  const image = pen.createImageData(width, bands);
+  const { moments } = spans;
+  const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
+  const fits = view.byWorker ? 1 : rows.count / bands;
+  const level = new Float32Array(8);
+  for (let at = 0, band = 0; band < bands; band++) {
+    const from = at;
+    for (; at < rows.shown && rows.band[at] === band; at++) {
+      const base = 9 * shown[at];
+      for (let phase = first; phase <= last; phase++) {
+        let a = (moments[base + phase] - view.from) * scale, b = (moments[base + phase + 1] - view.from) * scale;
+        if (b <= 0 || a >= width || a === b) continue;
+        if (a < 0) a = 0;
+        if (b > width) b = width;
+        const left = a | 0, right = b | 0, row = phase * stride;
+        // What is summed up along the row gives how much of each pixel the phase covers.
+        if (left === right) {
+          cover[row + left] += b - a;
+          cover[row + left + 1] -= b - a;
+        } else {
+          cover[row + left] += left + 1 - a;
+          cover[row + left + 1] += a - left;
+          cover[row + right] -= right + 1 - b;
+          cover[row + right + 1] -= b - right;
+        }
+      }
+    }
+    if (from === at) continue;
+    level.fill(0);
+    for (let x = 0, pixel = 4 * band * width; x < width; x++, pixel += 4) {
+      let most = 0.02, winner = -1, all = 0;
+      for (let phase = first; phase <= last; phase++) {
+        const covered = (level[phase] += cover[phase * stride + x]);
+        all += covered;
+        if (view.alone === null ? covered > most : phase === view.alone && covered > 0.02) {
+          most = covered;
+          winner = phase;
+        }
+      }
+      if (winner < 0) {
+        continue;
+      }
+      const [red, green, blue] = colours.numbers[winner];
+      const share = (view.alone === null ? all : most) / fits;
+      image.data[pixel] = red;
+      image.data[pixel + 1] = green;
+      image.data[pixel + 2] = blue;
+      image.data[pixel + 3] = 255 * Math.min(1, 0.3 + 0.7 * share);
+    }
+    cover.fill(0);
+  }
+  canvas.width = width;
+  canvas.height = bands;
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(canvas, LEFT, 0, width, bands * rows.height);
+}
+
+/** Executions with rows of their own, hatched. */
+function drawRows({ pen, plot }) {
+  const gap = rows.height > 5 ? 1 : 0;
+  const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
+  for (let at = 0; at < rows.shown; at++) {
+    const y = rows.band[at] * rows.height;
+    for (let phase = first; phase <= last; phase++) {
+      const from = Math.max(moment(shown[at], phase), view.from), to = Math.min(moment(shown[at], phase + 1), view.to);
+      if (to <= from) continue;
+      const x = xOf(from, plot);
+      pen.globalAlpha = view.alone === null || view.alone === phase ? 1 : 0.12;
+      pen.fillStyle = colours.patterns[phase];
+      pen.fillRect(x, y, Math.max(0.4, xOf(to, plot) - x - (view.byWorker && phase === COMPUTE ? 0.6 : 0)), rows.height - gap);
+    }
+  }
+  pen.globalAlpha = 1;
+}
+
+/** A cross where a task failed, a circle where it was run again. */
+function drawMarks({ pen, plot }) {
+  const seen = new Set();
+  pen.lineWidth = 1.6;
+  for (let at = 0; at < rows.shown; at++) {
+    const ended = spans.ended[shown[at]];
+    if (ended === DONE) continue;
+    const time = moment(shown[at], view.byWorker ? 7 : 8);
+    if (time < view.from || time > view.to) continue;
+    const x = xOf(time, plot), y = (rows.band[at] + 0.5) * rows.height;
+    const cell = `${ended} ${Math.round(x / 4)} ${Math.round(y / 4)}`;
+    if (seen.has(cell)) continue;
+    seen.add(cell);
+    pen.beginPath();
+    if (ended === FAILED) {
+      pen.moveTo(x - 3.5, y - 3.5);
+      pen.lineTo(x + 3.5, y + 3.5);
+      pen.moveTo(x - 3.5, y + 3.5);
+      pen.lineTo(x + 3.5, y - 3.5);
+    } else {
+      pen.arc(x, y, 3.4, 0, 7);
+    }
+    pen.strokeStyle = colours.paper;
+    pen.lineWidth = 4;
+    pen.stroke();
+    pen.strokeStyle = ended === FAILED ? colours.failed : colours.ink;
+    pen.lineWidth = 1.7;
+    pen.stroke();
+  }
+}
+
+function outline({ pen, plot }, span, colour) {
+  const at = span === null ? -1 : shown.subarray(0, rows.shown).indexOf(span);
+  if (at < 0) return;
+  const x0 = Math.max(LEFT, xOf(moment(span, view.byWorker ? 2 : 0), plot)), x1 = Math.min(LEFT + plot, xOf(moment(span, view.byWorker ? 7 : 8), plot));
+  pen.strokeStyle = colour;
+  pen.lineWidth = 2;
+  pen.strokeRect(x0 - 1, rows.band[at] * rows.height - 1, Math.max(3, x1 - x0) + 2, Math.max(3, rows.height) + 1);
+}
+
+const buffer = document.createElement("canvas");
+
+function drawTimeline(canvas) {
+  const area = pen(canvas);
+  const height = area.height - AXIS;
+  arrange(height);
+  drawGrid(area, true);
+  area.pen.save();
+  area.pen.beginPath();
+  area.pen.rect(LEFT, 0, area.plot, height);
+  area.pen.clip();
+  if (rows.height >= 4 && rows.shown <= 2000) drawRows(area);
+  else drawCovered(buffer, area);
+  outline(area, view.focused, colours.ink);
+  outline(area, view.selected, colours.accent);
+  area.pen.restore();
+  drawMarks(area);
+  area.pen.fillStyle = colours.soft;
+  area.pen.textAlign = "right";
+  area.pen.textBaseline = "middle";
+  if (view.byWorker) {
+    const every = Math.max(1, Math.ceil((13 * rows.count) / (rows.bands * rows.height)));
+    for (let lane = 0; lane < rows.count; lane += every) {
+      const [instance, worker] = given.lanes[lane];
+      area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, ((lane + 0.5) * rows.bands * rows.height) / rows.count);
+    }
+  } else {
+    // Rows are executions: how many there are above.
+    const every = Math.max(1, step(rows.count, 6));
+    for (let row = every; row <= rows.count; row += every) {
+      area.pen.fillText(number(row), LEFT - 6, Math.min((row / rows.count) * rows.bands * rows.height, height - 5));
+    }
+  }
+}
+
+/** How many there are at a time: the steps, and what is below them so far. */
+function levels(from, to, weight) {
+  const changes = [];
+  for (let i = 0; i < spans.length; i++) {
+    if (moment(i, from) === moment(i, to)) continue;
+    changes.push([moment(i, from), weight(i)], [moment(i, to), -weight(i)]);
+  }
+  changes.sort((a, b) => a[0] - b[0]);
+  const times = new Float64Array(changes.length), level = new Float64Array(changes.length), below = new Float64Array(changes.length);
+  let now = 0, sum = 0, most = 0;
+  changes.forEach(([time, change], at) => {
+    if (at > 0) sum += now * (time - times[at - 1]);
+    now += change;
+    times[at] = time;
+    level[at] = now;
+    below[at] = sum;
+    most = Math.max(most, now);
+  });
+  const integral = (time) => {
+    const at = after(times, time) - 1;
+    return at < 0 ? 0 : below[at] + level[at] * (time - times[at]);
+  };
+  return {
+    most,
+    at: (time) => level[after(times, time) - 1] ?? 0,
+    mean: (a, b) => (integral(b) - integral(a)) / (b - a),
+  };
+}
+
+const strips = {
+  computing: { ...levels(COMPUTE, COMMIT, () => 1), title: "running at once", limit: given.job.workers, colour: () => colours.phases[COMPUTE] },
+  waiting: { ...levels(QUEUE, SETUP, (i) => spans.count[i]), title: "tasks waiting for a worker", limit: 0, colour: () => colours.phases[4] },
+};
+
+function drawStrip(canvas, strip) {
+  const area = pen(canvas);
+  const { pen: p, plot } = area;
+  const [top, bottom] = [18, area.height - 4];
+  const highest = Math.max(strip.most, strip.limit, 1);
+  const yOf = (level) => bottom - (level / highest) * (bottom - top);
+  drawGrid({ ...area, height: area.height + AXIS }, false);
+  p.fillStyle = strip.colour();
+  p.beginPath();
+  p.moveTo(LEFT, bottom);
+  for (let x = 0; x < plot; x++) {
+    const y = yOf(Math.max(0, strip.mean(timeAt(LEFT + x, plot), timeAt(LEFT + x + 1, plot))));
+    p.lineTo(LEFT + x, y);
+    p.lineTo(LEFT + x + 1, y);
+  }
+  p.lineTo(LEFT + plot, bottom);
+  p.fill();
+  p.strokeStyle = colours.soft;
+  p.lineWidth = 1;
+  p.strokeRect(LEFT, bottom + 0.5, plot, 0);
+  p.fillStyle = colours.ink;
+  p.textAlign = "left";
+  p.fillText(strip.title, LEFT, 10);
+  p.textBaseline = "middle";
+  p.textAlign = "right";
+  p.fillStyle = colours.soft;
+  p.fillText(number(highest), LEFT - 6, yOf(highest) + 1);
+  p.fillText("0", LEFT - 6, bottom - 3);
+  if (strip.limit) {
+    p.setLineDash([5, 4]);
+    p.beginPath();
+    p.moveTo(LEFT, yOf(strip.limit));
+    p.lineTo(LEFT + plot, yOf(strip.limit));
+    p.stroke();
+    p.setLineDash([]);
+    p.textBaseline = "alphabetic";
+    p.fillText(plural(strip.limit, "worker"), LEFT + plot, Math.max(10, yOf(strip.limit) - 4));
+  }
+}

@@ -1,0 +1,166 @@
+// What the page was given, in arrays; words, numbers and elements.
+
+const PHASES = [
+  { name: "queue", meaning: "waited in the driver for a worker" },
+  { name: "start", meaning: "sent; the worker had not begun" },
+  { name: "setup", meaning: "a new worker made itself ready" },
+  { name: "fetch", meaning: "waited for arguments" },
+  { name: "turn", meaning: "others of the same invocation came before" },
+  { name: "compute", meaning: "the function ran" },
+  { name: "commit", meaning: "the outcome was written" },
+  { name: "observe", meaning: "the driver had not heard of it" },
+];
+const [QUEUE, START, SETUP, COMPUTE, COMMIT] = [0, 1, 2, 5, 6];
+const [DONE, RETRIED, FAILED] = [0, 1, 2];
+const ENDED = ["done", "retried", "failed"];
+const SHOWN = 100;
+
+const given = JSON.parse(document.getElementById("data").textContent);
+given.summary ??= {};
+const spans = read(given.spans);
+
+/** Numbers of variable length (LEB128), in base64. */
+function column(text, length, Type = Float64Array) {
+  const bytes = atob(text);
+  const numbers = new Type(length);
+  for (let at = 0, i = 0; i < length; i++) {
+    let byte, scale = 1, number = 0;
+    do {
+      byte = bytes.charCodeAt(at++);
+      number += (byte & 127) * scale;
+      scale *= 128;
+    } while (byte & 128);
+    numbers[i] = number;
+  }
+  return numbers;
+}
+
+function read(columns) {
+  const { length } = columns;
+  // Span i has its nine moments at 9 * i.
+  const moments = new Float64Array(9 * length);
+  const begun = column(columns.queued, length);
+  for (let i = 0; i < length; i++) moments[9 * i] = begun[i];
+  columns.took.forEach((text, phase) => {
+    const took = column(text, length);
+    for (let i = 0; i < length; i++) moments[9 * i + phase + 1] = moments[9 * i + phase] + took[i];
+  });
+  const ended = column(columns.ended, length, Uint8Array);
+  return {
+    length,
+    moments,
+    ended: ended.map((bits) => bits >> 1),
+    cold: ended.map((bits) => bits & 1),
+    first: column(columns.first, length),
+    count: column(columns.count, length),
+    attempt: column(columns.attempt, length, Uint32Array),
+    run: column(columns.run, length, Uint32Array),
+    lane: column(columns.lane, length, Uint32Array),
+    // Number in `given.errors`, from 1.
+    error: column(columns.error, length, Uint32Array),
+    bytesIn: column(columns.bytes_in, length),
+    bytesOut: column(columns.bytes_out, length),
+    peak: column(columns.peak_mb, length),
+  };
+}
+
+const moment = (span, at) => spans.moments[9 * span + at];
+const took = (span, phase) => moment(span, phase + 1) - moment(span, phase);
+const life = (span) => moment(span, 8) - moment(span, 0);
+/** What one task of the span took. */
+const tookEach = (span, phase) => (phase === COMPUTE ? took(span, phase) / spans.count[span] : took(span, phase));
+
+function number(n) {
+  return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
+}
+
+function digits(n) {
+  return n.toLocaleString("en-US", { maximumFractionDigits: n < 10 ? 2 : n < 100 ? 1 : 0 });
+}
+
+function duration(us) {
+  if (us < 999.5) return `${number(us)} µs`;
+  if (us < 999_500) return `${digits(us / 1e3)} ms`;
+  if (us < 120e6) return `${digits(us / 1e6)} s`;
+  const seconds = Math.round(us / 1e6);
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${number(Math.floor(seconds / 3600))} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+function bytes(n) {
+  for (const [unit, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) if (n >= size) return `${digits(n / size)} ${unit}`;
+  return `${number(n)} B`;
+}
+
+const percent = (share) => `${digits(100 * share)}%`;
+
+function plural(n, one, many = `${one}s`) {
+  return `${number(n)} ${n === 1 ? one : many}`;
+}
+
+function tasksOf(span) {
+  const first = spans.first[span], count = spans.count[span];
+  return count === 1 ? number(first) : `${number(first)}–${number(first + count - 1)}`;
+}
+
+function workerOf(lane) {
+  const [instance, worker] = given.lanes[lane];
+  return instance === null ? `worker ${worker}` : `instance ${instance.slice(0, 8)}`;
+}
+
+function errorOf(span) {
+  const error = spans.error[span];
+  return error === 0 ? null : { name: given.errors[error - 1][0], message: given.errors[error - 1][1] };
+}
+
+const $ = (id) => document.getElementById(id);
+
+/** An element; children that are not elements become text, whatever they contain. */
+function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "scope" || key === "role") made.setAttribute(key, value);
+    else made[key] = value;
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** The first place in sorted `numbers` whose number is more than `limit`. */
+function after(numbers, limit) {
+  let low = 0, high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle] > limit) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** How the tasks' durations of a phase spread. */
+function statistics(phase) {
+  const values = new Float64Array(spans.length);
+  let count = 0, sum = 0, squares = 0, batches = false;
+  for (let i = 0; i < spans.length; i++) {
+    const value = tookEach(i, phase), weight = spans.count[i];
+    values[i] = value;
+    batches ||= weight !== 1;
+    count += weight;
+    sum += weight * value;
+  }
+  const mean = count ? sum / count : 0;
+  for (let i = 0; i < spans.length; i++) squares += spans.count[i] * (values[i] - mean) ** 2;
+  let quantile;
+  if (batches) {
+    const order = Uint32Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
+    const counted = new Float64Array(order.length);
+    let reached = 0;
+    order.forEach((span, at) => (counted[at] = reached += spans.count[span]));
+    quantile = (q) => values[order[Math.min(after(counted, Math.ceil(q * count) - 1), order.length - 1)]] ?? 0;
+  } else {
+    const sorted = values.slice().sort();
+    quantile = (q) => sorted[Math.max(0, Math.ceil(q * count) - 1)] ?? 0;
+  }
+  const std = count > 1 ? Math.sqrt(squares / (count - 1)) : 0;
+  return { name: PHASES[phase].name, count, sum, mean, std, p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99), max: quantile(1), values };
+}

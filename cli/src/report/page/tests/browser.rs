@@ -1,0 +1,213 @@
+//! Chromium, told what to do by the DevTools protocol. Over pipes that needs no more than JSON and
+//! zero bytes, while the crates that speak the protocol bring code for all of its thousand messages.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const FLAGS: [&str; 11] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--force-color-profile=srgb",
+    "--remote-debugging-pipe",
+];
+
+/// A page in a browser of its own.
+pub(super) struct Browser {
+    process: Child,
+    to: ChildStdin,
+    from: Receiver<Value>,
+    events: VecDeque<Value>,
+    session: Option<String>,
+    next: u64,
+    folder: tempfile::TempDir,
+}
+
+fn chromium() -> PathBuf {
+    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|p| p.is_file());
+    found.expect("no Chromium is installed, in which the page is tested: run `make chromium` once")
+}
+
+impl Browser {
+    /// Opens a page from a file, as a double click does.
+    pub(super) fn open(page: &[u8]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("report.html");
+        std::fs::write(&file, page).unwrap();
+        let errors = File::create(folder.path().join("stderr")).unwrap();
+        // It reads from descriptor 3 and writes to 4.
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#]).arg(chromium()).args(FLAGS);
+        command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        let mut process = command.spawn().unwrap();
+        let to = process.stdin.take().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let (heard, from) = channel();
+        std::thread::spawn(move || {
+            let mut message = Vec::new();
+            while output.read_until(0, &mut message).is_ok_and(|read| read > 0) {
+                let sent = serde_json::from_slice(message.strip_suffix(&[0]).unwrap_or(&message))
+                    .map(|message| heard.send(message));
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+                message.clear();
+            }
+        });
+        let mut browser = Self { process, to, from, events: VecDeque::new(), session: None, next: 0, folder };
+        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = browser.call("Target.attachToTarget", attach);
+        browser.session = session["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        let size = json!({ "width": 1200, "height": 1000, "deviceScaleFactor": 1, "mobile": false });
+        browser.call("Emulation.setDeviceMetricsOverride", size);
+        browser.call("Page.navigate", json!({ "url": url(&file) }));
+        browser.wait_for("Page.loadEventFired");
+        browser
+    }
+
+    /// Calls a method of the protocol.
+    pub(super) fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.next += 1;
+        let mut message = json!({ "id": self.next, "method": method, "params": parameters });
+        if let Some(session) = &self.session {
+            message["sessionId"] = session.as_str().into();
+        }
+        let mut message = message.to_string().into_bytes();
+        message.push(0);
+        let written = self.to.write_all(&message);
+        assert!(written.is_ok(), "Chromium is gone: {}", self.complaints());
+        loop {
+            let answer = self.hear();
+            if answer["id"] == self.next {
+                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
+                return answer["result"].clone();
+            }
+            self.events.push_back(answer);
+        }
+    }
+
+    fn hear(&self) -> Value {
+        let heard = self.from.recv_timeout(PATIENCE);
+        heard.unwrap_or_else(|error| panic!("Chromium says nothing ({error}): {}", self.complaints()))
+    }
+
+    fn complaints(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    fn wait_for(&mut self, method: &str) {
+        while !self.events.iter().any(|event| event["method"] == method) {
+            let event = self.hear();
+            self.events.push_back(event);
+        }
+    }
+
+    /// The value of an expression in the page, once what is due is drawn.
+    pub(super) fn eval(&mut self, expression: &str) -> Value {
+        let drawn = "await new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)));";
+        let expression = format!("(async () => {{ {drawn} return ({expression}); }})()");
+        let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let answer = self.call("Runtime.evaluate", parameters);
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
+        answer["result"]["value"].clone()
+    }
+
+    /// The text of the first element that fits.
+    pub(super) fn text(&mut self, selector: &str) -> String {
+        self.eval(&format!("document.querySelector({}).innerText", json!(selector))).as_str().unwrap().to_owned()
+    }
+
+    /// How many elements fit.
+    pub(super) fn count(&mut self, selector: &str) -> u64 {
+        self.eval(&format!("document.querySelectorAll({}).length", json!(selector))).as_u64().unwrap()
+    }
+
+    /// Clicks in the middle of the first element that fits.
+    pub(super) fn click(&mut self, selector: &str) {
+        let (x, y) = self.place(selector, 0.5, 0.5);
+        self.mouse(&[("mousePressed", x, y), ("mouseReleased", x, y)]);
+    }
+
+    /// A place in an element, from 0 to 1 on both axes, after scrolling to it.
+    pub(super) fn place(&mut self, selector: &str, x: f64, y: f64) -> (f64, f64) {
+        let area = self.eval(&format!(
+            "(e => {{ e.scrollIntoView({{ block: 'center' }}); const r = e.getBoundingClientRect(); \
+             return [r.x + {x} * r.width, r.y + {y} * r.height]; }})(document.querySelector({}))",
+            json!(selector)
+        ));
+        (area[0].as_f64().unwrap(), area[1].as_f64().unwrap())
+    }
+
+    pub(super) fn mouse(&mut self, events: &[(&str, f64, f64)]) {
+        for (kind, x, y) in events {
+            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1 });
+            self.call("Input.dispatchMouseEvent", event);
+        }
+    }
+
+    pub(super) fn wheel(&mut self, (x, y): (f64, f64), delta: f64) {
+        let event = json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta });
+        self.call("Input.dispatchMouseEvent", event);
+    }
+
+    pub(super) fn key(&mut self, key: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            self.call("Input.dispatchKeyEvent", json!({ "type": kind, "key": key }));
+        }
+    }
+
+    /// Asserts that the page asked for nothing and complained of nothing so far.
+    pub(super) fn assert_quiet(&mut self) {
+        self.eval("0");
+        let own = url(&self.folder.path().join("report.html"));
+        for event in &self.events {
+            let quiet = match event["method"].as_str() {
+                Some("Network.requestWillBeSent") => event["params"]["request"]["url"] == own.as_str(),
+                Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => false,
+                Some("Page.javascriptDialogOpening") => false,
+                _ => true,
+            };
+            assert!(quiet, "{event:#}");
+        }
+    }
+}
+
+fn url(file: &Path) -> String {
+    format!("file://{}", file.display())
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Asked to, it ends its own processes; they would hold the folder.
+        let _ = self.to.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        for _ in 0..100 {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
