@@ -15,7 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, run};
+use commands::{
+    deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, report as report_command, run,
+};
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
 #[derive(Parser)]
@@ -43,6 +45,7 @@ enum Command {
     Destroy(destroy::Args),
     Logs(logs::Args),
     Jobs(jobs::Args),
+    Report(report_command::Args),
     Emulate(emulate::Args),
 }
 
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Destroy(args) => destroy::destroy(&args),
         Command::Logs(args) => logs::logs(&args),
         Command::Jobs(args) => jobs::jobs(&args),
+        Command::Report(args) => report_command::report(&args),
         Command::Emulate(args) => emulate::emulate(args),
     };
     ended.unwrap_or_else(|error| {

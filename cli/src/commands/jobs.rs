@@ -58,6 +58,15 @@ pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The job that is meant; the latest if none is. `None` where no job ran.
+pub(crate) fn one(directory: &Path, wanted: Option<&str>) -> Result<Option<JobSummary>> {
+    let jobs = trace::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    match wanted {
+        Some(wanted) => find(jobs, wanted).map(Some),
+        None => Ok(jobs.into_iter().next()),
+    }
+}
+
 /// The one job of that id or name, or the latest with a name.
 fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
     let exact = jobs.iter().position(|job| job.id == wanted || job.name.as_deref() == Some(wanted));
@@ -133,7 +142,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
     Ok(())
 }
 
-fn state(state: JobState) -> &'static str {
+pub(crate) fn state(state: JobState) -> &'static str {
     match state {
         JobState::Running => "running",
         JobState::Done => "done",
@@ -144,14 +153,14 @@ fn state(state: JobState) -> &'static str {
     }
 }
 
-fn tasks(job: &JobSummary) -> String {
+pub(crate) fn tasks(job: &JobSummary) -> String {
     match job.tasks {
         Some(tasks) => format!("{}/{tasks}", job.done),
         None => job.done.to_string(),
     }
 }
 
-fn seconds(s: f64) -> String {
+pub(crate) fn seconds(s: f64) -> String {
     format!("{:.1?}", Duration::from_secs_f64(s.max(0.0)))
 }
 

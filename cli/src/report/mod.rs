@@ -1,4 +1,43 @@
 //! What a job's log tells of it.
 
-#[allow(dead_code, reason = "until the command writes it")]
+pub(crate) mod chrome;
+pub(crate) mod figures;
 pub(crate) mod page;
+mod path;
+
+pub(crate) use figures::Report;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use wren::trace::Timeline;
+
+    /// A log of a job on so many local workers.
+    pub(super) fn log(workers: usize, lines: &[String]) -> String {
+        let begin = format!(
+            r#"{{"event":"job","id":"abc","name":null,"function":"demo::train","tasks":null,"backend":"local","workers":{workers},"started_unix_ms":0,"pid":1,"wren":"0"}}"#
+        );
+        [&[begin], lines].concat().join("\n") + "\n"
+    }
+
+    /// A line of tasks that succeeded; when they were queued, sent and started, and how long they
+    /// fetched, waited, computed and were written, all in microseconds.
+    pub(super) fn done(first: u64, count: u64, times: [u64; 7], heard: u64) -> String {
+        let [queued, invoked, started, fetch, turn, compute, commit] = times;
+        let s = |us: u64| us as f64 / 1e6;
+        format!(
+            r#"{{"event":"done","t":{},"first":{first},"count":{count},"new":{count},"attempt":1,"queued":{},"invoked":{},"started":{},"fetch_us":{fetch},"turn_us":{turn},"compute_us":{compute},"commit_us":{commit},"bytes_out":{count},"peak_mb":1}}"#,
+            s(heard),
+            s(queued),
+            s(invoked),
+            s(started),
+        )
+    }
+
+    pub(super) fn read(log: &str) -> Timeline {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("events.jsonl"), log).unwrap();
+        Timeline::read(folder.path()).unwrap()
+    }
+}

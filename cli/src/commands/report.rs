@@ -1,0 +1,169 @@
+//! `cargo wren report`: where a job's time went.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use wren::trace::{self, JobState, Timeline};
+
+use super::jobs;
+use crate::report::figures::{Cause, STRAGGLER};
+use crate::report::page::Page;
+use crate::report::{Report, chrome};
+use crate::table;
+
+/// Say where a job's time went
+///
+/// From its log, `.wren/jobs/<id>/events.jsonl`: how long its tasks were in each phase of their lives,
+/// what the wall time was spent on, retries by cause, stragglers, sizes, memory and dollars. A job that
+/// runs is reported as far as it is.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo wren report\n  cargo wren report sweep --html report.html\n  \
+    cargo wren report 8f0w --chrome-trace trace.json   # open it at https://ui.perfetto.dev\n  \
+    cargo wren report --json | jq '.phases[] | select(.name == \"compute\")'")]
+pub(crate) struct Args {
+    /// A job's id, the beginning of one, or a name; the latest by default
+    job: Option<String>,
+    /// Print one JSON object; times whose names end in `_us` are in microseconds
+    #[arg(long)]
+    json: bool,
+    /// Write a page with the timeline of every task to this file; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    html: Option<String>,
+    /// Write a trace for Perfetto to this file; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    chrome_trace: Option<String>,
+}
+
+pub(crate) fn report(args: &Args) -> Result<ExitCode> {
+    let directory = trace::directory()?;
+    let Some(job) = jobs::one(&directory, args.job.as_deref())? else {
+        anyhow::bail!("no job ran here; {} has no logs: run a program first", directory.join("jobs").display());
+    };
+    let folder = directory.join("jobs").join(&job.id);
+    let timeline = Timeline::read(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let report = Report::of(&timeline);
+    let mut written = false;
+    if let Some(path) = &args.chrome_trace {
+        write_to(path, |out| chrome::write(out, &timeline))?;
+        written = true;
+    }
+    if let Some(path) = &args.html {
+        let summary = serde_json::to_value(&report)?;
+        write_to(path, |out| page(out, &timeline, &summary))?;
+        written = true;
+    }
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else if !written {
+        show(&mut out, &timeline, &report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(out: &mut dyn Write, timeline: &Timeline, summary: &Value) -> io::Result<()> {
+    let outputs = BTreeMap::new();
+    let mut out = out;
+    Page { timeline, summary, outputs: &outputs }.write(&mut out)
+}
+
+fn write_to(path: &str, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<()> {
+    let out: Box<dyn Write> = match path {
+        "-" => Box::new(io::stdout().lock()),
+        path => Box::new(File::create(path).with_context(|| format!("{path} cannot be written"))?),
+    };
+    let mut out = BufWriter::new(out);
+    write(&mut out).and_then(|()| out.flush()).with_context(|| format!("{path} cannot be written"))?;
+    if path != "-" {
+        eprintln!("wrote {}", Path::new(path).display());
+    }
+    Ok(())
+}
+
+fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Result<()> {
+    let job = report.job;
+    let name = job.name.as_ref().map(|name| format!(", called {name}")).unwrap_or_default();
+    writeln!(out, "job        {}{name}: {} of {}", job.id, jobs::state(job.state), job.function)?;
+    match job.state {
+        JobState::Running => writeln!(out, "           it runs: this is what is known so far")?,
+        JobState::Interrupted => writeln!(out, "           its driver ended before it: this is what is known")?,
+        _ => {}
+    }
+    writeln!(out, "tasks      {} done, {} failed, {} executions repeated", jobs::tasks(job), job.failed, job.retried)?;
+    writeln!(out, "time       {} on {} workers ({})", jobs::seconds(job.wall_s), job.workers, job.backend)?;
+    if timeline.spans.is_empty() {
+        writeln!(out, "no task of it has ended yet")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "compute    {}: {:.1} times as fast as one worker, {:.0}% of {} workers; {:.1} tasks a second",
+        jobs::seconds(job.compute_s),
+        report.speed_up,
+        100.0 * report.efficiency,
+        job.workers,
+        report.throughput_per_s
+    )?;
+    let limit = report.memory_mb.map(|mb| format!(" of {mb} MB")).unwrap_or_default();
+    writeln!(out, "memory     {} MB at most in a worker{limit}", report.peak_mb)?;
+    writeln!(out, "data       {} in, {} out", bytes(report.bytes_in), bytes(report.bytes_out))?;
+    if report.usd > 0.0 {
+        writeln!(out, "dollars    about {:.4}", report.usd)?;
+    }
+    writeln!(out)?;
+    let header = ["PHASE", "TASKS", "MEAN", "STD", "P50", "P95", "P99", "MAX"];
+    let us = |us: f64| format!("{:.1?}", Duration::from_secs_f64(us / 1e6));
+    let rows: Vec<_> = report
+        .phases
+        .iter()
+        .map(|row| {
+            let numbers = [row.p50_us, row.p95_us, row.p99_us, row.max_us].map(|n| us(n as f64));
+            let [p50, p95, p99, max] = numbers;
+            [row.name.to_owned(), row.count.to_string(), us(row.mean_us), us(row.std_us), p50, p95, p99, max]
+        })
+        .collect();
+    table::write(out, header, &rows)?;
+    if report.clock_error_us > 0 {
+        writeln!(out, "times of other machines are known to {}", us(report.clock_error_us as f64))?;
+    }
+    writeln!(out)?;
+    report.critical_path.sentences.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
+    let words = |what: &str, causes: &[Cause], out: &mut dyn Write| {
+        let cause = |c: &Cause| format!("{} x {} ({} of compute)", c.count, c.class, us(c.compute_us as f64));
+        match causes {
+            [] => Ok(()),
+            causes => writeln!(out, "{what}: {}", causes.iter().map(cause).collect::<Vec<_>>().join(", ")),
+        }
+    };
+    words("repeated", &report.retries, out)?;
+    words("failed", &report.failures, out)?;
+    let late = &report.stragglers;
+    if late.count > 0 {
+        let longest: Vec<_> =
+            late.longest.iter().map(|task| format!("{} ({})", task.task, us(task.compute_us as f64))).collect();
+        writeln!(
+            out,
+            "stragglers: {} tasks took over {STRAGGLER} times the median; the longest are {}",
+            late.count,
+            longest.join(", ")
+        )?;
+    }
+    Ok(())
+}
+
+fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1_000.0 && unit + 1 < UNITS.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} {}", UNITS[0]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}

@@ -1,0 +1,247 @@
+//! What the job waited for at each moment of its latest run.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use wren::trace::{Ended, Phase, Timeline};
+
+/// What is told in a sentence is at least this part of the wall time.
+const WORTH_A_SENTENCE: f64 = 0.05;
+
+/// What a moment of the wall time was spent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum On {
+    /// As many functions ran as can.
+    Compute,
+    /// Fewer ran, and no task was left for the others.
+    Tail,
+    /// Tasks were ready, and neither ran nor were on their way to a worker.
+    Concurrency,
+    /// Workers were started, or reached.
+    Start,
+    Fetch,
+    Commit,
+    Observe,
+    /// Tasks that had failed waited before they ran again.
+    Pause,
+    /// There was no task: the program had not made it, or handled results.
+    Driver,
+}
+
+const ALL: [On; 9] =
+    [On::Compute, On::Tail, On::Concurrency, On::Start, On::Fetch, On::Commit, On::Observe, On::Pause, On::Driver];
+
+impl On {
+    fn name(self) -> &'static str {
+        match self {
+            On::Compute => "compute",
+            On::Tail => "tail",
+            On::Concurrency => "concurrency",
+            On::Start => "start",
+            On::Fetch => "fetch",
+            On::Commit => "commit",
+            On::Observe => "observe",
+            On::Pause => "pause",
+            On::Driver => "driver",
+        }
+    }
+}
+
+/// The wall time of the latest run, by what it was spent on.
+#[derive(Debug, Serialize)]
+pub(crate) struct CriticalPath {
+    /// The largest parts, in words.
+    pub(crate) sentences: Vec<String>,
+    /// All parts, the largest first; together 1.
+    pub(crate) shares: Vec<Share>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Share {
+    pub(crate) name: &'static str,
+    pub(crate) share: f64,
+}
+
+/// How many are in which phase.
+#[derive(Default)]
+struct Now {
+    phases: [i64; 8],
+    pausing: i64,
+}
+
+impl Now {
+    fn in_phase(&self, phase: Phase) -> bool {
+        self.phases[phase as usize] > 0
+    }
+
+    /// The first thing that would have to be shorter for the job to be.
+    fn on(&self, most: i64) -> On {
+        let running = self.phases[Phase::Compute as usize];
+        if running >= most {
+            return On::Compute;
+        }
+        if self.in_phase(Phase::Start) || self.in_phase(Phase::Setup) {
+            return On::Start;
+        }
+        if self.in_phase(Phase::Fetch) {
+            return On::Fetch;
+        }
+        if self.in_phase(Phase::Queue) {
+            return On::Concurrency;
+        }
+        if running > 0 {
+            return On::Tail;
+        }
+        if self.in_phase(Phase::Commit) {
+            return On::Commit;
+        }
+        if self.in_phase(Phase::Observe) {
+            return On::Observe;
+        }
+        if self.pausing > 0 { On::Pause } else { On::Driver }
+    }
+}
+
+impl CriticalPath {
+    pub(crate) fn of(timeline: &Timeline) -> Self {
+        let none = Self { sentences: Vec::new(), shares: Vec::new() };
+        let Some(run) = timeline.runs.last().filter(|run| run.end > run.start) else { return none };
+        let latest = timeline.runs.len() - 1;
+        let spans: Vec<_> = timeline.spans.iter().filter(|span| span.run == latest).collect();
+        // (moment, phase, one more or one less); phase 8 is a pause.
+        let mut steps: Vec<(u64, usize, i64)> = Vec::with_capacity(18 * spans.len());
+        let again: HashMap<_, _> = spans
+            .iter()
+            .filter(|span| span.attempt > 1)
+            .flat_map(|span| span.tasks.clone().map(|task| ((task, span.attempt), span.moments[0])))
+            .collect();
+        for span in &spans {
+            for phase in Phase::ALL {
+                let part = span.phase(phase);
+                if part.start < part.end {
+                    steps.extend([(part.start, phase as usize, 1), (part.end, phase as usize, -1)]);
+                }
+            }
+            if let Ended::Retried { .. } = span.ended {
+                let until = again.get(&(span.tasks.start, span.attempt + 1)).copied().unwrap_or(run.end);
+                let from = span.moments[8];
+                if from < until {
+                    steps.extend([(from, 8, 1), (until, 8, -1)]);
+                }
+            }
+        }
+        steps.sort_unstable();
+        let tasks: u64 = spans.iter().map(|span| span.count()).sum();
+        let most = (timeline.job.workers as u64).min(tasks).max(1) as i64;
+        let mut now = Now::default();
+        let mut spent = HashMap::<On, u64>::new();
+        // Workers that ran, times the duration, while there was too little to do.
+        let mut ran = HashMap::<On, u128>::new();
+        let mut reached = run.start;
+        let mut account = |now: &Now, reached: &mut u64, until: u64| {
+            let until = until.clamp(*reached, run.end);
+            let on = now.on(most);
+            *spent.entry(on).or_default() += until - *reached;
+            *ran.entry(on).or_default() += u128::from(until - *reached) * now.phases[Phase::Compute as usize] as u128;
+            *reached = until;
+        };
+        for (moment, phase, step) in steps {
+            account(&now, &mut reached, moment);
+            match phase {
+                8 => now.pausing += step,
+                phase => now.phases[phase] += step,
+            }
+        }
+        account(&now, &mut reached, run.end);
+        let wall = (run.end - run.start) as f64;
+        let mut parts: Vec<_> = ALL.into_iter().filter_map(|on| Some((on, *spent.get(&on)?))).collect();
+        parts.retain(|(_, us)| *us > 0);
+        parts.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
+        let busy = |on: On, us: u64| ran.get(&on).map_or(0.0, |ran| *ran as f64 / us as f64);
+        let told = parts.iter().filter(|(_, us)| *us as f64 >= WORTH_A_SENTENCE * wall);
+        let elsewhere = timeline.job.backend.starts_with("lambda");
+        Self {
+            sentences: told.map(|(on, us)| sentence(*on, *us as f64 / wall, busy(*on, *us), most, elsewhere)).collect(),
+            shares: parts.iter().map(|(on, us)| Share { name: on.name(), share: *us as f64 / wall }).collect(),
+        }
+    }
+}
+
+/// What it was, and what to do about it. `busy` of `most` workers ran functions meanwhile.
+fn sentence(on: On, share: f64, busy: f64, most: i64, elsewhere: bool) -> String {
+    let percent = format!("{:.0}% of the wall time", 100.0 * share);
+    let workers = if most == 1 { "the one worker".to_owned() } else { format!("all {most} workers") };
+    match on {
+        On::Compute => {
+            format!("{percent} {workers} ran functions: only faster functions or more workers shorten that.")
+        }
+        On::Tail => format!(
+            "{percent} no task was left for all: {busy:.1} of {most} workers ran the last ones; make long tasks smaller, \
+             or put them first."
+        ),
+        On::Concurrency => format!(
+            "{percent} was waiting for concurrency: tasks were ready, and {busy:.1} of {most} workers ran functions{}.",
+            if elsewhere { "; `cargo wren doctor` shows what the account allows" } else { "" }
+        ),
+        On::Start => format!(
+            "{percent} workers were started or reached{}.",
+            if elsewhere { ": longer tasks, or more in one invocation (`.chunk(n)`), make it matter less" } else { "" }
+        ),
+        On::Fetch => format!("{percent} workers waited for arguments: pass what is large and the same by `wren::put`."),
+        On::Commit => format!("{percent} outcomes were written: return less, or a `Ref` (`.refs()`)."),
+        On::Observe => format!("{percent} outcomes were there, and the driver had not heard of them."),
+        On::Pause => format!("{percent} failed tasks waited before they ran again."),
+        On::Driver => {
+            format!("{percent} there was no task to run: the program was making arguments, or handling results.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{done, log, read};
+
+    fn shares(workers: usize, lines: &[String]) -> Vec<(&'static str, u32)> {
+        let path = CriticalPath::of(&read(&log(workers, lines)));
+        let total: f64 = path.shares.iter().map(|share| share.share).sum();
+        assert!((total - 1.0).abs() < 1e-9, "{path:?}");
+        path.shares.iter().map(|share| (share.name, (share.share * 100.0).round() as u32)).collect()
+    }
+
+    #[test]
+    fn all_workers_busy_is_compute_and_the_rest_is_a_tail() {
+        // Two workers; one task of 100 ms and one of 40.
+        let long = done(0, 1, [0, 0, 0, 0, 0, 100_000, 0], 100_000);
+        let short = done(1, 1, [0, 0, 0, 0, 0, 40_000, 0], 40_000);
+        assert_eq!(shares(2, &[short, long]), [("tail", 60), ("compute", 40)]);
+    }
+
+    #[test]
+    fn ready_tasks_that_do_not_run_wait_for_concurrency() {
+        // Of four workers one is there: three tasks wait 30, 60, 90 ms for it.
+        let task = |n: u64| done(n, 1, [0, n * 30_000, n * 30_000, 0, 0, 30_000, 0], (n + 1) * 30_000);
+        let lines: Vec<_> = (0..4).map(task).collect();
+        assert_eq!(shares(4, &lines), [("concurrency", 75), ("tail", 25)]);
+        let path = CriticalPath::of(&read(&log(4, &lines)));
+        assert!(path.sentences[0].starts_with("75% of the wall time was waiting for concurrency"), "{path:?}");
+    }
+
+    #[test]
+    fn starts_arguments_pauses_and_the_driver_are_told_apart() {
+        // Sent at 0, started at 10 ms, arguments at 15, ran until 40 and failed.
+        let times = r#""queued":0.0,"invoked":0.0,"started":0.01,"fetch_us":5000,"compute_us":25000"#;
+        let failed =
+            format!(r#"{{"event":"retry","t":0.04,"task":0,"attempt":1,"class":"worker_died","after_ms":20,{times}}}"#);
+        // Ran again from 60 to 90, written until 95, heard of at 97; the program went on until 100.
+        let times = r#""queued":0.06,"invoked":0.06,"started":0.06,"compute_us":30000,"commit_us":5000"#;
+        let again = format!(
+            r#"{{"event":"done","t":0.097,"first":0,"count":1,"new":1,"attempt":2,"bytes_out":1,"peak_mb":1,{times}}}"#
+        );
+        let end = r#"{"event":"end","t":0.1,"state":"done","done":1,"failed":0,"retried":1,"compute_s":0,"wall_s":0.1,"usd":0}"#;
+        let found = shares(1, &[failed, again, end.to_owned()]);
+        let expected =
+            [("compute", 55), ("pause", 20), ("start", 10), ("fetch", 5), ("commit", 5), ("driver", 3), ("observe", 2)];
+        assert_eq!(found, expected);
+    }
+}
