@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: test lint unit stand-ins minimal fat-lto docs book bench
+.PHONY: test lint unit stand-ins chromium minimal fat-lto docs book bench
 
 # Build output is not part of what is tested; line tables are enough for backtraces.
 export CARGO_TERM_COLOR ?= auto
@@ -32,8 +32,16 @@ $(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
 	$(STAND_INS)/bin/redis-server --version
 	touch $@
 
-unit: stand-ins
+unit: stand-ins chromium
 	cargo test --workspace --features $(FEATURES) --locked
+
+# The browser in which the report's page is tested.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  echo "installing Chromium (once, for the tests of the report's page)"; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	  else echo "error: install Chromium by your system's packages (Debian: apt-get install chromium)" >&2; exit 1; fi; }
 
 # Without default features: what a user of the local backend alone builds.
 minimal:

@@ -157,7 +157,7 @@ pub struct Times {
     /// When they could run: submitted, or due again after a failure.
     #[serde(default)]
     pub queued: f64,
-    /// When the driver handed them to the backend.
+    /// When the driver handed them to the backend, or a worker was free that they then waited at.
     #[serde(default)]
     pub invoked: f64,
     /// When the worker began with their invocation, where its clock is the driver's.

@@ -118,7 +118,10 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
     }
     writeln!(out)?;
     let header = ["PHASE", "TASKS", "MEAN", "STD", "P50", "P95", "P99", "MAX"];
-    let us = |us: f64| format!("{:.1?}", Duration::from_secs_f64(us / 1e6));
+    let us = |us: f64| match us {
+        0.0 => "0s".to_owned(),
+        us => format!("{:.1?}", Duration::from_secs_f64(us / 1e6)),
+    };
     let rows: Vec<_> = report
         .phases
         .iter()

@@ -77,7 +77,9 @@ pub struct Timing {
     /// When the worker began with the invocation, on the scheduler's clock; zero where the worker's
     /// clock is another: then [`Remote::started`] has it.
     pub started: Duration,
-    /// How long before that the worker made itself ready, if it did so for this invocation.
+    /// Since when the worker was free for the invocation, where it waited at the worker behind another.
+    pub free: Duration,
+    /// How long before `started` the worker made itself ready, if it did so for this invocation.
     pub setup: Duration,
     /// Whether the invocation was the first of its worker.
     pub cold: bool,

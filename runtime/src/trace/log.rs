@@ -143,7 +143,7 @@ impl JobLog {
         let us = |duration: Duration| duration.as_micros() as u64;
         let since_begun = |time: scheduler::Time| us(time.saturating_sub(self.begun_at)).min(now);
         let queued = since_begun(sent.queued);
-        let invoked = since_begun(sent.invoked).max(queued);
+        let invoked = since_begun(sent.invoked.max(timing.free)).max(queued);
         let mut times = Times {
             queued: seconds(queued),
             invoked: seconds(invoked),

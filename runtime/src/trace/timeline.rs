@@ -14,7 +14,7 @@ use super::{About, Event, JobSummary, Remote, Times};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It could run, and waited in the driver for a worker.
+    /// It could run, and waited for a worker.
     Queue,
     /// It was sent, and the worker had not begun with it.
     Start,

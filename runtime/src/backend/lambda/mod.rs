@@ -253,6 +253,7 @@ impl Shared {
         for part in parts {
             let mut timing = |ran: envelope::Ran| Timing {
                 started: Duration::ZERO,
+                free: Duration::ZERO,
                 setup: report.setup,
                 cold: report.cold,
                 fetch: report.fetch,

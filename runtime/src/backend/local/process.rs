@@ -71,6 +71,8 @@ struct Flight {
     /// When it was handed over, and whether it was the first.
     launched: Duration,
     cold: bool,
+    /// When the worker was through with the one before.
+    free: Duration,
     /// The next task to be reported; the worker reports in order.
     next: u64,
     /// Where it ends, which comes down when tasks are taken back.
@@ -166,7 +168,16 @@ impl Process {
             self.watched = None;
         }
         let cold = std::mem::take(&mut self.is_new);
-        self.flights.push(Flight { invocation, slot, launched: now, cold, next: start, end, kill_at: None });
+        self.flights.push(Flight {
+            invocation,
+            slot,
+            launched: now,
+            cold,
+            free: Duration::ZERO,
+            next: start,
+            end,
+            kill_at: None,
+        });
         self.last_active = now;
         self.write();
     }
@@ -279,6 +290,7 @@ impl Process {
         let Clocked { started, fetched, began, compute, commit } = *clocked;
         Timing {
             started: self.epoch.time(started),
+            free: flight.free,
             setup: self.setup(flight),
             cold: flight.cold,
             fetch: Duration::from_nanos(fetched.saturating_sub(started)),
@@ -325,6 +337,11 @@ impl Process {
         }
         if last {
             self.flights.remove(index);
+            let Clocked { began, compute, commit, .. } = header.clocked;
+            let free = self.epoch.time(began.saturating_add(compute).saturating_add(commit));
+            if let Some(next) = self.flights.first_mut() {
+                next.free = free;
+            }
             self.watched = None;
             self.watched_since = now;
         }
