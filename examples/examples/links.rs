@@ -92,9 +92,8 @@ impl Bsp for Groups {
         inbox.each(|name, messages| {
             let mut heard: Vec<String> = messages.collect();
             let least = heard.iter().min().cloned().unwrap_or_default();
-            let page = pages
-                .entry(name.to_owned())
-                .or_insert_with(|| Page { neighbours: Vec::new(), least: name.to_owned() });
+            let page =
+                pages.entry(name.to_owned()).or_insert_with(|| Page { neighbours: Vec::new(), least: name.to_owned() });
             // In the first step, what arrives are the neighbours themselves.
             if step.number == 1 {
                 heard.sort_unstable();

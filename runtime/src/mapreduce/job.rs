@@ -289,11 +289,8 @@ impl Plan {
 
     /// The folder for outputs as workers find it.
     pub(crate) fn folder(&self, folder: &str) -> Result<String> {
-        let is_seen = if is_local(folder) {
-            self.executor.is_local()
-        } else {
-            self.executor.shares(&*store::open(folder)?)
-        };
+        let is_seen =
+            if is_local(folder) { self.executor.is_local() } else { self.executor.shares(&*store::open(folder)?) };
         if !is_seen {
             return Err(Error::Config(format!(
                 "outputs cannot go to `{folder}`, which the driver does not share with workers elsewhere; name a store \
