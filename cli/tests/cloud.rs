@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use support::{emulate, run_inner};
+
+const FAULTS: [&str; 8] = ["--throttle", "0.05", "--lose", "0.01", "--duplicate", "0.05", "--seed", "7"];
 
 /// Runs an ignored test below inside an emulator with these options, in folders of its own.
 fn inside(options: &[&str], test: &str) {
@@ -30,8 +34,12 @@ fn a_program_is_deployed_run_changed_and_destroyed() {
 
 #[test]
 fn ten_thousand_tasks_are_each_done_once_under_faults() {
-    let faults = ["--throttle", "0.05", "--lose", "0.01", "--duplicate", "0.05", "--seed", "7"];
-    inside(&faults, "inner_ten_thousand_tasks");
+    inside(&FAULTS, "inner_ten_thousand_tasks");
+}
+
+#[test]
+fn data_in_s3_is_counted_sorted_and_walked_under_faults() {
+    inside(&FAULTS, "inner_data_in_s3");
 }
 
 #[test]
@@ -154,6 +162,76 @@ fn inner_ten_thousand_tasks() {
         assert_eq!((&job["done"], &job["failed"]), (&Value::from(tasks), &Value::from(0)), "each once: {jobs:#}");
         assert!(job["retried"].as_u64().unwrap() > 0, "there were faults: {jobs:#}");
     }
+}
+
+/// Links of pages that hang together in groups of up to nine, in five objects.
+fn links() -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut files = vec![String::new(); 5];
+    for group in 0..300 {
+        let pages = random.usize(2..10);
+        for page in 1..pages {
+            let other = random.usize(..page);
+            let (from, to) = if random.bool() { (page, other) } else { (other, page) };
+            *random.choice(&mut files).unwrap() += &format!("g{group}p{from} g{group}p{to}\n");
+        }
+    }
+    files
+}
+
+#[test]
+#[ignore = "run by a test above, inside the emulator"]
+fn inner_data_in_s3() {
+    succeeded(wren(&["deploy", "-p", "examples", "--example", "links"]));
+    let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
+    let lambdas: Vec<_> = deployed["lambdas"].as_array().unwrap().iter().map(|lambda| &lambda["memory_mb"]).collect();
+    assert_eq!(lambdas, [512], "wren's own functions need none: {deployed:#}");
+    let url = deployed["store"].as_str().unwrap();
+    let store = wren::store::open(url).unwrap();
+    let files = links();
+    for (number, file) in files.iter().enumerate() {
+        wren::block_on(store.put(&format!("links/{number}"), file.as_bytes())).unwrap();
+    }
+    let run = |arguments: [&str; 2]| program("wren-deploy/examples/links").args(arguments).output().unwrap();
+
+    // What workers would not see is refused before anything runs.
+    let [found, links] = ["found", "links"].map(|folder| format!("{url}/{folder}"));
+    for wrong in [[&found, "examples/data/links.txt"], ["target/found", &links], ["file:target/found", &links]] {
+        let refused = run(wrong);
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && words.contains("workers elsewhere"), "{wrong:?}: {words}");
+        assert!(words.contains("s3://bucket") && !words.contains("job done"), "{wrong:?}: {words}");
+    }
+
+    let (stdout, stderr) = succeeded(run([&found, &links]));
+    assert!(stderr.contains("running on an emulator of AWS"), "{stderr}");
+    let mut lines: Vec<_> = files.iter().flat_map(|file| file.lines()).collect();
+    lines.sort_unstable();
+    let mut counts = BTreeMap::<_, u64>::new();
+    let mut groups = BTreeMap::<_, BTreeSet<_>>::new();
+    for line in &lines {
+        let (from, to) = line.split_once(' ').unwrap();
+        *counts.entry(to).or_default() += 1;
+        groups.entry(line.split('p').next().unwrap()).or_default().extend([from, to]);
+    }
+    let read = |folder: &str| -> Vec<String> {
+        let keys = wren::block_on(store.list(&format!("found/{folder}/"), None, 1_000)).unwrap();
+        let texts = keys.iter().map(|key| String::from_utf8(wren::block_on(store.get(key)).unwrap()).unwrap());
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    assert_eq!(read("sorted"), lines);
+    let mut counted = read("counts");
+    counted.sort_unstable();
+    let mut expected: Vec<_> = counts.iter().map(|(page, n)| format!("{page}\t{n}")).collect();
+    expected.sort_unstable();
+    assert_eq!(counted, expected);
+    let pages: usize = groups.values().map(BTreeSet::len).sum();
+    let found = format!("{} links to {} of {pages} pages, in {} groups", lines.len(), counts.len(), groups.len());
+    assert_eq!(stdout.lines().last(), Some(&*found));
+    let mut sizes: Vec<_> = groups.values().map(|group| (Reverse(group.len()), *group.first().unwrap())).collect();
+    sizes.sort_unstable();
+    let largest: Vec<_> = sizes.iter().take(10).map(|(Reverse(size), page)| format!("{size:>8} {page}")).collect();
+    assert!(stdout.lines().take(10).eq(largest), "{stdout}");
 }
 
 #[test]

@@ -161,12 +161,27 @@ impl Deployment {
         own.iter().filter(|f| !same(f)).map(|f| f.name.to_owned()).collect()
     }
 
-    /// The Lambda function that serves calls with these limits: the smallest that has the memory and
-    /// the time; the largest for calls that state none.
-    pub fn lambda_for(&self, memory_mb: Option<u32>, timeout: Option<Duration>) -> Option<&LambdaFn> {
+    /// The Lambda function that serves calls of a remote function with these limits: the smallest that
+    /// has the memory and the time, where what is not stated is the default.
+    ///
+    /// For wren's own functions, what is not stated is the default or else the most that there is: the
+    /// time before the memory, for they go to disk where memory is short.
+    pub fn lambda_for(&self, name: &str, memory_mb: Option<u32>, timeout: Option<Duration>) -> Option<&LambdaFn> {
         let (wanted_mb, wanted_s) = placed(memory_mb, timeout);
         let serves = |l: &&LambdaFn| l.memory_mb >= wanted_mb && l.timeout_s >= wanted_s;
-        self.lambdas.iter().filter(serves).min_by_key(|l| (l.memory_mb, l.timeout_s))
+        let smallest = self.lambdas.iter().filter(serves).min_by_key(|l| (l.memory_mb, l.timeout_s));
+        if smallest.is_some() || !registry::is_wrens(name) {
+            return smallest;
+        }
+        let serves = |l: &&LambdaFn| {
+            (memory_mb.is_none() || l.memory_mb >= wanted_mb) && (timeout.is_none() || l.timeout_s >= wanted_s)
+        };
+        let most = |l: &&LambdaFn| {
+            let time = if timeout.is_none() { l.timeout_s } else { 0 };
+            let memory = if memory_mb.is_none() { l.memory_mb } else { u32::MAX - l.memory_mb };
+            (time, memory)
+        };
+        self.lambdas.iter().filter(serves).max_by_key(most)
     }
 }
 
@@ -237,11 +252,31 @@ mod tests {
     #[test]
     fn calls_go_to_the_smallest_lambda_that_serves_them() {
         let deployment = Deployment::dummy();
-        let name = |mb, s: Option<u64>| deployment.lambda_for(mb, s.map(Duration::from_secs)).map(|l| l.name.as_str());
+        let name = |mb, s: Option<u64>| {
+            deployment.lambda_for("sweep::simulate", mb, s.map(Duration::from_secs)).map(|l| l.name.as_str())
+        };
         assert_eq!(name(Some(512), Some(60)), Some("512-70"));
         assert_eq!(name(Some(600), Some(60)), Some("1769-900"));
         assert_eq!(name(None, None), Some("1769-900"));
         assert_eq!(name(Some(2048), Some(60)), Some("2048-70"));
         assert_eq!(name(Some(2048), Some(600)), None);
+    }
+    #[test]
+    fn wrens_own_functions_take_the_most_that_there_is() {
+        let mut deployment = Deployment::dummy();
+        let name = |deployment: &Deployment, mb, s: Option<u64>| {
+            let found = deployment.lambda_for("wren::sort::stages::scatter", mb, s.map(Duration::from_secs));
+            found.map(|l| l.name.clone()).unwrap_or_default()
+        };
+        assert_eq!(name(&deployment, None, None), "1769-900");
+        assert_eq!(name(&deployment, Some(2048), None), "2048-70");
+        assert_eq!(name(&deployment, Some(4096), None), "");
+        deployment.lambdas.remove(1);
+        assert_eq!(name(&deployment, None, None), "2048-70");
+        assert_eq!(name(&deployment, Some(512), None), "512-70");
+        assert_eq!(name(&deployment, None, Some(600)), "");
+        deployment.lambdas.push(LambdaFn { name: "128-310".into(), memory_mb: 128, timeout_s: 310 });
+        assert_eq!(name(&deployment, None, None), "128-310");
+        assert_eq!(name(&deployment, Some(512), None), "512-70");
     }
 }

@@ -9,6 +9,8 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "data")]
+use crate::backend::Room;
 use crate::backend::{self, Backend, Reply, Setup};
 use crate::block::{Args, Block, Limits};
 use crate::channel::Bell;
@@ -279,6 +281,18 @@ impl Executor {
     #[cfg(feature = "data")]
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.backend_url(), "inline" | "local")
+    }
+
+    /// Whether its calls see the same values in a store as this process does.
+    #[cfg(feature = "data")]
+    pub(crate) fn shares(&self, store: &dyn Store) -> bool {
+        self.is_inline() || store.is_shared() && (self.is_local() || !store.url().starts_with("file:"))
+    }
+
+    /// Where calls of a function would run, see [`Backend::room`].
+    #[cfg(feature = "data")]
+    pub(crate) fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
+        self.0.shared.lock().backend.room(function, limits)
     }
 
     /// How many calls run at once at most.

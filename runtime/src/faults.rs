@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Timing};
-use crate::error::Failure;
+use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Room, Timing};
+use crate::block::Limits;
+use crate::error::{Failure, Result};
 use crate::scheduler;
 use crate::store::{BoxFuture, Store, StoreError, StoreResult};
 
@@ -195,6 +196,10 @@ impl Backend for FaultyBackend {
 
     fn workers(&self) -> usize {
         self.inner.workers()
+    }
+
+    fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
+        self.inner.room(function, limits)
     }
 
     fn usd_per_second(&self) -> fn(Option<u32>) -> f64 {

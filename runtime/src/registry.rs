@@ -40,6 +40,12 @@ pub struct RemoteFn {
     pub entry: fn(&mut Invoke<'_>) -> Result<(), Failure>,
 }
 
+/// Whether a remote function of this name is one of wren's own, such as the stages of a sort. Nobody
+/// annotates these: they run with what a deployment has.
+pub fn is_wrens(name: &str) -> bool {
+    name.starts_with("wren::")
+}
+
 impl RemoteFn {
     /// FNV-1a over name and signature: what driver and worker must agree on.
     pub fn signature_hash(&self) -> u64 {

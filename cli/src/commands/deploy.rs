@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 use wren::deployment::{Code, DeployedFn, Deployment, FORMAT, LambdaFn};
+use wren::registry::is_wrens;
 use wren::{limits, trace};
 
 use crate::aws::{self, Aws};
@@ -166,9 +167,12 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         None => listing::ask(&report.aside(|| args.select.build())?)?,
     };
     let functions: Vec<_> = listing::parse(&answer)?.functions.iter().map(listing::Function::deployed).collect();
-    // wren has some of its own.
-    if functions.iter().all(|function| function.name.starts_with("wren::")) {
+    if functions.is_empty() {
         bail!("the program has no remote function to deploy; put `#[wren::remote]` on one");
+    }
+    // A sort is all that some programs need.
+    if functions.iter().all(|function| is_wrens(&function.name)) {
+        report.note("functions  no `#[wren::remote]` of its own: the program can sort there, and split inputs");
     }
     report.doing("packing");
     let package = Package::of(&built.bytes)?;

@@ -8,6 +8,7 @@ use aws_sdk_lambda::config::http::HttpResponse;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::types::{Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, Runtime, State};
 use wren::deployment::{DeployedFn, LambdaFn, placed};
+use wren::registry::is_wrens;
 
 use super::name::Name;
 use super::report::Change;
@@ -35,9 +36,14 @@ pub(crate) const NOT_WREN: &str = "put `#[wren::main]` on the program's `main`, 
 /// A function is ready after seconds.
 const READY_PATIENCE: Duration = Duration::from_secs(180);
 
-/// The functions that these remote functions need.
+/// The functions that these remote functions need. wren's own take what there is, and have one where
+/// there is no other.
 pub(crate) fn needed(name: &Name, functions: &[DeployedFn]) -> Vec<LambdaFn> {
-    let pairs: BTreeSet<_> = functions.iter().map(|f| placed(f.memory_mb, f.timeout)).collect();
+    let own = || functions.iter().filter(|f| !is_wrens(&f.name));
+    let pairs: BTreeSet<_> = match own().count() {
+        0 => functions.iter().map(|f| placed(f.memory_mb, f.timeout)).collect(),
+        _ => own().map(|f| placed(f.memory_mb, f.timeout)).collect(),
+    };
     let lambda = |(memory_mb, timeout_s)| LambdaFn { name: name.lambda(memory_mb, timeout_s), memory_mb, timeout_s };
     pairs.into_iter().map(lambda).collect()
 }
@@ -322,17 +328,22 @@ mod tests {
 
     #[test]
     fn there_is_a_function_for_each_pair_of_limits() {
-        let function = |memory_mb, timeout: Option<u64>| DeployedFn {
-            name: String::new(),
+        let function = |name: &str, memory_mb, timeout: Option<u64>| DeployedFn {
+            name: name.to_owned(),
             signature: String::new(),
             body_hash: 0,
             memory_mb,
             timeout: timeout.map(Duration::from_secs),
         };
-        let functions =
-            [function(None, None), function(Some(512), Some(60)), function(Some(512), Some(60)), function(None, None)];
-        let needed = needed(&Name::given("sweep").unwrap(), &functions);
-        let names: Vec<_> = needed.iter().map(|lambda| lambda.name.as_str()).collect();
-        assert_eq!(names, ["wren-sweep-512mb-70s", "wren-sweep-1769mb-900s"]);
+        let names = |functions: &[DeployedFn]| {
+            let needed = needed(&Name::given("sweep").unwrap(), functions);
+            needed.into_iter().map(|lambda| lambda.name).collect::<Vec<_>>()
+        };
+        let small = || function("sweep::f", Some(512), Some(60));
+        let others = || function("sweep::g", None, None);
+        let wrens = || function("wren::sort::stages::scatter", None, None);
+        assert_eq!(names(&[others(), small(), small(), others()]), ["wren-sweep-512mb-70s", "wren-sweep-1769mb-900s"]);
+        assert_eq!(names(&[wrens(), small()]), ["wren-sweep-512mb-70s"], "wren's own take what there is");
+        assert_eq!(names(&[wrens()]), ["wren-sweep-1769mb-900s"]);
     }
 }

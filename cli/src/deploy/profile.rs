@@ -13,7 +13,8 @@ use std::path::Path;
 pub(crate) const PROFILE: &str = "wren-deploy";
 
 /// What stands between a function and AWS, or another server: it waits for the network or the disk, and
-/// its size is most of the program's. Checksums and cryptography are not among them, nor anything that programs compute with.
+/// its size is most of the program's. Checksums and cryptography are not among them, nor anything that
+/// programs compute with.
 const FOR_SIZE: [&str; 51] = [
     "aws-config",
     "aws-credential-types",

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::Block;
-use crate::error::Failure;
+use crate::block::{Block, Limits};
+use crate::error::{Failure, Result};
 use crate::scheduler;
 use crate::worker::{self, Encoded, Tasks};
 
@@ -198,6 +198,15 @@ pub enum Reply {
     },
 }
 
+/// The machine that a call would run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Its memory, in MB of 2^20 bytes.
+    pub memory_mb: u32,
+    /// How many calls share it at most.
+    pub calls: u32,
+}
+
 /// Runs invocations. Owned by one executor, which calls it under its lock: nothing here blocks.
 pub trait Backend: Send {
     /// How many invocations it takes at once.
@@ -205,6 +214,16 @@ pub trait Backend: Send {
 
     /// How many functions run at once at most; with fewer than `slots`, the rest wait at the workers.
     fn workers(&self) -> usize;
+
+    /// Where calls of a function would run with these limits; `None` where each has a worker to itself,
+    /// with the memory that it states.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) where nothing here gives calls as much.
+    fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
+        let _ = (function, limits);
+        Ok(None)
+    }
 
     /// Dollars for one second of one running function, by its memory; 0 where nobody is paid.
     fn usd_per_second(&self) -> fn(memory_mb: Option<u32>) -> f64 {

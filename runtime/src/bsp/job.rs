@@ -11,7 +11,6 @@ use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{
     CleanUp, Format, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings, remove_below,
-    stage_call,
 };
 use crate::shuffle::Scattered;
 use crate::store::BoxFuture;
@@ -143,14 +142,14 @@ impl<T: Bsp> Steps<T> {
     async fn run(mut self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
         let clean_up = CleanUp::of(&self.plan, target.folder());
         let load = std::mem::take(&mut self.load);
-        let shuffle = self.plan.shuffle("0", &self.plan.limits(<T as Registered>::stages()[0]));
+        let shuffle = self.plan.shuffle("0", &self.plan.granted(<T as Registered>::stages()[0])?);
         let sent = self.plan.stage("load", load).await?;
         let states = vec![String::new(); self.partitions];
         let mut left = Left { shuffle, sent, states, summaries: Vec::new() };
         let mut number = 0;
         while number < self.steps && left.sent.iter().any(|sent| sent.records > 0) {
             number += 1;
-            let (calls, shuffle) = self.step(number, &left);
+            let (calls, shuffle) = self.step(number, &left)?;
             let stepped = self.plan.stage(&format!("step-{number}"), calls).await?;
             let before = std::mem::replace(&mut left, Left::of(shuffle, stepped));
             // What the step before left was used.
@@ -159,15 +158,15 @@ impl<T: Bsp> Steps<T> {
                 break;
             }
         }
-        let finished = self.plan.stage("finish", self.finish(&left, &target)).await?;
+        let finished = self.plan.stage("finish", self.finish(&left, &target)?).await?;
         clean_up.done();
         Ok(finished)
     }
 
-    fn step(&self, number: u64, left: &Left<T::Summary>) -> (Vec<Call<Stepped<T::Summary>>>, Shuffle) {
+    fn step(&self, number: u64, left: &Left<T::Summary>) -> Result<(Vec<Call<Stepped<T::Summary>>>, Shuffle)> {
         let function = <T as Registered>::stages()[1];
-        let limits = self.plan.limits(function);
-        let to = self.plan.shuffle(&number.to_string(), &limits);
+        let granted = self.plan.granted(function)?;
+        let to = self.plan.shuffle(&number.to_string(), &granted);
         let calls = left.states.iter().enumerate().map(|(partition, state)| {
             let stage = StepStage {
                 from: left.shuffle.clone(),
@@ -178,28 +177,28 @@ impl<T: Bsp> Steps<T> {
                 partitions: self.partitions,
                 partition,
             };
-            stage_call(function, limits, |args| {
+            granted.call(function, |args| {
                 args.push(&self.job);
                 args.push(&stage);
                 args.push(&left.summaries);
             })
         });
         let calls = calls.collect();
-        (calls, to)
+        Ok((calls, to))
     }
 
-    fn finish(&self, left: &Left<T::Summary>, target: &Target) -> Vec<Call<Reduced<T::Output>>> {
+    fn finish(&self, left: &Left<T::Summary>, target: &Target) -> Result<Vec<Call<Reduced<T::Output>>>> {
         let function = <T as Registered>::stages()[2];
-        let limits = self.plan.limits(function);
+        let granted = self.plan.granted(function)?;
         let calls = left.states.iter().enumerate().map(|(partition, state)| {
             let shuffle = left.shuffle.clone();
             let stage = FinishStage { shuffle, state: state.clone(), partition, target: target.clone() };
-            stage_call(function, limits, |args| {
+            granted.call(function, |args| {
                 args.push(&self.job);
                 args.push(&stage);
             })
         });
-        calls.collect()
+        Ok(calls.collect())
     }
 }
 

@@ -138,7 +138,8 @@ impl Input {
         self
     }
 
-    /// Looks for newlines in quotes on an executor of one's own, see [`csv`](Self::csv).
+    /// Says which executor's calls are to read the splits, where that is one of one's own. It looks for
+    /// newlines in quotes, see [`csv`](Self::csv).
     pub fn on(mut self, executor: &Executor) -> Self {
         self.executor = Some(executor.clone());
         self
@@ -147,8 +148,8 @@ impl Input {
     /// Finds the files and splits them.
     ///
     /// # Errors
-    /// [`Error::Input`] where a path or a pattern names nothing, or a file is no whole number of
-    /// fixed records; [`Error::Config`] for a delimiter or a record that cannot be;
+    /// [`Error::Input`] where a path or a pattern names nothing, or files of this machine where calls run
+    /// on others, or where a file is no whole number of fixed records; [`Error::Config`] for a delimiter or a record that cannot be;
     /// [`Error::Store`]; of CSV what a job can fail by.
     pub async fn splits(self) -> Result<Vec<Split>> {
         let format = self.format()?;
@@ -158,6 +159,7 @@ impl Input {
             let found = wanted.find().await?;
             files.extend(found.into_iter().filter(|file| known.insert(file.source.path().to_owned())));
         }
+        self.refuse_unseen(&files)?;
         let mut ranges = Vec::with_capacity(files.len());
         for file in &files {
             ranges.push(self.ranges(file, format)?);
@@ -178,6 +180,21 @@ impl Input {
             }));
         }
         Ok(splits)
+    }
+
+    /// Refuses this machine's files where the calls that would read them run on others.
+    fn refuse_unseen(&self, files: &[Found]) -> Result<()> {
+        let Some(local) = files.iter().find(|file| file.source.is_local()) else { return Ok(()) };
+        if self.executor()?.is_local() {
+            return Ok(());
+        }
+        let reason = "workers elsewhere do not see the files of this machine; put it to a store and name it there, as in \
+                      `s3://bucket/key`, or set WREN_BACKEND=local to run here";
+        Err(local.source.error(reason))
+    }
+
+    fn executor(&self) -> Result<Executor> {
+        self.executor.clone().map_or_else(Executor::current, Ok)
     }
 
     fn format(&self) -> Result<Format> {
@@ -236,7 +253,7 @@ impl Input {
             return Ok(vec![0; files.len()]);
         }
         let calls = |(file, chunk): (&Found, Range<u64>)| plan::scan(&file.source, file.len, chunk, delimiter);
-        let executor = self.executor.clone().map_or_else(Executor::current, Ok)?;
+        let executor = self.executor()?;
         let scans = crate::map(calls, chunks).on(&executor).quiet().await?;
         let mut scans = scans.as_slice();
         let mut first_records = Vec::with_capacity(files.len());

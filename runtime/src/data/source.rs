@@ -33,6 +33,11 @@ impl Source {
         Self { path: format!("{store}/{key}"), store: store.len() }
     }
 
+    /// Whether it is a file of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.store == 0
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.path
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::granted::Granted;
 use super::output::{Format, Reduced, Target, is_local, unfinished};
 use super::stage::{MapStage, ReduceStage, Shuffle};
 use super::{MapReduce, Registered};
-use crate::block::{ArgsEncoder, Limits};
-use crate::call::{Call, call};
+use crate::block::Limits;
+use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::job::new_id;
@@ -19,9 +20,6 @@ use crate::map::{Map, gather};
 use crate::registry::RemoteFn;
 use crate::shuffle::{Model, Scattered};
 use crate::store::{self, BoxFuture, Store};
-
-/// Memory of a worker where neither the attribute nor the builder says one, in MB.
-pub(crate) const DEFAULT_MEMORY_MB: u32 = 512;
 
 /// Ranges that the driver hands out at most: of every map task's object, one for each reduce task. Each
 /// takes about 60 bytes of its memory.
@@ -82,7 +80,8 @@ macro_rules! common_settings {
             self
         }
 
-        /// Allows each worker `mb` megabytes of memory: what does not fit goes to disk.
+        /// Allows each worker `mb` megabytes of memory: what does not fit goes to disk. Where nothing is
+        /// said, that is 512, and on AWS Lambda what the deployed function has.
         pub fn memory(mut self, mb: u32) -> Self {
             self.settings.limits.memory_mb = Some(mb);
             self
@@ -259,10 +258,11 @@ impl Plan {
             Some(url) => store::open(url)?,
             None => executor.store(),
         };
-        if !store.is_shared() && !executor.is_inline() {
+        if !executor.shares(&*store) {
+            let other = if executor.is_local() { "file:.." } else { "s3://bucket/prefix" };
             return Err(Error::Config(format!(
                 "worker processes do not see the store {}, which a shuffle needs; name another by \
-                 `.shuffle(\"file:..\")` or WREN_STORE",
+                 `.shuffle(\"{other}\")` or WREN_STORE",
                 store.url()
             )));
         }
@@ -272,14 +272,14 @@ impl Plan {
 
     /// Takes the Redis server that key-value storage is on, where nobody chose a store and the model
     /// says that it is faster for `bytes` from so many map tasks.
-    pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize) {
+    pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize, granted: &Granted) {
         if self.settings.shuffle.is_some() {
             return;
         }
         let Some(url) = self.executor.shared().config.kv.clone().filter(|url| url.starts_with("redis:")) else {
             return;
         };
-        let memory = self.shuffle("0", &self.settings.limits).memory() as u64;
+        let memory = self.shuffle("0", granted).memory() as u64;
         let better = Model::is_better(&url, &self.store.url(), bytes, maps, self.executor.workers(), memory);
         // A URL that is none for a store, such as one with a password, leaves what is there.
         if better && let Ok(store) = store::open(&url) {
@@ -289,14 +289,16 @@ impl Plan {
 
     /// The folder for outputs as workers find it.
     pub(crate) fn folder(&self, folder: &str) -> Result<String> {
+        let is_seen =
+            if is_local(folder) { self.executor.is_local() } else { self.executor.shares(&*store::open(folder)?) };
+        if !is_seen {
+            return Err(Error::Config(format!(
+                "outputs cannot go to `{folder}`, which the driver does not share with workers elsewhere; name a store \
+                 that it does, such as `s3://bucket/prefix`, or set WREN_BACKEND=local to run here"
+            )));
+        }
         if !is_local(folder) {
             return Ok(folder.to_owned());
-        }
-        if !self.executor.is_local() {
-            return Err(Error::Config(format!(
-                "outputs cannot go to the local folder `{folder}` from workers elsewhere; name a store: \
-                 `s3://bucket/prefix`"
-            )));
         }
         let absolute =
             std::path::absolute(folder).map_err(|e| Error::Config(format!("the folder `{folder}` cannot be: {e}")))?;
@@ -306,25 +308,26 @@ impl Plan {
             .map_err(|path| Error::Config(format!("the folder {} is not UTF-8", std::path::Path::new(&path).display())))
     }
 
-    pub(crate) fn shuffle(&self, stage: &str, limits: &Limits) -> Shuffle {
+    pub(crate) fn shuffle(&self, stage: &str, granted: &Granted) -> Shuffle {
         let store = self.store.url();
         Shuffle {
             // Disk and memory of this machine are faster than LZ4; a network is not.
             compress: !store.starts_with("file:") && !store.starts_with("memory:"),
             store,
             prefix: format!("{}/shuffle/{stage}", self.id),
-            memory_mb: limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
+            memory_mb: granted.share_mb,
         }
     }
 
-    /// The limits of a stage: the builder's, or else the attribute's.
-    pub(crate) fn limits(&self, function: &RemoteFn) -> Limits {
+    /// What the tasks of a stage get: the limits of the builder, or else of the attribute.
+    pub(crate) fn granted(&self, function: &RemoteFn) -> Result<Granted> {
         let (own, of) = (self.settings.limits, Limits::of(function));
-        Limits {
+        let limits = Limits {
             memory_mb: own.memory_mb.or(of.memory_mb),
             timeout: own.timeout.or(of.timeout),
             retries: own.retries.or(of.retries),
-        }
+        };
+        Granted::of(&self.executor, function.name, limits)
     }
 
     /// How many partitions there are where nobody said so: as many as workers, and no more than inputs.
@@ -342,11 +345,11 @@ impl Plan {
         let inputs: Vec<I> = inputs.collect();
         let partitions = self.partitions(inputs.len());
         self.check(inputs.len(), partitions)?;
-        let limits = self.limits(function);
-        let shuffle = self.shuffle("0", &limits);
+        let granted = self.granted(function)?;
+        let shuffle = self.shuffle("0", &granted);
         let calls = inputs.iter().enumerate().map(|(task, input)| {
             let stage = MapStage { shuffle: shuffle.clone(), partitions, task };
-            stage_call(function, limits, |args| {
+            granted.call(function, |args| {
                 args.push(job);
                 args.push(&stage);
                 args.push(input);
@@ -454,7 +457,7 @@ impl<T: MapReduce> Stages<T> {
         let Self { job, plan, partitions, map } = self;
         let clean_up = CleanUp::of(&plan, target.folder());
         let mapped = plan.stage("map", map).await?;
-        let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target);
+        let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target)?;
         let reduced = plan.stage("reduce", reduce).await?;
         clean_up.done();
         Ok(reduced)
@@ -466,41 +469,18 @@ impl<T: MapReduce> Stages<T> {
         partitions: usize,
         mapped: &[Scattered],
         target: &Target,
-    ) -> Vec<Call<Reduced<T::Output>>> {
+    ) -> Result<Vec<Call<Reduced<T::Output>>>> {
         let reduce = <T as Registered>::stages()[1];
-        let limits = plan.limits(reduce);
-        let shuffle = plan.shuffle("0", &limits);
+        let granted = plan.granted(reduce)?;
+        let shuffle = plan.shuffle("0", &granted);
         let calls = (0..partitions).map(|partition| {
             let segments = mapped.iter().filter_map(|mapped| mapped.segment(partition)).collect();
             let stage = ReduceStage { shuffle: shuffle.clone(), partition, segments, target: target.clone() };
-            stage_call(reduce, limits, |args| {
+            granted.call(reduce, |args| {
                 args.push(job);
                 args.push(&stage);
             })
         });
-        calls.collect()
-    }
-}
-
-/// A call of a stage: the worker is to have the memory that the stage reckons with.
-pub(crate) fn stage_call<R>(
-    function: &'static RemoteFn,
-    limits: Limits,
-    push: impl FnOnce(&mut ArgsEncoder),
-) -> Call<R> {
-    let mut args = ArgsEncoder::new();
-    push(&mut args);
-    limited(call(function, args), &limits)
-}
-
-/// A call under these limits.
-pub(crate) fn limited<R>(call: Call<R>, limits: &Limits) -> Call<R> {
-    let mut call = call.memory(limits.memory_mb.unwrap_or(DEFAULT_MEMORY_MB));
-    if let Some(limit) = limits.timeout {
-        call = call.timeout(limit);
-    }
-    match limits.retries {
-        Some(retries) => call.retries(retries),
-        None => call,
+        Ok(calls.collect())
     }
 }

@@ -2,6 +2,7 @@
 
 mod combined;
 mod emit;
+mod granted;
 mod job;
 mod key;
 mod output;
@@ -15,7 +16,8 @@ use serde::de::DeserializeOwned;
 use crate::registry::RemoteFn;
 
 pub use emit::Emitter;
-pub(crate) use job::{CleanUp, Plan, Settings, common_settings, limited, remove_below, stage_call};
+pub(crate) use granted::Granted;
+pub(crate) use job::{CleanUp, Plan, Settings, common_settings, remove_below};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;

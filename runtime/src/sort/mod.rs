@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::data::{Input, Shape, Split};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::mapreduce::{CleanUp, Plan, Settings, Written, common_settings, limited};
+use crate::mapreduce::{CleanUp, Granted, Plan, Settings, Written, common_settings};
 use crate::shuffle::Model;
 
 use sample::Splitters;
@@ -86,6 +86,7 @@ impl Sort {
         let Self { input, key, settings } = self;
         let plan = Plan::new(settings)?;
         let folder = plan.folder(&folder.into())?;
+        let granted = Granted::of(&plan.executor, module_path!(), plan.settings.limits)?;
         let splits = input.on(&plan.executor).splits().await?;
         let Some(first) = splits.first() else { return Ok(Written::of::<()>(Vec::new())) };
         let records = Records { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
@@ -93,15 +94,20 @@ impl Sort {
             let reason = "only lines and records of fixed length are sorted, not CSV or whole files".to_owned();
             return Err(Error::Input { path: first.path().to_owned(), reason });
         }
-        run(plan, records, splits, folder).await
+        run(plan, granted, records, splits, folder).await
     }
 }
 
-async fn run(mut plan: Plan, records: Records, splits: Vec<Split>, folder: String) -> Result<Written> {
+async fn run(
+    mut plan: Plan,
+    granted: Granted,
+    records: Records,
+    splits: Vec<Split>,
+    folder: String,
+) -> Result<Written> {
     let bytes = splits.iter().map(Split::bytes).sum();
-    plan.choose_store(bytes, splits.len());
-    let limits = plan.settings.limits;
-    let shuffle = plan.shuffle("0", &limits);
+    plan.choose_store(bytes, splits.len(), &granted);
+    let shuffle = plan.shuffle("0", &granted);
     let partitions = plan.settings.partitions.unwrap_or_else(|| {
         Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
     });
@@ -109,17 +115,17 @@ async fn run(mut plan: Plan, records: Records, splits: Vec<Split>, folder: Strin
     let clean_up = CleanUp::of(&plan, Some(&folder));
 
     let samples = sample::share(&splits, bytes, partitions);
-    let samples = samples.into_iter().map(|(split, n)| limited(stages::sample(split, &records, n), &limits));
+    let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n)));
     let splitters = Splitters::of(plan.stage("sample", samples.collect()).await?, partitions);
 
     let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
-    let calls = (0..).zip(&splits).map(|(task, split)| limited(stages::scatter(split, &scatter, task), &limits));
+    let calls = (0..).zip(&splits).map(|(task, split)| granted.limit(stages::scatter(split, &scatter, task)));
     let scattered = plan.stage("map", calls.collect()).await?;
 
     let calls = (0..partitions).map(|partition| {
         let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
         let collect = Collect { shuffle: shuffle.clone(), shape: records.shape, whole: records.is_prefix(), segments };
-        limited(stages::collect(&collect, &folder, partition), &limits)
+        granted.limit(stages::collect(&collect, &folder, partition))
     });
     let reduced = plan.stage("reduce", calls.collect()).await?;
     clean_up.done();

@@ -210,6 +210,11 @@ impl Refusal {
                 "{}; `cargo wren deploy` makes the bucket, or mend the store's URL",
                 aws::words(error)
             )),
+            (Some(403), _) => Refusal::Other(format!(
+                "{}; the functions of a deployment reach only what lies below its store: put it there, or let the \
+                 other bucket's policy allow the deployment's role",
+                aws::words(error)
+            )),
             (_, Some("NoSuchKey" | "NotFound")) | (Some(404), None) => Refusal::NotFound,
             (Some(409), _) => Refusal::Conflict,
             (Some(412), _) => Refusal::Changed,

@@ -15,9 +15,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Setup, Timing};
+use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Room, Setup, Timing};
 use crate::aws;
-use crate::deployment::Deployment;
+use crate::block::Limits;
+use crate::deployment::{Deployment, LambdaFn};
 use crate::envelope::{self, Outcome, Part, Report};
 use crate::error::{Error, Failure, Result};
 use crate::job::new_id;
@@ -144,6 +145,11 @@ impl Backend for LambdaBackend {
         self.slots()
     }
 
+    fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
+        let lambda = self.shared.lambda_for(function, limits).map_err(Error::Config)?;
+        Ok(Some(Room { memory_mb: lambda.memory_mb, calls: limits::vcpus(lambda.memory_mb) }))
+    }
+
     fn usd_per_second(&self) -> fn(memory_mb: Option<u32>) -> f64 {
         |memory_mb| price::per_second(memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB))
     }
@@ -230,6 +236,20 @@ impl Shared {
             replies: Mutex::new(replies),
             ringer,
         }
+    }
+
+    /// The Lambda function that serves calls with these limits, or words that say why none does.
+    fn lambda_for(&self, function: &str, limits: &Limits) -> std::result::Result<&LambdaFn, String> {
+        self.deployment.lambda_for(function, limits.memory_mb, limits.timeout).ok_or_else(|| {
+            let memory = limits.memory_mb.map_or_else(String::new, |mb| format!(" {mb} MB"));
+            let timeout = limits.timeout.map_or_else(String::new, |timeout| format!(" {timeout:?}"));
+            let there = self.deployment.lambdas.iter().map(|l| format!("{} MB for {} s", l.memory_mb, l.timeout_s));
+            format!(
+                "no deployed function gives a call of `{function}` its{memory}{timeout}, there are {}; annotate a function \
+                 with as much and run `cargo wren deploy`, or ask for less",
+                there.collect::<Vec<_>>().join(", ")
+            )
+        })
     }
 
     fn give(&self, reply: Reply) {

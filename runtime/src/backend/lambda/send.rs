@@ -24,9 +24,9 @@ const AROUND: usize = 16 << 10;
 const SENDINGS: u32 = 6;
 
 pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<str>) {
-    let limits = invocation.block.limits();
-    let Some(lambda) = shared.deployment.lambda_for(limits.memory_mb, limits.timeout) else {
-        return shared.fail_all(&invocation, &not_deployed(&invocation));
+    let lambda = match shared.lambda_for(invocation.block.function().name, &invocation.block.limits()) {
+        Ok(lambda) => lambda,
+        Err(why) => return shared.fail_all(&invocation, &Failure::Backend(why)),
     };
     let one_more = |n: usize| (n < shared.most_direct).then_some(n + 1);
     let direct = shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok();
@@ -59,17 +59,6 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.direct.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-fn not_deployed(invocation: &Invocation) -> Failure {
-    let limits = invocation.block.limits();
-    let memory = limits.memory_mb.map_or_else(String::new, |mb| format!(" {mb} MB"));
-    let timeout = limits.timeout.map_or_else(String::new, |timeout| format!(" {timeout:?}"));
-    Failure::Backend(format!(
-        "no deployed function gives a call of `{}` its{memory}{timeout}; annotate a function with as much and run `cargo \
-         wren deploy`, or ask for less",
-        invocation.block.function().name
-    ))
 }
 
 struct Sending<'a> {
