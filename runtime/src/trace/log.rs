@@ -1,19 +1,23 @@
 //! Writing the log of a job, and its summary line.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::clock::{Clocks, Exchange};
+use super::inputs::Inputs;
+use super::output::OutputLog;
 use super::{About, Event, Remote, Times};
-use crate::backend::Timing;
+use crate::backend::{Printed, Timing};
+use crate::block::Block;
 use crate::error::Failure;
 use crate::progress::Progress;
 use crate::scheduler::{self, Sent};
@@ -48,6 +52,10 @@ impl SharedLog {
         *self.lock() = Some(log);
     }
 
+    pub(crate) fn downgrade(&self) -> WeakLog {
+        WeakLog(Arc::downgrade(&self.0))
+    }
+
     /// Notes something, if the log has begun and has not ended.
     pub(crate) fn note(&self, note: impl FnOnce(&mut JobLog)) {
         if let Some(log) = self.lock().as_mut() {
@@ -61,6 +69,21 @@ impl SharedLog {
         if let Some(mut log) = log {
             log.finish(state);
         }
+    }
+}
+
+/// A [`SharedLog`] that does not keep the log from its end.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakLog(Weak<Mutex<Option<JobLog>>>);
+
+impl WeakLog {
+    /// The log, if anybody holds it.
+    pub(crate) fn upgrade(&self) -> Option<SharedLog> {
+        self.0.upgrade().map(SharedLog)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 
@@ -80,7 +103,11 @@ pub(crate) struct JobLog {
     /// None after the end, or where the folder cannot be written: that costs the log, and nothing else.
     file: Option<File>,
     lines: Vec<u8>,
+    /// What tasks print, and what they are given, where these are kept.
+    output: Option<OutputLog>,
+    inputs: Option<Inputs>,
     begun: Instant,
+    begun_unix: Duration,
     /// `begun` on the scheduler's clock.
     begun_at: scheduler::Time,
     written: Instant,
@@ -107,7 +134,10 @@ impl JobLog {
             progress: Progress::new(about.name.as_deref().unwrap_or(&short), quiet),
             about,
             lines: Vec::new(),
+            output: None,
+            inputs: None,
             begun: now,
+            begun_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             begun_at: now.saturating_duration_since(clock),
             written: now,
             quiet,
@@ -120,15 +150,42 @@ impl JobLog {
             usd: 0.0,
             ended: false,
         };
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         log.line(&Event::Job {
             about: log.about.clone(),
-            started_unix_ms: started.as_millis() as u64,
+            started_unix_ms: log.begun_unix.as_millis() as u64,
             pid: std::process::id(),
             wren: env!("CARGO_PKG_VERSION").into(),
         });
         log.write();
         log
+    }
+
+    /// Keeps in the job's folder what tasks print, and so many bytes of what they are given.
+    pub(crate) fn keep_in(&mut self, folder: &Path, inputs: u64) {
+        self.output = Some(OutputLog::new(folder));
+        self.inputs = (inputs > 0).then(|| Inputs::new(folder, inputs));
+    }
+
+    /// A task printed a line.
+    pub(crate) fn printed(&mut self, printed: &Printed<'_>) {
+        let since = self.begun.elapsed();
+        if let Some(output) = &mut self.output {
+            output.add(seconds(since.as_micros() as u64), (self.begun_unix + since).as_millis() as u64, printed);
+        }
+    }
+
+    /// Keeps the arguments of tasks that were submitted.
+    pub(crate) fn keep(&self, block: &Arc<Block>) {
+        if let Some(inputs) = &self.inputs {
+            inputs.keep(block);
+        }
+    }
+
+    /// Keeps the arguments of a task that failed.
+    pub(crate) fn keep_failed(&self, block: &Arc<Block>, task: u64) {
+        if let Some(inputs) = &self.inputs {
+            inputs.keep_failed(block, task);
+        }
     }
 
     /// Microseconds since the run began.
@@ -227,7 +284,7 @@ impl JobLog {
         self.show();
     }
 
-    pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure) {
+    pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
         self.failed += 1;
         let now = self.heard(ran);
         self.line(&Event::Failed {
@@ -236,6 +293,7 @@ impl JobLog {
             attempt: ran.attempt,
             class: failure.name().into(),
             message: failure.clone().into_error(Default::default()).to_string(),
+            stderr: stderr.to_owned(),
             times: self.times(ran, now),
             remote: remote(&ran.timing),
         });
@@ -248,12 +306,15 @@ impl JobLog {
         self.usd += ran.timing.usd;
         let now = self.now_us();
         if let Some(remote) = &ran.timing.remote {
-            self.clocks.add(remote.instance, &Exchange {
-                sent: ran.sent.invoked.saturating_sub(self.begun_at).as_micros() as u64,
-                started: remote.started.as_micros() as u64,
-                ended: (remote.started + remote.ran).as_micros() as u64,
-                heard: now,
-            });
+            self.clocks.add(
+                remote.instance,
+                &Exchange {
+                    sent: ran.sent.invoked.saturating_sub(self.begun_at).as_micros() as u64,
+                    started: remote.started.as_micros() as u64,
+                    ended: (remote.started + remote.ran).as_micros() as u64,
+                    heard: now,
+                },
+            );
         }
         now
     }
@@ -295,6 +356,9 @@ impl JobLog {
             usd: self.usd,
         });
         self.write();
+        if let Some(inputs) = self.inputs.take() {
+            inputs.finish();
+        }
         // Closed, and with that unlocked.
         self.file = None;
         self.ended = true;
@@ -371,9 +435,10 @@ pub(crate) fn try_claim(directory: &Path, id: &str) -> Option<File> {
     Some(file)
 }
 
-/// `.wren` ignores itself in git.
+/// `.wren` ignores itself in git. What functions print and are given is for nobody else.
 fn create(folder: &Path) -> std::io::Result<File> {
-    fs::create_dir_all(folder)?;
+    DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     if let Some(root) = folder.ancestors().nth(2) {
         let ignore = root.join(".gitignore");
         if !ignore.exists() {
