@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, run};
+use commands::{deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, replay, run};
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
 #[derive(Parser)]
@@ -42,6 +42,7 @@ enum Command {
     Destroy(destroy::Args),
     Logs(logs::Args),
     Jobs(jobs::Args),
+    Replay(replay::Args),
     Emulate(emulate::Args),
 }
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Destroy(args) => destroy::destroy(&args),
         Command::Logs(args) => logs::logs(&args),
         Command::Jobs(args) => jobs::jobs(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Emulate(args) => emulate::emulate(args),
     };
     ended.unwrap_or_else(|error| {
