@@ -571,7 +571,7 @@ impl Core {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
                     let new = new.iter().map(|range| range.end - range.start).sum();
-                    let ran = Ran { attempt, sent, timing };
+                    let ran = Ran { attempt, function: "", sent, timing };
                     log.note(|log| log.done(&tasks, new, &ran, bytes_in, results.size()));
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
@@ -580,7 +580,7 @@ impl Core {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
                     log.note(|log| {
-                        log.failed(task, &Ran { attempt, sent, timing }, &failure, &stderr);
+                        log.failed(task, &Ran { attempt, function, sent, timing }, &failure, &stderr);
                         log.keep_failed(&block, task);
                     });
                 }
@@ -588,8 +588,9 @@ impl Core {
             }
             Update::Retry { job, task, attempt, failure, block, at, sent, timing } => {
                 let after = at.saturating_sub(now);
+                let function = block.function().name;
                 self.note(job, |log| {
-                    log.retry(task, &Ran { attempt, sent, timing }, &failure, after);
+                    log.retry(task, &Ran { attempt, function, sent, timing }, &failure, after);
                     log.keep_failed(&block, task);
                 });
             }

@@ -18,7 +18,7 @@ use super::output::OutputLog;
 use super::{About, Event, Remote, Times};
 use crate::backend::{Printed, Timing};
 use crate::block::Block;
-use crate::error::Failure;
+use crate::error::{Attempt, Failure};
 use crate::progress::Progress;
 use crate::scheduler::{self, Sent};
 use crate::terminal;
@@ -92,6 +92,8 @@ impl WeakLog {
 pub(crate) struct Ran {
     /// Counted from 1.
     pub(crate) attempt: u32,
+    /// Its function, where it failed.
+    pub(crate) function: &'static str,
     pub(crate) sent: Sent,
     pub(crate) timing: Timing,
 }
@@ -292,7 +294,7 @@ impl JobLog {
             task,
             attempt: ran.attempt,
             class: failure.name().into(),
-            message: failure.clone().into_error(Default::default()).to_string(),
+            message: message(task, ran, failure),
             stderr: stderr.to_owned(),
             times: self.times(ran, now),
             remote: remote(&ran.timing),
@@ -327,7 +329,7 @@ impl JobLog {
             task,
             attempt: ran.attempt,
             class: failure.name().into(),
-            message: failure.clone().into_error(Default::default()).to_string(),
+            message: message(task, ran, failure),
             after_ms: after.as_millis() as u64,
             times: self.times(ran, now),
             remote: remote(&ran.timing),
@@ -383,6 +385,12 @@ impl JobLog {
             self.about.id,
         )
     }
+}
+
+fn message(task: u64, ran: &Ran, failure: &Failure) -> String {
+    let function = ran.function.to_owned();
+    let attempt = Attempt { function, task, attempt: ran.attempt, ..Attempt::default() };
+    failure.clone().into_error(attempt).to_string()
 }
 
 /// Microseconds, as the log has moments.
