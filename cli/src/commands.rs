@@ -9,5 +9,6 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod plan;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, report as report_command, run,
+    deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, replay, report as report_command,
+    run,
 };
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
@@ -46,6 +47,7 @@ enum Command {
     Logs(logs::Args),
     Jobs(jobs::Args),
     Report(report_command::Args),
+    Replay(replay::Args),
     Emulate(emulate::Args),
 }
 
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::logs(&args),
         Command::Jobs(args) => jobs::jobs(&args),
         Command::Report(args) => report_command::report(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Emulate(args) => emulate::emulate(args),
     };
     ended.unwrap_or_else(|error| {

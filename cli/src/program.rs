@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -63,6 +63,17 @@ struct Program {
 impl Program {
     fn option(&self) -> &'static str {
         if self.kind == TargetKind::Example { "--example" } else { "--bin" }
+    }
+}
+
+impl Program {
+    /// Whether a path is one where cargo puts it: `<profile>/<name>` or `<profile>/examples/<name>`.
+    fn is_built_at(&self, path: &Path) -> bool {
+        let folder = path.parent().and_then(Path::file_name);
+        let is_example = folder.is_some_and(|folder| folder == "examples");
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.strip_suffix(" (deleted)").unwrap_or(name) == self.name)
+            && is_example == (self.kind == TargetKind::Example)
     }
 }
 
@@ -160,6 +171,34 @@ impl Select {
         let metadata = metadata.exec().context("cargo cannot read the workspace")?;
         let lock = metadata.workspace_root.join("Cargo.lock").into();
         Ok(Chosen { program: self.choose(&metadata)?, lock })
+    }
+
+    /// The program that is meant, or where none was named the one that was built at `recorded`; `None`
+    /// if that is of another workspace, or a test.
+    pub(crate) fn chosen_or_recorded(&self, recorded: &Path) -> Result<Option<Chosen>> {
+        if self.package.is_some() || self.bin.is_some() || self.example.is_some() {
+            return self.chosen().map(Some);
+        }
+        let mut metadata = MetadataCommand::new();
+        metadata.no_deps();
+        if let Some(path) = &self.manifest_path {
+            metadata.manifest_path(path);
+        }
+        // Outside of a workspace, nothing can be built.
+        let Ok(metadata) = metadata.exec() else { return Ok(None) };
+        let programs: Vec<_> = metadata.workspace_packages().into_iter().flat_map(programs_of).collect();
+        let fitting: Vec<_> = programs.iter().filter(|program| program.is_built_at(recorded)).collect();
+        match fitting[..] {
+            [] => Ok(None),
+            [one] => {
+                let lock = metadata.workspace_root.join("Cargo.lock").into();
+                Ok(Some(Chosen { program: one.clone(), lock }))
+            }
+            ref several => {
+                let list: String = several.iter().map(|program| format!("\n    {program}")).collect();
+                bail!("several programs are called as the one that ran; choose one:{list}")
+            }
+        }
     }
 
     fn choose(&self, metadata: &Metadata) -> Result<Program> {

@@ -135,6 +135,13 @@ pub(crate) struct Args {
     pub(crate) blobs: Vec<Arc<Blob>>,
 }
 
+impl Args {
+    /// Bytes held, blobs included.
+    pub(crate) fn size(&self) -> u64 {
+        self.bytes.len() as u64 + self.blobs.iter().map(|blob| blob.bytes.len() as u64).sum::<u64>()
+    }
+}
+
 /// Encodes arguments one by one; generated code uses it.
 #[doc(hidden)]
 pub struct ArgsEncoder {

@@ -21,6 +21,8 @@ pub(crate) struct Config {
     /// Whether jobs are logged: not those of tests and of workers, unless a folder was named.
     pub(crate) logs: bool,
     pub(crate) quiet: bool,
+    /// How many bytes of each job's inputs are kept.
+    pub(crate) keep_inputs: u64,
     /// Whether the backend is `lambda` for no other reason than that there is a deployment.
     pub(crate) deployed: bool,
 }
@@ -34,20 +36,28 @@ struct File {
     kv: Option<String>,
     workers: Option<usize>,
     quiet: Option<bool>,
+    /// In MB.
+    keep_inputs: Option<u64>,
 }
 
-const VARIABLES: [&str; 10] = [
+/// How much of each job's inputs is kept, in MB, where nobody says otherwise.
+const KEEP_INPUTS: u64 = 16;
+
+const VARIABLES: [&str; 13] = [
     "WREN_BACKEND",
     "WREN_STORE",
     "WREN_KV",
     "WREN_WORKERS",
     "WREN_DIR",
     "WREN_QUIET",
+    "WREN_KEEP_INPUTS",
     // Read elsewhere.
     "WREN_LIST",
     "WREN_PATH",
     "WREN_WORKER",
     "WREN_BENCH",
+    "WREN_REPLAY",
+    "WREN_REPLAY_POOL",
 ];
 
 impl Config {
@@ -72,6 +82,7 @@ impl Config {
             directory: root.join(".wren"),
             logs: crate::start::is_initialized(),
             quiet: file.quiet.unwrap_or(false),
+            keep_inputs: megabytes(file.keep_inputs.unwrap_or(KEEP_INPUTS)),
             deployed: false,
         };
         for (name, value) in variables {
@@ -82,6 +93,7 @@ impl Config {
                 "WREN_WORKERS" => config.workers = number(&name, &value)?,
                 "WREN_DIR" => config.set_directory(value.into()),
                 "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
+                "WREN_KEEP_INPUTS" => config.keep_inputs = megabytes(number(&name, &value)? as u64),
                 known if VARIABLES.contains(&known) => {}
                 _ => return Err(unknown(&name)),
             }
@@ -148,8 +160,12 @@ fn number(name: &str, value: &str) -> Result<usize> {
     value.parse().map_err(|_| Error::Config(format!("{name} is `{value}`; a whole number is needed")))
 }
 
+fn megabytes(mb: u64) -> u64 {
+    mb.saturating_mul(1 << 20)
+}
+
 fn unknown(name: &str) -> Error {
-    let known = VARIABLES[..6].join(", ");
+    let known = VARIABLES[..7].join(", ");
     Error::Config(format!("{name} is set, and no setting has that name; known are {known}; unset it or mend its name"))
 }
 
@@ -187,6 +203,9 @@ mod tests {
         let none = config(&[], None).unwrap();
         assert_eq!((none.workers, none.backend.as_deref()), (processors(), None));
         assert_eq!(none.kv, None);
+        assert_eq!(none.keep_inputs, 16 << 20);
+        assert_eq!(config(&[("WREN_KEEP_INPUTS", "0")], Some("keep_inputs = 3")).unwrap().keep_inputs, 0);
+        assert_eq!(config(&[], Some("keep_inputs = 3")).unwrap().keep_inputs, 3 << 20);
         let kv = |variables: &[_]| config(variables, Some("kv = \"redis://file\"")).unwrap().kv;
         assert_eq!(kv(&[]).as_deref(), Some("redis://file"));
         assert_eq!(kv(&[("WREN_KV", "embedded:x")]).as_deref(), Some("embedded:x"));

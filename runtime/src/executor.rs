@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "data")]
 use crate::backend::Room;
-use crate::backend::{self, Backend, Reply, Setup};
+use crate::backend::{self, Backend, Lines, Printed, Reply, Setup};
 use crate::block::{Args, Block, Limits};
 use crate::channel::Bell;
 use crate::config::Config;
@@ -23,7 +23,7 @@ use crate::registry::{self, RemoteFn};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::start;
 use crate::store::{self, Store};
-use crate::trace::{self, About, JobLog, Ran, SharedLog};
+use crate::trace::{self, About, JobLog, Ran, SharedLog, WeakLog};
 
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     bell: Bell,
     clock: Instant,
+    printing: Arc<Printing>,
     pub(crate) config: Config,
     store: Arc<dyn Store>,
 }
@@ -69,6 +70,30 @@ struct Core {
     /// When the reactor looks again by itself.
     next_look: Option<Duration>,
     stopped: bool,
+}
+
+/// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
+/// does not wait for the scheduler.
+#[derive(Debug, Default)]
+struct Printing(Mutex<HashMap<Arc<str>, WeakLog>>);
+
+impl Printing {
+    fn logs(&self) -> MutexGuard<'_, HashMap<Arc<str>, WeakLog>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, run: &Arc<str>, log: &SharedLog) {
+        let mut logs = self.logs();
+        logs.retain(|_, log| log.is_held());
+        logs.insert(run.clone(), log.downgrade());
+    }
+
+    fn take(&self, line: &Printed<'_>) {
+        let log = self.logs().get(line.run).and_then(WeakLog::upgrade);
+        if let Some(log) = log {
+            log.note(|log| log.printed(line));
+        }
+    }
 }
 
 struct Entry {
@@ -220,6 +245,9 @@ impl Executor {
         let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
         let mut setup = Setup::new(config.workers, bell.clone(), depth + 1);
         setup.directory.clone_from(&config.directory);
+        let printing = Arc::<Printing>::default();
+        let prints = printing.clone();
+        setup.lines = Lines::new(move |line| prints.take(line));
         let mut backend = backend::open(&url, &setup)?;
         config.workers = backend.workers();
         #[cfg(feature = "aws")]
@@ -246,7 +274,7 @@ impl Executor {
             next_look: None,
             stopped: false,
         };
-        let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, config, store });
+        let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, printing, config, store });
         let reactor = thread::Builder::new().name("wren-reactor".into());
         let weak = Arc::downgrade(&shared);
         let bell = shared.bell.clone();
@@ -368,6 +396,9 @@ impl Shared {
     }
 
     pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, kept: Option<Arc<Kept>>, log: SharedLog) -> JobKey {
+        if let Some(run) = &spec.run {
+            self.printing.open(run, &log);
+        }
         let mut core = self.lock();
         let job = core.scheduler.open(spec);
         core.jobs.insert(job, Entry { port, kept, log: Some(log) });
@@ -397,14 +428,23 @@ impl Shared {
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
         let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id)).flatten());
-        log.begin(JobLog::new(about, quiet, claimed, self.clock));
+        let is_claimed = claimed.is_some();
+        let mut begun = JobLog::new(about, quiet, claimed, self.clock);
+        if is_claimed {
+            begun.keep_in(&config.directory.join("jobs").join(id), config.keep_inputs);
+        }
+        log.begin(begun);
     }
 
     pub(crate) fn submit(&self, job: JobKey, block: Block) {
         self.with_core(|core, now| {
             let tasks = block.tasks();
-            core.note(job, |log| log.submitted(tasks.end - tasks.start));
-            core.scheduler.submit(job, Arc::new(block), now);
+            let block = Arc::new(block);
+            core.note(job, |log| {
+                log.submitted(tasks.end - tasks.start);
+                log.keep(&block);
+            });
+            core.scheduler.submit(job, block, now);
         });
     }
 
@@ -545,21 +585,28 @@ impl Core {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
                     let new = new.iter().map(|range| range.end - range.start).sum();
-                    let ran = Ran { attempt, sent, timing };
+                    let ran = Ran { attempt, function: "", sent, timing };
                     log.note(|log| log.done(&tasks, new, &ran, bytes_in, results.size()));
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }
-            Update::Failed { job, task, attempt, failure, stderr, sent, timing, function } => {
+            Update::Failed { job, task, attempt, failure, stderr, block, sent, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
-                    log.note(|log| log.failed(task, &Ran { attempt, sent, timing }, &failure));
+                    log.note(|log| {
+                        log.failed(task, &Ran { attempt, function, sent, timing }, &failure, &stderr);
+                        log.keep_failed(&block, task);
+                    });
                 }
                 entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
             }
-            Update::Retry { job, task, attempt, failure, at, sent, timing } => {
+            Update::Retry { job, task, attempt, failure, block, at, sent, timing } => {
                 let after = at.saturating_sub(now);
-                self.note(job, |log| log.retry(task, &Ran { attempt, sent, timing }, &failure, after));
+                let function = block.function().name;
+                self.note(job, |log| {
+                    log.retry(task, &Ran { attempt, function, sent, timing }, &failure, after);
+                    log.keep_failed(&block, task);
+                });
             }
             Update::OverBudget { job, spent_usd } => {
                 if let Some(entry) = self.jobs.get(&job) {

@@ -5,8 +5,9 @@ mod handle;
 mod kept;
 mod port;
 
+pub(crate) use handle::stored_input;
 pub use handle::{Job, JobProgress, attach};
-pub(crate) use kept::{Keep, Kept};
+pub(crate) use kept::{Keep, Kept, stored_result};
 pub(crate) use port::{Outcome, Port};
 
 /// A new job id: random, so that a store which splits its load by key prefix does so.

@@ -67,6 +67,7 @@ pub mod price;
 mod progress;
 mod refs;
 pub mod registry;
+mod replay;
 pub mod scheduler;
 #[cfg(feature = "data")]
 mod shuffle;

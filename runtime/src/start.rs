@@ -37,6 +37,7 @@ pub fn init() {
     if std::env::var_os(LIST).is_some() {
         list();
     }
+    crate::replay::replay_if_asked(|| INITIALIZED.store(true, Ordering::Release));
     INITIALIZED.store(true, Ordering::Release);
 }
 

@@ -2,12 +2,7 @@
 
 use std::io::{self, Write};
 
-/// Standard output or standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Out,
-    Err,
-}
+use crate::backend::Stream;
 
 /// Shows a line that a remote function printed, behind the mark of its task.
 pub(crate) fn line(stream: Stream, mark: &str, line: &str) {

@@ -16,7 +16,9 @@
 //! one whose driver died.
 
 mod clock;
+mod inputs;
 mod log;
+mod output;
 mod summary;
 mod timeline;
 
@@ -26,7 +28,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use clock::{Alignment, Exchange};
-pub(crate) use log::{JobLog, Ran, SharedLog, claim, tally, try_claim};
+pub use inputs::{TaskInput, task_input};
+pub(crate) use log::{JobLog, Ran, SharedLog, WeakLog, claim, tally, try_claim};
+pub use output::{Line, Outputs, outputs};
 pub use summary::{JobState, JobSummary, directory, jobs};
 pub use timeline::{Ended, Phase, Span, Timeline};
 
@@ -88,6 +92,9 @@ pub enum Event {
         class: Cow<'static, str>,
         /// What went wrong, for people.
         message: String,
+        /// The last lines that it wrote to standard error, at most 4 KiB.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        stderr: String,
         /// Where the time went until `t`.
         #[serde(flatten)]
         times: Times,

@@ -36,6 +36,7 @@ struct Failed {
     attempt: u32,
     class: String,
     message: String,
+    stderr: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +69,7 @@ pub(crate) fn one(directory: &Path, wanted: Option<&str>) -> Result<Option<JobSu
 }
 
 /// The one job of that id or name, or the latest with a name.
-fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
+pub(super) fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
     let exact = jobs.iter().position(|job| job.id == wanted || job.name.as_deref() == Some(wanted));
     let beginning: Vec<_> =
         jobs.iter().enumerate().filter(|(_, job)| job.id.starts_with(wanted)).map(|(i, _)| i).collect();
@@ -109,9 +110,13 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
     let summary = JobSummary::read_with(&folder, |event| match event {
         // What failed in an earlier run was run again.
         Event::Job { .. } => failures.clear(),
-        Event::Failed { task, attempt, class, message, .. } => {
-            failures.push(Failed { task: *task, attempt: *attempt, class: class.to_string(), message: message.clone() })
-        }
+        Event::Failed { task, attempt, class, message, stderr, .. } => failures.push(Failed {
+            task: *task,
+            attempt: *attempt,
+            class: class.to_string(),
+            message: message.clone(),
+            stderr: stderr.clone(),
+        }),
         _ => {}
     })?;
     if json {
@@ -138,6 +143,13 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         let row = |f: &Failed| [f.task.to_string(), f.attempt.to_string(), f.class.clone(), first_line(&f.message)];
         let rows: Vec<_> = failures.iter().map(row).collect();
         table::write(out, ["TASK", "ATTEMPT", "CLASS", "MESSAGE"], &rows)?;
+        if let Some(first) = failures.first() {
+            let (id, task) = (&summary.id, first.task);
+            writeln!(
+                out,
+                "\n`cargo wren logs {id} {task}` shows what a task printed, `cargo wren replay {id} {task}` runs it here"
+            )?;
+        }
     }
     Ok(())
 }

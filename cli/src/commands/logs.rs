@@ -1,4 +1,4 @@
-//! `cargo wren logs`: what functions printed in AWS.
+//! `cargo wren logs`: what functions printed, here or in AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,11 +20,11 @@ use crate::deploy::{Site, name, site};
 /// Streams that one request may name (FilterLogEvents).
 const STREAMS: usize = 100;
 
-/// Show what remote functions printed on AWS
+/// Show what remote functions printed
 ///
 /// Of a job, by its id or name, everything that its tasks printed, or one task of it; of any other
-/// text, the lines that contain it. CloudWatch Logs has lines some seconds after they were printed,
-/// and keeps them for two weeks. Where a job ran on this machine, its lines went to the terminal.
+/// text, the lines in AWS that contain it. What a job prints on this machine is kept with it, up to
+/// 64 MB. What one prints on AWS is in CloudWatch Logs, some seconds later and for two weeks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren logs sweep\n  cargo wren logs 8f0w 17 --since 2d\n  \
                         cargo wren logs 'did not converge' --json | jq .line")]
@@ -33,13 +33,17 @@ pub(crate) struct Args {
     what: String,
     /// A task of the job
     task: Option<u64>,
-    /// Look back for so long: 30m, 12h, 7d
-    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration)]
-    since: Duration,
-    /// Print a JSON object a line: `time`, `group`, `stream`, `line`
+    /// Look back for so long: 30m, 12h, 7d; a day on AWS, and everything here, unless it is given
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    since: Option<Duration>,
+    /// Print a JSON object a line: `time`, `unix_ms`, `stream`, `line`; on AWS `group`, and here
+    /// `task`, `attempt`, `worker`, `function`, `t`
     #[arg(long)]
     json: bool,
 }
+
+/// How far AWS is looked back at, where nobody says.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// One line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,13 +59,10 @@ struct Line {
 pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
     let job = job(&directory, &args.what)?;
-    if let Some(job) = job.as_ref().filter(|job| job.backend == "local" || job.backend == "inline") {
-        bail!(
-            "job {} ran on this machine, and what its tasks printed went to the terminal; `cargo wren jobs {0}` shows \
-             what failed",
-            job.id
-        );
+    if let Some(job) = job.as_ref().filter(|job| job.backend != "lambda" && !job.backend.starts_with("lambda:")) {
+        return kept(args, &directory, job);
     }
+    let looked_back = args.since.unwrap_or(A_DAY);
     let lines = aws::block_on(async {
         let aws = Aws::open().await?;
         let account = aws.account().await?;
@@ -69,8 +70,7 @@ pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
         site.report.doing("reading logs");
         let record = site::record(&directory)?;
         let groups: Vec<_> = record.lambdas.iter().map(|lambda| name::log_group(&lambda.name)).collect();
-        let since = SystemTime::now() - args.since;
-        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let since = since(looked_back);
         let wanted = job.as_ref().map_or(args.what.as_str(), |job| job.id.as_str());
         match of_job(&site, &groups, wanted, args.task, since).await? {
             Some(lines) => Ok(lines),
@@ -83,11 +83,59 @@ pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
             "no line of `{}` in the last {}; lines come some seconds after they were printed; --since looks further \
              back, 14 days at most",
             args.what,
-            words(args.since)
+            words(looked_back)
         );
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// When it was so long ago, in milliseconds since 1970.
+fn since(time: Duration) -> i64 {
+    (SystemTime::now() - time).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
+
+/// Shows what was kept here of a job's output.
+fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCode> {
+    if let Some(task) = args.task.filter(|task| job.tasks.is_some_and(|tasks| *task >= tasks)) {
+        bail!("job {} has no task {task}: it has {}, counted from 0", job.id, job.tasks.unwrap_or_default());
+    }
+    let folder = directory.join("jobs").join(&job.id);
+    let lines =
+        trace::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
+    let since = args.since.map_or(0, since);
+    // What wren says of the log itself belongs to every task.
+    let wanted = |line: &trace::Line| args.task.is_none_or(|task| line.task.is_none_or(|of| of == task));
+    let mut out = std::io::stdout().lock();
+    let mut shown = 0;
+    for line in lines.filter(|line| wanted(line) && line.unix_ms as i64 >= since) {
+        shown += u64::from(line.task.is_some());
+        let time = timestamp(line.unix_ms as i64);
+        if args.json {
+            let mut value = serde_json::to_value(&line)?;
+            value["time"] = time.into();
+            writeln!(out, "{value}")?;
+            continue;
+        }
+        match line.task {
+            Some(task) => writeln!(out, "{time} [{} {task}] {}", line.function, line.line)?,
+            None => writeln!(out, "{time} {}", line.line)?,
+        }
+    }
+    if shown > 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let whose =
+        args.task.map_or_else(|| "nothing that its tasks".to_owned(), |task| format!("nothing that task {task}"));
+    match &*job.backend {
+        "inline" => eprintln!(
+            "job {} ran on threads of its own program, and what it printed went where the program's output went; with \
+             `WREN_BACKEND=local` it is kept",
+            job.id
+        ),
+        _ => eprintln!("{whose} printed is kept of job {}; `cargo wren jobs {0}` shows what failed", job.id),
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// The job that is meant, if it was logged here.

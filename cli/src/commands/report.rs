@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 use wren::trace::{self, JobState, Timeline};
 
 use super::jobs;
@@ -55,7 +54,8 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     }
     if let Some(path) = &args.html {
         let summary = serde_json::to_value(&report)?;
-        write_to(path, |out| page(out, &timeline, &summary))?;
+        let outputs = outputs(&folder)?;
+        write_to(path, |out| Page { timeline: &timeline, summary: &summary, outputs: &outputs }.write(out))?;
         written = true;
     }
     let mut out = io::stdout().lock();
@@ -67,10 +67,18 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(out: &mut dyn Write, timeline: &Timeline, summary: &Value) -> io::Result<()> {
-    let outputs = BTreeMap::new();
-    let mut out = out;
-    Page { timeline, summary, outputs: &outputs }.write(&mut out)
+/// What tasks printed, as far as it was kept.
+fn outputs(folder: &Path) -> Result<BTreeMap<u64, String>> {
+    let lines = trace::outputs(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let mut outputs = BTreeMap::<_, String>::new();
+    for line in lines {
+        if let Some(task) = line.task {
+            let output = outputs.entry(task).or_default();
+            output.push_str(&line.line);
+            output.push('\n');
+        }
+    }
+    Ok(outputs)
 }
 
 fn write_to(path: &str, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<()> {

@@ -5,6 +5,7 @@ mod conformance;
 mod inline;
 #[cfg(feature = "aws")]
 pub(crate) mod lambda;
+mod lines;
 mod local;
 mod scheme;
 
@@ -20,6 +21,7 @@ use crate::scheduler;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
+pub use lines::{Lines, Printed, Stream};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
 pub(crate) use scheme::open;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::Backend;
+use super::{Backend, Lines};
 use crate::channel::Bell;
 use crate::error::{Error, Result};
 
@@ -20,13 +20,16 @@ pub struct Setup {
     pub directory: PathBuf,
     /// The moment that `now` counts from in the calls of a [`Backend`].
     pub clock: Instant,
+    /// Takes what tasks print, where the backend sees it.
+    pub lines: Lines,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
 }
 
 impl Setup {
     pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
-        Self { workers, ringer: Ringer(bell), directory: PathBuf::from(".wren"), clock: Instant::now(), depth }
+        let (ringer, directory) = (Ringer(bell), PathBuf::from(".wren"));
+        Self { workers, ringer, directory, clock: Instant::now(), lines: Lines::default(), depth }
     }
 }
 

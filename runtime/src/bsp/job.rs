@@ -163,7 +163,7 @@ impl<T: Bsp> Steps<T> {
         Ok(finished)
     }
 
-    fn step(&self, number: u64, left: &Left<T::Summary>) -> Result<(Vec<Call<Stepped<T::Summary>>>, Shuffle)> {
+    fn step(&self, number: u64, left: &Left<T::Summary>) -> Result<(StepCalls<T::Summary>, Shuffle)> {
         let function = <T as Registered>::stages()[1];
         let granted = self.plan.granted(function)?;
         let to = self.plan.shuffle(&number.to_string(), &granted);
@@ -201,6 +201,9 @@ impl<T: Bsp> Steps<T> {
         Ok(calls.collect())
     }
 }
+
+/// The calls of one step.
+type StepCalls<S> = Vec<Call<Stepped<S>>>;
 
 impl<S> Left<S> {
     fn of(shuffle: Shuffle, stepped: Vec<Stepped<S>>) -> Self {

@@ -22,7 +22,7 @@ use crate::map::Settings;
 use crate::registry;
 use crate::scheduler::JobKey;
 use crate::store::{Store, StoreError, wait};
-use crate::trace::{SharedLog, claim, try_claim};
+use crate::trace::{SharedLog, TaskInput, claim, try_claim};
 
 /// How often a job that another process runs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -411,6 +411,33 @@ impl Segments<'_> {
 
 fn segment_key(id: &str, segment: u64) -> String {
     format!("{id}/args/{segment:08}")
+}
+
+/// The arguments of a task of a started job; none where the store has no such job or task.
+pub(crate) fn stored_input(store: &dyn Store, id: &str, task: u64) -> Result<Option<TaskInput>> {
+    if !exists(store, &format!("{id}/job"))? {
+        return Ok(None);
+    }
+    // Segments come in the order of their tasks.
+    let mut left = 0..manifest(store, id)?.segments;
+    while !left.is_empty() {
+        let middle = left.start + (left.end - left.start) / 2;
+        let Segment { first, mut calls } = kept::read(store, &segment_key(id, middle))?;
+        match task.checked_sub(first) {
+            None => left.end = middle,
+            Some(index) if index >= calls.len() as u64 => left.start = middle + 1,
+            Some(index) => {
+                let StoredCall { function, signature_hash, limits, args, blobs } = calls.swap_remove(index as usize);
+                let mut args = Args { bytes: args.into(), blobs: Vec::new() };
+                for key in blobs {
+                    args.blobs.push(Blob::new(wait(store.get(&key))?));
+                }
+                let (signature, body_hash, size) = (None, None, args.size());
+                return Ok(Some(TaskInput { function, signature, size, limits, signature_hash, body_hash, args }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// What is left to run of a stored job.

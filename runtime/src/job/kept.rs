@@ -108,6 +108,11 @@ fn open_record<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &str, sea
     Ok(envelope::open(sealed).map_err(damaged)?)
 }
 
+/// The result of a task, where the store has one: of a named job, or of a started one.
+pub(crate) fn stored_result(store: &dyn Store, id: &str, task: u64) -> Option<Vec<u8>> {
+    read::<Record>(store, &key(&done_prefix(id), task)).ok().map(|record| record.result)
+}
+
 impl Kept {
     pub(crate) fn open(store: Arc<dyn Store>, id: &str, named: bool, keep: Keep, port: Arc<Port>) -> Result<Arc<Self>> {
         if named {

@@ -161,6 +161,8 @@ pub enum Update {
         failure: Failure,
         /// What it last wrote to standard error.
         stderr: String,
+        /// Its arguments, and those of others.
+        block: Arc<Block>,
         /// When it was sent.
         sent: Sent,
         /// When it ran.
@@ -176,6 +178,8 @@ pub enum Update {
         attempt: u32,
         /// How.
         failure: Failure,
+        /// Its arguments, and those of others.
+        block: Arc<Block>,
         /// When the next one may begin.
         at: Time,
         /// When the one that failed was sent.

@@ -89,16 +89,16 @@ impl Scheduler {
             let next = if class == FailureClass::Throttle { attempt } else { attempt + 1 };
             state.pausing += 1;
             state.retried += u64::from(next > attempt);
-            let run = Run { block, tasks: task..task + 1, attempt: next, queued: at };
+            let run = Run { block: block.clone(), tasks: task..task + 1, attempt: next, queued: at };
             self.retries.add(at, job, run);
-            updates.push(Update::Retry { job, task, attempt, failure, at, sent, timing });
+            updates.push(Update::Retry { job, task, attempt, failure, block, at, sent, timing });
         } else {
             state.tried.remove(&task);
             state.failed += 1;
             // Whatever else comes of it is not heard.
             state.done.insert(task..task + 1);
             let function = block.function().name;
-            updates.push(Update::Failed { job, task, attempt, function, failure, stderr, sent, timing });
+            updates.push(Update::Failed { job, task, attempt, function, failure, stderr, block, sent, timing });
             self.end_if_over(job, updates);
         }
     }

@@ -1,20 +1,24 @@
 //! Writing the log of a job, and its summary line.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::clock::{Clocks, Exchange};
+use super::inputs::Inputs;
+use super::output::OutputLog;
 use super::{About, Event, Remote, Times};
-use crate::backend::Timing;
-use crate::error::Failure;
+use crate::backend::{Printed, Timing};
+use crate::block::Block;
+use crate::error::{Attempt, Failure};
 use crate::progress::Progress;
 use crate::scheduler::{self, Sent};
 use crate::terminal;
@@ -48,6 +52,10 @@ impl SharedLog {
         *self.lock() = Some(log);
     }
 
+    pub(crate) fn downgrade(&self) -> WeakLog {
+        WeakLog(Arc::downgrade(&self.0))
+    }
+
     /// Notes something, if the log has begun and has not ended.
     pub(crate) fn note(&self, note: impl FnOnce(&mut JobLog)) {
         if let Some(log) = self.lock().as_mut() {
@@ -64,11 +72,28 @@ impl SharedLog {
     }
 }
 
+/// A [`SharedLog`] that does not keep the log from its end.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakLog(Weak<Mutex<Option<JobLog>>>);
+
+impl WeakLog {
+    /// The log, if anybody holds it.
+    pub(crate) fn upgrade(&self) -> Option<SharedLog> {
+        self.0.upgrade().map(SharedLog)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 /// An execution that ended, as the scheduler tells of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ran {
     /// Counted from 1.
     pub(crate) attempt: u32,
+    /// Its function, where it failed.
+    pub(crate) function: &'static str,
     pub(crate) sent: Sent,
     pub(crate) timing: Timing,
 }
@@ -80,7 +105,11 @@ pub(crate) struct JobLog {
     /// None after the end, or where the folder cannot be written: that costs the log, and nothing else.
     file: Option<File>,
     lines: Vec<u8>,
+    /// What tasks print, and what they are given, where these are kept.
+    output: Option<OutputLog>,
+    inputs: Option<Inputs>,
     begun: Instant,
+    begun_unix: Duration,
     /// `begun` on the scheduler's clock.
     begun_at: scheduler::Time,
     written: Instant,
@@ -107,7 +136,10 @@ impl JobLog {
             progress: Progress::new(about.name.as_deref().unwrap_or(&short), quiet),
             about,
             lines: Vec::new(),
+            output: None,
+            inputs: None,
             begun: now,
+            begun_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             begun_at: now.saturating_duration_since(clock),
             written: now,
             quiet,
@@ -120,15 +152,42 @@ impl JobLog {
             usd: 0.0,
             ended: false,
         };
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         log.line(&Event::Job {
             about: log.about.clone(),
-            started_unix_ms: started.as_millis() as u64,
+            started_unix_ms: log.begun_unix.as_millis() as u64,
             pid: std::process::id(),
             wren: env!("CARGO_PKG_VERSION").into(),
         });
         log.write();
         log
+    }
+
+    /// Keeps in the job's folder what tasks print, and so many bytes of what they are given.
+    pub(crate) fn keep_in(&mut self, folder: &Path, inputs: u64) {
+        self.output = Some(OutputLog::new(folder));
+        self.inputs = (inputs > 0).then(|| Inputs::new(folder, inputs));
+    }
+
+    /// A task printed a line.
+    pub(crate) fn printed(&mut self, printed: &Printed<'_>) {
+        let since = self.begun.elapsed();
+        if let Some(output) = &mut self.output {
+            output.add(seconds(since.as_micros() as u64), (self.begun_unix + since).as_millis() as u64, printed);
+        }
+    }
+
+    /// Keeps the arguments of tasks that were submitted.
+    pub(crate) fn keep(&self, block: &Arc<Block>) {
+        if let Some(inputs) = &self.inputs {
+            inputs.keep(block);
+        }
+    }
+
+    /// Keeps the arguments of a task that failed.
+    pub(crate) fn keep_failed(&self, block: &Arc<Block>, task: u64) {
+        if let Some(inputs) = &self.inputs {
+            inputs.keep_failed(block, task);
+        }
     }
 
     /// Microseconds since the run began.
@@ -227,7 +286,7 @@ impl JobLog {
         self.show();
     }
 
-    pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure) {
+    pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
         self.failed += 1;
         let now = self.heard(ran);
         self.line(&Event::Failed {
@@ -235,7 +294,8 @@ impl JobLog {
             task,
             attempt: ran.attempt,
             class: failure.name().into(),
-            message: failure.clone().into_error(Default::default()).to_string(),
+            message: message(task, ran, failure),
+            stderr: stderr.to_owned(),
             times: self.times(ran, now),
             remote: remote(&ran.timing),
         });
@@ -269,7 +329,7 @@ impl JobLog {
             task,
             attempt: ran.attempt,
             class: failure.name().into(),
-            message: failure.clone().into_error(Default::default()).to_string(),
+            message: message(task, ran, failure),
             after_ms: after.as_millis() as u64,
             times: self.times(ran, now),
             remote: remote(&ran.timing),
@@ -298,6 +358,9 @@ impl JobLog {
             usd: self.usd,
         });
         self.write();
+        if let Some(inputs) = self.inputs.take() {
+            inputs.finish();
+        }
         // Closed, and with that unlocked.
         self.file = None;
         self.ended = true;
@@ -322,6 +385,12 @@ impl JobLog {
             self.about.id,
         )
     }
+}
+
+fn message(task: u64, ran: &Ran, failure: &Failure) -> String {
+    let function = ran.function.to_owned();
+    let attempt = Attempt { function, task, attempt: ran.attempt, ..Attempt::default() };
+    failure.clone().into_error(attempt).to_string()
 }
 
 /// Microseconds, as the log has moments.
@@ -374,9 +443,10 @@ pub(crate) fn try_claim(directory: &Path, id: &str) -> Option<File> {
     Some(file)
 }
 
-/// `.wren` ignores itself in git.
+/// `.wren` ignores itself in git. What functions print and are given is for nobody else.
 fn create(folder: &Path) -> std::io::Result<File> {
-    fs::create_dir_all(folder)?;
+    DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     if let Some(root) = folder.ancestors().nth(2) {
         let ignore = root.join(".gitignore");
         if !ignore.exists() {

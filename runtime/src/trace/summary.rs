@@ -239,7 +239,7 @@ mod tests {
         log.submitted(6);
         log.retry(4, &Ran::default(), &Failure::Cancelled, std::time::Duration::ZERO);
         log.done(&(3..9), 5, &Ran { attempt: 2, ..Ran::default() }, 0, 100);
-        log.failed(9, &Ran::default(), &Failure::Cancelled);
+        log.failed(9, &Ran::default(), &Failure::Cancelled, "");
         log.finish("failed");
         let mut events = 0;
         let ended = JobSummary::read_with(path.parent().unwrap(), |_| events += 1).unwrap();

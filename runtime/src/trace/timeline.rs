@@ -194,7 +194,7 @@ impl Reader {
                 let sizes = (*bytes_in, *bytes_out, *peak_mb);
                 self.span(*t, *first..first.saturating_add(*count), *attempt, Ended::Done, times, remote, sizes);
             }
-            Event::Failed { t, task, attempt, class, message, times, remote } => {
+            Event::Failed { t, task, attempt, class, message, times, remote, .. } => {
                 let ended = Ended::Failed { class: class.to_string(), message: message.clone() };
                 self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, none);
             }

@@ -51,6 +51,16 @@ pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &m
     captures_panics(|| (function.entry)(&mut invoke))
 }
 
+/// As [`run`], and a panic goes on up the stack.
+pub(crate) fn run_uncaught(
+    function: &RemoteFn,
+    args: &[u8],
+    blobs: &[Arc<Blob>],
+    out: &mut Encoded,
+) -> Result<(), Failure> {
+    (function.entry)(&mut Invoke { args, blobs, out })
+}
+
 /// One call as generated code sees it.
 #[doc(hidden)]
 pub struct Invoke<'a> {

@@ -8,6 +8,7 @@ mod data;
 mod drivers;
 mod failures;
 mod jobs;
+mod replay;
 
 use std::fs;
 use std::io::Write;
@@ -83,8 +84,10 @@ async fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Tests kill workers of this process, each its own.
     arguments.test_threads = Some(1);
-    let mut trials: Vec<_> =
-        [calls::trials(), failures::trials(), jobs::trials(), drivers::trials()].into_iter().flatten().collect();
+    let mut trials: Vec<_> = [calls::trials(), failures::trials(), jobs::trials(), drivers::trials(), replay::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     #[cfg(feature = "data")]
     trials.extend(data::trials());
     let run = std::thread::spawn(move || libtest_mimic::run(&arguments, trials));

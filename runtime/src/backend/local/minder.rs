@@ -13,10 +13,10 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::backend::{FlightId, Invocation};
+use crate::backend::{FlightId, Invocation, Lines, Printed, Stream};
 use crate::channel::{Bell, Region, SLOTS};
 use crate::error::Failure;
-use crate::terminal::{self, Stream};
+use crate::terminal;
 
 /// How much of a task's standard error is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;
@@ -25,6 +25,8 @@ const TAIL: usize = 4 << 10;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Label {
     flight: FlightId,
+    run: Option<Arc<str>>,
+    attempt: u32,
     function: &'static str,
     first: u64,
 }
@@ -33,7 +35,8 @@ impl Label {
     pub(super) fn new(invocation: &Invocation) -> Self {
         let name = invocation.block.function().name;
         let function = name.rsplit("::").next().unwrap_or(name);
-        Self { flight: invocation.flight, function, first: invocation.tasks.start }
+        let Invocation { flight, run, attempt, tasks, .. } = invocation;
+        Self { flight: *flight, run: run.clone(), attempt: *attempt, function, first: tasks.start }
     }
 }
 
@@ -64,6 +67,8 @@ pub(super) struct Minded {
     child: Mutex<Child>,
     pid: u32,
     region: Region,
+    number: u32,
+    lines: Lines,
     /// `/proc/<pid>/statm`, where the system has it.
     statm: Option<File>,
     output: Mutex<Output>,
@@ -88,7 +93,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Minded {
-    pub(super) fn mind(mut child: Child, socket: &OwnedFd, region: Region, bell: Bell) -> io::Result<Arc<Self>> {
+    pub(super) fn mind(
+        mut child: Child,
+        socket: &OwnedFd,
+        region: Region,
+        bell: Bell,
+        number: u32,
+        lines: Lines,
+    ) -> io::Result<Arc<Self>> {
         let none = || io::Error::other("the worker's output is no pipe");
         let stdout = OwnedFd::from(child.stdout.take().ok_or_else(none)?);
         let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
@@ -99,6 +111,8 @@ impl Minded {
             child: Mutex::new(child),
             pid,
             region,
+            number,
+            lines,
             statm: File::open(format!("/proc/{pid}/statm")).ok(),
             output,
             printed: AtomicBool::new(false),
@@ -144,7 +158,7 @@ impl Minded {
         if self.printed.load(Ordering::Acquire) {
             let mut output = lock(&self.output);
             let of_flight = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.flight == flight);
-            output.partial.iter_mut().filter(of_flight).for_each(Partial::finish);
+            output.partial.iter_mut().filter(of_flight).for_each(|partial| partial.finish(self));
         }
     }
 
@@ -205,13 +219,13 @@ impl Minded {
             if pipe.stream == Stream::Err {
                 output.keep(&label, &buffer[..n]);
             }
-            output.partial[pipe.stream as usize].show(label, &buffer[..n]);
+            output.partial[pipe.stream as usize].show(self, label, &buffer[..n]);
             if !all && n < buffer.len() {
                 break;
             }
         }
         if all {
-            output.partial[pipe.stream as usize].finish();
+            output.partial[pipe.stream as usize].finish(self);
         }
     }
 }
@@ -290,27 +304,32 @@ impl Partial {
         Self { stream, bytes: Vec::new(), label: None }
     }
 
-    fn show(&mut self, label: Option<(Label, u64)>, bytes: &[u8]) {
+    fn show(&mut self, worker: &Minded, label: Option<(Label, u64)>, bytes: &[u8]) {
         if self.label != label {
-            self.finish();
+            self.finish(worker);
             self.label = label;
         }
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             self.bytes.extend_from_slice(piece);
             // A long line without an end is shown in pieces.
             if piece.ends_with(b"\n") || self.bytes.len() > 64 << 10 {
-                self.finish();
+                self.finish(worker);
             }
         }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, worker: &Minded) {
         if self.bytes.is_empty() {
             return;
         }
         let line = String::from_utf8_lossy(&self.bytes);
+        let text = line.trim_end_matches(['\n', '\r']);
         let mark = self.label.as_ref().map(|(label, task)| format!("[{} {task}] ", label.function));
-        terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), line.trim_end_matches(['\n', '\r']));
+        terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), text);
+        if let Some((Label { run: Some(run), attempt, function, .. }, task)) = &self.label {
+            let (stream, attempt) = (self.stream, *attempt);
+            worker.lines.take(&Printed { run, task: *task, attempt, function, worker: worker.number, stream, text });
+        }
         self.bytes.clear();
     }
 }

@@ -6,7 +6,7 @@ mod process;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Ringer, Setup, scheme};
+use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
 use crate::channel::{SLOTS, monotonic};
 use crate::error::Failure;
 use crate::start;
@@ -25,6 +25,7 @@ pub(crate) struct LocalBackend {
     /// Invocations that wait for a slot.
     waiting: VecDeque<Invocation>,
     ringer: Ringer,
+    lines: Lines,
     epoch: Epoch,
     false_starts: u32,
     /// Why no worker starts.
@@ -76,8 +77,16 @@ inventory::submit! {
 impl LocalBackend {
     pub(crate) fn new(setup: &Setup) -> Self {
         let workers = std::iter::repeat_with(|| None).take(setup.workers.max(1)).collect();
-        let (ringer, epoch) = (setup.ringer.clone(), Epoch::new(setup.clock));
-        Self { workers, waiting: VecDeque::new(), ringer, epoch, false_starts: 0, broken: None, memory: None }
+        Self {
+            workers,
+            waiting: VecDeque::new(),
+            ringer: setup.ringer.clone(),
+            lines: setup.lines.clone(),
+            epoch: Epoch::new(setup.clock),
+            false_starts: 0,
+            broken: None,
+            memory: None,
+        }
     }
 
     /// Keeps this process and its workers below so many bytes together: what would pass them fails as
@@ -152,7 +161,7 @@ impl LocalBackend {
 
     fn started(&mut self, index: usize) -> Option<&mut Process> {
         if self.workers[index].is_none() && self.broken.is_none() {
-            match Process::start(index as u32, &self.ringer.0, self.epoch) {
+            match Process::start(index as u32, &self.ringer.0, self.epoch, &self.lines) {
                 Ok(process) => self.workers[index] = Some(process),
                 Err(error) => self.broken = Some(format!("no worker process can be started: {error}")),
             }

@@ -19,7 +19,7 @@ use rustix::net::{
 
 use super::minder::{Exit, Label, Minded};
 use super::{CHECK_EVERY, Epoch};
-use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
+use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
 use crate::block::{Blob, Block};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
@@ -95,7 +95,7 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub(super) fn start(number: u32, bell: &Bell, epoch: Epoch) -> io::Result<Self> {
+    pub(super) fn start(number: u32, bell: &Bell, epoch: Epoch, lines: &Lines) -> io::Result<Self> {
         let region = Region::new()?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(own_executable()?);
@@ -107,7 +107,7 @@ impl Process {
         drop(command);
         let spawned = epoch.time(monotonic());
         greet(&ours, &region, bell)?;
-        let minded = Minded::mind(child, &ours, region.clone(), bell.clone())?;
+        let minded = Minded::mind(child, &ours, region.clone(), bell.clone(), number, lines.clone())?;
         Ok(Self {
             number,
             epoch,

@@ -1,0 +1,142 @@
+//! `cargo wren replay`: run one task of a job again, in this process.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, anyhow, bail};
+use wren::trace::{self, Event, JobSummary};
+
+use super::jobs;
+use crate::listing;
+use crate::program::{self, RELEASE, Select};
+
+/// Run one task of a job again, here, with the input that it had
+///
+/// The program that ran the job is built as it is now, without optimization unless --release or
+/// --profile says otherwise, so that a mended function is tried on the input that it failed on. The
+/// task runs in the program's main thread: a debugger, RUST_BACKTRACE and `dbg!` work as in any
+/// program, and limits of memory and time do not count. Inputs of a job's tasks are kept while they
+/// are small, and beyond that those of tasks that failed or were tried again.
+///
+/// The exit code is 0 if the function returned, 1 if it returned an error, 101 if it panicked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo wren replay sweep 17\n  cargo wren replay sweep 17 --local-pool\n  \
+                        cargo wren replay sweep 17 --debugger rust-gdb")]
+pub(crate) struct Args {
+    /// A job's id, the beginning of one, or a name
+    job: String,
+    /// The task, counted from 0
+    task: u64,
+    #[command(flatten)]
+    select: Select,
+    /// Build with the release profile
+    #[arg(long, conflicts_with_all = ["profile", "debug"])]
+    release: bool,
+    /// Run the very file that ran the job, and build nothing
+    #[arg(long, conflicts_with_all = ["package", "bin", "example", "release", "profile"])]
+    no_build: bool,
+    /// Run it in a worker process, with the memory and the time that the task might use
+    #[arg(long)]
+    local_pool: bool,
+    /// Run the program under this debugger: rust-gdb, gdb, rust-lldb, lldb
+    #[arg(long, value_name = "DEBUGGER")]
+    debugger: Option<String>,
+    /// Print the command that runs the task, for a debugger's settings, and do not run it
+    #[arg(long, conflicts_with = "debugger")]
+    print_command: bool,
+}
+
+/// What the log says of the task.
+#[derive(Default)]
+struct Recorded {
+    program: PathBuf,
+    tasks: Option<u64>,
+    failure: Option<String>,
+}
+
+pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
+    let directory = trace::directory()?;
+    let all = trace::jobs(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    let job = jobs::find(all, &args.job)?;
+    let folder = directory.join("jobs").join(&job.id);
+    let folder = folder.canonicalize().with_context(|| format!("{} is gone", folder.display()))?;
+    let recorded = recorded(&folder, args.task)?;
+    if let Some(tasks) = recorded.tasks.filter(|tasks| args.task >= *tasks) {
+        bail!("job {} has no task {}: it has {tasks}, counted from 0", job.id, args.task);
+    }
+    let program = program(args, &recorded.program)?;
+    // One that does not begin by `init` would run its own `main`.
+    listing::ask(&program)?;
+    if let Some(failure) = &recorded.failure {
+        eprintln!("wren: in the job: {failure}");
+    }
+    let mut command = match &args.debugger {
+        None => Command::new(&program),
+        Some(debugger) => {
+            let mut command = Command::new(debugger);
+            // gdb wants to be told that what follows is a program and its arguments.
+            command.args((!debugger.contains("lldb")).then_some("--args"));
+            command.arg(&program);
+            command
+        }
+    };
+    command.env("WREN_REPLAY", format!("{}@{}", args.task, folder.display()));
+    command.envs(args.local_pool.then_some(("WREN_REPLAY_POOL", "1")));
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        command.env("RUST_BACKTRACE", "1");
+    }
+    if args.print_command {
+        println!("{}", printed(&command));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let error = command.exec();
+    Err(anyhow!("{} does not start: {error}", command.get_program().display()))
+}
+
+fn recorded(folder: &Path, task: u64) -> Result<Recorded> {
+    let mut recorded = Recorded::default();
+    let summary = JobSummary::read_with(folder, |event| match event {
+        Event::Job { about, .. } => recorded.program.clone_from(&about.program),
+        Event::Failed { task: failed, message, .. } | Event::Retry { task: failed, message, .. } if *failed == task => {
+            recorded.failure = Some(message.clone());
+        }
+        Event::Done { first, count, .. } if (*first..first.saturating_add(*count)).contains(&task) => {
+            recorded.failure = None;
+        }
+        _ => {}
+    });
+    recorded.tasks = summary.with_context(|| format!("the log in {} cannot be read", folder.display()))?.tasks;
+    Ok(recorded)
+}
+
+/// The program that is to run: what is built of it now, or where it is no program of this workspace
+/// the file that ran the job.
+fn program(args: &Args, recorded: &Path) -> Result<PathBuf> {
+    let chosen = if args.no_build { None } else { args.select.chosen_or_recorded(recorded)? };
+    if let Some(chosen) = chosen {
+        let profile = if args.release { vec![RELEASE.to_owned()] } else { Vec::new() };
+        return program::built(args.select.cargo("build", &chosen, profile));
+    }
+    if !recorded.is_file() {
+        bail!(
+            "the program that ran the job, {}, is gone, and this workspace has none of its name; choose one with -p, \
+             --bin or --example",
+            recorded.display()
+        );
+    }
+    if !args.no_build {
+        eprintln!("wren: {} is no program of this workspace; it runs as it was built", recorded.display());
+    }
+    Ok(recorded.to_owned())
+}
+
+/// A command with its variables, as a shell takes it.
+fn printed(command: &Command) -> String {
+    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', "'\\''"));
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name.to_string_lossy(), quoted(value?))));
+    let mut words: Vec<_> = variables.map(|(name, value)| format!("{name}={value}")).collect();
+    words.push(quoted(command.get_program()));
+    words.extend(command.get_args().map(quoted));
+    words.join(" ")
+}

@@ -1,0 +1,61 @@
+//! Lines that tasks print, on their way from a backend to whoever keeps them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Standard output or standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    #[serde(rename = "stdout")]
+    Out,
+    /// Standard error.
+    #[serde(rename = "stderr")]
+    Err,
+}
+
+/// A line that a task printed.
+#[derive(Debug, Clone, Copy)]
+pub struct Printed<'a> {
+    /// As in the [`Invocation`](super::Invocation).
+    pub run: &'a str,
+    /// Index of the task in its job.
+    pub task: u64,
+    /// Which execution of it, from 1.
+    pub attempt: u32,
+    /// The last part of the function's name.
+    pub function: &'a str,
+    /// Number of the worker.
+    pub worker: u32,
+    /// Where it was printed to.
+    pub stream: Stream,
+    /// The line, without its end.
+    pub text: &'a str,
+}
+
+type Take = dyn Fn(&Printed<'_>) + Send + Sync;
+
+/// Takes the lines that tasks print, from any thread.
+#[derive(Clone, Default)]
+pub struct Lines(Option<Arc<Take>>);
+
+impl Lines {
+    pub(crate) fn new(take: impl Fn(&Printed<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(take)))
+    }
+
+    /// Hands a line over.
+    pub fn take(&self, line: &Printed<'_>) {
+        if let Some(take) = &self.0 {
+            take(line);
+        }
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Lines(kept)" } else { "Lines(dropped)" })
+    }
+}

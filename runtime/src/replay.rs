@@ -1,0 +1,218 @@
+//! Runs one task of a job again, with the arguments that it had: what `cargo wren replay` starts.
+//!
+//! The task runs on the thread that called [`init`](crate::init), under no `catch_unwind` of ours, so
+//! that a debugger and a backtrace show it as any function of the program. Calls that it makes itself
+//! run on threads of this process, as in a worker.
+
+use std::path::Path;
+use std::process::exit;
+use std::time::{Duration, Instant};
+
+use crate::backend::{self, Invocation, Reply, Setup};
+use crate::block::Block;
+use crate::channel::Bell;
+use crate::codec;
+use crate::config::Config;
+use crate::error::{Attempt, Error, Failure, Result};
+use crate::job;
+use crate::refs::{self, Ref};
+use crate::registry::{self, RemoteFn};
+use crate::store::{self, Store};
+use crate::terminal;
+use crate::trace::{self, JobSummary, TaskInput};
+use crate::worker::{self, Encoded};
+
+/// Asks for a replay: `<task>@<folder of the job>`.
+const ENV: &str = "WREN_REPLAY";
+
+/// Asks for it to be in a worker process, with the limits that the task had.
+const POOL: &str = "WREN_REPLAY_POOL";
+
+/// Runs a task and ends the process, if this process was started for that; otherwise returns at once.
+pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
+    let Some(asked) = std::env::var_os(ENV) else { return };
+    let pool = std::env::var_os(POOL).is_some();
+    forget_the_request();
+    let asked = asked.to_string_lossy().into_owned();
+    if pool {
+        mark_initialized();
+    } else {
+        crate::start::mark_worker();
+    }
+    let run = move || match replay(&asked, pool) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            1
+        }
+    };
+    // In a runtime that the program made before `init`, blocking would be refused.
+    if tokio::runtime::Handle::try_current().is_ok() {
+        let thread = std::thread::Builder::new().name("wren-replay".into()).stack_size(8 << 20);
+        let ran = thread.spawn(run).map(std::thread::JoinHandle::join);
+        exit(ran.map_or(1, |ended| ended.unwrap_or(101)));
+    }
+    exit(run())
+}
+
+/// Programs that the task starts are not asked: if it starts its own, that would never end.
+fn forget_the_request() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if status.lines().any(|line| line.split_whitespace().eq(["Threads:", "1"])) {
+        for name in [ENV, POOL] {
+            // SAFETY: there is no other thread that could read the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}
+
+fn replay(asked: &str, pool: bool) -> Result<i32> {
+    let wrong = || Error::Config(format!("{ENV} is `{asked}`; `cargo wren replay <job> <task>` sets it"));
+    let (task, folder) = asked.split_once('@').ok_or_else(wrong)?;
+    let (task, folder) = (task.parse::<u64>().map_err(|_| wrong())?, Path::new(folder));
+    let id = folder.file_name().map(|id| id.to_string_lossy().into_owned()).ok_or_else(wrong)?;
+    // Where results of named jobs are, and inputs of started ones.
+    let store = Config::load()?.store_url().and_then(|url| store::open(&url));
+    let input = input(folder, &id, task, &store)?;
+    let function = function_of(&input)?;
+    terminal::note(&format!("task {task} of job {id}: {} on {} bytes", function.name, input.size));
+    if input.body_hash.is_some_and(|hash| hash != function.body_hash) {
+        terminal::note(&format!("`{}` was changed since the job ran", function.name));
+    }
+    let begun = Instant::now();
+    let outcome = match pool {
+        true => in_a_worker(function, input, task),
+        false => here(function, &input).map_err(|failure| (failure, String::new())),
+    };
+    let took = begun.elapsed();
+    match outcome {
+        Ok(result) => {
+            let recorded = store.ok().and_then(|store| job::stored_result(&*store, &id, task));
+            terminal::note(&returned(function, &result, recorded.as_deref(), took));
+            Ok(0)
+        }
+        Err((failure, stderr)) => {
+            say(function, task, failure, stderr);
+            Ok(1)
+        }
+    }
+}
+
+/// What the task was given: the folder of the job has it, or for a started job its store.
+fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn Store>>) -> Result<TaskInput> {
+    let kept = trace::task_input(folder, task).map_err(|e| {
+        Error::Job(format!("the inputs in {} cannot be read: {e}; run the job again", folder.display()))
+    })?;
+    let kept = match (kept, store) {
+        (None, Ok(store)) => job::stored_input(&**store, id, task)?,
+        (kept, _) => kept,
+    };
+    kept.ok_or_else(|| {
+        let tasks = JobSummary::read(folder).ok().and_then(|job| job.tasks);
+        Error::Job(match tasks.filter(|tasks| task >= *tasks) {
+            Some(tasks) => format!("job {id} has no task {task}: it has {tasks}, counted from 0"),
+            None => format!(
+                "the input of task {task} of job {id} was not kept: beyond a job's first megabytes of inputs, only \
+                 those of tasks that failed are; set `keep_inputs` in Wren.toml, or WREN_KEEP_INPUTS, to more \
+                 megabytes and run the job again"
+            ),
+        })
+    })
+}
+
+/// The function as this program has it, which must take what it took then.
+fn function_of(input: &TaskInput) -> Result<&'static RemoteFn> {
+    let function = registry::find(&input.function)?;
+    if function.signature_hash() == input.signature_hash {
+        return Ok(function);
+    }
+    let before = input.signature.as_ref().map_or_else(String::new, |before| format!(" from `{before}`"));
+    Err(Error::Job(format!(
+        "the signature of `{}` was changed since the job ran,{before} to `{}`, and the input that was kept does not fit \
+         it; give it the old one for the replay, or run the job again",
+        function.name, function.signature
+    )))
+}
+
+/// Runs the function on this thread; gives its encoded result.
+fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
+    for blob in &input.args.blobs {
+        refs::remember(*blob.hash().as_bytes(), blob);
+    }
+    let mut out = Encoded::default();
+    worker::run_uncaught(function, &input.args.bytes, &input.args.blobs, &mut out)?;
+    let mut result = out.bytes;
+    result.extend_from_slice(&out.long);
+    Ok(result)
+}
+
+/// Runs it in a worker process, under its limits.
+fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, (Failure, String)> {
+    let broken = |reason: String| (Failure::Backend(reason), String::new());
+    let bell = Bell::new().map_err(|e| broken(format!("the system gives no pipe or shared memory: {e}")))?;
+    let setup = Setup::new(1, bell.clone(), 1);
+    let mut backend = backend::open("local", &setup).map_err(|e| broken(e.to_string()))?;
+    let mut block = Block::new(function, input.limits, task);
+    for blob in &input.args.blobs {
+        // The worker is told of a value's address where that is known.
+        blob.hash();
+    }
+    block.push(input.args);
+    let one = Invocation { flight: 1, run: None, tasks: task..task + 1, attempt: 1, block: block.into() };
+    let mut replies = Vec::new();
+    backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies);
+    loop {
+        bell.set_asleep();
+        let wait = backend.poll(setup.clock.elapsed(), &mut replies);
+        for reply in replies.split_off(0) {
+            match reply {
+                Reply::Done { results, .. } => {
+                    let (mut result, rest) = results.into_lone();
+                    result.extend_from_slice(&rest);
+                    return Ok(result);
+                }
+                Reply::Failed { failure, stderr, .. } => return Err((failure, stderr)),
+                // The worker ended before it began with it.
+                _ => backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies),
+            }
+        }
+        if replies.is_empty() {
+            bell.sleep(wait);
+        }
+    }
+}
+
+fn returned(function: &RemoteFn, result: &[u8], recorded: Option<&[u8]>, took: Duration) -> String {
+    let compared = match recorded {
+        None => "",
+        Some(recorded) if is_same(result, recorded) => ", as in the job",
+        Some(_) => "; in the job it returned something else",
+    };
+    format!("{} returned {} bytes in {took:.1?}{compared}", function.name, result.len())
+}
+
+/// Whether a result is what the store has of it: the result, or a reference to it.
+fn is_same(result: &[u8], recorded: &[u8]) -> bool {
+    let is_named = |of: &Ref<()>| of.key() == refs::key_of(blake3::hash(result).as_bytes());
+    result == recorded || codec::decode::<Ref<()>>(recorded).is_ok_and(|of| is_named(&of))
+}
+
+/// Says how the function failed.
+fn say(function: &RemoteFn, task: u64, failure: Failure, stderr: String) {
+    let class = failure.name();
+    if let Failure::Returned { message, chain, .. } = &failure {
+        eprintln!("error[{class}]: `{}` task {task} returned an error: {message}", function.name);
+        chain.iter().for_each(|cause| eprintln!("  caused by: {cause}"));
+        return;
+    }
+    let backtrace = match &failure {
+        Failure::Panicked { backtrace, .. } => backtrace.clone(),
+        _ => None,
+    };
+    let function = function.name.to_owned();
+    let attempt = Attempt { function, task, attempt: 1, stderr, other_failures: 0 };
+    eprintln!("error[{class}]: {}", failure.into_error(attempt));
+    if let Some(backtrace) = backtrace {
+        eprintln!("{backtrace}");
+    }
+}

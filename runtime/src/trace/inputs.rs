@@ -1,0 +1,163 @@
+//! The arguments of a job's tasks, so that a task can be run again: `inputs` in a job's folder.
+//!
+//! All are kept while they are few; beyond that, those of tasks that failed. The file is a sequence of
+//! frames: a byte for the kind, the length as a little-endian `u64`, and so many bytes. Large arguments
+//! are frames of their own, behind their hash, once for all the tasks that name them.
+
+mod keep;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Args, Blob, Limits};
+use crate::envelope;
+use crate::worker::Tasks;
+
+pub(super) use keep::Inputs;
+
+const FILE: &str = "inputs";
+
+/// Kinds of frames.
+const TASKS: u8 = 1;
+const BLOB: u8 = 2;
+const FRAME_HEADER: usize = 9;
+
+/// Consecutive tasks with their arguments.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    function: String,
+    signature: String,
+    signature_hash: u64,
+    body_hash: u64,
+    limits: Limits,
+    first: u64,
+    count: u64,
+    /// Hashes of large arguments, and for tasks that have some, which of these they are.
+    hashes: Vec<[u8; 32]>,
+    blobs_of: Vec<(u64, Vec<u32>)>,
+    #[serde(with = "crate::codec::bytes")]
+    args: Vec<u8>,
+}
+
+/// The arguments of one task of a job, as [`task_input`] finds them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TaskInput {
+    /// The remote function.
+    pub function: String,
+    /// Its signature when the job ran, where that is known.
+    pub signature: Option<String>,
+    /// Size of the encoded arguments, in bytes.
+    pub size: u64,
+    /// What the task might use.
+    pub limits: Limits,
+    pub(crate) signature_hash: u64,
+    pub(crate) body_hash: Option<u64>,
+    pub(crate) args: Args,
+}
+
+/// The arguments of a task, if they are kept in the job's folder, `.wren/jobs/<id>`.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// if let Some(input) = wren::trace::task_input(".wren/jobs/sweep".as_ref(), 17)? {
+///     println!("task 17 called {} with {} bytes", input.function, input.size);
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// Of reading the file, and [`io::ErrorKind::InvalidData`] where it is damaged.
+pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
+    let file = match File::open(folder.join(FILE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut frames = Frames::new(file)?;
+    let (mut found, mut blobs) = (None, HashMap::new());
+    while let Some((kind, at, len)) = frames.next()? {
+        if kind == BLOB && len >= 32 {
+            let mut hash = [0; 32];
+            frames.read_at(at, &mut hash)?;
+            blobs.insert(hash, (at + 32, len - 32));
+        } else if kind == TASKS {
+            let mut sealed = vec![0; len as usize];
+            frames.read_at(at, &mut sealed)?;
+            let record: Record = envelope::open(&sealed).map_err(damaged)?;
+            if (record.first..record.first.saturating_add(record.count)).contains(&task) {
+                // A later run of the job counts.
+                found = Some(record);
+            }
+        }
+    }
+    let Some(record) = found else { return Ok(None) };
+    let args = Tasks(&record.args).nth((task - record.first) as usize).ok_or_else(|| damaged("it is cut short"))?;
+    let mut args = Args { bytes: args.into(), blobs: Vec::new() };
+    let indices = record.blobs_of.iter().find(|(of, _)| *of == task).map_or(&[][..], |(_, indices)| indices);
+    for index in indices {
+        let hash = record.hashes.get(*index as usize).ok_or_else(|| damaged("it names no large argument"))?;
+        let (at, len) = blobs.get(hash).ok_or_else(|| damaged("a large argument is missing"))?;
+        let mut bytes = vec![0; *len as usize];
+        frames.read_at(*at, &mut bytes)?;
+        if blake3::hash(&bytes) != *hash {
+            return Err(damaged("a large argument is not what its name says"));
+        }
+        args.blobs.push(Blob::new(bytes));
+    }
+    Ok(Some(TaskInput {
+        function: record.function,
+        signature: Some(record.signature),
+        size: args.size(),
+        limits: record.limits,
+        signature_hash: record.signature_hash,
+        body_hash: Some(record.body_hash),
+        args,
+    }))
+}
+
+fn damaged(reason: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the file of inputs is damaged: {reason}"))
+}
+
+/// The whole frames of a file; what a driver that was killed left of another is passed over.
+struct Frames {
+    file: BufReader<File>,
+    len: u64,
+    next: u64,
+}
+
+impl Frames {
+    fn new(file: File) -> io::Result<Self> {
+        Ok(Self { len: file.metadata()?.len(), file: BufReader::new(file), next: 0 })
+    }
+
+    /// Kind, place and length of the next frame.
+    fn next(&mut self) -> io::Result<Option<(u8, u64, u64)>> {
+        let at = self.next + FRAME_HEADER as u64;
+        if at > self.len {
+            return Ok(None);
+        }
+        let mut header = [0; FRAME_HEADER];
+        self.read_at(self.next, &mut header)?;
+        let [kind, len @ ..] = header;
+        let len = u64::from_le_bytes(len);
+        match at.checked_add(len).filter(|end| *end <= self.len) {
+            Some(end) => self.next = end,
+            None => return Ok(None),
+        }
+        Ok(Some((kind, at, len)))
+    }
+
+    fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.read_exact(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;
