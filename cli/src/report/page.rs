@@ -80,7 +80,9 @@ impl Page<'_> {
         let mut all: Vec<_> = spans.iter().map(lane).collect();
         all.sort_unstable();
         all.dedup();
-        all.into_iter().for_each(|lane| drop(lanes.number(lane)));
+        for lane in all {
+            lanes.number(lane);
+        }
         for (index, span) in spans.iter().enumerate() {
             let (state, error) = match &span.ended {
                 Ended::Done => (0, None),

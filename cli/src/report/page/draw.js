@@ -155,7 +155,11 @@ function drawGrid({ pen, height, plot }, labels) {
   pen.setLineDash([]);
 }
 
-/** Executions so thin that several share a pixel: each pixel has the phase that covers most of it. */
+/**
+ * Executions so thin that several share a pixel: each pixel has the phase that covers most of it. The
+ * wait of many would hide what the few did that had a worker, so it counts less.
+ */
+const WEIGHTS = [0.15, 0.3, 1, 1, 0.3, 1, 1, 0.3];
 function drawCovered(canvas, area) {
   const { pen, plot } = area;
   const width = Math.max(1, Math.floor(plot)), { bands } = rows;
@@ -196,20 +200,18 @@ function drawCovered(canvas, area) {
       for (let phase = first; phase <= last; phase++) {
         const covered = (level[phase] += cover[phase * stride + x]);
         all += covered;
-        if (view.alone === null ? covered > most : phase === view.alone && covered > 0.02) {
-          most = covered;
+        if (view.alone === null ? WEIGHTS[phase] * covered > most : phase === view.alone && covered > 0.02) {
+          most = WEIGHTS[phase] * covered;
           winner = phase;
         }
       }
-      if (winner < 0) {
-        continue;
-      }
+      if (winner < 0) continue;
       const [red, green, blue] = colours.numbers[winner];
-      const share = (view.alone === null ? all : most) / fits;
+      const share = all / fits;
       image.data[pixel] = red;
       image.data[pixel + 1] = green;
       image.data[pixel + 2] = blue;
-      image.data[pixel + 3] = 255 * Math.min(1, 0.3 + 0.7 * share);
+      image.data[pixel + 3] = 255 * Math.min(1, 0.4 + 0.6 * share);
     }
     cover.fill(0);
   }

@@ -235,6 +235,7 @@ function showTheme(theme) {
 }
 
 function start() {
+  readColours();
   showHeader();
   const all = showWhere();
   showTroubles();

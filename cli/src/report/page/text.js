@@ -46,7 +46,7 @@ function showWhere() {
 
   const head = ["Mean", "Std", "p50", "p95", "p99", "Max"];
   $("phases").append(
-    element("thead", {}, element("tr", {}, element("th", { scope: "col", className: "text" }, "Phase"), element("th", { scope: "col", className: "text" }), element("th", { scope: "col" }, "Tasks"), ...head.map((name) => element("th", { scope: "col" }, name)))),
+    element("thead", {}, element("tr", {}, element("th", { scope: "col", className: "text" }, "Phase"), element("th", { scope: "col", className: "text" }), element("th", { scope: "col" }, "Count"), ...head.map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, ...phaseRows(all)),
   );
   $("phases-note").textContent = spans.length ? "" : "No execution has ended yet.";
