@@ -1,8 +1,8 @@
-# `make test` checks everything; it installs what is missing by cargo alone.
+# `make test` checks everything; it installs what is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: test lint unit stand-ins minimal fat-lto docs book bench
+.PHONY: test lint unit stand-ins chromium minimal fat-lto docs book bench
 
 # Build output is not part of what is tested; line tables are enough for backtraces.
 export CARGO_TERM_COLOR ?= auto
@@ -32,7 +32,20 @@ $(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
 	$(STAND_INS)/bin/redis-server --version
 	touch $@
 
-unit: stand-ins
+# The browser in which the report's page is tested. Debian and Ubuntu's package is found by apt-get.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do \
+	  if command -v $$name >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium (once, about a minute)"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+	  echo "error: no Chromium is installed, in which the report's page is tested; install the package \`chromium\` (apt-get install chromium, as root)" >&2; \
+	  exit 1; \
+	fi
+
+unit: stand-ins chromium
 	cargo test --workspace --features $(FEATURES) --locked
 
 # Without default features: what a user of the local backend alone builds.

@@ -1,6 +1,6 @@
 // Drawing: the timeline and the strips below it, which share their axis of time.
 
-const LEFT = 64, RIGHT = 12, AXIS = 22, TALLEST = 24;
+const LEFT = 78, RIGHT = 12, AXIS = 22, TALLEST = 24;
 const begin = Math.min(...given.runs.map((run) => run[0]), 0);
 const end = Math.max(...given.runs.map((run) => run[1]), begin + 1);
 const view = { from: begin, to: end, byWorker: false, alone: null, selected: null, focused: null };
@@ -120,7 +120,7 @@ function tick(time, step) {
     const minutes = Math.round(time / 60e6);
     return minutes < 60 || time === 0 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60}`;
   }
-  const [unit, size] = step >= 1e5 ? ["s", 1e6] : step >= 100 ? ["ms", 1e3] : ["µs", 1];
+  const [unit, size] = view.to >= 1e6 ? ["s", 1e6] : view.to >= 1e3 ? ["ms", 1e3] : ["µs", 1];
   return `${(time / size).toLocaleString("en-US", { maximumFractionDigits: Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9)) })} ${unit}`;
 }
 
@@ -278,6 +278,14 @@ function outline({ pen, plot }, span, colour) {
   pen.strokeStyle = colour;
   pen.lineWidth = 2;
   pen.strokeRect(x0 - 1, rows.band[at] * rows.height - 1, Math.max(3, x1 - x0) + 2, Math.max(3, rows.height) + 1);
+  // A thin row is found by what points at it.
+  const y = (rows.band[at] + 0.5) * rows.height;
+  pen.fillStyle = colour;
+  pen.beginPath();
+  pen.moveTo(LEFT, y - 6);
+  pen.lineTo(LEFT + 9, y);
+  pen.lineTo(LEFT, y + 6);
+  pen.fill();
 }
 
 const buffer = document.createElement("canvas");
@@ -304,7 +312,7 @@ function drawTimeline(canvas) {
     const every = Math.max(1, Math.ceil((13 * rows.count) / (rows.bands * rows.height)));
     for (let lane = 0; lane < rows.count; lane += every) {
       const [instance, worker] = given.lanes[lane];
-      area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, ((lane + 0.5) * rows.bands * rows.height) / rows.count);
+      area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, Math.max(6, ((lane + 0.5) * rows.bands * rows.height) / rows.count));
     }
   } else {
     // Rows are executions: how many there are above.
