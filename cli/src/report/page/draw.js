@@ -15,7 +15,8 @@ function readColours() {
   };
   for (const name of ["paper", "panel", "ink", "soft", "line", "accent", "failed"]) colours[name] = read(name);
   colours.phases = PHASES.map(({ name }) => read(name));
-  colours.numbers = colours.phases.map((colour) => colour.match(/[\d.]+/g).map(Number));
+  // As the pixels of an image have them, without opacity.
+  colours.packed = colours.phases.map((colour) => colour.match(/\d+/g).slice(0, 3).reduceRight((all, n) => (all << 8) | n, 0));
   colours.patterns = colours.phases.map(hatched);
   probe.remove();
 }
@@ -162,26 +163,29 @@ function drawGrid({ pen, height, plot }, labels) {
 const WEIGHTS = [0.15, 0.3, 1, 1, 0.3, 1, 1, 0.3];
 function drawCovered(canvas, area) {
   const { pen, plot } = area;
-  const width = Math.max(1, Math.floor(plot)), { bands } = rows;
-  const scale = width / (view.to - view.from);
-  const cover = new Float32Array(8 * (width + 2));
-  const stride = width + 2;
-  const image = pen.createImageData(width, bands);
+  const width = Math.max(1, Math.floor(plot)), stride = width + 2;
+  const { bands, shown: count, band: bandOf } = rows;
+  const { from, to, alone, byWorker } = view;
   const { moments } = spans;
-  const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
-  const fits = view.byWorker ? 1 : rows.count / bands;
-  const level = new Float32Array(8);
+  const scale = width / (to - from);
+  const [first, last] = byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
+  const fits = byWorker ? 1 : rows.count / bands;
+  // What is summed up along a phase's row of this gives how much of each pixel the phase covers.
+  const cover = new Float32Array(8 * stride);
+  const covered = new Float32Array(width), most = new Float32Array(width), winner = new Int8Array(width);
+  const image = pen.createImageData(width, bands);
+  const pixels = new Uint32Array(image.data.buffer);
   for (let at = 0, band = 0; band < bands; band++) {
-    const from = at;
-    for (; at < rows.shown && rows.band[at] === band; at++) {
+    let present = 0;
+    for (; at < count && bandOf[at] === band; at++) {
       const base = 9 * shown[at];
       for (let phase = first; phase <= last; phase++) {
-        let a = (moments[base + phase] - view.from) * scale, b = (moments[base + phase + 1] - view.from) * scale;
+        let a = (moments[base + phase] - from) * scale, b = (moments[base + phase + 1] - from) * scale;
         if (b <= 0 || a >= width || a === b) continue;
-        if (a < 0) a = 0;
-        if (b > width) b = width;
-        const left = a | 0, right = b | 0, row = phase * stride;
-        // What is summed up along the row gives how much of each pixel the phase covers.
+        a = Math.max(a, 0);
+        b = Math.min(b, width);
+        const left = Math.floor(a), right = Math.floor(b), row = phase * stride;
+        present |= 1 << phase;
         if (left === right) {
           cover[row + left] += b - a;
           cover[row + left + 1] -= b - a;
@@ -193,25 +197,27 @@ function drawCovered(canvas, area) {
         }
       }
     }
-    if (from === at) continue;
-    level.fill(0);
-    for (let x = 0, pixel = 4 * band * width; x < width; x++, pixel += 4) {
-      let most = 0.02, winner = -1, all = 0;
-      for (let phase = first; phase <= last; phase++) {
-        const covered = (level[phase] += cover[phase * stride + x]);
-        all += covered;
-        if (view.alone === null ? WEIGHTS[phase] * covered > most : phase === view.alone && covered > 0.02) {
-          most = WEIGHTS[phase] * covered;
-          winner = phase;
+    if (!present) continue;
+    covered.fill(0);
+    most.fill(0.003);
+    winner.fill(-1);
+    for (let phase = first; phase <= last; phase++) {
+      if (!(present & (1 << phase))) continue;
+      const weight = alone === null || alone === phase ? WEIGHTS[phase] : 0;
+      let level = 0;
+      for (let x = 0, place = phase * stride; x < width; x++, place++) {
+        level += cover[place];
+        covered[x] += level;
+        if (weight * level > most[x]) {
+          most[x] = weight * level;
+          winner[x] = phase;
         }
       }
-      if (winner < 0) continue;
-      const [red, green, blue] = colours.numbers[winner];
-      const share = all / fits;
-      image.data[pixel] = red;
-      image.data[pixel + 1] = green;
-      image.data[pixel + 2] = blue;
-      image.data[pixel + 3] = 255 * Math.min(1, 0.4 + 0.6 * share);
+    }
+    for (let x = 0, pixel = band * width; x < width; x++, pixel++) {
+      if (winner[x] < 0) continue;
+      const opacity = Math.min(255, 102 + (153 * covered[x]) / fits);
+      pixels[pixel] = colours.packed[winner[x]] | (opacity << 24);
     }
     cover.fill(0);
   }
