@@ -1,4 +1,4 @@
-# `make test` checks everything; it installs what is missing by cargo alone.
+# `make test` checks everything; it installs what is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -32,16 +32,21 @@ $(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
 	$(STAND_INS)/bin/redis-server --version
 	touch $@
 
+# The browser in which the report's page is tested. Debian and Ubuntu's package is found by apt-get.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do \
+	  if command -v $$name >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium (once, about a minute)"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+	  echo "error: no Chromium is installed, in which the report's page is tested; install the package \`chromium\` (apt-get install chromium, as root)" >&2; \
+	  exit 1; \
+	fi
+
 unit: stand-ins chromium
 	cargo test --workspace --features $(FEATURES) --locked
-
-# The browser in which the report's page is tested.
-chromium:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { \
-	  echo "installing Chromium (once, for the tests of the report's page)"; \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
-	  else echo "error: install Chromium by your system's packages (Debian: apt-get install chromium)" >&2; exit 1; fi; }
 
 # Without default features: what a user of the local backend alone builds.
 minimal:

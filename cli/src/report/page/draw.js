@@ -1,6 +1,6 @@
 // Drawing: the timeline and the strips below it, which share their axis of time.
 
-const LEFT = 64, RIGHT = 12, AXIS = 22, TALLEST = 24;
+const LEFT = 78, RIGHT = 12, AXIS = 22, TALLEST = 24;
 const begin = Math.min(...given.runs.map((run) => run[0]), 0);
 const end = Math.max(...given.runs.map((run) => run[1]), begin + 1);
 const view = { from: begin, to: end, byWorker: false, alone: null, selected: null, focused: null };
@@ -15,7 +15,8 @@ function readColours() {
   };
   for (const name of ["paper", "panel", "ink", "soft", "line", "accent", "failed"]) colours[name] = read(name);
   colours.phases = PHASES.map(({ name }) => read(name));
-  colours.numbers = colours.phases.map((colour) => colour.match(/[\d.]+/g).map(Number));
+  // As the pixels of an image have them, without opacity.
+  colours.packed = colours.phases.map((colour) => colour.match(/\d+/g).slice(0, 3).reduceRight((all, n) => (all << 8) | n, 0));
   colours.patterns = colours.phases.map(hatched);
   probe.remove();
 }
@@ -120,7 +121,7 @@ function tick(time, step) {
     const minutes = Math.round(time / 60e6);
     return minutes < 60 || time === 0 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60}`;
   }
-  const [unit, size] = step >= 1e5 ? ["s", 1e6] : step >= 100 ? ["ms", 1e3] : ["µs", 1];
+  const [unit, size] = view.to >= 1e6 ? ["s", 1e6] : view.to >= 1e3 ? ["ms", 1e3] : ["µs", 1];
   return `${(time / size).toLocaleString("en-US", { maximumFractionDigits: Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9)) })} ${unit}`;
 }
 
@@ -155,29 +156,36 @@ function drawGrid({ pen, height, plot }, labels) {
   pen.setLineDash([]);
 }
 
-/** Executions so thin that several share a pixel: each pixel has the phase that covers most of it. */
+/**
+ * Executions so thin that several share a pixel: each pixel has the phase that covers most of it. The
+ * wait of many would hide what the few did that had a worker, so it counts less.
+ */
+const WEIGHTS = [0.15, 0.3, 1, 1, 0.3, 1, 1, 0.3];
 function drawCovered(canvas, area) {
   const { pen, plot } = area;
-  const width = Math.max(1, Math.floor(plot)), { bands } = rows;
-  const scale = width / (view.to - view.from);
-  const cover = new Float32Array(8 * (width + 2));
-  const stride = width + 2;
-  const image = pen.createImageData(width, bands);
+  const width = Math.max(1, Math.floor(plot)), stride = width + 2;
+  const { bands, shown: count, band: bandOf } = rows;
+  const { from, to, alone, byWorker } = view;
   const { moments } = spans;
-  const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
-  const fits = view.byWorker ? 1 : rows.count / bands;
-  const level = new Float32Array(8);
+  const scale = width / (to - from);
+  const [first, last] = byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
+  const fits = byWorker ? 1 : rows.count / bands;
+  // What is summed up along a phase's row of this gives how much of each pixel the phase covers.
+  const cover = new Float32Array(8 * stride);
+  const covered = new Float32Array(width), most = new Float32Array(width), winner = new Int8Array(width);
+  const image = pen.createImageData(width, bands);
+  const pixels = new Uint32Array(image.data.buffer);
   for (let at = 0, band = 0; band < bands; band++) {
-    const from = at;
-    for (; at < rows.shown && rows.band[at] === band; at++) {
+    let present = 0;
+    for (; at < count && bandOf[at] === band; at++) {
       const base = 9 * shown[at];
       for (let phase = first; phase <= last; phase++) {
-        let a = (moments[base + phase] - view.from) * scale, b = (moments[base + phase + 1] - view.from) * scale;
+        let a = (moments[base + phase] - from) * scale, b = (moments[base + phase + 1] - from) * scale;
         if (b <= 0 || a >= width || a === b) continue;
-        if (a < 0) a = 0;
-        if (b > width) b = width;
-        const left = a | 0, right = b | 0, row = phase * stride;
-        // What is summed up along the row gives how much of each pixel the phase covers.
+        a = Math.max(a, 0);
+        b = Math.min(b, width);
+        const left = Math.floor(a), right = Math.floor(b), row = phase * stride;
+        present |= 1 << phase;
         if (left === right) {
           cover[row + left] += b - a;
           cover[row + left + 1] -= b - a;
@@ -189,27 +197,27 @@ function drawCovered(canvas, area) {
         }
       }
     }
-    if (from === at) continue;
-    level.fill(0);
-    for (let x = 0, pixel = 4 * band * width; x < width; x++, pixel += 4) {
-      let most = 0.02, winner = -1, all = 0;
-      for (let phase = first; phase <= last; phase++) {
-        const covered = (level[phase] += cover[phase * stride + x]);
-        all += covered;
-        if (view.alone === null ? covered > most : phase === view.alone && covered > 0.02) {
-          most = covered;
-          winner = phase;
+    if (!present) continue;
+    covered.fill(0);
+    most.fill(0.003);
+    winner.fill(-1);
+    for (let phase = first; phase <= last; phase++) {
+      if (!(present & (1 << phase))) continue;
+      const weight = alone === null || alone === phase ? WEIGHTS[phase] : 0;
+      let level = 0;
+      for (let x = 0, place = phase * stride; x < width; x++, place++) {
+        level += cover[place];
+        covered[x] += level;
+        if (weight * level > most[x]) {
+          most[x] = weight * level;
+          winner[x] = phase;
         }
       }
-      if (winner < 0) {
-        continue;
-      }
-      const [red, green, blue] = colours.numbers[winner];
-      const share = (view.alone === null ? all : most) / fits;
-      image.data[pixel] = red;
-      image.data[pixel + 1] = green;
-      image.data[pixel + 2] = blue;
-      image.data[pixel + 3] = 255 * Math.min(1, 0.3 + 0.7 * share);
+    }
+    for (let x = 0, pixel = band * width; x < width; x++, pixel++) {
+      if (winner[x] < 0) continue;
+      const opacity = Math.min(255, 102 + (153 * covered[x]) / fits);
+      pixels[pixel] = colours.packed[winner[x]] | (opacity << 24);
     }
     cover.fill(0);
   }
@@ -276,6 +284,14 @@ function outline({ pen, plot }, span, colour) {
   pen.strokeStyle = colour;
   pen.lineWidth = 2;
   pen.strokeRect(x0 - 1, rows.band[at] * rows.height - 1, Math.max(3, x1 - x0) + 2, Math.max(3, rows.height) + 1);
+  // A thin row is found by what points at it.
+  const y = (rows.band[at] + 0.5) * rows.height;
+  pen.fillStyle = colour;
+  pen.beginPath();
+  pen.moveTo(LEFT, y - 6);
+  pen.lineTo(LEFT + 9, y);
+  pen.lineTo(LEFT, y + 6);
+  pen.fill();
 }
 
 const buffer = document.createElement("canvas");
@@ -302,7 +318,7 @@ function drawTimeline(canvas) {
     const every = Math.max(1, Math.ceil((13 * rows.count) / (rows.bands * rows.height)));
     for (let lane = 0; lane < rows.count; lane += every) {
       const [instance, worker] = given.lanes[lane];
-      area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, ((lane + 0.5) * rows.bands * rows.height) / rows.count);
+      area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, Math.max(6, ((lane + 0.5) * rows.bands * rows.height) / rows.count));
     }
   } else {
     // Rows are executions: how many there are above.

@@ -16,7 +16,9 @@ function draw() {
   performance.clearMeasures("redraw");
   performance.measure("redraw", { start: began, end: performance.now() });
   const range = $("range");
-  range.textContent = view.from === begin && view.to === end ? `all ${duration(end - begin)}` : `${duration(view.from)} to ${duration(view.to)}: ${duration(view.to - view.from)} of ${duration(end - begin)}`;
+  const fine = 10 ** Math.floor(Math.log10((view.to - view.from) / 100));
+  const all = view.from === begin && view.to === end;
+  range.textContent = all ? `all ${duration(end - begin)}` : `${tick(view.from, fine)} to ${tick(view.to, fine)}: ${duration(view.to - view.from)} of ${duration(end - begin)}`;
   range.dataset.from = view.from;
   range.dataset.to = view.to;
   const worked = view.byWorker ? `${plural(given.lanes.length, "worker")}, one row each` : "one row each, by the moment at which the worker began";
@@ -235,6 +237,7 @@ function showTheme(theme) {
 }
 
 function start() {
+  readColours();
   showHeader();
   const all = showWhere();
   showTroubles();

@@ -92,7 +92,7 @@ function bytes(n) {
   return `${number(n)} B`;
 }
 
-const percent = (share) => `${digits(100 * share)}%`;
+const percent = (share) => (share > 0 && share < 0.00005 ? "under 0.01%" : `${digits(100 * share)}%`);
 
 function plural(n, one, many = `${one}s`) {
   return `${number(n)} ${n === 1 ? one : many}`;

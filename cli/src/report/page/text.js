@@ -46,7 +46,7 @@ function showWhere() {
 
   const head = ["Mean", "Std", "p50", "p95", "p99", "Max"];
   $("phases").append(
-    element("thead", {}, element("tr", {}, element("th", { scope: "col", className: "text" }, "Phase"), element("th", { scope: "col", className: "text" }), element("th", { scope: "col" }, "Tasks"), ...head.map((name) => element("th", { scope: "col" }, name)))),
+    element("thead", {}, element("tr", {}, element("th", { scope: "col", className: "text" }, "Phase"), element("th", { scope: "col", className: "text" }), element("th", { scope: "col" }, "Count"), ...head.map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, ...phaseRows(all)),
   );
   $("phases-note").textContent = spans.length ? "" : "No execution has ended yet.";
@@ -235,7 +235,7 @@ function histogram(phase, { values, max, p50, p99, count }, logarithmic) {
     chart.append(svg("text", { x, y: height - 4, "text-anchor": anchor }, mark === 0 ? "0" : duration(mark)));
   });
   const box = element("div", {}, element("h3", {}, swatch(phase), PHASES[phase].name),
-    element("p", { className: "note" }, `half up to ${duration(p50)}, 99% up to ${duration(p99)}${zeros ? `; ${number(zeros)} of ${number(count)} took none` : ""}`), chart);
+    element("p", { className: "note" }, `p50 ${duration(p50)} · p99 ${duration(p99)}${zeros ? ` · ${percent(zeros / count)} took none` : ""}`), chart);
   box.style.setProperty("--fill", `var(--${PHASES[phase].name})`);
   return box;
 }
