@@ -136,7 +136,10 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         table::write(out, ["TASK", "ATTEMPT", "CLASS", "MESSAGE"], &rows)?;
         if let Some(first) = failures.first() {
             let (id, task) = (&summary.id, first.task);
-            writeln!(out, "\n`cargo wren logs {id} {task}` shows what a task printed, `cargo wren replay {id} {task}` runs it here")?;
+            writeln!(
+                out,
+                "\n`cargo wren logs {id} {task}` shows what a task printed, `cargo wren replay {id} {task}` runs it here"
+            )?;
         }
     }
     Ok(())

@@ -101,7 +101,8 @@ fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCo
         bail!("job {} has no task {task}: it has {}, counted from 0", job.id, job.tasks.unwrap_or_default());
     }
     let folder = directory.join("jobs").join(&job.id);
-    let lines = trace::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
+    let lines =
+        trace::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
     let since = args.since.map_or(0, since);
     // What wren says of the log itself belongs to every task.
     let wanted = |line: &trace::Line| args.task.is_none_or(|task| line.task.is_none_or(|of| of == task));
@@ -124,7 +125,8 @@ fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCo
     if shown > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let whose = args.task.map_or_else(|| "nothing that its tasks".to_owned(), |task| format!("nothing that task {task}"));
+    let whose =
+        args.task.map_or_else(|| "nothing that its tasks".to_owned(), |task| format!("nothing that task {task}"));
     match &*job.backend {
         "inline" => eprintln!(
             "job {} ran on threads of its own program, and what it printed went where the program's output went; with \
