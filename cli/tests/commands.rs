@@ -107,6 +107,84 @@ fn a_failed_job_shows_what_failed() {
 }
 
 #[test]
+fn a_failed_task_is_shown_and_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "replayed");
+    let main = r#"
+        #[wren::remote(retries = 0)]
+        fn check(n: u64) -> u64 {
+            println!("checking {n}");
+            if n == 3 {
+                panic!("{n} is bad");
+            }
+            n
+        }
+
+        #[wren::main]
+        async fn main() {
+            let _ = wren::map(check, 0..6).named("checks").try_all().await;
+        }
+    "#;
+    let source = project.join("src/main.rs");
+    fs::write(&source, main).unwrap();
+    stdout(&wren(&project, &["run", "--debug", "--quiet"]));
+
+    let logs = stdout(&wren(&project, &["logs", "checks"]));
+    assert_eq!(logs.lines().count(), 6, "{logs}");
+    let logs = stdout(&wren(&project, &["logs", "checks", "3"]));
+    assert!(logs.ends_with("Z [check 3] checking 3\n") && logs.lines().count() == 1, "{logs}");
+    let line = json(&wren(&project, &["logs", "checks", "3", "--json"]));
+    assert_eq!((&line["task"], &line["line"]), (&Value::from(3), &Value::from("checking 3")));
+    assert_eq!((&line["stream"], &line["attempt"]), (&Value::from("stdout"), &Value::from(1)));
+    assert_eq!(stdout(&wren(&project, &["logs", "checks", "3", "--since", "1h"])).lines().count(), 1);
+    let shown = stdout(&wren(&project, &["jobs", "checks"]));
+    assert!(shown.contains("`replayed::check` task 3 panicked at src/main.rs:6:"), "{shown}");
+    assert!(shown.contains("cargo wren replay checks 3"), "{shown}");
+
+    let replay = wren(&project, &["replay", "checks", "3"]);
+    assert_eq!(replay.status.code(), Some(101), "{}", stderr(&replay));
+    assert_eq!(String::from_utf8_lossy(&replay.stdout), "checking 3\n");
+    assert!(stderr(&replay).contains("wren: task 3 of job checks: replayed::check on 5 bytes"), "{}", stderr(&replay));
+    assert!(stderr(&replay).contains("panicked at src/main.rs:6:"), "{}", stderr(&replay));
+    let command = stdout(&wren(&project, &["replay", "checks", "3", "--print-command"]));
+    let run = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert_eq!(run.status.code(), Some(101), "{command}");
+
+    let refused = |arguments: &[&str], message: &str| {
+        let output = wren(&project, arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    };
+    refused(&["replay", "nothing", "3"], "no job here is called `nothing`");
+    refused(&["replay", "checks", "6"], "job checks has no task 6: it has 6, counted from 0");
+    refused(&["logs", "checks", "6"], "job checks has no task 6: it has 6, counted from 0");
+    refused(&["replay", "checks", "3", "--debugger", "no-such-debugger"], "no-such-debugger does not start");
+
+    fs::write(&source, main.replace("n == 3", "n == 99")).unwrap();
+    let mended = wren(&project, &["replay", "checks", "3"]);
+    assert_eq!(stdout(&mended), "checking 3\n");
+    assert!(stderr(&mended).contains("`replayed::check` was changed since the job ran"), "{}", stderr(&mended));
+    assert!(stderr(&mended).contains("replayed::check returned 1 bytes in "), "{}", stderr(&mended));
+    let pool = wren(&project, &["replay", "checks", "3", "--local-pool"]);
+    assert_eq!(stdout(&pool), "[check 3] checking 3\n");
+
+    fs::write(&source, main.replace("check(n: u64)", "check(n: u32)").replace("-> u64", "-> u32")).unwrap();
+    refused(
+        &["replay", "checks", "3"],
+        "the signature of `replayed::check` was changed since the job ran, from `fn check(n",
+    );
+    fs::write(&source, main.replace("check", "verify")).unwrap();
+    refused(&["replay", "checks", "3"], "no remote function `replayed::check` is registered");
+    fs::write(&source, "fn main() { hello }").unwrap();
+    assert_eq!(wren(&project, &["replay", "checks", "3"]).status.code(), Some(101));
+
+    fs::write(&source, main.replace("checks", "threads")).unwrap();
+    stdout(&wren(&project, &["run", "--debug", "--quiet", "--backend", "inline"]));
+    refused(&["logs", "threads"], "ran on threads of its own program");
+    assert_eq!(wren(&project, &["replay", "threads", "3"]).status.code(), Some(101));
+}
+
+#[test]
 fn a_program_that_cannot_list_itself_is_told_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "uninitialized");

@@ -21,7 +21,8 @@ use crate::program::{self, RELEASE, Select};
 ///
 /// The exit code is 0 if the function returned, 1 if it returned an error, 101 if it panicked.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo wren replay sweep 17\n  cargo wren replay sweep 17 --local-pool\n  \
+// Its help says that release is the default, which is so for all other commands.
+#[command(mut_arg("debug", |debug| debug.hide(true)), after_help = "Examples:\n  cargo wren replay sweep 17\n  cargo wren replay sweep 17 --local-pool\n  \
                         cargo wren replay sweep 17 --debugger rust-gdb")]
 pub(crate) struct Args {
     /// A job's id, the beginning of one, or a name
