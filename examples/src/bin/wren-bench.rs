@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, n) in [("noop_1k", 1_000), ("noop_10k", 10_000), ("noop_100k", 100_000)] {
         figures.insert(name, n as f64 / median(noop(n, 15).await?).as_secs_f64());
     }
+    let (overhead, microseconds) = log_overhead().await?;
+    figures.insert("log_overhead_percent", overhead);
+    figures.insert("log_us_per_100k", microseconds);
     let (median_call, p99_call) = call().await?;
     figures.insert("call_median_us", micros(median_call));
     figures.insert("call_p99_us", micros(p99_call));
@@ -101,6 +105,33 @@ async fn noop(n: u64, times: usize) -> wren::Result<Vec<Duration>> {
         assert!(results.into_iter().eq(1..=n));
     }
     Ok(all)
+}
+
+/// What the log of a map of 100,000 no-ops costs, in percent and in microseconds. With and without in
+/// turns, so that whatever else the machine does falls on both; where no folder can be made, no log is.
+async fn log_overhead() -> wren::Result<(f64, f64)> {
+    const NOWHERE: &str = "/proc/none";
+    let folder = std::env::temp_dir().join(format!("wren-bench-log-{}", std::process::id()));
+    let executor = |folder: &Path| wren::Executor::builder().backend("local").directory(folder).build();
+    let executors = [executor(&folder)?, executor(Path::new(NOWHERE))?];
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..102 {
+        // Each goes first as often as the other.
+        for which in [round % 2, 1 - round % 2] {
+            let start = Instant::now();
+            let results = wren::map(inc, 0..100_000).on(&executors[which]).quiet().await?;
+            if round >= 2 {
+                times[which].push(start.elapsed());
+            }
+            assert!(results.into_iter().eq(1..=100_000));
+        }
+    }
+    let jobs = wren::trace::jobs(&folder).unwrap_or_default();
+    assert!(jobs.len() == 102 && jobs.iter().all(|job| job.done == 100_000), "logs were written");
+    assert!(!Path::new(NOWHERE).exists());
+    let _ = std::fs::remove_dir_all(&folder);
+    let [with, without] = times.map(|times| micros(median(times)));
+    Ok((100.0 * (with / without - 1.0), with - without))
 }
 
 async fn call() -> wren::Result<(Duration, Duration)> {

@@ -237,6 +237,9 @@ impl JobLog {
     }
 
     fn line(&mut self, event: &Event) {
+        if self.file.is_none() {
+            return;
+        }
         // Nothing of ours fails to be JSON; a line less is better than a job less.
         if serde_json::to_writer(&mut self.lines, event).is_ok() {
             self.lines.push(b'\n');
