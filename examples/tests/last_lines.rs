@@ -56,6 +56,26 @@ fn sort() {
 }
 
 #[test]
+fn errors() {
+    assert_eq!(last_line("errors", &[]), "6 of 8 tasks are done");
+}
+
+#[test]
+fn large() {
+    assert_eq!(last_line("large", &[]), "equal values are stored once: true");
+}
+
+#[test]
+fn guide_ported() {
+    assert_eq!(last_line("guide_ported", &[]), "849637 steps, by each way the same");
+}
+
+#[test]
+fn guide_setup() {
+    assert_eq!(last_line("guide_setup", &[]), "one call with limits of its own: 18244");
+}
+
+#[test]
 fn featurize() {
     let line = last_line("featurize", &["48"]);
     let accuracy = line.strip_prefix("held-out accuracy: ").and_then(|rest| rest.strip_suffix("% of 96 views"));
