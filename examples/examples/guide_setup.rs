@@ -49,6 +49,12 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
     // ANCHOR_END: budget
 
+    // ANCHOR: kv
+    let kv = wren::kv()?;
+    kv.increment("pages/front", 1)?;
+    // ANCHOR_END: kv
+    kv.delete("pages/front")?;
+
     // ANCHOR: limits
     let one = norm(1_000).memory(1_769).timeout(Duration::from_secs(60)).retries(1).await?;
     // ANCHOR_END: limits

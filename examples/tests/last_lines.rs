@@ -11,6 +11,7 @@ fn example(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
+// ANCHOR: run
 fn last_line(name: &str, arguments: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(example(name)).args(arguments).current_dir(root).output().unwrap();
@@ -20,6 +21,7 @@ fn last_line(name: &str, arguments: &[&str]) -> String {
     assert!(stderr.lines().all(|line| line.starts_with("wren: ")), "{stderr}");
     String::from_utf8(output.stdout).unwrap().lines().last().unwrap_or_default().to_owned()
 }
+// ANCHOR_END: run
 
 #[cfg(feature = "data")]
 #[test]
@@ -70,6 +72,7 @@ fn guide_ported() {
     assert_eq!(last_line("guide_ported", &[]), "849637 steps, by each way the same");
 }
 
+#[cfg(feature = "kv")]
 #[test]
 fn guide_setup() {
     assert_eq!(last_line("guide_setup", &[]), "one call with limits of its own: 18244");
