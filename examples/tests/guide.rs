@@ -48,7 +48,7 @@ async fn what_cannot_be_is_an_error_of_its_call() {
 fn results_are_right_whatever_crashes() -> wren::Result<()> {
     let faults = Faults::seeded(7).crash(0.2).duplicate(0.1).throttle(0.05).delay(0.1, Duration::from_millis(20));
     let executor = Executor::builder().backend("inline").faults(faults).build()?;
-    let job = wren::map(|x: u32| median(&vec![f64::from(x); 3]), 0..500).on(&executor);
+    let job = wren::map(|x: u32| median(&[f64::from(x); 3]), 0..500).on(&executor);
     let medians = wren::block_on(job)?;
     assert!(medians.into_iter().eq((0..500).map(f64::from)));
     Ok(())
