@@ -11,6 +11,7 @@ fn example(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
+// ANCHOR: run
 fn last_line(name: &str, arguments: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(example(name)).args(arguments).current_dir(root).output().unwrap();
@@ -20,6 +21,7 @@ fn last_line(name: &str, arguments: &[&str]) -> String {
     assert!(stderr.lines().all(|line| line.starts_with("wren: ")), "{stderr}");
     String::from_utf8(output.stdout).unwrap().lines().last().unwrap_or_default().to_owned()
 }
+// ANCHOR_END: run
 
 #[cfg(feature = "data")]
 #[test]
@@ -53,6 +55,27 @@ fn sort() {
     let line = last_line("sort", &[folder, "LICENSE-MIT", "LICENSE-APACHE"]);
     assert!(line.starts_with("197 records, 10796 bytes, in 1 files"), "{line}");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn errors() {
+    assert_eq!(last_line("errors", &[]), "6 of 8 tasks are done");
+}
+
+#[test]
+fn large() {
+    assert_eq!(last_line("large", &[]), "equal values are stored once: true");
+}
+
+#[test]
+fn guide_ported() {
+    assert_eq!(last_line("guide_ported", &[]), "849637 steps, by each way the same");
+}
+
+#[cfg(feature = "kv")]
+#[test]
+fn guide_setup() {
+    assert_eq!(last_line("guide_setup", &[]), "one call with limits of its own: 18244");
 }
 
 #[test]

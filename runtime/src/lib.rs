@@ -17,7 +17,67 @@
 //! ```
 //!
 //! `cargo run` runs the calls on a pool of worker processes of the same program: each call has a
-//! process to itself while it runs, so that a crash is an error of that call and of no other.
+//! process to itself while it runs, so that a crash is an error of that call and of no other. After
+//! `cargo wren deploy`, the same program runs them on AWS Lambda.
+//!
+//! This is the tutorial in small. At length it is in
+//! [the book](https://github.com/wren-rs/wren/blob/main/book/src/SUMMARY.md), with guides for those who
+//! come from rayon, multiprocessing, PyWren or Lithops.
+//!
+//! # Errors
+//!
+//! An `Err` of the function is the error of its call. Other ways to fail are other variants of
+//! [`Error`]: a panic, a worker that died, a limit that was passed. [`try_all`](Map::try_all) gives each
+//! task's own outcome; what machines do wrong is tried again, what functions do wrong where `retries`
+//! says so.
+//!
+//! ```
+//! #[wren::remote(memory = 512, timeout = 60, retries = 1)]
+//! fn parse(line: &str) -> Result<f64, std::num::ParseFloatError> {
+//!     line.trim().parse()
+//! }
+//!
+//! # wren::block_on(async {
+//! let outcomes = wren::map(parse, ["1.5", "two", "3"]).try_all().await?;
+//! let sum: f64 = outcomes.iter().flatten().sum();
+//! assert_eq!(sum, 4.5);
+//! assert!(matches!(&outcomes[1], Err(wren::Error::Returned { attempt, .. }) if attempt.task == 1));
+//! # Ok::<(), wren::Error>(()) }).unwrap();
+//! ```
+//!
+//! # Large data
+//!
+//! A large value that many calls capture is sent to each worker once. Results can stay in the store, as
+//! [`Ref`]s, for other functions to fetch.
+//!
+//! ```
+//! use wren::Ref;
+//!
+//! #[wren::remote]
+//! fn simulate(seed: u64, model: &[f64]) -> Vec<f64> {
+//!     model.iter().map(|x| x * seed as f64).collect()
+//! }
+//!
+//! #[wren::remote]
+//! fn summarize(outcome: &Ref<Vec<f64>>) -> wren::Result<f64> {
+//!     Ok(outcome.get_blocking()?.iter().sum())
+//! }
+//!
+//! # wren::block_on(async {
+//! # let executor = wren::Executor::builder().store("memory:crate-doc").build()?;
+//! let model = vec![0.5; 100_000];
+//! let outcomes = wren::map(|seed| simulate(seed, &model), 0..4).on(&executor).refs().await?;
+//! let sums = wren::map(summarize, &outcomes).on(&executor).await?;
+//! assert_eq!(sums, [0.0, 50_000.0, 100_000.0, 150_000.0]);
+//! # Ok::<(), wren::Error>(()) }).unwrap();
+//! ```
+//!
+//! # Tests
+//!
+//! `square::local(7)` is the function as it was written. Under `cargo test` calls run on threads of the
+//! test, with nothing to set up; [`block_on`] waits for one.
+//!
+//! # What there is
 //!
 //! - [`remote`] and [`main`]: the two annotations;
 //! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;

@@ -1,0 +1,84 @@
+//! Every way to fail, and what the program sees of it.
+//!
+//!     cargo run --release -p examples --example errors
+
+use std::path::Path;
+use std::time::Duration;
+
+use wren::Error;
+
+// ANCHOR: function
+/// The mean of the numbers in a line.
+#[wren::remote]
+fn mean(line: &str) -> Result<f64, std::num::ParseFloatError> {
+    let numbers = line.split(',').map(|field| field.trim().parse()).collect::<Result<Vec<f64>, _>>()?;
+    Ok(numbers.iter().sum::<f64>() / numbers.len() as f64)
+}
+// ANCHOR_END: function
+
+// ANCHOR: retries
+/// Asks a server that is busy the first time. What `marker` names tells one time from another.
+#[wren::remote(retries = 2)]
+fn ask(marker: &Path) -> Result<String, String> {
+    match std::fs::File::create_new(marker) {
+        Ok(_) => Err("the server is busy".to_owned()),
+        Err(_) => Ok("an answer".to_owned()),
+    }
+}
+// ANCHOR_END: retries
+
+// ANCHOR: harm
+/// Takes its process down for one of its arguments, and too long for another.
+#[wren::remote(timeout = 0.2)]
+fn fragile(x: u32) -> u32 {
+    match x {
+        3 => std::process::exit(3),
+        5 => std::thread::sleep(Duration::from_secs(60)),
+        _ => {}
+    }
+    x
+}
+// ANCHOR_END: harm
+
+#[wren::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // ANCHOR: first
+    let lines = ["1, 2, 3", "4, five", "6"];
+    match wren::map(mean, lines).await {
+        Ok(means) => println!("{means:?}"),
+        Err(error) => println!("no means: {error}"),
+    }
+    // ANCHOR_END: first
+
+    // ANCHOR: all
+    for (line, outcome) in lines.iter().zip(wren::map(mean, lines).try_all().await?) {
+        match outcome {
+            Ok(mean) => println!("{line:10} has the mean {mean}"),
+            Err(Error::Returned { message, .. }) => println!("{line:10} is skipped: {message}"),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    // ANCHOR_END: all
+
+    let marker = std::env::temp_dir().join(format!("wren-errors-{}", std::process::id()));
+    // ANCHOR: ask
+    println!("after a retry: {}", ask(&marker).await?);
+    // ANCHOR_END: ask
+    std::fs::remove_file(&marker)?;
+
+    // ANCHOR: fragile
+    let outcomes = wren::map(fragile, 0..8).try_all().await?;
+    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        match error {
+            Error::WorkerDied { attempt, exit_code, .. } => {
+                println!("task {} ended its process, with code {exit_code:?}, {} times", attempt.task, attempt.attempt);
+            }
+            Error::TimedOut { attempt, limit } => println!("task {} took longer than {limit:?}", attempt.task),
+            other => println!("{other}"),
+        }
+    }
+    let good = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    println!("{good} of {} tasks are done", outcomes.len());
+    // ANCHOR_END: fragile
+    Ok(())
+}
