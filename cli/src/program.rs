@@ -64,9 +64,7 @@ impl Program {
     fn option(&self) -> &'static str {
         if self.kind == TargetKind::Example { "--example" } else { "--bin" }
     }
-}
 
-impl Program {
     /// Whether a path is one where cargo puts it: `<profile>/<name>` or `<profile>/examples/<name>`.
     fn is_built_at(&self, path: &Path) -> bool {
         let folder = path.parent().and_then(Path::file_name);
@@ -91,6 +89,10 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    fn of(program: Program, metadata: &Metadata) -> Self {
+        Self { program, lock: metadata.workspace_root.join("Cargo.lock").into() }
+    }
+
     pub(crate) fn package(&self) -> &str {
         &self.program.package
     }
@@ -163,14 +165,17 @@ impl Select {
 
     /// The program that is meant.
     pub(crate) fn chosen(&self) -> Result<Chosen> {
+        let metadata = self.metadata().context("cargo cannot read the workspace")?;
+        Ok(Chosen::of(self.choose(&metadata)?, &metadata))
+    }
+
+    fn metadata(&self) -> cargo_metadata::Result<Metadata> {
         let mut metadata = MetadataCommand::new();
         metadata.no_deps();
         if let Some(path) = &self.manifest_path {
             metadata.manifest_path(path);
         }
-        let metadata = metadata.exec().context("cargo cannot read the workspace")?;
-        let lock = metadata.workspace_root.join("Cargo.lock").into();
-        Ok(Chosen { program: self.choose(&metadata)?, lock })
+        metadata.exec()
     }
 
     /// The program that is meant, or where none was named the one that was built at `recorded`; `None`
@@ -179,21 +184,13 @@ impl Select {
         if self.package.is_some() || self.bin.is_some() || self.example.is_some() {
             return self.chosen().map(Some);
         }
-        let mut metadata = MetadataCommand::new();
-        metadata.no_deps();
-        if let Some(path) = &self.manifest_path {
-            metadata.manifest_path(path);
-        }
         // Outside of a workspace, nothing can be built.
-        let Ok(metadata) = metadata.exec() else { return Ok(None) };
+        let Ok(metadata) = self.metadata() else { return Ok(None) };
         let programs: Vec<_> = metadata.workspace_packages().into_iter().flat_map(programs_of).collect();
         let fitting: Vec<_> = programs.iter().filter(|program| program.is_built_at(recorded)).collect();
         match fitting[..] {
             [] => Ok(None),
-            [one] => {
-                let lock = metadata.workspace_root.join("Cargo.lock").into();
-                Ok(Some(Chosen { program: one.clone(), lock }))
-            }
+            [one] => Ok(Some(Chosen::of(one.clone(), &metadata))),
             ref several => {
                 let list: String = several.iter().map(|program| format!("\n    {program}")).collect();
                 bail!("several programs are called as the one that ran; choose one:{list}")

@@ -138,7 +138,7 @@ impl Config {
             return Ok(url.clone());
         }
         #[cfg(feature = "aws")]
-        if self.backend.as_deref().is_some_and(|url| url == "lambda" || url.starts_with("lambda:"))
+        if self.backend.as_deref().is_some_and(crate::backend::is_lambda)
             && let Some(deployment) = crate::deployment::Deployment::load(&self.directory)?
         {
             return Ok(deployment.store);

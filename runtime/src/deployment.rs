@@ -261,6 +261,7 @@ mod tests {
         assert_eq!(name(Some(2048), Some(60)), Some("2048-70"));
         assert_eq!(name(Some(2048), Some(600)), None);
     }
+
     #[test]
     fn wrens_own_functions_take_the_most_that_there_is() {
         let mut deployment = Deployment::dummy();

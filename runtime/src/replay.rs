@@ -19,7 +19,7 @@ use crate::refs::{self, Ref};
 use crate::registry::{self, RemoteFn};
 use crate::store::{self, Store};
 use crate::terminal;
-use crate::trace::{self, JobSummary, TaskInput};
+use crate::trace::{self, TaskInput};
 use crate::worker::{self, Encoded};
 
 /// Asks for a replay: `<task>@<folder of the job>`.
@@ -108,7 +108,7 @@ fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn S
         (kept, _) => kept,
     };
     kept.ok_or_else(|| {
-        let tasks = JobSummary::read(folder).ok().and_then(|job| job.tasks);
+        let tasks = trace::task_count(folder);
         Error::Job(match tasks.filter(|tasks| task >= *tasks) {
             Some(tasks) => format!("job {id} has no task {task}: it has {tasks}, counted from 0"),
             None => format!(

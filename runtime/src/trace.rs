@@ -31,6 +31,7 @@ pub use clock::{Alignment, Exchange};
 pub use inputs::{TaskInput, task_input};
 pub(crate) use log::{JobLog, Ran, SharedLog, WeakLog, claim, tally, try_claim};
 pub use output::{Line, Outputs, outputs};
+pub(crate) use summary::task_count;
 pub use summary::{JobState, JobSummary, directory, jobs};
 pub use timeline::{Ended, Phase, Span, Timeline};
 

@@ -1,7 +1,7 @@
 //! `cargo wren jobs`: what ran here.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,7 +48,7 @@ struct Shown {
 
 pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
-    let jobs = trace::jobs(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    let jobs = all(&directory)?;
     let mut out = std::io::stdout().lock();
     match &args.job {
         Some(wanted) => show(&mut out, &directory, find(jobs, wanted)?, args.json)?,
@@ -59,12 +59,21 @@ pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The job that is meant; the latest if none is. `None` where no job ran.
-pub(crate) fn one(directory: &Path, wanted: Option<&str>) -> Result<Option<JobSummary>> {
-    let jobs = trace::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
-    match wanted {
-        Some(wanted) => find(jobs, wanted).map(Some),
-        None => Ok(jobs.into_iter().next()),
+/// All jobs that ran here, the latest first.
+pub(super) fn all(directory: &Path) -> Result<Vec<JobSummary>> {
+    trace::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))
+}
+
+/// Where a job has its log, and what else is kept of it.
+pub(super) fn folder(directory: &Path, job: &JobSummary) -> PathBuf {
+    directory.join("jobs").join(&job.id)
+}
+
+/// Refuses a task that the job does not have.
+pub(super) fn check_task(job: &JobSummary, task: u64) -> Result<()> {
+    match job.tasks.filter(|tasks| task >= *tasks) {
+        Some(tasks) => bail!("job {} has no task {task}: it has {tasks}, counted from 0", job.id),
+        None => Ok(()),
     }
 }
 
@@ -106,7 +115,7 @@ fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
 
 fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> Result<()> {
     let mut failures = Vec::new();
-    let folder = directory.join("jobs").join(&job.id);
+    let folder = folder(directory, &job);
     let summary = JobSummary::read_with(&folder, |event| match event {
         // What failed in an earlier run was run again.
         Event::Job { .. } => failures.clear(),
@@ -154,7 +163,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
     Ok(())
 }
 
-pub(crate) fn state(state: JobState) -> &'static str {
+pub(super) fn state(state: JobState) -> &'static str {
     match state {
         JobState::Running => "running",
         JobState::Done => "done",
@@ -165,14 +174,14 @@ pub(crate) fn state(state: JobState) -> &'static str {
     }
 }
 
-pub(crate) fn tasks(job: &JobSummary) -> String {
+pub(super) fn tasks(job: &JobSummary) -> String {
     match job.tasks {
         Some(tasks) => format!("{}/{tasks}", job.done),
         None => job.done.to_string(),
     }
 }
 
-pub(crate) fn seconds(s: f64) -> String {
+pub(super) fn seconds(s: f64) -> String {
     format!("{:.1?}", Duration::from_secs_f64(s.max(0.0)))
 }
 

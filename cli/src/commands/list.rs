@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use wren::registry::is_wrens;
 
 use crate::listing::{self, Function};
 use crate::program::Select;
@@ -38,7 +39,7 @@ pub(crate) fn list(args: &Args) -> Result<ExitCode> {
 
 fn show(out: &mut impl Write, functions: &[Function]) -> Result<()> {
     // Not those that wren has of its own.
-    let functions: Vec<_> = functions.iter().filter(|f| !f.name.starts_with("wren::")).collect();
+    let functions: Vec<_> = functions.iter().filter(|f| !is_wrens(&f.name)).collect();
     if functions.is_empty() {
         return Ok(writeln!(out, "no remote function; put `#[wren::remote]` on one")?);
     }

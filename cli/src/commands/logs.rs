@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
+use wren::backend::is_lambda;
 use wren::trace;
 
+use super::jobs;
 use crate::aws::{self, Aws, if_there};
 use crate::deploy::report::Report;
 use crate::deploy::{Site, name, site};
@@ -59,7 +61,7 @@ struct Line {
 pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
     let job = job(&directory, &args.what)?;
-    if let Some(job) = job.as_ref().filter(|job| job.backend != "lambda" && !job.backend.starts_with("lambda:")) {
+    if let Some(job) = job.as_ref().filter(|job| !is_lambda(&job.backend)) {
         return kept(args, &directory, job);
     }
     let looked_back = args.since.unwrap_or(A_DAY);
@@ -97,10 +99,10 @@ fn since(time: Duration) -> i64 {
 
 /// Shows what was kept here of a job's output.
 fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCode> {
-    if let Some(task) = args.task.filter(|task| job.tasks.is_some_and(|tasks| *task >= tasks)) {
-        bail!("job {} has no task {task}: it has {}, counted from 0", job.id, job.tasks.unwrap_or_default());
+    if let Some(task) = args.task {
+        jobs::check_task(job, task)?;
     }
-    let folder = directory.join("jobs").join(&job.id);
+    let folder = jobs::folder(directory, job);
     let lines =
         trace::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
     let since = args.since.map_or(0, since);
@@ -140,7 +142,7 @@ fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCo
 
 /// The job that is meant, if it was logged here.
 fn job(directory: &Path, wanted: &str) -> Result<Option<trace::JobSummary>> {
-    let jobs = trace::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
+    let jobs = jobs::all(directory)?;
     let exact = |job: &trace::JobSummary| job.id == wanted || job.name.as_deref() == Some(wanted);
     let begins = |job: &trace::JobSummary| wanted.len() >= 4 && job.id.starts_with(wanted);
     let index = jobs.iter().position(exact).or_else(|| jobs.iter().position(begins));

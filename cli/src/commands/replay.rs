@@ -52,20 +52,16 @@ pub(crate) struct Args {
 #[derive(Default)]
 struct Recorded {
     program: PathBuf,
-    tasks: Option<u64>,
     failure: Option<String>,
 }
 
 pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
-    let all = trace::jobs(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
-    let job = jobs::find(all, &args.job)?;
-    let folder = directory.join("jobs").join(&job.id);
+    let job = jobs::find(jobs::all(&directory)?, &args.job)?;
+    jobs::check_task(&job, args.task)?;
+    let folder = jobs::folder(&directory, &job);
     let folder = folder.canonicalize().with_context(|| format!("{} is gone", folder.display()))?;
     let recorded = recorded(&folder, args.task)?;
-    if let Some(tasks) = recorded.tasks.filter(|tasks| args.task >= *tasks) {
-        bail!("job {} has no task {}: it has {tasks}, counted from 0", job.id, args.task);
-    }
     let program = program(args, &recorded.program)?;
     // One that does not begin by `init` would run its own `main`.
     listing::ask(&program)?;
@@ -97,7 +93,7 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
 
 fn recorded(folder: &Path, task: u64) -> Result<Recorded> {
     let mut recorded = Recorded::default();
-    let summary = JobSummary::read_with(folder, |event| match event {
+    let read = JobSummary::read_with(folder, |event| match event {
         Event::Job { about, .. } => recorded.program.clone_from(&about.program),
         Event::Failed { task: failed, message, .. } | Event::Retry { task: failed, message, .. } if *failed == task => {
             recorded.failure = Some(message.clone());
@@ -107,7 +103,7 @@ fn recorded(folder: &Path, task: u64) -> Result<Recorded> {
         }
         _ => {}
     });
-    recorded.tasks = summary.with_context(|| format!("the log in {} cannot be read", folder.display()))?.tasks;
+    read.with_context(|| format!("the log in {} cannot be read", folder.display()))?;
     Ok(recorded)
 }
 

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use wren::trace::{self, JobState, Timeline};
 
 use super::jobs;
@@ -41,10 +40,15 @@ pub(crate) struct Args {
 
 pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
-    let Some(job) = jobs::one(&directory, args.job.as_deref())? else {
-        anyhow::bail!("no job ran here; {} has no logs: run a program first", directory.join("jobs").display());
+    let all = jobs::all(&directory)?;
+    let job = match &args.job {
+        Some(wanted) => Some(jobs::find(all, wanted)?),
+        None => all.into_iter().next(),
     };
-    let folder = directory.join("jobs").join(&job.id);
+    let Some(job) = job else {
+        bail!("no job ran here; {} has no logs: run a program first", directory.join("jobs").display());
+    };
+    let folder = jobs::folder(&directory, &job);
     let timeline = Timeline::read(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let report = Report::of(&timeline);
     let mut written = false;
@@ -128,7 +132,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
     let header = ["PHASE", "TASKS", "MEAN", "STD", "P50", "P95", "P99", "MAX"];
     let us = |us: f64| match us {
         0.0 => "0s".to_owned(),
-        us => format!("{:.1?}", Duration::from_secs_f64(us / 1e6)),
+        us => jobs::seconds(us / 1e6),
     };
     let rows: Vec<_> = report
         .phases

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use wren::backend::is_lambda;
 use wren::deployment::Deployment;
 use wren::trace;
 
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// How the program is to be deployed first; `None` where it is to run here.
 fn deployment(args: &Args, chosen: &Chosen) -> Result<Option<deploy::Args>> {
     let backend = args.backend.clone().or_else(|| std::env::var("WREN_BACKEND").ok());
-    let elsewhere = backend.is_some_and(|url| url != "lambda" && !url.starts_with("lambda:"));
+    let elsewhere = backend.is_some_and(|url| !is_lambda(&url));
     if elsewhere && !args.deploy {
         return Ok(None);
     }

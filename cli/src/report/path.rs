@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use wren::backend::is_lambda;
 use wren::trace::{Ended, Phase, Timeline};
 
 /// What is told in a sentence is at least this part of the wall time.
@@ -159,7 +160,7 @@ impl CriticalPath {
         parts.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
         let busy = |on: On, us: u64| ran.get(&on).map_or(0.0, |ran| *ran as f64 / us as f64);
         let told = parts.iter().filter(|(_, us)| *us as f64 >= WORTH_A_SENTENCE * wall);
-        let elsewhere = timeline.job.backend.starts_with("lambda");
+        let elsewhere = is_lambda(&timeline.job.backend);
         Self {
             sentences: told.map(|(on, us)| sentence(*on, *us as f64 / wall, busy(*on, *us), most, elsewhere)).collect(),
             shares: parts.iter().map(|(on, us)| Share { name: on.name(), share: *us as f64 / wall }).collect(),

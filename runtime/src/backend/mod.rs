@@ -25,7 +25,7 @@ pub use lines::{Lines, Printed, Stream};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
 pub(crate) use scheme::open;
-pub use scheme::{BackendScheme, Ringer, Setup};
+pub use scheme::{BackendScheme, Ringer, Setup, is_lambda};
 
 /// Names one invocation among all of a scheduler's.
 pub type FlightId = u64;

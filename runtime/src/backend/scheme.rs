@@ -90,6 +90,15 @@ impl fmt::Debug for BackendScheme {
 
 inventory::collect!(BackendScheme);
 
+/// Whether a backend's URL means AWS Lambda: `lambda`, or `lambda:event`.
+///
+/// ```
+/// assert!(wren::backend::is_lambda("lambda:event") && !wren::backend::is_lambda("local"));
+/// ```
+pub fn is_lambda(url: &str) -> bool {
+    url == "lambda" || url.starts_with("lambda:")
+}
+
 /// Opens the backend of a URL: `local`, `inline:`.
 pub(crate) fn open(url: &str, setup: &Setup) -> Result<Box<dyn Backend>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));

@@ -149,8 +149,8 @@ impl Input {
     ///
     /// # Errors
     /// [`Error::Input`] where a path or a pattern names nothing, or files of this machine where calls run
-    /// on others, or where a file is no whole number of fixed records; [`Error::Config`] for a delimiter or a record that cannot be;
-    /// [`Error::Store`]; of CSV what a job can fail by.
+    /// on others, or where a file is no whole number of fixed records; [`Error::Config`] for a delimiter or
+    /// a record that cannot be; [`Error::Store`]; of CSV what a job can fail by.
     pub async fn splits(self) -> Result<Vec<Split>> {
         let format = self.format()?;
         let mut known = HashSet::new();

@@ -32,7 +32,7 @@ pub fn kv() -> Result<Kv> {
         let named_by_variable = std::env::var(VARIABLE).is_ok_and(|set| set == *url);
         return Kv::open_as(url, named_by_variable.then(|| format!("{BY_NAME}{VARIABLE}")));
     }
-    let on_lambda = config.backend.as_deref().is_some_and(|url| url == "lambda" || url.starts_with("lambda:"));
+    let on_lambda = config.backend.as_deref().is_some_and(crate::backend::is_lambda);
     if on_lambda || in_lambda() {
         return Err(Error::Config(
             "no key-value storage is named, and the embedded one is not reached from AWS Lambda: set WREN_KV or `kv` \

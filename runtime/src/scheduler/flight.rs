@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::Run;
-use super::{Config, Failed, JobKey, Scheduler, Time, Update};
+use super::{Config, Failed, JobKey, Scheduler, Sent, Time, Update};
 use crate::backend::Timing;
 use crate::block::Block;
 use crate::error::Failure;
@@ -19,9 +19,7 @@ pub(super) struct Flight {
     pub(super) job: JobKey,
     pub(super) block: Arc<Block>,
     pub(super) attempt: u32,
-    pub(super) queued: Time,
-    /// When it began.
-    pub(super) invoked: Time,
+    pub(super) sent: Sent,
     /// Tasks not accounted for.
     pub(super) outstanding: Vec<Range<u64>>,
     /// When it began, or a reply last came.
@@ -40,8 +38,7 @@ impl Flight {
             job,
             block: run.block.clone(),
             attempt: run.attempt,
-            queued: run.queued,
-            invoked: now,
+            sent: Sent { queued: run.queued, invoked: now },
             outstanding: vec![run.tasks.clone()],
             heard: now,
             reclaimed: false,

@@ -369,9 +369,9 @@ impl Scheduler {
                 self.failed(now, flight, failed, updates);
             }
             Reply::Returned { flight, tasks } => {
-                if let Some((Whose { job, block, attempt, queued, .. }, back)) = self.settle(now, flight, &tasks) {
+                if let Some((Whose { job, block, attempt, sent }, back)) = self.settle(now, flight, &tasks) {
                     for tasks in back {
-                        self.give_back(job, Run { tasks, block: block.clone(), attempt, queued });
+                        self.give_back(job, Run { tasks, block: block.clone(), attempt, queued: sent.queued });
                     }
                 }
             }
@@ -397,8 +397,8 @@ impl Scheduler {
         }
         flight.heard = now;
         flight.reclaimed = false;
-        let Flight { job, attempt, queued, invoked, .. } = *flight;
-        let whose = Whose { job, block: flight.block.clone(), attempt, queued, invoked };
+        let Flight { job, attempt, sent, .. } = *flight;
+        let whose = Whose { job, block: flight.block.clone(), attempt, sent };
         if flight.outstanding.is_empty() {
             self.flights.remove(&id);
         }
@@ -421,7 +421,7 @@ impl Scheduler {
         timing: Timing,
         updates: &mut Vec<Update>,
     ) {
-        let Some((Whose { job, block, attempt, queued, invoked }, settled)) = self.settle(now, flight, &tasks) else {
+        let Some((Whose { job, block, attempt, sent }, settled)) = self.settle(now, flight, &tasks) else {
             return;
         };
         self.window.admitted();
@@ -435,7 +435,6 @@ impl Scheduler {
         }
         if !new.is_empty() {
             state.succeeded += new.iter().map(|r| r.end - r.start).sum::<u64>();
-            let sent = Sent { queued, invoked };
             updates.push(Update::Done { job, tasks: tasks.clone(), new, results, attempt, bytes_in, sent, timing });
         }
         self.cancel_copies(job, &tasks, updates);
@@ -532,8 +531,7 @@ struct Whose {
     job: JobKey,
     block: Arc<Block>,
     attempt: u32,
-    queued: Time,
-    invoked: Time,
+    sent: Sent,
 }
 
 /// One task's failure, as a reply has it.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::job::Run;
-use super::{Failed, JobKey, Scheduler, Sent, Time, Update, Whose};
+use super::{Failed, JobKey, Scheduler, Time, Update, Whose};
 use crate::backend::FlightId;
 use crate::error::FailureClass;
 
@@ -55,12 +55,10 @@ impl Retries {
 impl Scheduler {
     pub(super) fn failed(&mut self, now: Time, flight: FlightId, failed: Failed, updates: &mut Vec<Update>) {
         let Failed { task, failure, stderr, timing } = failed;
-        let Some((Whose { job, block, attempt, queued, invoked }, _)) = self.settle(now, flight, &(task..task + 1))
-        else {
+        let Some((Whose { job, block, attempt, sent }, _)) = self.settle(now, flight, &(task..task + 1)) else {
             return;
         };
         let class = failure.class();
-        let sent = Sent { queued, invoked };
         if class == FailureClass::Throttle {
             self.window.refused(now);
         }

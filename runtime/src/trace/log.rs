@@ -428,11 +428,11 @@ impl Drop for JobLog {
 /// Makes a job's folder and its log, and locks it: none where another process runs the job, or the
 /// folder cannot be written.
 pub(crate) fn claim(directory: &Path, id: &str) -> Option<File> {
+    let file = create(&directory.join("jobs").join(id)).ok()?;
     // A reader has the lock for a moment, and so has a child that is just being started.
     for _ in 0..10 {
-        let file = try_claim(directory, id);
-        if file.is_some() {
-            return file;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Some(file);
         }
         thread::sleep(Duration::from_millis(1));
     }

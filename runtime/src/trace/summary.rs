@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{About, Event};
 use crate::config::Config;
@@ -91,6 +91,19 @@ pub fn jobs(directory: &Path) -> io::Result<Vec<JobSummary>> {
     }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.started_unix_ms));
     Ok(jobs)
+}
+
+/// How many tasks a job has, where its log says so. Every program can be asked for it: by what it takes
+/// of an [`Event`], it is spared the code that reads all of them.
+pub(crate) fn task_count(folder: &Path) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Begun {
+        event: String,
+        tasks: Option<u64>,
+    }
+    let log = fs::read_to_string(folder.join("events.jsonl")).ok()?;
+    let begun = log.lines().filter_map(|line| serde_json::from_str::<Begun>(line).ok());
+    begun.filter(|begun| begun.event == "job").filter_map(|begun| begun.tasks).last()
 }
 
 impl JobSummary {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use wren::trace::Timeline;
 
 use super::{ALL_TEXT, LONGEST_TEXT, Page, limited};
+use crate::report::tests::read;
 use browser::Browser;
 
 mod browser;
@@ -45,9 +45,7 @@ impl Log {
     }
 
     fn page(&self, summary: Value, outputs: &[(u64, &str)]) -> Vec<u8> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("events.jsonl"), &self.0).unwrap();
-        let timeline = Timeline::read(folder.path()).unwrap();
+        let timeline = read(&self.0);
         let outputs: BTreeMap<_, _> = outputs.iter().map(|(task, output)| (*task, (*output).to_owned())).collect();
         let mut page = Vec::new();
         Page { timeline: &timeline, summary: &summary, outputs: &outputs }.write(&mut page).unwrap();
