@@ -39,6 +39,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn report(args: &Args) -> Result<ExitCode> {
+    let to_stdout = |path: &Option<String>| path.as_deref() == Some("-");
+    if [args.json, to_stdout(&args.html), to_stdout(&args.chrome_trace)].into_iter().filter(|to| *to).count() > 1 {
+        bail!("standard output takes one of --json, --html and --chrome-trace; write the others to files");
+    }
     let directory = trace::directory()?;
     let all = jobs::all(&directory)?;
     let job = match &args.job {
@@ -164,8 +168,9 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
             late.longest.iter().map(|task| format!("{} ({})", task.task, us(task.compute_us as f64))).collect();
         writeln!(
             out,
-            "stragglers: {} tasks took over {STRAGGLER} times the median; the longest are {}",
+            "stragglers: {} tasks took over {}, {STRAGGLER} times the median or more; the longest are {}",
             late.count,
+            us(late.from_us as f64),
             longest.join(", ")
         )?;
     }

@@ -13,6 +13,9 @@ const EXACT: u64 = 1_000_000;
 /// A task is a straggler from so many times the median on.
 pub(crate) const STRAGGLER: u64 = 3;
 
+/// Below this none is: a short task that waited for a processor is nobody's concern.
+const STRAGGLER_FLOOR_US: u64 = 10_000;
+
 /// How many stragglers are named.
 const NAMED: usize = 10;
 
@@ -212,7 +215,7 @@ fn stragglers(spans: &[Span]) -> Stragglers {
     let mut all = Samples::default();
     spans.iter().for_each(|span| all.add(mean(span), span.count()));
     let median = all.row("").map_or(0, |row| row.p50_us);
-    let from_us = (STRAGGLER * median).max(1);
+    let from_us = (STRAGGLER * median).max(STRAGGLER_FLOOR_US);
     let mut late: Vec<_> = spans.iter().filter(|span| mean(span) > from_us).collect();
     late.sort_by_key(|span| std::cmp::Reverse(mean(span)));
     let named = late.iter().take(NAMED).map(|span| Straggler { task: span.tasks.start, compute_us: mean(span) });
@@ -261,7 +264,8 @@ mod tests {
         );
         let timeline = read(&log(2, &lines));
         let report = Report::of(&timeline);
-        assert_eq!(report.stragglers.count, 1);
+        // The median is a millisecond, and three of them are too short to matter.
+        assert_eq!((report.stragglers.count, report.stragglers.from_us), (1, 10_000));
         assert_eq!(report.stragglers.longest, [Straggler { task: 9, compute_us: 50_000 }]);
         assert_eq!(report.retries, [Cause { class: "worker_died".to_owned(), count: 1, compute_us: 700 }]);
         assert!(report.failures.is_empty());

@@ -26,6 +26,7 @@ const SCRIPT: &str = concat!(
     "\"use strict\";\n{\n",
     include_str!("page/read.js"),
     include_str!("page/draw.js"),
+    include_str!("page/strips.js"),
     include_str!("page/text.js"),
     include_str!("page/page.js"),
     "}\n"

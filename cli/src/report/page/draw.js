@@ -1,4 +1,4 @@
-// Drawing: the timeline and the strips below it, which share their axis of time.
+// Drawing: the timeline, and the axis of time that the strips below it share.
 
 const LEFT = 78, RIGHT = 12, AXIS = 22, TALLEST = 24;
 const begin = Math.min(...given.runs.map((run) => run[0]), 0);
@@ -13,55 +13,63 @@ function readColours() {
     probe.style.color = `var(--${name})`;
     return getComputedStyle(probe).color;
   };
-  for (const name of ["paper", "panel", "ink", "soft", "line", "accent", "failed"]) colours[name] = read(name);
+  for (const name of ["paper", "panel", "ink", "soft", "line", "idle", "accent", "failed"]) colours[name] = read(name);
   colours.phases = PHASES.map(({ name }) => read(name));
   // As the pixels of an image have them, without opacity.
   colours.packed = colours.phases.map((colour) => colour.match(/\d+/g).slice(0, 3).reduceRight((all, n) => (all << 8) | n, 0));
-  colours.patterns = colours.phases.map(hatched);
+  colours.patterns = colours.phases.map((colour, phase) => hatched(colour, PHASES[phase].name));
+  colours.swatches = Object.fromEntries(PHASES.map(({ name }, phase) => [name, colours.patterns[phase]]));
+  for (const name of IDLE) colours.swatches[name] = hatched(colours.idle, name);
   probe.remove();
 }
 
-/** What tells the phases apart without colours: a hatching of 8 by 8 pixels. */
-function hatched(colour, phase) {
+/** What wall time is spent on beside phases. */
+const IDLE = ["concurrency", "tail", "pause", "driver"];
+
+/** What tells them apart without colours: lines and dots in a tile of 8 by 8 pixels. */
+const LINES = {
+  start: [[-2, 10, 10, -2], [-2, 2, 2, -2], [6, 10, 10, 6]],
+  setup: [[0, 8, 8, 0], [0, 0, 8, 8]],
+  fetch: [[0, 2.5, 8, 2.5], [0, 6.5, 8, 6.5]],
+  commit: [[2.5, 0, 2.5, 8], [6.5, 0, 6.5, 8]],
+  observe: [[-2, -2, 10, 10], [6, -2, 10, 2], [-2, 6, 2, 10]],
+  concurrency: [[0, 4.5, 8, 4.5]],
+  tail: [[4.5, 0, 4.5, 8]],
+  pause: [[0, 4.5, 8, 4.5], [4.5, 0, 4.5, 8]],
+};
+const DOTS = { turn: [[1, 1], [5, 5]], driver: [[3, 3]] };
+
+function hatched(colour, name) {
   const tile = element("canvas", { width: 8, height: 8 });
   const pen = tile.getContext("2d");
   pen.fillStyle = colour;
   pen.fillRect(0, 0, 8, 8);
   pen.strokeStyle = pen.fillStyle = "rgb(0 0 0 / 45%)";
-  const lines = {
-    start: [[-2, 10, 10, -2], [-2, 2, 2, -2], [6, 10, 10, 6]],
-    setup: [[0, 8, 8, 0], [0, 0, 8, 8]],
-    fetch: [[0, 2.5, 8, 2.5], [0, 6.5, 8, 6.5]],
-    commit: [[2.5, 0, 2.5, 8], [6.5, 0, 6.5, 8]],
-    observe: [[-2, -2, 10, 10], [6, -2, 10, 2], [-2, 6, 2, 10]],
-  }[PHASES[phase].name];
-  for (const [x0, y0, x1, y1] of lines ?? []) {
+  for (const [x0, y0, x1, y1] of LINES[name] ?? []) {
     pen.beginPath();
     pen.moveTo(x0, y0);
     pen.lineTo(x1, y1);
     pen.stroke();
   }
-  if (PHASES[phase].name === "turn") for (const [x, y] of [[1, 1], [5, 5]]) pen.fillRect(x, y, 2, 2);
+  for (const [x, y] of DOTS[name] ?? []) pen.fillRect(x, y, 2, 2);
   return pen.createPattern(tile, "repeat");
 }
 
-/** Fills a canvas with a phase; `null` is none of them. */
-function paintSwatch(canvas, phase) {
+/** Fills a canvas with the pattern of a phase, or of what else time is spent on. */
+function paintSwatch(canvas) {
   canvas.width = Math.max(1, canvas.clientWidth || 18);
   canvas.height = Math.max(1, canvas.clientHeight || 13);
   const pen = canvas.getContext("2d");
-  pen.fillStyle = phase === null ? colours.line : colours.patterns[phase];
+  pen.fillStyle = colours.swatches[canvas.dataset.swatch];
   pen.fillRect(0, 0, canvas.width, canvas.height);
 }
 
-function swatch(phase) {
-  return element("canvas", { className: "swatch", "data-phase": phase ?? "none", "aria-hidden": "true" });
+function swatch(name) {
+  return element("canvas", { className: "swatch", "data-swatch": name, "aria-hidden": "true" });
 }
 
 function paintSwatches() {
-  for (const canvas of document.querySelectorAll("canvas[data-phase]")) {
-    paintSwatch(canvas, canvas.dataset.phase === "none" ? null : Number(canvas.dataset.phase));
-  }
+  document.querySelectorAll("canvas[data-swatch]").forEach(paintSwatch);
 }
 
 /** Orders of the spans, from top to bottom. */
@@ -326,79 +334,5 @@ function drawTimeline(canvas) {
     for (let row = every; row <= rows.count; row += every) {
       area.pen.fillText(number(row), LEFT - 6, Math.min((row / rows.count) * rows.bands * rows.height, height - 5));
     }
-  }
-}
-
-/** How many there are at a time: the steps, and what is below them so far. */
-function levels(from, to, weight) {
-  const changes = [];
-  for (let i = 0; i < spans.length; i++) {
-    if (moment(i, from) === moment(i, to)) continue;
-    changes.push([moment(i, from), weight(i)], [moment(i, to), -weight(i)]);
-  }
-  changes.sort((a, b) => a[0] - b[0]);
-  const times = new Float64Array(changes.length), level = new Float64Array(changes.length), below = new Float64Array(changes.length);
-  let now = 0, sum = 0, most = 0;
-  changes.forEach(([time, change], at) => {
-    if (at > 0) sum += now * (time - times[at - 1]);
-    now += change;
-    times[at] = time;
-    level[at] = now;
-    below[at] = sum;
-    most = Math.max(most, now);
-  });
-  const integral = (time) => {
-    const at = after(times, time) - 1;
-    return at < 0 ? 0 : below[at] + level[at] * (time - times[at]);
-  };
-  return {
-    most,
-    at: (time) => level[after(times, time) - 1] ?? 0,
-    mean: (a, b) => (integral(b) - integral(a)) / (b - a),
-  };
-}
-
-const strips = {
-  computing: { ...levels(COMPUTE, COMMIT, () => 1), title: "running at once", limit: given.job.workers, colour: () => colours.phases[COMPUTE] },
-  waiting: { ...levels(QUEUE, SETUP, (i) => spans.count[i]), title: "tasks waiting for a worker", limit: 0, colour: () => colours.phases[4] },
-};
-
-function drawStrip(canvas, strip) {
-  const area = pen(canvas);
-  const { pen: p, plot } = area;
-  const [top, bottom] = [18, area.height - 4];
-  const highest = Math.max(strip.most, strip.limit, 1);
-  const yOf = (level) => bottom - (level / highest) * (bottom - top);
-  drawGrid({ ...area, height: area.height + AXIS }, false);
-  p.fillStyle = strip.colour();
-  p.beginPath();
-  p.moveTo(LEFT, bottom);
-  for (let x = 0; x < plot; x++) {
-    const y = yOf(Math.max(0, strip.mean(timeAt(LEFT + x, plot), timeAt(LEFT + x + 1, plot))));
-    p.lineTo(LEFT + x, y);
-    p.lineTo(LEFT + x + 1, y);
-  }
-  p.lineTo(LEFT + plot, bottom);
-  p.fill();
-  p.strokeStyle = colours.soft;
-  p.lineWidth = 1;
-  p.strokeRect(LEFT, bottom + 0.5, plot, 0);
-  p.fillStyle = colours.ink;
-  p.textAlign = "left";
-  p.fillText(strip.title, LEFT, 10);
-  p.textBaseline = "middle";
-  p.textAlign = "right";
-  p.fillStyle = colours.soft;
-  p.fillText(number(highest), LEFT - 6, yOf(highest) + 1);
-  p.fillText("0", LEFT - 6, bottom - 3);
-  if (strip.limit) {
-    p.setLineDash([5, 4]);
-    p.beginPath();
-    p.moveTo(LEFT, yOf(strip.limit));
-    p.lineTo(LEFT + plot, yOf(strip.limit));
-    p.stroke();
-    p.setLineDash([]);
-    p.textBaseline = "alphabetic";
-    p.fillText(plural(strip.limit, "worker"), LEFT + plot, Math.max(10, yOf(strip.limit) - 4));
   }
 }

@@ -220,7 +220,7 @@ function showLegend(all) {
       buttons.forEach((button, i) => button.setAttribute("aria-pressed", view.alone === i));
       redraw();
     };
-    return element("button", { type: "button", title: meaning, "aria-pressed": "false", hidden: !all[phase].max, onclick: press }, swatch(phase), name);
+    return element("button", { type: "button", title: meaning, "aria-pressed": "false", hidden: !all[phase].max, onclick: press }, swatch(name), name);
   });
   $("legend").append(...buttons);
 }

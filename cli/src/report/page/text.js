@@ -57,11 +57,11 @@ function showWhere() {
 function phaseRows(all) {
   const computed = all.map((one) => ({ name: one.name, count: one.count, mean_us: one.mean, std_us: one.std, p50_us: one.p50, p95_us: one.p95, p99_us: one.p99, max_us: one.max }));
   return (given.summary.phases ?? computed).map((row) => {
-    const phase = PHASES.findIndex(({ name }) => row.name.split(/\W/)[0] === name);
+    const phase = PHASES.find(({ name }) => row.name.split(/\W/)[0] === name);
     const numbers = ["mean_us", "std_us", "p50_us", "p95_us", "p99_us", "max_us"].map((key) => row[key]);
     return element("tr", { className: row.max_us ? "" : "none" },
-      element("th", { scope: "row" }, swatch(phase < 0 ? null : phase), row.name),
-      element("td", { className: "text" }, element("span", { className: "meaning" }, PHASES[phase]?.meaning ?? "")),
+      element("th", { scope: "row" }, swatch(phase.name), row.name),
+      element("td", { className: "text" }, element("span", { className: "meaning" }, phase.meaning)),
       element("td", {}, number(row.count)),
       ...numbers.map((us) => element("td", {}, us === undefined || us === null ? "" : row.max_us ? duration(us) : "0")));
   });
@@ -69,19 +69,15 @@ function phaseRows(all) {
 
 function sharesBar(shares, what) {
   if (!shares.length) return [];
-  const phaseOf = (name) => {
-    const phase = PHASES.findIndex((phase) => phase.name === name);
-    return phase < 0 ? null : phase;
-  };
   const bar = element("div", { className: "whole", "aria-hidden": "true" });
   const list = element("ul", { "aria-label": what });
   for (const { name, share } of shares) {
-    const part = swatch(phaseOf(name));
+    const part = swatch(name);
     part.className = "";
     part.style.flex = `${share} 1 0`;
     part.style.width = "0";
     bar.append(part);
-    list.append(element("li", {}, swatch(phaseOf(name)), `${name} ${percent(share)}`));
+    list.append(element("li", {}, swatch(name), `${name} ${percent(share)}`));
   }
   return [element("p", { className: "note" }, what), bar, list];
 }
@@ -165,7 +161,7 @@ function showDetail(span) {
     const bar = element("div", { className: "attempt", "aria-hidden": "true" });
     PHASES.forEach((_, phase) => {
       if (!took(i, phase)) return;
-      const part = swatch(phase);
+      const part = swatch(PHASES[phase].name);
       part.className = "";
       part.style.flex = `${took(i, phase) / life(i)} 1 0`;
       part.style.width = "0";
@@ -234,7 +230,7 @@ function histogram(phase, { values, max, p50, p99, count }, logarithmic) {
     const anchor = x < 8 ? "start" : x > width - 8 ? "end" : "middle";
     chart.append(svg("text", { x, y: height - 4, "text-anchor": anchor }, mark === 0 ? "0" : duration(mark)));
   });
-  const box = element("div", {}, element("h3", {}, swatch(phase), PHASES[phase].name),
+  const box = element("div", {}, element("h3", {}, swatch(PHASES[phase].name), PHASES[phase].name),
     element("p", { className: "note" }, `p50 ${duration(p50)} · p99 ${duration(p99)}${zeros ? ` · ${percent(zeros / count)} took none` : ""}`), chart);
   box.style.setProperty("--fill", `var(--${PHASES[phase].name})`);
   return box;
