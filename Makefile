@@ -67,6 +67,7 @@ book:
 
 bench: stand-ins
 	cargo run --release --locked -p examples --bin wren-bench
+	cargo bench --locked -p wren --bench compression
 	cargo bench --locked -p wren --features redis --bench kv
 	cargo bench --locked -p wren --bench store --no-run
 	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren --bench store

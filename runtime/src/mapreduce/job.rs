@@ -311,7 +311,7 @@ impl Plan {
     pub(crate) fn shuffle(&self, stage: &str, granted: &Granted) -> Shuffle {
         let store = self.store.url();
         Shuffle {
-            // Disk and memory of this machine are faster than LZ4; a network is not.
+            // Disk and memory of this machine are faster than any compression; a network is not.
             compress: !store.starts_with("file:") && !store.starts_with("memory:"),
             store,
             prefix: format!("{}/shuffle/{stage}", self.id),

@@ -10,8 +10,12 @@ pub(super) const HEADER: usize = 13;
 
 /// Stored as they are.
 const PLAIN: u8 = 0;
-/// Compressed, LZ4's block format.
-const LZ4: u8 = 1;
+/// Compressed by Zstandard.
+const ZSTD: u8 = 1;
+
+/// Zstandard's level. Of the fast ones it is the smallest at the rates of Lambda's network: `make bench`
+/// (`benches/compression.rs`) tells what it takes and below which rate it pays, beside LZ4.
+const LEVEL: i32 = 1;
 
 /// A block under way: room for the header, then the records.
 pub(super) fn begin(block: &mut Vec<u8>, capacity: usize) {
@@ -23,13 +27,13 @@ pub(super) fn begin(block: &mut Vec<u8>, capacity: usize) {
 pub(super) fn seal(mut block: Vec<u8>, compress: bool) -> Vec<u8> {
     let raw = block.len() - HEADER;
     if compress {
-        let packed = lz4_flex::block::compress(&block[HEADER..]);
-        // What does not become shorter is not worth the time to unpack it.
-        if packed.len() < raw - raw / 8 {
-            block.truncate(HEADER);
-            block.extend_from_slice(&packed);
-            write_header(&mut block, raw, LZ4);
-            return block;
+        // What does not become shorter by an eighth is not worth the time to unpack it: the buffer is too
+        // small for that, and no error can have another cause.
+        let mut packed = vec![0; HEADER + raw - raw / 8];
+        if let Ok(length) = zstd::bulk::compress_to_buffer(&block[HEADER..], &mut packed[HEADER..], LEVEL) {
+            packed.truncate(HEADER + length);
+            write_header(&mut packed, raw, ZSTD);
+            return packed;
         }
     }
     write_header(&mut block, raw, PLAIN);
@@ -73,8 +77,9 @@ impl Header {
         }
         match self.kind {
             PLAIN if self.raw == stored.len() => Ok(Cow::Borrowed(stored)),
-            LZ4 => match lz4_flex::block::decompress(stored, self.raw) {
-                Ok(raw) => Ok(Cow::Owned(raw)),
+            ZSTD => match zstd::bulk::decompress(stored, self.raw) {
+                Ok(raw) if raw.len() == self.raw => Ok(Cow::Owned(raw)),
+                Ok(_) => Err("a block's header does not tell its length".to_owned()),
                 Err(error) => Err(format!("a block does not unpack: {error}")),
             },
             _ => Err("a block's header is not one".to_owned()),

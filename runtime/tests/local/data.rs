@@ -1,6 +1,6 @@
 //! MapReduce and sort on worker processes that die, on stores that forget, and within little memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -107,7 +107,9 @@ async fn counts_are_those_of_a_plain_program_whatever_dies() {
         let counts = count.await.unwrap();
         assert_eq!(counts.len(), expected.len());
         assert_eq!(counts.into_iter().collect::<BTreeMap<_, _>>(), expected);
-        assert_eq!(notes(&folder.join(format!("notes-{seed}"))).len(), 2, "workers died");
+        // Both copies of a duplicated task may die, each before it sees the other's note.
+        let died: BTreeSet<_> = notes(&folder.join(format!("notes-{seed}"))).into_iter().collect();
+        assert_eq!(died, BTreeSet::from([0, 1]), "workers died");
     }
 
     // The same to files.
