@@ -1,5 +1,7 @@
 //! One file per subcommand.
 
+pub(crate) mod attach;
+pub(crate) mod cancel;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod doctor;

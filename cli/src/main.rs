@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, replay, report as report_command,
-    run,
+    attach, cancel, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, replay,
+    report as report_command, run,
 };
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
@@ -46,6 +46,8 @@ enum Command {
     Destroy(destroy::Args),
     Logs(logs::Args),
     Jobs(jobs::Args),
+    Attach(attach::Args),
+    Cancel(cancel::Args),
     Report(report_command::Args),
     Replay(replay::Args),
     Emulate(emulate::Args),
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
         Command::Destroy(args) => destroy::destroy(&args),
         Command::Logs(args) => logs::logs(&args),
         Command::Jobs(args) => jobs::jobs(&args),
+        Command::Attach(args) => attach::attach(&args),
+        Command::Cancel(args) => cancel::cancel(&args),
         Command::Report(args) => report_command::report(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Emulate(args) => emulate::emulate(args),

@@ -25,6 +25,9 @@ use crate::start;
 use crate::store::{self, Store};
 use crate::trace::{self, About, JobLog, Ran, SharedLog, WeakLog};
 
+/// How often it is shown where jobs stand, and looked whether one is to be cancelled.
+const STAND_EVERY: Duration = Duration::from_millis(200);
+
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
 
@@ -69,6 +72,8 @@ struct Core {
     wakers: Vec<Waker>,
     /// When the reactor looks again by itself.
     next_look: Option<Duration>,
+    /// When it is next shown where jobs stand; none while there are no jobs with a log.
+    next_stand: Option<Duration>,
     stopped: bool,
 }
 
@@ -272,6 +277,7 @@ impl Executor {
             updates: Vec::new(),
             wakers: Vec::new(),
             next_look: None,
+            next_stand: None,
             stopped: false,
         };
         let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, printing, config, store });
@@ -402,6 +408,7 @@ impl Shared {
         let mut core = self.lock();
         let job = core.scheduler.open(spec);
         core.jobs.insert(job, Entry { port, kept, log: Some(log) });
+        core.next_stand.get_or_insert(self.clock.elapsed() + STAND_EVERY);
         job
     }
 
@@ -548,6 +555,9 @@ impl Core {
             }
             self.scheduler.tick(now, &mut self.updates);
             self.deliver(now);
+            if self.next_stand.is_some_and(|at| at <= now) {
+                self.stand(now);
+            }
             while let Some(invocation) = self.scheduler.next(now) {
                 self.backend.invoke(invocation, now, &mut self.replies);
             }
@@ -556,7 +566,27 @@ impl Core {
             }
         }
         let polled = poll_after.map(|after| now + after);
-        [polled, self.scheduler.wake_at()].into_iter().flatten().min()
+        [polled, self.scheduler.wake_at(), self.next_stand].into_iter().flatten().min()
+    }
+
+    /// Shows where jobs stand, and cancels those that somebody asked to.
+    fn stand(&mut self, now: Duration) {
+        let Self { jobs, scheduler, updates, wakers, next_stand, .. } = self;
+        *next_stand = None;
+        for (job, entry) in jobs.iter() {
+            let Some(log) = &entry.log else { continue };
+            *next_stand = Some(now + STAND_EVERY);
+            let mut is_to_be_cancelled = false;
+            log.note(|log| {
+                is_to_be_cancelled = log.is_to_be_cancelled();
+                log.stand(scheduler.progress(*job).unwrap_or_default());
+            });
+            if is_to_be_cancelled {
+                scheduler.cancel(*job, updates);
+                log.end("cancelled");
+                entry.give(Outcome::Cancelled, wakers);
+            }
+        }
     }
 
     fn note(&self, job: JobKey, note: impl FnOnce(&mut JobLog)) {

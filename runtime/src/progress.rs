@@ -1,11 +1,11 @@
-//! The progress bar of a job: only where standard error is a terminal.
+//! Where a job stands, and its progress bar: only where standard error is a terminal.
 
-use std::fmt;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressDrawTarget, ProgressStyle};
 
 /// A job that is shorter than this shows no bar.
 const SHOW_AFTER: Duration = Duration::from_millis(300);
@@ -25,66 +25,159 @@ pub(crate) fn above_the_bar<T>(write: impl FnOnce() -> T) -> T {
     bars.suspend(write)
 }
 
-/// The bar of one job.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    bar: Option<ProgressBar>,
-    enabled: bool,
-    since: std::time::Instant,
-    name: String,
+/// Where a job stands at a moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing {
+    /// Tasks that succeeded.
+    pub done: u64,
+    /// Tasks that failed for good.
+    pub failed: u64,
+    /// Executions that were repeated.
+    pub retried: u64,
+    /// Tasks in flight.
+    pub running: u64,
+    /// Tasks that wait.
+    pub queued: u64,
+    /// How many tasks there are, where that is known.
+    pub tasks: Option<u64>,
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// What it has cost so far, in dollars.
+    pub usd: f64,
 }
 
-impl Progress {
-    pub(crate) fn new(name: &str, quiet: bool) -> Self {
-        let enabled = !quiet && io::stderr().is_terminal();
-        Self { bar: None, enabled, since: std::time::Instant::now(), name: name.to_owned() }
+impl Standing {
+    /// Tasks done a second, of the time since the run began.
+    pub fn per_second(&self) -> f64 {
+        self.done as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// Shows how far the job is; `total` is `None` while it is not known.
-    pub(crate) fn update(&mut self, done: u64, failed: u64, total: Option<u64>) {
-        if !self.enabled || (self.bar.is_none() && self.since.elapsed() < SHOW_AFTER) {
+    /// How long the rest will take if it goes on so; none where that cannot be known.
+    pub fn left(&self) -> Option<Duration> {
+        let left = self.tasks?.checked_sub(self.done + self.failed)?;
+        let seconds = left as f64 / self.per_second();
+        (self.done > 0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+}
+
+/// All of it in one line, without what is zero:
+///
+/// ```
+/// use std::time::Duration;
+/// use wren::trace::Standing;
+///
+/// let standing = Standing {
+///     done: 1_200, failed: 2, retried: 0, running: 500, queued: 8_298, tasks: Some(10_000),
+///     elapsed: Duration::from_secs(60), usd: 0.0123,
+/// };
+/// assert_eq!(
+///     standing.to_string(),
+///     "1200/10000 done, 500 running, 8298 queued, 2 failed, 20/s, 7 minutes left, 0.0123 USD"
+/// );
+/// ```
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.tasks {
+            Some(tasks) => write!(f, "{}/{tasks} done", self.done)?,
+            None => write!(f, "{} done", self.done)?,
+        }
+        f.write_str(&self.beside_the_bar())
+    }
+}
+
+impl Standing {
+    /// What a bar does not show by itself.
+    fn beside_the_bar(&self) -> String {
+        let mut text = String::new();
+        for (count, what) in
+            [(self.running, "running"), (self.queued, "queued"), (self.failed, "failed"), (self.retried, "retried")]
+        {
+            if count > 0 {
+                let _ = write!(text, ", {count} {what}");
+            }
+        }
+        if self.done > 0 {
+            let rate = self.per_second();
+            let digits = usize::from(rate < 10.0);
+            let _ = write!(text, ", {rate:.digits$}/s");
+        }
+        if let Some(left) = self.left().filter(|left| !left.is_zero()) {
+            let _ = write!(text, ", {} left", HumanDuration(left));
+        }
+        if self.usd > 0.0 {
+            let _ = write!(text, ", {:.4} USD", self.usd);
+        }
+        text
+    }
+}
+
+/// The bar of one job, on standard error.
+#[derive(Debug)]
+pub struct ProgressBar {
+    name: String,
+    /// None until the job has run for a moment.
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl ProgressBar {
+    /// A bar for a job of that name, or else of its function; none where standard error is no terminal.
+    pub fn new(name: Option<&str>, function: &str) -> Option<Self> {
+        let short = function.rsplit("::").next().unwrap_or(function);
+        let name = name.unwrap_or(short).to_owned();
+        io::stderr().is_terminal().then_some(Self { name, bar: None })
+    }
+
+    /// Shows where the job stands, once it has run for a moment.
+    pub fn update(&mut self, standing: &Standing) {
+        if self.bar.is_none() && standing.elapsed < SHOW_AFTER {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let template = "{prefix} [{bar:30}] {human_pos}/{human_len} {rate} {left} {msg}";
+            let template = "{prefix} [{bar:25}] {human_pos}/{human_len}{wide_msg}";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            // Since the job began: the bar's own rate takes what was done before it was shown for a burst.
-            let per_second = |state: &ProgressState| state.pos() as f64 / state.elapsed().as_secs_f64().max(1e-9);
-            let rate = move |state: &ProgressState, w: &mut dyn fmt::Write| {
-                let _ = write!(w, "{:.0}/s", per_second(state));
-            };
-            let left = move |state: &ProgressState, w: &mut dyn fmt::Write| {
-                let Some(tasks) = state.len().filter(|_| state.pos() > 0) else { return };
-                let seconds = tasks.saturating_sub(state.pos()) as f64 / per_second(state);
-                let _ = write!(w, "{:#}", HumanDuration(Duration::from_secs_f64(seconds.min(1e9))));
-            };
-            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden())
-                .with_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left))
-                .with_prefix(self.name.clone())
-                .with_position(done)
-                .with_elapsed(self.since.elapsed());
+            let bar = indicatif::ProgressBar::with_draw_target(standing.tasks, ProgressDrawTarget::hidden())
+                .with_style(style.progress_chars("=> "))
+                .with_prefix(self.name.clone());
             bars().lock().unwrap_or_else(PoisonError::into_inner).add(bar)
         });
-        if bar.length() != total
-            && let Some(total) = total
-        {
-            bar.set_length(total);
+        if let Some(tasks) = standing.tasks {
+            bar.set_length(tasks);
         }
-        bar.set_position(done);
-        if failed > 0 {
-            bar.set_message(format!("{failed} failed"));
-        }
+        bar.set_position(standing.done);
+        bar.set_message(standing.beside_the_bar());
     }
+}
 
-    pub(crate) fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
+impl Drop for ProgressBar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.finish();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_has_done_nothing_has_no_rate() {
+        let begun = Standing { running: 2, queued: 98, tasks: Some(100), ..Standing::default() };
+        assert_eq!(begun.to_string(), "0/100 done, 2 running, 98 queued");
+        assert_eq!(begun.left(), None);
+    }
+
+    #[test]
+    fn failed_tasks_are_not_left() {
+        let elapsed = Duration::from_secs(10);
+        let half = Standing { done: 40, failed: 10, tasks: Some(100), elapsed, ..Standing::default() };
+        assert_eq!(half.left(), Some(Duration::from_micros(12_500_000)));
+        let over = Standing { done: 90, failed: 10, tasks: Some(100), elapsed, ..Standing::default() };
+        assert_eq!(over.to_string(), "90/100 done, 10 failed, 9.0/s");
+        let unknown = Standing { done: 90, elapsed, ..Standing::default() };
+        assert_eq!(unknown.to_string(), "90 done, 9.0/s");
+        // More came than was said.
+        let more = Standing { done: 101, tasks: Some(100), elapsed, ..Standing::default() };
+        assert_eq!(more.left(), None);
     }
 }

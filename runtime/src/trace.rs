@@ -16,6 +16,7 @@
 //! one whose driver died.
 
 mod clock;
+mod follow;
 mod inputs;
 mod log;
 mod output;
@@ -27,8 +28,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::progress::{ProgressBar, Standing};
 pub use clock::{Alignment, Exchange};
+pub use follow::Follow;
 pub use inputs::{TaskInput, task_input};
+pub use log::{CANCEL, LOG};
 pub(crate) use log::{JobLog, Ran, SharedLog, WeakLog, claim, tally, try_claim};
 pub use output::{Line, Outputs, outputs};
 pub(crate) use summary::task_count;
@@ -124,6 +128,18 @@ pub enum Event {
         /// What a machine elsewhere tells of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remote: Option<Remote>,
+    },
+    /// Where the job stands; written every second while it runs.
+    Progress {
+        /// When.
+        t: f64,
+        /// Tasks in flight.
+        running: u64,
+        /// Tasks that wait.
+        queued: u64,
+        /// What the run has cost so far, in dollars.
+        #[serde(default)]
+        usd: f64,
     },
     /// How the clock of a machine elsewhere stands to the driver's; written at the end.
     Clock {

@@ -90,6 +90,17 @@ pub(super) fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
     jobs.into_iter().nth(index).context("the job is gone")
 }
 
+/// The job that was asked for, or the latest.
+pub(super) fn chosen(directory: &Path, wanted: Option<&str>) -> Result<JobSummary> {
+    let all = all(directory)?;
+    match wanted {
+        Some(wanted) => find(all, wanted),
+        None => all.into_iter().next().with_context(|| {
+            format!("no job ran here; {} has no logs: run a program first", directory.join("jobs").display())
+        }),
+    }
+}
+
 fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
     let row = |job: &JobSummary| {
         [
@@ -145,7 +156,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         seconds(summary.compute_s)
     )?;
     writeln!(out, "memory    {} MB at most in a worker", summary.peak_mb)?;
-    writeln!(out, "log       {}", folder.join("events.jsonl").display())?;
+    writeln!(out, "log       {}", folder.join(trace::LOG).display())?;
     if !failures.is_empty() {
         writeln!(out)?;
         let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();

@@ -44,14 +44,7 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         bail!("standard output takes one of --json, --html and --chrome-trace; write the others to files");
     }
     let directory = trace::directory()?;
-    let all = jobs::all(&directory)?;
-    let job = match &args.job {
-        Some(wanted) => Some(jobs::find(all, wanted)?),
-        None => all.into_iter().next(),
-    };
-    let Some(job) = job else {
-        bail!("no job ran here; {} has no logs: run a program first", directory.join("jobs").display());
-    };
+    let job = jobs::chosen(&directory, args.job.as_deref())?;
     let folder = jobs::folder(&directory, &job);
     let timeline = Timeline::read(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let report = Report::of(&timeline);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::kept::{self, FailedRecord, Record};
+use super::kept::{self, FailedRecord, Record, cancel_key};
 use super::{Keep, Kept, Outcome, Port, new_id};
 use crate::block::{Args, Blob, Block, Limits};
 use crate::call::{Call, decode_result};
@@ -327,10 +327,6 @@ fn run(
     }
     shared.close(job);
     Ok(Running { executor: executor.clone(), job, port, kept, log })
-}
-
-fn cancel_key(id: &str) -> String {
-    format!("{id}/cancel")
 }
 
 fn exists(store: &dyn Store, key: &str) -> Result<bool> {

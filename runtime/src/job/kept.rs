@@ -80,6 +80,10 @@ pub(super) fn failed_prefix(id: &str) -> String {
     format!("{id}/failed/")
 }
 
+pub(super) fn cancel_key(id: &str) -> String {
+    format!("{id}/cancel")
+}
+
 /// The tasks that have a key under a prefix.
 pub(super) fn tasks_under(store: &dyn Store, prefix: &str) -> Result<BTreeSet<u64>> {
     let mut tasks = BTreeSet::new();
@@ -228,6 +232,11 @@ impl Kept {
                     self.store.put(&key(&failed_prefix(&self.id), task), &envelope::seal(&record)?).await?;
                 }
                 Ok(Outcome::Failed { task, attempt, function, failure, stderr })
+            }
+            // As [`super::Job::cancel`] does: who waits for the job elsewhere looks there.
+            Outcome::Cancelled if self.keep == Keep::Only => {
+                self.store.put(&cancel_key(&self.id), b"").await?;
+                Ok(Outcome::Cancelled)
             }
             other => Ok(other),
         }

@@ -27,6 +27,8 @@ pub(crate) enum Outcome {
     OverBudget {
         spent_usd: f64,
     },
+    /// Somebody else asked for the job's end.
+    Cancelled,
     /// The job cannot go on.
     Broken(Error),
 }
@@ -40,6 +42,7 @@ impl Outcome {
                 failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })
             }
             Outcome::OverBudget { spent_usd } => Error::OverBudget { budget_usd: 0.0, spent_usd, done },
+            Outcome::Cancelled => Error::Cancelled { done },
             Outcome::Broken(error) => error,
             Outcome::Done { .. } => Error::Job("a result was taken for an error; this is a defect of wren".to_owned()),
         }

@@ -154,7 +154,7 @@ impl<I> Feed<I> {
                 self.consumed += 1;
                 self.note_consumed(&(*task..*task + 1));
             }
-            Outcome::OverBudget { .. } | Outcome::Broken(_) => {}
+            Outcome::OverBudget { .. } | Outcome::Cancelled | Outcome::Broken(_) => {}
         }
         Some(outcome)
     }

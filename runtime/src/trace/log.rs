@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -19,9 +19,18 @@ use super::{About, Event, Remote, Times};
 use crate::backend::{Printed, Timing};
 use crate::block::Block;
 use crate::error::{Attempt, Failure};
-use crate::progress::Progress;
-use crate::scheduler::{self, Sent};
+use crate::progress::{ProgressBar, Standing};
+use crate::scheduler::{self, Progress, Sent};
 use crate::terminal;
+
+/// The log, in the folder of its job.
+pub const LOG: &str = "events.jsonl";
+
+/// Who puts a file of this name beside a running job's log cancels the job.
+pub const CANCEL: &str = "cancel";
+
+/// How often the log says where the job stands.
+const STAND_EVERY: Duration = Duration::from_secs(1);
 
 /// Lines are written when this many bytes wait.
 const WRITE_AT: usize = 64 << 10;
@@ -104,6 +113,8 @@ pub(crate) struct JobLog {
     about: About,
     /// None after the end, or where the folder cannot be written: that costs the log, and nothing else.
     file: Option<File>,
+    /// Where the log lies.
+    folder: Option<PathBuf>,
     lines: Vec<u8>,
     /// What tasks print, and what they are given, where these are kept.
     output: Option<OutputLog>,
@@ -113,9 +124,11 @@ pub(crate) struct JobLog {
     /// `begun` on the scheduler's clock.
     begun_at: scheduler::Time,
     written: Instant,
+    /// When it was last said where the job stands.
+    stood: Instant,
     quiet: bool,
     clocks: Clocks,
-    progress: Progress,
+    bar: Option<ProgressBar>,
     done: u64,
     failed: u64,
     retried: u64,
@@ -130,10 +143,10 @@ impl JobLog {
     /// `clock` is when the scheduler's time began.
     pub(crate) fn new(about: About, quiet: bool, file: Option<File>, clock: Instant) -> Self {
         let now = Instant::now();
-        let short = about.function.rsplit("::").next().unwrap_or_default().to_owned();
         let mut log = Self {
             file,
-            progress: Progress::new(about.name.as_deref().unwrap_or(&short), quiet),
+            folder: None,
+            bar: (!quiet).then(|| ProgressBar::new(about.name.as_deref(), &about.function)).flatten(),
             about,
             lines: Vec::new(),
             output: None,
@@ -142,6 +155,7 @@ impl JobLog {
             begun_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             begun_at: now.saturating_duration_since(clock),
             written: now,
+            stood: now,
             quiet,
             clocks: Clocks::default(),
             done: 0,
@@ -164,6 +178,7 @@ impl JobLog {
 
     /// Keeps in the job's folder what tasks print, and so many bytes of what they are given.
     pub(crate) fn keep_in(&mut self, folder: &Path, inputs: u64) {
+        self.folder = Some(folder.to_owned());
         self.output = Some(OutputLog::new(folder));
         self.inputs = (inputs > 0).then(|| Inputs::new(folder, inputs));
     }
@@ -286,7 +301,6 @@ impl JobLog {
             peak_mb: ran.timing.peak_memory >> 20,
             remote: remote(&ran.timing),
         });
-        self.show();
     }
 
     pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
@@ -302,7 +316,6 @@ impl JobLog {
             times: self.times(ran, now),
             remote: remote(&ran.timing),
         });
-        self.show();
     }
 
     /// Adds up an execution that ended; gives when that was heard.
@@ -339,13 +352,34 @@ impl JobLog {
         });
     }
 
-    fn show(&mut self) {
-        let total = self.about.tasks.or(Some(self.submitted));
-        self.progress.update(self.done, self.failed, total);
+    /// Shows and writes where the job stands. To be called some times a second.
+    pub(crate) fn stand(&mut self, Progress { running, queued, .. }: Progress) {
+        if let Some(bar) = &mut self.bar {
+            bar.update(&Standing {
+                done: self.done,
+                failed: self.failed,
+                retried: self.retried,
+                running,
+                queued,
+                tasks: self.about.tasks.or(Some(self.submitted)),
+                elapsed: self.begun.elapsed(),
+                usd: self.usd,
+            });
+        }
+        if self.stood.elapsed() >= STAND_EVERY {
+            self.stood = Instant::now();
+            self.line(&Event::Progress { t: seconds(self.now_us()), running, queued, usd: self.usd });
+            self.write();
+        }
+    }
+
+    /// Whether somebody asked for the job's end.
+    pub(crate) fn is_to_be_cancelled(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.join(CANCEL).exists())
     }
 
     pub(super) fn finish(&mut self, state: &'static str) {
-        self.progress.finish();
+        self.bar = None;
         let wall = self.begun.elapsed();
         for (instance, alignment) in std::mem::take(&mut self.clocks).aligned() {
             self.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });
@@ -428,10 +462,11 @@ impl Drop for JobLog {
 /// Makes a job's folder and its log, and locks it: none where another process runs the job, or the
 /// folder cannot be written.
 pub(crate) fn claim(directory: &Path, id: &str) -> Option<File> {
-    let file = create(&directory.join("jobs").join(id)).ok()?;
+    let folder = directory.join("jobs").join(id);
+    let file = create(&folder).ok()?;
     // A reader has the lock for a moment, and so has a child that is just being started.
     for _ in 0..10 {
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if lock(&file, &folder).is_some() {
             return Some(file);
         }
         thread::sleep(Duration::from_millis(1));
@@ -441,9 +476,17 @@ pub(crate) fn claim(directory: &Path, id: &str) -> Option<File> {
 
 /// As [`claim`], for who will try again.
 pub(crate) fn try_claim(directory: &Path, id: &str) -> Option<File> {
-    let file = create(&directory.join("jobs").join(id)).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let folder = directory.join("jobs").join(id);
+    let file = create(&folder).ok()?;
+    lock(&file, &folder)?;
     Some(file)
+}
+
+fn lock(file: &File, folder: &Path) -> Option<()> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    // It was for an earlier run.
+    let _ = fs::remove_file(folder.join(CANCEL));
+    Some(())
 }
 
 /// `.wren` ignores itself in git. What functions print and are given is for nobody else.
@@ -456,5 +499,5 @@ fn create(folder: &Path) -> std::io::Result<File> {
             fs::write(ignore, "*\n")?;
         }
     }
-    File::options().create(true).append(true).open(folder.join("events.jsonl"))
+    File::options().create(true).append(true).open(folder.join(LOG))
 }

@@ -1,15 +1,16 @@
 //! Reading logs back.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::{About, Event};
+use super::{About, Event, Follow, LOG};
 use crate::config::Config;
 use crate::error::Result;
+use crate::progress::Standing;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -22,7 +23,7 @@ pub enum JobState {
     Done,
     /// A task failed, and with it the job.
     Failed,
-    /// Stopped by its program, or by Ctrl-C.
+    /// Stopped by its program, by `cargo wren cancel`, or by Ctrl-C.
     Cancelled,
     /// Its driver ended before it: killed, or by a `process::exit`.
     Interrupted,
@@ -62,6 +63,13 @@ pub struct JobSummary {
     pub compute_s: f64,
     /// What it cost, in dollars, of all runs.
     pub usd: f64,
+    /// What earlier runs cost.
+    #[serde(skip)]
+    earlier_usd: f64,
+    /// Tasks in flight, where it runs.
+    pub running: u64,
+    /// Tasks that wait, where it runs.
+    pub queued: u64,
     /// The most memory that a worker used, in MB.
     pub peak_mb: u64,
 }
@@ -101,7 +109,7 @@ pub(crate) fn task_count(folder: &Path) -> Option<u64> {
         event: String,
         tasks: Option<u64>,
     }
-    let log = fs::read_to_string(folder.join("events.jsonl")).ok()?;
+    let log = fs::read_to_string(folder.join(LOG)).ok()?;
     let begun = log.lines().filter_map(|line| serde_json::from_str::<Begun>(line).ok());
     begun.filter(|begun| begun.event == "job").filter_map(|begun| begun.tasks).next_back()
 }
@@ -120,33 +128,26 @@ impl JobSummary {
     /// # Errors
     /// As [`JobSummary::read`].
     pub fn read_with(folder: &Path, mut visit: impl FnMut(&Event)) -> io::Result<Self> {
-        let file = File::open(folder.join("events.jsonl"))?;
-        // Asked before reading: who ends meanwhile has written all.
-        let is_running = flock(&file, FlockOperation::NonBlockingLockShared).is_err();
-        // Whoever wants to run the job must not find it locked by a reader.
-        let _ = flock(&file, FlockOperation::Unlock);
-        let mut lines = BufReader::new(file);
-        let mut summary: Option<Self> = None;
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line)? > 0 {
-            // The last line of a driver that was killed may be half a line.
-            if let Ok(event) = serde_json::from_slice(&line) {
-                visit(&event);
-                match &mut summary {
-                    Some(summary) => summary.add(event),
-                    None => summary = Self::begin(event),
-                }
-            }
-            line.clear();
-        }
-        let mut summary = summary.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no log of a job"))?;
-        if is_running {
-            summary.state = JobState::Running;
-        }
-        Ok(summary)
+        let mut follow = Follow::open(folder)?;
+        follow.read_with(&mut visit)?;
+        follow.into_summary().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no log of a job"))
     }
 
-    fn begin(event: Event) -> Option<Self> {
+    /// What a progress bar shows of it.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            done: self.done,
+            failed: self.failed,
+            retried: self.retried,
+            running: self.running,
+            queued: self.queued,
+            tasks: self.tasks,
+            elapsed: Duration::try_from_secs_f64(self.wall_s).unwrap_or_default(),
+            usd: self.usd,
+        }
+    }
+
+    pub(super) fn begin(event: Event) -> Option<Self> {
         let Event::Job { about, started_unix_ms, .. } = event else { return None };
         let About { id, name, function, tasks, backend, workers, .. } = about;
         Some(Self {
@@ -165,11 +166,14 @@ impl JobSummary {
             wall_s: 0.0,
             compute_s: 0.0,
             usd: 0.0,
+            earlier_usd: 0.0,
+            running: 0,
+            queued: 0,
             peak_mb: 0,
         })
     }
 
-    fn add(&mut self, event: Event) {
+    pub(super) fn add(&mut self, event: Event) {
         match event {
             Event::Job { about, started_unix_ms, .. } => {
                 self.runs += 1;
@@ -178,6 +182,7 @@ impl JobSummary {
                 self.wall_s = 0.0;
                 self.started_unix_ms = started_unix_ms;
                 self.tasks = about.tasks.or(self.tasks);
+                self.earlier_usd = self.usd;
             }
             Event::Done { t, new, times, peak_mb, .. } => {
                 self.done += new;
@@ -195,10 +200,16 @@ impl JobSummary {
                 self.wall_s = t;
                 self.compute_s += times.compute_us as f64 / 1e6;
             }
+            Event::Progress { t, running, queued, usd } => {
+                self.wall_s = t;
+                self.usd = self.earlier_usd + usd;
+                (self.running, self.queued) = (running, queued);
+            }
             Event::Clock { .. } => {}
             Event::End { state, wall_s, usd, .. } => {
                 self.wall_s = wall_s;
-                self.usd += usd;
+                self.usd = self.earlier_usd + usd;
+                (self.running, self.queued) = (0, 0);
                 self.state = match &*state {
                     "done" => JobState::Done,
                     "failed" => JobState::Failed,

@@ -202,6 +202,7 @@ impl Reader {
                 let ended = Ended::Retried { class: class.to_string(), message: message.clone() };
                 self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, none);
             }
+            Event::Progress { t, .. } => self.reached(us(*t)),
             Event::Clock { instance, alignment, .. } => {
                 self.known.insert(*instance, *alignment);
             }
