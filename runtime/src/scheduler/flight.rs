@@ -150,6 +150,9 @@ impl Scheduler {
             let Some(flight) = self.flights.get_mut(&id) else { continue };
             flight.copied = true;
             let (job, attempt, block) = (flight.job, flight.attempt, flight.block.clone());
+            if let Some(state) = self.jobs.get_mut(&job) {
+                state.copied = true;
+            }
             for tasks in flight.outstanding.clone() {
                 self.give_back(job, Run { block: block.clone(), tasks, attempt, queued: now });
             }
@@ -158,7 +161,7 @@ impl Scheduler {
 
     /// How many flights have the task.
     pub(super) fn copies(&self, job: JobKey, task: u64) -> u32 {
-        if self.config.speculation.is_none() {
+        if !self.jobs.get(&job).is_some_and(|state| state.copied) {
             return 0;
         }
         let has = |f: &&Flight| f.job == job && f.outstanding.iter().any(|r| r.contains(&task));
@@ -173,7 +176,8 @@ impl Scheduler {
 
     /// Takes tasks that one flight has done off the others, and stops those that have none left.
     pub(super) fn cancel_copies(&mut self, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
-        if self.config.speculation.is_none() {
+        // Without copies there is nothing to look for among ten thousand flights.
+        if !self.jobs.get(&job).is_some_and(|state| state.copied) {
             return;
         }
         let mut beaten = Vec::new();
