@@ -89,7 +89,8 @@ pub struct Workload {
     pub bytes_in: u64,
     /// Encoded result of a task, in bytes.
     pub bytes_out: u64,
-    /// The `timeout` of the function. It bounds how long the driver waits; no task is ended by it.
+    /// The `timeout` of the function; Lambda's own where there is none. A task that would take longer ends
+    /// then, and counts as done: what fails in itself is not simulated.
     pub timeout: Option<Duration>,
     /// Tasks of one invocation, as [`chunk`](crate::Map::chunk) says; by their duration where none.
     pub chunk: Option<usize>,

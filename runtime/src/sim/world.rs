@@ -309,10 +309,11 @@ impl<'a> World<'a> {
             false => 0.0,
         };
         // Each processor of the instance takes the next task when it has done one.
+        let longest = self.work.timeout.map_or(f64::from(limits::MAX_TIMEOUT_S), |timeout| timeout.as_secs_f64());
         let processors = limits::vcpus(self.work.memory_mb).min(u32::try_from(tasks).unwrap_or(u32::MAX));
         let mut until = vec![0.0; processors.max(1) as usize];
         for task in flying.tasks.clone() {
-            let takes = self.durations.of(self.seed, task) * slowness;
+            let takes = (self.durations.of(self.seed, task) * slowness).min(longest);
             flying.compute += takes;
             // There is at least one.
             if let Some(first) = until.iter_mut().min_by(|a, b| f64::total_cmp(a, b)) {
