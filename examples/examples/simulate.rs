@@ -38,9 +38,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // ANCHOR_END: predict
 
+    let (tasks, seconds) = (10 * tasks, seconds / 10.0);
     let begun = Instant::now();
-    let run = wren::sim::simulate(&Model::today(), &Workload::new(100_000, 30.0), 42);
-    println!("a run of 100,000 calls of 30 s was simulated in {:.1} s", begun.elapsed().as_secs_f64());
-    println!("{} of 100000 calls of 30 s are done after {:.0} s", run.done, run.wall_s);
+    let run = wren::sim::simulate(&Model::today(), &Workload::new(tasks, seconds), 42);
+    println!("a run of {tasks} calls of {seconds} s was simulated in {:.1} s", begun.elapsed().as_secs_f64());
+    println!("{} of {tasks} calls are done after {:.0} s", run.done, run.wall_s);
     Ok(())
 }
