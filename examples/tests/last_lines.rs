@@ -106,6 +106,13 @@ fn store_bandwidth() {
     }
 }
 
+#[cfg(feature = "sim")]
+#[test]
+fn simulate() {
+    let line = last_line("simulate", &["200", "5"]);
+    assert!(line.starts_with("2000 of 2000 calls are done after "), "{line}");
+}
+
 #[cfg(feature = "data")]
 #[test]
 fn pagerank() {

@@ -137,7 +137,8 @@ pub struct Builder {
 
 impl Builder {
     /// Where calls run: `local`, `inline` or `lambda` (`lambda:direct` and `lambda:event` fix how
-    /// invocations are sent).
+    /// invocations are sent). With the feature `sim` also `sim:`, which runs them as `inline` does and says
+    /// what each job would take on Lambda.
     pub fn backend(mut self, url: impl Into<String>) -> Self {
         self.backend = Some(url.into());
         self
@@ -308,13 +309,13 @@ impl Executor {
     /// Whether calls run in this process.
     #[cfg(feature = "data")]
     pub(crate) fn is_inline(&self) -> bool {
-        self.backend_url() == "inline"
+        backend::is_inline(self.backend_url())
     }
 
     /// Whether calls run on this machine.
     #[cfg(feature = "data")]
     pub(crate) fn is_local(&self) -> bool {
-        matches!(self.backend_url(), "inline" | "local")
+        self.is_inline() || self.backend_url() == "local"
     }
 
     /// Whether its calls see the same values in a store as this process does.

@@ -87,6 +87,7 @@
 //! - [`kv()`] and [`kv::Params`]: small values that many functions read and change at once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
+//! - `sim`: what a job would take on AWS, simulated (feature `sim`);
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
 
 #[cfg(not(unix))]
@@ -131,6 +132,8 @@ mod replay;
 pub mod scheduler;
 #[cfg(feature = "data")]
 mod shuffle;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "data")]
 mod sort;
 mod start;

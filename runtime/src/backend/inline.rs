@@ -63,9 +63,14 @@ inventory::submit! {
         scheme: "inline",
         open: |rest, setup| {
             scheme::nothing_more("inline", rest)?;
-            Ok(Box::new(InlineBackend::new(setup)))
+            Ok(open(setup))
         },
     }
+}
+
+/// Threads that are started when they are first needed.
+pub(crate) fn open(setup: &Setup) -> Box<dyn Backend> {
+    Box::new(InlineBackend::new(setup))
 }
 
 impl Shared {

@@ -2,7 +2,7 @@
 //! retries, jobs or results.
 
 mod conformance;
-mod inline;
+pub(crate) mod inline;
 #[cfg(feature = "aws")]
 pub(crate) mod lambda;
 mod lines;
@@ -24,6 +24,8 @@ pub use conformance::conformance;
 pub use lines::{Lines, Printed, Stream};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
+#[cfg(feature = "data")]
+pub(crate) use scheme::is_inline;
 pub(crate) use scheme::open;
 pub use scheme::{BackendScheme, Ringer, Setup, is_lambda};
 

@@ -99,12 +99,23 @@ pub fn is_lambda(url: &str) -> bool {
     url == "lambda" || url.starts_with("lambda:")
 }
 
+/// Whether calls of the backend of this URL run in this process: `inline`, or `sim:`.
+#[cfg(feature = "data")]
+pub(crate) fn is_inline(url: &str) -> bool {
+    url == "inline" || url == "sim" || url.starts_with("sim:")
+}
+
 /// Opens the backend of a URL: `local`, `inline:`.
 pub(crate) fn open(url: &str, setup: &Setup) -> Result<Box<dyn Backend>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let known = || inventory::iter::<BackendScheme>.into_iter();
     if let Some(found) = known().find(|known| known.scheme == scheme) {
         return (found.open)(rest, setup);
+    }
+    #[cfg(not(feature = "sim"))]
+    if scheme == "sim" {
+        let why = "the backend `sim` is not in this program: add the feature `sim` to its dependency `wren`";
+        return Err(Error::Config(why.to_owned()));
     }
     let mut names: Vec<_> = known().map(|known| known.scheme).collect();
     names.sort_unstable();
@@ -127,8 +138,11 @@ mod tests {
     fn an_unknown_scheme_lists_those_that_are_known() {
         let setup = Setup::new(1, Bell::new().unwrap(), 0);
         let message = open("cloud:7", &setup).err().unwrap().to_string();
-        assert!(message.ends_with("no backend is known for `cloud:7`; known are inline, lambda, local"), "{message}");
+        assert!(message.contains("no backend is known for `cloud:7`; known are inline, lambda, local"), "{message}");
         let message = open("inline:7", &setup).err().unwrap().to_string();
         assert!(message.contains("takes nothing behind its name, and got `7`"), "{message}");
+        let message = open("sim:mars", &setup).err().unwrap().to_string();
+        let what = if cfg!(feature = "sim") { "`sim:pywren2017`" } else { "add the feature `sim`" };
+        assert!(message.contains(what), "{message}");
     }
 }

@@ -1,15 +1,17 @@
 //! Invocations under way: which are lost, which have more than an idle worker would mind, which get
 //! a second copy.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::job::Run;
-use super::{Config, Failed, JobKey, Scheduler, Sent, Time, Update};
+use super::job::{Job, Run};
+use super::{Config, Failed, JobKey, Scheduler, Sent, Speculation, Time, Update};
 use crate::backend::Timing;
 use crate::block::Block;
 use crate::error::Failure;
+use crate::registry::RemoteFn;
 
 /// A job that has much else to do copies what is late after so many times the wait.
 const LATER: u32 = 5;
@@ -60,6 +62,42 @@ impl Flight {
     }
 }
 
+/// What says of flights, one after another, when they are late: there may be ten thousand, most of one
+/// function.
+struct Rules<'a> {
+    rule: Speculation,
+    means: &'a HashMap<&'static str, Duration>,
+    /// Jobs that have little else to do than to wait for what is late.
+    mostly_done: Vec<JobKey>,
+    /// The function of the flight before, and its mean.
+    last: Option<(&'static RemoteFn, Option<Duration>)>,
+}
+
+impl Rules<'_> {
+    fn mean(&mut self, function: &'static RemoteFn) -> Option<Duration> {
+        match self.last {
+            Some((last, mean)) if std::ptr::eq(last, function) => mean,
+            _ => {
+                let mean = self.means.get(function.name).copied();
+                self.last = Some((function, mean));
+                mean
+            }
+        }
+    }
+
+    /// How long a flight may go without news until it is late.
+    fn patience(&mut self, flight: &Flight) -> Option<Duration> {
+        let mean = self.mean(flight.block.function())?;
+        let wait = mean.mul_f64(self.rule.factor * flight.left() as f64).max(self.rule.at_least);
+        // Four times longer for each copy: a task that is slow and not lost is not paid for many times.
+        Some(wait.saturating_mul(4_u32.saturating_pow(flight.copies_before)))
+    }
+
+    fn late_at(&mut self, flight: &Flight) -> Option<Time> {
+        Some(flight.heard.saturating_add(self.patience(flight)?))
+    }
+}
+
 impl Scheduler {
     pub(super) fn give_up_lost(&mut self, now: Time, updates: &mut Vec<Update>) {
         if self.config.lost_after.is_none() {
@@ -92,41 +130,39 @@ impl Scheduler {
         }
     }
 
-    /// How long a flight may go without news until it is late.
-    fn patience(&self, flight: &Flight) -> Option<Duration> {
-        let rule = self.config.speculation?;
-        let mean = self.means.get(flight.block.function().name)?;
-        let wait = mean.mul_f64(rule.factor * flight.left() as f64).max(rule.at_least);
-        // Four times longer for each copy: a task that is slow and not lost is not paid for many times.
-        Some(wait.saturating_mul(4_u32.saturating_pow(flight.copies_before)))
-    }
-
     /// When `flight` may get a copy, if it may: when it is late, and long after where the job has much
     /// else to do.
-    fn copy_at(&self, flight: &Flight) -> Option<Time> {
-        let rule = self.config.speculation?;
+    fn copy_at(&self, flight: &Flight, rules: &mut Rules<'_>) -> Option<Time> {
         if flight.copied || flight.copies_before + 1 >= self.config.attempts {
             return None;
         }
-        let job = self.jobs.get(&flight.job)?;
-        let mostly_done = job.closed && job.succeeded as f64 >= rule.done_fraction * job.submitted as f64;
-        let wait = self.patience(flight)?.saturating_mul(if mostly_done { 1 } else { LATER });
-        Some(flight.heard.saturating_add(wait))
+        let times = if rules.mostly_done.contains(&flight.job) { 1 } else { LATER };
+        Some(flight.heard.saturating_add(rules.patience(flight)?.saturating_mul(times)))
+    }
+
+    fn rules(&self) -> Option<Rules<'_>> {
+        let rule = self.config.speculation?;
+        let is = |job: &Job| job.closed && job.succeeded as f64 >= rule.done_fraction * job.submitted as f64;
+        let mostly_done = self.jobs.iter().filter(|(_, job)| is(job)).map(|(key, _)| *key).collect();
+        Some(Rules { rule, means: &self.means, mostly_done, last: None })
     }
 
     pub(super) fn speculation_at(&self) -> Option<Time> {
-        self.config.speculation?;
-        let late_at = |flight: &Flight| Some(flight.heard.saturating_add(self.patience(flight)?));
-        let times = self.flights.values().flat_map(|flight| [late_at(flight), self.copy_at(flight)]);
-        times.flatten().filter(|at| *at > self.now).min()
+        let mut rules = self.rules()?;
+        let mut first = None;
+        for flight in self.flights.values() {
+            let times = [rules.late_at(flight), self.copy_at(flight, &mut rules)];
+            let next = times.into_iter().flatten().filter(|at| *at > self.now).min();
+            first = [first, next].into_iter().flatten().min();
+        }
+        first
     }
 
     /// Counts flights that are late. They are lost, or on machines that are slow: others take their
     /// places, lest a few that are lost hold up everything.
     pub(super) fn count_late(&mut self, now: Time) {
-        if self.config.speculation.is_some() {
-            let is_late = |f: &&Flight| self.patience(f).is_some_and(|wait| f.heard.saturating_add(wait) <= now);
-            let late = self.flights.values().filter(is_late).count();
+        if let Some(mut rules) = self.rules() {
+            let late = self.flights.values().filter(|f| rules.late_at(f).is_some_and(|at| at <= now)).count();
             // Never more than twice as many flights as there are slots.
             self.late = late.min(self.config.slots);
         }
@@ -140,16 +176,17 @@ impl Scheduler {
     /// Readies copies of stragglers, as many as there are idle workers.
     pub(super) fn speculate(&mut self, now: Time) {
         let idle = self.config.workers.saturating_sub(self.in_time());
-        if self.config.speculation.is_none() || idle == 0 {
-            return;
-        }
-        let due = |f: &Flight| self.copy_at(f).is_some_and(|at| at <= now);
+        let Some(mut rules) = self.rules().filter(|_| idle > 0) else { return };
+        let mut due = |f: &Flight| self.copy_at(f, &mut rules).is_some_and(|at| at <= now);
         let mut found: Vec<_> = self.flights.iter().filter(|(_, f)| due(f)).map(|(id, _)| *id).collect();
         found.sort_unstable();
         for id in found.into_iter().take(idle) {
             let Some(flight) = self.flights.get_mut(&id) else { continue };
             flight.copied = true;
             let (job, attempt, block) = (flight.job, flight.attempt, flight.block.clone());
+            if let Some(state) = self.jobs.get_mut(&job) {
+                state.copied = true;
+            }
             for tasks in flight.outstanding.clone() {
                 self.give_back(job, Run { block: block.clone(), tasks, attempt, queued: now });
             }
@@ -158,7 +195,7 @@ impl Scheduler {
 
     /// How many flights have the task.
     pub(super) fn copies(&self, job: JobKey, task: u64) -> u32 {
-        if self.config.speculation.is_none() {
+        if !self.jobs.get(&job).is_some_and(|state| state.copied) {
             return 0;
         }
         let has = |f: &&Flight| f.job == job && f.outstanding.iter().any(|r| r.contains(&task));
@@ -173,7 +210,8 @@ impl Scheduler {
 
     /// Takes tasks that one flight has done off the others, and stops those that have none left.
     pub(super) fn cancel_copies(&mut self, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
-        if self.config.speculation.is_none() {
+        // Without copies there is nothing to look for among ten thousand flights.
+        if !self.jobs.get(&job).is_some_and(|state| state.copied) {
             return;
         }
         let mut beaten = Vec::new();

@@ -46,6 +46,8 @@ pub(super) struct Job {
     pub(super) in_turns: bool,
     pub(super) spent_usd: f64,
     pub(super) over_budget: bool,
+    /// Whether any of its tasks was ever given a second flight.
+    pub(super) copied: bool,
     /// What flights under way are expected to cost, by the task.
     committed_usd: f64,
     /// When its first invocation began, and how many have since.
@@ -70,6 +72,7 @@ impl Job {
             in_turns: false,
             spent_usd: 0.0,
             over_budget: false,
+            copied: false,
             committed_usd: 0.0,
             probing: None,
         }

@@ -135,6 +135,9 @@ pub(crate) struct JobLog {
     submitted: u64,
     compute: Duration,
     usd: f64,
+    /// Where the backend is `sim`.
+    #[cfg(feature = "sim")]
+    simulated: Option<crate::sim::Watch>,
     ended: bool,
 }
 
@@ -147,6 +150,8 @@ impl JobLog {
             file,
             folder: None,
             bar: (!quiet).then(|| ProgressBar::new(about.name.as_deref(), &about.function)).flatten(),
+            #[cfg(feature = "sim")]
+            simulated: crate::sim::Watch::of(&about.backend),
             about,
             lines: Vec::new(),
             output: None,
@@ -288,6 +293,10 @@ impl JobLog {
     pub(crate) fn done(&mut self, tasks: &Range<u64>, new: u64, ran: &Ran, bytes_in: usize, bytes_out: usize) {
         self.done += new;
         TASKS_DONE.fetch_add(new, Ordering::Relaxed);
+        #[cfg(feature = "sim")]
+        if let Some(simulated) = &mut self.simulated {
+            simulated.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
+        }
         let now = self.heard(ran);
         self.line(&Event::Done {
             t: seconds(now),
@@ -403,6 +412,10 @@ impl JobLog {
         self.ended = true;
         if !self.quiet {
             terminal::note(&self.summary(state, wall));
+            #[cfg(feature = "sim")]
+            if let Some(words) = self.simulated.take().and_then(|simulated| simulated.words(self.about.memory_mb)) {
+                terminal::note(&words);
+            }
         }
     }
 

@@ -136,6 +136,20 @@ pub(crate) fn announce(directory: &std::path::Path) {
     ));
 }
 
+/// What a scheduler is to know of Lambda, where no invocation takes longer than `longest`.
+pub(crate) fn tune(config: &mut scheduler::Config, longest: Option<Duration>) {
+    config.longest_invocation = longest;
+    config.lost_after = Some(LOST_AFTER);
+    config.speculation = Some(Speculation { done_fraction: 0.75, factor: 4.0, at_least: Duration::from_secs(2) });
+    config.throttle_attempts = REFUSALS;
+    config.backoff = Duration::from_millis(50)..Duration::from_secs(10);
+    // A request costs what some milliseconds of an instance cost, and takes about as long.
+    config.batch = Duration::from_millis(500);
+    config.least_batch = Duration::from_millis(50);
+    config.probe = Some(Probe { flights: DIRECT / 2, wait: Duration::from_millis(300) });
+    config.max_batch = 10_000;
+}
+
 impl Backend for LambdaBackend {
     fn slots(&self) -> usize {
         self.shared.deployment.concurrency.max(1)
@@ -156,16 +170,7 @@ impl Backend for LambdaBackend {
 
     fn tune(&self, config: &mut scheduler::Config) {
         let longest = self.shared.deployment.lambdas.iter().map(|l| l.timeout_s).max();
-        config.longest_invocation = longest.map(|s| Duration::from_secs(s.into()));
-        config.lost_after = Some(LOST_AFTER);
-        config.speculation = Some(Speculation { done_fraction: 0.75, factor: 4.0, at_least: Duration::from_secs(2) });
-        config.throttle_attempts = REFUSALS;
-        config.backoff = Duration::from_millis(50)..Duration::from_secs(10);
-        // A request costs what some milliseconds of an instance cost, and takes about as long.
-        config.batch = Duration::from_millis(500);
-        config.least_batch = Duration::from_millis(50);
-        config.probe = Some(Probe { flights: DIRECT / 2, wait: Duration::from_millis(300) });
-        config.max_batch = 10_000;
+        tune(config, longest.map(|s| Duration::from_secs(s.into())));
     }
 
     fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {

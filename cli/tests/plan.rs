@@ -1,0 +1,103 @@
+//! `cargo wren plan`, from durations that are given and from those of jobs that ran.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn plan(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    command.args(["wren", "plan"]).args(arguments).current_dir(folder).env_remove("WREN_DIR").output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The log of a job whose tasks took so many milliseconds each.
+fn job(folder: &Path, id: &str, function: &str, backend: &str, started_unix_ms: u64, millis: &[u64]) {
+    let begin = format!(
+        r#"{{"event":"job","id":"{id}","name":null,"function":"{function}","tasks":{},"backend":"{backend}","workers":2,"memory_mb":512,"started_unix_ms":{started_unix_ms},"pid":1,"wren":"0"}}"#,
+        millis.len()
+    );
+    let done = millis.iter().enumerate().map(|(task, ms)| {
+        format!(
+            r#"{{"event":"done","t":100.0,"first":{task},"count":1,"new":1,"attempt":1,"queued":0.0,"invoked":0.0,"started":0.0,"compute_us":{},"bytes_out":1,"peak_mb":1}}"#,
+            ms * 1_000
+        )
+    });
+    let lines: Vec<_> = std::iter::once(begin).chain(done).collect();
+    let folder = folder.join(".wren/jobs").join(id);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("events.jsonl"), lines.join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn a_prediction_has_an_interval_and_is_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--tasks", "500", "--duration", "1m", "--seed", "7", "--json"];
+    let told = json(&plan(folder.path(), &arguments));
+    let wall = &told["predicted"]["wall_s"];
+    let [low, middle, high] = ["low", "middle", "high"].map(|part| wall[part].as_f64().unwrap());
+    assert!(60.0 < low && low <= middle && middle <= high && high < 120.0, "{wall}");
+    assert!(told["predicted"]["usd"]["middle"].as_f64().unwrap() > told["compute_usd"].as_f64().unwrap());
+    assert_eq!(told["predicted"]["runs"], 20);
+    assert_eq!(told, json(&plan(folder.path(), &arguments)));
+
+    let slow = json(&plan(folder.path(), &["--tasks", "500", "--duration", "1m", "--concurrency", "100", "--json"]));
+    assert!(slow["predicted"]["wall_s"]["middle"].as_f64().unwrap() > 300.0);
+    assert_eq!(slow["predicted"]["without"][0]["limit"], "concurrency");
+    let then = json(&plan(folder.path(), &["--tasks", "500", "--duration", "1m", "--model", "pywren2017", "--json"]));
+    assert!(then["predicted"]["wall_s"]["middle"].as_f64().unwrap() > middle + 14.0);
+}
+
+#[test]
+fn durations_are_those_of_earlier_jobs_of_the_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(stderr(&plan(folder, &[])).contains("run a program first, or say by --duration"));
+    job(folder, "aaa", "demo::train", "local", 1_000, &[2_000, 4_000]);
+    job(folder, "bbb", "demo::train", "local", 2_000, &[6_000, 8_000, 10_000]);
+    job(folder, "ccc", "demo::other", "local", 1_500, &[50]);
+
+    // The latest job's function, in all of its jobs, for as many tasks as the latest had.
+    let told = json(&plan(folder, &["--json"]));
+    let measured = &told["measured"];
+    assert_eq!((&measured["function"], &measured["count"]), (&Value::from("demo::train"), &Value::from(5)));
+    assert_eq!((&told["tasks"], &told["duration_s"], &told["memory_mb"]), (&3.into(), &6.0.into(), &512.into()));
+    assert_eq!(measured["jobs"], serde_json::json!(["bbb", "aaa"]));
+    // By name of the function and by the beginning of a job's id.
+    for of in ["demo::other", "cc"] {
+        assert_eq!(json(&plan(folder, &[of, "--json"]))["measured"]["function"], "demo::other");
+    }
+    let text = plan(folder, &["demo::train", "--tasks", "100"]);
+    let text = String::from_utf8_lossy(&text.stdout);
+    assert!(
+        text.contains("5 tasks of demo::train in 2 jobs (local), 6.000 s in the mean and 10.000 s at most"),
+        "{text}"
+    );
+    assert!(text.contains("may be slower") && text.contains("error       5% and 95% of 20 simulated runs"), "{text}");
+
+    // What ran on Lambda counts alone.
+    job(folder, "ddd", "demo::train", "lambda", 500, &[9_000, 9_000]);
+    let measured = &json(&plan(folder, &["demo::train", "--json"]))["measured"];
+    assert_eq!((&measured["count"], &measured["mean_s"]), (&2.into(), &9.0.into()));
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3x"]));
+    assert!(told.contains("`x` is no unit of time here; there are `ms`, `s`, `m` and `h`"), "{told}");
+    let told = stderr(&plan(folder.path(), &["--duration", "3"]));
+    assert!(told.contains("say it by --tasks"), "{told}");
+    assert_eq!(plan(folder.path(), &["some::function", "--duration", "3"]).status.code(), Some(2));
+}

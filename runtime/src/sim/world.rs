@@ -1,0 +1,421 @@
+//! Lambda, S3 and the network between: a heap of what happens next, and a seed.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use super::model::Model;
+use super::{Durations, Workload};
+use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
+use crate::error::Failure;
+use crate::limits;
+use crate::price;
+
+/// Keys that one listing gives.
+const PAGE: usize = 1_000;
+
+/// What happens, in this order where several things happen at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Happens {
+    /// A request, or an event out of Lambda's queue, comes to a function.
+    Arrives { flight: FlightId, tries: u32 },
+    /// The functions of an invocation have returned.
+    Computed { flight: FlightId, instance: usize },
+    /// Its outcome is written, and the instance is free.
+    Ends { flight: FlightId, instance: usize },
+    /// The instance is gone, and what it did.
+    Dies { flight: FlightId },
+    /// The driver lists what is in the store.
+    Looks,
+    /// An outcome is with the driver.
+    Heard { flight: FlightId },
+    /// The driver hears that Lambda has no room.
+    Refused { flight: FlightId },
+}
+
+/// An invocation under way.
+#[derive(Debug)]
+struct Flying {
+    tasks: Range<u64>,
+    /// Whether the driver awaits its response.
+    direct: bool,
+    function: usize,
+    /// Seconds inside functions.
+    compute: f64,
+    /// Seconds that are paid for.
+    paid: f64,
+    /// What it cost, once that is known.
+    usd: f64,
+}
+
+#[derive(Debug)]
+struct Instance {
+    function: usize,
+    slowness: f64,
+}
+
+/// A stock that refills with time.
+#[derive(Debug, Clone)]
+struct Bucket {
+    holds: f64,
+    most: f64,
+    per_second: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    fn full(most: f64, per_second: f64) -> Self {
+        Self { holds: most, most, per_second, at: Duration::ZERO }
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.holds = (self.holds + passed * self.per_second).min(self.most);
+        self.at = now;
+    }
+
+    fn has_one(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.holds >= 1.0
+    }
+
+    fn take(&mut self) {
+        self.holds -= 1.0;
+    }
+}
+
+/// Places for things that take a while, each thing at the first place that is free.
+#[derive(Debug)]
+struct Places {
+    taken_until: BinaryHeap<Reverse<Duration>>,
+    places: usize,
+}
+
+impl Places {
+    fn new(places: usize) -> Self {
+        Self { taken_until: BinaryHeap::new(), places: places.max(1) }
+    }
+
+    /// When something is over that may begin now and takes so long.
+    fn over(&mut self, now: Duration, takes: Duration) -> Duration {
+        let begins = match self.taken_until.len() < self.places {
+            true => now,
+            false => self.taken_until.pop().map_or(now, |Reverse(free)| free.max(now)),
+        };
+        self.taken_until.push(Reverse(begins + takes));
+        begins + takes
+    }
+}
+
+/// What came to pass in a simulated run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Tally {
+    pub(super) invocations: u64,
+    /// Tasks that were begun, each time.
+    pub(super) executed: u64,
+    pub(super) events: u64,
+    pub(super) cold_starts: u64,
+    pub(super) refused: u64,
+    pub(super) requeued: u64,
+    pub(super) died: u64,
+    pub(super) most_busy: usize,
+    pub(super) paid_s: f64,
+    pub(super) usd: f64,
+}
+
+/// See the [module](self).
+pub(super) struct World<'a> {
+    model: &'a Model,
+    work: &'a Workload,
+    durations: Durations,
+    seed: u64,
+    random: fastrand::Rng,
+    next: BinaryHeap<Reverse<(Duration, u64, Happens)>>,
+    count: u64,
+    flights: HashMap<FlightId, Flying>,
+    instances: Vec<Instance>,
+    /// Free instances of each function, the one that was used last at the end.
+    free: Vec<Vec<usize>>,
+    /// Instances that each function may gain.
+    growth: Vec<Bucket>,
+    /// Executions that may begin.
+    rate: Bucket,
+    busy: usize,
+    /// Invocations whose response the driver awaits.
+    direct: usize,
+    requests: Places,
+    fetches: Places,
+    writes: Places,
+    /// Events whose outcomes the driver looks for, and those that are there.
+    watched: HashSet<FlightId>,
+    written: Vec<FlightId>,
+    looks: bool,
+    pause: f64,
+    pub(super) tally: Tally,
+}
+
+fn s(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(0.0, 1e9))
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(model: &'a Model, work: &'a Workload, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let functions = model.functions.max(1);
+        let rate = model.rate * model.concurrency as f64;
+        Self {
+            model,
+            work,
+            durations: work.durations.resampled(&mut random),
+            seed,
+            random,
+            next: BinaryHeap::new(),
+            count: 0,
+            flights: HashMap::new(),
+            instances: Vec::new(),
+            free: vec![Vec::new(); functions],
+            growth: vec![Bucket::full(model.burst, model.growth); functions],
+            rate: Bucket::full(rate, rate),
+            busy: 0,
+            direct: 0,
+            requests: Places::new(model.requests),
+            fetches: Places::new(model.fetches),
+            writes: Places::new(1),
+            watched: HashSet::new(),
+            written: Vec::new(),
+            looks: false,
+            pause: model.look.0,
+            tally: Tally::default(),
+        }
+    }
+
+    fn later(&mut self, at: Duration, happens: Happens) {
+        self.count += 1;
+        self.next.push(Reverse((at, self.count, happens)));
+    }
+
+    fn next_at(&self) -> Option<Duration> {
+        self.next.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Until when the driver, which has something to do at `wake`, lets things happen; none where nothing
+    /// will.
+    pub(super) fn wait(&self, wake: Option<Duration>) -> Option<Duration> {
+        wake.or_else(|| self.next_at().map(|_| Duration::MAX))
+    }
+
+    /// Has the driver send an invocation.
+    pub(super) fn invoke(&mut self, invocation: Invocation, now: Duration) {
+        let Invocation { flight, tasks, .. } = invocation;
+        let direct = self.direct < self.model.direct;
+        let takes = s(self.model.request.draw(&mut self.random));
+        let arrives = match direct {
+            true => now + takes,
+            false => self.requests.over(now, takes),
+        };
+        if direct {
+            self.direct += 1;
+        } else {
+            self.tally.events += 1;
+            self.watched.insert(flight);
+            self.look_at(now);
+        }
+        let function = flight as usize % self.free.len();
+        self.flights.insert(flight, Flying { tasks, direct, function, compute: 0.0, paid: 0.0, usd: 0.0 });
+        self.tally.invocations += 1;
+        self.later(arrives, Happens::Arrives { flight, tries: 0 });
+    }
+
+    /// The driver does not wait for an invocation any more; it runs on.
+    pub(super) fn forget(&mut self, flight: FlightId) {
+        self.watched.remove(&flight);
+    }
+
+    fn look_at(&mut self, at: Duration) {
+        if !self.looks {
+            self.looks = true;
+            self.later(at, Happens::Looks);
+        }
+    }
+
+    /// Does the next thing that happens, if it happens by `until`.
+    pub(super) fn step(&mut self, until: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
+        if self.next_at()? > until {
+            return None;
+        }
+        let Reverse((now, _, happens)) = self.next.pop()?;
+        match happens {
+            Happens::Arrives { flight, tries } => self.arrives(now, flight, tries),
+            Happens::Computed { flight, instance } => self.computed(now, flight, instance),
+            Happens::Ends { flight, instance } => self.ends(now, flight, instance),
+            Happens::Dies { flight } => self.dies(now, flight),
+            Happens::Looks => self.look(now),
+            Happens::Heard { flight } => self.heard(flight, replies),
+            Happens::Refused { flight } => {
+                self.direct -= 1;
+                self.flights.remove(&flight);
+                let message = "Rate Exceeded".to_owned();
+                replies.push(Reply::Throttled { flight, message });
+            }
+        }
+        Some(now)
+    }
+
+    fn arrives(&mut self, now: Duration, flight: FlightId, tries: u32) {
+        let Some(flying) = self.flights.get(&flight) else { return };
+        let (function, direct) = (flying.function, flying.direct);
+        let admitted = self.busy < self.model.concurrency && self.rate.has_one(now);
+        let warm = if admitted { self.free[function].pop() } else { None };
+        if let Some(instance) = warm {
+            let delay = self.model.warm.draw(&mut self.random);
+            return self.begins(now, flight, instance, delay, 0.0);
+        }
+        if admitted && self.growth[function].has_one(now) {
+            self.growth[function].take();
+            let slowness = self.model.slowness.draw(&mut self.random);
+            self.instances.push(Instance { function, slowness });
+            self.tally.cold_starts += 1;
+            let start = self.model.start.draw(&mut self.random);
+            let setup = self.model.setup.draw(&mut self.random);
+            return self.begins(now, flight, self.instances.len() - 1, start + setup, setup);
+        }
+        if direct {
+            self.tally.refused += 1;
+            return self.later(now, Happens::Refused { flight });
+        }
+        self.tally.requeued += 1;
+        let (first, longest) = self.model.requeue;
+        let pause = (first * 2_f64.powi(tries.min(30) as i32)).min(longest);
+        // Half to one and a half of it, so that what was refused together does not come back together.
+        let pause = pause * (0.5 + self.random.f64());
+        self.later(now + s(pause), Happens::Arrives { flight, tries: tries + 1 });
+    }
+
+    /// An instance takes an invocation after `delay`, and is paid for `setup` of that.
+    fn begins(&mut self, now: Duration, flight: FlightId, instance: usize, delay: f64, setup: f64) {
+        self.rate.take();
+        self.busy += 1;
+        self.tally.most_busy = self.tally.most_busy.max(self.busy);
+        let slowness = self.instances[instance].slowness;
+        let Some(flying) = self.flights.get_mut(&flight) else { return };
+        let tasks = flying.tasks.end - flying.tasks.start;
+        self.tally.executed += tasks;
+        let bytes = self.work.bytes_in * tasks;
+        // Base64 makes four bytes of three.
+        let inline = if flying.direct { limits::SYNC_PAYLOAD } else { limits::ASYNC_PAYLOAD } as u64 / 4 * 3;
+        let fetch = match bytes > inline {
+            true => self.model.store.draw(&mut self.random) + bytes as f64 / self.model.bandwidth,
+            false => 0.0,
+        };
+        // Each processor of the instance takes the next task when it has done one.
+        let longest = self.work.timeout.map_or(f64::from(limits::MAX_TIMEOUT_S), |timeout| timeout.as_secs_f64());
+        let processors = limits::vcpus(self.work.memory_mb).min(u32::try_from(tasks).unwrap_or(u32::MAX));
+        let mut until = vec![0.0; processors.max(1) as usize];
+        for task in flying.tasks.clone() {
+            let takes = (self.durations.of(self.seed, task) * slowness).min(longest);
+            flying.compute += takes;
+            // There is at least one.
+            if let Some(first) = until.iter_mut().min_by(|a, b| f64::total_cmp(a, b)) {
+                *first += takes;
+            }
+        }
+        let computes = until.into_iter().fold(0.0, f64::max);
+        flying.paid = setup + fetch + computes;
+        let begun = now + s(delay + fetch);
+        if self.model.crash > 0.0 && self.random.f64() < self.model.crash {
+            let lived = computes * self.random.f64();
+            flying.paid = setup + fetch + lived;
+            return self.later(begun + s(lived), Happens::Dies { flight });
+        }
+        self.later(begun + s(computes), Happens::Computed { flight, instance });
+    }
+
+    fn computed(&mut self, now: Duration, flight: FlightId, instance: usize) {
+        let Some(flying) = self.flights.get_mut(&flight) else { return };
+        let mut ends = now;
+        if !flying.direct {
+            let bytes = self.work.bytes_out * (flying.tasks.end - flying.tasks.start);
+            let takes = self.model.store.draw(&mut self.random) + bytes as f64 / self.model.bandwidth;
+            // The store takes so many a second; each waits for its turn.
+            ends = self.writes.over(now, s(1.0 / self.model.writes)) + s(takes);
+            flying.paid += (ends - now).as_secs_f64();
+        }
+        self.later(ends, Happens::Ends { flight, instance });
+    }
+
+    fn ends(&mut self, now: Duration, flight: FlightId, instance: usize) {
+        self.busy -= 1;
+        self.free[self.instances[instance].function].push(instance);
+        self.pays(flight);
+        if self.flights.get(&flight).is_some_and(|flying| flying.direct) {
+            self.later(now, Happens::Heard { flight });
+        } else {
+            self.tally.usd += price::S3_WRITE;
+            self.written.push(flight);
+        }
+    }
+
+    /// What an event did is lost, and nobody is told; Lambda does not repeat it, for wren sets its
+    /// retries to 0.
+    fn dies(&mut self, now: Duration, flight: FlightId) {
+        self.busy -= 1;
+        self.tally.died += 1;
+        self.pays(flight);
+        if let Some(flying) = self.flights.get_mut(&flight) {
+            flying.compute = f64::NAN;
+            if flying.direct {
+                self.later(now, Happens::Heard { flight });
+            } else {
+                self.flights.remove(&flight);
+            }
+        }
+    }
+
+    fn pays(&mut self, flight: FlightId) {
+        let Some(flying) = self.flights.get_mut(&flight) else { return };
+        // Lambda counts whole milliseconds.
+        let paid = (flying.paid * 1e3).ceil() / 1e3;
+        flying.usd = price::REQUEST + price::per_second(self.work.memory_mb) * paid;
+        self.tally.paid_s += paid;
+        self.tally.usd += flying.usd;
+    }
+
+    fn look(&mut self, now: Duration) {
+        let written = std::mem::take(&mut self.written);
+        let pages = 1 + written.len() / PAGE;
+        self.tally.usd += pages as f64 * price::S3_WRITE;
+        self.pause = if written.is_empty() { (self.pause * 1.5).min(self.model.look.1) } else { self.model.look.0 };
+        let listed = now + s(pages as f64 * self.model.store.draw(&mut self.random));
+        for flight in written {
+            if self.watched.remove(&flight) {
+                let takes = s(self.model.store.draw(&mut self.random));
+                let heard = self.fetches.over(listed, takes);
+                self.tally.usd += price::S3_READ;
+                self.later(heard, Happens::Heard { flight });
+            }
+        }
+        self.looks = false;
+        if !self.watched.is_empty() {
+            self.look_at(listed + s(self.pause));
+        }
+    }
+
+    fn heard(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+        let Some(Flying { tasks, direct, compute, usd, .. }) = self.flights.remove(&flight) else { return };
+        self.direct -= usize::from(direct);
+        if compute.is_nan() {
+            let timing = Timing { usd, ..Timing::default() };
+            replies.extend(tasks.map(|task| Reply::Failed {
+                flight,
+                task,
+                failure: Failure::WorkerDied { signal: None, exit_code: None },
+                stderr: String::new(),
+                timing,
+            }));
+            return;
+        }
+        let timing = Timing { compute: s(compute), usd, ..Timing::default() };
+        replies.push(Reply::Done { flight, tasks, results: Results::default(), timing });
+    }
+}
