@@ -103,7 +103,7 @@ pub(crate) fn task_count(folder: &Path) -> Option<u64> {
     }
     let log = fs::read_to_string(folder.join("events.jsonl")).ok()?;
     let begun = log.lines().filter_map(|line| serde_json::from_str::<Begun>(line).ok());
-    begun.filter(|begun| begun.event == "job").filter_map(|begun| begun.tasks).last()
+    begun.filter(|begun| begun.event == "job").filter_map(|begun| begun.tasks).next_back()
 }
 
 impl JobSummary {
