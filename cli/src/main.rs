@@ -6,6 +6,8 @@ mod deploy;
 mod emulator;
 mod listing;
 mod program;
+#[cfg(test)]
+mod reference;
 mod report;
 mod table;
 

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/profile.rs"]
+mod profile;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use profile::target;
 use serde_json::Value;
 
 fn wren(folder: &Path, arguments: &[&str]) -> Output {
@@ -14,10 +18,6 @@ fn wren(folder: &Path, arguments: &[&str]) -> Output {
     // What the workspace has compiled serves the new project too.
     command.env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
     command.output().unwrap()
-}
-
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned()
 }
 
 fn stdout(output: &Output) -> String {
@@ -35,10 +35,50 @@ fn json(output: &Output) -> Value {
 
 /// A project from the template, with the versions that the workspace has locked.
 fn project(folder: &Path, name: &str) -> PathBuf {
-    stdout(&wren(folder, &["new", name]));
+    from_template(folder, "map", name)
+}
+
+fn from_template(folder: &Path, template: &str, name: &str) -> PathBuf {
+    profile::share(folder);
+    stdout(&wren(folder, &["new", "--template", template, name]));
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     fs::copy(workspace.join("Cargo.lock"), folder.join(name).join("Cargo.lock")).unwrap();
     folder.join(name)
+}
+
+fn cargo_test(project: &Path) -> Output {
+    let mut tests = Command::new("cargo");
+    tests.args(["test", "--offline"]).current_dir(project).env("CARGO_TARGET_DIR", target()).output().unwrap()
+}
+
+#[test]
+fn every_template_runs_and_is_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    for (template, last) in [("mapreduce", " distinct words in src/main.rs\n"), ("params", "y is about 3.0 x -2.0\n")] {
+        let project = from_template(folder.path(), template, &format!("new-{template}"));
+        let run = wren(&project, &["run", "--debug", "--quiet", "--workers", "2"]);
+        assert!(stdout(&run).ends_with(last), "{}", stdout(&run));
+        assert_eq!(stderr(&run), "");
+        assert!(stdout(&cargo_test(&project)).contains("1 passed"));
+    }
+    let unknown = wren(folder.path(), &["new", "--template", "reduce", "other"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("possible values: map, mapreduce, params"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn a_project_in_a_workspace_is_said_to_have_joined_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = "[workspace]\nresolver = \"3\"\nmembers = []\n[workspace.lints.rust]\nmissing_docs = \"warn\"\n";
+    fs::write(folder.path().join("Cargo.toml"), workspace).unwrap();
+    let new = wren(folder.path(), &["new", "inner"]);
+    assert!(stdout(&new).starts_with("created inner"));
+    assert!(stderr(&new).contains("it is a member of the workspace in /"), "{}", stderr(&new));
+    let manifest = fs::read_to_string(folder.path().join("inner/Cargo.toml")).unwrap();
+    assert!(
+        manifest.contains("[dependencies]\nserde = {") && manifest.ends_with("[lints]\nworkspace = true\n"),
+        "{manifest}"
+    );
 }
 
 #[test]
@@ -50,9 +90,7 @@ fn a_new_project_runs_is_tested_is_listed_and_leaves_a_job() {
     assert!(stdout(&run).ends_with("is from 837799: 524 steps\n"), "{}", stdout(&run));
     assert!(stderr(&run).contains("done: 999999 tasks of hello_wren::collatz"), "{}", stderr(&run));
 
-    let mut tests = Command::new("cargo");
-    tests.args(["test", "--offline"]).current_dir(&project).env("CARGO_TARGET_DIR", target());
-    assert!(stdout(&tests.output().unwrap()).contains("2 passed"));
+    assert!(stdout(&cargo_test(&project)).contains("2 passed"));
 
     let listing = json(&wren(&project, &["list", "--debug", "--json"]));
     let function = &listing["functions"][0];

@@ -19,8 +19,10 @@ struct Setting {
 
 /// Trains a softmax classifier by stochastic gradient descent and gives its accuracy on images it
 /// was not trained with. Ordinary, existing code: nothing here knows of wren but the first line.
+// ANCHOR: annotation
 #[wren::remote(memory = 512, timeout = 60)]
 fn train(setting: &Setting, training: &[Digit], held_out: &[Digit]) -> f32 {
+    // ANCHOR_END: annotation
     let mut weights = vec![[0.0f32; PIXELS + 1]; CLASSES];
     let mut order: Vec<usize> = (0..training.len()).collect();
     let mut random = setting.seed;

@@ -63,6 +63,11 @@ fn errors() {
 }
 
 #[test]
+fn scores() {
+    assert_eq!(last_line("scores", &[]), "19 of 20 items have a score");
+}
+
+#[test]
 fn large() {
     assert_eq!(last_line("large", &[]), "equal values are stored once: true");
 }

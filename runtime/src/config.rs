@@ -43,7 +43,7 @@ struct File {
 /// How much of each job's inputs is kept, in MB, where nobody says otherwise.
 const KEEP_INPUTS: u64 = 16;
 
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 12] = [
     "WREN_BACKEND",
     "WREN_STORE",
     "WREN_KV",
@@ -53,7 +53,6 @@ const VARIABLES: [&str; 13] = [
     "WREN_KEEP_INPUTS",
     // Read elsewhere.
     "WREN_LIST",
-    "WREN_PATH",
     "WREN_WORKER",
     "WREN_BENCH",
     "WREN_REPLAY",

@@ -55,6 +55,9 @@ impl fmt::Display for Attempt {
 #[non_exhaustive]
 pub enum Error {
     /// The function returned `Err`.
+    ///
+    /// Mend the function or its input; `cargo wren replay` runs the task again under a debugger. It is
+    /// final, unless `retries` says how often to try again.
     #[error("{attempt} returned an error: {message}{}", Causes(.chain))]
     Returned {
         /// The attempt that returned it.
@@ -67,6 +70,9 @@ pub enum Error {
         type_name: String,
     },
     /// The function panicked.
+    ///
+    /// Mend the function; `cargo wren replay` runs the task again under a debugger. It is final, unless
+    /// `retries` says how often to try again.
     #[error("{attempt} panicked at {location}: {message}")]
     Panicked {
         /// The attempt that panicked.
@@ -79,6 +85,9 @@ pub enum Error {
         backtrace: Option<String>,
     },
     /// The worker process ended under the function: a signal, `process::exit`, an abort, a stack overflow.
+    ///
+    /// It is tried again, three executions in all, since the machine may be at fault. Where it dies each
+    /// time, the function does it: `cargo wren replay --local-pool` shows the same again.
     #[error("{attempt} lost its worker: {}{}", Death(.signal, .exit_code), Tail(&.attempt.stderr))]
     WorkerDied {
         /// The attempt that was running.
@@ -89,6 +98,9 @@ pub enum Error {
         exit_code: Option<i32>,
     },
     /// The worker used more memory than the function's `memory` allows, and was stopped.
+    ///
+    /// Raise `memory`, in the annotation or by `.memory(..)`, or do less in one call. It is not tried
+    /// again.
     #[error(
         "{attempt} used {peak_mb} MB of memory, more than its limit of {limit_mb} MB; raise `#[wren::remote(memory = ..)]` or `.memory(..)`"
     )]
@@ -101,6 +113,9 @@ pub enum Error {
         peak_mb: u32,
     },
     /// The function ran longer than its `timeout`, and was stopped.
+    ///
+    /// Raise `timeout`, in the annotation or by `.timeout(..)`, or do less in one call. It is not tried
+    /// again.
     #[error(
         "{attempt} ran longer than its timeout of {limit:?}; raise `#[wren::remote(timeout = ..)]` or `.timeout(..)`"
     )]
@@ -111,6 +126,9 @@ pub enum Error {
         limit: Duration,
     },
     /// The backend refused the attempt for too much load, more often than retries allow.
+    ///
+    /// Lower `.concurrency(..)`, or ask AWS to raise the account's concurrency; `cargo wren doctor` says
+    /// what it is. Calls are sent again, more slowly each time, before this is an error.
     #[error("{attempt} was throttled by the backend: {message}; lower `.concurrency(..)` or raise the account's limit")]
     Throttled {
         /// The attempt that was refused.
@@ -119,6 +137,9 @@ pub enum Error {
         message: String,
     },
     /// The backend took the attempt and never began it.
+    ///
+    /// Run the job again, by the same name where it was `named`. The call is sent again, three executions
+    /// in all, before this is an error.
     #[error("{attempt} was not started within {waited:?}; it may be run again")]
     NeverStarted {
         /// The attempt that was lost.
@@ -127,18 +148,28 @@ pub enum Error {
         waited: Duration,
     },
     /// The deployed program is not this one.
+    ///
+    /// Run `cargo wren deploy`, or `WREN_BACKEND=local` to run here.
     #[error("the deployment is of another build: {} differ; run `cargo wren deploy`, or set WREN_BACKEND=local", .functions.join(", "))]
     StaleDeployment {
         /// Functions that are missing there or have another body or signature.
         functions: Vec<String>,
     },
     /// The store failed.
+    ///
+    /// What to do depends on the variant of [`StoreError`]. Where a worker saw it, the task is tried
+    /// again, three executions in all.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Key-value storage failed.
+    ///
+    /// What to do depends on the variant of [`KvError`].
     #[error(transparent)]
     Kv(#[from] KvError),
     /// The arguments could not be encoded, or not decoded by the worker.
+    ///
+    /// Make the argument's type one that gives the same back after encoding and decoding, by serde's
+    /// derives for instance; or, where the worker is another build, deploy again.
     #[error("bad arguments for `{function}`: {reason}")]
     BadArguments {
         /// The remote function.
@@ -147,6 +178,9 @@ pub enum Error {
         reason: String,
     },
     /// The result could not be encoded by the worker, or not decoded by the driver.
+    ///
+    /// Make the result's type one that gives the same back after encoding and decoding, by serde's
+    /// derives for instance. It is not tried again.
     #[error("{attempt} gave a result that cannot travel: {reason}")]
     BadResult {
         /// The attempt that gave it.
@@ -155,12 +189,16 @@ pub enum Error {
         reason: String,
     },
     /// A value given to `put`, or read from a `Ref`, could not be encoded or decoded.
+    ///
+    /// Read a `Ref` with the type with which it was put, and put only what serde can encode.
     #[error("{reason}")]
     BadValue {
         /// The codec's words.
         reason: String,
     },
     /// An input cannot be found, split or read.
+    ///
+    /// Mend the path, the pattern or the file. A relative path is meant from where the program runs.
     #[error("input {path}: {reason}")]
     Input {
         /// The file, the object or the pattern.
@@ -169,6 +207,9 @@ pub enum Error {
         reason: String,
     },
     /// No remote function of that name is in this program.
+    ///
+    /// Where the function is in a library that no Rust path mentions, add `use that_crate as _;` to the
+    /// program. Where the program is deployed, deploy it again.
     #[error("no remote function `{name}` is registered; registered are: {}; if it is in a dependency that no Rust path mentions, add `use that_crate as _;`", List(.registered))]
     UnknownFunction {
         /// The name that was asked for.
@@ -177,6 +218,8 @@ pub enum Error {
         registered: Vec<String>,
     },
     /// Two remote functions have one name.
+    ///
+    /// Rename one of them, or move it to another module.
     #[error("two remote functions are named `{name}`: one at {first}, one at {second}; rename one of them")]
     DuplicateFunction {
         /// The name.
@@ -187,12 +230,18 @@ pub enum Error {
         second: String,
     },
     /// The job or call was cancelled.
+    ///
+    /// Nothing is wrong: somebody called `cancel`, pressed Ctrl-C, or dropped the job. Run again by the
+    /// same name, a `named` job goes on where it was.
     #[error("the job was cancelled after {done} of its tasks were done")]
     Cancelled {
         /// Tasks that were done by then.
         done: u64,
     },
     /// The job would have passed its budget, and was stopped.
+    ///
+    /// Raise `.budget(..)`, or make the job cheaper. Run again by the same name, a `named` job goes on
+    /// where it was.
     #[error(
         "the job was stopped at {spent_usd:.4} USD, before it would pass its budget of {budget_usd:.4} USD; {done} tasks were done"
     )]
@@ -205,12 +254,20 @@ pub enum Error {
         done: u64,
     },
     /// A job cannot be resumed or attached to.
+    ///
+    /// The message says what the job is that was found, and what it would have to be: take another name,
+    /// or the same functions and arguments as before.
     #[error("{0}")]
     Job(String),
     /// Configuration is wrong: `WREN_*`, `Wren.toml`, a URL or a builder.
+    ///
+    /// The message names the setting, and the values that it can have.
     #[error("{0}")]
     Config(String),
     /// The backend cannot work at all, for instance because no worker process starts.
+    ///
+    /// The message says what the system or AWS answered; `cargo wren doctor` looks for what is wrong with
+    /// a deployment.
     #[error("{0}")]
     Backend(String),
 }

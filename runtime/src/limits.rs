@@ -35,7 +35,7 @@ pub const CONCURRENCY: usize = 1_000;
 /// Instances that one function may gain every [`SCALING_PERIOD`] (Lambda scaling).
 pub const SCALING_STEP: usize = 1_000;
 
-/// See [`SCALING_STEP`].
+/// How often a function may gain [`SCALING_STEP`] instances, in seconds (Lambda scaling).
 pub const SCALING_PERIOD: Duration = Duration::from_secs(10);
 
 /// Invocations a second for each instance that the account may have (Lambda quotas).

@@ -6,17 +6,41 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use cargo_metadata::MetadataCommand;
 
 use crate::program::cargo;
 
-const MAIN: &str = include_str!("../../templates/map/main.rs");
+/// What a project begins with.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Template {
+    /// A remote function, mapped over many inputs
+    Map,
+    /// A MapReduce over files
+    Mapreduce,
+    /// A parameter server: processes that change the same numbers
+    Params,
+}
 
-/// Create a project: a remote function, a map over many inputs, a test
+impl Template {
+    fn main(self) -> &'static str {
+        match self {
+            Template::Map => include_str!("../../templates/map/main.rs"),
+            Template::Mapreduce => include_str!("../../templates/mapreduce/main.rs"),
+            Template::Params => include_str!("../../templates/params/main.rs"),
+        }
+    }
+}
+
+/// Create a project that compiles and runs at once, with a test
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cargo wren new hello && cd hello && cargo run --release")]
+#[command(after_help = "Examples:\n  cargo wren new hello && cd hello && cargo run --release\n  \
+                        cargo wren new --template mapreduce words")]
 pub(crate) struct Args {
     /// Folder of the project; it must not exist
     path: PathBuf,
+    /// What it begins with
+    #[arg(short, long, value_enum, default_value_t = Template::Map)]
+    template: Template,
     /// Name of its package; by default the folder's
     #[arg(long)]
     name: Option<String>,
@@ -37,13 +61,30 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     }
     let manifest = args.path.join("Cargo.toml");
     let mut text = fs::read_to_string(&manifest).with_context(|| format!("{} is gone", manifest.display()))?;
-    // `[dependencies]` is the last section that `cargo new` writes.
-    text.push_str(&format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren = {wren}\n"));
+    // A workspace around it may have added sections behind this one.
+    let section = "[dependencies]\n";
+    let end = text.find(section).map(|at| at + section.len());
+    let end = end.with_context(|| format!("{} has no section [dependencies]; add wren there", manifest.display()))?;
+    text.insert_str(end, &format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren = {wren}\n"));
     fs::write(&manifest, text)?;
-    fs::write(args.path.join("src/main.rs"), MAIN)?;
+    fs::write(args.path.join("src/main.rs"), args.template.main())?;
+    if let Some(root) = workspace_around(&args.path, &manifest) {
+        let root = root.display();
+        eprintln!(
+            "note: it is a member of the workspace in {root} now, whose Cargo.toml was changed; for a project of its \
+             own, undo that and begin in another folder"
+        );
+    }
     let folder = args.path.display();
     writeln!(io::stdout(), "created {folder}; next:\n    cd {folder}\n    cargo run --release\n    cargo test")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The workspace that the project joined, where there is one.
+fn workspace_around(project: &Path, manifest: &Path) -> Option<PathBuf> {
+    let metadata = MetadataCommand::new().no_deps().manifest_path(manifest).exec().ok()?;
+    let root = PathBuf::from(metadata.workspace_root);
+    (root.canonicalize().ok()? != project.canonicalize().ok()?).then_some(root)
 }
 
 /// What `Cargo.toml` says of wren.

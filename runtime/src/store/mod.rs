@@ -34,6 +34,9 @@ pub type StoreResult<T> = std::result::Result<T, StoreError>;
 #[non_exhaustive]
 pub enum StoreError {
     /// Nothing is stored under the key.
+    ///
+    /// What was there has expired or was removed, or the store is another than it was written to
+    /// (`WREN_STORE`). Write it again.
     #[error("store {store} has nothing under `{key}`")]
     NotFound {
         /// The store's URL.
@@ -42,6 +45,8 @@ pub enum StoreError {
         key: String,
     },
     /// Something is stored under the key already.
+    ///
+    /// Take another key. Within wren it is how the first outcome of a task wins, and no error.
     #[error("store {store} has something under `{key}` already")]
     AlreadyExists {
         /// The store's URL.
@@ -50,6 +55,8 @@ pub enum StoreError {
         key: String,
     },
     /// The key is empty, absolute, too long, or has a component `.`, `..` or empty.
+    ///
+    /// Take a key of components with `/` between, none of them empty, `.` or `..`.
     #[error("`{key}` is no key: {reason}")]
     BadKey {
         /// The key.
@@ -58,6 +65,8 @@ pub enum StoreError {
         reason: String,
     },
     /// What is stored is not what was written: truncated or damaged.
+    ///
+    /// Remove the object, or the whole store, and run again what wrote it.
     #[error("store {store} has damaged data under `{key}`: {reason}")]
     Damaged {
         /// The store's URL.
@@ -68,6 +77,9 @@ pub enum StoreError {
         reason: String,
     },
     /// The storage itself failed.
+    ///
+    /// Where it is for lack of space, rights or connection, mend that, and run again: a `named` job goes
+    /// on where it was.
     #[error("store {store} failed to {operation} `{key}`: {reason}")]
     Io {
         /// The store's URL.

@@ -1,0 +1,191 @@
+//! The generated pages of the book's reference. A test finds them out of date; `make reference` writes them.
+
+mod command;
+mod methods;
+mod source;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use source::{Constant, Variant};
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"))
+}
+
+/// All pages that are generated, by name.
+fn pages() -> [(&'static str, String); 5] {
+    [
+        ("command", command::page()),
+        ("methods", methods::page()),
+        ("failures", failures()),
+        ("limits", limits()),
+        ("prices", prices()),
+    ]
+}
+
+#[test]
+fn generated_pages_are_current() {
+    let write = std::env::var_os("WRITE_REFERENCE").is_some();
+    for (name, text) in pages() {
+        let path = root().join(format!("book/src/reference/{name}.md"));
+        let text =
+            format!("<!-- `make reference` writes this page; a change here is lost. -->\n\n{}\n", text.trim_end());
+        if write {
+            fs::write(&path, text).unwrap_or_else(|e| panic!("{} cannot be written: {e}", path.display()));
+        } else {
+            let current = fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                current == text,
+                "{} is out of date: run `make reference` and commit what it writes",
+                path.display()
+            );
+        }
+    }
+}
+
+/// Every way to fail: an enum is a section, each variant with its cause and what to do.
+fn failures() -> String {
+    let mut page = String::from(
+        "# Errors\n\nEvery error of wren is a variant of `wren::Error`; none has to be told from its text. \
+         [Errors and retries](../errors.md) shows how they are matched.\n",
+    );
+    let enums = [
+        (
+            "runtime/src/error.rs",
+            "Error",
+            "Those of a call have an `attempt`: function, task, how many executions, and \
+          the last 4 KiB that it wrote to standard error.",
+        ),
+        ("runtime/src/store/mod.rs", "StoreError", "What `Error::Store` carries."),
+        ("runtime/src/kv/error.rs", "KvError", "What `Error::Kv` carries."),
+    ];
+    for (path, name, about) in enums {
+        write!(page, "\n## `{name}`\n\n{about}\n").unwrap();
+        for Variant { name: variant, cause, mend, message, fields } in source::variants(&read(path), name) {
+            assert!(
+                !mend.is_empty(),
+                "the documentation of {name}::{variant} says nothing of what to do: add a second paragraph in {path}"
+            );
+            write!(page, "\n### `{variant}`\n\n{cause}\n\n{mend}\n").unwrap();
+            if message != "{0}" && message != "{reason}" && !message.is_empty() {
+                write!(page, "\n```text,ignore\n{message}\n```\n").unwrap();
+            }
+            if !fields.is_empty() {
+                page.push('\n');
+            }
+            for (field, doc) in fields {
+                writeln!(page, "- `{field}`: {doc}").unwrap();
+            }
+        }
+    }
+    page
+}
+
+fn limits() -> String {
+    let path = "runtime/src/limits.rs";
+    let (head, constants) = source::constants(&read(path));
+    let mut page = format!("# Limits of AWS\n\n{head}\n\n");
+    page.push_str(
+        "Those that an account can have raised say so. In a program they are in `wren::limits`.\n\n| | | `wren::limits::` |\n| ---: | --- | --- |\n",
+    );
+    for Constant { name, doc, value, .. } in constants {
+        let (unit, meaning) = unit(&doc);
+        let value = match unit {
+            "bytes" if value >= f64::from(1 << 20) => format!("{} MiB", value / f64::from(1 << 20)),
+            _ => format!("{} {unit}", thousands(value)),
+        };
+        writeln!(page, "| {} | {meaning} | `{name}` |", value.trim_end()).unwrap();
+    }
+    page
+}
+
+/// The unit that a constant's documentation names, and the rest of it.
+fn unit(doc: &str) -> (&'static str, String) {
+    for (words, unit) in [(", in bytes", "bytes"), (", in MB", "MB"), (", in seconds", "s")] {
+        if doc.contains(words) {
+            return (unit, doc.replacen(words, "", 1));
+        }
+    }
+    ("", doc.to_owned())
+}
+
+fn thousands(value: f64) -> String {
+    let digits = value.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn prices() -> String {
+    let (head, constants) = source::constants(&read("runtime/src/price.rs"));
+    let mut page = format!("# Prices\n\n{head}\n\n");
+    page.push_str(
+        "By this table wren estimates what a job costs: `.budget(..)`, `cargo wren plan`, the summary line of a job. \
+         [What it costs](../cost.md) reckons with it.\n\n| dollars | for | `wren::price::` |\n| ---: | --- | --- |\n",
+    );
+    for Constant { name, doc, value, .. } in constants.iter().filter(|constant| constant.kind == "f64") {
+        writeln!(page, "| {value} | {doc} | `{name}` |").unwrap();
+    }
+    let second = wren::price::per_second(wren::limits::DEFAULT_MEMORY_MB);
+    write!(
+        page,
+        "\nA second of a function of {} MB, which is what one gets that states no memory, costs {second:.8} dollars; \
+         an hour {:.4}.\n",
+        thousands(f64::from(wren::limits::DEFAULT_MEMORY_MB)),
+        3600.0 * second
+    )
+    .unwrap();
+    page
+}
+
+/// The pages that are written by hand name all there is.
+#[test]
+fn hand_written_pages_are_complete() {
+    let page = |name: &str| read(&format!("book/src/reference/{name}.md"));
+    let need = |page: &str, text: &str, what: &str| {
+        assert!(page.contains(text), "the reference says nothing of {what}: `{text}` is missing");
+    };
+
+    let annotations = page("annotations");
+    for path in ["macros/src/remote/parse.rs", "macros/src/staged.rs", "macros/src/entry_point.rs"] {
+        for option in source::known_options(&read(path)) {
+            need(&annotations, &format!("| `{option} = "), "an option of an annotation");
+        }
+    }
+    for name in source::attributes(&read("macros/src/lib.rs")) {
+        need(&annotations, &format!("## `#[wren::{name}]`"), "an annotation");
+    }
+
+    let settings = page("settings");
+    let config = read("runtime/src/config.rs");
+    let keys = source::fields(&config, "struct File");
+    assert!(keys.len() > 5, "{keys:?}");
+    for key in keys {
+        need(&settings, &format!("| `{key}` |"), "a key of Wren.toml");
+    }
+    let variables = source::strings(&config, "const VARIABLES");
+    assert!(variables.len() > 10, "{variables:?}");
+    for variable in &variables {
+        need(&settings, &format!("| `{variable}` |"), "a variable");
+    }
+    // None is read that the page does not know.
+    for file in source::rust_files(&["runtime/src", "cli/src", "macros/src", "examples"]) {
+        for variable in source::variables_in(&read(&file)) {
+            assert!(
+                variables.contains(&variable) || variable == "WREN_WORKER_COUNT",
+                "{file} names {variable}, which is not among the VARIABLES of runtime/src/config.rs"
+            );
+        }
+    }
+}

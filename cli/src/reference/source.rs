@@ -1,0 +1,204 @@
+//! Reads what the source says of itself. It is formatted by rustfmt, so lines and indents tell enough.
+
+use super::{read, root};
+
+/// A `pub const`, with its documentation and value.
+pub(super) struct Constant {
+    pub(super) name: String,
+    pub(super) doc: String,
+    pub(super) kind: String,
+    pub(super) value: f64,
+}
+
+/// The documentation of a module of constants, and these.
+pub(super) fn constants(source: &str) -> (String, Vec<Constant>) {
+    let head = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    let head = head.map(|line| format!("{line}\n")).collect::<String>();
+    let mut constants: Vec<Constant> = Vec::new();
+    let mut doc = Doc::default();
+    for line in source.lines() {
+        let constant = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(": "));
+        if let Some((name, rest)) = constant {
+            let (kind, value) = rest.trim_end_matches(';').split_once(" = ").expect(line);
+            let value = value_of(value, &constants);
+            let (name, kind) = (name.to_owned(), kind.to_owned());
+            constants.push(Constant { name, doc: doc.take().join(" "), kind, value });
+        } else {
+            doc.line(line);
+        }
+    }
+    (head.trim_end().to_owned(), constants)
+}
+
+/// As much arithmetic as the constants have. Text is 0.
+fn value_of(text: &str, known: &[Constant]) -> f64 {
+    if text.starts_with('"') {
+        return 0.0;
+    }
+    if let Some((number, shift)) = text.split_once(" << ") {
+        return value_of(number, known) * value_of(shift, known).exp2();
+    }
+    if let Some(seconds) = text.strip_prefix("Duration::from_secs(") {
+        return value_of(seconds.trim_end_matches(')'), known);
+    }
+    let constant = known.iter().find(|constant| constant.name == text).map(|constant| constant.value);
+    let number = || text.replace('_', "").parse().ok();
+    constant.or_else(number).unwrap_or_else(|| panic!("`{text}` is more arithmetic than the reference's test knows"))
+}
+
+/// A variant of an error.
+pub(super) struct Variant {
+    pub(super) name: String,
+    pub(super) cause: String,
+    pub(super) mend: String,
+    pub(super) message: String,
+    pub(super) fields: Vec<(String, String)>,
+}
+
+/// The variants of an enum under `thiserror::Error`.
+pub(super) fn variants(source: &str, name: &str) -> Vec<Variant> {
+    let mut variants: Vec<Variant> = Vec::new();
+    let (mut doc, mut attribute) = (Doc::default(), None::<String>);
+    for line in body(source, &format!("pub enum {name} {{")) {
+        let text = line.trim();
+        let outer = line.len() - line.trim_start().len() == 4;
+        if let Some(begun) = &mut attribute {
+            begun.push_str(text);
+            if text.ends_with(")]") {
+                doc.message = attribute.take().map(|whole| message(&whole)).unwrap_or_default();
+            }
+        } else if text.starts_with("#[error(") {
+            if text.ends_with(")]") {
+                doc.message = message(text);
+            } else {
+                attribute = Some(text.to_owned());
+            }
+        } else if outer && text.starts_with(char::is_uppercase) {
+            let message = std::mem::take(&mut doc.message);
+            let mut paragraphs = doc.take().into_iter();
+            let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+            let cause = paragraphs.next().unwrap_or_default();
+            let mend = paragraphs.collect::<Vec<_>>().join("\n\n");
+            variants.push(Variant { name, cause, mend, message, fields: Vec::new() });
+        } else if !outer && text.ends_with(',') && text.contains(": ") {
+            let (field, _) = text.split_once(": ").expect(text);
+            let last = variants.last_mut().expect("a field is in a variant");
+            last.fields.push((field.to_owned(), doc.take().join(" ")));
+        } else {
+            doc.line(text);
+        }
+    }
+    assert!(!variants.is_empty(), "{name} has no variants that the reference's test can read");
+    variants
+}
+
+/// The text of `#[error("..")]`.
+fn message(attribute: &str) -> String {
+    let Some((_, rest)) = attribute.split_once('"') else { return String::new() };
+    // What `Display` writes at an unnamed place is one of the fields, or their list.
+    rest.rsplit_once('"')
+        .map_or_else(String::new, |(text, _)| text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}"))
+}
+
+/// Documentation as it is gathered, line by line.
+#[derive(Default)]
+pub(super) struct Doc {
+    lines: Vec<String>,
+    message: String,
+}
+
+impl Doc {
+    /// Takes a line of documentation; any other but an attribute ends it.
+    pub(super) fn line(&mut self, line: &str) {
+        match line.trim().strip_prefix("///") {
+            Some(text) => self.lines.push(text.trim().to_owned()),
+            None if line.trim().starts_with("#[") => {}
+            None => self.lines.clear(),
+        }
+    }
+
+    /// Its paragraphs up to the first heading or code, as Markdown outside of rustdoc.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        let lines = std::mem::take(&mut self.lines);
+        let prose = lines.iter().take_while(|line| !line.starts_with("# ") && !line.starts_with("```"));
+        let text = prose.map(|line| if line.is_empty() { "\n" } else { line }).collect::<Vec<_>>().join(" ");
+        text.split('\n').map(|paragraph| unlinked(paragraph.trim())).filter(|paragraph| !paragraph.is_empty()).collect()
+    }
+}
+
+/// Without rustdoc's links to items, which mean nothing in the book.
+fn unlinked(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once('[') {
+        let Some((label, after)) = link.split_once(']').filter(|(label, _)| label.starts_with('`')) else {
+            plain.push_str(before);
+            plain.push('[');
+            rest = link;
+            continue;
+        };
+        plain.push_str(before);
+        plain.push_str(label);
+        let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
+        rest = target.map_or(after, |(_, after)| after);
+    }
+    plain + rest
+}
+
+/// The lines between the one that begins with `head` and the closing brace below it.
+pub(super) fn body<'s>(source: &'s str, head: &str) -> Vec<&'s str> {
+    let lines: Vec<_> = source.lines().skip_while(|line| !line.starts_with(head)).skip(1).collect();
+    assert!(!lines.is_empty(), "no line begins with `{head}`");
+    lines.into_iter().take_while(|line| !line.starts_with(['}', ']'])).collect()
+}
+
+/// The names of a structure's fields.
+pub(super) fn fields(source: &str, head: &str) -> Vec<String> {
+    let lines = body(source, head).into_iter().map(str::trim).filter(|line| !line.starts_with("//"));
+    lines.filter_map(|line| line.split_once(": ").map(|(name, _)| name.to_owned())).collect()
+}
+
+/// The strings of a constant that is an array.
+pub(super) fn strings(source: &str, head: &str) -> Vec<String> {
+    body(source, head).iter().filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
+}
+
+/// The options that an attribute knows.
+pub(super) fn known_options(source: &str) -> Vec<String> {
+    let lists = source.lines().filter(|line| line.contains("KNOWN: [&str;") || line.contains("Options::parse("));
+    lists.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// The attributes that a crate of macros has.
+pub(super) fn attributes(source: &str) -> Vec<String> {
+    let lines = source.lines().zip(source.lines().skip(1)).filter(|(line, _)| *line == "#[proc_macro_attribute]");
+    let name = |line: &str| line.trim_start_matches("pub fn ").split('(').next().map(str::to_owned);
+    lines.filter_map(|(_, next)| name(next)).collect()
+}
+
+/// The environment variables of wren that a text names.
+pub(super) fn variables_in(text: &str) -> Vec<String> {
+    let name = |rest: &str| {
+        let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(rest.len());
+        format!("WREN_{}", &rest[..end])
+    };
+    text.split("WREN_").skip(1).map(name).filter(|name| name != "WREN_").collect()
+}
+
+/// The Rust files in some folders, as paths from the root.
+pub(super) fn rust_files(folders: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders: Vec<_> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in root().join(&folder).read_dir().expect("a folder of the source").flatten() {
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                folders.push(path);
+            } else if path.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.iter().any(|path| !read(path).is_empty()));
+    found
+}

@@ -1,0 +1,166 @@
+//! What a reader types, in the order of the book, in a checkout and beside it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::chapter::{Block, Chapter};
+use super::{chapters, output, profile, root};
+
+/// Stands between the outputs of two blocks.
+const MARK: &str = "--- block of line ";
+
+#[test]
+fn every_command_does_what_the_book_says() {
+    let reader = Reader::new();
+    for chapter in chapters() {
+        let begun = Instant::now();
+        if reader.follow(&chapter) {
+            // Not captured: what takes long should be seen.
+            let line = format!("{} followed in {:.1?}\n", chapter.path, begun.elapsed());
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+    }
+}
+
+/// Somebody who reads the book and has a shell.
+struct Reader {
+    folder: tempfile::TempDir,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // A checkout, in which nothing that commands write gets into the real one.
+        let checkout = folder.path().join("wren");
+        fs::create_dir(&checkout).unwrap();
+        for entry in root().read_dir().unwrap().flatten() {
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with('.') && name != "target" {
+                symlink(entry.path(), checkout.join(name)).unwrap();
+            }
+        }
+        fs::remove_file(checkout.join("Cargo.lock")).unwrap();
+        fs::copy(root().join("Cargo.lock"), checkout.join("Cargo.lock")).unwrap();
+        profile::share(folder.path());
+
+        let programs = folder.path().join("bin");
+        fs::create_dir(&programs).unwrap();
+        // What `cargo install --path cli` would build is there: it is what is tested.
+        symlink(env!("CARGO_BIN_EXE_cargo-wren"), programs.join("cargo-wren")).unwrap();
+        let cargo = programs.join("cargo");
+        let real = std::env::var("CARGO").unwrap();
+        let script = format!(
+            "#!/bin/sh\n\
+             # Builds without optimization, which takes minutes less and prints the same.\n\
+             [ \"$1\" != install ] || {{ test -f \"$3/Cargo.toml\"; exit; }}\n\
+             for word; do shift; [ \"$word\" = --release ] || set -- \"$@\" \"$word\"; done\n\
+             exec {real} \"$@\"\n"
+        );
+        fs::write(&cargo, script).unwrap();
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder }
+    }
+
+    /// Runs the chapter's commands in one shell, and compares what it shows of their output. Whether there are any.
+    fn follow(&self, chapter: &Chapter) -> bool {
+        let commands: Vec<&Block> = chapter.blocks.iter().filter(|block| is_run(chapter, block)).collect();
+        if commands.is_empty() {
+            return false;
+        }
+        let mut script = String::from("set -e\n");
+        for Block { line, info, text } in &commands {
+            script += &format!("echo '{MARK}{line}'\n");
+            script += &match info.as_str() {
+                "sh" => text.clone(),
+                _ => format!("if (\n{text}); then echo 'this should fail and does not'; exit 1; fi\n"),
+            };
+        }
+        let printed = self.shell(&script);
+        let (all, status) = &printed;
+        let sections: Vec<(usize, &str)> = all.split(MARK).skip(1).map(section).collect();
+        let (last, text) = sections.last().unwrap();
+        assert!(*status, "{}:{last}: the commands fail:\n{text}", chapter.path);
+        for (i, (line, printed)) in sections.iter().enumerate() {
+            let end = sections.get(i + 1).map_or(usize::MAX, |(line, _)| *line);
+            let shown =
+                chapter.blocks.iter().filter(|block| block.info == "text" && (*line..end).contains(&block.line));
+            for block in shown {
+                if let Some(missing) = output::missing(&block.text, printed) {
+                    panic!(
+                        "{}:{}: the commands of line {line} do not print this line, or not in this order:\n{missing}\n\
+                         they print:\n{printed}",
+                        chapter.path, block.line
+                    );
+                }
+            }
+        }
+        true
+    }
+
+    /// What a script prints, and whether it succeeds.
+    fn shell(&self, script: &str) -> (String, bool) {
+        let programs = self.folder.path().join("bin");
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        let log = self.folder.path().join("output");
+        let file = fs::File::create(&log).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(self.folder.path().join("wren")).env("PATH", path);
+        command.env("CARGO", programs.join("cargo")).env("CARGO_TARGET_DIR", profile::target());
+        command.env("CARGO_NET_OFFLINE", "true").env_remove("RUST_BACKTRACE");
+        // As from a reader's terminal, and not from a test that cargo started.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+            command.env_remove(name);
+        }
+        let status = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
+        (fs::read_to_string(log).unwrap(), status.success())
+    }
+}
+
+/// The line of a block, and what it printed.
+fn section(text: &str) -> (usize, &str) {
+    let (line, printed) = text.split_once('\n').unwrap();
+    (line.parse().unwrap(), printed)
+}
+
+/// Whether the commands of a block are run. Those that cannot be say why.
+fn is_run(chapter: &Chapter, block: &Block) -> bool {
+    match block.info.as_str() {
+        // One that fails shows what a failure looks like.
+        "sh" | "sh,fails" => true,
+        "sh,ignore" => {
+            assert!(block.text.starts_with("# "), "{}:{}: say why this cannot be run", chapter.path, block.line);
+            false
+        }
+        info => {
+            let at = format!("{}:{}", chapter.path, block.line);
+            let known = ["", "text", "text,ignore", "toml", "json", "yaml", "rust,ignore"];
+            assert!(known.contains(&info), "{at}: `{info}` is no language of the book; commands are in `sh` blocks");
+            false
+        }
+    }
+}
+
+/// What the book ignores is little.
+#[test]
+fn few_commands_are_ignored() {
+    let of =
+        |info: &str| chapters().iter().flat_map(|chapter| &chapter.blocks).filter(|block| block.info == info).count();
+    let (run, ignored) = (of("sh"), of("sh,ignore"));
+    assert!(run > 15 && ignored < 10, "{run} blocks of commands are run, {ignored} are ignored");
+}
+
+#[test]
+fn a_reader_has_a_checkout() {
+    let exists = |path: &Path| assert!(path.exists(), "{}", path.display());
+    let reader = Reader::new();
+    let checkout: PathBuf = reader.folder.path().join("wren");
+    for name in ["Cargo.toml", "Cargo.lock", "README.md", "examples/Cargo.toml"] {
+        exists(&checkout.join(name));
+    }
+    let (printed, succeeded) = reader.shell("cargo --version && cargo wren --version");
+    assert!(succeeded && printed.contains(env!("CARGO_PKG_VERSION")), "{printed}");
+}

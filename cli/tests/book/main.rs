@@ -1,0 +1,125 @@
+//! The book says what is: its links lead somewhere, its programs are compiled, its commands do what it says.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/profile.rs"]
+mod profile;
+
+mod chapter;
+mod commands;
+mod output;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chapter::{Block, Chapter};
+
+/// The checkout.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn source() -> PathBuf {
+    root().join("book/src")
+}
+
+/// The chapters in the order of the book, by their paths in `book/src`.
+fn chapters() -> Vec<Chapter> {
+    let summary = fs::read_to_string(source().join("SUMMARY.md")).unwrap();
+    let links = summary.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(')'));
+    links.map(|path| Chapter::read(&source(), path)).collect()
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let chapters = chapters();
+    let mut folders = vec![source()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") && !path.ends_with("SUMMARY.md") {
+                let known = chapters.iter().any(|chapter| source().join(&chapter.path) == path);
+                assert!(known, "{} is in no line of SUMMARY.md", path.display());
+            }
+        }
+    }
+}
+
+/// Code in the book is part of a program that cargo compiles, so that it cannot be wrong.
+#[test]
+fn every_rust_block_is_part_of_a_program() {
+    let mut count = 0;
+    for chapter in chapters() {
+        for Block { line, info, text } in &chapter.blocks {
+            let at = format!("{}:{line}", chapter.path);
+            if !info.starts_with("rust") {
+                continue;
+            }
+            count += 1;
+            for line in text.lines() {
+                let include = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
+                let include = include.unwrap_or_else(|| {
+                    panic!("{at}: `{line}` is compiled by nobody; move it to examples/ and include it from there")
+                });
+                check_include(&chapter, include, &at);
+            }
+        }
+    }
+    assert!(count > 20, "{count} blocks of Rust were found");
+}
+
+/// `path`, `path:anchor` or `path:from:to`, of a program below examples/ or of a template.
+fn check_include(chapter: &Chapter, include: &str, at: &str) {
+    let mut parts = include.split(':');
+    let folder = source().join(&chapter.path).parent().unwrap().to_owned();
+    let path = folder.join(parts.next().unwrap());
+    let file = path.canonicalize().unwrap_or_else(|_| panic!("{at}: there is no file {}", path.display()));
+    let compiled = ["examples", "cli/templates"].iter().any(|folder| file.starts_with(root().join(folder)));
+    assert!(compiled, "{at}: {} is not a program that tests compile", file.display());
+    let text = fs::read_to_string(&file).unwrap();
+    for part in parts.filter(|part| !part.is_empty()) {
+        let found = match part.parse::<usize>() {
+            Ok(line) => line <= text.lines().count(),
+            Err(_) => {
+                text.contains(&format!("// ANCHOR: {part}\n")) && text.contains(&format!("// ANCHOR_END: {part}\n"))
+            }
+        };
+        assert!(found, "{at}: {} has no `{part}`", file.display());
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let chapters = chapters();
+    let anchors: HashMap<PathBuf, Vec<String>> = chapters
+        .iter()
+        .map(|chapter| (source().join(&chapter.path).canonicalize().unwrap(), chapter.anchors()))
+        .collect();
+    let mut count = 0;
+    for chapter in &chapters {
+        for (line, target) in chapter.links() {
+            let at = format!("{}:{line}: the link to {target}", chapter.path);
+            count += 1;
+            if let Some(rest) = target.strip_prefix("https://") {
+                assert!(rest.split('/').next().unwrap().contains('.') && !rest.contains(' '), "{at} is no address");
+                // Files of this repository are here to be looked for.
+                if let Some(path) = rest.strip_prefix("github.com/wren-rs/wren/blob/main/") {
+                    assert!(root().join(path.split('#').next().unwrap()).exists(), "{at} leads to no file");
+                }
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').map_or((target.as_str(), None), |(p, a)| (p, Some(a)));
+            let file = source().join(&chapter.path);
+            let file = if path.is_empty() { file } else { file.parent().unwrap().join(path) };
+            let file = file.canonicalize().unwrap_or_else(|_| panic!("{at} leads to no file"));
+            let there = anchors.get(&file).unwrap_or_else(|| panic!("{at} leads to no chapter"));
+            if let Some(anchor) = anchor {
+                assert!(there.iter().any(|heading| heading == anchor), "{at} leads to no heading; there are {there:?}");
+            }
+        }
+    }
+    assert!(count > 50, "{count} links were found");
+}
