@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/profile.rs"]
+#[path = "../support/profile.rs"]
 mod profile;
+
+mod running;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +15,15 @@ use profile::target;
 use serde_json::Value;
 
 fn wren(folder: &Path, arguments: &[&str]) -> Output {
+    wren_command(folder, arguments).output().unwrap()
+}
+
+fn wren_command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
     command.arg("wren").args(arguments).current_dir(folder);
     // What the workspace has compiled serves the new project too.
     command.env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
-    command.output().unwrap()
+    command
 }
 
 fn stdout(output: &Output) -> String {
