@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR ?= auto
 export RUSTDOCFLAGS := -D warnings
 
 # What is not on by default, and is tested all the same.
-FEATURES := wren/redis,wren/sim,examples/sim
+FEATURES := wren/redis,wren/sim,wren/otel,examples/sim,examples/otel
 
 test: lint unit minimal fat-lto docs book
 	@echo "all checks passed"

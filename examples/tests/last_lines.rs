@@ -118,6 +118,13 @@ fn simulate() {
     assert!(line.starts_with("2000 of 2000 calls are done after "), "{line}");
 }
 
+/// No collector is there, which is said and does no harm.
+#[cfg(feature = "otel")]
+#[test]
+fn traced() {
+    assert_eq!(last_line("traced", &[]), "78498 primes are below a million");
+}
+
 #[cfg(feature = "data")]
 #[test]
 fn pagerank() {

@@ -215,6 +215,8 @@ pub struct Block {
     function: &'static RemoteFn,
     limits: Limits,
     first: u64,
+    /// The span that its tasks belong to, as the `traceparent` of W3C's Trace Context has it.
+    traceparent: Option<Arc<str>>,
     bytes: Vec<u8>,
     /// Where each task's arguments end in `bytes`.
     ends: Vec<u32>,
@@ -223,7 +225,16 @@ pub struct Block {
 
 impl Block {
     pub(crate) fn new(function: &'static RemoteFn, limits: Limits, first: u64) -> Self {
-        Self { function, limits, first, bytes: Vec::new(), ends: Vec::new(), blobs: BTreeMap::new() }
+        let (bytes, ends, blobs) = Default::default();
+        Self { function, limits, first, traceparent: None, bytes, ends, blobs }
+    }
+
+    pub(crate) fn set_traceparent(&mut self, traceparent: Option<Arc<str>>) {
+        self.traceparent = traceparent;
+    }
+
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
     }
 
     /// A block as it comes from elsewhere: `bytes` are those of [`args`](Self::args) for `count` tasks.
@@ -244,7 +255,7 @@ impl Block {
             ends.push(u32::try_from(end).ok()?);
         }
         let whole = end == bytes.len() && ends.len() as u64 == tasks.end.checked_sub(tasks.start)?;
-        whole.then_some(Self { function, limits, first: tasks.start, bytes, ends, blobs })
+        whole.then_some(Self { function, limits, first: tasks.start, traceparent: None, bytes, ends, blobs })
     }
 
     /// Where the arguments of some of the tasks lie in those of all.

@@ -21,6 +21,7 @@ use crate::job::{Kept, Outcome, Port};
 use crate::map::Settings;
 use crate::registry::{self, RemoteFn};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
+use crate::spans;
 use crate::start;
 use crate::store::{self, Store};
 use crate::trace::{self, About, JobLog, Ran, SharedLog, WeakLog};
@@ -444,9 +445,10 @@ impl Shared {
         log.begin(begun);
     }
 
-    pub(crate) fn submit(&self, job: JobKey, block: Block) {
+    pub(crate) fn submit(&self, job: JobKey, mut block: Block) {
         self.with_core(|core, now| {
             let tasks = block.tasks();
+            core.note(job, |log| block.set_traceparent(log.traceparent()));
             let block = Arc::new(block);
             core.note(job, |log| {
                 log.submitted(tasks.end - tasks.start);
@@ -485,6 +487,7 @@ impl Shared {
         port: Arc<Port>,
     ) -> JobKey {
         let mut block = Block::new(function, limits, 0);
+        block.set_traceparent(spans::current());
         block.push(args);
         self.with_core(|core, now| {
             let job = core.scheduler.open(JobSpec::default());

@@ -87,6 +87,7 @@
 //! - [`kv()`] and [`kv::Params`]: small values that many functions read and change at once;
 //! - [`Error`]: every way to fail, a variant each;
 //! - [`trace`]: what was written down of every job;
+//! - `otel`: driver and workers as one trace of OpenTelemetry (feature `otel`);
 //! - `sim`: what a job would take on AWS, simulated (feature `sim`);
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
 
@@ -124,6 +125,8 @@ mod map;
 #[cfg(feature = "data")]
 pub mod mapreduce;
 #[cfg(feature = "aws")]
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod price;
 mod progress;
 mod refs;
@@ -136,6 +139,7 @@ mod shuffle;
 pub mod sim;
 #[cfg(feature = "data")]
 mod sort;
+mod spans;
 mod start;
 pub mod store;
 mod terminal;

@@ -117,8 +117,21 @@ pub(crate) async fn configuration(site: &Site, name: &str) -> Result<Option<Func
     Ok(found.and_then(|found| found.configuration))
 }
 
+/// Where spans go and what they are called; that which may hold a key (`OTEL_EXPORTER_OTLP_HEADERS`) is not
+/// among them.
+const SPANS: [&str; 6] = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+];
+
 fn environment(site: &Site) -> Environment {
-    Environment::builder().variables("WREN_STORE", site.store()).build()
+    let spans = SPANS.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    let environment = Environment::builder().variables("WREN_STORE", site.store());
+    spans.fold(environment, |environment, (name, value)| environment.variables(name, value)).build()
 }
 
 fn is_configured(site: &Site, lambda: &LambdaFn, found: &FunctionConfiguration) -> bool {

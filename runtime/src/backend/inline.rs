@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer, Setup, Timing, scheme};
 use crate::error::Failure;
 use crate::executor;
+use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded, Tasks};
 
 /// Results of short calls are given together, at least this often.
@@ -186,19 +187,21 @@ impl Shared {
     }
 
     fn fly(&self, invocation: &Invocation, number: u32) {
-        let Invocation { flight, tasks, block, .. } = invocation;
+        let Invocation { flight, tasks, attempt, block, .. } = invocation;
         let timeout = block.limits().timeout;
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
         let started = Instant::now();
         let mut run = Run { first: tasks.start, results: Vec::new(), clock: self.clock, started, since: started };
         let mut out = Encoded::default();
+        let function = block.function();
+        let mut span = InvocationSpan::begin(block.traceparent(), function.name, tasks, *attempt);
         for (task, args) in tasks.clone().zip(Tasks(block.args(tasks.clone()))) {
             if !self.begin(*flight, Running { task, since: Instant::now(), timeout, end: tasks.end }) {
                 break;
             }
             out.clear();
             let blobs = blobs.get(&task).copied().unwrap_or(&[]);
-            match worker::run(block.function(), args, blobs, &mut out) {
+            match span.task(task, task + 1 == tasks.end, || worker::run(function, args, blobs, &mut out)) {
                 Ok(()) => {
                     out.append_to(&mut run.results);
                     if run.since.elapsed() > GIVE_EVERY || task + 1 == tasks.end {

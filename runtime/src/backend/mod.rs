@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::{Block, Limits};
 use crate::error::{Failure, Result};
 use crate::scheduler;
+use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
@@ -58,7 +59,9 @@ impl Invocation {
         let outcome = if self.tasks.contains(&task) {
             let args = Tasks(self.block.args(one.clone())).next().unwrap_or_default();
             let blobs = self.block.blobs(one.clone()).next().map_or(&[][..], |(_, blobs)| blobs);
-            worker::run(self.block.function(), args, blobs, &mut out)
+            let function = self.block.function();
+            let mut span = InvocationSpan::begin(self.block.traceparent(), function.name, &one, self.attempt);
+            span.task(task, true, || worker::run(function, args, blobs, &mut out))
         } else {
             Err(Failure::Backend(format!("task {task} is none of {:?}", self.tasks)))
         };

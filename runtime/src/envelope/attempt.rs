@@ -34,6 +34,8 @@ pub(crate) struct Invocation {
     pub(crate) signature_hash: u64,
     pub(crate) body_hash: u64,
     pub(crate) limits: Limits,
+    /// The span that the tasks belong to, where spans are exported.
+    pub(crate) traceparent: Option<String>,
     pub(crate) args: Args,
     /// Large arguments: the BLAKE3 of each, by which the store has it.
     pub(crate) blobs: Vec<[u8; 32]>,
@@ -271,6 +273,7 @@ mod tests {
             signature_hash: 1,
             body_hash: 2,
             limits: Limits { memory_mb: Some(512), timeout: Some(Duration::from_secs(3)), retries: None },
+            traceparent: None,
             args: Args::Inline(vec![1, 2, 3]),
             blobs: vec![[3; 32]],
             blobs_of: vec![(11, vec![0])],

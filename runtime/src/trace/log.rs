@@ -21,6 +21,7 @@ use crate::block::Block;
 use crate::error::{Attempt, Failure};
 use crate::progress::{ProgressBar, Standing};
 use crate::scheduler::{self, Progress, Sent};
+use crate::spans::JobSpan;
 use crate::terminal;
 
 /// The log, in the folder of its job.
@@ -129,6 +130,7 @@ pub(crate) struct JobLog {
     quiet: bool,
     clocks: Clocks,
     bar: Option<ProgressBar>,
+    span: JobSpan,
     done: u64,
     failed: u64,
     retried: u64,
@@ -150,6 +152,7 @@ impl JobLog {
             file,
             folder: None,
             bar: (!quiet).then(|| ProgressBar::new(about.name.as_deref(), &about.function)).flatten(),
+            span: JobSpan::begin(&about),
             #[cfg(feature = "sim")]
             simulated: crate::sim::Watch::of(&about.backend),
             about,
@@ -284,6 +287,11 @@ impl JobLog {
         self.ended = true;
     }
 
+    /// The job's span, for its tasks, where spans are exported.
+    pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
+        self.span.traceparent()
+    }
+
     pub(crate) fn submitted(&mut self, tasks: u64) {
         self.submitted += tasks;
         TASKS.fetch_add(tasks, Ordering::Relaxed);
@@ -315,6 +323,7 @@ impl JobLog {
     pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
         self.failed += 1;
         let now = self.heard(ran);
+        self.span.failed(task, ran.attempt, failure.name());
         self.line(&Event::Failed {
             t: seconds(now),
             task,
@@ -349,6 +358,7 @@ impl JobLog {
     pub(crate) fn retry(&mut self, task: u64, ran: &Ran, failure: &Failure, after: Duration) {
         self.retried += 1;
         let now = self.heard(ran);
+        self.span.retried(task, ran.attempt, failure.name(), after);
         self.line(&Event::Retry {
             t: seconds(now),
             task,
@@ -389,6 +399,7 @@ impl JobLog {
 
     pub(super) fn finish(&mut self, state: &'static str) {
         self.bar = None;
+        self.span.end(state, self.done, self.failed, self.retried);
         let wall = self.begun.elapsed();
         for (instance, alignment) in std::mem::take(&mut self.clocks).aligned() {
             self.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });

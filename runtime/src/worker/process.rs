@@ -23,6 +23,7 @@ use crate::channel::{
 use crate::codec;
 use crate::error::Failure;
 use crate::registry::{self, RemoteFn};
+use crate::spans::{self, InvocationSpan};
 
 /// Set in a worker process, whose standard input is then the driver's socket.
 pub(crate) const ENV: &str = "WREN_WORKER";
@@ -30,6 +31,9 @@ pub(crate) const ENV: &str = "WREN_WORKER";
 /// How long an idle worker watches for the next call before it sleeps. Waking a sleeper costs about
 /// as much, so that watching at most doubles what an idle moment costs.
 const WATCH: Duration = Duration::from_micros(60);
+
+/// The stack of who watches over the driver, in bytes; who exports spans needs more.
+const WATCH_STACK: usize = if cfg!(feature = "otel") { 512 << 10 } else { 64 << 10 };
 
 /// Results of short calls are sent together, at least this often.
 const SEND_EVERY: Duration = Duration::from_micros(500);
@@ -193,6 +197,7 @@ impl Worker {
 fn sleep(socket: &OwnedFd) {
     let mut rings = [0; 64];
     if let Ok(0) = rustix::io::read(socket, &mut rings) {
+        spans::flush();
         exit(0);
     }
 }
@@ -206,6 +211,7 @@ fn end_with_the_driver(socket: &OwnedFd) {
             let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty())];
             match poll(&mut fds, None) {
                 Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
+                    spans::flush();
                     // Not `exit`: destructors of a running function must not delay the end.
                     let _ = kill_process(getpid(), Signal::KILL);
                 }
@@ -213,7 +219,7 @@ fn end_with_the_driver(socket: &OwnedFd) {
             }
         }
     };
-    let _ = std::thread::Builder::new().name("wren-watch".into()).stack_size(64 << 10).spawn(watch);
+    let _ = std::thread::Builder::new().name("wren-watch".into()).stack_size(WATCH_STACK).spawn(watch);
 }
 
 /// Runs the tasks of one flight.
@@ -225,14 +231,18 @@ fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob
     let function = lookup(&header);
     let blobs = blobs_by_task(&header, blobs);
     results.begin(header.flight, header.first);
+    let name = function.as_ref().map_or("", |function| function.name);
+    let all = header.first..header.first + u64::from(header.count);
+    let mut span = InvocationSpan::begin(header.traceparent, name, &all, header.attempt);
     let mut tasks = Tasks(args);
     while let Some(task) = cursor.claim() {
         let args = tasks.next().unwrap_or(&[]);
         let (next, end) = cursor.read();
-        results.run_task(header.first + u64::from(task), next < end, |out| {
+        let (index, more) = (header.first + u64::from(task), next < end);
+        results.run_task(index, more, |out| {
             let function = function.as_ref().map_err(Clone::clone)?;
             let blobs = if blobs.is_empty() { &[] } else { blobs.get(&u64::from(task)).map_or(&[][..], |b| b) };
-            super::run(function, args, blobs, out)
+            span.task(index, !more, || super::run(function, args, blobs, out))
         });
     }
     results.send(RunHeader::LAST);

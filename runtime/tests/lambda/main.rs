@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "otel")]
+#[path = "../support/collector.rs"]
+mod collector;
 mod servers;
 
 use std::process::ExitCode;
@@ -107,6 +110,32 @@ async fn what_a_function_does_to_its_process_is_its_own_error() {
     assert_eq!(attempt.stderr, "last words\n");
     let (_, after) = processes(0).on(&executor).await.unwrap();
     assert_eq!(parent, after, "the instance lives on");
+}
+
+/// The spans of an instance are sent before it answers, for it is frozen then.
+#[cfg(feature = "otel")]
+async fn spans_of_an_instance_are_inside_those_of_its_driver() {
+    use opentelemetry::trace::TraceContextExt;
+    use tracing::Instrument;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    let mut collector = collector::Collector::start();
+    let _rie = Rie::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]);
+    // Of this process itself the spans go nowhere.
+    let (layer, _exporter) = wren::otel::layer().unwrap();
+    let subscriber = tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let span = tracing::info_span!("nightly");
+    assert_eq!(add(2, 3).on(&executor()).instrument(span.clone()).await, Ok(5));
+
+    let spans = collector.until(|spans| spans.len() >= 2);
+    let [invocation, task] = ["invocation", "task"].map(|name| spans.iter().find(|span| span.name == name).unwrap());
+    let context = span.context();
+    let known = context.span().span_context().clone();
+    assert_eq!((&invocation.trace, &invocation.parent), (&known.trace_id().to_string(), &known.span_id().to_string()));
+    assert_eq!((&task.trace, &task.parent), (&invocation.trace, &invocation.id));
+    assert!(task.role == "worker" && !task.is_error && task.events.is_empty() && task.start <= task.end);
+    assert!(task.pid != u64::from(std::process::id()) && task.attribute("attempt") == "1", "{task:?}");
 }
 
 async fn foreign_payloads_are_refused_in_words() {
@@ -214,6 +243,10 @@ fn main() -> ExitCode {
         large_values_travel_through_the_store,
         the_backend_keeps_every_promise,
     ];
+    // The last: from then on spans are collected.
+    #[cfg(feature = "otel")]
+    let trials: Vec<_> =
+        trials.into_iter().chain(trials![spans_of_an_instance_are_inside_those_of_its_driver]).collect();
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }

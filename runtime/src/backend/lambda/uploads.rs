@@ -71,6 +71,7 @@ impl Uploads {
             signature_hash: function.signature_hash(),
             body_hash: function.body_hash,
             limits: block.limits(),
+            traceparent: block.traceparent().map(ToString::to_string),
             args,
             blobs,
             blobs_of,

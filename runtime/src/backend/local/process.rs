@@ -27,6 +27,7 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
+use crate::spans;
 use crate::worker::process::ENV;
 
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs
@@ -218,6 +219,7 @@ impl Process {
             attempt: *attempt,
             function: function.name,
             signature_hash: function.signature_hash(),
+            traceparent: block.traceparent(),
             blobs: blobs.map(|(task, blobs)| ((task - tasks.start) as u32, ids(blobs))).collect(),
         });
         let len = (header.len() as u32).to_le_bytes();
@@ -484,7 +486,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.minded.kill();
+        // Where it has spans to send, it ends with its socket, when it has sent them.
+        if !spans::are_exported() {
+            self.minded.kill();
+        }
     }
 }
 

@@ -138,7 +138,9 @@ impl Worker {
         let (args, blobs) = fetch::arguments(self.store.as_ref(), invocation).await?;
         let block = Block::received(function, invocation.limits, invocation.tasks(), args, blobs);
         let reason = "the arguments are not those of so many tasks".to_owned();
-        Ok(Arc::new(block.ok_or(Failure::BadArguments { reason })?))
+        let mut block = block.ok_or(Failure::BadArguments { reason })?;
+        block.set_traceparent(invocation.traceparent.as_deref().map(Arc::from));
+        Ok(Arc::new(block))
     }
 
     async fn run(
@@ -270,6 +272,7 @@ mod tests {
             signature_hash: function.signature_hash(),
             body_hash: function.body_hash,
             limits: Limits::default(),
+            traceparent: None,
             args: Args::Inline(Vec::new()),
             blobs: Vec::new(),
             blobs_of: Vec::new(),

@@ -1,0 +1,178 @@
+//! What [`tracing`] is told: a span for each job, invocation and task, and events for what failed.
+//!
+//! | span | in | fields |
+//! | --- | --- | --- |
+//! | `job` | the driver, inside the span that awaited it | `job`, `function`, `tasks`, `backend`; at its end `state`, `done`, `failed`, `retried` |
+//! | `invocation` | a worker, inside the job's | `function`, `first`, `count`, `attempt` |
+//! | `task` | a worker, inside the invocation's, around the function; short ones have none | `function`, `task`, `attempt`; `error` where it failed |
+//!
+//! All have the target `wren` and the level INFO. Who collects nothing pays nothing: a span costs an atomic
+//! load then. That a worker's spans are inside those of the driver takes the feature `otel`.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{Span, error, field, info_span, warn};
+
+use crate::error::Failure;
+use crate::trace::About;
+
+/// So many tasks of an invocation have spans of their own in any case.
+const FIRST: u32 = 4;
+
+/// Tasks that take less than this on average have none: thousands of them would crowd out the others.
+const WORTH_A_SPAN: Duration = Duration::from_millis(1);
+
+/// The span of a job, in its driver.
+#[derive(Debug)]
+pub(crate) struct JobSpan(Span);
+
+impl JobSpan {
+    pub(crate) fn begin(about: &About) -> Self {
+        Self(info_span!(
+            target: "wren",
+            "job",
+            job = about.id,
+            name = about.name,
+            function = about.function,
+            tasks = about.tasks,
+            backend = about.backend,
+            state = field::Empty,
+            done = field::Empty,
+            failed = field::Empty,
+            retried = field::Empty,
+            otel.status_code = field::Empty,
+        ))
+    }
+
+    pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
+        traceparent(&self.0)
+    }
+
+    pub(crate) fn failed(&self, task: u64, attempt: u32, class: &str) {
+        error!(target: "wren", parent: &self.0, task, attempt, class, "a task failed");
+    }
+
+    pub(crate) fn retried(&self, task: u64, attempt: u32, class: &str, after: Duration) {
+        let after_ms = after.as_millis() as u64;
+        warn!(target: "wren", parent: &self.0, task, attempt, class, after_ms, "a task failed and is run again");
+    }
+
+    pub(crate) fn end(&mut self, state: &str, done: u64, failed: u64, retried: u64) {
+        let span = std::mem::replace(&mut self.0, Span::none());
+        span.record("state", state).record("done", done).record("failed", failed).record("retried", retried);
+        if state == "failed" {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+/// The span of tasks that a worker runs one after another.
+#[derive(Debug)]
+pub(crate) struct InvocationSpan {
+    span: Span,
+    function: &'static str,
+    attempt: u32,
+    begun: Instant,
+    ran: u32,
+}
+
+impl InvocationSpan {
+    pub(crate) fn begin(traceparent: Option<&str>, function: &'static str, tasks: &Range<u64>, attempt: u32) -> Self {
+        adopt(traceparent);
+        let (first, count) = (tasks.start, tasks.end - tasks.start);
+        let span = info_span!(target: "wren", parent: None, "invocation", function, first, count, attempt);
+        let span = inside(span, traceparent);
+        Self { span, function, attempt, begun: Instant::now(), ran: 0 }
+    }
+
+    /// Runs a task in a span of its own; with the last of them the invocation ends.
+    #[inline]
+    pub(crate) fn task<T>(
+        &mut self,
+        task: u64,
+        is_last: bool,
+        run: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        if self.span.is_disabled() {
+            return run();
+        }
+        let result = if self.ran < FIRST || self.begun.elapsed() >= WORTH_A_SPAN * self.ran {
+            in_span(task_span(&self.span, self.function, task, self.attempt), run)
+        } else {
+            self.span.in_scope(run)
+        };
+        self.ran += 1;
+        if is_last {
+            self.span = Span::none();
+            flush_before_a_freeze();
+        }
+        result
+    }
+}
+
+fn task_span(parent: &Span, function: &'static str, task: u64, attempt: u32) -> Span {
+    info_span!(
+        target: "wren",
+        parent: parent,
+        "task",
+        function,
+        task,
+        attempt,
+        error = field::Empty,
+        otel.status_code = field::Empty,
+    )
+}
+
+fn in_span<T>(span: Span, run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let result = span.in_scope(run);
+    if let Err(failure) = &result {
+        span.record("error", failure.name()).record("otel.status_code", "ERROR");
+    }
+    result
+}
+
+/// The span that the caller is in, for a worker.
+#[cfg(feature = "otel")]
+pub(crate) fn current() -> Option<Arc<str>> {
+    traceparent(&Span::current())
+}
+
+#[cfg(feature = "otel")]
+use crate::otel::{adopt, flush_before_a_freeze, inside, traceparent};
+#[cfg(feature = "otel")]
+pub(crate) use crate::otel::{are_exported, flush};
+
+#[cfg(not(feature = "otel"))]
+use without_otel::{adopt, flush_before_a_freeze, inside, traceparent};
+#[cfg(not(feature = "otel"))]
+pub(crate) use without_otel::{are_exported, current, flush};
+
+/// Spans have names beyond their process only in OpenTelemetry.
+#[cfg(not(feature = "otel"))]
+mod without_otel {
+    use super::{Arc, Span};
+
+    pub(crate) fn current() -> Option<Arc<str>> {
+        None
+    }
+
+    pub(crate) fn are_exported() -> bool {
+        false
+    }
+
+    pub(crate) fn flush() {}
+
+    pub(super) fn adopt(_: Option<&str>) {}
+
+    pub(super) fn inside(span: Span, _: Option<&str>) -> Span {
+        span
+    }
+
+    pub(super) fn traceparent(_: &Span) -> Option<Arc<str>> {
+        None
+    }
+
+    pub(super) fn flush_before_a_freeze() {}
+}

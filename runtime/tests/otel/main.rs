@@ -1,0 +1,152 @@
+//! Jobs as traces: real processes, whose spans a collector decodes.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/collector.rs"]
+mod collector;
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Output};
+
+use libtest_mimic::Trial;
+use tracing::{Instrument, info_span};
+use wren::Executor;
+
+use collector::{Collector, Span};
+
+/// Set where this program is a driver whose spans are looked at.
+const DRIVER: &str = "OTEL_TEST_DRIVER";
+
+#[wren::remote(retries = 1)]
+fn work(n: u64, once: String) -> Result<u64, String> {
+    let span = info_span!("inner", n);
+    span.in_scope(|| {
+        if n == 3 && std::fs::remove_file(once).is_ok() {
+            return Err("not yet".to_owned());
+        }
+        Ok(n)
+    })
+}
+
+#[wren::remote]
+fn single() -> u32 {
+    std::process::id()
+}
+
+#[wren::remote]
+fn short(n: u64) -> u64 {
+    n
+}
+
+async fn drive(backend: &str, once: &Path) {
+    let executor = Executor::builder().backend(backend).workers(2).store("memory:").build().unwrap();
+    let once = once.to_str().unwrap().to_owned();
+    let all = wren::map(|n| work(n, once.clone()), 0..6).named("steps").on(&executor).await.unwrap();
+    assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    single().on(&executor).await.unwrap();
+    wren::map(short, 0..5_000).on(&executor).await.unwrap();
+}
+
+/// What a user's program does.
+fn driver(backend: &str) {
+    let _exporter = wren::otel::install().unwrap();
+    assert!(wren::otel::install().unwrap_err().to_string().contains("has a subscriber of its own"));
+    let once = tempfile::NamedTempFile::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(drive(backend, once.path()).instrument(info_span!("nightly")));
+}
+
+fn run_driver(backend: &str, endpoint: &str) -> Output {
+    let mut driver = Command::new(std::env::current_exe().unwrap());
+    driver.env(DRIVER, backend).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("WREN_QUIET", "1");
+    driver.output().unwrap()
+}
+
+/// All that a driver exports, until its workers have sent theirs.
+fn spans(backend: &str) -> Vec<Span> {
+    let mut collector = Collector::start();
+    let driver = run_driver(backend, &collector.url());
+    assert!(driver.status.success(), "{}", String::from_utf8_lossy(&driver.stderr));
+    assert_eq!(String::from_utf8_lossy(&driver.stderr), "");
+    // Seven executions of `work` and one of `single` have a span each; calls of `short` have few.
+    collector.until(|spans| {
+        let count = |name: &str| spans.iter().filter(|span| span.name == name).count();
+        count("nightly") == 1 && count("job") == 2 && count("task") >= 8 && count("inner") >= 7
+    })
+}
+
+fn a_job_is_one_trace() {
+    let spans = spans("local");
+    let parent = |span: &Span| spans.iter().find(|other| other.id == span.parent);
+    let named = |name: &'static str| spans.iter().filter(move |span| span.name == name);
+    let nightly = named("nightly").next().unwrap();
+    assert!(nightly.parent.is_empty());
+    assert!(spans.iter().all(|span| span.trace == nightly.trace), "{spans:#?}");
+
+    let job = named("job").find(|job| job.attribute("name") == "steps").unwrap();
+    assert_eq!(job.parent, nightly.id);
+    assert_eq!((job.attribute("function"), job.attribute("backend")), ("otel::work".into(), "local".into()));
+    assert_eq!((job.attribute("state"), job.attribute("done"), job.attribute("tasks")), tuple("done", "6", "6"));
+    assert_eq!((job.attribute("failed"), job.attribute("retried"), String::new()), tuple("0", "1", ""));
+    assert_eq!(job.events, ["a task failed and is run again"]);
+
+    let tasks: Vec<_> = named("task").filter(|task| task.attribute("function") == "otel::work").collect();
+    assert_eq!(tasks.len(), 7);
+    for task in tasks {
+        let invocation = parent(task).unwrap();
+        assert_eq!((invocation.name.as_str(), &invocation.parent), ("invocation", &job.id));
+        assert!(job.start <= task.start && task.end <= job.end && task.start <= task.end, "{task:?} in {job:?}");
+        assert_eq!(task.role, "worker");
+        assert_ne!(task.pid, job.pid);
+        // What the function says itself is inside its task, in its own process.
+        let inner = named("inner").find(|inner| inner.parent == task.id).unwrap();
+        assert_eq!((inner.pid, inner.attribute("n")), (task.pid, task.attribute("task")));
+        let is_the_failed_one = task.attribute("task") == "3" && task.attribute("attempt") == "1";
+        assert_eq!(task.is_error, is_the_failed_one);
+        assert_eq!(task.attribute("error"), if is_the_failed_one { "returned" } else { "" });
+    }
+
+    let single = named("task").find(|task| task.attribute("function") == "otel::single").unwrap();
+    assert_eq!(parent(single).unwrap().parent, nightly.id, "a single call is inside the span that awaited it");
+    let short: Vec<_> = named("invocation").filter(|span| span.attribute("function") == "otel::short").collect();
+    let count: u64 = short.iter().map(|span| span.attribute("count").parse::<u64>().unwrap()).sum();
+    assert!(count >= 5_000, "{count} short tasks are in {} invocations", short.len());
+}
+
+fn tuple(a: &str, b: &str, c: &str) -> (String, String, String) {
+    (a.into(), b.into(), c.into())
+}
+
+fn tasks_on_threads_are_in_the_trace_too() {
+    let spans = spans("inline");
+    let job = spans.iter().find(|span| span.name == "job" && span.attribute("name") == "steps").unwrap();
+    let invocations: Vec<_> = spans.iter().filter(|span| span.parent == job.id).map(|span| &span.id).collect();
+    let tasks = spans.iter().filter(|span| span.name == "task" && invocations.contains(&&span.parent));
+    assert_eq!(tasks.count(), 7);
+}
+
+fn without_a_collector_jobs_run_and_it_is_said() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let driver = run_driver("local", &format!("http://{closed}"));
+    let told = String::from_utf8_lossy(&driver.stderr);
+    assert!(driver.status.success(), "{told}");
+    assert!(told.contains("spans could not be exported") && told.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{told}");
+
+    let driver = run_driver("local", "https://localhost:4318");
+    let told = String::from_utf8_lossy(&driver.stderr);
+    assert!(!driver.status.success() && told.contains("run one beside the program"), "{told}");
+}
+
+fn main() -> ExitCode {
+    wren::init();
+    if let Ok(backend) = std::env::var(DRIVER) {
+        driver(&backend);
+        return ExitCode::SUCCESS;
+    }
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { vec![$(Trial::test(stringify!($name), || { $name(); Ok(()) })),*] };
+    }
+    let tests =
+        tests![a_job_is_one_trace, tasks_on_threads_are_in_the_trace_too, without_a_collector_jobs_run_and_it_is_said,];
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), tests).exit_code()
+}
