@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: test lint unit stand-ins chromium minimal fat-lto docs reference book bench
+.PHONY: compare test lint unit stand-ins chromium minimal fat-lto docs reference book bench
 
 # Build output is not part of what is tested; line tables are enough for backtraces.
 export CARGO_TERM_COLOR ?= auto
@@ -71,6 +71,10 @@ book:
 	@if grep -qE '^ *(WARN|ERROR)' target/book.log; then \
 	  echo "error: mdbook warns of what is above; mend it" >&2; exit 1; \
 	fi
+
+# Beside what one would pick instead; about twenty minutes. The book shows the results.
+compare:
+	python3 compare/run.py
 
 bench: stand-ins
 	cargo run --release --locked -p examples --bin wren-bench

@@ -7,6 +7,7 @@ mod profile;
 
 mod chapter;
 mod commands;
+mod figures;
 mod output;
 
 use std::collections::HashMap;

@@ -1,0 +1,118 @@
+"""The cases, for peers that are used from Python. A case prints one line of JSON, as `wren-compare` does."""
+
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections import Counter
+from typing import Any, Callable, Iterable
+
+# Tasks of about a tenth of a second, as those of wren and rayon are.
+PI_TASKS, PI_POINTS = 64, 500_000
+PAYLOADS, PAYLOAD = 64, 8 << 20
+CALLS = 50
+
+
+def increment(n: int) -> int:
+    return n + 1
+
+
+def throw(seed: int) -> int:
+    rng = random.Random(seed).random
+    return sum(rng() ** 2 + rng() ** 2 <= 1.0 for _ in range(PI_POINTS))
+
+
+def echo(data: bytes) -> bytes:
+    return data
+
+
+class DieOnce:
+    """The fourth task ends its process, the first time."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    def __call__(self, n: int) -> int:
+        if n == 3 and not os.path.exists(self.mark):
+            open(self.mark, "x").close()
+            os.abort()
+        return n
+
+
+def count_file(path: str) -> Counter:
+    counts: Counter = Counter()
+    with open(path) as file:
+        for line in file:
+            counts.update(line.split())
+    return counts
+
+
+def merged(parts: Iterable[Counter]) -> list[int]:
+    counts: Counter = Counter()
+    for part in parts:
+        counts.update(part)
+    return [counts.total(), len(counts), max(counts.values())]
+
+
+def files(folder: str) -> list[str]:
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder))
+
+
+class Peer:
+    """A peer says how one calls a function, and how one maps it; some have words of their own for word count."""
+
+    def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        raise NotImplementedError
+
+    def map(self, function: Callable[[Any], Any], arguments: Iterable[Any]) -> list[Any]:
+        raise NotImplementedError
+
+    def words(self, folder: str) -> list[int]:
+        return merged(self.map(count_file, files(folder)))
+
+    def sort(self, folder: str, out: str) -> int:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    result = run()
+    return time.perf_counter() - begun, result
+
+
+def run(peer: Peer, case: str, arguments: list[str]) -> dict[str, Any]:
+    if case == "first":
+        return {"answer": peer.call(increment, 1)}
+    if case in ("words", "sort"):
+        return {"answer": getattr(peer, case)(*arguments)}
+    if case == "killed":
+        return {"answer": sum(peer.map(DieOnce(arguments[0]), range(8)))}
+    peer.map(increment, range(8))
+    if case == "call":
+        times = [timed(lambda: peer.call(increment, n))[0] for n in range(CALLS)]
+        return {"seconds": statistics.median(times), "answer": peer.call(increment, 1)}
+    if case == "noop":
+        seconds, results = timed(lambda: peer.map(increment, range(int(arguments[0]))))
+        return {"seconds": seconds, "answer": sum(results)}
+    if case == "pi":
+        seconds, results = timed(lambda: sum(peer.map(throw, range(PI_TASKS))))
+        serial, expected = timed(lambda: sum(map(throw, range(PI_TASKS))))
+        return {"seconds": seconds, "serial": serial, "answer": int(results == expected)}
+    if case == "payload":
+        line = bytes(range(256)) * (PAYLOAD // 256 + 1)
+        data = [line[i : i + PAYLOAD] for i in range(PAYLOADS)]
+        seconds, results = timed(lambda: peer.map(echo, data))
+        return {"seconds": seconds, "answer": int(results == data)}
+    raise SystemExit(f"no case is called {case}")
+
+
+def main(make: Callable[[], Peer]) -> None:
+    peer = make()
+    told = run(peer, sys.argv[1], sys.argv[2:])
+    print(json.dumps(told), flush=True)
+    peer.close()

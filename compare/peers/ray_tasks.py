@@ -1,0 +1,36 @@
+"""Ray on this machine: a task for each call, as its documentation begins; it has no chunks."""
+
+import os
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Workers import the cases by name.
+os.environ["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
+
+import ray
+
+from cases import Peer, main
+
+
+class Ray(Peer):
+    def __init__(self) -> None:
+        ray.init(num_cpus=2, logging_level="ERROR", include_dashboard=False)
+        self.remote = {}
+
+    def task(self, function):
+        if function not in self.remote:
+            self.remote[function] = ray.remote(lambda x: function(x))
+        return self.remote[function]
+
+    def call(self, function, argument):
+        return ray.get(self.task(function).remote(argument))
+
+    def map(self, function, arguments):
+        task = self.task(function)
+        return ray.get([task.remote(argument) for argument in arguments])
+
+    def close(self):
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(Ray)

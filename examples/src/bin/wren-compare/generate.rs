@@ -1,0 +1,74 @@
+//! Input files, always the same.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::Result;
+
+/// How many files an input has.
+const FILES: u64 = 16;
+
+/// Words that occur.
+const VOCABULARY: usize = 500_000;
+
+/// Lines of 10 to 120 lower-case words, the n-th of which occurs in proportion to n^-1.05, as in English.
+pub(crate) fn words(folder: &Path, mib: u64) -> Result<()> {
+    let mut total = 0.0;
+    let weights = (1..=VOCABULARY).map(|rank| {
+        total += (rank as f64).powf(-1.05);
+        total
+    });
+    let weights: Vec<f64> = weights.collect();
+    write(folder, mib, |random, line| {
+        for _ in 0..random.usize(10..=120) {
+            let rank = weights.partition_point(|weight| *weight < random.f64() * total).min(VOCABULARY - 1);
+            spell(rank, line);
+            line.push(b' ');
+        }
+        line.pop();
+        line.push(b'\n');
+    })
+}
+
+/// The word of a rank: the more frequent, the shorter.
+fn spell(mut rank: usize, line: &mut Vec<u8>) {
+    loop {
+        line.push(b'a' + (rank % 26) as u8);
+        rank /= 26;
+        if rank == 0 {
+            return;
+        }
+        rank -= 1;
+    }
+}
+
+/// Records of 100 bytes of text: ten random printable bytes, a number, filling, and the end of a line.
+pub(crate) fn records(folder: &Path, mib: u64) -> Result<()> {
+    let mut number = 0_u64;
+    write(folder, mib, |random, record| {
+        record.extend((0..10).map(|_| random.u8(b' '..=b'~')));
+        record.extend_from_slice(format!("  {number:032X}  ").as_bytes());
+        record.resize(98, b'A' + (number % 26) as u8);
+        record.extend_from_slice(b"\r\n");
+        number += 1;
+    })
+}
+
+fn write(folder: &Path, mib: u64, mut next: impl FnMut(&mut fastrand::Rng, &mut Vec<u8>)) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut line = Vec::new();
+    for file in 0..FILES {
+        let mut out = BufWriter::with_capacity(1 << 20, fs::File::create(folder.join(format!("part-{file:02}")))?);
+        let mut written = 0;
+        while written < (mib << 20) / FILES {
+            line.clear();
+            next(&mut random, &mut line);
+            out.write_all(&line)?;
+            written += line.len() as u64;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
