@@ -22,7 +22,8 @@ pub(crate) fn words(folder: &Path, mib: u64) -> Result<()> {
     let weights: Vec<f64> = weights.collect();
     write(folder, mib, |random, line| {
         for _ in 0..random.usize(10..=120) {
-            let rank = weights.partition_point(|weight| *weight < random.f64() * total).min(VOCABULARY - 1);
+            let point = random.f64() * total;
+            let rank = weights.partition_point(|weight| *weight < point).min(VOCABULARY - 1);
             spell(rank, line);
             line.push(b' ');
         }
