@@ -92,12 +92,13 @@ fn unexported(error: &dyn std::fmt::Display) -> String {
 /// # Errors
 /// [`Error::Config`] where the program has a subscriber already, or the endpoint cannot be one.
 pub fn install() -> Result<Exporter> {
-    let (layer, exporter) = layer()?;
-    let subscriber = tracing_subscriber::registry().with(layer.with_filter(LevelFilter::INFO));
+    let provider = provider()?;
+    let subscriber = tracing_subscriber::registry().with(layer_of(&provider).with_filter(LevelFilter::INFO));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| {
         Error::Config("this program has a subscriber of its own: add to it what `wren::otel::layer()` gives".to_owned())
     })?;
-    Ok(exporter)
+    let _ = PROVIDER.set(provider.clone());
+    Ok(Exporter(provider))
 }
 
 /// A layer of a subscriber that exports spans. Where it is to be in workers too, with whatever else the
@@ -110,11 +111,17 @@ where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let provider = provider()?;
+    let _ = PROVIDER.set(provider.clone());
+    Ok((layer_of(&provider), Exporter(provider)))
+}
+
+fn layer_of<S>(provider: &SdkTracerProvider) -> impl Layer<S> + Send + Sync + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("wren")).with_threads(false);
     // A span of a job is busy elsewhere.
-    let layer = layer.with_tracked_inactivity(false);
-    let _ = PROVIDER.set(provider.clone());
-    Ok((layer, Exporter(provider)))
+    layer.with_tracked_inactivity(false)
 }
 
 fn provider() -> Result<SdkTracerProvider> {

@@ -108,6 +108,12 @@ mod tests {
         assert!(watch.seconds.len() <= KEPT && watch.seconds.len() > KEPT / 4, "{}", watch.seconds.len());
         let mean = watch.seconds.iter().sum::<f64>() / watch.seconds.len() as f64;
         assert!((mean / 0.05 - 1.0).abs() < 0.01, "{mean}");
+    }
+
+    #[test]
+    fn what_a_job_would_take_is_said_in_words() {
+        let mut watch = Watch::of("sim:").unwrap();
+        (0..100).for_each(|_| watch.done(1, 0.5, 8, 8));
         let words = watch.words(None).unwrap();
         assert!(words.starts_with("on AWS Lambda it would take about "), "{words}");
     }
