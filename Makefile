@@ -72,7 +72,7 @@ book:
 	  echo "error: mdbook warns of what is above; mend it" >&2; exit 1; \
 	fi
 
-# Beside what one would pick instead; about a quarter of an hour. The book shows the results.
+# Beside what one would pick instead; about twenty minutes. The book shows the results.
 compare:
 	python3 compare/run.py
 
