@@ -51,6 +51,7 @@ unit: stand-ins chromium
 # Without default features: what a user of the local backend alone builds.
 minimal:
 	cargo build -p examples --example pi --no-default-features --locked
+	cargo check -p wren --no-default-features --features otel --locked
 
 # The registry must outlive the most aggressive link.
 fat-lto:

@@ -124,9 +124,9 @@ pub mod limits;
 mod map;
 #[cfg(feature = "data")]
 pub mod mapreduce;
-#[cfg(feature = "aws")]
 #[cfg(feature = "otel")]
 pub mod otel;
+#[cfg(feature = "aws")]
 pub mod price;
 mod progress;
 mod refs;
