@@ -126,7 +126,8 @@ impl LocalBackend {
         if total > memory.limit
             && let Some(process) = largest.and_then(|index| self.workers[index].as_mut())
         {
-            let [limit_mb, peak_mb] = [memory.limit, total].map(|bytes| (bytes >> 20) as u32);
+            // Rounded apart, so that what is over is seen to be over.
+            let (limit_mb, peak_mb) = ((memory.limit >> 20) as u32, total.div_ceil(1 << 20) as u32);
             process.stop_for(Failure::OutOfMemory { limit_mb, peak_mb });
         }
         true
