@@ -61,8 +61,7 @@ ROWS: dict[str, tuple[str, Callable[[str, Told], float], Callable[[float], str]]
 
 def ordered() -> list[str]:
     """Those that ran anything, as they are shown."""
-    known = ["wren", "rayon", "multiprocessing", "Ray", "Dask", "PySpark", "Lithops", "GNU sort"]
-    return [peer for peer in known if any(peer in of_case for of_case in RESULTS["found"].values())]
+    return [peer for peer in [*RESULTS["calls"], "GNU sort"] if any(peer in of_case for of_case in RESULTS["found"].values())]
 
 
 def values(case: str, peer: str) -> list[float]:

@@ -27,7 +27,7 @@ ROOT = HERE.parent
 WORK = ROOT / "target/compare"
 PROGRAM = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/wren-compare"
 
-# Peer: its command, the file of its requirements, and the package whose version is told.
+# Peer: its command, and the package that it needs; who needs one has an environment named after it.
 PEERS = {
     "wren": ([PROGRAM, "wren"], None),
     "rayon": ([PROGRAM, "rayon"], None),
@@ -39,7 +39,6 @@ PEERS = {
     "GNU sort": (["sh", HERE / "peers/gnu_sort.sh"], None),
 }
 OF_FUNCTIONS = ["wren", "rayon", "multiprocessing", "Ray", "Dask", "PySpark", "Lithops"]
-# Case: who runs it, its arguments, its answer.
 WORDS_MIB = RECORDS_MIB = 256
 RECORDS = 16 * -(-((RECORDS_MIB << 20) // 16) // 100)
 
@@ -48,6 +47,7 @@ def sum_to(n: int) -> int:
     return n * (n + 1) // 2
 
 
+# Case: who runs it, and its answer where that is known.
 CASES: dict[str, tuple[list[str], Any]] = {
     "first": (OF_FUNCTIONS, 2),
     "call": (OF_FUNCTIONS, 2),

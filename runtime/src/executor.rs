@@ -448,12 +448,12 @@ impl Shared {
     pub(crate) fn submit(&self, job: JobKey, mut block: Block) {
         self.with_core(|core, now| {
             let tasks = block.tasks();
-            core.note(job, |log| block.set_traceparent(log.traceparent()));
-            let block = Arc::new(block);
             core.note(job, |log| {
                 log.submitted(tasks.end - tasks.start);
-                log.keep(&block);
+                block.set_traceparent(log.traceparent());
             });
+            let block = Arc::new(block);
+            core.note(job, |log| log.keep(&block));
             core.scheduler.submit(job, block, now);
         });
     }

@@ -52,9 +52,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long spans wait for others; `OTEL_BSP_SCHEDULE_DELAY` says otherwise.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// Set in an instance of AWS Lambda, which is frozen as soon as it has answered.
-const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
-
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
 /// Exports spans until it is dropped; what waits is sent then.
@@ -126,13 +123,14 @@ where
 
 fn provider() -> Result<SdkTracerProvider> {
     let is_set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-    for name in ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
-        if std::env::var(name).is_ok_and(|url| url.starts_with("https:")) {
-            return Err(Error::Config(format!(
-                "{name} wants TLS, which wren does not speak to collectors: run one beside the program \
-                 (http://localhost:4318), which exports to others"
-            )));
-        }
+    // The first that is set counts.
+    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let endpoint = endpoints.into_iter().find(|name| is_set(name));
+    if let Some(name) = endpoint.filter(|name| std::env::var(name).is_ok_and(|url| url.starts_with("https:"))) {
+        return Err(Error::Config(format!(
+            "{name} wants TLS, which wren does not speak to collectors: run one beside the program \
+             (http://localhost:4318), which exports to others"
+        )));
     }
     let mut exporter = opentelemetry_otlp::SpanExporter::builder().with_http();
     if !is_set("OTEL_EXPORTER_OTLP_TIMEOUT") && !is_set("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT") {
@@ -191,6 +189,11 @@ pub(crate) fn traceparent(span: &Span) -> Option<Arc<str>> {
     fields.get("traceparent").map(|text| text.as_str().into())
 }
 
+/// The span that the caller is in, for a worker.
+pub(crate) fn current() -> Option<Arc<str>> {
+    traceparent(&Span::current())
+}
+
 /// Puts a span that was not entered yet into one of another process.
 pub(crate) fn inside(span: Span, traceparent: Option<&str>) -> Span {
     if let Some(traceparent) = traceparent {
@@ -212,8 +215,7 @@ pub(crate) fn flush() {
 
 /// Sends what waits where nothing is sent later.
 pub(crate) fn flush_before_a_freeze() {
-    static IS_FROZEN: OnceLock<bool> = OnceLock::new();
-    if *IS_FROZEN.get_or_init(|| std::env::var_os(RUNTIME_API).is_some()) {
+    if start::in_lambda() {
         flush();
     }
 }

@@ -26,11 +26,15 @@ const WORTH_A_SPAN: Duration = Duration::from_millis(1);
 
 /// The span of a job, in its driver.
 #[derive(Debug)]
-pub(crate) struct JobSpan(Span);
+pub(crate) struct JobSpan {
+    span: Span,
+    /// Its name for workers.
+    traceparent: Option<Arc<str>>,
+}
 
 impl JobSpan {
     pub(crate) fn begin(about: &About) -> Self {
-        Self(info_span!(
+        let span = info_span!(
             target: "wren",
             "job",
             job = about.id,
@@ -43,24 +47,25 @@ impl JobSpan {
             failed = field::Empty,
             retried = field::Empty,
             otel.status_code = field::Empty,
-        ))
+        );
+        Self { traceparent: traceparent(&span), span }
     }
 
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
-        traceparent(&self.0)
+        self.traceparent.clone()
     }
 
     pub(crate) fn failed(&self, task: u64, attempt: u32, class: &str) {
-        error!(target: "wren", parent: &self.0, task, attempt, class, "a task failed");
+        error!(target: "wren", parent: &self.span, task, attempt, class, "a task failed");
     }
 
     pub(crate) fn retried(&self, task: u64, attempt: u32, class: &str, after: Duration) {
         let after_ms = after.as_millis() as u64;
-        warn!(target: "wren", parent: &self.0, task, attempt, class, after_ms, "a task failed and is run again");
+        warn!(target: "wren", parent: &self.span, task, attempt, class, after_ms, "a task failed and is run again");
     }
 
     pub(crate) fn end(&mut self, state: &str, done: u64, failed: u64, retried: u64) {
-        let span = std::mem::replace(&mut self.0, Span::none());
+        let span = std::mem::replace(&mut self.span, Span::none());
         span.record("state", state).record("done", done).record("failed", failed).record("retried", retried);
         if state == "failed" {
             span.record("otel.status_code", "ERROR");
@@ -68,9 +73,13 @@ impl JobSpan {
     }
 }
 
-/// The span of tasks that a worker runs one after another.
+/// The span of tasks that a worker runs one after another; none where nobody collects spans, and after the
+/// last of them.
 #[derive(Debug)]
-pub(crate) struct InvocationSpan {
+pub(crate) struct InvocationSpan(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
     span: Span,
     function: &'static str,
     attempt: u32,
@@ -83,8 +92,11 @@ impl InvocationSpan {
         adopt(traceparent);
         let (first, count) = (tasks.start, tasks.end - tasks.start);
         let span = info_span!(target: "wren", parent: None, "invocation", function, first, count, attempt);
+        if span.is_disabled() {
+            return Self(None);
+        }
         let span = inside(span, traceparent);
-        Self { span, function, attempt, begun: Instant::now(), ran: 0 }
+        Self(Some(Open { span, function, attempt, begun: Instant::now(), ran: 0 }))
     }
 
     /// Runs a task in a span of its own; with the last of them the invocation ends.
@@ -95,17 +107,15 @@ impl InvocationSpan {
         is_last: bool,
         run: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        if self.span.is_disabled() {
-            return run();
-        }
-        let result = if self.ran < FIRST || self.begun.elapsed() >= WORTH_A_SPAN * self.ran {
-            in_span(task_span(&self.span, self.function, task, self.attempt), run)
+        let Some(open) = &mut self.0 else { return run() };
+        let result = if open.ran < FIRST || open.begun.elapsed() >= WORTH_A_SPAN * open.ran {
+            in_span(task_span(&open.span, open.function, task, open.attempt), run)
         } else {
-            self.span.in_scope(run)
+            open.span.in_scope(run)
         };
-        self.ran += 1;
+        open.ran += 1;
         if is_last {
-            self.span = Span::none();
+            self.0 = None;
             flush_before_a_freeze();
         }
         result
@@ -133,16 +143,10 @@ fn in_span<T>(span: Span, run: impl FnOnce() -> Result<T, Failure>) -> Result<T,
     result
 }
 
-/// The span that the caller is in, for a worker.
-#[cfg(feature = "otel")]
-pub(crate) fn current() -> Option<Arc<str>> {
-    traceparent(&Span::current())
-}
-
 #[cfg(feature = "otel")]
 use crate::otel::{adopt, flush_before_a_freeze, inside, traceparent};
 #[cfg(feature = "otel")]
-pub(crate) use crate::otel::{are_exported, flush};
+pub(crate) use crate::otel::{are_exported, current, flush};
 
 #[cfg(not(feature = "otel"))]
 use without_otel::{adopt, flush_before_a_freeze, inside, traceparent};

@@ -14,6 +14,9 @@ use crate::worker::process;
 /// Set by `cargo wren list`: print the registry and end.
 const LIST: &str = "WREN_LIST";
 
+/// Where AWS Lambda serves its runtime API; set in an instance, and in what that starts.
+pub(crate) const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
 /// How long an async `main` may take to end after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -80,6 +83,12 @@ pub(crate) fn is_worker() -> bool {
 /// Whether this process went through `init`, and is no worker.
 pub(crate) fn is_initialized() -> bool {
     INITIALIZED.load(Ordering::Acquire)
+}
+
+/// Whether this process is in an instance of AWS Lambda, whose disk nobody else sees, and which is frozen
+/// when it has answered.
+pub(crate) fn in_lambda() -> bool {
+    std::env::var_os(RUNTIME_API).is_some()
 }
 
 pub(crate) fn default_backend() -> &'static str {

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn};
 
-use super::handle::{in_lambda, parse_counter};
+use super::handle::parse_counter;
 use super::numbers::add_to;
 use super::{Addition, KeyValue, KvError, KvResult, KvScheme, check_key, check_value};
 use crate::error::{Error, Result};
+use crate::start;
 use crate::store::clip;
 
 inventory::submit! {
@@ -102,7 +103,7 @@ impl Embedded {
         // LMDB must be opened once in a process; and closing it while threads end is a race of its own.
         static OPEN: OnceLock<Mutex<HashMap<PathBuf, Arc<Embedded>>>> = OnceLock::new();
         let mut options = Options::parse(rest)?;
-        if in_lambda() {
+        if start::in_lambda() {
             return Err(Error::Config(
                 "`embedded:` is a folder of one machine, and functions on AWS Lambda share none: use \
                  `redis://host:port/db`"

@@ -11,6 +11,7 @@ use super::{Addition, KeyValue, KvError, Number, Place};
 use crate::codec;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::start;
 
 /// The variable that [`kv`] reads.
 const VARIABLE: &str = "WREN_KV";
@@ -33,7 +34,7 @@ pub fn kv() -> Result<Kv> {
         return Kv::open_as(url, named_by_variable.then(|| format!("{BY_NAME}{VARIABLE}")));
     }
     let on_lambda = config.backend.as_deref().is_some_and(crate::backend::is_lambda);
-    if on_lambda || in_lambda() {
+    if on_lambda || start::in_lambda() {
         return Err(Error::Config(
             "no key-value storage is named, and the embedded one is not reached from AWS Lambda: set WREN_KV or `kv` \
              in Wren.toml to a `redis://host:port/db` in the functions' network, and pass the handle to them as an \
@@ -42,11 +43,6 @@ pub fn kv() -> Result<Kv> {
         ));
     }
     Kv::open(&format!("embedded:{}", config.directory.join("kv").display()))
-}
-
-/// Whether this process is in a sandbox of AWS Lambda, whose disk nobody else sees.
-pub(super) fn in_lambda() -> bool {
-    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
 /// A handle of key-value storage. Cheap to clone; see the [module](mod@crate::kv) for what there is.

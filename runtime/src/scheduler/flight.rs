@@ -193,9 +193,14 @@ impl Scheduler {
         }
     }
 
+    /// Whether any task of the job was ever given a second flight.
+    fn has_copies(&self, job: JobKey) -> bool {
+        self.jobs.get(&job).is_some_and(|state| state.copied)
+    }
+
     /// How many flights have the task.
     pub(super) fn copies(&self, job: JobKey, task: u64) -> u32 {
-        if !self.jobs.get(&job).is_some_and(|state| state.copied) {
+        if !self.has_copies(job) {
             return 0;
         }
         let has = |f: &&Flight| f.job == job && f.outstanding.iter().any(|r| r.contains(&task));
@@ -211,7 +216,7 @@ impl Scheduler {
     /// Takes tasks that one flight has done off the others, and stops those that have none left.
     pub(super) fn cancel_copies(&mut self, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
         // Without copies there is nothing to look for among ten thousand flights.
-        if !self.jobs.get(&job).is_some_and(|state| state.copied) {
+        if !self.has_copies(job) {
             return;
         }
         let mut beaten = Vec::new();

@@ -47,6 +47,8 @@ struct Flying {
     paid: f64,
     /// What it cost, once that is known.
     usd: f64,
+    /// Whether its instance died.
+    died: bool,
 }
 
 #[derive(Debug)]
@@ -222,7 +224,7 @@ impl<'a> World<'a> {
             self.look_at(now);
         }
         let function = flight as usize % self.free.len();
-        self.flights.insert(flight, Flying { tasks, direct, function, compute: 0.0, paid: 0.0, usd: 0.0 });
+        self.flights.insert(flight, Flying { tasks, direct, function, compute: 0.0, paid: 0.0, usd: 0.0, died: false });
         self.tally.invocations += 1;
         self.later(arrives, Happens::Arrives { flight, tries: 0 });
     }
@@ -363,7 +365,7 @@ impl<'a> World<'a> {
         self.tally.died += 1;
         self.pays(flight);
         if let Some(flying) = self.flights.get_mut(&flight) {
-            flying.compute = f64::NAN;
+            flying.died = true;
             if flying.direct {
                 self.later(now, Happens::Heard { flight });
             } else {
@@ -402,9 +404,9 @@ impl<'a> World<'a> {
     }
 
     fn heard(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
-        let Some(Flying { tasks, direct, compute, usd, .. }) = self.flights.remove(&flight) else { return };
+        let Some(Flying { tasks, direct, compute, usd, died, .. }) = self.flights.remove(&flight) else { return };
         self.direct -= usize::from(direct);
-        if compute.is_nan() {
+        if died {
             let timing = Timing { usd, ..Timing::default() };
             replies.extend(tasks.map(|task| Reply::Failed {
                 flight,

@@ -22,12 +22,10 @@ use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Requ
 use crate::error::{Error, Failure};
 use crate::limits;
 use crate::registry::{self, RemoteFn};
+use crate::start::RUNTIME_API;
 use crate::store::{self, Store, StoreError};
 
 use pool::{Pool, Stop};
-
-/// Where Lambda serves its runtime API; set in an instance.
-const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
 /// How often a running attempt looks whether its job was cancelled: one GET each.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
