@@ -165,8 +165,25 @@ impl Select {
 
     /// The program that is meant.
     pub(crate) fn chosen(&self) -> Result<Chosen> {
-        let metadata = self.metadata().context("cargo cannot read the workspace")?;
+        let metadata = match self.metadata() {
+            Ok(metadata) => metadata,
+            Err(_) if self.is_outside()? => bail!(
+                "no Cargo.toml is here or in a folder above; go to the folder of a program, name its manifest by \
+                 --manifest-path, or begin a program by `cargo wren new`"
+            ),
+            Err(cargo_metadata::Error::CargoMetadata { stderr }) => {
+                let reason = stderr.trim();
+                bail!("cargo cannot read the workspace: {}", reason.strip_prefix("error: ").unwrap_or(reason))
+            }
+            Err(error) => return Err(error).context("cargo cannot read the workspace"),
+        };
         Ok(Chosen::of(self.choose(&metadata)?, &metadata))
+    }
+
+    /// Whether no manifest is named, and none is where cargo looks for one.
+    fn is_outside(&self) -> Result<bool> {
+        let here = std::env::current_dir().context("the current folder cannot be found")?;
+        Ok(self.manifest_path.is_none() && !here.ancestors().any(|folder| folder.join("Cargo.toml").exists()))
     }
 
     fn metadata(&self) -> cargo_metadata::Result<Metadata> {

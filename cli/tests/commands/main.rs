@@ -269,6 +269,21 @@ fn a_folder_without_jobs_says_so() {
 }
 
 #[test]
+fn a_folder_without_a_program_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = wren(folder.path(), &["list"]);
+    assert_eq!(outside.status.code(), Some(1));
+    assert!(stderr(&outside).starts_with("error: no Cargo.toml is here or in a folder above; "));
+    fs::write(folder.path().join("Cargo.toml"), "[package]\nname = 3\n").unwrap();
+    let malformed = wren(folder.path(), &["list"]);
+    assert_eq!(malformed.status.code(), Some(1));
+    let said = stderr(&malformed);
+    assert!(said.starts_with("error: cargo cannot read the workspace: ") && said.contains("name = 3"), "{said}");
+    let absent = wren(folder.path(), &["list", "--manifest-path", "elsewhere/Cargo.toml"]);
+    assert!(stderr(&absent).contains("`elsewhere/Cargo.toml` does not exist"), "{}", stderr(&absent));
+}
+
+#[test]
 fn every_subcommand_helps_with_an_example() {
     let here = Path::new(".");
     let help = stdout(&wren(here, &["--help"]));

@@ -37,8 +37,13 @@ fn notes(path: &Path) -> Vec<u64> {
     fs::read_to_string(path).unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
 }
 
+/// Everything that the tests of this process write. It is kept if one fails.
+fn scratch_root() -> PathBuf {
+    std::env::temp_dir().join(format!("wren-test-{}", std::process::id()))
+}
+
 fn scratch(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("wren-test-{}-{name}", std::process::id()));
+    let folder = scratch_root().join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     folder
@@ -93,5 +98,13 @@ async fn main() -> ExitCode {
     #[cfg(feature = "data")]
     trials.extend(data::trials());
     let run = std::thread::spawn(move || libtest_mimic::run(&arguments, trials));
-    run.join().map_or(ExitCode::FAILURE, |conclusion| conclusion.exit_code())
+    match run.join() {
+        Ok(conclusion) => {
+            if !conclusion.has_failed() {
+                let _ = fs::remove_dir_all(scratch_root());
+            }
+            conclusion.exit_code()
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
 }
