@@ -29,6 +29,10 @@ use crate::trace::{self, About, JobLog, Ran, SharedLog, WeakLog};
 /// How often it is shown where jobs stand, and looked whether one is to be cancelled.
 const STAND_EVERY: Duration = Duration::from_millis(200);
 
+/// How soon the backend is asked again after it was told something: it may now have limits to enforce, and
+/// nothing rings while a call just runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
 
@@ -73,6 +77,8 @@ struct Core {
     wakers: Vec<Waker>,
     /// When the reactor looks again by itself.
     next_look: Option<Duration>,
+    /// Whether the backend was told something after it had last said when to look again.
+    is_unpolled: bool,
     /// When it is next shown where jobs stand; none while there are no jobs with a log.
     next_stand: Option<Duration>,
     stopped: bool,
@@ -279,6 +285,7 @@ impl Executor {
             updates: Vec::new(),
             wakers: Vec::new(),
             next_look: None,
+            is_unpolled: false,
             next_stand: None,
             stopped: false,
         };
@@ -553,6 +560,7 @@ impl Core {
     fn pump(&mut self, now: Duration) -> Option<Duration> {
         let mut poll_after;
         loop {
+            self.is_unpolled = false;
             poll_after = self.backend.poll(now, &mut self.replies);
             for reply in self.replies.drain(..) {
                 self.scheduler.handle(now, reply, &mut self.updates);
@@ -563,13 +571,15 @@ impl Core {
                 self.stand(now);
             }
             while let Some(invocation) = self.scheduler.next(now) {
+                self.is_unpolled = true;
                 self.backend.invoke(invocation, now, &mut self.replies);
             }
             if self.replies.is_empty() && self.updates.is_empty() {
                 break;
             }
         }
-        let polled = poll_after.map(|after| now + after);
+        let unpolled = self.is_unpolled.then_some(LOOK_AGAIN);
+        let polled = [poll_after, unpolled].into_iter().flatten().min().map(|after| now + after);
         [polled, self.scheduler.wake_at(), self.next_stand].into_iter().flatten().min()
     }
 
@@ -612,7 +622,10 @@ impl Core {
 
     fn deliver_one(&mut self, update: Update, now: Duration) {
         match update {
-            Update::Cancel { flight } => self.backend.cancel(flight, now),
+            Update::Cancel { flight } => {
+                self.is_unpolled = true;
+                self.backend.cancel(flight, now);
+            }
             Update::CancelJob { run } => self.backend.cancel_job(&run),
             Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
             Update::Done { job, tasks, new, results, attempt, bytes_in, sent, timing } => {

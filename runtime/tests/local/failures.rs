@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         one_bad_task_is_one_error,
         a_task_over_its_time_is_ended,
+        a_call_over_its_time_is_ended_on_a_warm_worker_too,
         a_task_over_its_memory_is_ended,
         a_result_that_cannot_be_decoded_is_one_error,
         killed_workers_lose_nothing,
@@ -108,6 +109,16 @@ async fn a_task_over_its_time_is_ended() {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// Nothing rings the driver while a warm worker is at a call: it has to look by itself.
+async fn a_call_over_its_time_is_ended_on_a_warm_worker_too() {
+    let executor = executor(1);
+    for _ in 0..5 {
+        assert_eq!(sleep_ms(1).on(&executor).await.unwrap(), 1);
+        let outcome = sleep_ms(5_000).on(&executor).await;
+        assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
     }
 }
 
