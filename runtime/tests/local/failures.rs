@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_task_over_its_time_is_ended,
         a_call_over_its_time_is_ended_on_a_warm_worker_too,
         a_task_over_its_memory_is_ended,
+        a_failure_has_its_own_words_however_fast_others_follow,
         a_result_that_cannot_be_decoded_is_one_error,
         killed_workers_lose_nothing,
         a_dropped_call_is_cancelled_and_frees_its_worker,
@@ -119,6 +120,20 @@ async fn a_call_over_its_time_is_ended_on_a_warm_worker_too() {
         assert_eq!(sleep_ms(1).on(&executor).await.unwrap(), 1);
         let outcome = sleep_ms(5_000).on(&executor).await;
         assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
+    }
+}
+
+#[wren::remote(retries = 0)]
+fn complain(task: u64) -> Result<(), String> {
+    eprintln!("task {task} complains");
+    if task % 3 == 0 { Err("no".into()) } else { Ok(()) }
+}
+
+async fn a_failure_has_its_own_words_however_fast_others_follow() {
+    let outcomes = wren::map(complain, 0..600).on(&executor(2)).quiet().try_all().await.unwrap();
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        let attempt = error.attempt().unwrap();
+        assert_eq!(attempt.stderr, format!("task {} complains\n", attempt.task));
     }
 }
 

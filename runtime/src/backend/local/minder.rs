@@ -21,6 +21,10 @@ use crate::terminal;
 /// How much of a task's standard error is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;
 
+/// Of how many tasks that is kept, the latest: a worker goes on to its next tasks, which print too, before
+/// the driver asks what one that failed had said.
+const TAILS: usize = 64;
+
 /// What the lines of a flight are marked with.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Label {
@@ -80,11 +84,24 @@ pub(super) struct Minded {
 #[derive(Debug)]
 struct Output {
     labels: [Option<Label>; SLOTS],
-    tail: VecDeque<u8>,
-    tail_of: Option<(FlightId, u64)>,
+    /// What tasks said last, the latest task at the end.
+    tails: VecDeque<Tail>,
     /// The lines of standard output and error that have no end yet.
     partial: [Partial; 2],
     exit: Option<Exit>,
+}
+
+/// The end of what a task wrote to its standard error; `None` is what the worker wrote between tasks.
+#[derive(Debug)]
+struct Tail {
+    of: Option<(FlightId, u64)>,
+    bytes: VecDeque<u8>,
+}
+
+impl Tail {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.iter().copied().collect::<Vec<_>>()).into_owned()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,10 +157,8 @@ impl Minded {
     /// The last lines that a task wrote to standard error.
     pub(super) fn tail(&self, flight: FlightId, task: u64) -> String {
         let output = lock(&self.output);
-        if output.tail_of != Some((flight, task)) {
-            return String::new();
-        }
-        String::from_utf8_lossy(&output.tail.iter().copied().collect::<Vec<_>>()).into_owned()
+        let tail = output.tails.iter().rev().find(|tail| tail.of == Some((flight, task)));
+        tail.map(Tail::text).unwrap_or_default()
     }
 
     pub(super) fn kill(&self) {
@@ -200,7 +215,7 @@ impl Minded {
         let status = lock(&self.child).wait();
         if let Ok(status) = status {
             let mut output = lock(&self.output);
-            let words = String::from_utf8_lossy(&output.tail.iter().copied().collect::<Vec<_>>()).into_owned();
+            let words = output.tails.back().map(Tail::text).unwrap_or_default();
             output.exit = Some(Exit { status, peak_memory, words });
         }
         self.exited.store(true, Ordering::Release);
@@ -242,7 +257,7 @@ pub(super) fn resident(statm: &File) -> u64 {
 impl Output {
     fn new() -> Self {
         let partial = [Stream::Out, Stream::Err].map(Partial::new);
-        Self { labels: [const { None }; SLOTS], tail: VecDeque::new(), tail_of: None, partial, exit: None }
+        Self { labels: [const { None }; SLOTS], tails: VecDeque::new(), partial, exit: None }
     }
 
     fn running(&self, region: &Region) -> Option<(Label, u64)> {
@@ -255,13 +270,17 @@ impl Output {
 
     fn keep(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
         let of = label.as_ref().map(|(label, task)| (label.flight, *task));
-        if self.tail_of != of {
-            self.tail.clear();
-            self.tail_of = of;
+        if self.tails.back().is_none_or(|tail| tail.of != of) {
+            if self.tails.len() == TAILS {
+                self.tails.pop_front();
+            }
+            self.tails.push_back(Tail { of, bytes: VecDeque::new() });
         }
-        self.tail.extend(bytes);
-        let excess = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..excess);
+        if let Some(Tail { bytes: kept, .. }) = self.tails.back_mut() {
+            kept.extend(bytes);
+            let excess = kept.len().saturating_sub(TAIL);
+            kept.drain(..excess);
+        }
     }
 }
 
