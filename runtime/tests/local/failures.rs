@@ -126,7 +126,7 @@ async fn a_call_over_its_time_is_ended_on_a_warm_worker_too() {
 #[wren::remote(retries = 0)]
 fn complain(task: u64) -> Result<(), String> {
     eprintln!("task {task} complains");
-    if task % 3 == 0 { Err("no".into()) } else { Ok(()) }
+    if task.is_multiple_of(3) { Err("no".into()) } else { Ok(()) }
 }
 
 async fn a_failure_has_its_own_words_however_fast_others_follow() {
