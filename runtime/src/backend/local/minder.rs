@@ -21,10 +21,6 @@ use crate::terminal;
 /// How much of a task's standard error is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;
 
-/// Of how many tasks that is kept, the latest: a worker goes on to its next tasks, which print too, before
-/// the driver asks what one that failed had said.
-const TAILS: usize = 64;
-
 /// What the lines of a flight are marked with.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Label {
@@ -84,7 +80,8 @@ pub(super) struct Minded {
 #[derive(Debug)]
 struct Output {
     labels: [Option<Label>; SLOTS],
-    /// What tasks said last, the latest task at the end.
+    /// What tasks said last of which the driver has not heard yet, the latest task at the end: a worker goes
+    /// on to its next tasks, which print too, before the driver asks what one that failed had said.
     tails: VecDeque<Tail>,
     /// The lines of standard output and error that have no end yet.
     partial: [Partial; 2],
@@ -167,13 +164,14 @@ impl Minded {
     }
 
     /// Shows what a flight printed last, if that lacks a line end. What it printed before was shown when
-    /// this returns.
-    pub(super) fn finish_lines(&self, flight: FlightId) {
+    /// this returns. What its tasks before `heard` said is not asked for any more.
+    pub(super) fn finish_lines(&self, flight: FlightId, heard: u64) {
         // The worker's results come after the minder has read what it printed.
         if self.printed.load(Ordering::Acquire) {
             let mut output = lock(&self.output);
             let of_flight = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.flight == flight);
             output.partial.iter_mut().filter(of_flight).for_each(|partial| partial.finish(self));
+            output.tails.retain(|tail| tail.of.is_some_and(|(of, task)| of != flight || task >= heard));
         }
     }
 
@@ -271,9 +269,6 @@ impl Output {
     fn keep(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
         let of = label.as_ref().map(|(label, task)| (label.flight, *task));
         if self.tails.back().is_none_or(|tail| tail.of != of) {
-            if self.tails.len() == TAILS {
-                self.tails.pop_front();
-            }
             self.tails.push_back(Tail { of, bytes: VecDeque::new() });
         }
         if let Some(Tail { bytes: kept, .. }) = self.tails.back_mut() {

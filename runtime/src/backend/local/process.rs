@@ -324,8 +324,8 @@ impl Process {
         let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else { return };
         let mut timing = self.timing(&header.clocked, &self.flights[index]);
         let flight = &mut self.flights[index];
-        self.minded.finish_lines(header.flight);
         let tasks = header.first..header.first.saturating_add(count);
+        self.minded.finish_lines(header.flight, tasks.end);
         if count > 0 && tasks.start == flight.next && tasks.end <= flight.end {
             flight.next = tasks.end;
             if flight.kill_at.is_none() {
@@ -357,7 +357,7 @@ impl Process {
         if task == flight.next && task < flight.end {
             flight.next = task + 1;
             if flight.kill_at.is_none() {
-                self.minded.finish_lines(id);
+                self.minded.finish_lines(id, task);
                 let stderr = self.minded.tail(id, task);
                 replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
             }
