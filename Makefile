@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR ?= auto
 export RUSTDOCFLAGS := -D warnings
 
 # What is not on by default, and is tested all the same.
-FEATURES := wren/redis,wren/sim,wren/otel,examples/sim,examples/otel
+FEATURES := wren-cloud/redis,wren-cloud/sim,wren-cloud/otel,examples/sim,examples/otel
 
 test: lint unit minimal fat-lto docs book
 	@echo "all checks passed"
@@ -51,7 +51,7 @@ unit: stand-ins chromium
 # Without default features: what a user of the local backend alone builds.
 minimal:
 	cargo build -p examples --example pi --no-default-features --locked
-	cargo check -p wren --no-default-features --features otel --locked
+	cargo check -p wren-cloud --no-default-features --features otel --locked
 
 # The registry must outlive the most aggressive link.
 fat-lto:
@@ -79,7 +79,7 @@ compare:
 
 bench: stand-ins
 	cargo run --release --locked -p examples --bin wren-bench
-	cargo bench --locked -p wren --bench compression
-	cargo bench --locked -p wren --features redis --bench kv
-	cargo bench --locked -p wren --bench store --no-run
-	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren --bench store
+	cargo bench --locked -p wren-cloud --bench compression
+	cargo bench --locked -p wren-cloud --features redis --bench kv
+	cargo bench --locked -p wren-cloud --bench store --no-run
+	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren-cloud --bench store

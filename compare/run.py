@@ -195,7 +195,7 @@ def versions(peers: list[str]) -> dict[str, str]:
             text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
             found[peer] = re.search(r"Version: (\S+)", text).group(1)
     lock = (ROOT / "Cargo.lock").read_text()
-    for peer, package in (("wren", "wren"), ("rayon", "rayon")):
+    for peer, package in (("wren", "wren-cloud"), ("rayon", "rayon")):
         found[peer] = re.search(rf'name = "{package}"\nversion = "([^"]+)"', lock).group(1)
     found["multiprocessing"] = f"Python {platform.python_version()}"
     found["GNU sort"] = subprocess.run(["sort", "--version"], capture_output=True, text=True).stdout.split("\n")[0].split()[-1]

@@ -80,7 +80,7 @@ impl Fourier {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "property-tests"))]
 mod tests {
     use super::*;
 

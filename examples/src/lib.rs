@@ -6,5 +6,6 @@ pub mod gist;
 pub mod matrix;
 pub mod ridge;
 pub mod spread;
+#[cfg(feature = "images")]
 pub mod views;
 pub mod workers;

@@ -93,7 +93,7 @@ fn add(tile: &[[f64; COLUMNS]; ROWS], c: &mut [f64], n: usize, row: usize, colum
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "property-tests"))]
 mod tests {
     use super::*;
 

@@ -51,7 +51,7 @@ impl fmt::Display for Spread {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "property-tests"))]
 mod tests {
     use super::*;
 

@@ -65,7 +65,7 @@ impl Grey {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "property-tests"))]
 mod tests {
     use super::*;
 

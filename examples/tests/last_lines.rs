@@ -72,17 +72,19 @@ fn large() {
     assert_eq!(last_line("large", &[]), "equal values are stored once: true");
 }
 
+#[cfg(feature = "rayon")]
 #[test]
 fn guide_ported() {
     assert_eq!(last_line("guide_ported", &[]), "849637 steps, by each way the same");
 }
 
-#[cfg(feature = "kv")]
+#[cfg(all(feature = "kv", feature = "rayon"))]
 #[test]
 fn guide_setup() {
     assert_eq!(last_line("guide_setup", &[]), "one call with limits of its own: 18244");
 }
 
+#[cfg(feature = "images")]
 #[test]
 fn featurize() {
     let line = last_line("featurize", &["48"]);

@@ -62,7 +62,7 @@ pub(crate) fn expand(staged: &Staged, options: TokenStream, item: TokenStream) -
 
 fn check(staged: &Staged, implementation: &ItemImpl, wrong: String, errors: &mut Vec<Error>) {
     let is_it = |path: &syn::Path| path.segments.last().is_some_and(|last| last.ident == staged.name);
-    if !implementation.trait_.as_ref().is_some_and(|(_, path, _)| is_it(path)) {
+    if !implementation.trait_.as_ref().is_some_and(|(path, _)| is_it(path)) {
         errors.push(Error::new(implementation.self_ty.span(), wrong));
     }
     if let Some(first) = implementation.generics.params.first() {

@@ -122,9 +122,23 @@ impl Config {
         Ok(())
     }
 
+    /// A program that was deployed, and is built without what it takes to run there, does not run here
+    /// instead without a word.
     #[cfg(not(feature = "aws"))]
-    #[allow(clippy::unnecessary_wraps, reason = "as with the feature")]
     fn use_deployment(&mut self) -> Result<()> {
+        use crate::deployment::Deployment;
+        let may = self.backend.is_none() && crate::start::is_initialized();
+        if let Some(record) = may.then(|| Deployment::load(&self.directory)).transpose()?.flatten()
+            && record.may_be_of(&crate::registry::all()?)
+        {
+            let path = Deployment::path(&self.directory, record.endpoint.as_deref());
+            return Err(Error::Config(format!(
+                "this program is deployed to AWS ({}), and was now built without the feature `aws`, which running \
+                 there takes: `cargo wren deploy` turns it on in Cargo.toml, as does `cargo add wren-cloud --features \
+                 aws`; to run here, set WREN_BACKEND=local",
+                path.display()
+            )));
+        }
         Ok(())
     }
 

@@ -155,6 +155,13 @@ impl Deployment {
         Ok(self.differing(&registry::all()?))
     }
 
+    /// Whether the deployed program may be the one with these functions: it has one of them, or none but wren's.
+    #[cfg(any(test, not(feature = "aws")))]
+    pub(crate) fn may_be_of(&self, own: &[&RemoteFn]) -> bool {
+        let mut deployed = self.functions.iter().filter(|function| !registry::is_wrens(&function.name)).peekable();
+        deployed.peek().is_none() || deployed.any(|deployed| own.iter().any(|own| own.name == deployed.name))
+    }
+
     fn differing(&self, own: &[&RemoteFn]) -> Vec<String> {
         let deployed: BTreeMap<_, _> = self.functions.iter().map(|f| (f.name.as_str(), f)).collect();
         let same = |f: &&RemoteFn| deployed.get(f.name).is_some_and(|d| d.is(f));

@@ -273,6 +273,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// That this program was built without what it asks for.
+    #[allow(dead_code, reason = "used wherever a feature is off")]
+    pub(crate) fn left_out(what: &str, feature: &str) -> Self {
+        let deploys = if feature == "aws" { "`cargo wren deploy` turns it on, or " } else { "" };
+        Error::Config(format!(
+            "{what} needs the feature `{feature}`, and this program was built without it: {deploys}`cargo add \
+             wren-cloud --features {feature}`"
+        ))
+    }
+
     /// The attempt that failed, where the error belongs to one.
     pub fn attempt(&self) -> Option<&Attempt> {
         match self {

@@ -25,10 +25,7 @@ pub(crate) fn watch(patience: Duration) -> oneshot::Receiver<()> {
                 return;
             }
             let _ = tell.send(());
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                () = tokio::time::sleep(patience) => {}
-            }
+            let _ = tokio::time::timeout(patience, tokio::signal::ctrl_c()).await;
             say();
             std::process::exit(EXIT_CODE.into());
         });

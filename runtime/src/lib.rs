@@ -110,7 +110,6 @@ pub mod codec;
 mod config;
 #[cfg(feature = "data")]
 pub mod data;
-#[cfg(feature = "aws")]
 pub mod deployment;
 mod envelope;
 mod error;
@@ -119,7 +118,6 @@ pub mod faults;
 mod interrupt;
 mod job;
 pub mod kv;
-#[cfg(feature = "aws")]
 pub mod limits;
 mod map;
 #[cfg(feature = "data")]

@@ -78,7 +78,7 @@ const SECTIONS: [Section; 9] = [
 pub(super) fn page() -> String {
     let mut page = String::from(
         "# Methods\n\nWhat can be said of a call, a job or an executor before it runs. The documentation of each, with \
-         its errors, is that of the crate (`cargo doc -p wren --open`).\n",
+         its errors, is that of the crate (`cargo doc -p wren-cloud --open`).\n",
     );
     for Section { heading, about, file, blocks } in SECTIONS {
         write!(page, "\n## {heading}\n\n{about}\n\n| method | |\n| --- | --- |\n").unwrap();

@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Error, FnArg, GenericParam, Lifetime, Signature, Type, TypeReference};
+use syn::{Error, FnArg, GenericParam, Lifetime, Safety, Signature, Type, TypeReference};
 
 use super::parse::Remote;
 
@@ -33,7 +33,7 @@ fn refuse(errors: &mut Vec<Error>, at: Span, message: &str) {
 }
 
 fn qualifiers(signature: &Signature, errors: &mut Vec<Error>) {
-    if let Some(token) = &signature.unsafety {
+    if let Safety::Unsafe(token) = &signature.safety {
         refuse(errors, token.span(), "a remote function cannot be `unsafe`; put the `unsafe` block inside its body");
     }
     if let Some(abi) = &signature.abi {
@@ -94,7 +94,7 @@ impl Visit<'_> for Argument<'_> {
                 let message = "a trait object cannot be sent to a worker; take an enum or a struct that serde knows";
                 refuse(self.errors, ty.span(), message);
             }
-            Type::BareFn(_) => {
+            Type::FnPtr(_) => {
                 let message = "a function cannot be sent to a worker; take a value that says which to call";
                 refuse(self.errors, ty.span(), message);
             }

@@ -90,6 +90,16 @@ impl fmt::Debug for BackendScheme {
 
 inventory::collect!(BackendScheme);
 
+#[cfg(not(feature = "aws"))]
+inventory::submit! {
+    BackendScheme { scheme: "lambda", open: |_, _| Err(Error::left_out("the backend `lambda`", "aws")) }
+}
+
+#[cfg(not(feature = "sim"))]
+inventory::submit! {
+    BackendScheme { scheme: "sim", open: |_, _| Err(Error::left_out("the backend `sim`", "sim")) }
+}
+
 /// Whether a backend's URL means AWS Lambda: `lambda`, or `lambda:event`.
 ///
 /// ```
@@ -112,11 +122,6 @@ pub(crate) fn open(url: &str, setup: &Setup) -> Result<Box<dyn Backend>> {
     if let Some(found) = known().find(|known| known.scheme == scheme) {
         return (found.open)(rest, setup);
     }
-    #[cfg(not(feature = "sim"))]
-    if scheme == "sim" {
-        let why = "the backend `sim` is not in this program: add the feature `sim` to its dependency `wren`";
-        return Err(Error::Config(why.to_owned()));
-    }
     let mut names: Vec<_> = known().map(|known| known.scheme).collect();
     names.sort_unstable();
     Err(Error::Config(format!("no backend is known for `{url}`; known are {}", names.join(", "))))
@@ -138,12 +143,24 @@ mod tests {
     fn an_unknown_scheme_lists_those_that_are_known() {
         let setup = Setup::new(1, Bell::new().unwrap(), 0);
         let message = open("cloud:7", &setup).err().unwrap().to_string();
-        let known = if cfg!(feature = "sim") { "inline, lambda, local, sim" } else { "inline, lambda, local" };
-        assert!(message.ends_with(&format!("no backend is known for `cloud:7`; known are {known}")), "{message}");
+        let ending = "no backend is known for `cloud:7`; known are inline, lambda, local, sim";
+        assert!(message.ends_with(ending), "{message}");
         let message = open("inline:7", &setup).err().unwrap().to_string();
         assert!(message.contains("takes nothing behind its name, and got `7`"), "{message}");
         let message = open("sim:mars", &setup).err().unwrap().to_string();
-        let what = if cfg!(feature = "sim") { "`sim:pywren2017`" } else { "add the feature `sim`" };
+        let what = if cfg!(feature = "sim") { "`sim:pywren2017`" } else { "cargo add wren-cloud --features sim" };
         assert!(message.contains(what), "{message}");
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn a_program_without_aws_is_told_how_to_get_it() {
+        let setup = Setup::new(1, Bell::new().unwrap(), 0);
+        for url in ["lambda", "lambda:event"] {
+            let message = open(url, &setup).err().unwrap().to_string();
+            assert!(message.contains("`cargo wren deploy` turns it on"), "{message}");
+        }
+        let message = crate::store::open("s3://bucket/x").err().unwrap().to_string();
+        assert!(message.contains("cargo add wren-cloud --features aws"), "{message}");
     }
 }

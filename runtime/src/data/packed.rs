@@ -51,7 +51,13 @@ impl Packing {
         }
         let input: Box<dyn Read + Send> = match self {
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+            #[cfg(feature = "zstd")]
             Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
+            #[cfg(not(feature = "zstd"))]
+            Packing::Zstd => {
+                let what = "a file packed by Zstandard";
+                return Err(io::Error::other(crate::Error::left_out(what, "zstd").to_string()));
+            }
         };
         Ok(Box::new(Unpacking { packing: self, input }))
     }

@@ -72,9 +72,19 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
+#[cfg(feature = "zstd")]
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 1).unwrap()
 }
+
+/// A name that says how a file is packed, and what packs so.
+type Packed = (&'static str, fn(&[u8]) -> Vec<u8>);
+
+const PACKED: &[Packed] = &[
+    ("a.gz", gzip),
+    #[cfg(feature = "zstd")]
+    ("a.csv.zst", zstd),
+];
 
 /// Files of one content under several stores: a local one, and one in memory.
 struct Stored {
@@ -184,8 +194,7 @@ proptest! {
     #[test]
     fn all_members_of_a_packed_file_are_read(parts in prop::collection::vec("[ab\n]{0,50}", 1..4), size in 1u64..60) {
         let content = parts.concat();
-        type Pack = fn(&[u8]) -> Vec<u8>;
-        for (name, pack) in [("a.gz", gzip as Pack), ("a.csv.zst", zstd as Pack)] {
+        for (name, pack) in PACKED {
             let packed: Vec<u8> = parts.iter().flat_map(|part| pack(part.as_bytes())).collect();
             let (_folder, path) = file(name, &packed);
             let splits = splits(Input::glob(path).unwrap().split_size(size)).unwrap();
@@ -314,7 +323,8 @@ fn a_record_that_does_not_fit_names_its_place_and_the_rest_follows() {
 #[test]
 fn packed_data_that_is_none_or_is_cut_off_is_an_error() {
     let text = "some text, more or less\n".repeat(1_000);
-    for (name, packed) in [("a.gz", gzip(text.as_bytes())), ("b.zst", zstd(text.as_bytes()))] {
+    for (name, pack) in PACKED {
+        let packed = pack(text.as_bytes());
         let (_folder, path) = file(name, &packed[..packed.len() - 5]);
         let message = reason(bytes_of(&splits(Input::glob(&path).unwrap()).unwrap()[0]));
         assert!(message.contains(name) && message.contains("damaged or cut off"), "{message}");

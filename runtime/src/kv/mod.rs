@@ -222,24 +222,12 @@ inventory::collect!(KvScheme);
 
 #[cfg(not(feature = "kv"))]
 inventory::submit! {
-    KvScheme { scheme: "embedded", open: |_| Err(left_out("embedded:", "kv")) }
+    KvScheme { scheme: "embedded", open: |_| Err(Error::left_out("the key-value storage `embedded:`", "kv")) }
 }
 
 #[cfg(not(feature = "redis"))]
 inventory::submit! {
-    KvScheme { scheme: "redis", open: |_| Err(left_out("redis:", "redis")) }
-}
-
-#[cfg(not(feature = "redis"))]
-inventory::submit! {
-    crate::store::StoreScheme { scheme: "redis", open: |_| Err(left_out("redis:", "redis")) }
-}
-
-#[cfg(not(all(feature = "kv", feature = "redis")))]
-fn left_out(scheme: &str, feature: &str) -> Error {
-    Error::Config(format!(
-        "this program is built without `{scheme}`: put `features = [\"{feature}\"]` to wren in Cargo.toml"
-    ))
+    KvScheme { scheme: "redis", open: |_| Err(Error::left_out("the key-value storage `redis:`", "redis")) }
 }
 
 /// Opens the storage of a URL.
@@ -302,7 +290,7 @@ mod tests {
     #[test]
     fn what_is_left_out_says_how_to_put_it_in() {
         let message = open("redis://host").err().unwrap().to_string();
-        assert!(message.contains("features = [\"redis\"]"), "{message}");
+        assert!(message.contains("cargo add wren-cloud --features redis"), "{message}");
         assert!(crate::store::open("redis://host").is_err());
     }
 

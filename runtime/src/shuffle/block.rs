@@ -15,6 +15,7 @@ const ZSTD: u8 = 1;
 
 /// Zstandard's level. Of the fast ones it is the smallest at the rates of Lambda's network: `make bench`
 /// (`benches/compression.rs`) tells what it takes and below which rate it pays, beside LZ4.
+#[cfg(feature = "zstd")]
 const LEVEL: i32 = 1;
 
 /// A block under way: room for the header, then the records.
@@ -30,7 +31,7 @@ pub(super) fn seal(mut block: Vec<u8>, compress: bool) -> Vec<u8> {
         // What does not become shorter by an eighth is not worth the time to unpack it: the buffer is too
         // small for that, and no error can have another cause.
         let mut packed = vec![0; HEADER + raw - raw / 8];
-        if let Ok(length) = zstd::bulk::compress_to_buffer(&block[HEADER..], &mut packed[HEADER..], LEVEL) {
+        if let Some(length) = compressed(&block[HEADER..], &mut packed[HEADER..]) {
             packed.truncate(HEADER + length);
             write_header(&mut packed, raw, ZSTD);
             return packed;
@@ -48,6 +49,29 @@ fn write_header(block: &mut [u8], raw: usize, kind: u8) {
     block[4..8].copy_from_slice(&(stored as u32).to_le_bytes());
     block[8..12].copy_from_slice(&crc.to_le_bytes());
     block[12] = kind;
+}
+
+/// Compresses records into `packed`, and gives their length there; `None` where it does not suffice.
+#[cfg(feature = "zstd")]
+fn compressed(records: &[u8], packed: &mut [u8]) -> Option<usize> {
+    zstd::bulk::compress_to_buffer(records, packed, LEVEL).ok()
+}
+
+/// Without Zstandard, blocks stay as they are.
+#[cfg(not(feature = "zstd"))]
+fn compressed(_records: &[u8], _packed: &mut [u8]) -> Option<usize> {
+    None
+}
+
+#[cfg(feature = "zstd")]
+fn decompressed(stored: &[u8], length: usize) -> std::io::Result<Vec<u8>> {
+    zstd::bulk::decompress(stored, length)
+}
+
+/// All workers of a job are one program, so that only damaged data leads here.
+#[cfg(not(feature = "zstd"))]
+fn decompressed(_stored: &[u8], _length: usize) -> std::io::Result<Vec<u8>> {
+    Err(std::io::Error::other("this program was built without the feature `zstd`"))
 }
 
 /// What a header says.
@@ -77,7 +101,7 @@ impl Header {
         }
         match self.kind {
             PLAIN if self.raw == stored.len() => Ok(Cow::Borrowed(stored)),
-            ZSTD => match zstd::bulk::decompress(stored, self.raw) {
+            ZSTD => match decompressed(stored, self.raw) {
                 Ok(raw) if raw.len() == self.raw => Ok(Cow::Owned(raw)),
                 Ok(_) => Err("a block's header does not tell its length".to_owned()),
                 Err(error) => Err(format!("a block does not unpack: {error}")),

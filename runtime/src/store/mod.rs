@@ -166,6 +166,16 @@ pub struct StoreScheme {
 
 inventory::collect!(StoreScheme);
 
+#[cfg(not(feature = "aws"))]
+inventory::submit! {
+    StoreScheme { scheme: "s3", open: |_| Err(Error::left_out("the store `s3:`", "aws")) }
+}
+
+#[cfg(not(feature = "redis"))]
+inventory::submit! {
+    StoreScheme { scheme: "redis", open: |_| Err(Error::left_out("the store `redis:`", "redis")) }
+}
+
 /// Opens the store of a URL: `file:.wren/store`, `memory:`.
 ///
 /// # Errors

@@ -110,7 +110,7 @@ pub(crate) fn set_environment(moto: &Moto) {
     let deployment = Deployment {
         format: FORMAT,
         name: "test".into(),
-        program: "-p wren --test lambda".into(),
+        program: "-p wren-cloud --test lambda".into(),
         region: "us-east-1".into(),
         account: "123456789012".into(),
         endpoint: Some(lambda),
