@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -68,6 +67,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.insert("call_p99_us", micros(p99_call));
     figures.insert("socket_median_us", micros(socket()?));
     figures.insert("first_result_ms", first_result()?.as_secs_f64() * 1e3);
+    #[cfg(feature = "aws")]
     figures.insert("bootstrap_to_next_ms", bootstrap_to_next()?.as_secs_f64() * 1e3);
     figures.insert("payload_gb_per_s", payload().await?);
     let (speedup, ratio) = cpu().await?;
@@ -188,12 +188,13 @@ fn first_result() -> std::io::Result<Duration> {
 }
 
 /// From the start of this program as a Lambda's `bootstrap` to its first request for an invocation.
+#[cfg(feature = "aws")]
 fn bootstrap_to_next() -> std::io::Result<Duration> {
     let folder = std::env::temp_dir().join(format!("wren-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let bootstrap = folder.join("bootstrap");
     std::os::unix::fs::symlink(std::env::current_exe()?, &bootstrap)?;
-    let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let api = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
     let mut times = Vec::new();
     for _ in 0..21 {
         let mut instance = Command::new(&bootstrap);
