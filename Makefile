@@ -8,8 +8,8 @@ SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
 export RUSTDOCFLAGS := -D warnings
 
-# What is not on by default, and is tested all the same.
-FEATURES := wren-cloud/redis,wren-cloud/sim,wren-cloud/otel,examples/sim,examples/otel
+# Everything: what is off by default is tested all the same.
+FEATURES := examples/full
 
 test: lint unit minimal fat-lto docs book
 	@echo "all checks passed"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{Message, Metadata, MetadataCommand, Package, TargetKind};
+use cargo_metadata::{Dependency, DependencyKind, Message, Metadata, MetadataCommand, Package, TargetKind};
 
 /// The profile of programs that are to run here.
 pub(crate) const RELEASE: &str = "--release";
@@ -38,6 +38,13 @@ pub(crate) struct Select {
     /// Path to a `Cargo.toml`
     #[arg(long, value_name = "PATH")]
     manifest_path: Option<PathBuf>,
+}
+
+/// A package as the program is built from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Built {
+    pub(crate) name: String,
+    pub(crate) features: Vec<String>,
 }
 
 /// Cargo could not build the program, and has said why.
@@ -81,18 +88,13 @@ impl fmt::Display for Program {
     }
 }
 
-/// A program, and the `Cargo.lock` of its workspace.
+/// The program that is meant.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
     program: Program,
-    pub(crate) lock: PathBuf,
 }
 
 impl Chosen {
-    fn of(program: Program, metadata: &Metadata) -> Self {
-        Self { program, lock: metadata.workspace_root.join("Cargo.lock").into() }
-    }
-
     pub(crate) fn package(&self) -> &str {
         &self.program.package
     }
@@ -156,11 +158,60 @@ impl Select {
     pub(crate) fn add_to(&self, command: &mut Command, chosen: &Chosen) {
         let program = &chosen.program;
         command.args(["-p", &program.package, program.option(), &program.name]);
+        self.add_features_to(command);
+    }
+
+    fn add_features_to(&self, command: &mut Command) {
         command.args(self.features.iter().flat_map(|features| ["--features", features]));
         command.args(self.no_default_features.then_some("--no-default-features"));
         if let Some(path) = &self.manifest_path {
             command.arg("--manifest-path").arg(path);
         }
+    }
+
+    /// This, with one more feature.
+    pub(crate) fn with_feature(&self, feature: &str) -> Self {
+        let features = self.features.iter().map(String::as_str).chain([feature]).collect::<Vec<_>>().join(",");
+        Self { features: Some(features), ..self.clone() }
+    }
+
+    /// The packages that the program is built from, each with its features.
+    pub(crate) fn packages_of(&self, chosen: &Chosen) -> Result<Vec<Built>> {
+        let program = &chosen.program;
+        let edges = if program.kind == TargetKind::Example { "normal,build,dev" } else { "normal,build" };
+        let mut command = cargo();
+        command.args(["tree", "--package", &program.package, "--edges", edges, "--prefix", "none"]);
+        command.args(["--format", "{p}\t{f}"]);
+        self.add_features_to(&mut command);
+        let output = command.output().context("cargo does not start")?;
+        if !output.status.success() {
+            let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            bail!("cargo cannot resolve the dependencies: {}", reason.strip_prefix("error: ").unwrap_or(&reason));
+        }
+        let tree = String::from_utf8_lossy(&output.stdout);
+        let package = |line: &str| {
+            // The second time that cargo comes to a package it marks it so, and leaves out what it is made from.
+            let (package, features) = line.trim_end_matches(" (*)").split_once('\t')?;
+            let name = package.split(' ').next()?.to_owned();
+            Some(Built { name, features: features.split(',').map(str::to_owned).collect() })
+        };
+        let mut packages: Vec<_> = tree.lines().filter_map(package).collect();
+        packages.sort_unstable();
+        packages.dedup();
+        Ok(packages)
+    }
+
+    /// The manifest of the program's package, and what it says there of a dependency.
+    pub(crate) fn dependency(&self, chosen: &Chosen, name: &str) -> Result<(PathBuf, Option<Dependency>)> {
+        let metadata = self.metadata().context("cargo cannot read the workspace")?;
+        let package = metadata.workspace_packages().into_iter().find(|package| package.name == chosen.program.package);
+        let package = package.with_context(|| format!("the workspace has no package `{}`", chosen.program.package))?;
+        let is_example = chosen.program.kind == TargetKind::Example;
+        let counts = |kind| kind == DependencyKind::Normal || (is_example && kind == DependencyKind::Development);
+        let named = package.dependencies.iter().filter(|dependency| dependency.name == name && counts(dependency.kind));
+        // One for all targets comes before one for some, and a normal one before one of tests.
+        let found = named.min_by_key(|found| (found.kind != DependencyKind::Normal, found.target.is_some())).cloned();
+        Ok((package.manifest_path.clone().into(), found))
     }
 
     /// The program that is meant.
@@ -177,7 +228,7 @@ impl Select {
             }
             Err(error) => return Err(error).context("cargo cannot read the workspace"),
         };
-        Ok(Chosen::of(self.choose(&metadata)?, &metadata))
+        Ok(Chosen { program: self.choose(&metadata)? })
     }
 
     /// Whether no manifest is named, and none is where cargo looks for one.
@@ -207,7 +258,7 @@ impl Select {
         let fitting: Vec<_> = programs.iter().filter(|program| program.is_built_at(recorded)).collect();
         match fitting[..] {
             [] => Ok(None),
-            [one] => Ok(Some(Chosen::of(one.clone(), &metadata))),
+            [one] => Ok(Some(Chosen { program: one.clone() })),
             ref several => {
                 let list: String = several.iter().map(|program| format!("\n    {program}")).collect();
                 bail!("several programs are called as the one that ran; choose one:{list}")

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/profile.rs"]
+mod profile;
 mod support;
 
 use std::cmp::Reverse;
@@ -30,6 +32,11 @@ fn inside(options: &[&str], test: &str) {
 #[test]
 fn a_program_is_deployed_run_changed_and_destroyed() {
     inside(&[], "inner_life_of_a_deployment");
+}
+
+#[test]
+fn a_new_project_is_deployed_and_run_by_two_commands() {
+    inside(&[], "inner_new_project");
 }
 
 #[test]
@@ -89,7 +96,7 @@ fn inner_life_of_a_deployment() {
         said += &stderr;
         (stdout, stderr)
     };
-    let sweep = ["-p", "examples", "--example", "sweep"];
+    let sweep = ["-p", "examples", "--example", "sweep", "--features", "aws"];
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
     assert!(steps.contains("created") && steps.contains("deploying to the emulator"), "{steps}");
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
@@ -147,8 +154,61 @@ fn inner_life_of_a_deployment() {
 
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
+fn inner_new_project() {
+    let folder = tempfile::tempdir().unwrap();
+    profile::share(folder.path());
+    let command = Path::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    let path = std::env::join_paths(
+        [command.parent().unwrap().to_owned()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let path = path.unwrap();
+    let shell = |folder: &Path, script: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).current_dir(folder).env("PATH", &path).env_remove("WREN_DIR");
+        shell.env("CARGO_TARGET_DIR", profile::target()).env("CARGO_NET_OFFLINE", "true").output().unwrap()
+    };
+    succeeded(shell(folder.path(), "cargo wren new hello"));
+    let project = folder.path().join("hello");
+    fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    let manifest = || fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    let before = manifest();
+
+    // What would be done is said, and not done.
+    let (_, steps) = succeeded(shell(&project, "cargo wren deploy --dry-run"));
+    assert!(steps.contains("feature    `aws` of wren-cloud would be turned on in Cargo.toml"), "{steps}");
+    assert_eq!(manifest(), before);
+
+    let (stdout, stderr) = succeeded(shell(&project, "cargo wren deploy && cargo run"));
+    assert!(stdout.ends_with("is from 837799: 524 steps\n"), "{stdout}");
+    assert!(stderr.contains("feature    `aws` of wren-cloud turned on in /"), "{stderr}");
+    assert!(stderr.contains("running on an emulator of AWS"), "{stderr}");
+    let line = before.lines().find(|line| line.starts_with("wren-cloud = ")).unwrap();
+    let with_aws = line.replace(" }", ", features = [\"aws\"] }");
+    assert_ne!(line, with_aws);
+    assert_eq!(manifest(), before.replace(line, &with_aws));
+
+    // The second time there is nothing to turn on.
+    let (_, steps) = succeeded(shell(&project, "cargo wren deploy"));
+    assert!(!steps.contains("turned on") && !steps.contains("Compiling"), "{steps}");
+
+    // Without the feature it does not run here instead, unless it is told to.
+    fs::write(project.join("Cargo.toml"), before).unwrap();
+    let refused = shell(&project, "cargo run --quiet");
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && words.contains("built without the feature `aws`"), "{words}");
+    assert!(words.contains("`cargo wren deploy` turns it on") && words.contains("WREN_BACKEND=local"), "{words}");
+    let (stdout, _) = succeeded(shell(&project, "WREN_BACKEND=local cargo run --quiet"));
+    assert!(stdout.ends_with("is from 837799: 524 steps\n"), "{stdout}");
+    let refused = shell(&project, "WREN_BACKEND=lambda cargo run --quiet");
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && words.contains("the backend `lambda` needs the feature `aws`"), "{words}");
+    succeeded(shell(&project, "cargo wren destroy --yes"));
+}
+
+#[test]
+#[ignore = "run by a test above, inside the emulator"]
 fn inner_ten_thousand_tasks() {
-    succeeded(wren(&["deploy", "-p", "examples", "--bin", "wren-bench"]));
+    succeeded(wren(&["deploy", "-p", "examples", "--bin", "wren-bench", "--features", "aws,rayon"]));
     let tasks = 10_000;
     for backend in ["lambda", "lambda:event"] {
         let mut driver = program("wren-deploy/wren-bench");
@@ -182,7 +242,7 @@ fn links() -> Vec<String> {
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_data_in_s3() {
-    succeeded(wren(&["deploy", "-p", "examples", "--example", "links"]));
+    succeeded(wren(&["deploy", "-p", "examples", "--example", "links", "--features", "aws,data"]));
     let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
     let lambdas: Vec<_> = deployed["lambdas"].as_array().unwrap().iter().map(|lambda| &lambda["memory_mb"]).collect();
     assert_eq!(lambdas, [512], "wren's own functions need none: {deployed:#}");
@@ -237,7 +297,7 @@ fn inner_data_in_s3() {
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_cancelled_job() {
-    succeeded(wren(&["deploy", "-p", "examples", "--example", "pi"]));
+    succeeded(wren(&["deploy", "-p", "examples", "--example", "pi", "--features", "aws"]));
     let round_trip = || wren(&["doctor"]).status.success();
     assert!(round_trip());
     // Both instances are busy for longer than anybody waits.

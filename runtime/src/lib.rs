@@ -124,7 +124,6 @@ mod map;
 pub mod mapreduce;
 #[cfg(feature = "otel")]
 pub mod otel;
-#[cfg(feature = "aws")]
 pub mod price;
 mod progress;
 mod refs;

@@ -13,6 +13,7 @@ use wren::{limits, trace};
 
 use crate::aws::{self, Aws};
 use crate::deploy::build::{self, Built, Host};
+use crate::deploy::feature::{self, Feature};
 use crate::deploy::name::Name;
 use crate::deploy::package::Package;
 use crate::deploy::report::{Change, Report};
@@ -154,17 +155,18 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         );
     }
     let host = Host::here()?;
+    let select = with_aws_feature(args, report)?;
     report.doing("building");
     let built = match &args.binary {
         Some(path) => build::read(path, args.target)?,
-        None => built(args, &host, report)?,
+        None => built(args, &select, &host, report)?,
     };
     report.doing("asking the program for its remote functions");
     let answer = match &args.registry {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
         None if host.runs(args.target) => listing::ask(&built.path)?,
         // It does not run here: the same program for this machine does.
-        None => listing::ask(&report.aside(|| args.select.build())?)?,
+        None => listing::ask(&report.aside(|| select.build())?)?,
     };
     let functions: Vec<_> = listing::parse(&answer)?.functions.iter().map(listing::Function::deployed).collect();
     if functions.is_empty() {
@@ -184,17 +186,39 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
     Ok(Program { options, package, functions, lambdas })
 }
 
-fn built(args: &Args, host: &Host, report: &Report) -> Result<Built> {
-    let chosen = args.select.chosen()?;
-    let own = args.select.own_profile();
-    let profile = || profile::of_workspace(&chosen.lock);
+/// Has the program built with what runs on AWS, from the first deploy on.
+fn with_aws_feature(args: &Args, report: &Report) -> Result<Select> {
+    if args.binary.is_some() {
+        return Ok(args.select.clone());
+    }
+    report.doing("looking for the feature `aws`");
+    Ok(match feature::ensure(&args.select, &args.select.chosen()?, args.dry_run)? {
+        Feature::On => args.select.clone(),
+        Feature::TurnedOn(manifest) => {
+            let manifest = manifest.display();
+            report.note(&format!("feature    `aws` of {} turned on in {manifest}", feature::PACKAGE));
+            args.select.clone()
+        }
+        Feature::Off(feature) => {
+            report.note(&format!("feature    `aws` of {} would be turned on in Cargo.toml", feature::PACKAGE));
+            args.select.with_feature(&feature)
+        }
+    })
+}
+
+fn built(args: &Args, select: &Select, host: &Host, report: &Report) -> Result<Built> {
+    let chosen = select.chosen()?;
+    let profile = match select.own_profile() {
+        Some(own) => own,
+        None => profile::of_program(select, &chosen)?,
+    };
     build::build(
         host,
         args.target,
         |way| {
             let mut command = build::command(way);
-            command.args(own.clone().unwrap_or_else(profile));
-            args.select.add_to(&mut command, &chosen);
+            command.args(&profile);
+            select.add_to(&mut command, &chosen);
             report.aside(|| program::built(command))
         },
         |note| report.note(note),

@@ -64,8 +64,8 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     // A workspace around it may have added sections behind this one.
     let section = "[dependencies]\n";
     let end = text.find(section).map(|at| at + section.len());
-    let end = end.with_context(|| format!("{} has no section [dependencies]; add wren there", manifest.display()))?;
-    text.insert_str(end, &format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren = {wren}\n"));
+    let end = end.with_context(|| format!("{} has no section [dependencies]; add wren-cloud there", manifest.display()))?;
+    text.insert_str(end, &format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren-cloud = {wren}\n"));
     fs::write(&manifest, text)?;
     fs::write(args.path.join("src/main.rs"), args.template.main())?;
     if let Some(root) = workspace_around(&args.path, &manifest) {

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(deployment) = deployment(args, &chosen)? {
         deploy::deploy(&deployment)?;
         // The program is built in this way already.
-        profile = profile::of_workspace(&chosen.lock);
+        profile = profile::of_program(&args.select, &chosen)?;
     }
     let mut command = args.select.cargo("run", &chosen, profile);
     let workers = args.workers.map(|workers| workers.to_string());

@@ -4,6 +4,7 @@
 pub(crate) mod bucket;
 pub(crate) mod build;
 pub(crate) mod elf;
+pub(crate) mod feature;
 pub(crate) mod functions;
 pub(crate) mod log_groups;
 pub(crate) mod name;

@@ -6,8 +6,9 @@
 //! LTO and with the SDK optimized for size a relink takes 6 s, and the zip has 5.3 MB. Symbols would
 //! add 1.0 MB.
 
-use std::fs;
-use std::path::Path;
+use anyhow::Result;
+
+use crate::program::{Chosen, Select};
 
 /// Its name, and that of the folder below `target`.
 pub(crate) const PROFILE: &str = "wren-deploy";
@@ -71,8 +72,8 @@ const FOR_SIZE: [&str; 52] = [
     "zstd-sys",
 ];
 
-/// The profile as arguments of cargo. `locked` tells which packages there are: cargo warns of others.
-fn arguments(locked: &[String]) -> Vec<String> {
+/// The profile as arguments of cargo. It names only packages that there are: cargo warns of others.
+fn arguments(packages: &[String]) -> Vec<String> {
     let mut settings = vec![
         r#"inherits="release""#.to_owned(),
         "lto=false".to_owned(),
@@ -81,22 +82,16 @@ fn arguments(locked: &[String]) -> Vec<String> {
         "debug=false".to_owned(),
         "strip=true".to_owned(),
     ];
-    let for_size = FOR_SIZE.iter().filter(|name| locked.iter().any(|locked| locked == **name));
+    let for_size = FOR_SIZE.iter().filter(|name| packages.iter().any(|package| package == **name));
     settings.extend(for_size.map(|name| format!(r#"package.{name}.opt-level="s""#)));
     let options = settings.into_iter().flat_map(|s| ["--config".to_owned(), format!("profile.{PROFILE}.{s}")]);
     ["--profile".to_owned(), PROFILE.to_owned()].into_iter().chain(options).collect()
 }
 
-/// The profile as arguments of cargo, for the workspace of this `Cargo.lock`.
-pub(crate) fn of_workspace(lock: &Path) -> Vec<String> {
-    arguments(&locked_packages(lock))
-}
-
-/// The names in a `Cargo.lock`; none where there is no such file yet.
-fn locked_packages(lock: &Path) -> Vec<String> {
-    let text = fs::read_to_string(lock).unwrap_or_default();
-    let name = |line: &str| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned);
-    text.lines().filter_map(name).collect()
+/// The profile as arguments of cargo, for this program.
+pub(crate) fn of_program(select: &Select, chosen: &Chosen) -> Result<Vec<String>> {
+    let packages: Vec<_> = select.packages_of(chosen)?.into_iter().map(|package| package.name).collect();
+    Ok(arguments(&packages))
 }
 
 #[cfg(test)]
@@ -116,7 +111,9 @@ mod tests {
     /// A package that is renamed would silently be built for speed.
     #[test]
     fn the_names_are_those_of_this_workspace() {
-        let locked = locked_packages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock"));
+        let lock = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+        let name = |line: &str| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned);
+        let locked: Vec<_> = std::fs::read_to_string(lock).unwrap().lines().filter_map(name).collect();
         let unknown: Vec<_> = FOR_SIZE.iter().filter(|name| !locked.iter().any(|locked| locked == **name)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }

@@ -13,7 +13,7 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn share(folder: &Path) {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml")).unwrap();
     let (_, profile) = manifest.split_once("[profile.dev]").unwrap();
-    let (profile, _) = profile.split_once("[profile.release]").unwrap();
+    let (profile, _) = profile.split_once("# What waits for").unwrap();
     // A package that a project has not would be warned of.
     let lines = profile.lines().filter(|line| !line.starts_with("examples."));
     let profile: String = lines.map(|line| format!("{line}\n")).collect();

@@ -5,6 +5,8 @@ mod conformance;
 pub(crate) mod inline;
 #[cfg(feature = "aws")]
 pub(crate) mod lambda;
+#[cfg(any(feature = "aws", feature = "sim"))]
+pub(crate) mod lambda_tuning;
 mod lines;
 mod local;
 mod scheme;

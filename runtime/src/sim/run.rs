@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::world::World;
 use super::{Model, Workload};
-use crate::backend::{Reply, lambda};
+use crate::backend::{Reply, lambda_tuning};
 use crate::block::{Args, Block, Limits};
 use crate::limits;
 use crate::price;
@@ -88,7 +88,7 @@ fn settings(model: &Model, work: &Workload, seed: u64) -> Config {
     };
     if model.is_wren {
         let longest = work.timeout.unwrap_or(Duration::from_secs(limits::MAX_TIMEOUT_S.into()));
-        lambda::tune(&mut config, Some(longest));
+        lambda_tuning::tune(&mut config, Some(longest));
     }
     config
 }

@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::lambda_tuning::{DIRECT, tune};
 use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Room, Setup, Timing};
 use crate::aws;
 use crate::block::Limits;
@@ -24,26 +25,16 @@ use crate::error::{Error, Failure, Result};
 use crate::job::new_id;
 use crate::limits;
 use crate::price;
-use crate::scheduler::{self, Probe, Speculation};
+use crate::scheduler;
 use crate::store::{self, Store};
 use crate::terminal;
 
 use uploads::Uploads;
 use watch::Watch;
 
-/// Invocations that wait for their response at once; further ones are events.
-const DIRECT: usize = 64;
-
 /// An invocation that took so long leaves its outcome in the store as well: connections that are
 /// silent for minutes are cut by routers on the way (AWS NAT gateways: after 350 seconds).
 const LONG: Duration = Duration::from_secs(60);
-
-/// An event that was accepted waits in Lambda's queue while instances are started; later than this it
-/// counts as lost.
-const LOST_AFTER: Duration = Duration::from_secs(120);
-
-/// How often one task is refused for too much load before that is its failure: over an hour of pauses.
-const REFUSALS: u32 = 1_000;
 
 inventory::submit! {
     BackendScheme {
@@ -134,20 +125,6 @@ pub(crate) fn announce(directory: &std::path::Path) {
         "running on {place}: `{}`, deployed {age} ago (WREN_BACKEND=local: here)",
         deployment.name
     ));
-}
-
-/// What a scheduler is to know of Lambda, where no invocation takes longer than `longest`.
-pub(crate) fn tune(config: &mut scheduler::Config, longest: Option<Duration>) {
-    config.longest_invocation = longest;
-    config.lost_after = Some(LOST_AFTER);
-    config.speculation = Some(Speculation { done_fraction: 0.75, factor: 4.0, at_least: Duration::from_secs(2) });
-    config.throttle_attempts = REFUSALS;
-    config.backoff = Duration::from_millis(50)..Duration::from_secs(10);
-    // A request costs what some milliseconds of an instance cost, and takes about as long.
-    config.batch = Duration::from_millis(500);
-    config.least_batch = Duration::from_millis(50);
-    config.probe = Some(Probe { flights: DIRECT / 2, wait: Duration::from_millis(300) });
-    config.max_batch = 10_000;
 }
 
 impl Backend for LambdaBackend {
