@@ -12,6 +12,7 @@ use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Error, ItemFn};
 
+use crate::crate_name::crate_name;
 use crate::options::{Options, report};
 
 pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
@@ -20,7 +21,8 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
     let function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(_) => {
-            errors.push(Error::new(item.span(), "`#[wren::main]` goes on `fn main` or `async fn main`"));
+            let message = format!("`#[{}::main]` goes on `fn main` or `async fn main`", crate_name());
+            errors.push(Error::new(item.span(), message));
             let errors = report(errors);
             return quote!(#item #errors);
         }
@@ -46,10 +48,11 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
 
 fn check(function: &ItemFn, errors: &mut Vec<Error>) {
     let signature = &function.sig;
+    let name = crate_name();
     if signature.ident != "main" {
         errors.push(Error::new(
             signature.ident.span(),
-            "`#[wren::main]` goes on `main`; a function for workers takes `#[wren::remote]`",
+            format!("`#[{name}::main]` goes on `main`; a function for workers takes `#[{name}::remote]`"),
         ));
     }
     if !signature.inputs.is_empty() {

@@ -1,5 +1,6 @@
 //! The attribute macros of wren; use them as `wren::remote` and `wren::main`.
 
+mod crate_name;
 mod entry_point;
 mod options;
 mod record;
@@ -29,7 +30,7 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// Options: `memory` in MB; `timeout` in seconds; `retries`, how often an `Err` or a panic is run
-/// again; `crate`, the path of wren where it is re-exported.
+/// again; `crate`, the path of wren where it is re-exported. A dependency that the manifest renames needs no option.
 ///
 /// Arguments implement serde's `Serialize` and `Deserialize`; `&str`, `&[T]`, `&Path` and `&T` work
 /// as they stand. A declared `Result<T, E>` gives a `Call<T>`, and its `Err` is the call's error,

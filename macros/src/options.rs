@@ -7,6 +7,8 @@ use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Error, Ident, Lit, LitInt, Path, Token};
 
+use crate::crate_name::crate_ident;
+
 /// The options of an attribute, all optional.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -93,7 +95,10 @@ impl Options {
     pub(crate) fn private(&self) -> TokenStream {
         match &self.path {
             Some(path) => quote!(#path::__private),
-            None => quote!(::wren::__private),
+            None => {
+                let name = crate_ident();
+                quote!(::#name::__private)
+            }
         }
     }
 }

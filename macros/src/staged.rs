@@ -22,6 +22,7 @@ use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
 use syn::{Error, ImplItem, ImplItemFn, ItemImpl, Type};
 
+use crate::crate_name::crate_name;
 use crate::options::{Options, report};
 use crate::record::Record;
 
@@ -40,7 +41,7 @@ pub(crate) const MAP_REDUCE: Staged = Staged { attribute: "mapreduce", name: "Ma
 pub(crate) const BSP: Staged = Staged { attribute: "bsp", name: "Bsp", stages: &["load", "step", "finish"] };
 
 pub(crate) fn expand(staged: &Staged, options: TokenStream, item: TokenStream) -> TokenStream {
-    let wrong = format!("`#[wren::{}]` goes on `impl {} for ..`", staged.attribute, staged.name);
+    let wrong = format!("`#[{}::{}]` goes on `impl {} for ..`", crate_name(), staged.attribute, staged.name);
     let mut errors = Vec::new();
     let options = Options::parse(options, &KNOWN, &mut errors);
     let implementation: ItemImpl = match syn::parse2(item.clone()) {

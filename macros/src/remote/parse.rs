@@ -5,6 +5,7 @@ use quote::format_ident;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Ident, ItemFn, Pat, PatType, Path, PathArguments, ReturnType, Type, TypeReference};
 
+use crate::crate_name::crate_name;
 use crate::options::Options;
 
 const KNOWN: [&str; 4] = ["memory", "timeout", "retries", "crate"];
@@ -67,8 +68,8 @@ fn not_a_function(item: &TokenStream, error: Error) -> Error {
     let is_method = syn::parse2::<syn::TraitItemFn>(item.clone()).is_ok();
     let is_item = syn::parse2::<syn::Item>(item.clone()).is_ok();
     let message = match (is_method, is_item) {
-        (true, _) => "a remote function needs a body; methods of traits cannot be remote",
-        (false, true) => "`#[wren::remote]` goes on a function",
+        (true, _) => "a remote function needs a body; methods of traits cannot be remote".to_owned(),
+        (false, true) => format!("`#[{}::remote]` goes on a function", crate_name()),
         // Rust's own syntax error says more.
         (false, false) => return error,
     };

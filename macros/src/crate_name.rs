@@ -1,0 +1,66 @@
+//! The name of wren in the crate that is compiled: a dependency may be renamed.
+
+use proc_macro2::{Ident, Span};
+
+/// The name of wren's library where its dependants do not rename it.
+const LIBRARY: &str = "wren";
+
+/// The name by which the crate that is compiled knows wren.
+///
+/// Cargo passes each dependency to rustc under the name that the manifest gives it, as `--extern
+/// cloud=/…/libwren-0123456789abcdef.rmeta`. A macro runs inside of rustc and can read its arguments, which are
+/// right for renamed, inherited and target-specific dependencies alike. Editors that expand macros in a process of
+/// their own get the usual name.
+pub(crate) fn crate_name() -> String {
+    named_by(std::env::args_os().filter_map(|argument| argument.into_string().ok()))
+}
+
+/// [`crate_name`] as an identifier of the crate that is compiled.
+pub(crate) fn crate_ident() -> Ident {
+    Ident::new(&crate_name(), Span::call_site())
+}
+
+fn named_by(arguments: impl Iterator<Item = String>) -> String {
+    let mut names = arguments.filter_map(|argument| name_of_wren(argument.strip_prefix("--extern=").unwrap_or(&argument)));
+    match (names.next(), names.next()) {
+        (Some(name), None) => name,
+        // Two libraries have the name: the renamed one could be either.
+        _ => LIBRARY.to_owned(),
+    }
+}
+
+/// `cloud` of `priv,noprelude:cloud=/…/libwren-0123456789abcdef.rmeta`.
+fn name_of_wren(argument: &str) -> Option<String> {
+    let (name, path) = argument.split_once('=')?;
+    let file = path.rsplit('/').next()?;
+    let hash = file.strip_prefix("lib")?.strip_prefix(LIBRARY)?.strip_prefix('-')?;
+    let is_library = [".rmeta", ".rlib"].iter().any(|extension| hash.ends_with(extension));
+    let name = name.rsplit(':').next()?;
+    (is_library && syn::parse_str::<Ident>(name).is_ok()).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(arguments: &[&str]) -> String {
+        named_by(arguments.iter().map(|argument| (*argument).to_owned()))
+    }
+
+    #[test]
+    fn a_renamed_dependency_has_its_new_name() {
+        let serde = "serde=/t/libserde-01.rmeta";
+        assert_eq!(named(&["rustc", "--extern", serde, "--extern", "wren=/t/libwren-02.rmeta"]), "wren");
+        assert_eq!(named(&["rustc", "--extern", serde, "--extern", "cloud=/t/libwren-02.rlib"]), "cloud");
+        assert_eq!(named(&["rustc", "--extern=priv:cloud=/t/libwren-02.rmeta"]), "cloud");
+    }
+
+    #[test]
+    fn where_nothing_is_said_it_has_its_own() {
+        assert_eq!(named(&["rust-analyzer-proc-macro-srv"]), "wren");
+        // wren itself, and a crate whose name begins as its does.
+        assert_eq!(named(&["rustc", "--extern", "w=/t/libwren_macros-01.so", "--cfg", "feature=\"data\""]), "wren");
+        // The other project of that name beside it.
+        assert_eq!(named(&["--extern", "wren=/t/libwren-01.rmeta", "--extern", "cloud=/t/libwren-02.rmeta"]), "wren");
+    }
+}

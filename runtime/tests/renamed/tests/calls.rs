@@ -1,0 +1,32 @@
+//! A renamed dependency works as any other does: in a library, in a program, in a test.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::process::Command;
+
+use renamed_fixture::{Count, double};
+
+#[cloud::remote]
+fn triple(x: u64) -> u64 {
+    3 * x
+}
+
+#[test]
+fn calls_and_jobs_run() {
+    cloud::block_on(async {
+        assert_eq!((double(4).await.unwrap(), triple(4).await.unwrap()), (8, 12));
+        let mut counts = cloud::map_reduce(Count, ["a b a".to_owned()]).await.unwrap();
+        counts.sort();
+        assert_eq!(counts, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    });
+}
+
+#[test]
+fn its_program_runs_its_own_workers() {
+    let folder = std::env::temp_dir().join(format!("wren-renamed-{}", std::process::id()));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_renamed-fixture"));
+    let output = program.env("WREN_DIR", &folder).env("WREN_BACKEND", "local").output().unwrap();
+    let _ = std::fs::remove_dir_all(folder);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "[0, 2, 4]\n");
+}
