@@ -216,7 +216,7 @@ def main() -> int:
         peers.remove("PySpark")
     WORK.mkdir(parents=True, exist_ok=True)
     environments(peers)
-    build = ["cargo", "build", "--release", "--locked", "-p", "examples", "--bin", "wren-compare"]
+    build = ["cargo", "build", "--release", "--locked", "-p", "examples", "--features", "data,rayon", "--bin", "wren-compare"]
     subprocess.run(build, check=True, cwd=ROOT)
     folders = inputs()
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod cancel;
+pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod doctor;
@@ -9,6 +10,7 @@ pub(crate) mod emulate;
 pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod new;
 pub(crate) mod plan;
 pub(crate) mod replay;

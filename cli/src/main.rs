@@ -15,12 +15,16 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args as _, CommandFactory, Parser, Subcommand};
 
 use commands::{
-    attach, cancel, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, new, plan, replay,
-    report as report_command, run,
+    attach, cancel, completions, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, man, new, plan,
+    replay, report as report_command, run,
 };
+
+/// What the program is called.
+const NAME: &str = "cargo-wren";
 
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
 #[derive(Parser)]
@@ -31,7 +35,11 @@ enum Cargo {
 
 /// Run ordinary functions ten thousand times, on all processors.
 #[derive(clap::Args)]
-#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 101 the program does not build.")]
+#[command(
+    version = env!("VERSION_AND_COMMIT"),
+    display_name = NAME,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 101 the program does not build."
+)]
 struct Wren {
     #[command(subcommand)]
     command: Command,
@@ -53,6 +61,8 @@ enum Command {
     Report(report_command::Args),
     Replay(replay::Args),
     Emulate(emulate::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +82,8 @@ fn main() -> ExitCode {
         Command::Report(args) => report_command::report(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Emulate(args) => emulate::emulate(args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => man::man(&args),
     };
     ended.unwrap_or_else(|error| {
         if error.is::<program::DoesNotBuild>() {
@@ -82,9 +94,21 @@ fn main() -> ExitCode {
             // Whoever read the output has seen enough.
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        tell(&error);
         ExitCode::FAILURE
     })
+}
+
+/// As clap tells of wrong usage: `error:` has a colour on a terminal, as NO_COLOR and CLICOLOR_FORCE have it.
+fn tell(error: &anyhow::Error) {
+    let told = clap::Error::raw(ErrorKind::Io, format!("{error:#}\n")).with_cmd(&Cargo::command()).print();
+    // Nobody is left to be told.
+    drop(told);
+}
+
+/// The command by its own name: `cargo-wren new` is `cargo wren new`.
+fn alone() -> clap::Command {
+    Wren::augment_args(clap::Command::new(NAME).bin_name("cargo wren"))
 }
 
 /// The arguments as cargo gives them, also when the program was started by its own name.

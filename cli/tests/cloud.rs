@@ -159,7 +159,9 @@ fn inner_new_project() {
     profile::share(folder.path());
     let command = Path::new(env!("CARGO_BIN_EXE_cargo-wren"));
     let path = std::env::join_paths(
-        [command.parent().unwrap().to_owned()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        [command.parent().unwrap().to_owned()]
+            .into_iter()
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );
     let path = path.unwrap();
     let shell = |folder: &Path, script: &str| {

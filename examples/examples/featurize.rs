@@ -2,7 +2,7 @@
 //! driver: a map and a monolithic reduction. Prints how long each phase took, in the rows of Table 2
 //! of the PyWren paper.
 //!
-//!     cargo run --release -p examples --example featurize -- [tasks] [folder of images]
+//!     cargo run --release -p examples --features images --example featurize -- [tasks] [folder of images]
 //!
 //! Each file of the folder is a class. A task describes views of one of them: crops, turned, mirrored,
 //! brighter or darker. The images travel by the store, so that the program runs deployed as it does here.

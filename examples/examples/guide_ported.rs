@@ -1,7 +1,7 @@
 //! One computation, as a loop, with rayon, and with wren: what the guides for those who come from
 //! elsewhere show.
 //!
-//!     cargo run --release -p examples --example guide_ported
+//!     cargo run --release -p examples --features rayon --example guide_ported
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! A `main` of one's own: what runs before wren, an executor with settings, a budget.
 //!
-//!     cargo run --release -p examples --example guide_setup
+//!     cargo run --release -p examples --features kv,rayon --example guide_setup
 
 use std::time::Duration;
 

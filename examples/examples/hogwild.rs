@@ -1,9 +1,9 @@
 //! Logistic regression by HOGWILD!: several processes run stochastic gradient descent on the same
 //! weights at once and do not wait for each other. A serial program does the same beside it.
 //!
-//!     cargo run --release -p examples --example hogwild -- [epochs] [tasks]
+//!     cargo run --release -p examples --features kv --example hogwild -- [epochs] [tasks]
 //!
-//! The weights are in the embedded key-value storage, or on a server: `--features redis` and
+//! The weights are in the embedded key-value storage, or on a server: `--features kv,redis` and
 //! `WREN_KV=redis://127.0.0.1/0`.
 
 use examples::digits::{self, Digit, PIXELS};

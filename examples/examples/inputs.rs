@@ -1,6 +1,6 @@
 //! Reads a CSV file in partitions: how often each digit occurs in the file, and how much ink it takes.
 //!
-//!     cargo run --release -p examples --example inputs -- examples/data/digits.csv
+//!     cargo run --release -p examples --features data --example inputs -- examples/data/digits.csv
 
 use examples::digits::CLASSES;
 

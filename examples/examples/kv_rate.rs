@@ -1,9 +1,9 @@
 //! How many transactions of 128 bytes a second a worker does with key-value storage, by the number of
 //! workers: the micro-benchmark of the PyWren paper (its figure 6).
 //!
-//!     cargo run --release -p examples --example kv_rate -- [seconds] [most workers]
+//!     cargo run --release -p examples --features kv --example kv_rate -- [seconds] [most workers]
 //!
-//! It measures the embedded storage, or a server: `--features redis`, `WREN_KV=redis://127.0.0.1/0`.
+//! It measures the embedded storage, or a server: `--features kv,redis`, `WREN_KV=redis://127.0.0.1/0`.
 
 use std::time::{Duration, Instant};
 

@@ -1,13 +1,14 @@
 //! Three jobs on one file of links: how many pages link to each (MapReduce), all links in order (sort), and
 //! which pages hang together (supersteps).
 //!
-//!     cargo run --release -p examples --example links -- found examples/data/links.txt
+//!     cargo run --release -p examples --features data --example links -- found examples/data/links.txt
 //!
 //! A link is a line `from to`. Counts and links go to the folder that is named first. The same program
 //! runs on AWS, where inputs and the folder lie below the deployment's store:
 //!
-//!     cargo wren deploy -p examples --example links
-//!     cargo run --release -p examples --example links -- s3://BUCKET/NAME/found s3://BUCKET/NAME/links/
+//!     cargo wren deploy -p examples --example links --features aws,data
+//!     cargo run --release -p examples --features aws,data --example links -- \
+//!         s3://BUCKET/NAME/found s3://BUCKET/NAME/links/
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

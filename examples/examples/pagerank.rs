@@ -1,6 +1,6 @@
 //! PageRank in supersteps: how important pages are by the links between them.
 //!
-//!     cargo run --release -p examples --example pagerank -- [LINKS [PARTITIONS]]
+//!     cargo run --release -p examples --features data --example pagerank -- [LINKS [PARTITIONS]]
 //!
 //! `LINKS` is a file with a line `from to` for each link. Without it, packages are ranked by the
 //! packages that depend on them.

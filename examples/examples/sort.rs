@@ -1,7 +1,7 @@
 //! Sorts files: lines, or records of the sort benchmark.
 //!
-//!     cargo run --release -p examples --example sort -- sorted README.md
-//!     cargo run --release -p examples --example sort -- --records sorted gensort/
+//!     cargo run --release -p examples --features data --example sort -- sorted README.md
+//!     cargo run --release -p examples --features data --example sort -- --records sorted gensort/
 //!
 //! `--memory MB` limits each worker.
 

@@ -90,7 +90,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("trying {} settings on {} images", settings.len(), digits.len());
 
     // `training` and `choosing` are captured by every call, and sent to each worker once.
+    // ANCHOR: map
     let accuracies = wren::map(|setting| train(setting, training, choosing), &settings).await?;
+    // ANCHOR_END: map
 
     let (setting, accuracy) =
         settings.iter().zip(&accuracies).max_by(|(_, a), (_, b)| a.total_cmp(b)).ok_or("there is no setting to try")?;

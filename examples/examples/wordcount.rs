@@ -1,6 +1,6 @@
 //! Counts words in text files: a MapReduce.
 //!
-//!     cargo run --release -p examples --example wordcount -- README.md LICENSE-*
+//!     cargo run --release -p examples --features data --example wordcount -- README.md LICENSE-*
 //!
 //! With `--write FOLDER` the counts go to files, a line `word TAB count` each.
 

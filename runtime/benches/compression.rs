@@ -2,6 +2,8 @@
 //! kinds that jobs write, and below which rate of a worker's network the bytes that they save take longer
 //! than that.
 //!
+//!     cargo bench -p wren-cloud --features zstd --bench compression
+//!
 //! A block is packed once and unpacked once, each by a worker whose processor then does nothing else. With
 //! `saved` bytes less to write and to read again, compression pays where
 //! `pack + unpack < 2 * saved / rate`, that is below `rate = 2 * saved / (pack + unpack)`.

@@ -1,7 +1,7 @@
 //! How many operations on 128 bytes a second one thread does: a bare client of Redis, wren on the same
 //! server, and the embedded storage, in turns.
 //!
-//!     cargo bench -p wren-cloud --features redis --bench kv
+//!     cargo bench -p wren-cloud --features kv,redis --bench kv
 
 #[path = "../tests/support/redis_server.rs"]
 mod redis_server;

@@ -1,7 +1,9 @@
 //! How fast the S3 store moves a large object, beside a bare program of the AWS SDK that does the same
 //! with the same parallelism, in turns, at the server that `AWS_ENDPOINT_URL` names.
 //!
-//! `make bench` runs it inside `cargo wren emulate`.
+//!     cargo wren emulate -- cargo bench -p wren-cloud --features aws --bench store
+//!
+//! `make bench` does that.
 
 use std::error::Error;
 use std::ops::Range;

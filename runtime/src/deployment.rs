@@ -287,4 +287,37 @@ mod tests {
         assert_eq!(name(&deployment, None, None), "128-310");
         assert_eq!(name(&deployment, Some(512), None), "512-70");
     }
+
+    #[test]
+    fn another_programs_deployment_is_told_apart() {
+        let function = |name: &str| DeployedFn {
+            name: name.to_owned(),
+            signature: String::new(),
+            body_hash: 0,
+            memory_mb: None,
+            timeout: None,
+        };
+        let entry = |_: &mut crate::worker::Invoke<'_>| Ok(());
+        let own = RemoteFn {
+            name: "sweep::train",
+            signature: "",
+            file: "",
+            line: 0,
+            column: 0,
+            memory_mb: None,
+            timeout: None,
+            retries: None,
+            body_hash: 1,
+            entry,
+        };
+        let deployed = |names: &[&str]| Deployment {
+            functions: names.iter().map(|name| function(name)).collect(),
+            ..Deployment::dummy()
+        };
+        // It counts that a function has the name, though it was changed since.
+        assert!(deployed(&["wren::sort::stages::scatter", "sweep::train"]).may_be_of(&[&own]));
+        assert!(!deployed(&["wren::sort::stages::scatter", "pi::darts"]).may_be_of(&[&own]));
+        // A program that only sorts.
+        assert!(deployed(&["wren::sort::stages::scatter"]).may_be_of(&[&own]));
+    }
 }

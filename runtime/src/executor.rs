@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::job::{Kept, Outcome, Port};
 use crate::map::Settings;
+use crate::platform;
 use crate::registry::{self, RemoteFn};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::spans;
@@ -440,7 +441,7 @@ impl Shared {
             backend: config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned()),
             workers: config.workers,
             memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
-            program: std::env::current_exe().unwrap_or_default(),
+            program: platform::own_path().unwrap_or_default(),
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
         let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id)).flatten());

@@ -91,6 +91,8 @@
 //! - `sim`: what a job would take on AWS, simulated (feature `sim`);
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(unix))]
 compile_error!("wren runs on Linux and on macOS; on Windows, use it in WSL");
 
@@ -106,10 +108,12 @@ mod blocking;
 pub mod bsp;
 mod call;
 mod channel;
+#[doc(hidden)]
 pub mod codec;
 mod config;
 #[cfg(feature = "data")]
 pub mod data;
+#[doc(hidden)]
 pub mod deployment;
 mod envelope;
 mod error;
@@ -124,11 +128,14 @@ mod map;
 pub mod mapreduce;
 #[cfg(feature = "otel")]
 pub mod otel;
+mod platform;
 pub mod price;
 mod progress;
 mod refs;
+#[doc(hidden)]
 pub mod registry;
 mod replay;
+#[doc(hidden)]
 pub mod scheduler;
 #[cfg(feature = "data")]
 mod shuffle;

@@ -149,7 +149,7 @@ fn provider() -> Result<SdkTracerProvider> {
     if !is_set("OTEL_SERVICE_NAME")
         && !std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|a| a.contains("service.name"))
     {
-        let program = std::env::current_exe().ok();
+        let program = crate::platform::own_path().ok();
         let name = program.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
         resource = resource.with_service_name(name.to_string_lossy().into_owned());
     }

@@ -15,6 +15,7 @@ use crate::codec;
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
 use crate::job;
+use crate::platform;
 use crate::refs::{self, Ref};
 use crate::registry::{self, RemoteFn};
 use crate::store::{self, Store};
@@ -57,8 +58,7 @@ pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
 
 /// Programs that the task starts are not asked: if it starts its own, that would never end.
 fn forget_the_request() {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if status.lines().any(|line| line.split_whitespace().eq(["Threads:", "1"])) {
+    if platform::has_one_thread() {
         for name in [ENV, POOL] {
             // SAFETY: there is no other thread that could read the environment meanwhile.
             unsafe { std::env::remove_var(name) };

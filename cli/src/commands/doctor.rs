@@ -20,7 +20,7 @@ const FEW: usize = 100;
 
 /// Check credentials, deployment and quotas
 ///
-/// One line for each thing, with what mends it where it is not well. Only reads, but for one call of
+/// One line for each thing, with the fix where it is not well. Only reads, but for one call of
 /// a deployed function that answers with its registry. The exit code is 1 if anything fails.
 #[derive(Debug, clap::Args)]
 #[command(

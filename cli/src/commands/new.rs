@@ -1,6 +1,9 @@
 //! `cargo wren new`: a project that compiles and runs at once.
 
-use std::fs;
+mod name;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +32,14 @@ impl Template {
             Template::Params => include_str!("../../templates/params/main.rs"),
         }
     }
+
+    /// The features of wren that it needs beside the default ones.
+    fn features(self) -> &'static [&'static str] {
+        match self {
+            Template::Map | Template::Mapreduce => &[],
+            Template::Params => &["kv"],
+        }
+    }
 }
 
 /// Create a project that compiles and runs at once, with a test
@@ -51,7 +62,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn new(args: &Args) -> Result<ExitCode> {
-    let wren = dependency(args.wren.as_deref())?;
+    // Before cargo begins: a refusal leaves nothing behind.
+    let folder_name = || args.path.file_name().and_then(OsStr::to_str);
+    if let Some(name) = args.name.as_deref().or_else(folder_name) {
+        name::check(name, &args.path)?;
+    }
+    let wren = dependency(source(args.wren.as_deref())?.as_deref(), args.template.features());
     // Cargo checks the name, begins a repository, and joins a workspace around it.
     let mut command = cargo();
     command.args(["new", "--quiet", "--bin"]).args(args.name.iter().flat_map(|name| ["--name", name]));
@@ -64,10 +80,12 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     // A workspace around it may have added sections behind this one.
     let section = "[dependencies]\n";
     let end = text.find(section).map(|at| at + section.len());
-    let end = end.with_context(|| format!("{} has no section [dependencies]; add wren-cloud there", manifest.display()))?;
+    let end =
+        end.with_context(|| format!("{} has no section [dependencies]; add wren-cloud there", manifest.display()))?;
     text.insert_str(end, &format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren-cloud = {wren}\n"));
     fs::write(&manifest, text)?;
     fs::write(args.path.join("src/main.rs"), args.template.main())?;
+    ignore_own_folder(&args.path)?;
     if let Some(root) = workspace_around(&args.path, &manifest) {
         let root = root.display();
         eprintln!(
@@ -87,14 +105,51 @@ fn workspace_around(project: &Path, manifest: &Path) -> Option<PathBuf> {
     (root.canonicalize().ok()? != project.canonicalize().ok()?).then_some(root)
 }
 
-/// What `Cargo.toml` says of wren.
-fn dependency(given: Option<&Path>) -> Result<String> {
+/// What wren writes into a project is ignored by git as what cargo writes is. Where cargo began no repository, it
+/// wrote no `.gitignore`, and `.wren` ignores itself.
+fn ignore_own_folder(project: &Path) -> Result<()> {
+    let path = project.join(".gitignore");
+    if !path.is_file() {
+        return Ok(());
+    }
+    let append = || File::options().append(true).open(&path)?.write_all(b"/.wren\n");
+    append().with_context(|| format!("{} cannot be written; add a line `/.wren` to it", path.display()))
+}
+
+/// The folder of the wren crate that the project depends on; `None` for the released one.
+fn source(given: Option<&Path>) -> Result<Option<PathBuf>> {
     let built_with = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime");
     let folder = match given {
         Some(given) => given.to_owned(),
         None if built_with.join("Cargo.toml").is_file() => built_with,
-        None => return Ok(format!("{:?}", env!("CARGO_PKG_VERSION"))),
+        None => return Ok(None),
     };
-    let folder = folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))?;
-    Ok(format!("{{ path = {:?} }}", folder.display().to_string()))
+    folder.canonicalize().map(Some).with_context(|| format!("there is no folder {}", folder.display()))
+}
+
+/// What `Cargo.toml` says of wren.
+fn dependency(source: Option<&Path>, features: &[&str]) -> String {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let source = match source {
+        Some(folder) => format!("path = {:?}", folder.display().to_string()),
+        None if features.is_empty() => return format!("{VERSION:?}"),
+        None => format!("version = {VERSION:?}"),
+    };
+    let features = if features.is_empty() { String::new() } else { format!(", features = {features:?}") };
+    format!("{{ {source}{features} }}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_say_where_wren_is_and_what_of_it_is_needed() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(dependency(None, &[]), format!("\"{version}\""));
+        assert_eq!(dependency(None, &["kv"]), format!("{{ version = \"{version}\", features = [\"kv\"] }}"));
+        let folder = Path::new("/wren/runtime");
+        assert_eq!(dependency(Some(folder), &[]), "{ path = \"/wren/runtime\" }");
+        assert_eq!(dependency(Some(folder), &["kv"]), "{ path = \"/wren/runtime\", features = [\"kv\"] }");
+    }
 }

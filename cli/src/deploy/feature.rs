@@ -95,7 +95,9 @@ fn turned_on(manifest: &str, key: &str, dependency: &Dependency) -> Result<Edite
         Some(target) => {
             let targets = document.get_mut("target").and_then(Item::as_table_like_mut);
             let of_target = targets.and_then(|targets| targets.get_mut(&target.to_string()));
-            of_target.and_then(Item::as_table_like_mut).with_context(|| format!("there is no table `target.{target}`"))?
+            of_target
+                .and_then(Item::as_table_like_mut)
+                .with_context(|| format!("there is no table `target.{target}`"))?
         }
     };
     let name = tables.iter().find(|name| root.contains_key(name)).with_context(|| format!("there is no {tables:?}"))?;

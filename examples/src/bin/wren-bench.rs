@@ -1,7 +1,10 @@
 //! `make bench`: how fast the local backend is, beside the floor of what two processes can do.
 //!
-//! Prints a table and writes `target/wren-bench.json`. With `WREN_BENCH=cloud`, and deployed, it runs
-//! ten thousand calls where it was deployed, checks their results and prints what they cost the driver.
+//!     cargo run --release -p examples --features rayon --bin wren-bench
+//!
+//! Prints a table and writes `target/wren-bench.json`. With `WREN_BENCH=cloud`, and deployed (both commands then
+//! take `--features aws,rayon`), it runs ten thousand calls where it was deployed, checks their results and prints
+//! what they cost the driver.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

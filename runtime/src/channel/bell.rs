@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::region::shared_file;
+use crate::platform;
 
 /// A flag in shared memory that says whether anybody sleeps, and a pipe to wake them by: while the
 /// sleeper is awake, ringing costs one atomic operation.
@@ -28,8 +27,8 @@ struct Inner {
 impl Bell {
     /// A bell for this process to sleep at.
     pub(crate) fn new() -> io::Result<Self> {
-        let file = shared_file(4096)?;
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let file = platform::shared_file(4096)?;
+        let (read, write) = platform::pipe()?;
         Self::map(file, Some(read), write)
     }
 

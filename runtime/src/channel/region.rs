@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::platform;
+
 /// How many flights a worker holds at once: one that runs, the rest wait.
 pub(crate) const SLOTS: usize = 2;
 
@@ -51,26 +53,9 @@ struct Inner {
     file: OwnedFd,
 }
 
-/// An unnamed file in memory, of `len` zero bytes; or on disk, where the system has no such files.
-pub(super) fn shared_file(len: u64) -> io::Result<OwnedFd> {
-    #[cfg(target_os = "linux")]
-    let file = rustix::fs::memfd_create("wren", rustix::fs::MemfdFlags::CLOEXEC).or_else(|_| temporary_file())?;
-    #[cfg(not(target_os = "linux"))]
-    let file = temporary_file()?;
-    rustix::fs::ftruncate(&file, len)?;
-    Ok(file)
-}
-
-fn temporary_file() -> io::Result<OwnedFd> {
-    let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), fastrand::u64(..)));
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(OwnedFd::from(file))
-}
-
 impl Region {
     pub(crate) fn new() -> io::Result<Self> {
-        Self::open(shared_file((HEADER + 2 * RING) as u64)?)
+        Self::open(platform::shared_file((HEADER + 2 * RING) as u64)?)
     }
 
     pub(crate) fn open(file: OwnedFd) -> io::Result<Self> {

@@ -2,16 +2,13 @@
 //! put results back.
 
 use std::collections::HashMap;
-use std::io::{self, IoSliceMut, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::{BlobsByTask, Encoded, Tasks};
@@ -22,6 +19,7 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
+use crate::platform;
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
@@ -87,22 +85,15 @@ impl Worker {
     fn connect() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         let mut greeting = [0; 16];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut buffers = [IoSliceMut::new(&mut greeting)];
-        let message = match recvmsg(&stdin, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Ok(message) => message,
+        let (bytes, fds) = match platform::receive(&stdin, &mut greeting) {
+            Ok(received) => received,
             Err(rustix::io::Errno::NOTSOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if message.bytes == 0 {
+        if bytes == 0 {
             exit(0); // The driver ended first.
         }
-        let mut fds = control.drain().filter_map(|m| match m {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        });
-        let mut fds = fds.next().into_iter().flatten();
+        let mut fds = fds.into_iter();
         let (Some(region), Some(bell), Some(ring)) = (fds.next(), fds.next(), fds.next()) else {
             return Err(io::Error::other("the greeting is of another version of wren"));
         };
@@ -207,16 +198,10 @@ fn end_with_the_driver(socket: &OwnedFd) {
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(socket, 3) else { return };
     let watch = move || {
         loop {
-            // No events asked for: only the other side's end is told.
-            let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty())];
-            match poll(&mut fds, None) {
-                Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
-                    spans::flush();
-                    // Not `exit`: destructors of a running function must not delay the end.
-                    let _ = kill_process(getpid(), Signal::KILL);
-                }
-                _ => {}
-            }
+            platform::wait_for_hangup(socket.as_fd());
+            spans::flush();
+            // Not `exit`: destructors of a running function must not delay the end.
+            let _ = kill_process(getpid(), Signal::KILL);
         }
     };
     let _ = std::thread::Builder::new().name("wren-watch".into()).stack_size(WATCH_STACK).spawn(watch);

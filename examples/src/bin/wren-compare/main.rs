@@ -3,6 +3,8 @@
 //!     wren-compare <wren|rayon> <first|call|noop|pi|payload|killed|words|sort> [ARGUMENT...]
 //!     wren-compare generate <words|records> FOLDER MIB
 //!
+//! It is built by `cargo build --release -p examples --features data,rayon --bin wren-compare`.
+//!
 //! A case prints one line of JSON with what was measured and its answer.
 
 mod files;

@@ -1,10 +1,8 @@
 //! A thread for each worker process, which shows what it prints and tells how it ended.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::backend::{FlightId, Invocation, Lines, Printed, Stream};
 use crate::channel::{Bell, Region, SLOTS};
 use crate::error::Failure;
+use crate::platform::{HANGUP, ProcessMemory};
 use crate::terminal;
 
 /// How much of a task's standard error is kept for its error, in bytes.
@@ -65,12 +64,11 @@ impl Exit {
 #[derive(Debug)]
 pub(super) struct Minded {
     child: Mutex<Child>,
-    pid: u32,
+    /// Its memory.
+    pub(super) memory: ProcessMemory,
     region: Region,
     number: u32,
     lines: Lines,
-    /// `/proc/<pid>/statm`, where the system has it.
-    statm: Option<File>,
     output: Mutex<Output>,
     /// Whether it ever printed anything.
     printed: AtomicBool,
@@ -123,11 +121,10 @@ impl Minded {
         let output = Mutex::new(Output::new());
         let minded = Arc::new(Self {
             child: Mutex::new(child),
-            pid,
+            memory: ProcessMemory::of(pid),
             region,
             number,
             lines,
-            statm: File::open(format!("/proc/{pid}/statm")).ok(),
             output,
             printed: AtomicBool::new(false),
             exited: AtomicBool::new(false),
@@ -175,19 +172,6 @@ impl Minded {
         }
     }
 
-    /// Memory in use now, in bytes; 0 where the system does not tell.
-    pub(super) fn memory(&self) -> u64 {
-        self.statm.as_ref().map_or(0, resident)
-    }
-
-    /// The most memory ever in use, in bytes.
-    pub(super) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.unwrap_or(0) << 10
-    }
-
     fn run(&self, mut stdout: Pipe, mut stderr: Pipe, socket: &OwnedFd, bell: &Bell) {
         let mut ended = false;
         while !ended {
@@ -195,8 +179,8 @@ impl Minded {
             let mut fds = [
                 PollFd::from_borrowed_fd(stdout.reader.as_fd(), open(&stdout)),
                 PollFd::from_borrowed_fd(stderr.reader.as_fd(), open(&stderr)),
-                // No events: only the worker's end of the socket is of interest.
-                PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::empty()),
+                // Only the worker's end of the socket is of interest; it writes nothing there.
+                PollFd::from_borrowed_fd(socket.as_fd(), HANGUP),
             ];
             if poll(&mut fds, None).is_err() {
                 continue;
@@ -209,7 +193,7 @@ impl Minded {
                 }
             }
         }
-        let peak_memory = self.peak_memory();
+        let peak_memory = self.memory.peak();
         let status = lock(&self.child).wait();
         if let Ok(status) = status {
             let mut output = lock(&self.output);
@@ -241,15 +225,6 @@ impl Minded {
             output.partial[pipe.stream as usize].finish(self);
         }
     }
-}
-
-/// What `/proc/<pid>/statm` says is resident, in bytes; 0 where it says nothing.
-pub(super) fn resident(statm: &File) -> u64 {
-    // Sizes in pages; the second is what is resident. Asked often, so not from the longer `status`.
-    let mut text = [0; 128];
-    let Ok(n) = statm.read_at(&mut text, 0) else { return 0 };
-    let pages = std::str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 impl Output {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
 use crate::channel::{SLOTS, monotonic};
 use crate::error::Failure;
+use crate::platform::ProcessMemory;
 use crate::start;
 use process::Process;
 
@@ -58,8 +59,7 @@ impl Epoch {
 #[derive(Debug)]
 struct Memory {
     limit: u64,
-    /// `/proc/self/statm`.
-    own: Option<std::fs::File>,
+    own: ProcessMemory,
     next_check: Duration,
 }
 
@@ -93,7 +93,7 @@ impl LocalBackend {
     /// out of memory, the largest first.
     #[cfg(feature = "aws")]
     pub(crate) fn limit_memory(&mut self, limit: u64) {
-        let own = std::fs::File::open("/proc/self/statm").ok();
+        let own = ProcessMemory::of_this_process();
         self.memory = Some(Memory { limit, own, next_check: Duration::ZERO });
     }
 
@@ -119,7 +119,7 @@ impl LocalBackend {
             return true;
         }
         memory.next_check = now + CHECK_EVERY;
-        let own = memory.own.as_ref().map_or(0, minder::resident);
+        let own = memory.own.now();
         let used: Vec<_> = self.workers.iter().map(|p| p.as_ref().map_or(0, Process::memory)).collect();
         let total = own + used.iter().sum::<u64>();
         let largest = (0..used.len()).max_by_key(|index| used[*index]);

@@ -2,20 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
-};
 
 use super::minder::{Exit, Label, Minded};
 use super::{CHECK_EVERY, Epoch};
@@ -27,6 +21,7 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
+use crate::platform;
 use crate::spans;
 use crate::worker::process::ENV;
 
@@ -98,8 +93,8 @@ impl fmt::Debug for Process {
 impl Process {
     pub(super) fn start(number: u32, bell: &Bell, epoch: Epoch, lines: &Lines) -> io::Result<Self> {
         let region = Region::new()?;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let mut command = Command::new(own_executable()?);
+        let (ours, theirs) = platform::socket_pair()?;
+        let mut command = Command::new(platform::own_program()?);
         let mut args = std::env::args_os();
         command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
         command.env(ENV, number.to_string()).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -156,6 +151,7 @@ impl Process {
 
     /// Sends a flight; `load` must be below [`SLOTS`].
     pub(super) fn launch(&mut self, invocation: Invocation, now: Duration) {
+        platform::say_if_unenforced(invocation.block.limits().memory_mb, &self.minded.memory);
         let taken = |slot: &usize| self.flights.iter().any(|f| f.slot == *slot);
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
         let Range { start, end } = invocation.tasks;
@@ -254,7 +250,7 @@ impl Process {
     fn wake(&self, asleep: &std::sync::atomic::AtomicU64) {
         if asleep.load(Ordering::SeqCst) != 0 && asleep.swap(0, Ordering::SeqCst) != 0 {
             // A worker that is gone is told of by its minder.
-            let _ = rustix::net::send(&self.socket, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            platform::nudge(&self.socket);
         }
     }
 
@@ -331,7 +327,7 @@ impl Process {
             if flight.kill_at.is_none() {
                 if now >= self.peak_known_until {
                     self.peak_known_until = now + PEAK_EVERY;
-                    self.peak_memory = self.minded.peak_memory();
+                    self.peak_memory = self.minded.memory.peak();
                 }
                 timing.peak_memory = self.peak_memory;
                 replies.push(Reply::Done { flight: header.flight, tasks, results, timing });
@@ -470,7 +466,7 @@ impl Process {
 
     /// Memory in use now, in bytes.
     pub(super) fn memory(&self) -> u64 {
-        self.minded.memory()
+        self.minded.memory.now()
     }
 
     fn over_limit(&self, flight: &Flight, now: Duration) -> Option<Failure> {
@@ -479,7 +475,7 @@ impl Process {
             return Some(Failure::TimedOut { limit });
         }
         let limit_mb = limits.memory_mb?;
-        let peak_mb = (self.minded.memory() >> 20) as u32;
+        let peak_mb = (self.minded.memory.now() >> 20) as u32;
         (peak_mb > limit_mb).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
     }
 }
@@ -537,19 +533,8 @@ fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
     codec::encode(value).unwrap_or_default()
 }
 
-fn own_executable() -> io::Result<std::path::PathBuf> {
-    // The file that runs, even if another was built in its place.
-    let running = Path::new("/proc/self/exe");
-    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
-}
-
 /// Gives the new worker its side of the shared memory and the bell.
 fn greet(socket: &OwnedFd, region: &Region, bell: &Bell) -> io::Result<()> {
     let [page, ring] = bell.fds();
-    let fds = [region.fd(), page, ring];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(socket.as_fd(), &[IoSlice::new(b"wren worker 1")], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+    platform::send(socket, b"wren worker 1", &[region.fd(), page, ring])
 }

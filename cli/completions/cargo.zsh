@@ -1,0 +1,5 @@
+    # `cargo-wren wren new` is completed as `cargo-wren new`.
+    if [[ $words[1] != wren && $words[2] == wren ]] && (( CURRENT > 2 )); then
+        shift words
+        (( CURRENT -= 1 ))
+    fi

@@ -1,0 +1,107 @@
+//! Names that a new package cannot have, although cargo would take them.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Of Rust itself.
+const RUSTS: [&str; 5] = ["alloc", "core", "proc_macro", "std", "test"];
+
+/// Of wren.
+const WRENS: [&str; 4] = ["cargo_wren", "wren", "wren_cloud", "wren_macros"];
+
+/// What wren depends on. Cargo takes `-p serde`, by which this command builds programs, for either of two
+/// packages of that name, and refuses.
+const DEPENDENCIES: &[&str] = &[
+    "aws_config",
+    "aws_sdk_lambda",
+    "aws_sdk_s3",
+    "aws_smithy_http_client",
+    "base64",
+    "blake3",
+    "bytes",
+    "castaway",
+    "crc32fast",
+    "csv",
+    "fastrand",
+    "flate2",
+    "foldhash",
+    "futures_core",
+    "glob",
+    "hashbrown",
+    "heed",
+    "indicatif",
+    "inventory",
+    "lambda_runtime",
+    "linkme",
+    "memchr",
+    "memmap2",
+    "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
+    "redis",
+    "rmp_serde",
+    "rustix",
+    "serde",
+    "serde_json",
+    "smallvec",
+    "tempfile",
+    "thiserror",
+    "tokio",
+    "toml",
+    "tracing",
+    "tracing_opentelemetry",
+    "tracing_subscriber",
+    "zstd",
+];
+
+/// Refuses the name of a package that would be taken for another.
+pub(super) fn check(name: &str, path: &Path) -> Result<()> {
+    let Some(reason) = reason(name) else { return Ok(()) };
+    bail!(
+        "a package cannot be called `{name}`: {reason}; choose another name by --name, as in \
+         `cargo wren new {} --name my-{name}`",
+        path.display()
+    )
+}
+
+fn reason(name: &str) -> Option<&'static str> {
+    let name = name.replace('-', "_");
+    let name = name.as_str();
+    if RUSTS.contains(&name) {
+        return Some("Rust itself has a crate of that name, and the compiler would take one for the other");
+    }
+    if WRENS.contains(&name) {
+        return Some("wren itself has that name, and what is wren's would be taken for yours");
+    }
+    DEPENDENCIES
+        .contains(&name)
+        .then_some("wren depends on a package of that name, and cargo could not tell which of the two is meant")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_are_refused() {
+        for name in ["wren", "wren-cloud", "wren_cloud", "serde", "rmp-serde", "rmp_serde", "core", "proc-macro"] {
+            let refusal = check(name, Path::new("projects/x")).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("`cargo wren new projects/x --name my-{name}`")), "{refusal}");
+        }
+        for name in ["hello", "wren-hello", "my-serde", "cores"] {
+            check(name, Path::new("x")).unwrap();
+        }
+    }
+
+    #[test]
+    fn all_that_wren_depends_on_is_known() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/Cargo.toml");
+        let manifest: toml_edit::DocumentMut = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        let dependencies = manifest["dependencies"].as_table().unwrap();
+        assert!(dependencies.len() > 10);
+        for (name, _) in dependencies {
+            assert!(reason(name).is_some(), "`{name}` is a dependency of wren: add it to DEPENDENCIES in new/name.rs");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Pipes, sockets and shared files that programs which remote functions start do not get.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+use super::system;
+
+/// What `poll` must be asked for to tell of the other side's end. Where that is not nothing, it tells of input too.
+pub(crate) const HANGUP: PollFlags = system::HANGUP;
+
+/// How many descriptors a message brings at most.
+const MOST: usize = 3;
+
+/// A pipe, `(to read, to write)`; neither end blocks.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    system::pipe()
+}
+
+/// Two sockets that are connected. A write to one whose other side is gone fails, and no signal comes of it.
+pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    system::socket_pair()
+}
+
+/// Wakes who reads at the other side; a socket that is full has woken already.
+pub(crate) fn nudge(socket: &OwnedFd) {
+    let _ = rustix::net::send(socket, &[1], SendFlags::DONTWAIT | system::NO_SIGNAL);
+}
+
+/// Sends bytes and descriptors to the other side.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>; MOST]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(fds));
+    sendmsg(socket.as_fd(), &[IoSlice::new(bytes)], &mut control, system::NO_SIGNAL)?;
+    Ok(())
+}
+
+/// Takes what the other side sent by [`send`]: how many bytes came, and the descriptors.
+pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, system::CLOSE_RECEIVED)?;
+    let fds = control.drain().filter_map(|m| match m {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let fds = fds.flatten().map(system::adopt).collect::<Result<_, _>>()?;
+    Ok((message.bytes, fds))
+}
+
+/// Returns when the other side of the socket is gone. It takes nothing from the socket, from which others read.
+pub(crate) fn wait_for_hangup(socket: BorrowedFd<'_>) {
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(socket, HANGUP)];
+        match poll(&mut fds, None) {
+            Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return,
+            // Input that nobody has read yet would be told of again at once.
+            Ok(_) if !HANGUP.is_empty() => std::thread::sleep(Duration::from_millis(10)),
+            _ => {}
+        }
+    }
+}
+
+/// An unnamed file in memory, of `len` zero bytes; or on disk, where the system has no such files.
+pub(crate) fn shared_file(len: u64) -> io::Result<OwnedFd> {
+    let file = system::memory_file().or_else(|_| temporary_file())?;
+    rustix::fs::ftruncate(&file, len)?;
+    Ok(file)
+}
+
+fn temporary_file() -> io::Result<OwnedFd> {
+    let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(OwnedFd::from(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::{FdFlags, fcntl_getfd};
+
+    fn is_private(fd: impl AsFd) -> bool {
+        fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC)
+    }
+
+    #[test]
+    fn programs_that_are_started_get_none_of_them() {
+        let (read, write) = pipe().unwrap();
+        let (ours, theirs) = socket_pair().unwrap();
+        let files = [shared_file(4096).unwrap(), temporary_file().unwrap()];
+        assert!([&read, &write, &ours, &theirs, &files[0], &files[1]].into_iter().all(is_private));
+        send(&ours, b"three", &[read.as_fd(), write.as_fd(), files[0].as_fd()]).unwrap();
+        let mut bytes = [0; 16];
+        let (count, fds) = receive(&theirs, &mut bytes).unwrap();
+        assert_eq!((&bytes[..count], fds.len()), (&b"three"[..], 3));
+        assert!(fds.iter().all(is_private));
+    }
+
+    #[test]
+    fn what_is_no_socket_is_told_apart() {
+        let file = shared_file(16).unwrap();
+        assert_eq!(receive(&file, &mut [0; 16]).unwrap_err(), rustix::io::Errno::NOTSOCK);
+    }
+
+    #[test]
+    fn an_end_is_noticed_behind_input_that_nobody_reads() {
+        let (ours, theirs) = socket_pair().unwrap();
+        let waiter = std::thread::spawn(move || wait_for_hangup(theirs.as_fd()));
+        nudge(&ours);
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!waiter.is_finished());
+        drop(ours);
+        waiter.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_there_to_be_nudged_is_no_harm() {
+        let (ours, theirs) = socket_pair().unwrap();
+        drop(theirs);
+        nudge(&ours);
+    }
+}

@@ -1,0 +1,46 @@
+//! What Linux has and other systems do not.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::event::PollFlags;
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// A send to a socket whose other side is gone raises no signal.
+pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+
+/// Received descriptors are closed by `exec`.
+pub(super) const CLOSE_RECEIVED: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+
+/// The system tells of a hangup whether it was asked or not.
+pub(super) const HANGUP: PollFlags = PollFlags::empty();
+
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
+}
+
+pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Received descriptors came as they should be.
+pub(super) fn adopt(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    Ok(fd)
+}
+
+/// An empty file that is in memory and has no name.
+pub(super) fn memory_file() -> io::Result<OwnedFd> {
+    Ok(memfd_create("wren", MemfdFlags::CLOEXEC)?)
+}
+
+/// The path that this program was started by. The kernel hands it to every program, with or without `/proc`; where
+/// it is relative, it holds as long as the working directory is the first one.
+pub(super) fn started_by() -> Option<PathBuf> {
+    let path = rustix::param::linux_execfn().to_bytes();
+    (!path.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(path)))
+}

@@ -1,0 +1,56 @@
+//! What macOS does in place of what Linux has. It compiles, and nobody has run it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::event::PollFlags;
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::sockopt::set_socket_nosigpipe;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
+
+/// There is no such flag: [`socket_pair`] sets it for the socket, once.
+pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+/// There is no such flag: [`adopt`] sets it for each descriptor.
+pub(super) const CLOSE_RECEIVED: RecvFlags = RecvFlags::empty();
+
+/// `poll` of macOS tells of a hangup only where it watches for input. Asked for `HUP` alone, it stops to watch when
+/// input comes.
+pub(super) const HANGUP: PollFlags = PollFlags::IN.union(PollFlags::HUP);
+
+// Between the making of a descriptor and the second call that marks it, another thread may start a program, which
+// then has it too. The system has no call that does both, and the standard library lives with the same.
+
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe()?;
+    for end in [&read, &write] {
+        fcntl_setfd(end, FdFlags::CLOEXEC)?;
+        ioctl_fionbio(end, true)?;
+    }
+    Ok((read, write))
+}
+
+pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (one, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+    for end in [&one, &other] {
+        fcntl_setfd(end, FdFlags::CLOEXEC)?;
+        set_socket_nosigpipe(end, true)?;
+    }
+    Ok((one, other))
+}
+
+pub(super) fn adopt(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
+/// There are no such files: the caller takes one on disk.
+pub(super) fn memory_file() -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Nothing is known beyond what the standard library finds.
+pub(super) fn started_by() -> Option<PathBuf> {
+    None
+}
