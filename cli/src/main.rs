@@ -26,6 +26,9 @@ use commands::{
 /// What the program is called.
 const NAME: &str = "cargo-wren";
 
+/// Its version, with the commit where it is built in a checkout.
+const VERSION: &str = env!("VERSION_AND_COMMIT");
+
 /// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
 #[derive(Parser)]
 #[command(bin_name = "cargo", styles = clap::builder::Styles::styled())]
@@ -36,7 +39,7 @@ enum Cargo {
 /// Run ordinary functions ten thousand times, on all processors.
 #[derive(clap::Args)]
 #[command(
-    version = env!("VERSION_AND_COMMIT"),
+    version = VERSION,
     display_name = NAME,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 101 the program does not build."
 )]

@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Command;
 use clap_mangen::Man;
+
+use crate::{NAME, VERSION};
 
 /// Print the manual page, or write that of every subcommand
 #[derive(Debug, clap::Args)]
@@ -19,28 +23,36 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn man(args: &Args) -> Result<ExitCode> {
+    // Of `help` there is no page.
+    let mut command = crate::alone().disable_help_subcommand(true);
+    command.build();
     match &args.out {
-        Some(folder) => write(folder)?,
-        None => print()?,
+        Some(folder) => write(&command, folder)?,
+        None => print(&command)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print() -> Result<()> {
-    let mut page = Vec::new();
-    Man::new(crate::alone()).render(&mut page)?;
-    Ok(io::stdout().write_all(&page)?)
+fn print(command: &Command) -> Result<()> {
+    let mut text = Vec::new();
+    page(command).render(&mut text)?;
+    Ok(io::stdout().write_all(&text)?)
 }
 
-fn write(folder: &Path) -> Result<()> {
-    let shown = folder.display();
+fn write(command: &Command, folder: &Path) -> Result<()> {
+    let commands: Vec<_> = iter::once(command).chain(command.get_subcommands()).collect();
     let pages = || {
         fs::create_dir_all(folder)?;
-        clap_mangen::generate_to(crate::alone(), folder)
+        commands.iter().try_for_each(|command| page(command).generate_to(folder).map(drop))
     };
+    let shown = folder.display();
     pages().with_context(|| {
         format!("the manual pages cannot be written into {shown}; give a folder that is yours by --out")
     })?;
-    let first = folder.join(format!("{}.1", crate::NAME));
-    Ok(writeln!(io::stdout(), "wrote the manual pages into {shown}; look at one by `man {}`", first.display())?)
+    let (pages, first) = (commands.len(), folder.join(format!("{NAME}.1")));
+    Ok(writeln!(io::stdout(), "wrote {pages} pages into {shown}; look at one by `man {}`", first.display())?)
+}
+
+fn page(command: &Command) -> Man {
+    Man::new(command.clone()).source(format!("{NAME} {VERSION}"))
 }

@@ -5,6 +5,7 @@
 #[path = "../support/profile.rs"]
 mod profile;
 
+mod finish;
 mod running;
 
 use std::fs;

@@ -1,0 +1,173 @@
+//! What makes the command feel finished: completions, manual pages, its version, suggestions, colours, and projects
+//! that begin well.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{stderr, stdout, wren, wren_command};
+
+/// What bash offers for command lines, each ended by what is being typed.
+fn completed_by_bash(lines: &[&str]) -> Vec<String> {
+    let script = stdout(&wren(Path::new("."), &["completions", "bash"]));
+    let mut bash = Command::new("bash").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = bash.stdin.take().unwrap();
+    writeln!(input, "_before() {{ COMPREPLY=(\"before: $2\"); }}\ncomplete -o filenames -F _before cargo\n{script}")
+        .unwrap();
+    for line in lines {
+        let words: Vec<_> = line.split(' ').collect();
+        let (command, current, previous) = (words[0], words[words.len() - 1], words[words.len() - 2]);
+        writeln!(
+            input,
+            "COMP_WORDS=({line}); COMP_CWORD={}; COMP_WORDS[COMP_CWORD]='{current}'; COMPREPLY=()\n\
+             spec=$(complete -p {command}); spec=${{spec#*-F }}\n\
+             ${{spec%% *}} {command} '{current}' {previous}; echo \"${{COMPREPLY[*]}}\"",
+            words.len() - 1
+        )
+        .unwrap();
+    }
+    drop(input);
+    stdout(&bash.wait_with_output().unwrap()).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_the_command_as_cargos_and_by_its_own_name() {
+    let lines = [
+        "cargo wren dep",
+        "cargo +stable wren new --template ma",
+        "cargo-wren wren new --tem",
+        "cargo-wren completions ba",
+        "cargo bui",
+        "cargo wre",
+    ];
+    let expected = ["deploy", "map mapreduce", "--template", "bash", "before: bui", "before: wre"];
+    assert_eq!(completed_by_bash(&lines), expected);
+}
+
+#[test]
+fn every_shell_has_a_script() {
+    for (shell, beginning) in [
+        ("zsh", "#compdef cargo-wren\n"),
+        ("fish", "# Print an optspec"),
+        ("elvish", "\nuse builtin;"),
+        ("powershell", "\nusing namespace"),
+    ] {
+        let script = stdout(&wren(Path::new("."), &["completions", shell]));
+        assert!(script.starts_with(beginning) && script.contains("no-default-features"), "{script}");
+    }
+    assert_eq!(wren(Path::new("."), &["completions", "sh"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_subcommand_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = stdout(&wren(folder.path(), &["man"]));
+    assert!(page.contains(".TH cargo-wren 1") && page.contains(r"cargo\-wren\-deploy(1)"), "{page}");
+    let said = stdout(&wren(folder.path(), &["man", "--out", "share/man1"]));
+    assert!(said.ends_with("look at one by `man share/man1/cargo-wren.1`\n"), "{said}");
+    let read = |name: &str| fs::read_to_string(folder.path().join("share/man1").join(name)).unwrap();
+    assert_eq!(read("cargo-wren.1"), page);
+    let new = read("cargo-wren-new.1");
+    assert!(new.contains(r"\fBcargo wren new\fR") && new.contains("wren new hello"), "{new}");
+    let pages = fs::read_dir(folder.path().join("share/man1")).unwrap().count();
+    assert!(said.starts_with(&format!("wrote {pages} pages into share/man1;")), "{said}");
+    assert_eq!(page.matches(r"cargo\-wren\-").count(), pages - 1, "{page}");
+
+    fs::write(folder.path().join("file"), "").unwrap();
+    let refused = wren(folder.path(), &["man", "--out", "file/man1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("give a folder that is yours by --out"), "{}", stderr(&refused));
+}
+
+/// `git` in the workspace; `None` where it is no repository of its own, as an unpacked crate.
+fn git(arguments: &[&str]) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
+    (output.status.success() && root.join(".git").exists()).then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let version = stdout(&wren(Path::new("."), &["--version"]));
+    let plain = concat!("cargo-wren ", env!("CARGO_PKG_VERSION"));
+    let commit = version.trim_end().strip_prefix(plain).unwrap();
+    if git(&["rev-parse", "HEAD"]).is_none() {
+        return assert_eq!(commit, "");
+    }
+    // Of what was built; somebody may have committed since.
+    let (hash, date) = commit.strip_prefix(" (").unwrap().strip_suffix(')').unwrap().split_once(' ').unwrap();
+    assert!(hash.len() >= 9);
+    assert_eq!(git(&["show", "--no-patch", "--format=%cd", "--date=short", hash]).unwrap().trim(), date);
+}
+
+#[test]
+fn a_mistyped_command_is_suggested() {
+    let mistyped = wren(Path::new("."), &["depoly"]);
+    assert_eq!(mistyped.status.code(), Some(2));
+    assert!(stderr(&mistyped).contains("tip: ") && stderr(&mistyped).contains("'deploy'"), "{}", stderr(&mistyped));
+    let mistyped = wren(Path::new("."), &["list", "--exmaple", "pi"]);
+    assert!(stderr(&mistyped).contains("a similar argument exists: '--example'"), "{}", stderr(&mistyped));
+}
+
+#[test]
+fn colours_are_for_terminals_and_those_who_force_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |variables: &[&str], arguments: &[&str]| {
+        let mut command = wren_command(folder.path(), arguments);
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env_remove("CLICOLOR");
+        stderr(&command.envs(variables.iter().map(|name| (name, "1"))).output().unwrap())
+    };
+    for arguments in [["jobs", "nothing"], ["jobs", "--nothing"]] {
+        let plain = told(&[], &arguments);
+        assert!(plain.starts_with("error: ") && !plain.contains('\x1b'), "{plain:?}");
+        let forced = told(&["CLICOLOR_FORCE"], &arguments);
+        assert!(forced.contains("error:\x1b[0m ") && forced.starts_with('\x1b'), "{forced:?}");
+        assert_eq!(told(&["CLICOLOR_FORCE", "NO_COLOR"], &arguments), plain);
+    }
+    let plain = told(&[], &["jobs", "nothing"]);
+    assert_eq!(plain, "error: no job here is called `nothing`; `cargo wren jobs` lists those there are\n");
+}
+
+#[test]
+fn a_new_project_ignores_what_wren_writes_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    stdout(&wren(folder.path(), &["new", "alone"]));
+    assert_eq!(fs::read_to_string(folder.path().join("alone/.gitignore")).unwrap(), "/target\n/.wren\n");
+    // In a repository that is there already, cargo leaves it to that.
+    stdout(&wren(&folder.path().join("alone"), &["new", "inner"]));
+    assert!(!folder.path().join("alone/inner/.gitignore").exists());
+}
+
+#[test]
+fn a_new_project_has_the_features_that_its_template_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = |template: &str| {
+        stdout(&wren(folder.path(), &["new", "--template", template, template]));
+        fs::read_to_string(folder.path().join(template).join("Cargo.toml")).unwrap()
+    };
+    let params = manifest("params");
+    assert!(params.contains("/runtime\", features = [\"kv\"] }\n"), "{params}");
+    let mapreduce = manifest("mapreduce");
+    assert!(mapreduce.contains("/runtime\" }\n"), "{mapreduce}");
+}
+
+#[test]
+fn a_project_is_not_called_as_what_it_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], reason: &str| {
+        let output = wren(folder.path(), &[&["new"], arguments].concat());
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(reason) && stderr(&output).contains("--name my-"), "{}", stderr(&output));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{arguments:?} left something behind");
+    };
+    refused(&["wren"], "wren itself has that name");
+    refused(&["inner/wren-cloud"], "wren itself has that name");
+    refused(&["serde"], "wren depends on a package of that name");
+    refused(&["rmp_serde"], "wren depends on a package of that name");
+    refused(&["core"], "Rust itself has a crate of that name");
+    refused(&["hello", "--name", "proc-macro"], "Rust itself has a crate of that name");
+    stdout(&wren(folder.path(), &["new", "serde", "--name", "my-serde"]));
+    let manifest = fs::read_to_string(folder.path().join("serde/Cargo.toml")).unwrap();
+    assert!(manifest.contains("name = \"my-serde\""), "{manifest}");
+}
