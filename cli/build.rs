@@ -21,6 +21,9 @@ impl Checkout {
     /// A packed crate may lie in somebody else's repository, whose commits say nothing of wren.
     fn find() -> Option<Self> {
         let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR")?);
+        if package.join("Cargo.toml.orig").exists() {
+            return None;
+        }
         let checkout = Self(package.parent()?.canonicalize().ok()?);
         let root = checkout.git(&["rev-parse", "--show-toplevel"])?;
         (Path::new(&root).canonicalize().ok()? == checkout.0).then_some(checkout)

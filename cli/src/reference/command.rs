@@ -66,9 +66,9 @@ fn meaning(argument: &Arg) -> String {
         return meaning;
     }
     let values: Vec<_> = argument.get_possible_values();
-    for value in values.iter().filter(|value| !value.is_hide_set()) {
+    for (i, value) in values.iter().filter(|value| !value.is_hide_set()).enumerate() {
         let help = value.get_help().map(|help| format!(" ({help})")).unwrap_or_default();
-        write!(meaning, "{} `{}`{help}", if meaning.ends_with(')') { "," } else { ":" }, value.get_name()).unwrap();
+        write!(meaning, "{} `{}`{help}", if i > 0 { "," } else { ":" }, value.get_name()).unwrap();
     }
     let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     if !defaults.is_empty() {
