@@ -21,7 +21,8 @@ pub(crate) fn crate_ident() -> Ident {
 }
 
 fn named_by(arguments: impl Iterator<Item = String>) -> String {
-    let mut names = arguments.filter_map(|argument| name_of_wren(argument.strip_prefix("--extern=").unwrap_or(&argument)));
+    let mut names =
+        arguments.filter_map(|argument| name_of_wren(argument.strip_prefix("--extern=").unwrap_or(&argument)));
     match (names.next(), names.next()) {
         (Some(name), None) => name,
         // Two libraries have the name: the renamed one could be either.
