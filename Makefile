@@ -11,7 +11,7 @@ export RUSTDOCFLAGS := -D warnings
 # Everything: what is off by default is tested all the same.
 FEATURES := examples/full
 
-PARTS := lint deny unit minimal macos fat-lto docs api book
+PARTS := lint deny unit minimal macos fat-lto api book
 test:
 	@mkdir -p target; : > target/parts.txt
 	@for part in $(PARTS); do \
@@ -88,6 +88,7 @@ docs:
 # The names that programs can use, as rustdoc lists them: a change of them is made on purpose, by `make update-api`.
 API := runtime/public-api.txt
 LIST_API := sed -e 's/<li>/\n/g' target/doc/wren/all.html | sed -nE 's|^<a href="([a-z_/]*/)?(fn\|struct\|enum\|trait\|type\|constant\|static\|macro\|attr)\.[^"]*">([^<]*)</a>.*|\2 \3|p' | LC_ALL=C sort
+# It checks the documentation (`docs`) on the way.
 api: docs
 	@diff -u $(API) <($(LIST_API)) || { \
 	  echo "error: the public names of wren are not those of $(API); if that is meant, run \`make update-api\`" >&2; exit 1; }

@@ -106,7 +106,7 @@ fn packed_crates_build_and_make_a_project_that_runs() {
     let lock = || fs::read(root().join("Cargo.lock")).unwrap();
     // The versions that are compiled already.
     fs::write(command.join("Cargo.lock"), lock()).unwrap();
-    // The profile is of this test alone, so that the workspace's command is not replaced.
+    // Builds in the workspace's target folder, for what is compiled there. Tests that follow get this program until cargo builds again.
     let target = folder.join("target");
     succeeded(&cargo(
         &command,

@@ -322,18 +322,7 @@ impl Block {
     /// A block of tasks without arguments.
     #[cfg(test)]
     pub(crate) fn dummy(tasks: Range<u64>, name: &'static str, limits: Limits) -> Arc<Self> {
-        let function = Box::leak(Box::new(RemoteFn {
-            name,
-            signature: "fn()",
-            file: "",
-            line: 0,
-            column: 0,
-            memory_mb: None,
-            timeout: None,
-            retries: None,
-            body_hash: 0,
-            entry: |_| Ok(()),
-        }));
+        let function = Box::leak(Box::new(RemoteFn::dummy(name)));
         let mut block = Self::new(function, limits, tasks.start);
         tasks.for_each(|_| block.push(Args::default()));
         Arc::new(block)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::deployment::Deployment;
 use crate::error::{Error, Result};
 
 /// What an executor is made from.
@@ -111,26 +112,17 @@ impl Config {
 }
 
 impl Config {
-    /// A program that was deployed runs there, unless its environment says where.
-    #[cfg(feature = "aws")]
+    /// A program that was deployed runs there, unless its environment says where. One that is built without what
+    /// that takes does not run here instead without a word.
     fn use_deployment(&mut self) -> Result<()> {
-        let may = self.backend.is_none() && crate::start::is_initialized();
-        if may && crate::deployment::Deployment::load(&self.directory)?.is_some() {
+        if self.backend.is_some() || !crate::start::is_initialized() {
+            return Ok(());
+        }
+        let Some(record) = Deployment::load(&self.directory)? else { return Ok(()) };
+        if cfg!(feature = "aws") {
             self.backend = Some("lambda".to_owned());
             self.deployed = true;
-        }
-        Ok(())
-    }
-
-    /// A program that was deployed, and is built without what it takes to run there, does not run here
-    /// instead without a word.
-    #[cfg(not(feature = "aws"))]
-    fn use_deployment(&mut self) -> Result<()> {
-        use crate::deployment::Deployment;
-        let may = self.backend.is_none() && crate::start::is_initialized();
-        if let Some(record) = may.then(|| Deployment::load(&self.directory)).transpose()?.flatten()
-            && record.may_be_of(&crate::registry::all()?)
-        {
+        } else if record.may_be_of(&crate::registry::all()?) {
             let path = Deployment::path(&self.directory, record.endpoint.as_deref());
             return Err(Error::Config(format!(
                 "this program is deployed to AWS ({}), and was now built without the feature `aws`, which running \
@@ -152,7 +144,7 @@ impl Config {
         }
         #[cfg(feature = "aws")]
         if self.backend.as_deref().is_some_and(crate::backend::is_lambda)
-            && let Some(deployment) = crate::deployment::Deployment::load(&self.directory)?
+            && let Some(deployment) = Deployment::load(&self.directory)?
         {
             return Ok(deployment.store);
         }

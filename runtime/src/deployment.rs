@@ -156,7 +156,6 @@ impl Deployment {
     }
 
     /// Whether the deployed program may be the one with these functions: it has one of them, or none but wren's.
-    #[cfg(any(test, not(feature = "aws")))]
     pub(crate) fn may_be_of(&self, own: &[&RemoteFn]) -> bool {
         let mut deployed = self.functions.iter().filter(|function| !registry::is_wrens(&function.name)).peekable();
         deployed.peek().is_none() || deployed.any(|deployed| own.iter().any(|own| own.name == deployed.name))
@@ -297,19 +296,7 @@ mod tests {
             memory_mb: None,
             timeout: None,
         };
-        let entry = |_: &mut crate::worker::Invoke<'_>| Ok(());
-        let own = RemoteFn {
-            name: "sweep::train",
-            signature: "",
-            file: "",
-            line: 0,
-            column: 0,
-            memory_mb: None,
-            timeout: None,
-            retries: None,
-            body_hash: 1,
-            entry,
-        };
+        let own = RemoteFn::dummy("sweep::train");
         let deployed = |names: &[&str]| Deployment {
             functions: names.iter().map(|name| function(name)).collect(),
             ..Deployment::dummy()

@@ -47,6 +47,23 @@ pub fn is_wrens(name: &str) -> bool {
 }
 
 impl RemoteFn {
+    /// One that does nothing.
+    #[cfg(test)]
+    pub(crate) fn dummy(name: &'static str) -> Self {
+        Self {
+            name,
+            signature: "fn()",
+            file: "",
+            line: 0,
+            column: 0,
+            memory_mb: None,
+            timeout: None,
+            retries: None,
+            body_hash: 0,
+            entry: |_| Ok(()),
+        }
+    }
+
     /// FNV-1a over name and signature: what driver and worker must agree on.
     pub fn signature_hash(&self) -> u64 {
         let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
