@@ -61,9 +61,12 @@ chromium:
 unit: stand-ins chromium
 	cargo test --workspace --features $(FEATURES) --locked
 
-# Without default features: what a user of the local backend alone builds.
+# What is built with all features elsewhere, with few: every program has those that it needs.
 minimal:
 	cargo build -p examples --example pi --locked
+	for features in "" data kv,rayon sim; do \
+	  cargo check -p examples --bins --examples --features "$$features" --locked || exit 1; \
+	done
 	cargo check -p wren-cloud --no-default-features --features otel --locked
 
 # The library for macOS, as far as that is possible elsewhere: types are checked, C is not compiled and nothing runs.

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/profile.rs"]
-mod profile;
+#[path = "support/builds.rs"]
+mod builds;
 mod support;
 
 use std::cmp::Reverse;
@@ -17,6 +17,8 @@ use serde_json::Value;
 
 use support::{emulate, run_inner};
 
+/// What the programs below need, one this and one that.
+const FEATURES: &str = "aws,data,rayon";
 const FAULTS: [&str; 8] = ["--throttle", "0.05", "--lose", "0.01", "--duplicate", "0.05", "--seed", "7"];
 
 /// Runs an ignored test below inside an emulator with these options, in folders of its own.
@@ -54,19 +56,23 @@ fn a_cancelled_job_stops_its_workers() {
     inside(&["--concurrency", "2"], "inner_cancelled_job");
 }
 
+/// Builds for Lambda take long: with the same features, the programs share all but themselves.
+fn deploy(program: [&str; 2]) {
+    succeeded(wren(&[&["deploy", "-p", "examples", "--features", FEATURES], &program[..]].concat()));
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 fn wren(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    let mut command = builds::command(env!("CARGO_BIN_EXE_cargo-wren"));
     command.arg("wren").args(arguments).current_dir(root()).output().unwrap()
 }
 
 /// A built program of the workspace, to be run as its driver.
 fn program(path: &str) -> Command {
-    let target = Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned();
-    let mut command = Command::new(target.join(path));
+    let mut command = Command::new(builds::target().join(path));
     command.current_dir(root());
     command
 }
@@ -96,7 +102,7 @@ fn inner_life_of_a_deployment() {
         said += &stderr;
         (stdout, stderr)
     };
-    let sweep = ["-p", "examples", "--example", "sweep", "--features", "aws"];
+    let sweep = ["-p", "examples", "--example", "sweep", "--features", FEATURES];
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
     assert!(steps.contains("created") && steps.contains("deploying to the emulator"), "{steps}");
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
@@ -156,7 +162,7 @@ fn inner_life_of_a_deployment() {
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_new_project() {
     let folder = tempfile::tempdir().unwrap();
-    profile::share(folder.path());
+    builds::share(folder.path());
     let command = Path::new(env!("CARGO_BIN_EXE_cargo-wren"));
     let path = std::env::join_paths(
         [command.parent().unwrap().to_owned()]
@@ -165,9 +171,8 @@ fn inner_new_project() {
     );
     let path = path.unwrap();
     let shell = |folder: &Path, script: &str| {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).current_dir(folder).env("PATH", &path).env_remove("WREN_DIR");
-        shell.env("CARGO_TARGET_DIR", profile::target()).env("CARGO_NET_OFFLINE", "true").output().unwrap()
+        let mut shell = builds::command("sh");
+        shell.args(["-c", script]).current_dir(folder).env("PATH", &path).env_remove("WREN_DIR").output().unwrap()
     };
     succeeded(shell(folder.path(), "cargo wren new hello"));
     let project = folder.path().join("hello");
@@ -210,7 +215,7 @@ fn inner_new_project() {
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_ten_thousand_tasks() {
-    succeeded(wren(&["deploy", "-p", "examples", "--bin", "wren-bench", "--features", "aws,rayon"]));
+    deploy(["--bin", "wren-bench"]);
     let tasks = 10_000;
     for backend in ["lambda", "lambda:event"] {
         let mut driver = program("wren-deploy/wren-bench");
@@ -244,7 +249,7 @@ fn links() -> Vec<String> {
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_data_in_s3() {
-    succeeded(wren(&["deploy", "-p", "examples", "--example", "links", "--features", "aws,data"]));
+    deploy(["--example", "links"]);
     let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
     let lambdas: Vec<_> = deployed["lambdas"].as_array().unwrap().iter().map(|lambda| &lambda["memory_mb"]).collect();
     assert_eq!(lambdas, [512], "wren's own functions need none: {deployed:#}");
@@ -299,7 +304,7 @@ fn inner_data_in_s3() {
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_cancelled_job() {
-    succeeded(wren(&["deploy", "-p", "examples", "--example", "pi", "--features", "aws"]));
+    deploy(["--example", "pi"]);
     let round_trip = || wren(&["doctor"]).status.success();
     assert!(round_trip());
     // Both instances are busy for longer than anybody waits.

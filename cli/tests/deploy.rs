@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/builds.rs"]
+mod builds;
 mod support;
 
 use std::fs;
@@ -419,11 +421,11 @@ logs.put_log_events(logGroupName=group, logStreamName=stream,
 fn a_program_of_the_workspace_is_built_and_planned() {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let target = Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
-    command.args(["wren", "deploy", "--debug", "-p", "examples", "--example", "pi", "--dry-run", "--json"]);
-    command.arg("--manifest-path").arg(workspace.join("Cargo.toml")).current_dir(folder.path());
-    command.env("CARGO_TARGET_DIR", target).env("CARGO_NET_OFFLINE", "true").env("AWS_EC2_METADATA_DISABLED", "true");
+    let mut command = builds::command(env!("CARGO_BIN_EXE_cargo-wren"));
+    // The features of the programs in cloud.rs, with which this one is built already.
+    command.args(["wren", "deploy", "-p", "examples", "--example", "pi", "--features", "aws,data,rayon"]);
+    command.args(["--dry-run", "--json", "--manifest-path"]).arg(workspace.join("Cargo.toml"));
+    command.current_dir(folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
     for (name, _) in
         std::env::vars().filter(|(name, _)| name.starts_with("AWS_") && name != "AWS_EC2_METADATA_DISABLED")
     {

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/profile.rs"]
-mod profile;
+#[path = "support/builds.rs"]
+mod builds;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -67,9 +68,7 @@ fn the_rust_version_is_the_highest_that_a_locked_package_asks_for() {
 }
 
 fn cargo(folder: &Path, arguments: &[&str]) -> Output {
-    let mut cargo = Command::new("cargo");
-    cargo.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", profile::target());
-    cargo.env("CARGO_NET_OFFLINE", "true").output().unwrap()
+    builds::command("cargo").args(arguments).current_dir(folder).output().unwrap()
 }
 
 fn succeeded(output: &Output) -> String {
@@ -77,53 +76,86 @@ fn succeeded(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Packs the packages and unpacks them into a folder, where cargo takes them in place of those of the registry.
-fn unpacked(folder: &Path) {
-    let packing = folder.join("packing");
-    let mut pack =
-        vec!["package", "--no-verify", "--allow-dirty", "--locked", "--target-dir", packing.to_str().unwrap()];
-    pack.extend(PUBLISHED.iter().flat_map(|name| ["--package", name]));
-    succeeded(&cargo(&root(), &pack));
-    profile::share(folder);
-    let settings = folder.join(".cargo/config.toml");
-    let mut patches = fs::read_to_string(&settings).unwrap() + "\n[patch.crates-io]\n";
-    for name in PUBLISHED {
-        let packed = format!("{name}-{}", env!("CARGO_PKG_VERSION"));
-        let file = packing.join("package").join(format!("{packed}.crate"));
-        let untar = Command::new("tar").arg("-xzf").arg(file).arg("-C").arg(folder).status().unwrap();
-        assert!(untar.success());
-        patches += &format!("{name} = {{ path = {:?} }}\n", folder.join(packed));
+/// A copy of the workspace in which the packages are what cargo packs of them. Beside the same members, all that they
+/// depend on has the same features, and is compiled already.
+struct Packed {
+    folder: tempfile::TempDir,
+}
+
+impl Packed {
+    fn new() -> Self {
+        let packed = Self { folder: tempfile::tempdir().unwrap() };
+        let folder = packed.workspace();
+        fs::create_dir(&folder).unwrap();
+        let target = folder.join("target");
+        let mut pack =
+            vec!["package", "--no-verify", "--allow-dirty", "--locked", "--target-dir", target.to_str().unwrap()];
+        pack.extend(PUBLISHED.iter().flat_map(|name| ["--package", name]));
+        succeeded(&cargo(&root(), &pack));
+        let mut manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        let members = manifest.lines().find(|line| line.starts_with("members = ")).unwrap().to_owned();
+        manifest = manifest.replace(
+            &members,
+            &format!("members = {:?}", [&PUBLISHED.map(versioned)[..], &["examples".to_owned()]].concat()),
+        );
+        for (name, source) in PUBLISHED.iter().zip(["macros", "runtime", "cli"]) {
+            let file = target.join("package").join(format!("{}.crate", versioned(name)));
+            let untar = Command::new("tar").arg("-xzf").arg(file).arg("-C").arg(&folder).status().unwrap();
+            assert!(untar.success());
+            manifest = manifest.replace(&format!("path = {source:?}"), &format!("path = {:?}", versioned(name)));
+        }
+        fs::write(folder.join("Cargo.toml"), manifest + &packed.patches()).unwrap();
+        fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+        symlink(root().join("examples"), folder.join("examples")).unwrap();
+        packed
     }
-    fs::write(settings, patches).unwrap();
+
+    fn workspace(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join("workspace")
+    }
+
+    /// Has packages taken from here in place of the registry.
+    fn patches(&self) -> String {
+        let patch = |name: &&str| format!("{name} = {{ path = {:?} }}\n", self.workspace().join(versioned(name)));
+        "\n[patch.crates-io]\n".to_owned() + &PUBLISHED.iter().map(patch).collect::<String>()
+    }
+
+    /// A folder for projects that depend on them.
+    fn elsewhere(&self) -> PathBuf {
+        let folder = self.folder.path().join("elsewhere");
+        builds::share(&folder);
+        let settings = folder.join(".cargo/config.toml");
+        let shared = fs::read_to_string(&settings).unwrap();
+        fs::write(settings, shared + &self.patches()).unwrap();
+        folder
+    }
+}
+
+fn versioned(name: &str) -> String {
+    format!("{name}-{}", env!("CARGO_PKG_VERSION"))
 }
 
 #[test]
 fn packed_crates_build_and_make_a_project_that_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().canonicalize().unwrap();
-    unpacked(&folder);
-    let command = folder.join(format!("cargo-wren-{}", env!("CARGO_PKG_VERSION")));
-    let lock = || fs::read(root().join("Cargo.lock")).unwrap();
-    // The versions that are compiled already.
-    fs::write(command.join("Cargo.lock"), lock()).unwrap();
-    // Builds in the workspace's target folder, for what is compiled there. Tests that follow get this program until cargo builds again.
-    let target = folder.join("target");
-    succeeded(&cargo(
-        &command,
-        &["install", "--path", ".", "--debug", "--root", target.to_str().unwrap(), "--no-track"],
-    ));
-    let wren = target.join("bin/cargo-wren");
+    let packed = Packed::new();
+    // What is compiled goes where the workspace's is; the command itself does not take the place of that which other
+    // tests run.
+    let mut build = builds::command("cargo");
+    build.args(["build", "--workspace", "--features", "examples/full", "--bin", "cargo-wren"]);
+    build.env("CARGO_BUILD_BUILD_DIR", builds::target()).env("CARGO_TARGET_DIR", packed.workspace().join("target"));
+    succeeded(&build.current_dir(packed.workspace()).output().unwrap());
+    let wren = packed.workspace().join("target/debug/cargo-wren");
 
+    let elsewhere = packed.elsewhere();
     let run = |folder: &Path, arguments: &[&str]| {
-        let mut wren = Command::new(&wren);
-        wren.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", profile::target());
-        wren.env("CARGO_NET_OFFLINE", "true").output().unwrap()
+        builds::command(&wren).args(arguments).current_dir(folder).output().unwrap()
     };
-    succeeded(&run(&folder, &["wren", "new", "hello"]));
-    let project = folder.join("hello");
+    succeeded(&run(&elsewhere, &["wren", "new", "hello"]));
+    let project = elsewhere.join("hello");
     let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
     assert!(manifest.contains(concat!("wren-cloud = \"", env!("CARGO_PKG_VERSION"), "\"\n")), "{manifest}");
-    fs::write(project.join("Cargo.lock"), lock()).unwrap();
+    // The versions that are compiled already.
+    fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
     let output = run(&project, &["wren", "run", "--debug", "--quiet"]);
     assert!(succeeded(&output).ends_with("is from 837799: 524 steps\n"), "{output:?}");
 }

@@ -277,7 +277,7 @@ async fn steps(args: &Args, site: &Site, program: &Program) -> Result<usize> {
     };
     if let Some(lambda) = program.lambdas.first().filter(|_| !args.no_verify && !args.dry_run) {
         verify::same(site, &lambda.name, &program.functions).await?;
-        let count = counted(program.functions.len(), "remote function");
+        let count = functions::counted(&program.functions);
         site.report.note(&format!("verified   {} answers, with {count}", lambda.name));
     }
     Ok(concurrency)
@@ -351,7 +351,7 @@ fn show(
     } else {
         eprintln!(
             "deployed {name}: {} in {}, {:.1} MB; `cargo wren doctor` looks whether all is well",
-            counted(program.functions.len(), "remote function"),
+            functions::counted(&program.functions),
             counted(program.lambdas.len(), "Lambda function"),
             program.package.zip.len() as f64 / 1e6
         );

@@ -13,7 +13,7 @@ use wren::trace;
 use crate::aws::{self, Aws};
 use crate::deploy::build::{Host, Way};
 use crate::deploy::report::Report;
-use crate::deploy::{Arch, Site, bucket, counted, functions, role, verify};
+use crate::deploy::{Arch, Site, bucket, functions, role, verify};
 
 /// With less than this a large job is slow, and AWS raises it for the asking.
 const FEW: usize = 100;
@@ -147,7 +147,7 @@ async fn aws_checks(checks: &mut Checks, directory: &Path) {
         Ok(site) => site,
         Err(error) => return checks.broken("deployment", &error),
     };
-    checks.ok("deployment", format!("{}, {}", record.name, counted(record.functions.len(), "remote function")));
+    checks.ok("deployment", format!("{}, {}", record.name, functions::counted(&record.functions)));
     bucket_check(checks, &site).await;
     role_check(checks, &site).await;
     let well = function_checks(checks, &site, &record).await;

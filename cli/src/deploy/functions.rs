@@ -36,14 +36,21 @@ pub(crate) const NOT_WREN: &str = "put `#[wren::main]` on the program's `main`, 
 /// A function is ready after seconds.
 const READY_PATIENCE: Duration = Duration::from_secs(180);
 
+/// Those that the user wrote; wren's own, where a program has no other.
+fn written(functions: &[DeployedFn]) -> Vec<&DeployedFn> {
+    let own: Vec<_> = functions.iter().filter(|f| !is_wrens(&f.name)).collect();
+    if own.is_empty() { functions.iter().collect() } else { own }
+}
+
+/// How many remote functions the user wrote, in words.
+pub(crate) fn counted(functions: &[DeployedFn]) -> String {
+    super::counted(written(functions).len(), "remote function")
+}
+
 /// The functions that these remote functions need. wren's own take what there is, and have one where
 /// there is no other.
 pub(crate) fn needed(name: &Name, functions: &[DeployedFn]) -> Vec<LambdaFn> {
-    let own = || functions.iter().filter(|f| !is_wrens(&f.name));
-    let pairs: BTreeSet<_> = match own().count() {
-        0 => functions.iter().map(|f| placed(f.memory_mb, f.timeout)).collect(),
-        _ => own().map(|f| placed(f.memory_mb, f.timeout)).collect(),
-    };
+    let pairs: BTreeSet<_> = written(functions).iter().map(|f| placed(f.memory_mb, f.timeout)).collect();
     let lambda = |(memory_mb, timeout_s)| LambdaFn { name: name.lambda(memory_mb, timeout_s), memory_mb, timeout_s };
     pairs.into_iter().map(lambda).collect()
 }

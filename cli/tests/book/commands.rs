@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use super::chapter::{Block, Chapter};
-use super::{chapters, output, profile, root};
+use super::{builds, chapters, output, root};
 
 /// Stands between the outputs of two blocks.
 const MARK: &str = "--- block of line ";
@@ -45,23 +45,13 @@ impl Reader {
         }
         fs::remove_file(checkout.join("Cargo.lock")).unwrap();
         fs::copy(root().join("Cargo.lock"), checkout.join("Cargo.lock")).unwrap();
-        profile::share(folder.path());
+        builds::share(folder.path());
 
         let programs = folder.path().join("bin");
         fs::create_dir(&programs).unwrap();
         // What `cargo install --path cli` would build is there: it is what is tested.
         symlink(env!("CARGO_BIN_EXE_cargo-wren"), programs.join("cargo-wren")).unwrap();
-        let cargo = programs.join("cargo");
-        let real = std::env::var("CARGO").unwrap();
-        let script = format!(
-            "#!/bin/sh\n\
-             # Builds without optimization, which takes minutes less and prints the same.\n\
-             [ \"$1\" != install ] || {{ test -f \"$3/Cargo.toml\"; exit; }}\n\
-             for word; do shift; [ \"$word\" = --release ] || set -- \"$@\" \"$word\"; done\n\
-             exec {real} \"$@\"\n"
-        );
-        fs::write(&cargo, script).unwrap();
-        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(root().join("cli/tests/book/cargo.py"), programs.join("cargo")).unwrap();
         Self { folder }
     }
 
@@ -107,14 +97,10 @@ impl Reader {
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let log = self.folder.path().join("output");
         let file = fs::File::create(&log).unwrap();
-        let mut command = Command::new("sh");
+        let mut command = builds::command("sh");
         command.args(["-c", script]).current_dir(self.folder.path().join("wren")).env("PATH", path);
-        command.env("CARGO", programs.join("cargo")).env("CARGO_TARGET_DIR", profile::target());
-        command.env("CARGO_NET_OFFLINE", "true").env_remove("RUST_BACKTRACE");
-        // As from a reader's terminal, and not from a test that cargo started.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
-            command.env_remove(name);
-        }
+        command.env("CARGO", programs.join("cargo")).env("REAL_CARGO", std::env::var_os("CARGO").unwrap());
+        command.env_remove("RUST_BACKTRACE");
         let status = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
         (fs::read_to_string(log).unwrap(), status.success())
     }

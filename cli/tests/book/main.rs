@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../support/profile.rs"]
-mod profile;
+#[path = "../support/builds.rs"]
+mod builds;
 
 mod chapter;
 mod commands;

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../support/profile.rs"]
-mod profile;
+#[path = "../support/builds.rs"]
+mod builds;
 
 mod finish;
 mod running;
@@ -12,7 +12,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use profile::target;
 use serde_json::Value;
 
 fn wren(folder: &Path, arguments: &[&str]) -> Output {
@@ -20,10 +19,8 @@ fn wren(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 fn wren_command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-wren"));
+    let mut command = builds::command(env!("CARGO_BIN_EXE_cargo-wren"));
     command.arg("wren").args(arguments).current_dir(folder);
-    // What the workspace has compiled serves the new project too.
-    command.env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
     command
 }
 
@@ -46,7 +43,7 @@ fn project(folder: &Path, name: &str) -> PathBuf {
 }
 
 fn from_template(folder: &Path, template: &str, name: &str) -> PathBuf {
-    profile::share(folder);
+    builds::share(folder);
     stdout(&wren(folder, &["new", "--template", template, name]));
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     fs::copy(workspace.join("Cargo.lock"), folder.join(name).join("Cargo.lock")).unwrap();
@@ -54,8 +51,7 @@ fn from_template(folder: &Path, template: &str, name: &str) -> PathBuf {
 }
 
 fn cargo_test(project: &Path) -> Output {
-    let mut tests = Command::new("cargo");
-    tests.args(["test", "--offline"]).current_dir(project).env("CARGO_TARGET_DIR", target()).output().unwrap()
+    builds::command("cargo").arg("test").current_dir(project).output().unwrap()
 }
 
 #[test]

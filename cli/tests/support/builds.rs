@@ -1,11 +1,29 @@
-//! One target folder for all that tests build.
+//! What tests build goes to one target folder, so that nothing is compiled twice.
 
+#![allow(dead_code, reason = "every test uses its part")]
+
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The workspace's own.
 pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// A program that runs cargo, or is cargo, as from a terminal.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
+    // Cargo sets these for tests. There are build scripts that run again where they differ, after which all that
+    // depends on them is compiled again: now, and when the workspace is built next.
+    let of_this_test =
+        |name: &str| name == "OUT_DIR" || ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars().filter(|(name, _)| of_this_test(name)) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Gives projects below `folder` the workspace's dev profile, without which all that they depend on would be built
