@@ -63,6 +63,8 @@ impl std::error::Error for DoesNotBuild {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Program {
     package: String,
+    /// What cargo takes for the package, and for no dependency of the same name.
+    id: String,
     kind: TargetKind,
     name: String,
 }
@@ -157,7 +159,7 @@ impl Select {
     /// Tells cargo which program is meant, and its features.
     pub(crate) fn add_to(&self, command: &mut Command, chosen: &Chosen) {
         let program = &chosen.program;
-        command.args(["-p", &program.package, program.option(), &program.name]);
+        command.args(["-p", &program.id, program.option(), &program.name]);
         self.add_features_to(command);
     }
 
@@ -180,7 +182,7 @@ impl Select {
         let program = &chosen.program;
         let edges = if program.kind == TargetKind::Example { "normal,build,dev" } else { "normal,build" };
         let mut command = cargo();
-        command.args(["tree", "--package", &program.package, "--edges", edges, "--prefix", "none"]);
+        command.args(["tree", "--package", &program.id, "--edges", edges, "--prefix", "none"]);
         command.args(["--format", "{p}\t{f}"]);
         self.add_features_to(&mut command);
         let output = command.output().context("cargo does not start")?;
@@ -310,8 +312,12 @@ fn programs_of(package: &Package) -> Vec<Program> {
     let kinds = [TargetKind::Bin, TargetKind::Example];
     let of_kind = |kind: &TargetKind| {
         let targets = package.targets.iter().filter(|target| target.kind.contains(kind));
-        let program =
-            |name: &str| Program { package: package.name.to_string(), kind: kind.clone(), name: name.to_owned() };
+        let program = |name: &str| Program {
+            package: package.name.to_string(),
+            id: package.id.repr.clone(),
+            kind: kind.clone(),
+            name: name.to_owned(),
+        };
         targets.map(|target| program(&target.name)).collect::<Vec<_>>()
     };
     kinds.iter().flat_map(of_kind).collect()

@@ -28,7 +28,8 @@ fn s3_on_the_emulator_that_refuses_a_tenth() {
 fn s3_on_moto() {
     let moto = Moto::start();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.envs(moto.variables());
+    // A slow server, whose every race others have tried.
+    command.envs(moto.variables()).env("INNER_ROUNDS", "100");
     run_inner(command, "inner_s3");
 }
 

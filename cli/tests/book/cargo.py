@@ -46,7 +46,9 @@ def main() -> None:
         os.execv(REAL, [REAL, *words])
     end = words.index("--") if "--" in words else len(words)
     options, arguments = [word for word in words[1:end] if word != "--release"], words[end + 1 :]
-    if value(options, "-p") != "examples":
+    # `cargo wren` names packages by where they are.
+    package = value(options, "-p") or ""
+    if package.split("#")[0].rsplit("/")[-1] != "examples":
         os.execv(REAL, [REAL, *[word for word in words[:end] if word != "--release"], *words[end:]])
     program = value(options, "--example")
     assert program, f"which program of `examples` is meant by {words}?"

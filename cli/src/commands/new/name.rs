@@ -10,8 +10,7 @@ const RUSTS: [&str; 5] = ["alloc", "core", "proc_macro", "std", "test"];
 /// Of wren.
 const WRENS: [&str; 4] = ["cargo_wren", "wren", "wren_cloud", "wren_macros"];
 
-/// What wren depends on. Cargo takes `-p serde`, by which this command builds programs, for either of two
-/// packages of that name, and refuses.
+/// What wren depends on. Cargo takes `-p serde` for either of two packages of that name, and refuses.
 const DEPENDENCIES: &[&str] = &[
     "aws_config",
     "aws_sdk_lambda",
