@@ -61,6 +61,17 @@ pub(crate) struct Args {
     wren: Option<PathBuf>,
 }
 
+/// What a project of its own has at the end of its `Cargo.toml`. With all that a debugger can use, the program is 307 MB
+/// long with AWS's SDK (2026-11), and Lambda takes 250.
+const PROFILE: &str = r#"
+# Backtraces have line numbers. More than that would make builds slow, and programs too large for AWS Lambda.
+[profile.dev]
+debug = "line-tables-only"
+
+[profile.dev.package."*"]
+debug = false
+"#;
+
 pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     // Before cargo begins: a refusal leaves nothing behind.
     let folder_name = || args.path.file_name().and_then(OsStr::to_str);
@@ -83,10 +94,14 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     let end =
         end.with_context(|| format!("{} has no section [dependencies]; add wren-cloud there", manifest.display()))?;
     text.insert_str(end, &format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren-cloud = {wren}\n"));
+    let workspace = workspace_around(&args.path, &manifest);
+    if workspace.is_none() {
+        text.push_str(PROFILE);
+    }
     fs::write(&manifest, text)?;
     fs::write(args.path.join("src/main.rs"), args.template.main())?;
     ignore_own_folder(&args.path)?;
-    if let Some(root) = workspace_around(&args.path, &manifest) {
+    if let Some(root) = workspace {
         let root = root.display();
         eprintln!(
             "note: it is a member of the workspace in {root} now, whose Cargo.toml was changed; for a project of its \

@@ -37,8 +37,9 @@ impl Package {
         let unpacked = program.len() as u64;
         if unpacked > UNPACKED_CODE {
             bail!(
-                "the program has {} MB, and Lambda takes {} MB at most; leave data out of it (`include_bytes!`, \
-                 `include_str!`) and fetch it from a store, or strip it (`strip = true`)",
+                "the program has {} MB, and Lambda takes {} MB at most; if it is built with the dev profile (`--debug`), \
+                 leave that out, or write `debug = \"line-tables-only\"` below `[profile.dev]`; if data is in it \
+                 (`include_bytes!`, `include_str!`), fetch that from a store",
                 unpacked >> 20,
                 UNPACKED_CODE >> 20
             );

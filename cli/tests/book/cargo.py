@@ -38,7 +38,8 @@ def check_features(program: str, given: str) -> None:
 def main() -> None:
     words = sys.argv[1:]
     if words[0] == "install":
-        sys.exit(0 if words[1] == "--path" and os.path.exists(f"{words[2]}/Cargo.toml") else "error: no such package")
+        folder = value(words, "--path")
+        sys.exit(0 if folder and os.path.exists(f"{folder}/Cargo.toml") else "error: no such package")
     if words[0] == "wren":
         # As cargo runs it, but for the cargo that it gets.
         os.execvp("cargo-wren", ["cargo-wren", *words])
