@@ -17,8 +17,6 @@ use serde_json::Value;
 
 use support::{emulate, run_inner};
 
-/// What the programs below need, one this and one that.
-const FEATURES: &str = "aws,data,rayon";
 const FAULTS: [&str; 8] = ["--throttle", "0.05", "--lose", "0.01", "--duplicate", "0.05", "--seed", "7"];
 
 /// Runs an ignored test below inside an emulator with these options, in folders of its own.
@@ -56,9 +54,8 @@ fn a_cancelled_job_stops_its_workers() {
     inside(&["--concurrency", "2"], "inner_cancelled_job");
 }
 
-/// Builds for Lambda take long: with the same features, the programs share all but themselves.
 fn deploy(program: [&str; 2]) {
-    succeeded(wren(&[&["deploy", "-p", "examples", "--features", FEATURES], &program[..]].concat()));
+    succeeded(wren(&[&["deploy", "-p", "examples", "--features", builds::FEATURES], &program[..]].concat()));
 }
 
 fn root() -> PathBuf {
@@ -102,7 +99,7 @@ fn inner_life_of_a_deployment() {
         said += &stderr;
         (stdout, stderr)
     };
-    let sweep = ["-p", "examples", "--example", "sweep", "--features", FEATURES];
+    let sweep = ["-p", "examples", "--example", "sweep", "--features", builds::FEATURES];
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));
     assert!(steps.contains("created") && steps.contains("deploying to the emulator"), "{steps}");
     let (_, steps) = note(succeeded(wren(&[&["deploy"], &sweep[..]].concat())));

@@ -422,8 +422,7 @@ fn a_program_of_the_workspace_is_built_and_planned() {
     let folder = tempfile::tempdir().unwrap();
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut command = builds::command(env!("CARGO_BIN_EXE_cargo-wren"));
-    // The features of the programs in cloud.rs, with which this one is built already.
-    command.args(["wren", "deploy", "-p", "examples", "--example", "pi", "--features", "aws,data,rayon"]);
+    command.args(["wren", "deploy", "-p", "examples", "--example", "pi", "--features", builds::FEATURES]);
     command.args(["--dry-run", "--json", "--manifest-path"]).arg(workspace.join("Cargo.toml"));
     command.current_dir(folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
     for (name, _) in

@@ -67,10 +67,6 @@ fn the_rust_version_is_the_highest_that_a_locked_package_asks_for() {
     assert_eq!(highest, &stated[0], "`rust-version` in Cargo.toml is not what {package} asks for");
 }
 
-fn cargo(folder: &Path, arguments: &[&str]) -> Output {
-    builds::command("cargo").args(arguments).current_dir(folder).output().unwrap()
-}
-
 fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -91,7 +87,7 @@ impl Packed {
         let mut pack =
             vec!["package", "--no-verify", "--allow-dirty", "--locked", "--target-dir", target.to_str().unwrap()];
         pack.extend(PUBLISHED.iter().flat_map(|name| ["--package", name]));
-        succeeded(&cargo(&root(), &pack));
+        succeeded(&builds::command("cargo").args(pack).current_dir(root()).output().unwrap());
         let mut manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
         let members = manifest.lines().find(|line| line.starts_with("members = ")).unwrap().to_owned();
         manifest = manifest.replace(

@@ -47,9 +47,9 @@ pub fn is_wrens(name: &str) -> bool {
 }
 
 impl RemoteFn {
-    /// One that does nothing.
-    #[cfg(test)]
-    pub(crate) fn dummy(name: &'static str) -> Self {
+    /// One that does nothing: for tests, and for tasks that are only simulated.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) const fn dummy(name: &'static str) -> Self {
         Self {
             name,
             signature: "fn()",
@@ -121,18 +121,7 @@ mod tests {
     use super::*;
 
     const fn function(name: &'static str, line: u32) -> RemoteFn {
-        RemoteFn {
-            name,
-            signature: "fn f()",
-            file: "src/lib.rs",
-            line,
-            column: 1,
-            memory_mb: None,
-            timeout: None,
-            retries: None,
-            body_hash: 0,
-            entry: |_| Ok(()),
-        }
+        RemoteFn { signature: "fn f()", file: "src/lib.rs", line, column: 1, ..RemoteFn::dummy(name) }
     }
 
     #[test]

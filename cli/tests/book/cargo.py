@@ -46,11 +46,12 @@ def main() -> None:
     if words[0] not in ("build", "run"):
         os.execv(REAL, [REAL, *words])
     end = words.index("--") if "--" in words else len(words)
-    options, arguments = [word for word in words[1:end] if word != "--release"], words[end + 1 :]
+    debug, rest = [word for word in words[:end] if word != "--release"], words[end:]
+    options = debug[1:]
     # `cargo wren` names packages by where they are.
     package = value(options, "-p") or ""
     if package.split("#")[0].rsplit("/")[-1] != "examples":
-        os.execv(REAL, [REAL, *[word for word in words[:end] if word != "--release"], *words[end:]])
+        os.execv(REAL, [REAL, *debug, *rest])
     program = value(options, "--example")
     assert program, f"which program of `examples` is meant by {words}?"
     check_features(program, value(options, "--features") or "")
@@ -60,7 +61,7 @@ def main() -> None:
     if done := subprocess.run([*build, "--quiet"]).returncode:
         sys.exit(done)
     built = f"{os.environ['CARGO_TARGET_DIR']}/debug/examples/{program}"
-    os.execv(built, [built, *arguments])
+    os.execv(built, [built, *rest[1:]])
 
 
 if __name__ == "__main__":

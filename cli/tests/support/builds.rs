@@ -7,6 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Features of `examples` that every program which is deployed has. Builds for Lambda take long: so they share all but
+/// the programs themselves.
+pub(crate) const FEATURES: &str = "aws,data,rayon";
+
 /// The workspace's own.
 pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned()

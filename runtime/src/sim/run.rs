@@ -65,18 +65,7 @@ impl Run {
 }
 
 /// Stands for the function of the tasks; nobody calls it.
-static SIMULATED: RemoteFn = RemoteFn {
-    name: "wren::sim::task",
-    signature: "fn()",
-    file: file!(),
-    line: 0,
-    column: 0,
-    memory_mb: None,
-    timeout: None,
-    retries: None,
-    body_hash: 0,
-    entry: |_| Ok(()),
-};
+static SIMULATED: RemoteFn = RemoteFn::dummy("wren::sim::task");
 
 fn settings(model: &Model, work: &Workload, seed: u64) -> Config {
     let mut config = Config {
