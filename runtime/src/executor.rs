@@ -444,7 +444,7 @@ impl Shared {
             program: platform::own_path().unwrap_or_default(),
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
-        let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id)).flatten());
+        let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id).file()).flatten());
         let is_claimed = claimed.is_some();
         let mut begun = JobLog::new(about, quiet, claimed, self.clock);
         if is_claimed {

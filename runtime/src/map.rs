@@ -168,7 +168,7 @@ impl<I, R> Map<I, R> {
 impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     fn feed(self, keep: Keep) -> Result<Feed<I>> {
         let executor = self.executor.map_or_else(Executor::current, Ok)?;
-        Feed::open(executor, self.calls, self.settings, keep)
+        Ok(Feed::open(executor, self.calls, self.settings, keep))
     }
 
     /// Every task's own outcome, in the order of the items: no failure cancels anything.
@@ -233,7 +233,7 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
         R: DeserializeOwned,
     {
         let executor = self.executor.map_or_else(Executor::current, Ok)?;
-        Job::start(executor, self.calls, self.settings)
+        Job::start(executor, self.calls, self.settings).await
     }
 }
 

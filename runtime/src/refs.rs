@@ -123,22 +123,21 @@ impl<T> Ref<T> {
         key_of(&self.hash)
     }
 
-    async fn bytes(&self) -> Result<Arc<Blob>> {
-        if let Some(known) = known(&self.hash) {
-            return Ok(known);
-        }
-        let store = store::open(&self.store)?;
-        let key = self.key();
-        let bytes = store.get(&key).await?;
-        if *blake3::hash(&bytes).as_bytes() != self.hash {
-            let reason = "the content is not what its name says".to_owned();
-            return Err(StoreError::Damaged { store: self.store.clone(), key, reason }.into());
-        }
-        let blob = Blob::new(bytes);
-        blob.hash();
-        remember(self.hash, &blob);
-        Ok(blob)
+}
+
+/// The bytes of a value, from the store of that URL.
+fn fetch(url: &str, hash: [u8; 32]) -> Result<Arc<Blob>> {
+    let store = store::open(url)?;
+    let key = key_of(&hash);
+    let bytes = store::wait(store.get(&key))?;
+    if *blake3::hash(&bytes).as_bytes() != hash {
+        let reason = "the content is not what its name says".to_owned();
+        return Err(StoreError::Damaged { store: url.to_owned(), key, reason }.into());
     }
+    let blob = Blob::new(bytes);
+    blob.hash();
+    remember(hash, &blob);
+    Ok(blob)
 }
 
 impl<T: DeserializeOwned> Ref<T> {
@@ -148,16 +147,21 @@ impl<T: DeserializeOwned> Ref<T> {
     /// [`Error::Store`] where the store has it no more, or cannot be reached; [`Error::BadValue`]
     /// where it does not decode as a `T`.
     pub async fn get(&self) -> Result<T> {
-        decode(&self.bytes().await?.bytes)
+        if let Some(known) = known(&self.hash) {
+            return decode(&known.bytes);
+        }
+        let (url, hash) = (self.store.clone(), self.hash);
+        decode(&store::unblock(move || fetch(&url, hash)).await??.bytes)
     }
 
-    /// Fetches the value, for functions that are not `async`.
+    /// Fetches the value, for functions that are not `async`. It can be called anywhere; in async code it
+    /// holds up the event loop meanwhile.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_blocking(&self) -> Result<T> {
-        // The stores of this version work on the calling thread, so that no runtime is needed.
-        decode(&crate::store::wait(self.bytes())?.bytes)
+        let bytes = known(&self.hash).map_or_else(|| fetch(&self.store, self.hash), Ok)?;
+        decode(&bytes.bytes)
     }
 }
 
@@ -176,7 +180,10 @@ pub(crate) fn key_of(hash: &[u8; 32]) -> String {
 ///
 /// See [`Ref`] for an example.
 pub fn put<T: Serialize + ?Sized>(value: &T) -> Put<T> {
-    Put { bytes: codec::encode(value).map_err(Error::from), executor: None, value: PhantomData }
+    let bytes = codec::encode(value).map_err(Error::from);
+    // What the encoding attached is not an argument.
+    drop(take_attached());
+    Put { bytes, executor: None, value: PhantomData }
 }
 
 /// What [`put`] returns: await it, or say first which executor's store it goes to.
@@ -208,18 +215,17 @@ impl<T: 'static> IntoFuture for Put<T> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let executor = self.executor.map_or_else(Executor::current, Ok)?;
-            put_bytes(&executor.store(), &self.bytes?).await
+            let (store, bytes) = (executor.store(), self.bytes?);
+            Ok(store::unblock(move || put_bytes(&*store, &bytes)).await??)
         })
     }
 }
 
-pub(crate) async fn put_bytes<T>(store: &Arc<dyn store::Store>, bytes: &[u8]) -> Result<Ref<T>> {
+pub(crate) fn put_bytes<T>(store: &dyn store::Store, bytes: &[u8]) -> store::StoreResult<Ref<T>> {
     let hash = *blake3::hash(bytes).as_bytes();
-    // What another value's encoding attached is not an argument.
-    drop(take_attached());
-    match store.put_if_absent(&key_of(&hash), bytes).await {
+    match store::wait(store.put_if_absent(&key_of(&hash), bytes)) {
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     }
     Ok(Ref { hash, len: bytes.len() as u64, store: store.url(), value: PhantomData })
 }

@@ -87,7 +87,7 @@ fn replay(asked: &str, pool: bool) -> Result<i32> {
     let took = begun.elapsed();
     match outcome {
         Ok(result) => {
-            let recorded = store.ok().and_then(|store| job::stored_result(&*store, &id, task));
+            let recorded = store.ok().and_then(|store| job::stored_result(&store, &id, task));
             terminal::note(&returned(function, &result, recorded.as_deref(), took));
             Ok(0)
         }
@@ -104,7 +104,7 @@ fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn S
         Error::Job(format!("the inputs in {} cannot be read: {e}; run the job again", folder.display()))
     })?;
     let kept = match (kept, store) {
-        (None, Ok(store)) => job::stored_input(&**store, id, task)?,
+        (None, Ok(store)) => job::stored_input(store, id, task)?,
         (kept, _) => kept,
     };
     kept.ok_or_else(|| {

@@ -159,7 +159,7 @@ impl<T: Bsp> Steps<T> {
             }
         }
         let finished = self.plan.stage("finish", self.finish(&left, &target)?).await?;
-        clean_up.done();
+        clean_up.done().await;
         Ok(finished)
     }
 

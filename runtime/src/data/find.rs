@@ -54,13 +54,18 @@ impl Wanted {
 
     /// All that is meant, sorted by name.
     pub(super) async fn find(&self) -> Result<Vec<Found>> {
+        let this = self.clone();
+        store::unblock(move || this.find_here()).await?
+    }
+
+    fn find_here(&self) -> Result<Vec<Found>> {
         let (scheme, rest) = self.text.split_once(':').unwrap_or(("", ""));
         if scheme == "file" {
             return self.files(rest.strip_prefix("//").unwrap_or(rest));
         }
         // What has a scheme and is known to none is for `store::open` to refuse.
         if store::is_known(scheme) || rest.starts_with("//") {
-            self.values(scheme, rest).await
+            self.values(scheme, rest)
         } else {
             self.files(&self.text)
         }
@@ -125,7 +130,7 @@ impl Wanted {
         })
     }
 
-    async fn values(&self, scheme: &str, rest: &str) -> Result<Vec<Found>> {
+    fn values(&self, scheme: &str, rest: &str) -> Result<Vec<Found>> {
         let slashes = if rest.starts_with("//") { 2 } else { 0 };
         let end = rest[slashes..].find('/').map_or(rest.len(), |slash| slashes + slash);
         let store = store::open(&format!("{scheme}:{}", &rest[..end]))?;
@@ -134,18 +139,18 @@ impl Wanted {
         if self.wild {
             let pattern = Pattern::new(wanted).map_err(|e| self.error(&format!("it is no pattern: {e}")))?;
             let prefix = &wanted[..wanted.find(['*', '?', '[']).unwrap_or(wanted.len())];
-            keys = list(&*store, prefix).await?;
+            keys = list(&*store, prefix)?;
             keys.retain(|key| pattern.matches_with(key, OPTIONS) && !self.skips(key));
         } else {
             // Of the keys that begin with another, that one is the first.
-            let first = store.list(wanted, None, 1).await?;
+            let first = store::wait(store.list(wanted, None, 1))?;
             if first.first().is_some_and(|key| key == wanted && !key.ends_with('/')) {
-                let len = store.size(wanted).await?;
+                let len = store::wait(store.size(wanted))?;
                 return Ok(vec![Found { source: Source::value(&store.url(), wanted), len }]);
             }
             let folder = wanted.trim_end_matches('/');
             let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-            keys.extend(list(&*store, &folder).await?);
+            keys.extend(list(&*store, &folder)?);
             keys.retain(|key| !key[folder.len()..].split('/').any(is_hidden));
         }
         // Some programs make a folder by an empty object.
@@ -156,7 +161,7 @@ impl Wanted {
         keys.sort_unstable();
         let mut values = Vec::new();
         for keys in keys.chunks(SIZES) {
-            let sizes = store::all_of(keys.iter().map(|key| store.size(key))).await;
+            let sizes = store::wait(store::all_of(keys.iter().map(|key| store.size(key))));
             for (key, size) in keys.iter().zip(sizes) {
                 values.push(Found { source: Source::value(&store.url(), key), len: size? });
             }
@@ -165,10 +170,10 @@ impl Wanted {
     }
 }
 
-async fn list(store: &dyn store::Store, prefix: &str) -> Result<Vec<String>> {
+fn list(store: &dyn store::Store, prefix: &str) -> Result<Vec<String>> {
     let mut keys: Vec<String> = Vec::new();
     loop {
-        let page = store.list(prefix, keys.last().map(String::as_str), PAGE).await?;
+        let page = store::wait(store.list(prefix, keys.last().map(String::as_str), PAGE))?;
         let last = page.len() < PAGE;
         keys.extend(page);
         if last {

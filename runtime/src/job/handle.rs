@@ -1,60 +1,42 @@
 //! A job that runs by itself, and its handle here or in another process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::kept::{self, FailedRecord, Record, cancel_key};
+use super::arguments::{self, Made};
+use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
+use super::record::{
+    CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks,
+};
 use super::{Keep, Kept, Outcome, Port, new_id};
-use crate::block::{Args, Blob, Block, Limits};
 use crate::call::{Call, decode_result};
-use crate::envelope;
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
 use crate::map::Settings;
-use crate::registry;
 use crate::scheduler::JobKey;
-use crate::store::{Store, StoreError, wait};
-use crate::trace::{SharedLog, TaskInput, claim, try_claim};
+use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
+use crate::trace::{Claim, SharedLog, claim, try_claim};
 
-/// How often a job that another process runs is looked at.
+/// How often it is looked whether a job that another process runs is over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Arguments are kept in segments of about this many bytes, blobs aside.
-const SEGMENT: usize = 1 << 20;
+/// How often it is looked whether somebody asked for a job's end: in a store of this machine, and in one
+/// where each look costs money.
+const CANCELLED_HERE: Duration = Duration::from_millis(200);
+const CANCELLED_ELSEWHERE: Duration = Duration::from_secs(2);
 
-/// What is stored of a job as a whole, under `<job>/job`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    wren: String,
-    tasks: u64,
-    segments: u64,
-    function: String,
-}
-
-/// Arguments of consecutive tasks, under `<job>/args/<segment>`.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Segment {
-    first: u64,
-    calls: Vec<StoredCall>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredCall {
-    function: String,
-    signature_hash: u64,
-    limits: Limits,
-    args: Vec<u8>,
-    /// The keys of large arguments.
-    blobs: Vec<String>,
-}
+/// Calls that are taken from an iterator in one go: the caller's event loop has other things to do.
+const IN_ONE_GO: usize = 1024;
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +72,18 @@ impl JobProgress {
 /// ```
 #[must_use = "a started job runs on; keep its id to attach to it, or `wait` for it"]
 pub struct Job<R> {
-    id: String,
-    tasks: u64,
-    executor: Executor,
-    store: Arc<dyn Store>,
-    /// Set where this process runs the job, from the start or since the one that did is gone.
-    running: OnceLock<Running>,
+    stored: Arc<StoredJob>,
     result: PhantomData<fn() -> R>,
+}
+
+/// A job in its store.
+struct StoredJob {
+    id: String,
+    manifest: Manifest,
+    executor: Executor,
+    requests: Requests,
+    /// Set where this process runs the job, from the start or since the one that did is gone.
+    running: OnceLock<Arc<Running>>,
 }
 
 /// What this process holds of a job that it runs.
@@ -106,11 +93,32 @@ struct Running {
     port: Arc<Port>,
     kept: Arc<Kept>,
     log: SharedLog,
+    done: AtomicU64,
+    failed: AtomicU64,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Running,
+    Over,
+    Cancelled,
+    Broken(Error),
+}
+
+/// What came of taking a job over.
+enum Taken {
+    /// This process runs it.
+    Running,
+    /// No task is left.
+    Over,
+    /// Another process runs it.
+    Elsewhere,
 }
 
 impl<R> fmt::Debug for Job<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({}, {} tasks)", self.id, self.tasks)
+        write!(f, "Job({}, {} tasks)", self.stored.id, self.stored.manifest.tasks)
     }
 }
 
@@ -122,121 +130,102 @@ impl<R> fmt::Debug for Job<R> {
 /// [`Error::Job`] where the default executor's store has no such job; [`Error::UnknownFunction`]
 /// where this program lacks its functions.
 pub async fn attach<R: DeserializeOwned>(id: &str) -> Result<Job<R>> {
-    Job::attach(Executor::current()?, id)
+    let stored = StoredJob::find(Executor::current()?, id).await?;
+    Job::of(stored)
 }
 
 impl<R> Job<R> {
-    pub(crate) fn start<I: Iterator<Item = Call<R>>>(executor: Executor, calls: I, settings: Settings) -> Result<Self> {
+    pub(crate) async fn start<I: Iterator<Item = Call<R>>>(
+        executor: Executor,
+        calls: I,
+        settings: Settings,
+    ) -> Result<Self> {
         let id = settings.name.clone().unwrap_or_else(new_id);
-        kept::check_name(&id)?;
-        let store = executor.store();
-        if settings.name.is_some() && exists(&*store, &format!("{id}/job"))? {
-            wait(store.delete(&cancel_key(&id)))?;
-            return Self::attach(executor, &id);
-        }
-        let claimed = claim(&executor.shared().config.directory, &id);
-        let mut segments = Segments { store: &*store, id: &id, open: Segment::default(), bytes: 0, count: 0 };
-        let mut tasks = 0;
-        let mut function = String::new();
-        let mut blocks = Vec::new();
+        check_name(&id)?;
+        let is_named = settings.name.is_some();
+        let requests = Requests::new(executor.store());
+        let earlier = if is_named { Manifest::find(&requests, &id).await? } else { None };
+        let mut identity = Identity::new(&id, requests.store().url(), earlier);
+        let mut made = Vec::new();
         for call in calls {
-            let (called, limits, args) = call.into_parts()?;
-            if tasks == 0 {
-                function = called.name.to_owned();
+            let (function, limits, args) = call.into_parts()?;
+            let call = call_hash(function, &args);
+            identity.add(function, &call)?;
+            made.push(Made { task: made.len() as u64, call, function, limits, args });
+            if made.len().is_multiple_of(IN_ONE_GO) {
+                tokio::task::yield_now().await;
             }
-            segments.push(tasks, called, limits, &args)?;
-            push(&mut blocks, tasks, called, limits, args);
-            tasks += 1;
         }
-        segments.flush()?;
-        let wren = env!("CARGO_PKG_VERSION").to_owned();
-        let manifest = Manifest { wren, tasks, segments: segments.count, function };
-        wait(store.put(&format!("{id}/job"), &envelope::seal(&manifest)?))?;
-        let running = run(&executor, &id, &manifest, blocks, &settings, claimed)?;
-        Ok(Self { id, tasks, executor, store, running: running.into(), result: PhantomData })
+        identity.end()?;
+        let mut over = Over::default();
+        if is_named {
+            over = Over::find(&requests, &id).await?;
+            over.check(&id, &requests.store().url(), &made)?;
+        }
+        let manifest = register(&requests, &id, &identity, &made).await?;
+        let stored = StoredJob { id, manifest, executor, requests, running: OnceLock::new() };
+        let claimed = match stored.claim(claim).await? {
+            // The job is the same: whoever runs it runs it for this process too.
+            Claim::Elsewhere => return Self::of(stored),
+            Claim::Here(file) => Some(file),
+            Claim::Impossible => None,
+        };
+        if is_named {
+            stored.forget_failures().await?;
+            made.retain(|call| !over.done.contains_key(&call.task));
+        }
+        stored.run(made, over, &settings, claimed)?;
+        Ok(Self { stored: stored.into(), result: PhantomData })
     }
 
-    /// As [`attach`], to a job of an executor of one's own.
+    /// As [`attach`], to a job of an executor of one's own. It blocks for a request to the store.
     ///
     /// # Errors
     /// As [`attach`].
     pub fn attach(executor: Executor, id: &str) -> Result<Self> {
-        kept::check_name(id)?;
-        let store = executor.store();
-        let id = id.to_owned();
-        let tasks = manifest(&*store, &id)?.tasks;
-        let job = Self { id, tasks, executor, store, running: OnceLock::new(), result: PhantomData };
-        job.take_over()?;
-        Ok(job)
+        Self::of(wait(StoredJob::find(executor, id))?)
     }
 
-    /// Runs what is left of the job, unless a process does.
-    fn take_over(&self) -> Result<()> {
-        let Some(claimed) = try_claim(&self.executor.shared().config.directory, &self.id) else { return Ok(()) };
-        if !self.progress()?.is_over() && !self.is_cancelled()? {
-            let manifest = manifest(&*self.store, &self.id)?;
-            let blocks = remaining(&*self.store, &self.id, &manifest)?;
-            let running = run(&self.executor, &self.id, &manifest, blocks, &Settings::default(), Some(claimed))?;
-            // Nobody else set it: the claim was ours.
-            let _ = self.running.set(running);
-        }
-        Ok(())
+    /// A job that this process does not run yet; if nobody does, it begins to.
+    fn of(stored: StoredJob) -> Result<Self> {
+        let stored = Arc::new(stored);
+        let this = stored.clone();
+        // Whoever waits finds out for himself what cannot be.
+        event_loop()?.spawn(async move { this.take_over().await.map(drop) });
+        Ok(Self { stored, result: PhantomData })
     }
 
     /// Names the job in its store.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.stored.id
     }
 
-    /// How far the job is, by what the store holds.
+    /// How far the job is, by what is committed. For a job that another process runs it asks the store, and
+    /// blocks meanwhile.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn progress(&self) -> Result<JobProgress> {
-        let count = |prefix: &str| kept::tasks_under(&*self.store, prefix).map(|tasks| tasks.len() as u64);
-        let done = count(&kept::done_prefix(&self.id))?;
-        Ok(JobProgress { tasks: self.tasks, done, failed: count(&kept::failed_prefix(&self.id))? })
+        let tasks = self.stored.manifest.tasks;
+        if let Some(running) = self.stored.running.get() {
+            let (done, failed) = (running.done.load(Ordering::Acquire), running.failed.load(Ordering::Acquire));
+            return Ok(JobProgress { tasks, done, failed });
+        }
+        let over = wait(Over::find(&self.stored.requests, &self.stored.id))?;
+        Ok(JobProgress { tasks, done: over.done.len() as u64, failed: over.failed() })
     }
 
-    /// Stops the job: what runs is ended, what waits is never run. Results so far stay.
+    /// Stops the job: what runs is ended, what waits is never run. Results so far stay. It blocks for a
+    /// request to the store.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn cancel(&self) -> Result<()> {
-        wait(self.store.put(&cancel_key(&self.id), b""))?;
-        if let Some(running) = self.running.get() {
-            running.stop("cancelled");
+        wait(self.stored.requests.put(cancel_key(&self.stored.id), Vec::new()))?;
+        if let Some(running) = self.stored.running.get() {
+            running.cancel();
         }
         Ok(())
-    }
-
-    fn is_cancelled(&self) -> Result<bool> {
-        exists(&*self.store, &cancel_key(&self.id))
-    }
-
-    /// Waits until no task is left, or the job is cancelled.
-    async fn over(&self) -> Result<()> {
-        loop {
-            if let Some(running) = self.running.get() {
-                if running.over(LOOK_EVERY).await? {
-                    running.stop("done");
-                    return Ok(());
-                }
-            } else if self.progress()?.is_over() {
-                return Ok(());
-            } else {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            if self.is_cancelled()? {
-                if let Some(running) = self.running.get() {
-                    running.stop("cancelled");
-                }
-                return Err(Error::Cancelled { done: self.progress()?.done });
-            }
-            if self.running.get().is_none() {
-                self.take_over()?;
-            }
-        }
     }
 }
 
@@ -262,205 +251,268 @@ impl<R: DeserializeOwned> Job<R> {
     /// # Errors
     /// [`Error::Cancelled`], [`Error::Store`].
     pub async fn wait_all(&self) -> Result<Vec<Result<R>>> {
-        self.over().await?;
-        let failed = kept::tasks_under(&*self.store, &kept::failed_prefix(&self.id))?;
-        (0..self.tasks).map(|task| self.outcome(task, &failed)).collect()
+        let StoredJob { id, manifest, requests, .. } = &*self.stored;
+        self.stored.over().await?;
+        let mut failed = failures(requests, id).await?;
+        let objects = Objects::list(requests, id).await?;
+        let mut read = objects.read(requests, id, |kind, Done { result, .. }| (kind, result)).await?;
+        let outcome = |task| match (read.done.remove(&task), failed.remove(&task)) {
+            (Some((Kind::Value, result)), _) => Ok(decode_result(&result, &manifest.function, task)),
+            (Some((Kind::Ref, _)), _) => Err(other_kind(id, &requests.store().url(), task)),
+            (None, Some(FailedRecord { attempt, function, failure, stderr })) => {
+                Ok(Err(failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })))
+            }
+            (None, None) => {
+                let store = requests.store().url();
+                Err(Error::Job(format!("store {store} has no outcome of task {task} of job `{id}` any more; it was there")))
+            }
+        };
+        (0..manifest.tasks).map(outcome).collect()
+    }
+}
+
+/// Tasks that are over.
+#[derive(Debug, Default)]
+struct Over {
+    done: BTreeMap<u64, (Kind, CallHash)>,
+    /// The tasks that the objects of cells have.
+    decided: HashMap<u64, u64>,
+    failed: BTreeSet<u64>,
+}
+
+impl Over {
+    async fn find(requests: &Requests, id: &str) -> Result<Self> {
+        let failed = failed_tasks(requests, id).await?;
+        let read = Objects::list(requests, id).await?.read(requests, id, |kind, done| (kind, done.call)).await?;
+        Ok(Self { done: read.done, decided: read.decided.into_iter().collect(), failed })
     }
 
-    fn outcome(&self, task: u64, failed: &BTreeSet<u64>) -> Result<Result<R>> {
-        if failed.contains(&task) {
-            let key = kept::key(&kept::failed_prefix(&self.id), task);
-            let FailedRecord { attempt, function, failure, stderr } = kept::read(&*self.store, &key)?;
-            return Ok(Err(failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })));
+    /// How many failed, and were not done later.
+    fn failed(&self) -> u64 {
+        self.failed.iter().filter(|task| !self.done.contains_key(task)).count() as u64
+    }
+
+    /// Refuses results of other calls.
+    fn check(&self, id: &str, store: &str, made: &[Made]) -> Result<()> {
+        for (task, (kind, call)) in &self.done {
+            match usize::try_from(*task).ok().and_then(|task| made.get(task)) {
+                Some(made) if made.call != *call => return Err(other_call(id, store, *task, made.function.name)),
+                Some(_) if *kind == Kind::Ref => return Err(other_kind(id, store, *task)),
+                _ => {}
+            }
         }
-        let record: Record = kept::read(&*self.store, &kept::key(&kept::done_prefix(&self.id), task))?;
-        Ok(decode_result(&record.result, "", task))
+        Ok(())
+    }
+}
+
+async fn failures(requests: &Requests, id: &str) -> Result<BTreeMap<u64, FailedRecord>> {
+    let tasks = failed_tasks(requests, id).await?;
+    let id = id.to_owned();
+    let read = move |store: &dyn Store, task| Ok((task, FailedRecord::read(store, &failed_key(&id, task))?));
+    Ok(requests.for_each(tasks, read).await?.into_iter().collect())
+}
+
+/// Puts the arguments and the manifest of a job, unless they are there.
+async fn register(requests: &Requests, id: &str, identity: &Identity, made: &[Made]) -> Result<Manifest> {
+    if let Some(earlier) = identity.earlier().filter(|earlier| earlier.arguments.is_some()) {
+        return Ok(earlier.clone());
+    }
+    let arguments = arguments::write(requests, id, made).await?;
+    let registered = identity.manifest(Some(arguments.clone())).register(requests, id).await;
+    if registered.as_ref().is_ok_and(|manifest| manifest.arguments.as_ref() == Some(&arguments)) {
+        return registered;
+    }
+    // Another program was first.
+    arguments::remove(requests, id, &arguments).await?;
+    registered
+}
+
+impl StoredJob {
+    async fn find(executor: Executor, id: &str) -> Result<Self> {
+        check_name(id)?;
+        let requests = Requests::new(executor.store());
+        let Some(manifest) = Manifest::find(&requests, id).await? else {
+            let store = requests.store().url();
+            return Err(Error::Job(format!("store {store} has no job `{id}`; `cargo wren jobs` lists those there are")));
+        };
+        Ok(Self { id: id.to_owned(), manifest, executor, requests, running: OnceLock::new() })
+    }
+
+    async fn claim(&self, claim: fn(&std::path::Path, &str) -> Claim) -> Result<Claim> {
+        let (directory, id) = (self.executor.shared().config.directory.clone(), self.id.clone());
+        unblock(move || claim(&directory, &id)).await
+    }
+
+    async fn is_cancelled(&self) -> Result<bool> {
+        self.requests.exists(cancel_key(&self.id)).await
+    }
+
+    /// A failure is not a result, and who starts a job again wants it to run.
+    async fn forget_failures(&self) -> Result<()> {
+        let mut keys: Vec<String> =
+            failed_tasks(&self.requests, &self.id).await?.into_iter().map(|task| failed_key(&self.id, task)).collect();
+        keys.push(cancel_key(&self.id));
+        self.requests.remove(keys).await
+    }
+
+    /// Runs what is left of the job, unless a process does.
+    async fn take_over(&self) -> Result<Taken> {
+        if self.running.get().is_some() {
+            return Ok(Taken::Running);
+        }
+        let claimed = match self.claim(try_claim).await? {
+            Claim::Elsewhere => return Ok(Taken::Elsewhere),
+            Claim::Here(file) => Some(file),
+            Claim::Impossible => None,
+        };
+        let over = Over::find(&self.requests, &self.id).await?;
+        if over.done.len() as u64 + over.failed() >= self.manifest.tasks {
+            return Ok(Taken::Over);
+        }
+        if self.is_cancelled().await? {
+            return Err(Error::Cancelled { done: over.done.len() as u64 });
+        }
+        let Some(arguments) = &self.manifest.arguments else {
+            return Err(Error::Job(format!(
+                "job `{}` was awaited by its program, which is gone, and only `start` leaves arguments for others; run \
+                 the program again",
+                self.id
+            )));
+        };
+        let known = over.done.keys().chain(&over.failed).copied().collect();
+        let calls = arguments::read(&self.requests, &self.id, arguments, known).await?;
+        self.run(calls, over, &Settings::default(), claimed)?;
+        Ok(Taken::Running)
+    }
+
+    fn run(&self, calls: Vec<Made>, over: Over, settings: &Settings, claimed: Option<File>) -> Result<()> {
+        let Self { id, manifest, executor, requests, .. } = self;
+        let port = Arc::new(Port::default());
+        let identity = Identity::new(id, requests.store().url(), None);
+        let (done, failed) = (over.done.len() as u64, over.failed());
+        let objects = (Objects::default(), over.decided);
+        let kept = Kept::new(requests.clone(), id.clone(), Keep::Only, true, objects, identity, port.clone())?;
+        for call in &calls {
+            kept.begin(call.task, call.call);
+        }
+        let shared = executor.shared();
+        let log = SharedLog::default();
+        let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), log.clone());
+        shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed);
+        for block in arguments::blocks(calls) {
+            shared.submit(job, block);
+        }
+        shared.close(job);
+        let running = Arc::new(Running {
+            executor: executor.clone(),
+            job,
+            port,
+            kept,
+            log,
+            done: done.into(),
+            failed: failed.into(),
+            state: watch::Sender::new(State::Running),
+        });
+        event_loop()?.spawn(running.clone().look_after(requests.clone(), id.clone()));
+        // Nobody else set it: the claim is this one's.
+        let _ = self.running.set(running);
+        Ok(())
+    }
+
+    /// Waits until no task is left, or the job is cancelled.
+    async fn over(&self) -> Result<()> {
+        loop {
+            if let Some(running) = self.running.get() {
+                return running.over().await;
+            }
+            match self.take_over().await? {
+                Taken::Running => {}
+                Taken::Over => return Ok(()),
+                Taken::Elsewhere => sleep(LOOK_EVERY).await?,
+            }
+        }
     }
 }
 
 impl Running {
-    /// Waits for the end, or for a while; gives whether it is over.
-    async fn over(&self, limit: Duration) -> Result<bool> {
-        let next = std::future::poll_fn(|cx| {
-            while let Some(outcome) = self.port.take() {
-                if let Outcome::Broken(error) = outcome {
-                    return Poll::Ready(Err(error));
+    /// Waits for the end.
+    async fn over(&self) -> Result<()> {
+        let mut state = self.state.subscribe();
+        let ended = state.wait_for(|state| !matches!(state, State::Running)).await;
+        // The sender is this one's own.
+        let ended = ended.map_or(State::Over, |state| state.clone());
+        match ended {
+            State::Running | State::Over => Ok(()),
+            State::Cancelled => Err(Error::Cancelled { done: self.done.load(Ordering::Acquire) }),
+            State::Broken(error) => Err(error),
+        }
+    }
+
+    /// Counts what comes of the tasks, until no more does or somebody asks for the job's end.
+    async fn look_after(self: Arc<Self>, requests: Requests, id: String) {
+        let is_here = ["file:", "memory:"].iter().any(|scheme| requests.store().url().starts_with(scheme));
+        let every = if is_here { CANCELLED_HERE } else { CANCELLED_ELSEWHERE };
+        let mut look_at = Instant::now() + every;
+        let state = loop {
+            match timeout_at(look_at, self.next()).await {
+                Ok(Some(Outcome::Done { new, .. })) => {
+                    let done: u64 = new.iter().map(|tasks| tasks.end - tasks.start).sum();
+                    self.done.fetch_add(done, Ordering::AcqRel);
+                }
+                Ok(Some(Outcome::Failed { .. })) => drop(self.failed.fetch_add(1, Ordering::AcqRel)),
+                Ok(Some(Outcome::Cancelled)) => break State::Cancelled,
+                Ok(Some(outcome)) => break State::Broken(outcome.into_error(self.done.load(Ordering::Acquire))),
+                Ok(None) => break State::Over,
+                Err(_) => {
+                    // Where the store cannot be asked now, it is asked again.
+                    if requests.exists(cancel_key(&id)).await.unwrap_or(false) {
+                        break State::Cancelled;
+                    }
+                    look_at = Instant::now() + every;
                 }
             }
-            if self.port.is_over() {
-                Poll::Ready(Ok(true))
-            } else {
-                // Registered, or an outcome came since: look again.
-                if self.port.is_ready_or_register(cx.waker()) {
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
+        };
+        let this = self.clone();
+        let word = match &state {
+            State::Running | State::Over => "done",
+            State::Cancelled => "cancelled",
+            State::Broken(_) => "failed",
+        };
+        // The log's last lines go to a disk and to the terminal.
+        let _ = unblock(move || this.stop(word)).await;
+        self.state.send_replace(state);
+    }
+
+    /// The next outcome; none after the last.
+    async fn next(&self) -> Option<Outcome> {
+        let next = std::future::poll_fn(|cx| match self.port.take_or_register(cx.waker()) {
+            Some(outcome) => Poll::Ready(Some(outcome)),
+            None if self.port.is_over() => Poll::Ready(None),
+            None => Poll::Pending,
         });
-        tokio::time::timeout(limit, next).await.unwrap_or(Ok(false))
+        next.await
+    }
+
+    fn cancel(&self) {
+        self.executor.shared().cancel(self.job);
+        let mut wakers = Vec::new();
+        self.port.give(Outcome::Cancelled, &mut wakers);
+        wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
     fn stop(&self, state: &'static str) {
-        let shared = self.executor.shared();
-        shared.cancel(self.job);
+        self.executor.shared().cancel(self.job);
         self.kept.hang_up();
         self.log.end(state);
     }
 }
 
-fn run(
-    executor: &Executor,
-    id: &str,
-    manifest: &Manifest,
-    blocks: Vec<Block>,
-    settings: &Settings,
-    claimed: Option<File>,
-) -> Result<Running> {
-    let port = Arc::new(Port::default());
-    let kept = Kept::open(executor.store(), id, false, Keep::Only, port.clone())?;
-    let shared = executor.shared();
-    let log = SharedLog::default();
-    let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), log.clone());
-    shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed);
-    for block in blocks {
-        shared.submit(job, block);
-    }
-    shared.close(job);
-    Ok(Running { executor: executor.clone(), job, port, kept, log })
-}
-
-fn exists(store: &dyn Store, key: &str) -> Result<bool> {
-    match wait(store.size(key)) {
-        Ok(_) => Ok(true),
-        Err(StoreError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn manifest(store: &dyn Store, id: &str) -> Result<Manifest> {
-    kept::read(store, &format!("{id}/job")).map_err(|error| match error {
-        Error::Store(StoreError::NotFound { store, .. }) => {
-            Error::Job(format!("store {store} has no job `{id}`; `cargo wren jobs` lists those there are"))
-        }
-        other => other,
-    })
-}
-
-fn push(blocks: &mut Vec<Block>, task: u64, function: &'static registry::RemoteFn, limits: Limits, args: Args) {
-    let joins = |b: &Block| b.accepts(function, &limits) && !b.is_full(8 << 10, 512 << 10) && b.tasks().end == task;
-    match blocks.last_mut().filter(|b| joins(b)) {
-        Some(block) => block.push(args),
-        None => {
-            let mut block = Block::new(function, limits, task);
-            block.push(args);
-            blocks.push(block);
-        }
-    }
-}
-
-/// Writes arguments to the store.
-struct Segments<'a> {
-    store: &'a dyn Store,
-    id: &'a str,
-    open: Segment,
-    bytes: usize,
-    count: u64,
-}
-
-impl Segments<'_> {
-    fn push(&mut self, task: u64, function: &registry::RemoteFn, limits: Limits, args: &Args) -> Result<()> {
-        if self.bytes > SEGMENT {
-            self.flush()?;
-        }
-        if self.open.calls.is_empty() {
-            self.open.first = task;
-        }
-        let mut blobs = Vec::new();
-        for blob in &args.blobs {
-            let key = format!("blobs/{}", blob.hash().to_hex());
-            match wait(self.store.put_if_absent(&key, &blob.bytes)) {
-                Ok(()) | Err(StoreError::AlreadyExists { .. }) => blobs.push(key),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.bytes += args.bytes.len() + 64;
-        self.open.calls.push(StoredCall {
-            function: function.name.to_owned(),
-            signature_hash: function.signature_hash(),
-            limits,
-            args: args.bytes.to_vec(),
-            blobs,
-        });
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        if !self.open.calls.is_empty() {
-            let segment = std::mem::take(&mut self.open);
-            wait(self.store.put(&segment_key(self.id, self.count), &envelope::seal(&segment)?))?;
-            self.count += 1;
-            self.bytes = 0;
-        }
-        Ok(())
-    }
-}
-
-fn segment_key(id: &str, segment: u64) -> String {
-    format!("{id}/args/{segment:08}")
-}
-
-/// The arguments of a task of a started job; none where the store has no such job or task.
-pub(crate) fn stored_input(store: &dyn Store, id: &str, task: u64) -> Result<Option<TaskInput>> {
-    if !exists(store, &format!("{id}/job"))? {
-        return Ok(None);
-    }
-    // Segments come in the order of their tasks.
-    let mut left = 0..manifest(store, id)?.segments;
-    while !left.is_empty() {
-        let middle = left.start + (left.end - left.start) / 2;
-        let Segment { first, mut calls } = kept::read(store, &segment_key(id, middle))?;
-        match task.checked_sub(first) {
-            None => left.end = middle,
-            Some(index) if index >= calls.len() as u64 => left.start = middle + 1,
-            Some(index) => {
-                let StoredCall { function, signature_hash, limits, args, blobs } = calls.swap_remove(index as usize);
-                let mut args = Args { bytes: args.into(), blobs: Vec::new() };
-                for key in blobs {
-                    args.blobs.push(Blob::new(wait(store.get(&key))?));
-                }
-                let (signature, body_hash, size) = (None, None, args.size());
-                return Ok(Some(TaskInput { function, signature, size, limits, signature_hash, body_hash, args }));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// What is left to run of a stored job.
-fn remaining(store: &dyn Store, id: &str, manifest: &Manifest) -> Result<Vec<Block>> {
-    let mut over = kept::tasks_under(store, &kept::done_prefix(id))?;
-    over.extend(kept::tasks_under(store, &kept::failed_prefix(id))?);
-    let mut blobs = std::collections::HashMap::new();
-    let mut blocks = Vec::new();
-    for segment in 0..manifest.segments {
-        let Segment { first, calls } = kept::read(store, &segment_key(id, segment))?;
-        for (task, call) in (first..).zip(calls) {
-            if over.contains(&task) {
-                continue;
-            }
-            let function = registry::find(&call.function)?;
-            if function.signature_hash() != call.signature_hash {
-                return Err(Error::StaleDeployment { functions: vec![call.function] });
-            }
-            let mut args = Args { bytes: call.args.into(), blobs: Vec::new() };
-            for key in call.blobs {
-                if !blobs.contains_key(&key) {
-                    blobs.insert(key.clone(), Blob::new(wait(store.get(&key))?));
-                }
-                args.blobs.extend(blobs.get(&key).cloned());
-            }
-            push(&mut blocks, task, function, call.limits, args);
-        }
-    }
-    Ok(blocks)
+/// The result of a task, where the store has one: of a named job, or of a started one.
+pub(crate) fn stored_result(store: &Arc<dyn Store>, id: &str, task: u64) -> Option<Vec<u8>> {
+    let requests = Requests::new(store.clone());
+    let find = async {
+        let objects = Objects::list(&requests, id).await?.of_cell(super::record::cell_of(task));
+        objects.read(&requests, id, |_, done| done.result).await
+    };
+    wait(find).ok()?.done.remove(&task)
 }

@@ -1,28 +1,41 @@
 //! Results that are kept in the store: of named jobs, of started jobs, of `refs`.
 //!
-//! A result is committed under `<job>/done/<task>` by put-if-absent before anybody sees it, on a
-//! thread of the job's own, so that no disk holds up the scheduler.
+//! A task of its own on wren's event loop, the committer, takes outcomes from the scheduler, commits them
+//! and hands them on to the port: nobody sees a result that is not committed. It also reads what earlier
+//! runs left. [`record`](super::record) says which objects there are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::mem;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
+use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
+use super::record::{
+    CallHash, Done, FailedRecord, Kind, Objects, Record, bit, cancel_key, cell_key, cell_of, done_key, failed_key,
+};
 use super::{Outcome, Port};
 use crate::backend::Results;
 use crate::block::Args;
+use crate::codec;
 use crate::envelope;
-use crate::error::{Error, Failure, Result};
-use crate::refs::put_bytes;
+use crate::error::{Error, Result};
+use crate::refs::{put_bytes, take_attached};
 use crate::registry::RemoteFn;
-use crate::store::{Store, StoreError, all_of, wait};
+use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, wait};
 use crate::worker::Tasks;
 
-/// How many results are written at once.
-const SIDE_BY_SIDE: usize = 64;
+/// How long a result waits for others of its cell that are under way.
+const HOLD: Duration = Duration::from_millis(10);
+
+/// Results of a cell that are not held longer than it takes to write them: in bytes.
+const LARGE: usize = 1 << 20;
 
 /// What becomes of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,120 +48,98 @@ pub(crate) enum Keep {
     Only,
 }
 
-/// What is stored of a task that succeeded.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// BLAKE3 of function and arguments, so that a result is never taken for that of others.
-    call: [u8; 32],
-    #[serde(with = "crate::codec::bytes")]
-    pub(super) result: Vec<u8>,
-}
-
-/// What is stored of a task of a started job that failed.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct FailedRecord {
-    pub(super) attempt: u32,
-    pub(super) function: String,
-    pub(super) failure: Failure,
-    pub(super) stderr: String,
-}
-
 /// The stored results of one job.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    store: Arc<dyn Store>,
+    requests: Requests,
     id: String,
-    named: bool,
     keep: Keep,
-    /// Tasks that were done when the job was opened.
-    done: BTreeSet<u64>,
-    /// Hashes of the calls that are under way.
-    calls: Mutex<HashMap<u64, [u8; 32]>>,
-    to_commit: Mutex<Option<Sender<Message>>>,
+    /// Whether results are committed under the job.
+    commits: bool,
+    /// What there was when the job was opened.
+    objects: Objects,
+    calls: Mutex<Calls>,
+    committer: Mutex<Option<UnboundedSender<Message>>>,
+}
+
+#[derive(Debug)]
+struct Calls {
+    identity: Identity,
+    /// Of calls that are under way.
+    hashes: HashMap<u64, CallHash>,
+    /// How many those are of each cell.
+    of_cell: HashMap<u64, u32>,
 }
 
 enum Message {
     Outcome(Outcome),
+    /// Results of one cell are wanted that an earlier run may have left.
+    Look { cell: u64, calls: Vec<LookUp> },
+    /// All calls were made.
+    Ended(Manifest),
     Finish,
 }
 
-pub(super) fn done_prefix(id: &str) -> String {
-    format!("{id}/done/")
-}
-
-pub(super) fn failed_prefix(id: &str) -> String {
-    format!("{id}/failed/")
-}
-
-pub(super) fn cancel_key(id: &str) -> String {
-    format!("{id}/cancel")
-}
-
-/// The tasks that have a key under a prefix.
-pub(super) fn tasks_under(store: &dyn Store, prefix: &str) -> Result<BTreeSet<u64>> {
-    let mut tasks = BTreeSet::new();
-    let mut after: Option<String> = None;
-    loop {
-        let keys = wait(store.list(prefix, after.as_deref(), 10_000))?;
-        let task = |key: &String| key.strip_prefix(prefix)?.parse::<u64>().ok();
-        tasks.extend(keys.iter().filter_map(task));
-        match keys.into_iter().next_back() {
-            Some(last) => after = Some(last),
-            None => return Ok(tasks),
-        }
-    }
-}
-
-pub(super) fn key(prefix: &str, task: u64) -> String {
-    format!("{prefix}{task:012}")
-}
-
-pub(super) fn read<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &str) -> Result<T> {
-    open_record(store, key, &wait(store.get(key))?)
-}
-
-fn open_record<T: serde::de::DeserializeOwned>(store: &dyn Store, key: &str, sealed: &[u8]) -> Result<T> {
-    let damaged = |reason| StoreError::Damaged { store: store.url(), key: key.to_owned(), reason };
-    Ok(envelope::open(sealed).map_err(damaged)?)
-}
-
-/// The result of a task, where the store has one: of a named job, or of a started one.
-pub(crate) fn stored_result(store: &dyn Store, id: &str, task: u64) -> Option<Vec<u8>> {
-    read::<Record>(store, &key(&done_prefix(id), task)).ok().map(|record| record.result)
+/// A call whose result an earlier run may have left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LookUp {
+    task: u64,
+    call: CallHash,
+    function: &'static str,
 }
 
 impl Kept {
-    pub(crate) fn open(store: Arc<dyn Store>, id: &str, named: bool, keep: Keep, port: Arc<Port>) -> Result<Arc<Self>> {
+    /// What is kept of a job that is awaited.
+    pub(crate) async fn open(requests: Requests, id: String, named: bool, keep: Keep, port: Arc<Port>) -> Result<Arc<Self>> {
+        let (mut objects, mut earlier) = (Objects::default(), None);
         if named {
-            check_name(id)?;
+            check_name(&id)?;
+            earlier = Manifest::find(&requests, &id).await?;
+            objects = Objects::list(&requests, &id).await?;
         }
-        let done = if named { tasks_under(&*store, &done_prefix(id))? } else { BTreeSet::new() };
-        let (sender, receiver) = channel();
-        let kept = Arc::new(Self {
-            store,
-            id: id.to_owned(),
-            named,
-            keep,
-            done,
-            calls: Mutex::default(),
-            to_commit: Mutex::new(Some(sender)),
-        });
-        let this = kept.clone();
-        thread::Builder::new()
-            .name("wren-commit".into())
-            .spawn(move || this.commit_all(&receiver, &port))
-            .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
+        let identity = Identity::new(&id, requests.store().url(), earlier);
+        Self::new(requests, id, keep, named, (objects, HashMap::new()), identity, port)
+    }
+
+    /// `objects` are those there are, with what is known of cells' own: their tasks.
+    pub(super) fn new(
+        requests: Requests,
+        id: String,
+        keep: Keep,
+        commits: bool,
+        (objects, decided): (Objects, HashMap<u64, u64>),
+        identity: Identity,
+        port: Arc<Port>,
+    ) -> Result<Arc<Self>> {
+        let (sender, receiver) = unbounded_channel();
+        let calls = Calls { identity, hashes: HashMap::new(), of_cell: HashMap::new() };
+        let kept = Self { requests, id, keep, commits, objects, calls: calls.into(), committer: Some(sender).into() };
+        let kept = Arc::new(kept);
+        let cells = decided.into_iter().map(|(cell, tasks)| (cell, Cell { decided: Some(tasks), ..Cell::default() }));
+        let committer = Committer {
+            kept: kept.clone(),
+            port,
+            cells: cells.collect(),
+            held: VecDeque::new(),
+            ready: VecDeque::new(),
+            looks: VecDeque::new(),
+            under_way: JoinSet::new(),
+            writing: 0,
+            looking: 0,
+            wakers: Vec::new(),
+        };
+        event_loop()?.spawn(committer.run(receiver));
         Ok(kept)
     }
 
-    fn calls(&self) -> MutexGuard<'_, HashMap<u64, [u8; 32]>> {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, message: Message) {
-        let to = self.to_commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let to = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(to) = &*to {
-            // The thread ends after `Finish`; what comes later was given before.
+            // The committer ends after `Finish`; what comes later was given before.
             let _ = to.send(message);
         }
     }
@@ -158,174 +149,477 @@ impl Kept {
         self.send(Message::Outcome(outcome));
     }
 
-    /// No more will come.
+    /// No more outcomes will come.
     pub(crate) fn finish(&self) {
         self.send(Message::Finish);
     }
 
-    /// Lets the thread end.
+    /// Lets the committer end, when it has committed what it was given.
     pub(crate) fn hang_up(&self) {
-        self.to_commit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// The outcome of a task that succeeded in an earlier run; otherwise notes its call.
+    /// Notes the next call of a job. If an earlier run may have left its result, gives what
+    /// [`look_up`](Self::look_up) is to be asked; otherwise the call is to be run.
     ///
     /// # Errors
     /// [`Error::Job`] if the earlier run made another call.
-    pub(crate) fn look_up(&self, task: u64, function: &RemoteFn, args: &Args) -> Result<Option<Outcome>> {
-        if !self.named && self.keep != Keep::Only {
+    pub(crate) fn note(&self, task: u64, function: &'static RemoteFn, args: &Args) -> Result<Option<LookUp>> {
+        if !self.commits {
             return Ok(None);
         }
-        let call = hash_of(function, args);
-        if !self.done.contains(&task) {
-            self.calls().insert(task, call);
-            return Ok(None);
+        let call = call_hash(function, args);
+        let mut calls = self.calls();
+        calls.identity.add(function, &call)?;
+        if self.objects.may_have(task) {
+            return Ok(Some(LookUp { task, call, function: function.name }));
         }
-        let record: Record = read(&*self.store, &key(&done_prefix(&self.id), task))?;
-        if record.call != call {
-            let (id, store) = (&self.id, self.store.url());
-            return Err(Error::Job(format!(
-                "job `{id}` has a result of task {task} for other arguments, or for an earlier version of `{}`; give \
-                 the job another name, or remove `{id}` from {store}",
-                function.name
-            )));
-        }
-        Ok(Some(done_outcome(task..task + 1, &[record.result])))
+        calls.begin(task, call);
+        Ok(None)
     }
 
-    fn commit_all(&self, receiver: &Receiver<Message>, port: &Port) {
-        let mut wakers = Vec::new();
-        while let Ok(first) = receiver.recv() {
-            let mut finish = false;
-            // What waits is written side by side: a store far away takes its time for each.
-            let messages = std::iter::once(first).chain(receiver.try_iter().take(SIDE_BY_SIDE - 1));
-            let outcomes = messages.filter_map(|message| match message {
-                Message::Outcome(outcome) => Some(self.commit(outcome)),
-                Message::Finish => {
-                    finish = true;
-                    None
-                }
-            });
-            for outcome in wait(all_of(outcomes)) {
-                port.give(outcome.unwrap_or_else(Outcome::Broken), &mut wakers);
-            }
-            if finish {
-                port.finish(&mut wakers);
-                self.hang_up();
-            }
-            wakers.drain(..).for_each(std::task::Waker::wake);
+    /// A call that is known to be run.
+    pub(super) fn begin(&self, task: u64, call: CallHash) {
+        self.calls().begin(task, call);
+    }
+
+    /// A call whose result was not there is run after all.
+    pub(crate) fn run_after_all(&self, look_up: &LookUp) {
+        self.calls().begin(look_up.task, look_up.call);
+    }
+
+    /// Asks for the results of earlier calls. They come to the port: done, or [`Outcome::NotKept`].
+    pub(crate) fn look_up(&self, calls: Vec<LookUp>) {
+        let mut rest = &calls[..];
+        while let Some(first) = rest.first() {
+            let cell = cell_of(first.task);
+            let count = rest.iter().take_while(|call| cell_of(call.task) == cell).count();
+            self.send(Message::Look { cell, calls: rest[..count].to_vec() });
+            rest = &rest[count..];
         }
     }
 
-    async fn commit(&self, outcome: Outcome) -> Result<Outcome> {
-        match outcome {
-            Outcome::Done { tasks, new, results } => self.commit_done(tasks, &new, &results.into_packed()).await,
-            Outcome::Failed { task, attempt, function, failure, stderr } => {
-                if self.keep == Keep::Only {
-                    let function_name = function.to_owned();
-                    let record = FailedRecord {
-                        attempt,
-                        function: function_name,
-                        failure: failure.clone(),
-                        stderr: stderr.clone(),
-                    };
-                    self.store.put(&key(&failed_prefix(&self.id), task), &envelope::seal(&record)?).await?;
+    /// There are no more calls.
+    ///
+    /// # Errors
+    /// [`Error::Job`] if the earlier run made more.
+    pub(crate) fn ended(&self) -> Result<()> {
+        if !self.commits {
+            return Ok(());
+        }
+        let calls = self.calls();
+        calls.identity.end()?;
+        if calls.identity.earlier().is_none() {
+            self.send(Message::Ended(calls.identity.manifest(None)));
+        }
+        Ok(())
+    }
+
+    fn kind(&self) -> Kind {
+        if self.keep == Keep::AsRefs { Kind::Ref } else { Kind::Value }
+    }
+
+    /// Refuses what another call left under the key of a task.
+    fn check(&self, kind: Kind, found: &Done, call: &CallHash, function: &str) -> Result<()> {
+        let store = || self.requests.store().url();
+        if found.call != *call {
+            return Err(other_call(&self.id, &store(), found.task, function));
+        }
+        if kind != self.kind() {
+            return Err(other_kind(&self.id, &store(), found.task));
+        }
+        Ok(())
+    }
+
+    /// Commits results of one cell. `decided` are the tasks that the cell's own object has, if it is known
+    /// to be there. Gives these tasks, and the results that are committed: these, or earlier ones.
+    async fn commit(&self, cell: u64, decided: Option<u64>, mut held: Vec<Done>) -> Result<Report> {
+        if self.keep == Keep::AsRefs {
+            self.put_aside(&mut held).await?;
+        }
+        if !self.commits {
+            return Ok(Report::of(self.outcomes(held)));
+        }
+        if decided.is_none() {
+            let record = Record { kind: self.kind(), done: held };
+            if self.requests.put_if_absent(cell_key(&self.id, cell), record.seal()?).await? {
+                let tasks = record.tasks();
+                return Ok(Report::of(self.outcomes(record.done)).of_cell(cell, tasks));
+            }
+            // Another process that runs the same job was first, or an earlier run.
+            held = record.done;
+        }
+        let mut committed = Vec::new();
+        let decided = match decided {
+            Some(tasks) if held.iter().all(|done| tasks & bit(done.task) == 0) => tasks,
+            _ => {
+                let id = self.id.clone();
+                let earlier = self.requests.make(move |store| Record::read_cell(store, &id, cell)).await?;
+                let tasks = earlier.tasks();
+                let late: HashMap<u64, CallHash> =
+                    held.extract_if(.., |done| tasks & bit(done.task) != 0).map(|done| (done.task, done.call)).collect();
+                for found in earlier.done {
+                    if let Some(call) = late.get(&found.task) {
+                        committed.push(self.adopt(earlier.kind, found, call)?);
+                    }
                 }
-                Ok(Outcome::Failed { task, attempt, function, failure, stderr })
+                tasks
+            }
+        };
+        let (id, kind) = (self.id.clone(), self.kind());
+        let sealed = held.into_iter().map(|done| {
+            let record = Record { kind, done: vec![done] };
+            Ok((record.seal()?, record.done))
+        });
+        let sealed = sealed.collect::<Result<Vec<_>>>()?;
+        let put = self.requests.for_each(sealed, move |store, (sealed, done)| {
+            let task = done.first().map_or(0, |done| done.task);
+            match wait(store.put_if_absent(&done_key(&id, task), &sealed)) {
+                Ok(()) => Ok((done, None)),
+                Err(StoreError::AlreadyExists { .. }) => Ok((done, Some(Record::read_one(store, &id, task)?))),
+                Err(error) => Err(error),
+            }
+        });
+        for (mine, earlier) in put.await? {
+            for done in mine {
+                committed.push(match &earlier {
+                    None => done,
+                    Some((kind, found)) => self.adopt(*kind, found.clone(), &done.call)?,
+                });
+            }
+        }
+        committed.sort_unstable_by_key(|done| done.task);
+        Ok(Report::of(self.outcomes(committed)).of_cell(cell, decided))
+    }
+
+    /// Leaves results in the store, and `Ref`s in their place.
+    async fn put_aside(&self, held: &mut [Done]) -> Result<()> {
+        let results: Vec<Vec<u8>> = held.iter_mut().map(|done| mem::take(&mut done.result)).collect();
+        let refs = self.requests.for_each(results, |store, result| put_bytes::<()>(store, &result)).await?;
+        for (done, value) in held.iter_mut().zip(refs) {
+            done.result = codec::encode(&value)?;
+        }
+        // What the encodings attached is not an argument.
+        drop(take_attached());
+        Ok(())
+    }
+
+    /// Takes the result that was committed first for one's own.
+    fn adopt(&self, kind: Kind, found: Done, call: &CallHash) -> Result<Done> {
+        let function = self.calls().identity.function().to_owned();
+        self.check(kind, &found, call, &function)?;
+        Ok(found)
+    }
+
+    /// What whoever waits gets of results that are committed, in the order of their tasks.
+    fn outcomes(&self, done: Vec<Done>) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut rest = &done[..];
+        while let Some(first) = rest.first() {
+            let count = (first.task..).zip(rest).take_while(|(task, done)| *task == done.task).count();
+            let (some, others) = rest.split_at(count);
+            rest = others;
+            let mut packed = Vec::new();
+            for done in some {
+                let result: &[u8] = if self.keep == Keep::Only { &[] } else { &done.result };
+                packed.extend_from_slice(&(result.len() as u32).to_le_bytes());
+                packed.extend_from_slice(result);
+            }
+            let tasks = first.task..first.task + count as u64;
+            outcomes.push(Outcome::Done { new: vec![tasks.clone()], tasks, results: Results::packed(packed) });
+        }
+        outcomes
+    }
+
+    async fn look(&self, cell: u64, calls: Vec<LookUp>) -> Result<Report> {
+        let objects = self.objects.of_cell(cell);
+        let mut read = objects.read(&self.requests, &self.id, |kind, done| (kind, done)).await?;
+        let (mut done, mut missing) = (Vec::new(), Vec::new());
+        for LookUp { task, call, function } in calls {
+            match read.done.remove(&task) {
+                Some((kind, found)) => {
+                    self.check(kind, &found, &call, function)?;
+                    done.push(found);
+                }
+                None => missing.push(task),
+            }
+        }
+        let mut outcomes = self.outcomes(done);
+        if !missing.is_empty() {
+            outcomes.push(Outcome::NotKept { tasks: missing });
+        }
+        let report = Report::of(outcomes);
+        Ok(match read.decided.get(&cell) {
+            Some(tasks) => report.of_cell(cell, *tasks),
+            None => report,
+        })
+    }
+
+    /// Notes in the store what others are to know of an outcome that is no result.
+    async fn tell(&self, outcome: Outcome) -> Result<Report> {
+        match &outcome {
+            Outcome::Failed { task, attempt, function, failure, stderr } if self.keep == Keep::Only => {
+                let (function, failure, stderr) = ((*function).to_owned(), failure.clone(), stderr.clone());
+                let record = FailedRecord { attempt: *attempt, function, failure, stderr };
+                self.requests.put(failed_key(&self.id, *task), envelope::seal(&record)?).await?;
             }
             // As [`super::Job::cancel`] does: who waits for the job elsewhere looks there.
             Outcome::Cancelled if self.keep == Keep::Only => {
-                self.store.put(&cancel_key(&self.id), b"").await?;
-                Ok(Outcome::Cancelled)
+                self.requests.put(cancel_key(&self.id), Vec::new()).await?;
             }
-            other => Ok(other),
+            _ => {}
+        }
+        Ok(Report::of(vec![outcome]))
+    }
+}
+
+impl Calls {
+    fn begin(&mut self, task: u64, call: CallHash) {
+        if self.hashes.insert(task, call).is_none() {
+            *self.of_cell.entry(cell_of(task)).or_default() += 1;
         }
     }
 
-    async fn commit_done(&self, tasks: Range<u64>, new: &[Range<u64>], results: &[u8]) -> Result<Outcome> {
-        let each: Vec<_> = tasks.clone().zip(Tasks(results)).collect();
-        let mut committed = Vec::with_capacity(each.len());
-        for some in each.chunks(SIDE_BY_SIDE) {
-            let is_new = |task: &u64| new.iter().any(|range| range.contains(task));
-            let futures = some.iter().map(async |(task, result)| match is_new(task) {
-                true => self.commit_task(*task, result).await,
-                false => Ok(Vec::new()),
-            });
-            for result in all_of(futures).await {
-                committed.push(result?);
+    /// Takes the hash of a call that was run.
+    fn end(&mut self, task: u64) -> Option<CallHash> {
+        let call = self.hashes.remove(&task)?;
+        let cell = cell_of(task);
+        if let Some(count) = self.of_cell.get_mut(&cell) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_cell.remove(&cell);
             }
         }
-        let mut outcome = done_outcome(tasks, &committed);
-        if let Outcome::Done { new: all, .. } = &mut outcome {
-            *all = new.to_vec();
-        }
-        Ok(outcome)
+        Some(call)
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+struct Report {
+    outcomes: Vec<Outcome>,
+    /// A cell's first task, and the tasks that its own object has.
+    decided: Option<(u64, u64)>,
+}
+
+impl Report {
+    fn of(outcomes: Vec<Outcome>) -> Self {
+        Self { outcomes, decided: None }
     }
 
-    /// Stores what is to be kept of a result, and gives what goes to the caller.
-    async fn commit_task(&self, task: u64, result: &[u8]) -> Result<Vec<u8>> {
-        let result = match self.keep {
-            Keep::AsRefs => crate::codec::encode(&put_bytes::<()>(&self.store, result).await?)?,
-            Keep::Nothing | Keep::Only => result.to_vec(),
-        };
-        let result = match self.named || self.keep == Keep::Only {
-            true => self.commit_one(task, result).await?,
-            false => result,
-        };
-        Ok(if self.keep == Keep::Only { Vec::new() } else { result })
+    fn of_cell(self, cell: u64, tasks: u64) -> Self {
+        Self { decided: Some((cell, tasks)), ..self }
     }
+}
 
-    /// Commits a result, and gives the one that is committed: this, or an earlier one.
-    async fn commit_one(&self, task: u64, result: Vec<u8>) -> Result<Vec<u8>> {
-        let call = self.calls().remove(&task).unwrap_or_default();
-        let key = key(&done_prefix(&self.id), task);
-        let record = Record { call, result };
-        match self.store.put_if_absent(&key, &envelope::seal(&record)?).await {
-            Ok(()) => Ok(record.result),
-            Err(StoreError::AlreadyExists { .. }) => {
-                // Another process that runs the same job was first.
-                let earlier: Record = open_record(&*self.store, &key, &self.store.get(&key).await?)?;
-                if earlier.call != call && call != [0; 32] {
-                    return Err(Error::Job(format!(
-                        "job `{}` is also run by another process, with other arguments; give one of them another name",
-                        self.id
-                    )));
+/// Results of one cell on their way.
+#[derive(Debug, Default)]
+struct Cell {
+    /// The tasks of its own object, once that is known.
+    decided: Option<u64>,
+    /// Whether some of its results are being written. Until it is known which are in its own object, no
+    /// others are.
+    is_writing: bool,
+    /// Whether what it holds is to be written as soon as that can be.
+    is_ready: bool,
+    held: Vec<Done>,
+    bytes: usize,
+}
+
+/// Takes outcomes, commits them and hands them on.
+struct Committer {
+    kept: Arc<Kept>,
+    port: Arc<Port>,
+    cells: HashMap<u64, Cell>,
+    /// Cells that hold results, and when these have waited long enough.
+    held: VecDeque<(Instant, u64)>,
+    /// Cells that are to be written.
+    ready: VecDeque<u64>,
+    /// Cells that are to be looked at.
+    looks: VecDeque<(u64, Vec<LookUp>)>,
+    /// Requests under way, and how many of them write results and look for some.
+    under_way: JoinSet<(Work, Result<Report>)>,
+    writing: usize,
+    looking: usize,
+    wakers: Vec<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Of a cell.
+    Write(u64),
+    Look,
+    Other,
+}
+
+enum Event {
+    Message(Message),
+    /// The job was given up.
+    HungUp,
+    Ended(Work, Result<Report>),
+    /// Held results have waited long enough.
+    Due,
+}
+
+impl Committer {
+    async fn run(mut self, mut receiver: UnboundedReceiver<Message>) {
+        let (mut finishing, mut hung_up) = (false, false);
+        loop {
+            match self.event(&mut receiver, hung_up).await {
+                Event::Message(Message::Outcome(Outcome::Done { tasks, new, results })) => {
+                    self.hold(tasks, &new, results);
                 }
-                Ok(earlier.result)
+                Event::Message(Message::Outcome(outcome)) => {
+                    self.spawn(Work::Other, async move |kept| kept.tell(outcome).await);
+                }
+                Event::Message(Message::Look { cell, calls }) => self.looks.push_back((cell, calls)),
+                Event::Message(Message::Ended(manifest)) => self.spawn(Work::Other, async move |kept| {
+                    manifest.register(&kept.requests, &kept.id).await.map(|_| Report::of(Vec::new()))
+                }),
+                Event::Message(Message::Finish) => finishing = true,
+                Event::HungUp => {
+                    hung_up = true;
+                    self.looks.clear();
+                }
+                Event::Ended(work, report) => self.ended(work, report),
+                Event::Due => {}
             }
-            Err(error) => Err(error.into()),
+            let over = finishing || hung_up;
+            self.release(if over { None } else { Some(Instant::now()) });
+            self.begin();
+            let is_idle = self.under_way.is_empty() && self.held.is_empty();
+            if is_idle && finishing {
+                self.port.finish(&mut self.wakers);
+            }
+            self.wakers.drain(..).for_each(Waker::wake);
+            if is_idle && over {
+                return self.kept.hang_up();
+            }
+        }
+    }
+
+    async fn event(&mut self, receiver: &mut UnboundedReceiver<Message>, hung_up: bool) -> Event {
+        let under_way = &mut self.under_way;
+        let next = std::future::poll_fn(|cx| {
+            if let Poll::Ready(Some(ended)) = under_way.poll_join_next(cx) {
+                let broken = |e| Err(Error::Job(format!("a commit ended early: {e}; this is a defect of wren")));
+                let (work, report) = ended.unwrap_or_else(|e| (Work::Other, broken(e)));
+                return Poll::Ready(Event::Ended(work, report));
+            }
+            if hung_up {
+                return Poll::Pending;
+            }
+            receiver.poll_recv(cx).map(|message| message.map_or(Event::HungUp, Event::Message))
+        });
+        match self.held.front() {
+            Some((due, _)) => timeout_at(*due, next).await.unwrap_or(Event::Due),
+            None => next.await,
+        }
+    }
+
+    fn spawn<F>(&mut self, work: Work, act: impl FnOnce(Arc<Kept>) -> F)
+    where
+        F: Future<Output = Result<Report>> + Send + 'static,
+    {
+        let report = act(self.kept.clone());
+        self.under_way.spawn(async move { (work, report.await) });
+    }
+
+    fn give(&mut self, outcome: Outcome) {
+        self.port.give(outcome, &mut self.wakers);
+    }
+
+    /// Takes the new ones of some results.
+    fn hold(&mut self, tasks: Range<u64>, new: &[Range<u64>], results: Results) {
+        let kept = self.kept.clone();
+        let packed = results.into_packed();
+        let is_new = |task: u64| new.iter().any(|range| range.contains(&task));
+        let mut calls = kept.calls();
+        for (task, result) in tasks.zip(Tasks(&packed)).filter(|(task, _)| is_new(*task)) {
+            let call = if kept.commits { calls.end(task) } else { Some(CallHash::default()) };
+            let Some(call) = call else {
+                let lost = format!("task {task} was run without being noted; this is a defect of wren");
+                self.give(Outcome::Broken(Error::Job(lost)));
+                continue;
+            };
+            let first = cell_of(task);
+            let cell = self.cells.entry(first).or_default();
+            if cell.held.is_empty() {
+                self.held.push_back((Instant::now() + HOLD, first));
+            }
+            cell.bytes += result.len();
+            cell.held.push(Done { task, call, result: result.to_vec() });
+            // Nothing is gained by waiting where no other is under way.
+            if !calls.of_cell.contains_key(&first) || cell.bytes > LARGE {
+                cell.make_ready(first, &mut self.ready);
+            }
+        }
+    }
+
+    /// Makes ready what has waited until now, or all.
+    fn release(&mut self, now: Option<Instant>) {
+        while let Some((due, first)) = self.held.front()
+            && now.is_none_or(|now| *due <= now)
+        {
+            if let Some(cell) = self.cells.get_mut(first).filter(|cell| !cell.held.is_empty()) {
+                cell.make_ready(*first, &mut self.ready);
+            }
+            self.held.pop_front();
+        }
+    }
+
+    /// Begins what can be.
+    fn begin(&mut self) {
+        while self.writing < SIDE_BY_SIDE
+            && let Some(first) = self.ready.pop_front()
+        {
+            let Some(cell) = self.cells.get_mut(&first).filter(|cell| !cell.is_writing) else { continue };
+            (cell.is_writing, cell.is_ready, cell.bytes) = (true, false, 0);
+            let (held, decided) = (mem::take(&mut cell.held), cell.decided);
+            self.writing += 1;
+            self.spawn(Work::Write(first), async move |kept| kept.commit(first, decided, held).await);
+        }
+        while self.looking < SIDE_BY_SIDE
+            && let Some((cell, calls)) = self.looks.pop_front()
+        {
+            self.looking += 1;
+            self.spawn(Work::Look, async move |kept| kept.look(cell, calls).await);
+        }
+    }
+
+    fn ended(&mut self, work: Work, report: Result<Report>) {
+        match report {
+            Ok(Report { outcomes, decided }) => {
+                if let Some((first, tasks)) = decided {
+                    self.cells.entry(first).or_default().decided = Some(tasks);
+                }
+                outcomes.into_iter().for_each(|outcome| self.give(outcome));
+            }
+            Err(error) => self.give(Outcome::Broken(error)),
+        }
+        match work {
+            Work::Write(first) => {
+                self.writing -= 1;
+                if let Some(cell) = self.cells.get_mut(&first) {
+                    cell.is_writing = false;
+                    if cell.is_ready {
+                        self.ready.push_back(first);
+                    } else if cell.held.is_empty() && (!self.kept.commits || cell.decided == Some(u64::MAX)) {
+                        // No more comes of it.
+                        self.cells.remove(&first);
+                    }
+                }
+            }
+            Work::Look => self.looking -= 1,
+            Work::Other => {}
         }
     }
 }
 
-fn done_outcome(tasks: Range<u64>, results: &[Vec<u8>]) -> Outcome {
-    let mut packed = Vec::with_capacity(results.iter().map(|r| r.len() + 4).sum());
-    for result in results {
-        packed.extend_from_slice(&(result.len() as u32).to_le_bytes());
-        packed.extend_from_slice(result);
+impl Cell {
+    fn make_ready(&mut self, first: u64, ready: &mut VecDeque<u64>) {
+        if !mem::replace(&mut self.is_ready, true) && !self.is_writing {
+            ready.push_back(first);
+        }
     }
-    Outcome::Done { new: vec![tasks.clone()], tasks, results: Results::packed(packed) }
-}
-
-fn hash_of(function: &RemoteFn, args: &Args) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(function.name.as_bytes());
-    hasher.update(&function.signature_hash().to_le_bytes());
-    hasher.update(&function.body_hash.to_le_bytes());
-    hasher.update(&args.bytes);
-    for blob in &args.blobs {
-        hasher.update(blob.hash().as_bytes());
-    }
-    *hasher.finalize().as_bytes()
-}
-
-/// A job's name is a folder and a part of keys.
-pub(super) fn check_name(name: &str) -> Result<()> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > 100 || name.starts_with('.') || name == "blobs" || !name.chars().all(good) {
-        return Err(Error::Config(format!(
-            "`{name}` cannot name a job: up to 100 of A-Z, a-z, 0-9, `.`, `_` and `-` can, not `.` first, and not `blobs`"
-        )));
-    }
-    Ok(())
 }

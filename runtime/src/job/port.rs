@@ -24,6 +24,10 @@ pub(crate) enum Outcome {
         failure: Failure,
         stderr: String,
     },
+    /// An earlier run did not leave the results of these tasks, though it seemed so: they are to be run.
+    NotKept {
+        tasks: Vec<u64>,
+    },
     OverBudget {
         spent_usd: f64,
     },
@@ -44,7 +48,7 @@ impl Outcome {
             Outcome::OverBudget { spent_usd } => Error::OverBudget { budget_usd: 0.0, spent_usd, done },
             Outcome::Cancelled => Error::Cancelled { done },
             Outcome::Broken(error) => error,
-            Outcome::Done { .. } => Error::Job("a result was taken for an error; this is a defect of wren".to_owned()),
+            Outcome::Done { .. } | Outcome::NotKept { .. } => Error::Job("a result was taken for an error; this is a defect of wren".to_owned()),
         }
     }
 }

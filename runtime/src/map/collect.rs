@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -55,6 +56,9 @@ pub(super) fn decode_each<T: DeserializeOwned>(
     }
 }
 
+/// How long one poll takes at most, about: what else is on the caller's event loop has its turn then.
+const IN_ONE_GO: Duration = Duration::from_millis(20);
+
 /// Polls a job until it is over, handing each outcome to `consume`, which may end it.
 pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
     feed: &mut Feed<I>,
@@ -62,6 +66,11 @@ pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
     mut consume: impl FnMut(&mut Feed<I>, Outcome) -> Option<T>,
     over: impl FnOnce(&mut Feed<I>) -> Result<T>,
 ) -> Poll<Result<T>> {
+    match std::task::ready!(feed.poll_open(cx)) {
+        Ok(()) => {}
+        Err(error) => return Poll::Ready(Err(error)),
+    }
+    let begun = Instant::now();
     let executor = feed.executor().clone();
     let _place = Feed::<I>::in_the_reactors_place(&executor);
     loop {
@@ -81,6 +90,10 @@ pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
         }
         if feed.is_over() {
             return Poll::Ready(over(feed));
+        }
+        if begun.elapsed() > IN_ONE_GO {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if !any && !more && !feed.watch() && !feed.is_ready_or_register(cx.waker()) {
             return Poll::Pending;

@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker, ready};
 
 use super::Settings;
-use crate::block::{Args, Block};
+use crate::block::{Args, Block, Limits};
 use crate::call::Call;
 use crate::config::processors;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Hushed};
-use crate::job::{Keep, Kept, Outcome, Port, new_id};
+use crate::job::{Keep, Kept, LookUp, Outcome, Port, new_id};
+use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
+use crate::store::{BoxFuture, Requests};
 use crate::trace::SharedLog;
 
 /// Tasks that may be submitted and not consumed.
@@ -31,12 +33,18 @@ const BLOCK_TASKS: usize = 8 << 10;
 const FIRST_BLOCK_TASKS: usize = 128;
 const BLOCK_BYTES: usize = 512 << 10;
 
+/// Calls whose results are asked for in one go: many cells of the store's.
+const SEEK_TASKS: usize = 1024;
+
 /// One running job, from its iterator to its outcomes.
 pub(crate) struct Feed<I> {
     calls: Option<I>,
     executor: Executor,
     port: Arc<Port>,
-    job: JobKey,
+    /// What of the job is kept is being found out.
+    opening: Option<BoxFuture<'static, Result<Arc<Kept>>>>,
+    /// None until it is known what is kept.
+    job: Option<JobKey>,
     id: String,
     settings: Settings,
     kept: Option<Arc<Kept>>,
@@ -47,42 +55,71 @@ pub(crate) struct Feed<I> {
     /// Arguments that were submitted: by first task of the block, tasks not consumed and bytes.
     waiting: BTreeMap<u64, (u64, usize)>,
     waiting_bytes: usize,
-    /// Outcomes that need no execution: the store had them.
-    early: Vec<Outcome>,
+    /// Calls whose results are sought in the store, and those that are next to be.
+    sought: BTreeMap<u64, Sought>,
+    to_seek: Vec<LookUp>,
     log: SharedLog,
     logged: bool,
     ended: bool,
 }
 
+/// A call whose result an earlier run may have left.
+struct Sought {
+    look_up: LookUp,
+    function: &'static RemoteFn,
+    limits: Limits,
+    args: Args,
+}
+
 impl<I> Feed<I> {
-    pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: Keep) -> Result<Self> {
+    pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: Keep) -> Self {
         let port = Arc::new(Port::default());
         let id = settings.name.clone().unwrap_or_else(new_id);
-        let kept = match (&settings.name, keep) {
-            (None, Keep::Nothing) => None,
-            (name, keep) => Some(Kept::open(executor.store(), &id, name.is_some(), keep, port.clone())?),
-        };
-        let log = SharedLog::default();
-        let job = executor.shared().open_job(settings.spec(&id), port.clone(), kept.clone(), log.clone());
-        Ok(Self {
+        let mut feed = Self {
             calls: Some(calls),
             executor,
-            port,
-            job,
-            id,
+            port: port.clone(),
+            opening: None,
+            job: None,
+            id: id.clone(),
             settings,
-            kept,
+            kept: None,
             block: None,
             block_tasks: FIRST_BLOCK_TASKS,
             taken: 0,
             consumed: 0,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
-            early: Vec::new(),
-            log,
+            sought: BTreeMap::new(),
+            to_seek: Vec::new(),
+            log: SharedLog::default(),
             logged: false,
             ended: false,
-        })
+        };
+        match (feed.settings.name.is_some(), keep) {
+            (false, Keep::Nothing) => feed.begin(None),
+            (named, keep) => {
+                let requests = Requests::new(feed.executor.store());
+                feed.opening = Some(Box::pin(Kept::open(requests, id, named, keep, port)));
+            }
+        }
+        feed
+    }
+
+    fn begin(&mut self, kept: Option<Arc<Kept>>) {
+        self.kept.clone_from(&kept);
+        let spec = self.settings.spec(&self.id);
+        self.job = Some(self.executor.shared().open_job(spec, self.port.clone(), kept, self.log.clone()));
+    }
+
+    /// Finds out what of the job is kept.
+    pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(opening) = &mut self.opening {
+            let opened = ready!(opening.as_mut().poll(cx));
+            self.opening = None;
+            self.begin(Some(opened?));
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn executor(&self) -> &Executor {
@@ -107,22 +144,55 @@ impl<I> Feed<I> {
         self.waiting.insert(tasks.start, (tasks.end - tasks.start, block.size()));
         self.waiting_bytes += block.size();
         self.block_tasks = (self.block_tasks * 2).min(BLOCK_TASKS);
-        self.executor.shared().submit(self.job, block);
+        if let Some(job) = self.job {
+            self.executor.shared().submit(job, block);
+        }
     }
 
-    fn push(&mut self, function: &'static crate::registry::RemoteFn, limits: crate::Limits, args: Args) {
+    fn push(&mut self, task: u64, function: &'static RemoteFn, limits: Limits, args: Args) {
         let chunk = self.settings.chunk.map_or(1, |chunk| chunk.get() as u64);
         let full = |b: &Block| {
             let tasks = b.tasks();
             let whole_chunks = (tasks.end - tasks.start).is_multiple_of(chunk);
-            !b.accepts(function, &limits) || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
+            !b.accepts(function, &limits) || tasks.end != task || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
         };
         if self.block.as_ref().is_some_and(full) {
             self.submit();
         }
-        let first = self.taken;
-        self.block.get_or_insert_with(|| Block::new(function, limits, first)).push(args);
-        self.taken += 1;
+        self.block.get_or_insert_with(|| Block::new(function, limits, task)).push(args);
+    }
+
+    fn close_if_all_are_submitted(&mut self) {
+        if let (None, true, false, Some(job)) = (&self.calls, self.sought.is_empty(), self.ended, self.job) {
+            self.ended = true;
+            self.executor.shared().close(job);
+        }
+    }
+
+    /// Asks for the results of calls that an earlier run may have left.
+    fn seek(&mut self) {
+        if let Some(kept) = self.kept.as_ref().filter(|_| !self.to_seek.is_empty()) {
+            kept.look_up(std::mem::take(&mut self.to_seek));
+        }
+    }
+
+    /// The results of these calls were found, or the calls are run after all.
+    fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) {
+        if self.sought.is_empty() {
+            return;
+        }
+        for task in tasks {
+            let Some(Sought { look_up, function, limits, args }) = self.sought.remove(&task) else { continue };
+            self.waiting_bytes -= args.size() as usize;
+            if run && let Some(kept) = &self.kept {
+                kept.run_after_all(&look_up);
+                self.push(task, function, limits, args);
+            }
+        }
+        if run {
+            self.submit();
+        }
+        self.close_if_all_are_submitted();
     }
 
     fn note_consumed(&mut self, tasks: &Range<u64>) {
@@ -142,21 +212,28 @@ impl<I> Feed<I> {
 
     /// The next outcome that has come.
     pub(super) fn take(&mut self) -> Option<Outcome> {
-        let outcome = self.early.pop().or_else(|| self.port.take())?;
-        match &outcome {
-            Outcome::Done { new, .. } => {
-                self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
-                for tasks in new {
-                    self.note_consumed(tasks);
+        loop {
+            let outcome = self.port.take()?;
+            match &outcome {
+                Outcome::Done { new, .. } => {
+                    self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
+                    for tasks in new {
+                        self.note_consumed(tasks);
+                        self.found(tasks.clone(), false);
+                    }
                 }
+                Outcome::Failed { task, .. } => {
+                    self.consumed += 1;
+                    self.note_consumed(&(*task..*task + 1));
+                }
+                Outcome::NotKept { tasks } => {
+                    self.found(tasks.iter().copied(), true);
+                    continue;
+                }
+                Outcome::OverBudget { .. } | Outcome::Cancelled | Outcome::Broken(_) => {}
             }
-            Outcome::Failed { task, .. } => {
-                self.consumed += 1;
-                self.note_consumed(&(*task..*task + 1));
-            }
-            Outcome::OverBudget { .. } | Outcome::Cancelled | Outcome::Broken(_) => {}
+            return Some(outcome);
         }
-        Some(outcome)
     }
 
     /// Whether every task was consumed, and no more come.
@@ -166,7 +243,7 @@ impl<I> Feed<I> {
 
     /// Whether there is something to take or to do; if not, the waker is kept.
     pub(super) fn is_ready_or_register(&self, waker: &Waker) -> bool {
-        !self.early.is_empty() || self.port.is_ready_or_register(waker)
+        self.port.is_ready_or_register(waker)
     }
 
     /// Does the reactor's work from this thread until the guard is dropped.
@@ -181,8 +258,10 @@ impl<I> Feed<I> {
 
     /// Ends the job's log in the given state, and with it the job.
     pub(super) fn end(&mut self, state: &'static str) {
-        let shared = self.executor.shared();
-        shared.cancel(self.job);
+        self.opening = None;
+        if let Some(job) = self.job {
+            self.executor.shared().cancel(job);
+        }
         if let Some(kept) = &self.kept {
             kept.hang_up();
         }
@@ -207,26 +286,44 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
         while self.waiting.len() == blocks {
             if self.is_full() {
                 self.submit();
+                self.seek();
                 return Ok(false);
             }
             let Some(call) = self.calls.as_mut().and_then(Iterator::next) else {
                 self.submit();
-                self.close();
+                self.seek();
+                self.end_calls()?;
                 return Ok(false);
             };
             let (function, limits, args) = call.into_parts()?;
             self.begin_log(function.name);
-            match self.kept.as_ref().map_or(Ok(None), |kept| kept.look_up(self.taken, function, &args))? {
-                Some(outcome) => {
+            let task = self.taken;
+            self.taken += 1;
+            match self.kept.as_ref().map_or(Ok(None), |kept| kept.note(task, function, &args))? {
+                None => self.push(task, function, limits, args),
+                Some(look_up) => {
                     self.submit();
-                    self.taken += 1;
-                    self.early.push(outcome);
-                    return Ok(true);
+                    self.waiting_bytes += args.size() as usize;
+                    self.sought.insert(task, Sought { look_up, function, limits, args });
+                    self.to_seek.push(look_up);
+                    if self.to_seek.len() >= SEEK_TASKS {
+                        self.seek();
+                        return Ok(true);
+                    }
                 }
-                None => self.push(function, limits, args),
             }
         }
         Ok(true)
+    }
+
+    fn end_calls(&mut self) -> Result<()> {
+        if self.calls.take().is_some() {
+            if let Some(kept) = &self.kept {
+                kept.ended()?;
+            }
+            self.close_if_all_are_submitted();
+        }
+        Ok(())
     }
 
     fn begin_log(&mut self, function: &str) {
@@ -239,14 +336,6 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
             _ => None,
         });
         self.executor.shared().begin_log(&self.log, &self.id, &self.settings, function, tasks, None);
-    }
-
-    fn close(&mut self) {
-        if !self.ended {
-            self.ended = true;
-            self.calls = None;
-            self.executor.shared().close(self.job);
-        }
     }
 }
 

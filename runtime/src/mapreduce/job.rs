@@ -19,7 +19,7 @@ use crate::job::new_id;
 use crate::map::{Map, gather};
 use crate::registry::RemoteFn;
 use crate::shuffle::{Model, Scattered};
-use crate::store::{self, BoxFuture, Store};
+use crate::store::{self, BoxFuture, Requests, Store};
 
 /// Ranges that the driver hands out at most: of every map task's object, one for each reduce task. Each
 /// takes about 60 bytes of its memory.
@@ -405,8 +405,9 @@ impl CleanUp {
     }
 
     /// The job succeeded.
-    pub(crate) fn done(mut self) {
-        self.keep = false;
+    pub(crate) async fn done(mut self) {
+        self.keep = true;
+        remove_below(self.store.clone(), self.prefix.clone()).await;
     }
 }
 
@@ -421,22 +422,13 @@ impl Drop for CleanUp {
         if self.keep {
             return;
         }
-        store::wait(remove_below(self.store.clone(), self.prefix.clone()));
+        store::spawn_last(remove_below(self.store.clone(), self.prefix.clone()));
     }
 }
 
 /// Removes what is below a prefix. What cannot be removed now is removed by whatever removes old jobs.
 pub(crate) async fn remove_below(store: Arc<dyn Store>, prefix: String) {
-    while let Ok(keys) = store.list(&prefix, None, 1_000).await
-        && !keys.is_empty()
-    {
-        for some in keys.chunks(64) {
-            let removed = store::all_of(some.iter().map(|key| store.delete(key))).await;
-            if removed.iter().any(std::result::Result::is_err) {
-                return;
-            }
-        }
-    }
+    let _ = Requests::new(store).remove_below(prefix).await;
 }
 
 /// Both stages, with the calls of the first.
@@ -459,7 +451,7 @@ impl<T: MapReduce> Stages<T> {
         let mapped = plan.stage("map", map).await?;
         let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target)?;
         let reduced = plan.stage("reduce", reduce).await?;
-        clean_up.done();
+        clean_up.done().await;
         Ok(reduced)
     }
 

@@ -128,7 +128,7 @@ async fn run(
         granted.limit(stages::collect(&collect, &folder, partition))
     });
     let reduced = plan.stage("reduce", calls.collect()).await?;
-    clean_up.done();
+    clean_up.done().await;
     Ok(Written::of(reduced))
 }
 

@@ -160,7 +160,12 @@ impl FileStore {
 
     fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> StoreResult<Vec<String>> {
         let mut keys = Vec::new();
-        self.collect(&self.root, "", prefix, after.unwrap_or(""), limit, &mut keys)
+        // Only the folder that the prefix names is looked at: there may be thousands beside it.
+        let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
+        if folder.split('/').any(|part| part == "." || part == "..") || folder.starts_with(['/', '.']) {
+            return Ok(keys);
+        }
+        self.collect(&self.root.join(folder), folder, prefix, after.unwrap_or(""), limit, &mut keys)
             .map_err(|e| self.error("list", prefix, &e))?;
         Ok(keys)
     }
@@ -176,7 +181,7 @@ impl FileStore {
         keys: &mut Vec<String>,
     ) -> io::Result<()> {
         let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
             other => other?,
         };
         let mut found = Vec::new();

@@ -3,6 +3,7 @@
 mod conformance;
 mod file;
 mod memory;
+mod requests;
 #[cfg(feature = "aws")]
 mod s3;
 
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 pub use conformance::{conformance, race};
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, finish_last, sleep, spawn_last, unblock, wait};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 
@@ -97,6 +99,9 @@ pub enum StoreError {
 ///
 /// Keys are `/`-separated and relative: `jobs/7/done/12`. Values are whole: a reader sees all of a
 /// value or none of it. [`conformance`] checks an implementation against all that is said here.
+///
+/// wren polls the futures on threads of its own, within a runtime of tokio that has timers and I/O: they
+/// may block, and they may use tokio.
 pub trait Store: Send + Sync + fmt::Debug {
     /// The URL that opens the same store again: `file:/srv/wren`.
     fn url(&self) -> String;
@@ -197,20 +202,6 @@ pub(crate) fn is_known(scheme: &str) -> bool {
     inventory::iter::<StoreScheme>.into_iter().any(|known| known.scheme == scheme)
 }
 
-/// Runs a store's future to its end on this thread, without an event loop: stores that need one
-/// have their own.
-pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut cx = std::task::Context::from_waker(&waker);
-    loop {
-        match future.as_mut().poll(&mut cx) {
-            std::task::Poll::Ready(value) => return value,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
 /// Runs several futures side by side; gives what they gave, in their order.
 pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut waiting: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
@@ -229,14 +220,6 @@ pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Outp
     .await;
     // The loop ended because each has its value.
     waiting.into_iter().filter_map(|(_, value)| value).collect()
-}
-
-struct Unpark(std::thread::Thread);
-
-impl std::task::Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }
 
 /// Refuses what is no key for any store: keys become paths and parts of URLs.

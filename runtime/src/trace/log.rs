@@ -483,27 +483,46 @@ impl Drop for JobLog {
     }
 }
 
-/// Makes a job's folder and its log, and locks it: none where another process runs the job, or the
-/// folder cannot be written.
-pub(crate) fn claim(directory: &Path, id: &str) -> Option<File> {
-    let folder = directory.join("jobs").join(id);
-    let file = create(&folder).ok()?;
+/// Whether this process may run a job and write its log.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// It may: nobody else does while the file is held.
+    Here(File),
+    /// Another process does.
+    Elsewhere,
+    /// The folder of jobs cannot be written, so that nobody can claim any.
+    Impossible,
+}
+
+impl Claim {
+    pub(crate) fn file(self) -> Option<File> {
+        match self {
+            Claim::Here(file) => Some(file),
+            Claim::Elsewhere | Claim::Impossible => None,
+        }
+    }
+}
+
+/// Makes a job's folder and its log, and locks it.
+pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
     // A reader has the lock for a moment, and so has a child that is just being started.
     for _ in 0..10 {
-        if lock(&file, &folder).is_some() {
-            return Some(file);
+        match try_claim(directory, id) {
+            Claim::Elsewhere => thread::sleep(Duration::from_millis(1)),
+            other => return other,
         }
-        thread::sleep(Duration::from_millis(1));
     }
-    None
+    Claim::Elsewhere
 }
 
 /// As [`claim`], for who will try again.
-pub(crate) fn try_claim(directory: &Path, id: &str) -> Option<File> {
+pub(crate) fn try_claim(directory: &Path, id: &str) -> Claim {
     let folder = directory.join("jobs").join(id);
-    let file = create(&folder).ok()?;
-    lock(&file, &folder)?;
-    Some(file)
+    let Ok(file) = create(&folder) else { return Claim::Impossible };
+    match lock(&file, &folder) {
+        Some(()) => Claim::Here(file),
+        None => Claim::Elsewhere,
+    }
 }
 
 fn lock(file: &File, folder: &Path) -> Option<()> {

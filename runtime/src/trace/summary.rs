@@ -239,7 +239,7 @@ mod tests {
             memory_mb: None,
             program: PathBuf::new(),
         };
-        JobLog::new(about, true, claim(directory, "abc"), Instant::now())
+        JobLog::new(about, true, claim(directory, "abc").file(), Instant::now())
     }
 
     #[test]

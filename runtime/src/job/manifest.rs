@@ -1,0 +1,217 @@
+//! What makes a job the same job: its calls, in their order.
+//!
+//! One rule holds for [`named`](crate::Map::named) in all its forms. The same name with the same calls is
+//! the same job: what was done is not done again, and a failure is not a result. The same name with any
+//! other calls is an error that says which call differs. The manifest, `<job>/job`, has the number of the
+//! calls and a hash of each; it is put when all calls are known, if it is absent. Until then, and beyond
+//! [`MOST_HASHES`] calls, the hash that is stored with each result tells.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{CallHash, damaged};
+use crate::block::Args;
+use crate::error::{Error, Result};
+use crate::registry::RemoteFn;
+use crate::store::Requests;
+use crate::{codec, envelope};
+
+/// Calls whose hashes a manifest has.
+const MOST_HASHES: u64 = 1 << 20;
+
+/// Bytes of a call's hash in a manifest: enough to find a mistake.
+const SHORT: usize = 8;
+
+/// What is stored of a job as a whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    wren: String,
+    pub(super) tasks: u64,
+    /// That of the first call.
+    pub(super) function: String,
+    /// The first bytes of the hash of each call.
+    #[serde(with = "codec::bytes")]
+    calls: Vec<u8>,
+    /// Where the arguments are, if they are in the store: those of started jobs.
+    pub(super) arguments: Option<Arguments>,
+}
+
+/// Arguments in the store, in segments of consecutive tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Arguments {
+    /// Who wrote them: two programs that start one job at once do not write over each other.
+    pub(super) writer: String,
+    pub(super) segments: u64,
+}
+
+pub(super) fn manifest_key(id: &str) -> String {
+    format!("{id}/job")
+}
+
+impl Manifest {
+    pub(super) async fn find(requests: &Requests, id: &str) -> Result<Option<Self>> {
+        let key = manifest_key(id);
+        let Some(sealed) = requests.find(key.clone()).await? else { return Ok(None) };
+        let opened = envelope::open(&sealed);
+        Ok(Some(opened.map_err(|reason| damaged(&**requests.store(), &key, reason))?))
+    }
+
+    /// Puts the manifest of a job, where no earlier run or other program did; theirs must be of the same
+    /// calls. Gives the one that stands.
+    pub(super) async fn register(self, requests: &Requests, id: &str) -> Result<Self> {
+        let key = manifest_key(id);
+        let sealed = envelope::seal(&self)?;
+        if requests.put_if_absent(key.clone(), sealed.clone()).await? {
+            return Ok(self);
+        }
+        let Some(other) = Self::find(requests, id).await? else {
+            let reason = "it was removed while the job began".to_owned();
+            return Err(damaged(&**requests.store(), &key, reason).into());
+        };
+        self.check(&other, id, &requests.store().url())?;
+        if other.arguments.is_some() || self.arguments.is_none() {
+            return Ok(other);
+        }
+        requests.put(key, sealed).await?;
+        Ok(self)
+    }
+
+    /// Refuses to take two jobs for one.
+    fn check(&self, other: &Self, id: &str, store: &str) -> Result<()> {
+        let differs = self.calls.chunks(SHORT).zip(other.calls.chunks(SHORT)).position(|(a, b)| a != b);
+        match differs {
+            Some(task) => Err(other_call(id, store, task as u64, &self.function)),
+            None if self.tasks != other.tasks => Err(other_number(id, store, other.tasks, self.tasks)),
+            None => Ok(()),
+        }
+    }
+
+    fn hash(&self, task: u64) -> Option<&[u8]> {
+        let start = usize::try_from(task).ok()?.checked_mul(SHORT)?;
+        self.calls.get(start..start + SHORT)
+    }
+}
+
+/// The calls of a job as they are made, beside those of an earlier run.
+#[derive(Debug)]
+pub(super) struct Identity {
+    id: String,
+    store: String,
+    earlier: Option<Manifest>,
+    function: String,
+    tasks: u64,
+    calls: Vec<u8>,
+}
+
+impl Identity {
+    pub(super) fn new(id: &str, store: String, earlier: Option<Manifest>) -> Self {
+        Self { id: id.to_owned(), store, earlier, function: String::new(), tasks: 0, calls: Vec::new() }
+    }
+
+    /// Takes the next call.
+    ///
+    /// # Errors
+    /// [`Error::Job`] if the earlier run made another one.
+    pub(super) fn add(&mut self, function: &RemoteFn, call: &CallHash) -> Result<()> {
+        let task = self.tasks;
+        if let Some(earlier) = &self.earlier {
+            if task >= earlier.tasks {
+                return Err(other_number(&self.id, &self.store, earlier.tasks, task + 1));
+            }
+            if earlier.hash(task).is_some_and(|hash| *hash != call[..SHORT]) {
+                return Err(other_call(&self.id, &self.store, task, function.name));
+            }
+        }
+        if task == 0 {
+            function.name.clone_into(&mut self.function);
+        }
+        if task < MOST_HASHES {
+            self.calls.extend_from_slice(&call[..SHORT]);
+        }
+        self.tasks += 1;
+        Ok(())
+    }
+
+    /// There are no more calls.
+    ///
+    /// # Errors
+    /// [`Error::Job`] if the earlier run made more.
+    pub(super) fn end(&self) -> Result<()> {
+        match &self.earlier {
+            Some(earlier) if earlier.tasks != self.tasks => {
+                Err(other_number(&self.id, &self.store, earlier.tasks, self.tasks))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// That of the first call.
+    pub(super) fn function(&self) -> &str {
+        &self.function
+    }
+
+    pub(super) fn earlier(&self) -> Option<&Manifest> {
+        self.earlier.as_ref()
+    }
+
+    pub(super) fn manifest(&self, arguments: Option<Arguments>) -> Manifest {
+        Manifest {
+            wren: env!("CARGO_PKG_VERSION").to_owned(),
+            tasks: self.tasks,
+            function: self.function.clone(),
+            calls: self.calls.clone(),
+            arguments,
+        }
+    }
+}
+
+pub(super) fn call_hash(function: &RemoteFn, args: &Args) -> CallHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(function.name.as_bytes());
+    hasher.update(&function.signature_hash().to_le_bytes());
+    hasher.update(&function.body_hash.to_le_bytes());
+    hasher.update(&args.bytes);
+    for blob in &args.blobs {
+        hasher.update(blob.hash().as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// What to do where a name is taken.
+fn fix(id: &str, store: &str) -> String {
+    format!("give the job another name, or remove `{id}` from {store}")
+}
+
+pub(super) fn other_call(id: &str, store: &str, task: u64, function: &str) -> Error {
+    Error::Job(format!(
+        "task {task} of job `{id}` was another call when the job first ran: for other arguments, of another function, or \
+         of an earlier version of `{function}`; {}",
+        fix(id, store)
+    ))
+}
+
+fn other_number(id: &str, store: &str, then: u64, now: u64) -> Error {
+    let what = match now < then {
+        true => format!("it makes {now} calls, so that task {now} is missing"),
+        false => format!("it makes more, so that task {then} is new"),
+    };
+    Error::Job(format!("job `{id}` had {then} calls when it first ran, and now {what}; {}", fix(id, store)))
+}
+
+pub(super) fn other_kind(id: &str, store: &str, task: u64) -> Error {
+    Error::Job(format!(
+        "job `{id}` has a result of task {task} of another kind: one run asked for values, the other for refs \
+         (`.refs()`); {}",
+        fix(id, store)
+    ))
+}
+
+/// A job's name is a folder and a part of keys.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 100 || name.starts_with('.') || name == "blobs" || !name.chars().all(good) {
+        return Err(Error::Config(format!(
+            "`{name}` cannot name a job: up to 100 of A-Z, a-z, 0-9, `.`, `_` and `-` can, not `.` first, and not `blobs`"
+        )));
+    }
+    Ok(())
+}

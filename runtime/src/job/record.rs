@@ -1,0 +1,291 @@
+//! Results as the store keeps them.
+//!
+//! Under `<job>/done/` are two kinds of keys. The tasks of a job are seen in cells of [`CELL`] consecutive
+//! ones. Who commits a result of a cell first writes the cell's own object, with all results of the cell
+//! that it has: `<job>/done/<first task>-<last task>`. Results that come later are objects of their own:
+//! `<job>/done/<task>`. Each is put only if it is absent, and an object of its own is written only by who
+//! has written or read the cell's: so one result of a task is ever seen, whoever runs the job beside, and
+//! many small ones that come together take one request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Failure, Result};
+use crate::store::{Requests, Store, StoreError, StoreResult, wait};
+use crate::{codec, envelope};
+
+/// Tasks of a cell: as many as a word has bits.
+const CELL: u64 = 64;
+
+/// BLAKE3 of a call's function, body and arguments.
+pub(super) type CallHash = [u8; 32];
+
+/// The first task of a task's cell.
+pub(super) fn cell_of(task: u64) -> u64 {
+    task - task % CELL
+}
+
+/// The tasks of the cell that begins with `first`.
+pub(super) fn tasks_of(first: u64) -> Range<u64> {
+    first..first.saturating_add(CELL)
+}
+
+/// A task among those of its cell.
+pub(super) fn bit(task: u64) -> u64 {
+    1 << (task % CELL)
+}
+
+fn done_prefix(id: &str) -> String {
+    format!("{id}/done/")
+}
+
+/// The key of the object of a cell.
+pub(super) fn cell_key(id: &str, first: u64) -> String {
+    format!("{id}/done/{first:012}-{:012}", first.saturating_add(CELL - 1))
+}
+
+/// The key of an object of one result.
+pub(super) fn done_key(id: &str, task: u64) -> String {
+    format!("{id}/done/{task:012}")
+}
+
+pub(super) fn failed_prefix(id: &str) -> String {
+    format!("{id}/failed/")
+}
+
+pub(super) fn failed_key(id: &str, task: u64) -> String {
+    format!("{id}/failed/{task:012}")
+}
+
+pub(super) fn cancel_key(id: &str) -> String {
+    format!("{id}/cancel")
+}
+
+/// What results are: what the functions gave, or where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    Value,
+    Ref,
+}
+
+/// The result of a task, and which call gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) task: u64,
+    pub(super) call: CallHash,
+    pub(super) result: Vec<u8>,
+}
+
+/// Results of tasks of one cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) kind: Kind,
+    pub(super) done: Vec<Done>,
+}
+
+/// A [`Record`] as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    kind: Kind,
+    tasks: Vec<u64>,
+    /// 32 bytes for each task.
+    #[serde(with = "codec::bytes")]
+    calls: Vec<u8>,
+    /// Where each result ends in `results`.
+    ends: Vec<u64>,
+    #[serde(with = "codec::bytes")]
+    results: Vec<u8>,
+}
+
+impl Record {
+    pub(super) fn seal(&self) -> Result<Vec<u8>> {
+        let mut stored =
+            Stored { kind: self.kind, tasks: Vec::new(), calls: Vec::new(), ends: Vec::new(), results: Vec::new() };
+        for Done { task, call, result } in &self.done {
+            stored.tasks.push(*task);
+            stored.calls.extend_from_slice(call);
+            stored.results.extend_from_slice(result);
+            stored.ends.push(stored.results.len() as u64);
+        }
+        Ok(envelope::seal(&stored)?)
+    }
+
+    fn open(sealed: &[u8]) -> std::result::Result<Self, String> {
+        let Stored { kind, tasks, calls, ends, results } = envelope::open(sealed)?;
+        let (calls, rest) = calls.as_chunks::<32>();
+        if !rest.is_empty() || calls.len() != tasks.len() || ends.len() != tasks.len() {
+            return Err("its lists differ in length".to_owned());
+        }
+        let mut start = 0;
+        let done = tasks.into_iter().zip(calls).zip(ends).map(|((task, call), end)| {
+            let end = usize::try_from(end).map_err(|_| "a result lies outside".to_owned())?;
+            let result = results.get(start..end).ok_or("a result lies outside")?.to_vec();
+            start = end;
+            Ok(Done { task, call: *call, result })
+        });
+        Ok(Self { kind, done: done.collect::<std::result::Result<_, String>>()? })
+    }
+
+    fn read(store: &dyn Store, key: &str) -> StoreResult<Self> {
+        let sealed = wait(store.get(key))?;
+        Self::open(&sealed).map_err(|reason| damaged(store, key, reason))
+    }
+
+    /// The object of a cell.
+    pub(super) fn read_cell(store: &dyn Store, id: &str, first: u64) -> StoreResult<Self> {
+        let key = cell_key(id, first);
+        let record = Self::read(store, &key)?;
+        match record.done.iter().all(|done| cell_of(done.task) == first) {
+            true => Ok(record),
+            false => Err(damaged(store, &key, "it has results of other tasks".to_owned())),
+        }
+    }
+
+    /// The object of one result.
+    pub(super) fn read_one(store: &dyn Store, id: &str, task: u64) -> StoreResult<(Kind, Done)> {
+        let key = done_key(id, task);
+        let Self { kind, done } = Self::read(store, &key)?;
+        match <[Done; 1]>::try_from(done) {
+            Ok([done]) if done.task == task => Ok((kind, done)),
+            _ => Err(damaged(store, &key, "it has the result of another task".to_owned())),
+        }
+    }
+
+    /// Its tasks, as the bits of a cell.
+    pub(super) fn tasks(&self) -> u64 {
+        self.done.iter().fold(0, |tasks, done| tasks | bit(done.task))
+    }
+}
+
+pub(super) fn damaged(store: &dyn Store, key: &str, reason: String) -> StoreError {
+    StoreError::Damaged { store: store.url(), key: key.to_owned(), reason }
+}
+
+/// What is stored of a task of a started job that failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FailedRecord {
+    pub(super) attempt: u32,
+    pub(super) function: String,
+    pub(super) failure: Failure,
+    pub(super) stderr: String,
+}
+
+impl FailedRecord {
+    pub(super) fn read(store: &dyn Store, key: &str) -> StoreResult<Self> {
+        let sealed = wait(store.get(key))?;
+        envelope::open(&sealed).map_err(|reason| damaged(store, key, reason))
+    }
+}
+
+/// Which objects of results a job has.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    /// First tasks of cells that have an object.
+    cells: BTreeSet<u64>,
+    /// Tasks that have one of their own.
+    tasks: BTreeSet<u64>,
+}
+
+impl Objects {
+    pub(super) async fn list(requests: &Requests, id: &str) -> Result<Self> {
+        let prefix = done_prefix(id);
+        let mut objects = Self::default();
+        for key in requests.list(prefix.clone()).await? {
+            let Some(name) = key.strip_prefix(&prefix) else { continue };
+            match name.split_once('-') {
+                None => objects.tasks.extend(name.parse::<u64>()),
+                Some((first, _)) => objects.cells.extend(first.parse::<u64>().ok().filter(|first| first % CELL == 0)),
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Whether the result of a task may be in one of them.
+    pub(super) fn may_have(&self, task: u64) -> bool {
+        self.cells.contains(&cell_of(task)) || self.tasks.contains(&task)
+    }
+
+    /// Those of one cell.
+    pub(super) fn of_cell(&self, first: u64) -> Self {
+        Self {
+            cells: self.cells.get(&first).copied().into_iter().collect(),
+            tasks: self.tasks.range(tasks_of(first)).copied().collect(),
+        }
+    }
+
+    /// Reads the results; keeps what `take` makes of each.
+    pub(super) async fn read<T: Send + 'static>(
+        self,
+        requests: &Requests,
+        id: &str,
+        take: impl Fn(Kind, Done) -> T + Clone + Send + Sync + 'static,
+    ) -> Result<Read<T>> {
+        let mut read = Read { decided: BTreeMap::new(), done: BTreeMap::new() };
+        let of_job: Arc<str> = id.into();
+        let (job, make) = (of_job.clone(), take.clone());
+        let cells = requests.for_each(self.cells, move |store, first| {
+            let record = Record::read_cell(store, &job, first)?;
+            let decided = record.tasks();
+            let done: Vec<_> = record.done.into_iter().map(|done| (done.task, make(record.kind, done))).collect();
+            Ok((first, decided, done))
+        });
+        for (first, decided, done) in cells.await? {
+            read.decided.insert(first, decided);
+            read.done.extend(done);
+        }
+        // The cell's object comes first: an object of its own beside it was never seen.
+        let tasks: Vec<u64> = self.tasks.into_iter().filter(|task| !read.done.contains_key(task)).collect();
+        let singles = requests.for_each(tasks, move |store, task| {
+            let (kind, done) = Record::read_one(store, &of_job, task)?;
+            Ok((task, take(kind, done)))
+        });
+        read.done.extend(singles.await?);
+        Ok(read)
+    }
+}
+
+/// What [`Objects::read`] found.
+#[derive(Debug)]
+pub(super) struct Read<T> {
+    /// The tasks that the object of a cell has, by the cell's first task.
+    pub(super) decided: BTreeMap<u64, u64>,
+    pub(super) done: BTreeMap<u64, T>,
+}
+
+/// Tasks of a started job that failed.
+pub(super) async fn failed_tasks(requests: &Requests, id: &str) -> Result<BTreeSet<u64>> {
+    let prefix = failed_prefix(id);
+    let keys = requests.list(prefix.clone()).await?;
+    Ok(keys.iter().filter_map(|key| key.strip_prefix(&prefix)?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(tasks: Range<u64>) -> Record {
+        let done = tasks.map(|task| Done { task, call: [task as u8; 32], result: vec![7; task as usize] });
+        Record { kind: Kind::Value, done: done.collect() }
+    }
+
+    #[test]
+    fn a_record_arrives_as_it_was_and_a_damaged_one_not_at_all() {
+        let sealed = record(60..64).seal().unwrap();
+        assert_eq!(Record::open(&sealed), Ok(record(60..64)));
+        for cut in 0..sealed.len() {
+            assert!(Record::open(&sealed[..cut]).is_err());
+        }
+        let odd = Stored { kind: Kind::Ref, tasks: vec![1], calls: vec![0; 32], ends: vec![9], results: vec![1] };
+        assert_eq!(Record::open(&envelope::seal(&odd).unwrap()), Err("a result lies outside".to_owned()));
+    }
+
+    #[test]
+    fn cells_are_of_64_tasks_and_their_keys_say_which() {
+        assert_eq!((cell_of(63), cell_of(64), tasks_of(64), bit(65)), (0, 64, 64..128, 2));
+        assert_eq!(cell_key("j", 64), "j/done/000000000064-000000000127");
+        assert_eq!(done_key("j", 64), "j/done/000000000064");
+    }
+}
