@@ -4,11 +4,16 @@
 
 mod support;
 
+use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use support::{Moto, emulate, run_inner};
+use wren::mapreduce::{BoxError, Emitter, MapReduce, Output, Values};
 use wren::store::{self, Store};
+use wren::{Executor, Input, Job};
 
 #[test]
 fn s3_on_the_emulator() {
@@ -53,4 +58,119 @@ fn opened(url: &str) -> Arc<dyn Store> {
         client.create_bucket().bucket("conformance-bucket").send().await.unwrap();
     });
     store::open(url).unwrap()
+}
+
+/// Whatever waits for many answers of a store waits as async code does: a runtime's budget for one poll is 128
+/// of them.
+#[test]
+fn a_thousand_objects_on_every_kind_of_event_loop() {
+    let mut command = emulate(&["--latency", "3"]);
+    command.arg(std::env::current_exe().unwrap());
+    run_inner(command, "inner_thousand");
+}
+
+const MANY: u64 = 1_000;
+
+/// Slow enough that results do not come together: each is an object of its own.
+#[wren::remote]
+fn slow_double(x: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(5));
+    2 * x
+}
+
+#[wren::remote]
+fn double(x: u64) -> u64 {
+    2 * x
+}
+
+#[wren::remote]
+async fn sum(all: Vec<wren::Ref<u64>>) -> wren::Result<u64> {
+    all.iter().map(wren::Ref::get_blocking).sum()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Count;
+
+#[wren::mapreduce]
+impl MapReduce for Count {
+    type Input = u64;
+    type Key = u64;
+    type Value = u64;
+    type Output = (u64, u64);
+
+    fn map(&self, x: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        emit.emit(&(x % 10), 1);
+        Ok(())
+    }
+
+    fn reduce(&self, key: u64, ones: &mut Values<'_, u64>, out: &mut Output<(u64, u64)>) -> Result<(), BoxError> {
+        out.push((key, ones.sum()))
+    }
+}
+
+#[test]
+#[ignore = "run by the test above, with a server's address"]
+fn inner_thousand() {
+    let store = opened("s3://conformance-bucket/jobs");
+    let current = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let multi = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    wren::block_on(first(store.clone())).unwrap();
+    current().block_on(thousand("current", store.clone())).unwrap();
+    multi.block_on(thousand("multi", store.clone())).unwrap();
+    multi.block_on(async { tokio::spawn(thousand("spawned", store.clone())).await.unwrap() }).unwrap();
+    wren::block_on(thousand("block", store)).unwrap();
+}
+
+fn executor(store: Arc<dyn Store>) -> Executor {
+    Executor::builder().backend("inline").workers(8).opened_store(store).build().unwrap()
+}
+
+/// Fills the store; what this makes, the others find.
+async fn first(store: Arc<dyn Store>) -> wren::Result<()> {
+    let executor = executor(store.clone());
+    wren::map(slow_double, 0..MANY).on(&executor).named("awaited").await?;
+    wren::map(slow_double, 0..MANY).on(&executor).named("started").start().await?.wait().await?;
+    let keys = store.list("awaited/done/", None, usize::MAX).await?.len();
+    assert!(keys > 500, "{keys} objects are few");
+    std::thread::scope(|scope| {
+        for files in [0..50, 50..100, 100..150] {
+            let put = |file| wren::block_on(store.put(&format!("in/{file:03}"), b"b\na\n")).unwrap();
+            scope.spawn(move || files.for_each(put));
+        }
+    });
+    Ok(())
+}
+
+async fn thousand(name: &str, store: Arc<dyn Store>) -> wren::Result<()> {
+    let executor = executor(store.clone());
+    let right = |values: Vec<u64>| assert!(values.into_iter().eq((0..MANY).map(|x| 2 * x)));
+    right(soon(wren::map(slow_double, 0..MANY).on(&executor).named("awaited").into_future()).await?);
+    right(soon(async { Job::attach(executor.clone(), "awaited")?.wait().await }).await?);
+    right(soon(async { Job::attach(executor.clone(), "started")?.wait().await }).await?);
+    let started = wren::map(slow_double, 0..MANY).on(&executor).named("started").start();
+    right(soon(async { started.await?.wait().await }).await?);
+
+    let refs = soon(wren::map(double, 0..MANY).on(&executor).refs()).await?;
+    let values: wren::Result<Vec<u64>> = soon(async { refs.iter().map(wren::Ref::get_blocking).collect() }).await;
+    right(values?);
+    assert_eq!(sum(refs).on(&executor).await?, MANY * (MANY - 1));
+
+    let counts = wren::map_reduce(Count, 0..300).on(&executor).partitions(2).quiet().await?;
+    assert_eq!(counts.iter().map(|(_, n)| n).sum::<u64>(), 300);
+    let sorted = wren::sort(Input::glob("s3://conformance-bucket/jobs/in/*")?).on(&executor).partitions(2).quiet();
+    let written = sorted.write(format!("s3://conformance-bucket/jobs/out-{name}")).await?;
+    assert_eq!(written.records, 300);
+    let left: Vec<String> = store.list("", None, usize::MAX).await?;
+    assert!(!left.iter().any(|key| key.contains("/shuffle/")), "shuffle objects are left");
+    Ok(())
+}
+
+/// Runs a future that takes well under its time-out where requests go side by side, and half a minute or for
+/// ever where they do not.
+async fn soon<T>(future: impl Future<Output = wren::Result<T>>) -> wren::Result<T> {
+    let begun = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(15), future).await;
+    let value = ended.expect("it ends in time");
+    println!("{:?}", begun.elapsed());
+    value
 }

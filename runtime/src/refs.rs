@@ -122,7 +122,6 @@ impl<T> Ref<T> {
     pub fn key(&self) -> String {
         key_of(&self.hash)
     }
-
 }
 
 /// The bytes of a value, from the store of that URL.

@@ -33,7 +33,7 @@ pub use clock::{Alignment, Exchange};
 pub use follow::Follow;
 pub use inputs::{TaskInput, task_input};
 pub use log::{CANCEL, LOG};
-pub(crate) use log::{JobLog, Ran, SharedLog, WeakLog, Claim, claim, tally, try_claim};
+pub(crate) use log::{Claim, JobLog, Ran, SharedLog, WeakLog, claim, tally, try_claim};
 pub use output::{Line, Outputs, outputs};
 pub(crate) use summary::task_count;
 pub use summary::{JobState, JobSummary, directory, jobs};

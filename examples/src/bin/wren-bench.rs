@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", stream().await?);
             return Ok(());
         }
+        Ok("start") => return Ok(start().await?),
         Ok("cloud") => return Ok(cloud().await?),
         Ok("payload") => {
             println!("{}", payload().await?);
@@ -73,6 +74,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "aws")]
     figures.insert("bootstrap_to_next_ms", bootstrap_to_next()?.as_secs_f64() * 1e3);
     figures.insert("payload_gb_per_s", payload().await?);
+    let [named, resumed, keys] = named().await?;
+    figures.insert("named_100k_s", named);
+    figures.insert("resumed_100k_s", resumed);
+    figures.insert("named_100k_keys", keys);
+    figures.insert("waiter_cpu_percent", waiter().await?);
     let (speedup, ratio) = cpu().await?;
     figures.insert("cpu_speedup", speedup);
     figures.insert("rayon_ratio", ratio);
@@ -135,6 +141,45 @@ async fn log_overhead() -> wren::Result<(f64, f64)> {
     let _ = std::fs::remove_dir_all(&folder);
     let [with, without] = times.map(|times| micros(median(times)));
     Ok((100.0 * (with / without - 1.0), with - without))
+}
+
+/// Seconds of a named map of 100,000 no-ops, and of the same again, which executes none; and how many keys
+/// their results take.
+async fn named() -> wren::Result<[f64; 3]> {
+    let folder = scratch("named");
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = wren::Executor::builder().backend("local").store(&store).directory(&folder).build()?;
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for round in 0..5 {
+        for times in [&mut first, &mut again] {
+            let start = Instant::now();
+            let results = wren::map(inc, 0..100_000).on(&executor).quiet().named(format!("round-{round}")).await?;
+            times.push(start.elapsed());
+            assert!(results.into_iter().eq(1..=100_000));
+        }
+    }
+    let keys = executor.store().list("round-0/", None, usize::MAX).await?.len();
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok([median(first).as_secs_f64(), median(again).as_secs_f64(), keys as f64])
+}
+
+/// Processor time that a process takes while it waits for another one's job of 100,000 tasks, in percent.
+async fn waiter() -> Result<f64, Box<dyn std::error::Error>> {
+    let folder = scratch("waiter");
+    let executor = started_in(&folder)?;
+    let mut child = Command::new(std::env::current_exe()?).env(SOCKET, "start").arg(&folder).spawn()?;
+    let job = loop {
+        match wren::Job::<u64>::attach(executor.clone(), "held") {
+            Ok(job) => break job,
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let (start, before) = (Instant::now(), processor_ms());
+    tokio::time::timeout(Duration::from_secs(60), job.wait()).await??;
+    let percent = 100.0 * (processor_ms() - before) / (start.elapsed().as_secs_f64() * 1e3);
+    child.wait()?;
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(percent)
 }
 
 async fn call() -> wren::Result<(Duration, Duration)> {
@@ -229,6 +274,28 @@ async fn cloud() -> wren::Result<()> {
     let each = (processor_ms() - before) / tasks as f64;
     println!("{tasks} tasks in {wall:.1?}; {each:.3} ms of the driver's processor each");
     Ok(())
+}
+
+/// Starts the job that [`waiter`] waits for: it takes some seconds.
+async fn start() -> wren::Result<()> {
+    let folder = std::env::args().nth(1).unwrap_or_default();
+    let executor = started_in(Path::new(&folder))?;
+    wren::map(pause, 0..100_000).on(&executor).quiet().named("held").start().await?.wait().await.map(drop)
+}
+
+#[wren::remote]
+fn pause(i: u64) -> u64 {
+    std::thread::sleep(Duration::from_micros(50));
+    i
+}
+
+fn started_in(folder: &Path) -> wren::Result<wren::Executor> {
+    let store = format!("file:{}", folder.join("store").display());
+    wren::Executor::builder().backend("local").store(&store).directory(folder).build()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("wren-bench-{name}-{}", std::process::id()))
 }
 
 /// Processor time of this process, in milliseconds: user and system, in hundredths of a second.

@@ -98,13 +98,12 @@ fn segment_key(id: &str, writer: &str, segment: u64) -> String {
 pub(super) async fn write(requests: &Requests, id: &str, calls: &[Made]) -> Result<Arguments> {
     let mut packed = Packed::default();
     calls.iter().for_each(|call| packed.push(call));
-    let put_blob = |store: &dyn Store, (key, blob): (String, Arc<Blob>)| {
-        match wait(store.put_if_absent(&key, &blob.bytes)) {
+    let put =
+        requests.for_each(packed.blobs, |store, (key, blob)| match wait(store.put_if_absent(&key, &blob.bytes)) {
             Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error),
-        }
-    };
-    requests.for_each(packed.blobs, put_blob).await?;
+        });
+    put.await?;
     let arguments = Arguments { writer: new_id(), segments: packed.segments.len() as u64 };
     let sealed = (0..).zip(packed.segments).map(|(number, segment)| {
         let key = segment_key(id, &arguments.writer, number);
@@ -162,9 +161,8 @@ pub(super) async fn read(
 pub(super) fn blocks(calls: Vec<Made>) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     for Made { task, function, limits, args, .. } in calls {
-        let joins = |b: &Block| {
-            b.accepts(function, &limits) && !b.is_full(BLOCK_TASKS, BLOCK_BYTES) && b.tasks().end == task
-        };
+        let joins =
+            |b: &Block| b.accepts(function, &limits) && !b.is_full(BLOCK_TASKS, BLOCK_BYTES) && b.tasks().end == task;
         match blocks.last_mut().filter(|b| joins(b)) {
             Some(block) => block.push(args),
             None => {

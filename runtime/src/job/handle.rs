@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -15,9 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::arguments::{self, Made};
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
-use super::record::{
-    CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks,
-};
+use super::record::{CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks};
 use super::{Keep, Kept, Outcome, Port, new_id};
 use crate::call::{Call, decode_result};
 use crate::error::{Attempt, Error, Result};
@@ -162,9 +161,11 @@ impl<R> Job<R> {
             over = Over::find(&requests, &id).await?;
             over.check(&id, &requests.store().url(), &made)?;
         }
+        // Claimed first: who finds the manifest does not take the job over.
+        let claimed = claim_job(&executor, &id, claim).await?;
         let manifest = register(&requests, &id, &identity, &made).await?;
         let stored = StoredJob { id, manifest, executor, requests, running: OnceLock::new() };
-        let claimed = match stored.claim(claim).await? {
+        let claimed = match claimed {
             // The job is the same: whoever runs it runs it for this process too.
             Claim::Elsewhere => return Self::of(stored),
             Claim::Here(file) => Some(file),
@@ -264,7 +265,9 @@ impl<R: DeserializeOwned> Job<R> {
             }
             (None, None) => {
                 let store = requests.store().url();
-                Err(Error::Job(format!("store {store} has no outcome of task {task} of job `{id}` any more; it was there")))
+                Err(Error::Job(format!(
+                    "store {store} has no outcome of task {task} of job `{id}` any more; it was there"
+                )))
             }
         };
         (0..manifest.tasks).map(outcome).collect()
@@ -327,20 +330,22 @@ async fn register(requests: &Requests, id: &str, identity: &Identity, made: &[Ma
     registered
 }
 
+async fn claim_job(executor: &Executor, id: &str, claim: fn(&Path, &str) -> Claim) -> Result<Claim> {
+    let (directory, id) = (executor.shared().config.directory.clone(), id.to_owned());
+    unblock(move || claim(&directory, &id)).await
+}
+
 impl StoredJob {
     async fn find(executor: Executor, id: &str) -> Result<Self> {
         check_name(id)?;
         let requests = Requests::new(executor.store());
         let Some(manifest) = Manifest::find(&requests, id).await? else {
             let store = requests.store().url();
-            return Err(Error::Job(format!("store {store} has no job `{id}`; `cargo wren jobs` lists those there are")));
+            return Err(Error::Job(format!(
+                "store {store} has no job `{id}`; `cargo wren jobs` lists those there are"
+            )));
         };
         Ok(Self { id: id.to_owned(), manifest, executor, requests, running: OnceLock::new() })
-    }
-
-    async fn claim(&self, claim: fn(&std::path::Path, &str) -> Claim) -> Result<Claim> {
-        let (directory, id) = (self.executor.shared().config.directory.clone(), self.id.clone());
-        unblock(move || claim(&directory, &id)).await
     }
 
     async fn is_cancelled(&self) -> Result<bool> {
@@ -360,7 +365,7 @@ impl StoredJob {
         if self.running.get().is_some() {
             return Ok(Taken::Running);
         }
-        let claimed = match self.claim(try_claim).await? {
+        let claimed = match claim_job(&self.executor, &self.id, try_claim).await? {
             Claim::Elsewhere => return Ok(Taken::Elsewhere),
             Claim::Here(file) => Some(file),
             Claim::Impossible => None,

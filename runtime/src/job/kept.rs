@@ -74,7 +74,10 @@ struct Calls {
 enum Message {
     Outcome(Outcome),
     /// Results of one cell are wanted that an earlier run may have left.
-    Look { cell: u64, calls: Vec<LookUp> },
+    Look {
+        cell: u64,
+        calls: Vec<LookUp>,
+    },
     /// All calls were made.
     Ended(Manifest),
     Finish,
@@ -90,7 +93,13 @@ pub(crate) struct LookUp {
 
 impl Kept {
     /// What is kept of a job that is awaited.
-    pub(crate) async fn open(requests: Requests, id: String, named: bool, keep: Keep, port: Arc<Port>) -> Result<Arc<Self>> {
+    pub(crate) async fn open(
+        requests: Requests,
+        id: String,
+        named: bool,
+        keep: Keep,
+        port: Arc<Port>,
+    ) -> Result<Arc<Self>> {
         let (mut objects, mut earlier) = (Objects::default(), None);
         if named {
             check_name(&id)?;
@@ -256,8 +265,10 @@ impl Kept {
                 let id = self.id.clone();
                 let earlier = self.requests.make(move |store| Record::read_cell(store, &id, cell)).await?;
                 let tasks = earlier.tasks();
-                let late: HashMap<u64, CallHash> =
-                    held.extract_if(.., |done| tasks & bit(done.task) != 0).map(|done| (done.task, done.call)).collect();
+                let late: HashMap<u64, CallHash> = held
+                    .extract_if(.., |done| tasks & bit(done.task) != 0)
+                    .map(|done| (done.task, done.call))
+                    .collect();
                 for found in earlier.done {
                     if let Some(call) = late.get(&found.task) {
                         committed.push(self.adopt(earlier.kind, found, call)?);

@@ -48,7 +48,9 @@ impl Outcome {
             Outcome::OverBudget { spent_usd } => Error::OverBudget { budget_usd: 0.0, spent_usd, done },
             Outcome::Cancelled => Error::Cancelled { done },
             Outcome::Broken(error) => error,
-            Outcome::Done { .. } | Outcome::NotKept { .. } => Error::Job("a result was taken for an error; this is a defect of wren".to_owned()),
+            Outcome::Done { .. } | Outcome::NotKept { .. } => {
+                Error::Job("a result was taken for an error; this is a defect of wren".to_owned())
+            }
         }
     }
 }

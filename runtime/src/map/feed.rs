@@ -154,7 +154,9 @@ impl<I> Feed<I> {
         let full = |b: &Block| {
             let tasks = b.tasks();
             let whole_chunks = (tasks.end - tasks.start).is_multiple_of(chunk);
-            !b.accepts(function, &limits) || tasks.end != task || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
+            !b.accepts(function, &limits)
+                || tasks.end != task
+                || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
         };
         if self.block.as_ref().is_some_and(full) {
             self.submit();

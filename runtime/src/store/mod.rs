@@ -21,7 +21,9 @@ use crate::error::{Error, Result};
 pub use conformance::{conformance, race};
 pub use file::FileStore;
 pub use memory::MemoryStore;
-pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, finish_last, sleep, spawn_last, unblock, wait};
+#[cfg(feature = "data")]
+pub(crate) use requests::spawn_last;
+pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, finish_last, sleep, unblock, wait};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 
@@ -203,6 +205,7 @@ pub(crate) fn is_known(scheme: &str) -> bool {
 }
 
 /// Runs several futures side by side; gives what they gave, in their order.
+#[cfg(feature = "data")]
 pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut waiting: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
     std::future::poll_fn(|cx| {

@@ -203,10 +203,11 @@ impl Requests {
     }
 }
 
-/// Tasks that the program waits for before it ends.
+/// Tasks that the program waits for before it ends: what a job with a shuffle leaves is removed.
 static LAST: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 /// Spawns what is to be done even if nobody awaits it: [`finish_last`] waits for it.
+#[cfg(feature = "data")]
 pub(crate) fn spawn_last(task: impl Future<Output = ()> + Send + 'static) {
     // Without an event loop nothing was stored either.
     if let Ok(handle) = event_loop() {

@@ -140,7 +140,7 @@ async fn a_job_that_loses_writes_ends_when_it_is_run_again() {
     let mut runs = 0;
     let squares = loop {
         runs += 1;
-        let faults = Faults::seeded(runs).lose_write(0.03).delay(0.05, Duration::from_millis(2));
+        let faults = Faults::seeded(runs).lose_write(0.2).delay(0.05, Duration::from_millis(2));
         let store = faults.around_store(inner.clone());
         let builder = Executor::builder().backend("local").workers(2).opened_store(store).directory(&folder);
         let executor = builder.build().unwrap();

@@ -1,0 +1,175 @@
+//! One rule for `named`, in all its forms: the same name with the same calls is the same job, which does
+//! nothing twice; a failure is not a result; any other calls are an error that says which differs.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use wren::store::{FileStore, MemoryStore, Store};
+use wren::{Call, Error, Executor, Job, Result};
+
+static EXECUTED: AtomicU64 = AtomicU64::new(0);
+static FAILS: AtomicBool = AtomicBool::new(false);
+/// The tests share the two.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[wren::remote]
+fn double(x: u64) -> std::result::Result<u64, String> {
+    EXECUTED.fetch_add(1, Ordering::SeqCst);
+    if x == 3 && FAILS.load(Ordering::SeqCst) { Err("not now".to_owned()) } else { Ok(2 * x) }
+}
+
+#[wren::remote]
+fn inc(x: u64) -> std::result::Result<u64, String> {
+    Ok(x + 1)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Await,
+    TryAll,
+    Stream,
+    Start,
+    Refs,
+}
+
+const FORMS: [Form; 5] = [Form::Await, Form::TryAll, Form::Stream, Form::Start, Form::Refs];
+
+async fn run(form: Form, executor: &Executor, name: &str, calls: Vec<Call<u64>>) -> Result<Vec<u64>> {
+    let map = wren::gather(calls).on(executor).quiet().named(name);
+    match form {
+        Form::Await => map.await,
+        Form::TryAll => map.try_all().await?.into_iter().collect(),
+        Form::Stream => {
+            let mut stream = map.stream();
+            let mut all = Vec::new();
+            while let Some((task, outcome)) = stream.next().await {
+                all.push((task, outcome?));
+            }
+            all.sort_unstable();
+            Ok(all.into_iter().map(|(_, value)| value).collect())
+        }
+        Form::Start => map.start().await?.wait().await,
+        Form::Refs => {
+            let mut all = Vec::new();
+            for value in map.refs().await? {
+                all.push(value.get().await?);
+            }
+            Ok(all)
+        }
+    }
+}
+
+fn calls(range: std::ops::Range<u64>) -> Vec<Call<u64>> {
+    range.map(double).collect()
+}
+
+fn executor(store: Arc<dyn Store>) -> Executor {
+    let folder = std::env::temp_dir().join(format!("wren-named-{}", std::process::id()));
+    Executor::builder().backend("inline").workers(2).opened_store(store).directory(folder).build().unwrap()
+}
+
+#[test]
+fn every_form_after_every_form() {
+    let _alone = ALONE.lock();
+    wren::block_on(async {
+        for (first, second) in FORMS.into_iter().flat_map(|first| FORMS.map(|second| (first, second))) {
+            let executor = executor(MemoryStore::named(""));
+            assert_eq!(run(first, &executor, "job", calls(0..5)).await.unwrap(), [0, 2, 4, 6, 8]);
+            let executed = EXECUTED.load(Ordering::SeqCst);
+            let mut other = calls(0..5);
+            other[3] = double(7);
+            let mut function = calls(0..5);
+            function[0] = inc(0);
+            let table = [
+                (calls(0..5), None),
+                (other, Some("task 3 of job `job` was another call")),
+                (function, Some("task 0 of job `job` was another call")),
+                (calls(0..6), Some("had 5 calls when it first ran, and now it makes more, so that task 5 is new")),
+                (
+                    calls(0..3),
+                    Some("had 5 calls when it first ran, and now it makes 3 calls, so that task 3 is missing"),
+                ),
+                (calls(0..5), None),
+            ];
+            for (calls, expected) in table {
+                let ended = run(second, &executor, "job", calls).await;
+                let kinds = (first == Form::Refs) != (second == Form::Refs);
+                match (ended, expected) {
+                    (Ok(values), None) => assert!(values == [0, 2, 4, 6, 8] && !kinds, "{first:?}, then {second:?}"),
+                    (Err(Error::Job(error)), None) if kinds => assert!(error.contains("of another kind"), "{error}"),
+                    (Err(Error::Job(error)), Some(expected)) => {
+                        let said = error.contains(expected) || kinds && error.contains("of another kind");
+                        assert!(said, "{first:?}, then {second:?}: {error}");
+                    }
+                    (ended, expected) => panic!("{first:?}, then {second:?}: {ended:?} in place of {expected:?}"),
+                }
+            }
+            assert_eq!(EXECUTED.load(Ordering::SeqCst), executed, "{first:?}, then {second:?}: nothing runs twice");
+        }
+    });
+}
+
+#[test]
+fn a_failure_is_not_a_result() {
+    let _alone = ALONE.lock();
+    wren::block_on(async {
+        for (first, second) in FORMS.into_iter().flat_map(|first| FORMS.map(|second| (first, second))) {
+            if (first == Form::Refs) != (second == Form::Refs) {
+                continue;
+            }
+            let executor = executor(MemoryStore::named(""));
+            FAILS.store(true, Ordering::SeqCst);
+            for _ in 0..2 {
+                let failed = run(first, &executor, "job", calls(0..5)).await;
+                assert!(matches!(failed, Err(Error::Returned { .. })), "{first:?}: {failed:?}");
+            }
+            if first == Form::Start {
+                let seen = Job::<u64>::attach(executor.clone(), "job").unwrap().wait_all().await.unwrap();
+                assert_eq!(seen.iter().filter(|outcome| outcome.is_err()).count(), 1, "who attaches sees the failure");
+            }
+            FAILS.store(false, Ordering::SeqCst);
+            let values = run(second, &executor, "job", calls(0..5)).await.unwrap();
+            assert_eq!(values, [0, 2, 4, 6, 8], "{first:?}, then {second:?}");
+        }
+    });
+}
+
+/// Two programs that begin one job at once, with other arguments: each gets its own results or an error.
+#[test]
+fn racing_programs_never_get_each_others_results() {
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
+        for form in [Form::Await, Form::Start, Form::Stream] {
+            let name = format!("race-{round}-{form:?}");
+            let barrier = std::sync::Barrier::new(2);
+            let ended: Vec<_> = std::thread::scope(|scope| {
+                let racers = [inc as fn(u64) -> Call<u64>, double].map(|function| {
+                    let (store, name, barrier) = (store.clone(), &name, &barrier);
+                    scope.spawn(move || {
+                        let executor = executor(store);
+                        let calls = (0..200u64).map(function).collect();
+                        barrier.wait();
+                        wren::block_on(run(form, &executor, name, calls))
+                    })
+                });
+                racers.map(|racer| racer.join().unwrap()).into_iter().collect()
+            });
+            let mut won = 0;
+            for (ended, right) in ended.into_iter().zip([|x: u64| x + 1, |x: u64| 2 * x]) {
+                match ended {
+                    Ok(values) => {
+                        won += 1;
+                        assert!(values.into_iter().eq((0..200u64).map(right)), "{name}");
+                    }
+                    Err(Error::Job(error)) => assert!(error.contains("was another call"), "{error}"),
+                    Err(other) => panic!("{name}: {other}"),
+                }
+            }
+            assert!(won <= 1, "{name}: both won");
+        }
+    }
+}
