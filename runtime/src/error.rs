@@ -404,6 +404,8 @@ impl Failure {
             Failure::Returned { .. } | Failure::Panicked { .. } => FailureClass::Function,
             Failure::WorkerDied { .. } | Failure::NeverStarted { .. } => FailureClass::Machine,
             Failure::Throttled { .. } => FailureClass::Throttle,
+            // What is full stays full.
+            Failure::Store(StoreError::Full { .. }) => FailureClass::Permanent,
             Failure::Store(_) => FailureClass::Store,
             Failure::OutOfMemory { .. }
             | Failure::TimedOut { .. }

@@ -14,10 +14,11 @@ pub use handle::{Job, JobProgress, attach};
 pub(crate) use kept::{Keep, Kept, LookUp};
 pub(crate) use port::{Outcome, Port};
 
+use crate::platform;
+
 /// A new job id: random, so that a store which splits its load by key prefix does so.
 pub(crate) fn new_id() -> String {
-    let mut random = fastrand::Rng::new();
-    std::iter::repeat_with(|| random.choice(b"0123456789abcdefghjkmnpqrstvwxyz").map_or('0', |b| char::from(*b)))
-        .take(12)
-        .collect()
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let random = platform::random();
+    (0..12).map(|digit| char::from(DIGITS[(random >> (5 * digit)) as usize % DIGITS.len()])).collect()
 }

@@ -84,7 +84,7 @@ fn step<T: Bsp>(job: &T, stage: StepStage, summaries: Vec<T::Summary>) -> Result
     let mut send = Outbox(Pairs::new(Messages(job), &to, step.partitions, store.scratch()));
     let summary = job.step(&step, &mut held, Inbox { merged, job: PhantomData }, &mut send)?;
     let sent = send.0.finish(&*store, &to.key(step.partition))?;
-    let state = format!("{}/state-{}.{:016x}", to.prefix, step.partition, fastrand::u64(..));
+    let state = format!("{}/state-{}.{:016x}", to.prefix, step.partition, crate::platform::random());
     store::wait(store.put(&state, &codec::encode(&held)?))?;
     Ok(Stepped { state, sent, summary })
 }

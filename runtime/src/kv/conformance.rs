@@ -12,7 +12,7 @@ use super::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
 /// # Panics
 /// Where the storage breaks a promise, with words that say which.
 pub fn conformance(kv: Arc<dyn KeyValue>) {
-    let root = format!("conformance-{:016x}", fastrand::u64(..));
+    let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { kv, root };
     suite.values_come_back();
     suite.what_is_not_there_is_none();

@@ -212,12 +212,7 @@ impl FileSink {
 }
 
 fn failed(folder: &Path, name: &str, error: &std::io::Error) -> Error {
-    Error::Store(StoreError::Io {
-        store: format!("file:{}", folder.display()),
-        operation: "write".to_owned(),
-        key: name.to_owned(),
-        reason: error.to_string(),
-    })
+    StoreError::of_disk(format!("file:{}", folder.display()), "write", name, error).into()
 }
 
 impl Write for FileSink {

@@ -39,7 +39,7 @@ impl Shuffle {
     /// The key of a map task's object. Every attempt has its own; that of the attempt which is
     /// committed is the one that its result names.
     pub(crate) fn key(&self, task: usize) -> String {
-        format!("{}/{task}.{:016x}", self.prefix, fastrand::u64(..))
+        format!("{}/{task}.{:016x}", self.prefix, crate::platform::random())
     }
 }
 

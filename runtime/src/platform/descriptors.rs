@@ -76,7 +76,7 @@ pub(crate) fn shared_file(len: u64) -> io::Result<OwnedFd> {
 }
 
 fn temporary_file() -> io::Result<OwnedFd> {
-    let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+    let path = std::env::temp_dir().join(format!("wren-{}-{:016x}", std::process::id(), crate::platform::random()));
     let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(OwnedFd::from(file))

@@ -38,6 +38,23 @@ pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Ok(memfd_create("wren", MemfdFlags::CLOEXEC)?)
 }
 
+/// Whether a file lies on another machine: by the magic numbers of statfs(2), those of NFS, SMB and CIFS, AFS,
+/// 9p, Ceph, Lustre, GPFS and FUSE, which may be SSH.
+pub(crate) fn is_remote(file: &std::fs::File) -> bool {
+    const REMOTE: [u32; 9] = [
+        0x6969,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x5346_414f,
+        0x0102_1997,
+        0x00c3_6400,
+        0x0bd0_0bd0,
+        0x4750_4653,
+        0x6573_5546,
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
+}
+
 /// The path that this program was started by. The kernel hands it to every program, with or without `/proc`; where
 /// it is relative, it holds as long as the working directory is the first one.
 pub(super) fn started_by() -> Option<PathBuf> {

@@ -54,3 +54,10 @@ pub(super) fn memory_file() -> io::Result<OwnedFd> {
 pub(super) fn started_by() -> Option<PathBuf> {
     None
 }
+
+/// Whether a file lies on another machine: the system says which volumes are local.
+pub(crate) fn is_remote(file: &std::fs::File) -> bool {
+    /// `MNT_LOCAL` of sys/mount.h.
+    const LOCAL: u32 = 0x1000;
+    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_flags & LOCAL == 0)
+}

@@ -74,7 +74,9 @@ impl Scheduler {
         }
         let tried = state.tried.entry(task).or_default();
         let (count, limit) = match class {
-            FailureClass::Function => (&mut tried.function_failures, block.limits().retries.unwrap_or(0) + 1),
+            FailureClass::Function => {
+                (&mut tried.function_failures, block.limits().retries.unwrap_or(0).saturating_add(1))
+            }
             FailureClass::Machine | FailureClass::Store => (&mut tried.machine_failures, self.config.attempts),
             FailureClass::Throttle => (&mut tried.refusals, self.config.throttle_attempts),
             FailureClass::Permanent => (&mut tried.machine_failures, 0),

@@ -70,12 +70,7 @@ impl Scattered {
 
 /// The disk failed under a shuffle.
 fn disk(folder: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io {
-        store: format!("file:{}", folder.display()),
-        operation: "spill to".to_owned(),
-        key: String::new(),
-        reason: error.to_string(),
-    }
+    StoreError::of_disk(format!("file:{}", folder.display()), "spill to", "", error)
 }
 
 /// What no checksum tells: a defect of wren's, or of the system.

@@ -132,10 +132,5 @@ pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result
 }
 
 fn full(folder: &str, name: &str, error: &std::io::Error) -> Error {
-    Error::Store(StoreError::Io {
-        store: folder.to_owned(),
-        operation: "write".to_owned(),
-        key: name.to_owned(),
-        reason: error.to_string(),
-    })
+    StoreError::of_disk(folder.to_owned(), "write", name, error).into()
 }

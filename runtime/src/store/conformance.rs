@@ -18,7 +18,7 @@ use super::{Store, StoreError, StoreResult, wait};
 /// # Panics
 /// Where the store breaks a promise, with words that say which.
 pub fn conformance(store: Arc<dyn Store>) {
-    let root = format!("conformance-{:016x}", fastrand::u64(..));
+    let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { store, root };
     suite.values_come_back();
     suite.files_become_values();
@@ -40,7 +40,7 @@ pub fn conformance(store: Arc<dyn Store>) {
 /// # Panics
 /// Where none or several win.
 pub fn race(store: Arc<dyn Store>, rounds: usize) {
-    let root = format!("race-{:016x}", fastrand::u64(..));
+    let root = format!("race-{:016x}", crate::platform::random());
     let suite = Suite { store, root };
     (0..rounds).for_each(|round| suite.racing_writers_have_one_winner(round));
 }
@@ -77,7 +77,7 @@ impl Suite {
         let value: Vec<u8> = (0..20u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
         for folder in [self.store.scratch(), std::env::temp_dir()] {
             for value in [&value[..], &[]] {
-                let path = folder.join(format!("wren-conformance-{:016x}", fastrand::u64(..)));
+                let path = folder.join(format!("wren-conformance-{:016x}", crate::platform::random()));
                 std::fs::write(&path, value).expect("the scratch folder takes files");
                 wait(self.store.put_file(&self.key("file/a"), &path)).expect("put_file succeeds");
                 assert!(self.get("file/a") == value, "a file of {} bytes becomes a value", value.len());

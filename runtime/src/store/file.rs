@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::future::ready;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key, clip};
 use crate::error::{Error, Result};
+use crate::platform;
 
 inventory::submit! {
     StoreScheme { scheme: "file", open: |rest| Ok(Arc::new(FileStore::open(rest)?)) }
@@ -20,13 +21,16 @@ const TEMPORARY: &str = ".tmp";
 
 /// A store in a folder, which several processes may use at once.
 ///
-/// A value is written to a temporary file, which is then renamed (`put`) or linked (`put_if_absent`)
-/// to its name: both are atomic. Nothing is synced to disk: values survive the end of any process,
-/// not that of the machine's power. Operations block the calling thread for as long as the disk
-/// takes.
+/// A value is written to a temporary file of a random name, which is then renamed (`put`) or linked
+/// (`put_if_absent`) to its own: both are atomic, also between machines that share the folder by NFS. On
+/// such a file system each value is synced before it gets its name, since an error of the server comes
+/// only then. On a disk of this machine nothing is synced: values survive the end of any process, and not
+/// that of the machine's power. Operations block the calling thread for as long as the disk takes.
 #[derive(Debug)]
 pub struct FileStore {
     root: PathBuf,
+    /// Whether it lies on another machine.
+    is_remote: OnceLock<bool>,
 }
 
 impl FileStore {
@@ -41,7 +45,7 @@ impl FileStore {
         }
         let root = std::path::absolute(root)
             .map_err(|e| Error::Config(format!("the store's path {} cannot be: {e}", root.display())))?;
-        Ok(Self { root })
+        Ok(Self { root, is_remote: OnceLock::new() })
     }
 
     fn error(&self, operation: &str, key: &str, error: &io::Error) -> StoreError {
@@ -49,8 +53,12 @@ impl FileStore {
         match error.kind() {
             ErrorKind::NotFound => StoreError::NotFound { store, key },
             ErrorKind::AlreadyExists => StoreError::AlreadyExists { store, key },
-            _ => StoreError::Io { store, operation: operation.to_owned(), key, reason: error.to_string() },
+            _ => self.failed(operation, &key, error),
         }
+    }
+
+    fn failed(&self, operation: &str, key: &str, error: &io::Error) -> StoreError {
+        StoreError::of_disk(self.url(), operation, key, error)
     }
 
     fn path(&self, key: &str) -> StoreResult<PathBuf> {
@@ -58,19 +66,19 @@ impl FileStore {
         Ok(self.root.join(key))
     }
 
-    /// Writes a value to a file without a name of its own yet.
-    fn write_temporary(&self, value: &[u8]) -> io::Result<PathBuf> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = self.root.join(TEMPORARY).join(format!("{}-{number}", std::process::id()));
-        match fs::write(&path, value) {
+    /// A file without a name in the store yet, which only this process knows.
+    fn create_temporary(&self) -> io::Result<(PathBuf, File)> {
+        let create = || {
+            let path = self.root.join(TEMPORARY).join(format!("{:016x}", platform::random()));
+            File::create_new(&path).map(|file| (path, file))
+        };
+        match create() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make_root()?;
-                fs::write(&path, value)?;
+                create()
             }
-            other => other?,
+            other => other,
         }
-        Ok(path)
     }
 
     fn make_root(&self) -> io::Result<()> {
@@ -79,49 +87,59 @@ impl FileStore {
         if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
     }
 
-    fn store(&self, key: &str, value: &[u8], give_name: fn(&Path, &Path) -> io::Result<()>) -> StoreResult<()> {
+    /// Makes sure that what was written is there: a file system of another machine says only now that it
+    /// has no room, and shows to others what was written when it is told to.
+    fn settle(&self, file: &File) -> io::Result<()> {
+        let is_remote = self.is_remote.get_or_init(|| platform::is_remote(file));
+        if *is_remote { file.sync_all() } else { Ok(()) }
+    }
+
+    fn store(&self, key: &str, value: &[u8], naming: Naming) -> StoreResult<()> {
         let path = self.path(key)?;
-        let wrap = |e: io::Error| self.error("write", key, &e);
-        let temporary = self.write_temporary(value).map_err(|e| StoreError::Io {
-            store: self.url(),
-            operation: "write".to_owned(),
-            key: key.to_owned(),
-            reason: e.to_string(),
-        })?;
-        let mut named = give_name(&temporary, &path);
-        if named.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).map_err(wrap)?;
+        let (temporary, mut file) = self.create_temporary().map_err(|e| self.failed("write", key, &e))?;
+        let mut write = || {
+            let written = file.write_all(value).and_then(|()| self.settle(&file));
+            let named = written.and_then(|()| naming.give(&temporary, &path));
+            if named.is_err() {
+                // On a disk that is full, what is left would keep it so.
+                let _ = fs::remove_file(&temporary);
             }
-            named = give_name(&temporary, &path);
-        }
-        if named.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        named.map_err(wrap)
+            named
+        };
+        write().map_err(|e| self.write_error(key, &e))
     }
 
     /// Gives a file its name in the store; copies it first where it lies on another file system.
     fn take_file(&self, key: &str, file: &Path) -> StoreResult<()> {
         let path = self.path(key)?;
-        let wrap = |e: io::Error| self.error("write", key, &e);
         if !file.is_file() {
             return Err(self.unreadable(key, file, &ErrorKind::NotFound.into()));
         }
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(wrap)?;
-        }
-        match fs::rename(file, &path) {
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                self.make_root().map_err(wrap)?;
-                let near = self.root.join(TEMPORARY).join(format!("file-{:016x}", fastrand::u64(..)));
-                let copied = fs::copy(file, &near).and_then(|_| fs::rename(&near, &path));
-                if copied.is_err() {
-                    let _ = fs::remove_file(&near);
-                }
-                copied.map_err(wrap)
+        let copy = || {
+            // A name that nobody else takes is never there already.
+            let (temporary, mut to) = self.create_temporary()?;
+            let copied = File::open(file).and_then(|mut from| io::copy(&mut from, &mut to));
+            let named = copied.and_then(|_| self.settle(&to)).and_then(|()| Naming::Replace.give(&temporary, &path));
+            if named.is_err() {
+                let _ = fs::remove_file(&temporary);
             }
-            other => other.map_err(wrap),
+            named
+        };
+        let take = || {
+            self.settle(&File::open(file)?)?;
+            match Naming::Replace.give(file, &path) {
+                Err(error) if error.kind() == ErrorKind::CrossesDevices => copy(),
+                other => other,
+            }
+        };
+        take().map_err(|e| self.write_error(key, &e))
+    }
+
+    /// Nothing that a value needs being there is no missing value.
+    fn write_error(&self, key: &str, error: &io::Error) -> StoreError {
+        match error.kind() {
+            ErrorKind::NotFound => self.failed("write", key, error),
+            _ => self.error("write", key, error),
         }
     }
 
@@ -213,9 +231,40 @@ impl FileStore {
     }
 }
 
-fn link(from: &Path, to: &Path) -> io::Result<()> {
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
+/// How a file gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// In place of what has it.
+    Replace,
+    /// Unless something has it.
+    IfAbsent,
+}
+
+impl Naming {
+    /// Gives a file its name, and makes the folder of that where it is not there.
+    fn give(self, from: &Path, to: &Path) -> io::Result<()> {
+        let give = || match self {
+            Naming::Replace => fs::rename(from, to),
+            Naming::IfAbsent => fs::hard_link(from, to),
+        };
+        let mut given = give();
+        if given.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound)
+            && let Some(folder) = to.parent()
+        {
+            fs::create_dir_all(folder)?;
+            given = give();
+        }
+        // A server of files whose answer was lost is asked again, and then says that it was done before.
+        match self {
+            Naming::IfAbsent if given.is_ok() || is_one_file(from, to) => fs::remove_file(from),
+            _ => given,
+        }
+    }
+}
+
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) else { return false };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 impl Store for FileStore {
@@ -228,7 +277,7 @@ impl Store for FileStore {
     }
 
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(ready(self.store(key, value, |from, to| fs::rename(from, to))))
+        Box::pin(ready(self.store(key, value, Naming::Replace)))
     }
 
     fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
@@ -242,7 +291,7 @@ impl Store for FileStore {
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(ready(self.store(key, value, link)))
+        Box::pin(ready(self.store(key, value, Naming::IfAbsent)))
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>> {

@@ -9,6 +9,7 @@ mod s3;
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -80,6 +81,19 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no room for a value.
+    ///
+    /// Make room on the disk, for instance by `cargo wren clean`, or name another store (`WREN_STORE`), and run
+    /// again: a `named` job goes on where it was. It is not tried again by itself.
+    #[error("store {store} has no room for `{key}`: {reason}")]
+    Full {
+        /// The store's URL.
+        store: String,
+        /// The key.
+        key: String,
+        /// The system's words.
+        reason: String,
+    },
     /// The storage itself failed.
     ///
     /// Where it is for lack of space, rights or connection, mend that, and run again: a `named` job goes
@@ -95,6 +109,17 @@ pub enum StoreError {
         /// The storage's words.
         reason: String,
     },
+}
+
+impl StoreError {
+    /// What a disk of this machine failed by.
+    pub(crate) fn of_disk(store: String, operation: &str, key: &str, error: &io::Error) -> Self {
+        let (key, reason) = (key.to_owned(), error.to_string());
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { store, key, reason },
+            _ => Self::Io { store, operation: operation.to_owned(), key, reason },
+        }
+    }
 }
 
 /// Shared object storage.

@@ -255,7 +255,7 @@ impl Requests {
         check_key(&self.key)?;
         let mut conflicts = 0;
         loop {
-            let writer = format!("{:016x}", fastrand::u64(..));
+            let writer = format!("{:016x}", crate::platform::random());
             let condition = absent.then_some("*");
             let written = match value.len() {
                 short if short <= PART => self.put_object(value.clone(), condition, &writer).await,

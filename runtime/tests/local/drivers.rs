@@ -100,7 +100,7 @@ fn assert_all_end(workers: &[u32]) {
     }
 }
 
-const DRIVE: &str = "DRIVE";
+pub(crate) const DRIVE: &str = "DRIVE";
 
 /// What a driver of these tests does, if this is one.
 pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
@@ -111,13 +111,15 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "started" => start_squares(&folder).await,
         "one call" => noted_sleep(60_000, &folder.join("notes")).await.map(|_| ()),
         "shouts" => shouts().await,
+        "shared" => super::places::share(&folder).await,
+        "full" => super::places::fill(&folder).await,
         _ => return Some(ExitCode::from(2)),
     };
     ended.unwrap();
     Some(ExitCode::SUCCESS)
 }
 
-fn executor_in(folder: &Path) -> Executor {
+pub(crate) fn executor_in(folder: &Path) -> Executor {
     Executor::builder()
         .backend("local")
         .workers(2)

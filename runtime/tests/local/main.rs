@@ -9,6 +9,7 @@ mod drivers;
 mod failures;
 mod jobs;
 mod phases;
+mod places;
 mod replay;
 
 use std::fs;
@@ -90,11 +91,18 @@ async fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Tests kill workers of this process, each its own.
     arguments.test_threads = Some(1);
-    let mut trials: Vec<_> =
-        [calls::trials(), failures::trials(), jobs::trials(), phases::trials(), drivers::trials(), replay::trials()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let mut trials: Vec<_> = [
+        calls::trials(),
+        failures::trials(),
+        jobs::trials(),
+        phases::trials(),
+        drivers::trials(),
+        places::trials(),
+        replay::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     #[cfg(feature = "data")]
     trials.extend(data::trials());
     let run = std::thread::spawn(move || libtest_mimic::run(&arguments, trials));

@@ -82,7 +82,7 @@ impl Worker {
             pool: Arc::new(Mutex::new(pool)),
             store,
             memory_mb,
-            instance: fastrand::u64(..),
+            instance: crate::platform::random(),
             setup: begun.elapsed(),
             was_used: AtomicBool::new(false),
         })
