@@ -127,6 +127,9 @@ impl<R: DeserializeOwned> Future for Call<R> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        if let Err(error) = Error::if_forked() {
+            return Poll::Ready(Err(error));
+        }
         let first = matches!(self.state, State::New { .. });
         if let Err(error) = self.begin() {
             self.state = State::Over;

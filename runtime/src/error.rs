@@ -273,6 +273,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Refuses to work in a fork: it would write into what its parent uses.
+    pub(crate) fn if_forked() -> Result<()> {
+        if !crate::platform::is_forked() {
+            return Ok(());
+        }
+        Err(Self::Backend(
+            "this process is a fork of one that had called wren, whose threads and workers it does not have; call wren \
+             only after the fork, or start a program in place of a fork"
+                .to_owned(),
+        ))
+    }
+
     /// That this program was built without what it asks for.
     #[allow(dead_code, reason = "used wherever a feature is off")]
     pub(crate) fn left_out(what: &str, feature: &str) -> Self {

@@ -231,6 +231,7 @@ impl Executor {
     /// # Errors
     /// As [`Builder::build`].
     pub fn current() -> Result<Self> {
+        Error::if_forked()?;
         static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
         static FIRST: OnceLock<Executor> = OnceLock::new();
         let depth = DEPTH.get().max(usize::from(start::is_worker()));
@@ -252,6 +253,7 @@ impl Executor {
     }
 
     fn open(mut config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
+        Error::if_forked()?;
         crate::registry::all()?;
         let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
         let bell = Bell::new().map_err(no_bell)?;
@@ -341,12 +343,17 @@ impl Executor {
 
     /// How many calls run at once at most.
     pub fn workers(&self) -> usize {
-        self.0.shared.lock().backend.workers()
+        self.0.shared.config.workers
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if platform::is_forked() {
+            // The workers are those of the parent, and its locks may be held here for ever.
+            std::mem::forget(self.shared.clone());
+            return;
+        }
         self.shared.lock().stopped = true;
         self.shared.bell.wake();
     }
@@ -384,6 +391,9 @@ impl Shared {
 
     /// Moves everything on from the calling thread.
     pub(crate) fn pump(&self) {
+        if platform::is_forked() {
+            return;
+        }
         self.with_core(|_, _| ());
     }
 
@@ -475,6 +485,9 @@ impl Shared {
 
     /// Forgets a job, and stops what runs of it.
     pub(crate) fn cancel(&self, job: JobKey) {
+        if platform::is_forked() {
+            return;
+        }
         let known = self.with_core(|core, _| {
             let known = core.jobs.remove(&job);
             if known.is_some() {

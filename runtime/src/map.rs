@@ -13,7 +13,7 @@ use std::pin::Pin;
 use serde::de::DeserializeOwned;
 
 use crate::call::Call;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::job::{Job, Keep, new_id};
 use crate::refs::Ref;
@@ -167,6 +167,7 @@ impl<I, R> Map<I, R> {
 
 impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     fn feed(self, keep: Keep) -> Result<Feed<I>> {
+        Error::if_forked()?;
         let executor = self.executor.map_or_else(Executor::current, Ok)?;
         Ok(Feed::open(executor, self.calls, self.settings, keep))
     }

@@ -126,6 +126,7 @@ impl<T> Ref<T> {
 
 /// The bytes of a value, from the store of that URL.
 fn fetch(url: &str, hash: [u8; 32]) -> Result<Arc<Blob>> {
+    Error::if_forked()?;
     let store = store::open(url)?;
     let key = key_of(&hash);
     let bytes = store::wait(store.get(&key))?;
@@ -146,6 +147,7 @@ impl<T: DeserializeOwned> Ref<T> {
     /// [`Error::Store`] where the store has it no more, or cannot be reached; [`Error::BadValue`]
     /// where it does not decode as a `T`.
     pub async fn get(&self) -> Result<T> {
+        Error::if_forked()?;
         if let Some(known) = known(&self.hash) {
             return decode(&known.bytes);
         }

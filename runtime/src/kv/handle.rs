@@ -159,6 +159,11 @@ impl Kv {
         self.inner.url()
     }
 
+    fn inner(&self) -> Result<&dyn KeyValue> {
+        Error::if_forked()?;
+        Ok(&*self.inner)
+    }
+
     /// The storage itself, for what has no typed form here.
     pub fn storage(&self) -> &Arc<dyn KeyValue> {
         &self.inner
@@ -169,7 +174,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`], as all that follow; [`Error::BadValue`] where it is no encoded `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        decode(key, self.inner.get(key)?.as_deref())
+        decode(key, self.inner()?.get(key)?.as_deref())
     }
 
     /// The values of many keys, in their order; one round trip for all.
@@ -177,7 +182,7 @@ impl Kv {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_many<T: DeserializeOwned>(&self, keys: &[&str]) -> Result<Vec<Option<T>>> {
-        let values = self.inner.get_many(keys)?;
+        let values = self.inner()?.get_many(keys)?;
         keys.iter().zip(values).map(|(key, value)| decode(key, value.as_deref())).collect()
     }
 
@@ -186,7 +191,7 @@ impl Kv {
     /// # Errors
     /// [`Error::BadValue`] where it cannot be encoded.
     pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
-        Ok(self.inner.set(key, &codec::encode(value)?)?)
+        Ok(self.inner()?.set(key, &codec::encode(value)?)?)
     }
 
     /// Stores many values; one round trip for all.
@@ -197,7 +202,7 @@ impl Kv {
         let encoded =
             values.iter().map(|(key, value)| Ok((*key, codec::encode(value)?))).collect::<Result<Vec<_>>>()?;
         let encoded: Vec<_> = encoded.iter().map(|(key, value)| (*key, value.as_slice())).collect();
-        Ok(self.inner.set_many(&encoded)?)
+        Ok(self.inner()?.set_many(&encoded)?)
     }
 
     /// Stores a value if the key has none; says whether it did. Of any number of racing calls, one does.
@@ -205,7 +210,7 @@ impl Kv {
     /// # Errors
     /// As [`set`](Self::set).
     pub fn set_if_absent<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<bool> {
-        Ok(self.inner.set_if_absent(key, &codec::encode(value)?)?)
+        Ok(self.inner()?.set_if_absent(key, &codec::encode(value)?)?)
     }
 
     /// Puts `new` in the place of `expected`, `None` being no value; says whether `expected` was there.
@@ -231,7 +236,7 @@ impl Kv {
     pub fn compare_and_set<T: Serialize>(&self, key: &str, expected: Option<&T>, new: Option<&T>) -> Result<bool> {
         let encode = |value: Option<&T>| value.map(codec::encode).transpose();
         let (expected, new) = (encode(expected)?, encode(new)?);
-        Ok(self.inner.compare_and_set(key, expected.as_deref(), new.as_deref())?)
+        Ok(self.inner()?.compare_and_set(key, expected.as_deref(), new.as_deref())?)
     }
 
     /// Removes a key; a key that is not there is no error.
@@ -239,7 +244,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn delete(&self, key: &str) -> Result<()> {
-        Ok(self.inner.delete(key)?)
+        Ok(self.inner()?.delete(key)?)
     }
 
     /// Adds to a counter, which is 0 where there is none, and gives what it is then.
@@ -247,7 +252,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        Ok(self.inner.increment(key, by)?)
+        Ok(self.inner()?.increment(key, by)?)
     }
 
     /// What a counter is, 0 where there is none.
@@ -255,7 +260,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn counter(&self, key: &str) -> Result<i64> {
-        match self.inner.get(key)? {
+        match self.inner()?.get(key)? {
             None => Ok(0),
             Some(digits) => {
                 let no_counter = KvError::NoCounter { key: key.to_owned() };
@@ -269,7 +274,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn set_bytes(&self, key: &str, value: &[u8]) -> Result<()> {
-        Ok(self.inner.set(key, value)?)
+        Ok(self.inner()?.set(key, value)?)
     }
 
     /// The bytes of a value, whatever it is.
@@ -277,7 +282,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn get_bytes(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.inner.get(key)?)
+        Ok(self.inner()?.get(key)?)
     }
 
     /// Some of the bytes of a value; what lies past its end is left out.
@@ -285,7 +290,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>> {
-        Ok(self.inner.get_range(key, range)?)
+        Ok(self.inner()?.get_range(key, range)?)
     }
 
     /// Stores numbers in a form that [`add`](Self::add) can add to.
@@ -302,7 +307,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn set_numbers<T: Number>(&self, key: &str, numbers: &[T]) -> Result<()> {
-        Ok(self.inner.set(key, &T::to_bytes(numbers))?)
+        Ok(self.inner()?.set(key, &T::to_bytes(numbers))?)
     }
 
     /// Numbers that [`set_numbers`](Self::set_numbers) stored.
@@ -310,7 +315,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn numbers<T: Number>(&self, key: &str) -> Result<Option<Vec<T>>> {
-        let value = self.inner.get(key)?;
+        let value = self.inner()?.get(key)?;
         Ok(value.map(|bytes| {
             let mut numbers = Vec::with_capacity(bytes.len() / T::SIZE);
             T::extend_from_bytes(&mut numbers, &bytes);
@@ -323,7 +328,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn add<T: Number>(&self, key: &str, start: u64, delta: &[T]) -> Result<()> {
-        Ok(self.inner.add(&[Addition { key, place: Place::From(start), delta: T::numbers(delta) }])?)
+        Ok(self.inner()?.add(&[Addition { key, place: Place::From(start), delta: T::numbers(delta) }])?)
     }
 
     /// All keys that begin with `prefix`, in byte order. On Redis this looks at every key of the server.
@@ -331,7 +336,7 @@ impl Kv {
     /// # Errors
     /// [`Error::Kv`].
     pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        Ok(self.inner.keys(prefix)?)
+        Ok(self.inner()?.keys(prefix)?)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::processors;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Hushed};
 use crate::job::{Keep, Kept, LookUp, Outcome, Port, new_id};
+use crate::platform;
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
@@ -114,6 +115,7 @@ impl<I> Feed<I> {
 
     /// Finds out what of the job is kept.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Error::if_forked()?;
         if let Some(opening) = &mut self.opening {
             let opened = ready!(opening.as_mut().poll(cx));
             self.opening = None;
@@ -260,6 +262,9 @@ impl<I> Feed<I> {
 
     /// Ends the job's log in the given state, and with it the job.
     pub(super) fn end(&mut self, state: &'static str) {
+        if platform::is_forked() {
+            return;
+        }
         self.opening = None;
         if let Some(job) = self.job {
             self.executor.shared().cancel(job);

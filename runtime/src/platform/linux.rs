@@ -5,11 +5,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
 
+use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::PollFlags;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{Advice, madvise};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::fork::Maker;
 
 /// A send to a socket whose other side is gone raises no signal.
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
@@ -36,6 +41,48 @@ pub(super) fn adopt(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
 /// An empty file that is in memory and has no name.
 pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Ok(memfd_create("wren", MemfdFlags::CLOEXEC)?)
+}
+
+/// Tells a process from its forks without a system call.
+#[derive(Debug)]
+pub(super) enum ForkMark {
+    /// A page that the kernel clears in forks.
+    Page(MmapRaw),
+    /// A kernel before 4.14 clears none.
+    Maker(Maker),
+}
+
+impl ForkMark {
+    pub(super) fn new() -> Self {
+        let page = || {
+            let page = MmapRaw::from(MmapOptions::new().len(rustix::param::page_size()).map_anon()?);
+            // SAFETY: the page is this mark's alone and anonymous, and nobody refers into it yet; a fork reads
+            // zeros from it, which `is_forked` expects. miri has no `madvise`.
+            unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork)? };
+            Ok::<_, io::Error>(page)
+        };
+        let Ok(page) = page() else { return Self::Maker(Maker::new()) };
+        let mark = Self::Page(page);
+        if let Some(byte) = mark.byte() {
+            byte.store(1, Ordering::Relaxed);
+        }
+        mark
+    }
+
+    fn byte(&self) -> Option<&AtomicU8> {
+        let Self::Page(page) = self else { return None };
+        // SAFETY: the mapping is at least a page, writable, and lives as long as `self`; it is touched as this
+        // atomic only. miri has no `madvise`, and never comes here.
+        Some(unsafe { AtomicU8::from_ptr(page.as_mut_ptr()) })
+    }
+
+    #[inline]
+    pub(super) fn is_forked(&self) -> bool {
+        match self {
+            Self::Page(_) => self.byte().is_some_and(|byte| byte.load(Ordering::Relaxed) == 0),
+            Self::Maker(maker) => maker.is_forked(),
+        }
+    }
 }
 
 /// Whether a file lies on another machine: by the magic numbers of statfs(2), those of NFS, SMB and CIFS, AFS,

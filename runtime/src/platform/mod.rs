@@ -2,6 +2,7 @@
 //! system.
 
 mod descriptors;
+mod fork;
 mod memory;
 mod program;
 mod random;
@@ -10,6 +11,7 @@ mod random;
 mod system;
 
 pub(crate) use descriptors::{HANGUP, nudge, pipe, receive, send, shared_file, socket_pair, wait_for_hangup};
+pub(crate) use fork::is_forked;
 pub(crate) use memory::{ProcessMemory, say_if_unenforced};
 pub(crate) use program::{has_one_thread, own_path, own_program};
 pub(crate) use random::random;

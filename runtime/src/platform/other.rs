@@ -55,6 +55,9 @@ pub(super) fn started_by() -> Option<PathBuf> {
     None
 }
 
+/// Nothing is cleared in forks.
+pub(super) use super::fork::Maker as ForkMark;
+
 /// Whether a file lies on another machine: the system says which volumes are local.
 pub(crate) fn is_remote(file: &std::fs::File) -> bool {
     /// `MNT_LOCAL` of sys/mount.h.

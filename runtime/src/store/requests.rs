@@ -29,6 +29,7 @@ const THREADS: usize = 256;
 /// its own, and so are the requests that block: neither waits for the program's tasks.
 pub(crate) fn event_loop() -> Result<Handle> {
     static LOOP: Mutex<Option<Handle>> = Mutex::new(None);
+    Error::if_forked()?;
     let mut made = LOOP.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*made {
         return Ok(handle.clone());

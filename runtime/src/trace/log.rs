@@ -19,6 +19,7 @@ use super::{About, Event, Remote, Times};
 use crate::backend::{Printed, Timing};
 use crate::block::Block;
 use crate::error::{Attempt, Failure};
+use crate::platform;
 use crate::progress::{ProgressBar, Standing};
 use crate::scheduler::{self, Progress, Sent};
 use crate::spans::JobSpan;
@@ -475,7 +476,7 @@ fn remote(timing: &Timing) -> Option<Remote> {
 impl Drop for JobLog {
     /// A job that nobody waited for.
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.ended && !platform::is_forked() {
             let left = self.submitted > self.done + self.failed;
             self.quiet = true;
             self.finish(if left { "cancelled" } else { "done" });

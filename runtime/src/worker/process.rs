@@ -117,6 +117,8 @@ impl Worker {
     fn work(mut self) -> ! {
         super::install_hook();
         crate::start::mark_worker();
+        // From here on, forks are told apart.
+        platform::is_forked();
         end_with_the_driver(&self.socket);
         self.region.set_ready(monotonic());
         loop {
@@ -317,6 +319,10 @@ impl Results {
     fn run_task(&mut self, task: u64, more: bool, run: impl FnOnce(&mut Encoded) -> Result<(), Failure>) {
         self.out.clear();
         let result = run(&mut self.out);
+        if platform::is_forked() {
+            // A function forked, and both processes returned from it. The channel is the parent's.
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
         self.until_look -= 1;
         if self.until_look == 0 {
             self.look(more);

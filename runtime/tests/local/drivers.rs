@@ -45,7 +45,7 @@ fn noted(task: u64, path: &Path) -> std::io::Result<u64> {
 }
 
 /// Starts this program as a driver that does what `drive` says under that name.
-fn driver(what: &str, folder: &Path) -> Driver {
+pub(crate) fn driver(what: &str, folder: &Path) -> Driver {
     driver_of(&std::env::current_exe().unwrap(), what, folder)
 }
 
@@ -55,7 +55,7 @@ fn driver_of(program: &Path, what: &str, folder: &Path) -> Driver {
     Driver(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
-struct Driver(Child);
+pub(crate) struct Driver(Child);
 
 impl Driver {
     /// Waits until so many lines are in the notes of the folder; gives the driver's workers.
@@ -68,7 +68,7 @@ impl Driver {
         children_of(self.0.id())
     }
 
-    fn output(mut self) -> Output {
+    pub(crate) fn output(mut self) -> Output {
         let mut output = Output { status: Default::default(), stdout: Vec::new(), stderr: Vec::new() };
         self.0.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
         self.0.stderr.take().unwrap().read_to_end(&mut output.stderr).unwrap();
@@ -112,6 +112,7 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "one call" => noted_sleep(60_000, &folder.join("notes")).await.map(|_| ()),
         "shouts" => shouts().await,
         "shared" => super::places::share(&folder).await,
+        "forks" => super::processes::fork_and_go_on(&folder).await,
         "full" => super::places::fill(&folder).await,
         _ => return Some(ExitCode::from(2)),
     };

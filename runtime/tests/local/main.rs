@@ -10,6 +10,7 @@ mod failures;
 mod jobs;
 mod phases;
 mod places;
+mod processes;
 mod replay;
 
 use std::fs;
@@ -98,6 +99,7 @@ async fn main() -> ExitCode {
         phases::trials(),
         drivers::trials(),
         places::trials(),
+        processes::trials(),
         replay::trials(),
     ]
     .into_iter()
