@@ -9,7 +9,7 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::platform;
+use crate::platform::{self, Guarded};
 
 /// A flag in shared memory that says whether anybody sleeps, and a pipe to wake them by: while the
 /// sleeper is awake, ringing costs one atomic operation.
@@ -19,9 +19,15 @@ pub(crate) struct Bell(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     page: MmapRaw,
-    file: OwnedFd,
-    read: Option<OwnedFd>,
-    write: OwnedFd,
+    ends: Ends,
+}
+
+#[derive(Debug)]
+enum Ends {
+    /// Of who sleeps.
+    Sleeper { file: OwnedFd, read: OwnedFd, write: OwnedFd },
+    /// Of a worker, which can only ring.
+    Ringer(Guarded),
 }
 
 impl Bell {
@@ -29,22 +35,34 @@ impl Bell {
     pub(crate) fn new() -> io::Result<Self> {
         let file = platform::shared_file(4096)?;
         let (read, write) = platform::pipe()?;
-        Self::map(file, Some(read), write)
+        let page = map(&file)?;
+        Ok(Self(Arc::new(Inner { page, ends: Ends::Sleeper { file, read, write } })))
     }
 
     /// The other side: a bell that can only be rung, from the two descriptors of [`fds`](Self::fds).
-    pub(crate) fn ringer(file: OwnedFd, write: OwnedFd) -> io::Result<Self> {
-        Self::map(file, None, write)
+    pub(crate) fn ringer(file: &OwnedFd, write: &OwnedFd) -> io::Result<Self> {
+        let page = map(file)?;
+        Ok(Self(Arc::new(Inner { page, ends: Ends::Ringer(Guarded::copy(write)?) })))
     }
 
-    fn map(file: OwnedFd, read: Option<OwnedFd>, write: OwnedFd) -> io::Result<Self> {
-        let page = MmapOptions::new().len(4096).map_raw(&file)?;
-        Ok(Self(Arc::new(Inner { page, file, read, write })))
+    /// What another process needs to ring this bell; none in a process that only rings.
+    pub(crate) fn fds(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        match &self.0.ends {
+            Ends::Sleeper { file, write, .. } => Some([file.as_fd(), write.as_fd()]),
+            Ends::Ringer(_) => None,
+        }
     }
 
-    /// What another process needs to ring this bell.
-    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.0.file.as_fd(), self.0.write.as_fd()]
+    fn write(&self) {
+        let end = match &self.0.ends {
+            Ends::Sleeper { write, .. } => Some(write.as_fd()),
+            // A function may have closed it, and opened a file of its own under the number.
+            Ends::Ringer(write) => write.get(),
+        };
+        if let Some(end) = end {
+            // A full pipe has rung already; a closed one has nobody to wake.
+            let _ = rustix::io::write(end, &[1]);
+        }
     }
 
     fn asleep(&self) -> &AtomicU32 {
@@ -56,14 +74,30 @@ impl Bell {
     /// Wakes the sleeper, if there is one.
     pub(crate) fn ring(&self) {
         if self.asleep().load(Ordering::SeqCst) != 0 && self.asleep().swap(0, Ordering::SeqCst) != 0 {
-            // A full pipe has rung already; a closed one has nobody to wake.
-            let _ = rustix::io::write(&self.0.write, &[1]);
+            self.write();
         }
     }
 
     /// Wakes the sleeper whether or not it asked to be rung.
     pub(crate) fn wake(&self) {
-        let _ = rustix::io::write(&self.0.write, &[1]);
+        self.write();
+    }
+
+    /// What the sleeper may wait for together with other descriptors, in place of [`sleep`](Self::sleep).
+    pub(crate) fn sleeper(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0.ends {
+            Ends::Sleeper { read, .. } => Some(read.as_fd()),
+            Ends::Ringer(_) => None,
+        }
+    }
+
+    /// Takes the rings that came.
+    pub(crate) fn clear(&self) {
+        self.asleep().store(0, Ordering::SeqCst);
+        if let Some(read) = self.sleeper() {
+            let mut rings = [0; 64];
+            while matches!(rustix::io::read(read, &mut rings), Ok(64)) {}
+        }
     }
 
     /// Asks to be rung from now on. Look once more for what came before, then [`sleep`](Self::sleep).
@@ -79,17 +113,20 @@ impl Bell {
 
     /// Sleeps until rung, or for `limit`.
     pub(crate) fn sleep(&self, limit: Option<Duration>) {
-        let Some(read) = &self.0.read else { return };
+        let Some(read) = self.sleeper() else { return };
         let limit = limit.and_then(|d| Timespec::try_from(d).ok());
-        let mut fds = [PollFd::new(read, PollFlags::IN)];
+        let mut fds = [PollFd::from_borrowed_fd(read, PollFlags::IN)];
         // An interrupted sleep is a short one.
-        let woken = poll(&mut fds, limit.as_ref());
-        self.asleep().store(0, Ordering::SeqCst);
-        if matches!(woken, Ok(1..)) {
-            let mut rings = [0; 64];
-            while matches!(rustix::io::read(read, &mut rings), Ok(64)) {}
+        if matches!(poll(&mut fds, limit.as_ref()), Ok(1..)) {
+            self.clear();
+        } else {
+            self.asleep().store(0, Ordering::SeqCst);
         }
     }
+}
+
+fn map(file: &OwnedFd) -> io::Result<MmapRaw> {
+    MmapOptions::new().len(4096).map_raw(file)
 }
 
 #[cfg(test)]

@@ -50,21 +50,26 @@ pub(crate) struct Region(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     map: MmapRaw,
-    file: OwnedFd,
+    /// None in the worker: it needs the mapping only.
+    file: Option<OwnedFd>,
 }
 
 impl Region {
     pub(crate) fn new() -> io::Result<Self> {
-        Self::open(platform::shared_file((HEADER + 2 * RING) as u64)?)
-    }
-
-    pub(crate) fn open(file: OwnedFd) -> io::Result<Self> {
+        let file = platform::shared_file((HEADER + 2 * RING) as u64)?;
         let map = MmapOptions::new().len(HEADER + 2 * RING).map_raw(&file)?;
-        Ok(Self(Arc::new(Inner { map, file })))
+        Ok(Self(Arc::new(Inner { map, file: Some(file) })))
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.file.as_fd()
+    /// The worker's side.
+    pub(crate) fn open(file: &OwnedFd) -> io::Result<Self> {
+        let map = MmapOptions::new().len(HEADER + 2 * RING).map_raw(file)?;
+        Ok(Self(Arc::new(Inner { map, file: None })))
+    }
+
+    /// What the worker needs to open it.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.file.as_ref().map(AsFd::as_fd)
     }
 
     fn header(&self) -> &Header {

@@ -1,19 +1,18 @@
 //! Pipes, sockets and shared files that programs which remote functions start do not get.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::system;
-
-/// What `poll` must be asked for to tell of the other side's end. Where that is not nothing, it tells of input too.
-pub(crate) const HANGUP: PollFlags = system::HANGUP;
 
 /// How many descriptors a message brings at most.
 const MOST: usize = 3;
@@ -26,6 +25,52 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Two sockets that are connected. A write to one whose other side is gone fails, and no signal comes of it.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     system::socket_pair()
+}
+
+/// A descriptor of wren's in a worker, where functions may do with descriptors what they like: it has a high
+/// number, and before each use it is made sure that the number still means the same.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    /// Never closed by its number, which may belong to a function's file by then.
+    fd: ManuallyDrop<OwnedFd>,
+    file: (u64, u64),
+}
+
+impl Guarded {
+    /// Takes a copy of a descriptor out of the way.
+    pub(crate) fn copy(fd: impl AsFd) -> io::Result<Self> {
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(1024);
+        // As high as programs with few descriptors can have them.
+        let high = most.saturating_sub(32).clamp(3, 990) as i32;
+        let copy = fcntl_dupfd_cloexec(&fd, high).or_else(|_| fcntl_dupfd_cloexec(&fd, 3))?;
+        let file = identity(&copy)?;
+        Ok(Self { fd: ManuallyDrop::new(copy), file })
+    }
+
+    /// The descriptor, unless a function has closed it.
+    pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
+        let fd = self.fd.as_fd();
+        (identity(fd).ok()? == self.file).then_some(fd)
+    }
+
+    /// The descriptor, from its number.
+    pub(crate) fn as_fd_unchecked(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn identity(fd: impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev as u64, stat.st_ino as u64))
+}
+
+/// Lets this process have so many descriptors open at once, if the system's hard limit allows it.
+pub(crate) fn allow_descriptors(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Some(current) = limit.current.filter(|current| *current < wanted) {
+        let most = limit.maximum.map_or(wanted, |most| wanted.min(most)).max(current);
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
+    }
 }
 
 /// Wakes who reads at the other side; a socket that is full has woken already.
@@ -58,11 +103,13 @@ pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result
 /// Returns when the other side of the socket is gone. It takes nothing from the socket, from which others read.
 pub(crate) fn wait_for_hangup(socket: BorrowedFd<'_>) {
     loop {
-        let mut fds = [PollFd::from_borrowed_fd(socket, HANGUP)];
+        let mut fds = [PollFd::from_borrowed_fd(socket, system::HANGUP)];
         match poll(&mut fds, None) {
             Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return,
             // Input that nobody has read yet would be told of again at once.
-            Ok(_) if !HANGUP.is_empty() => std::thread::sleep(Duration::from_millis(10)),
+            // A function closed it. What it was is told no more.
+            Ok(_) if fds[0].revents().contains(PollFlags::NVAL) => std::thread::park(),
+            Ok(_) if !system::HANGUP.is_empty() => std::thread::sleep(Duration::from_millis(10)),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,8 +11,12 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::PollFlags;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, madvise};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, set_child_subreaper, set_parent_process_death_signal,
+};
 
 use super::fork::Maker;
 
@@ -83,6 +87,26 @@ impl ForkMark {
             Self::Maker(maker) => maker.is_forked(),
         }
     }
+}
+
+/// A descriptor that `poll` finds readable when the process has ended; none before Linux 5.3.
+pub(crate) fn end_of_process(pid: Pid) -> Option<OwnedFd> {
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Ends this process when the thread that started it ends, whatever becomes of its descriptors.
+pub(crate) fn end_with_parent() {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+}
+
+/// Makes this process the parent of what its children leave behind.
+pub(crate) fn adopt_orphans() {
+    let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Whether a descriptor is a socket that this process's parent made.
+pub(crate) fn is_socket_of_parent(fd: BorrowedFd<'_>) -> bool {
+    socket_peercred(fd).is_ok_and(|peer| Some(peer.pid) == getppid())
 }
 
 /// Whether a file lies on another machine: by the magic numbers of statfs(2), those of NFS, SMB and CIFS, AFS,

@@ -55,6 +55,22 @@ pub(super) fn started_by() -> Option<PathBuf> {
     None
 }
 
+/// There is no such descriptor: who waits for a process asks again and again.
+pub(crate) fn end_of_process(_pid: rustix::process::Pid) -> Option<OwnedFd> {
+    None
+}
+
+/// There is no such signal: a worker that has closed its socket goes on.
+pub(crate) fn end_with_parent() {}
+
+/// Orphans go to the first process of the system.
+pub(crate) fn adopt_orphans() {}
+
+/// Whether a descriptor is a socket at all: whose it is, the system does not tell.
+pub(crate) fn is_socket_of_parent(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
+}
+
 /// Nothing is cleared in forks.
 pub(super) use super::fork::Maker as ForkMark;
 

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
 
 use super::{BlobsByTask, Encoded, Tasks};
 use crate::block::{self, Blob};
@@ -19,11 +21,11 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
-use crate::platform;
+use crate::platform::{self, Guarded};
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
-/// Set in a worker process, whose standard input is then the driver's socket.
+/// Set in a worker process: its number, and a random part by which what its functions start is found.
 pub(crate) const ENV: &str = "WREN_WORKER";
 
 /// How long an idle worker watches for the next call before it sleeps. Waking a sleeper costs about
@@ -39,19 +41,47 @@ const SEND_EVERY: Duration = Duration::from_micros(500);
 /// A run of results is sent when it is about this long, in bytes.
 const RUN_BYTES: usize = 64 << 10;
 
+/// What a worker says of a message that the driver cannot have sent.
+const UNREADABLE: &str = "a message of the driver cannot be read: a function wrote into memory that is not its own, or \
+                          this is a defect of wren";
+
 /// Calls that take less than this on average cannot each have printed, since printing takes longer:
 /// they are checked for output together.
 const CANNOT_PRINT: Duration = Duration::from_micros(1);
 
-/// Becomes a worker if this process was started as one; otherwise returns at once.
-pub(crate) fn become_worker_if_asked() {
+/// The driver's socket, once it was moved out of the way of the program; 0 before.
+static SOCKET: AtomicI32 = AtomicI32::new(0);
+
+/// Runs before `main`. A worker's socket comes as its standard input, for want of another way to hand it to a
+/// program; here it goes elsewhere, before `main` can read from it, and standard input is empty.
+#[used]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+#[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".init_array"))]
+static BEFORE_MAIN: extern "C" fn() = take_socket;
+
+extern "C" fn take_socket() {
     if std::env::var_os(ENV).is_none() {
         return;
     }
-    match Worker::connect() {
-        // The variable came down from a worker to a program that a remote function started.
-        Ok(None) => {}
-        Ok(Some(worker)) => {
+    let stdin = rustix::stdio::stdin();
+    // The variable comes down also to programs that a remote function starts.
+    if !platform::is_socket_of_parent(stdin) {
+        return;
+    }
+    let Ok(socket) = Guarded::copy(stdin) else { return };
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    if null.is_ok_and(|null| rustix::stdio::dup2_stdin(&null).is_ok()) {
+        SOCKET.store(socket.as_fd_unchecked().as_raw_fd(), Ordering::Release);
+    }
+}
+
+/// Becomes a worker if this process was started as one; otherwise returns at once.
+pub(crate) fn become_worker_if_asked() {
+    let (Some(name), fd @ 1..) = (std::env::var_os(ENV), SOCKET.swap(0, Ordering::AcqRel)) else { return };
+    // SAFETY: `take_socket` opened it for this function alone, and nothing closes it by its number.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    match Worker::connect(socket, name.to_string_lossy().into_owned()) {
+        Ok(worker) => {
             // In a runtime that the program made before `init`, blocking would be refused.
             if tokio::runtime::Handle::try_current().is_ok() {
                 let thread = std::thread::Builder::new().name("wren-worker".into()).stack_size(8 << 20);
@@ -71,7 +101,7 @@ struct Worker {
     region: Region,
     reader: Reader,
     results: Results,
-    socket: OwnedFd,
+    socket: Arc<Guarded>,
     /// Parts that wait for the frame they belong to.
     parts: Vec<u8>,
     blobs: HashMap<u64, Arc<Blob>>,
@@ -80,16 +110,12 @@ struct Worker {
 }
 
 impl Worker {
-    /// Takes the socket that is standard input, and over it the shared memory and the driver's bell.
-    /// `None` if standard input is no socket of a driver.
-    fn connect() -> io::Result<Option<Self>> {
-        let stdin = io::stdin();
+    /// Takes the shared memory and the driver's bell, which come over the socket.
+    fn connect(socket: BorrowedFd<'_>, name: String) -> io::Result<Self> {
+        platform::end_with_parent();
+        platform::adopt_orphans();
         let mut greeting = [0; 16];
-        let (bytes, fds) = match platform::receive(&stdin, &mut greeting) {
-            Ok(received) => received,
-            Err(rustix::io::Errno::NOTSOCK) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let (bytes, fds) = platform::receive(socket, &mut greeting)?;
         if bytes == 0 {
             exit(0); // The driver ended first.
         }
@@ -97,13 +123,11 @@ impl Worker {
         let (Some(region), Some(bell), Some(ring)) = (fds.next(), fds.next(), fds.next()) else {
             return Err(io::Error::other("the greeting is of another version of wren"));
         };
-        let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
-        // What a remote function reads from standard input is nothing.
-        let null = std::fs::File::open("/dev/null")?;
-        rustix::stdio::dup2_stdin(&null)?;
-        let region = Region::open(region)?;
-        let results = Results::new(&region, Bell::ringer(bell, ring)?, rustix::io::fcntl_dupfd_cloexec(&socket, 3)?);
-        Ok(Some(Self {
+        let region = Region::open(&region)?;
+        let socket = Arc::new(Guarded::copy(socket)?);
+        let mark = format!("{ENV}={name}").into();
+        let results = Results::new(&region, Bell::ringer(&bell, &ring)?, socket.clone(), mark);
+        Ok(Self {
             reader: Reader::new(&region, true),
             results,
             region,
@@ -111,7 +135,7 @@ impl Worker {
             parts: Vec::new(),
             blobs: HashMap::new(),
             began_to_read: None,
-        }))
+        })
     }
 
     fn work(mut self) -> ! {
@@ -119,7 +143,7 @@ impl Worker {
         crate::start::mark_worker();
         // From here on, forks are told apart.
         platform::is_forked();
-        end_with_the_driver(&self.socket);
+        end_with_the_driver(self.socket.clone(), self.results.mark.clone());
         self.region.set_ready(monotonic());
         loop {
             self.wait();
@@ -134,18 +158,16 @@ impl Worker {
                 }
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::BLOB => {
-                    if let Ok(header) = codec::decode::<BlobHeader>(frame.body) {
-                        let blob = Blob::received(header.id, std::mem::take(&mut self.parts));
-                        if let Some(hash) = header.hash {
-                            crate::refs::remember(hash, &blob);
-                        }
-                        self.blobs.insert(header.id, blob);
+                    let Ok(header) = codec::decode::<BlobHeader>(frame.body) else { give_up(UNREADABLE) };
+                    let blob = Blob::received(header.id, std::mem::take(&mut self.parts));
+                    if let Some(hash) = header.hash {
+                        crate::refs::remember(hash, &blob);
                     }
+                    self.blobs.insert(header.id, blob);
                 }
                 kind::FORGET => {
-                    if let Ok(id) = codec::decode::<u64>(frame.body) {
-                        self.blobs.remove(&id);
-                    }
+                    let Ok(id) = codec::decode::<u64>(frame.body) else { give_up(UNREADABLE) };
+                    self.blobs.remove(&id);
                 }
                 kind::FLIGHT => {
                     self.results.started = self.began_to_read.take().unwrap_or_default();
@@ -153,7 +175,7 @@ impl Worker {
                     self.parts.clear();
                     self.parts.shrink_to(16 << 20);
                 }
-                _ => {}
+                _ => give_up(UNREADABLE),
             }
             self.reader.advance();
             if self.region.driver_wants_room().load(Ordering::SeqCst) != 0 {
@@ -187,21 +209,38 @@ impl Worker {
 }
 
 /// Sleeps until the driver writes to the socket.
-fn sleep(socket: &OwnedFd) {
+fn sleep(socket: &Guarded) {
     let mut rings = [0; 64];
-    if let Ok(0) = rustix::io::read(socket, &mut rings) {
-        spans::flush();
-        exit(0);
+    let Some(fd) = socket.get() else {
+        give_up("a function closed descriptors that it had not opened, wren's among them; the worker is replaced");
+    };
+    match rustix::io::read(fd, &mut rings) {
+        Ok(0) => {
+            spans::flush();
+            exit(0);
+        }
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => give_up(&format!("the driver's socket cannot be read: {error}")),
     }
 }
 
-/// However the driver ends, so does this process, even inside a remote function.
-fn end_with_the_driver(socket: &OwnedFd) {
-    let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(socket, 3) else { return };
+/// Ends this worker, whose driver tells why.
+fn give_up(why: &str) -> ! {
+    eprintln!("wren: {why}");
+    spans::flush();
+    exit(1)
+}
+
+/// However the driver ends, so does this process, even inside a remote function, and what functions started.
+fn end_with_the_driver(socket: Arc<Guarded>, mark: Arc<str>) {
     let watch = move || {
         loop {
-            platform::wait_for_hangup(socket.as_fd());
+            platform::wait_for_hangup(socket.as_fd_unchecked());
             spans::flush();
+            platform::kill_marked(&mark);
+            if getpgrp() == getpid() {
+                let _ = kill_current_process_group(Signal::KILL);
+            }
             // Not `exit`: destructors of a running function must not delay the end.
             let _ = kill_process(getpid(), Signal::KILL);
         }
@@ -211,7 +250,7 @@ fn end_with_the_driver(socket: &OwnedFd) {
 
 /// Runs the tasks of one flight.
 fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut Results) {
-    let Some((header, inline)) = split_header(body) else { return };
+    let Some((header, inline)) = split_header(body) else { give_up(UNREADABLE) };
     let args = if parts.is_empty() { inline } else { parts };
     let cursor = region.cursor(header.slot as usize);
     region.set_active(Some(header.slot as usize));
@@ -261,7 +300,9 @@ struct Results {
     region: Region,
     writer: Writer,
     bell: Bell,
-    socket: OwnedFd,
+    socket: Arc<Guarded>,
+    /// By which processes are known that functions of this worker started.
+    mark: Arc<str>,
     out: Encoded,
     flight: u64,
     /// The run being written: it lies in the ring already, unpublished.
@@ -282,13 +323,14 @@ struct Results {
 }
 
 impl Results {
-    fn new(region: &Region, bell: Bell, socket: OwnedFd) -> Self {
+    fn new(region: &Region, bell: Bell, socket: Arc<Guarded>, mark: Arc<str>) -> Self {
         let now = Instant::now();
         Self {
             region: region.clone(),
             writer: Writer::new(region, false),
             bell,
             socket,
+            mark,
             out: Encoded::default(),
             flight: 0,
             first: 0,
@@ -340,6 +382,8 @@ impl Results {
         let mean = (now - self.looked) / self.stride;
         if self.stride == 1 || mean >= CANNOT_PRINT {
             let _ = io::stdout().flush();
+            // Nothing outlives its call.
+            platform::end_children(&self.mark);
         }
         wait_until_read();
         self.looked = now;

@@ -1,24 +1,29 @@
-//! A thread for each worker process, which shows what it prints and tells how it ended.
+//! Minds worker processes: a thread shows what they print, tells how they end, and ends what they leave behind.
 
 use std::collections::VecDeque;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, ErrorKind, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::backend::{FlightId, Invocation, Lines, Printed, Stream};
 use crate::channel::{Bell, Region, SLOTS};
 use crate::error::Failure;
-use crate::platform::{HANGUP, ProcessMemory};
+use crate::platform::{self, ProcessMemory};
 use crate::terminal;
 
 /// How much of a task's standard error is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;
+
+/// How often it is asked whether a worker has ended, where the system does not tell.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// What the lines of a flight are marked with.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,28 +47,45 @@ impl Label {
 /// How a worker ended.
 #[derive(Debug, Clone)]
 pub(super) struct Exit {
-    status: ExitStatus,
+    /// None where somebody else took it: a program that ignores SIGCHLD, or waits for all its children.
+    status: Option<ExitStatus>,
     pub(super) peak_memory: u64,
     words: String,
 }
 
 impl Exit {
     pub(super) fn failure(&self) -> Failure {
-        Failure::WorkerDied { signal: self.status.signal(), exit_code: self.status.code() }
+        let signal = self.status.and_then(|status| status.signal());
+        Failure::WorkerDied { signal, exit_code: self.status.and_then(|status| status.code()) }
+    }
+
+    /// Whether somebody killed it: it did not end by itself.
+    pub(super) fn was_killed(&self) -> bool {
+        self.status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()))
     }
 
     pub(super) fn in_words(&self) -> String {
+        let status = self.status.map_or_else(|| "nobody knows what".to_owned(), |status| status.to_string());
         match self.words.trim() {
-            "" => format!("ended by {}", self.status),
-            words => format!("ended by {} with the words: {words}", self.status),
+            "" => format!("ended by {status}"),
+            words => format!("ended by {status} with the words: {words}"),
         }
     }
 }
 
-/// A worker process and the thread that minds it.
+#[derive(Debug)]
+struct Kid {
+    child: Child,
+    /// From then on its number may be another process's.
+    was_waited_for: bool,
+}
+
+/// A worker process that is minded.
 #[derive(Debug)]
 pub(super) struct Minded {
-    child: Mutex<Child>,
+    process: Mutex<Kid>,
+    /// By which processes are known that its functions started.
+    mark: String,
     /// Its memory.
     pub(super) memory: ProcessMemory,
     region: Region,
@@ -105,37 +127,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Minded {
-    pub(super) fn mind(
-        mut child: Child,
-        socket: &OwnedFd,
-        region: Region,
-        bell: Bell,
-        number: u32,
-        lines: Lines,
-    ) -> io::Result<Arc<Self>> {
-        let none = || io::Error::other("the worker's output is no pipe");
-        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(none)?);
-        let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
-        let socket = rustix::io::fcntl_dupfd_cloexec(socket, 3)?;
-        let pid = child.id();
-        let output = Mutex::new(Output::new());
-        let minded = Arc::new(Self {
-            child: Mutex::new(child),
-            memory: ProcessMemory::of(pid),
-            region,
-            number,
-            lines,
-            output,
-            printed: AtomicBool::new(false),
-            exited: AtomicBool::new(false),
-        });
-        let thread = thread::Builder::new().name(format!("wren-minder-{pid}")).stack_size(256 << 10);
-        let this = minded.clone();
-        thread
-            .spawn(move || this.run(Pipe::new(stdout, Stream::Out), Pipe::new(stderr, Stream::Err), &socket, &bell))?;
-        Ok(minded)
-    }
-
     pub(super) fn label(&self, slot: usize, label: Label) {
         lock(&self.output).labels[slot] = Some(label);
     }
@@ -155,9 +146,13 @@ impl Minded {
         tail.map(Tail::text).unwrap_or_default()
     }
 
+    /// Kills it and its group; what else its functions started is ended when it has ended.
     pub(super) fn kill(&self) {
-        // Of a child that was waited for, `kill` knows, so that no other process is hit.
-        let _ = lock(&self.child).kill();
+        let mut process = lock(&self.process);
+        if !process.was_waited_for {
+            kill_group(&process.child);
+            let _ = process.child.kill();
+        }
     }
 
     /// Shows what a flight printed last, if that lacks a line end. What it printed before was shown when
@@ -172,36 +167,31 @@ impl Minded {
         }
     }
 
-    fn run(&self, mut stdout: Pipe, mut stderr: Pipe, socket: &OwnedFd, bell: &Bell) {
-        let mut ended = false;
-        while !ended {
-            let open = |pipe: &Pipe| if pipe.ended { PollFlags::empty() } else { PollFlags::IN };
-            let mut fds = [
-                PollFd::from_borrowed_fd(stdout.reader.as_fd(), open(&stdout)),
-                PollFd::from_borrowed_fd(stderr.reader.as_fd(), open(&stderr)),
-                // Only the worker's end of the socket is of interest; it writes nothing there.
-                PollFd::from_borrowed_fd(socket.as_fd(), HANGUP),
-            ];
-            if poll(&mut fds, None).is_err() {
-                continue;
-            }
-            ended = fds[2].revents().intersects(PollFlags::HUP | PollFlags::ERR);
-            let ready = [fds[0].revents(), fds[1].revents()].map(|r| !r.is_empty());
-            for (pipe, ready) in [&mut stdout, &mut stderr].into_iter().zip(ready) {
-                if ready || ended {
-                    self.take(pipe, ended);
-                }
-            }
-        }
+    /// Takes note of its end, if it has ended; gives whether it has.
+    fn note_end(&self, pipes: &mut [Pipe; 2]) -> bool {
         let peak_memory = self.memory.peak();
-        let status = lock(&self.child).wait();
-        if let Ok(status) = status {
-            let mut output = lock(&self.output);
-            let words = output.tails.back().map(Tail::text).unwrap_or_default();
-            output.exit = Some(Exit { status, peak_memory, words });
-        }
+        let status = {
+            let mut process = lock(&self.process);
+            // Of a process that has ended and was not waited for, the group is still its own.
+            if platform::has_ended(process.child.id()) {
+                kill_group(&process.child);
+            }
+            let status = match process.child.try_wait() {
+                Ok(Some(status)) => Some(status),
+                Ok(None) => return false,
+                Err(_) => None,
+            };
+            process.was_waited_for = true;
+            status
+        };
+        platform::kill_marked(&self.mark);
+        pipes.iter_mut().filter(|pipe| !pipe.ended).for_each(|pipe| self.take(pipe, true));
+        let mut output = lock(&self.output);
+        let words = output.tails.back().map(Tail::text).unwrap_or_default();
+        output.exit = Some(Exit { status, peak_memory, words });
+        drop(output);
         self.exited.store(true, Ordering::Release);
-        bell.ring();
+        true
     }
 
     /// Reads what is there and shows it. The lock is held from before the bytes leave the pipe until
@@ -224,6 +214,169 @@ impl Minded {
         if all {
             output.partial[pipe.stream as usize].finish(self);
         }
+    }
+}
+
+fn kill_group(child: &Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// The thread that minds all workers of a pool. It ends when it was dropped and they have ended.
+#[derive(Debug)]
+pub(super) struct Minder(Arc<Mailbox>);
+
+#[derive(Debug)]
+struct Mailbox {
+    new: Mutex<Vec<Watched>>,
+    closed: AtomicBool,
+    /// Wakes the thread.
+    alarm: Bell,
+    /// Wakes the pool.
+    bell: Bell,
+}
+
+/// What the thread watches of a worker.
+#[derive(Debug)]
+struct Watched {
+    worker: Arc<Minded>,
+    pipes: [Pipe; 2],
+    /// Readable when the worker has ended, where the system has that.
+    end: Option<OwnedFd>,
+}
+
+impl Minder {
+    pub(super) fn start(bell: Bell) -> io::Result<Self> {
+        let (new, closed) = (Mutex::default(), AtomicBool::new(false));
+        let mailbox = Arc::new(Mailbox { new, closed, alarm: Bell::new()?, bell });
+        let this = mailbox.clone();
+        thread::Builder::new().name("wren-minder".into()).stack_size(256 << 10).spawn(move || this.run())?;
+        Ok(Self(mailbox))
+    }
+
+    /// Minds a worker from now on.
+    pub(super) fn mind(
+        &self,
+        mut child: Child,
+        mark: String,
+        region: Region,
+        number: u32,
+        lines: Lines,
+    ) -> io::Result<Arc<Minded>> {
+        let none = || io::Error::other("the worker's output is no pipe");
+        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(none)?);
+        let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
+        let pid = child.id();
+        let end = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(platform::end_of_process);
+        let worker = Arc::new(Minded {
+            process: Mutex::new(Kid { child, was_waited_for: false }),
+            mark,
+            memory: ProcessMemory::of(pid),
+            region,
+            number,
+            lines,
+            output: Mutex::new(Output::new()),
+            printed: AtomicBool::new(false),
+            exited: AtomicBool::new(false),
+        });
+        let pipes = [Pipe::new(stdout, Stream::Out), Pipe::new(stderr, Stream::Err)];
+        lock(&self.0.new).push(Watched { worker: worker.clone(), pipes, end });
+        self.0.alarm.wake();
+        Ok(worker)
+    }
+}
+
+impl Drop for Minder {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.alarm.wake();
+    }
+}
+
+impl Mailbox {
+    fn run(&self) {
+        let mut watched: Vec<Watched> = Vec::new();
+        loop {
+            self.alarm.set_asleep();
+            watched.append(&mut lock(&self.new));
+            if watched.is_empty() && self.closed.load(Ordering::Acquire) {
+                return;
+            }
+            let ready = self.wait(&watched);
+            let mut indices = 0..;
+            watched.retain_mut(|one| {
+                let index = indices.next();
+                let of_one = ready.iter().filter(|(of, _)| Some(*of) == index).map(|(_, source)| *source);
+                one.look(of_one) || {
+                    self.bell.ring();
+                    false
+                }
+            });
+        }
+    }
+
+    /// Waits until something is there to be read, or somebody has ended. Gives of whom, and what.
+    fn wait(&self, watched: &[Watched]) -> Vec<(usize, Source)> {
+        let mut sources = Vec::with_capacity(3 * watched.len());
+        let mut fds = vec![];
+        fds.extend(self.alarm.sleeper().map(|alarm| PollFd::from_borrowed_fd(alarm, PollFlags::IN)));
+        let offset = fds.len();
+        let mut asks = false;
+        for (index, one) in watched.iter().enumerate() {
+            let mut add = |fd, source| {
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+                sources.push((index, source));
+            };
+            // A pipe that has ended would be ready for ever.
+            for (pipe, source) in one.pipes.iter().zip([Source::Out, Source::Err]).filter(|(pipe, _)| !pipe.ended) {
+                add(pipe.reader.as_fd(), source);
+            }
+            match &one.end {
+                Some(end) => add(end.as_fd(), Source::End),
+                None => asks = true,
+            }
+        }
+        let limit = asks.then_some(Timespec { tv_sec: 0, tv_nsec: ASK_EVERY.subsec_nanos().into() });
+        // An interrupted wait is a short one.
+        let _ = poll(&mut fds, limit.as_ref());
+        let mut ready: Vec<_> = fds[offset..]
+            .iter()
+            .zip(sources)
+            .filter(|(fd, _)| !fd.revents().is_empty())
+            .map(|(_, source)| source)
+            .collect();
+        if asks {
+            ready.extend((0..watched.len()).filter(|index| watched[*index].end.is_none()).map(|i| (i, Source::End)));
+        }
+        self.alarm.clear();
+        ready
+    }
+}
+
+/// What tells something of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Out,
+    Err,
+    End,
+}
+
+impl Watched {
+    /// Takes what is there; gives whether the worker goes on.
+    fn look(&mut self, ready: impl Iterator<Item = Source>) -> bool {
+        for source in ready {
+            match source {
+                Source::Out => self.worker.take(&mut self.pipes[0], false),
+                Source::Err => self.worker.take(&mut self.pipes[1], false),
+                Source::End => {
+                    if self.worker.note_end(&mut self.pipes) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
     }
 }
 
@@ -255,6 +408,7 @@ impl Output {
 }
 
 /// One of the two pipes.
+#[derive(Debug)]
 struct Pipe {
     reader: PipeReader,
     stream: Stream,
@@ -275,7 +429,11 @@ impl Pipe {
                 None
             }
             Ok(n) => Some(n),
-            Err(_) => None,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            Err(_) => {
+                self.ended = true;
+                None
+            }
         }
     }
 }

@@ -2,19 +2,36 @@
 
 mod minder;
 mod process;
+mod spawner;
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
 use crate::channel::{SLOTS, monotonic};
 use crate::error::Failure;
-use crate::platform::ProcessMemory;
+use crate::platform::{self, ProcessMemory};
 use crate::start;
-use process::Process;
+use minder::Minder;
+use process::{Process, START_LIMIT};
 
-/// How often a worker may end before its first call, one after the other, until the pool gives up.
+/// How often a worker may end by itself before its first call, one after the other, until the pool gives up.
 const FALSE_STARTS: u32 = 3;
+
+/// How often a worker may not be had for want of something of the system's, or be killed before its first call,
+/// until the pool gives up, if it has no other worker. The pauses between double, and make about three seconds.
+const REFUSALS: u32 = 9;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a pool that gave up does not try again.
+const GIVEN_UP: Duration = Duration::from_secs(1);
+
+/// Descriptors that the driver needs for each worker, and for itself.
+const DESCRIPTORS: (u64, u64) = (6, 128);
 
 /// How often limits are checked, and cancelled calls that do not end by themselves.
 const CHECK_EVERY: Duration = Duration::from_millis(5);
@@ -22,17 +39,41 @@ const CHECK_EVERY: Duration = Duration::from_millis(5);
 /// Worker processes, started when they are first needed.
 #[derive(Debug)]
 pub(crate) struct LocalBackend {
-    workers: Vec<Option<Process>>,
+    workers: Vec<Worker>,
     /// Invocations that wait for a slot.
     waiting: VecDeque<Invocation>,
     ringer: Ringer,
     lines: Lines,
     epoch: Epoch,
+    /// Minds the workers; made with the first.
+    minder: Option<Arc<Minder>>,
+    /// Workers that ended by themselves before their first call, one after the other.
     false_starts: u32,
-    /// Why no worker starts.
-    broken: Option<String>,
+    /// Workers that could not be had, one after the other, and when the next is tried.
+    refusals: u32,
+    next_start: Duration,
+    /// Why no worker starts, and until when that is said.
+    broken: Option<(String, Duration)>,
     /// What this process and its workers may use together, in bytes.
     memory: Option<Memory>,
+}
+
+/// A place for a worker.
+#[derive(Debug)]
+enum Worker {
+    None,
+    Starting(Receiver<io::Result<Process>>),
+    Running(Process),
+}
+
+impl Worker {
+    fn process(&self) -> Option<&Process> {
+        if let Self::Running(process) = self { Some(process) } else { None }
+    }
+
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        if let Self::Running(process) = self { Some(process) } else { None }
+    }
 }
 
 /// What the clock that is shared with workers said when the scheduler's began, in nanoseconds.
@@ -76,14 +117,19 @@ inventory::submit! {
 
 impl LocalBackend {
     pub(crate) fn new(setup: &Setup) -> Self {
-        let workers = std::iter::repeat_with(|| None).take(setup.workers.max(1)).collect();
+        let workers: Vec<_> = std::iter::repeat_with(|| Worker::None).take(setup.workers.max(1)).collect();
+        let (each, own) = DESCRIPTORS;
+        platform::allow_descriptors(own.saturating_add(each.saturating_mul(workers.len() as u64)));
         Self {
             workers,
             waiting: VecDeque::new(),
             ringer: setup.ringer.clone(),
             lines: setup.lines.clone(),
             epoch: Epoch::new(setup.clock),
+            minder: None,
             false_starts: 0,
+            refusals: 0,
+            next_start: Duration::ZERO,
             broken: None,
             memory: None,
         }
@@ -102,14 +148,14 @@ impl LocalBackend {
     pub(crate) fn warm_up(&mut self) {
         for index in 0..self.workers.len() {
             // One that does not start says why when it is needed.
-            let _ = self.started(index);
+            self.start(index);
         }
     }
 
     /// Whether nothing runs and nothing waits.
     #[cfg(feature = "aws")]
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.workers.iter().flatten().all(|process| process.load() == 0)
+        self.waiting.is_empty() && self.processes().all(|process| process.load() == 0)
     }
 
     /// Stops the largest worker if all together use too much. Gives whether there is such a limit.
@@ -120,11 +166,11 @@ impl LocalBackend {
         }
         memory.next_check = now + CHECK_EVERY;
         let own = memory.own.now();
-        let used: Vec<_> = self.workers.iter().map(|p| p.as_ref().map_or(0, Process::memory)).collect();
+        let used: Vec<_> = self.workers.iter().map(|worker| worker.process().map_or(0, Process::memory)).collect();
         let total = own + used.iter().sum::<u64>();
         let largest = (0..used.len()).max_by_key(|index| used[*index]);
         if total > memory.limit
-            && let Some(process) = largest.and_then(|index| self.workers[index].as_mut())
+            && let Some(process) = largest.and_then(|index| self.workers[index].process_mut())
         {
             // Rounded apart, so that what is over is seen to be over.
             let (limit_mb, peak_mb) = ((memory.limit >> 20) as u32, total.div_ceil(1 << 20) as u32);
@@ -133,72 +179,168 @@ impl LocalBackend {
         true
     }
 
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.workers.iter().filter_map(Worker::process)
+    }
+
+    fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.workers.iter_mut().filter_map(Worker::process_mut)
+    }
+
     fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
         while !self.waiting.is_empty() {
-            let Some(index) = self.choose() else { return };
-            // `choose` found `waiting` not empty.
-            let Some(invocation) = self.waiting.pop_front() else { return };
-            if let Some(process) = self.started(index) {
-                process.launch(invocation, now);
-            } else {
-                let message = self.broken.clone().unwrap_or_default();
-                fail_all(invocation, &message, replies);
+            if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run()) {
+                // The loop's condition says that one waits.
+                let Some(invocation) = self.waiting.pop_front() else { return };
+                if let Some(process) = self.workers[process].process_mut() {
+                    process.launch(invocation, now);
+                }
+                continue;
             }
+            if let Some((why, until)) = &self.broken
+                && self.processes().next().is_none()
+            {
+                if now < *until {
+                    let why = why.clone();
+                    self.waiting.drain(..).for_each(|invocation| fail_all(invocation, &why, replies));
+                    return;
+                }
+                self.broken = None;
+            }
+            return self.start_some(now);
         }
     }
 
-    /// An idle worker, the one whose caches are warmest; or one to be started; or one with a slot.
-    fn choose(&self) -> Option<usize> {
-        let load = |p: &Option<Process>| p.as_ref().map(Process::load);
-        let idle = self.workers.iter().enumerate().filter(|(_, p)| load(p) == Some(0));
-        let warmest = idle.max_by_key(|(_, p)| p.as_ref().map(Process::last_active));
-        let new = || self.workers.iter().position(Option::is_none);
-        let shortest = || {
-            let free = self.workers.iter().enumerate().filter(|(_, p)| load(p) < Some(SLOTS));
-            free.min_by_key(|(_, p)| load(p)).map(|(index, _)| index)
+    /// An idle worker, the one whose caches are warmest.
+    fn idle(&self) -> Option<usize> {
+        let idle = self.workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.process()?)));
+        idle.filter(|(_, p)| p.load() == 0).max_by_key(|(_, p)| p.last_active()).map(|(index, _)| index)
+    }
+
+    /// Where all workers run that there can be, the one with the fewest flights, if it has a slot.
+    fn shortest_if_all_run(&self) -> Option<usize> {
+        if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_))) && self.refusals == 0
+        {
+            return None;
+        }
+        let running = self.workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.process()?)));
+        running.filter(|(_, p)| p.load() < SLOTS).min_by_key(|(_, p)| p.load()).map(|(index, _)| index)
+    }
+
+    /// Starts workers for what waits, as many as there is use for.
+    fn start_some(&mut self, now: Duration) {
+        if now < self.next_start {
+            return;
+        }
+        let starting = self.workers.iter().filter(|worker| matches!(worker, Worker::Starting(_))).count();
+        // Where it failed, one is tried at a time.
+        let most = if self.refusals > 0 || self.false_starts > 0 { 1 } else { self.waiting.len() };
+        for _ in starting..most {
+            let Some(free) = self.workers.iter().position(|worker| matches!(worker, Worker::None)) else { return };
+            self.start(free);
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        let (sender, receiver) = sync_channel(1);
+        let minder = match &self.minder {
+            Some(minder) => Ok(minder.clone()),
+            None => Minder::start(self.ringer.0.clone()).map(|minder| self.minder.insert(Arc::new(minder)).clone()),
         };
-        warmest.map(|(index, _)| index).or_else(new).or_else(shortest)
+        let (bell, epoch, lines) = (self.ringer.0.clone(), self.epoch, self.lines.clone());
+        let start = {
+            let sender = sender.clone();
+            move |minder: Arc<Minder>| {
+                // Where nobody waits any more, the process is dropped, and with that killed.
+                let _ = sender.send(Process::start(index as u32, &bell, &minder, epoch, &lines));
+                bell.ring();
+            }
+        };
+        let spawned = minder.and_then(|minder| spawner::spawn(move || start(minder)));
+        if let Err(error) = spawned {
+            let _ = sender.send(Err(error));
+        }
+        self.workers[index] = Worker::Starting(receiver);
     }
 
-    fn started(&mut self, index: usize) -> Option<&mut Process> {
-        if self.workers[index].is_none() && self.broken.is_none() {
-            match Process::start(index as u32, &self.ringer.0, self.epoch, &self.lines) {
-                Ok(process) => self.workers[index] = Some(process),
-                Err(error) => self.broken = Some(format!("no worker process can be started: {error}")),
+    /// Takes in a worker that was started.
+    fn take_in(&mut self, index: usize, now: Duration) {
+        let Worker::Starting(receiver) = &self.workers[index] else { return };
+        let started = match receiver.try_recv() {
+            Ok(started) => started,
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Err(io::Error::other("it was not told whether it started")),
+        };
+        match started {
+            Ok(process) => self.workers[index] = Worker::Running(process),
+            Err(error) => {
+                self.workers[index] = Worker::None;
+                self.refused(&format!("the system gives none: {error}"), now);
             }
         }
-        self.workers[index].as_mut()
+    }
+
+    /// Notes that a worker could not be had, which may be otherwise in a moment.
+    fn refused(&mut self, why: &str, now: Duration) {
+        self.refusals += 1;
+        let pause = FIRST_PAUSE.saturating_mul(1 << (self.refusals - 1).min(10)).min(LONGEST_PAUSE);
+        self.next_start = now + pause;
+        if self.refusals >= REFUSALS {
+            self.give_up(format!("no worker process can be started, {REFUSALS} times in a row: {why}"), now);
+        }
+    }
+
+    fn give_up(&mut self, why: String, now: Duration) {
+        (self.refusals, self.false_starts) = (0, 0);
+        self.broken = Some((why, now + GIVEN_UP));
     }
 
     fn bury(&mut self, index: usize, now: Duration, replies: &mut Vec<Reply>) {
-        let Some(mut process) = self.workers[index].take() else { return };
+        let Worker::Running(mut process) = std::mem::replace(&mut self.workers[index], Worker::None) else { return };
         let Some(exit) = process.exit() else {
-            self.workers[index] = Some(process);
+            self.workers[index] = Worker::Running(process);
             return;
         };
         process.read(now, replies);
         process.read_unpublished(now, replies);
         if process.was_ready() {
-            self.false_starts = 0;
+            (self.false_starts, self.refusals) = (0, 0);
+        } else if process.is_late() {
+            self.give_up(
+                format!(
+                    "a worker process did not come to `wren::init()` within {} seconds and was killed; what the program \
+                     does before must end, in a worker too: is `wren::init()` the first line of `main`?",
+                    START_LIMIT.as_secs()
+                ),
+                now,
+            );
+        } else if exit.was_killed() {
+            self.refused(&format!("it {} before its first call", exit.in_words()), now);
         } else {
             self.false_starts += 1;
-        }
-        if self.false_starts >= FALSE_STARTS {
-            self.broken = Some(format!(
-                "{FALSE_STARTS} worker processes in a row ended before their first call; the last {}; is \
-                 `#[wren::main]` on `main`, or `wren::init()` its first line?",
-                exit.in_words()
-            ));
+            if self.false_starts >= FALSE_STARTS {
+                let why = format!(
+                    "{FALSE_STARTS} worker processes in a row ended before their first call; the last {}; is \
+                     `#[wren::main]` on `main`, or `wren::init()` its first line?",
+                    exit.in_words()
+                );
+                self.give_up(why, now);
+            }
         }
         process.settle(&exit, now, replies);
     }
 
     /// An idle worker takes over what waits behind a long task elsewhere.
     fn share(&mut self, replies: &mut Vec<Reply>) {
-        if !self.waiting.is_empty() || !self.workers.iter().any(|p| p.as_ref().is_none_or(|p| p.load() == 0)) {
-            return;
-        }
-        if let Some(process) = self.workers.iter_mut().flatten().find(|p| p.load() > 1) {
+        let has_idle = self.workers.iter().any(|worker| match worker {
+            Worker::None => self.refusals == 0,
+            Worker::Starting(_) => false,
+            Worker::Running(process) => process.load() == 0,
+        });
+        if self.waiting.is_empty()
+            && has_idle
+            && let Some(process) = self.processes_mut().find(|p| p.load() > 1)
+        {
             process.take_back_waiting(replies);
         }
     }
@@ -219,21 +361,22 @@ impl Backend for LocalBackend {
     }
 
     fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
-        for process in self.workers.iter_mut().flatten() {
+        for process in self.processes_mut() {
             process.take_back(flight, replies);
         }
     }
 
     fn cancel(&mut self, flight: FlightId, now: Duration) {
         self.waiting.retain(|waiting| waiting.flight != flight);
-        for process in self.workers.iter_mut().flatten() {
+        for process in self.processes_mut() {
             process.cancel(flight, now);
         }
     }
 
     fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
         for index in 0..self.workers.len() {
-            if let Some(process) = &mut self.workers[index] {
+            self.take_in(index, now);
+            if let Some(process) = self.workers[index].process_mut() {
                 process.read(now, replies);
                 process.write();
                 if process.has_exited() {
@@ -243,9 +386,9 @@ impl Backend for LocalBackend {
         }
         self.share(replies);
         self.place(replies, now);
-        let mut checks = self.workers.iter_mut().flatten().map(|p| p.check(now)).fold(false, |a, b| a | b);
+        let mut checks = self.processes_mut().map(|p| p.check(now)).fold(false, |a, b| a | b);
         checks |= !self.waiting.is_empty();
-        if self.workers.iter().flatten().any(|process| process.load() > 0) {
+        if self.processes().any(|process| process.load() > 0) {
             checks |= self.check_memory(now);
         }
         checks.then_some(CHECK_EVERY)

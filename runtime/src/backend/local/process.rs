@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::minder::{Exit, Label, Minded};
+use super::minder::{Exit, Label, Minded, Minder};
 use super::{CHECK_EVERY, Epoch};
 use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
 use crate::block::{Blob, Block};
@@ -28,6 +28,9 @@ use crate::worker::process::ENV;
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs
 /// a few milliseconds, so short tasks may as well end by themselves.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// How long a worker's program may take until it takes flights. From a file system far away it takes seconds.
+pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// How often a worker's peak memory is read: that costs some microseconds.
 const PEAK_EVERY: Duration = Duration::from_millis(20);
@@ -59,6 +62,8 @@ pub(super) struct Process {
     last_active: Duration,
     /// Whether it had no flight yet.
     is_new: bool,
+    /// Whether it was killed because it did not come to take flights.
+    is_late: bool,
 }
 
 struct Flight {
@@ -91,19 +96,25 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub(super) fn start(number: u32, bell: &Bell, epoch: Epoch, lines: &Lines) -> io::Result<Self> {
+    pub(super) fn start(number: u32, bell: &Bell, minder: &Minder, epoch: Epoch, lines: &Lines) -> io::Result<Self> {
         let region = Region::new()?;
         let (ours, theirs) = platform::socket_pair()?;
         let mut command = Command::new(platform::own_program()?);
         let mut args = std::env::args_os();
         command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
-        command.env(ENV, number.to_string()).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // By the random part is found what its functions start.
+        let name = format!("{number}.{:016x}", platform::random());
+        command.env(ENV, &name).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C at the terminal is for the driver, which then ends the workers.
         let child = command.process_group(0).spawn()?;
         drop(command);
         let spawned = epoch.time(monotonic());
-        greet(&ours, &region, bell)?;
-        let minded = Minded::mind(child, &ours, region.clone(), bell.clone(), number, lines.clone())?;
+        let minded = minder.mind(child, format!("{ENV}={name}"), region.clone(), number, lines.clone())?;
+        // Where it has ended already, the minder tells how.
+        let greeted = greet(&ours, &region, bell);
+        if !ended_before(&greeted) {
+            greeted.inspect_err(|_| minded.kill())?;
+        }
         Ok(Self {
             number,
             epoch,
@@ -125,6 +136,7 @@ impl Process {
             peak_known_until: Duration::ZERO,
             last_active: Duration::ZERO,
             is_new: true,
+            is_late: false,
         })
     }
 
@@ -139,6 +151,10 @@ impl Process {
 
     pub(super) fn was_ready(&self) -> bool {
         self.region.ready_since().is_some()
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.is_late
     }
 
     pub(super) fn has_exited(&self) -> bool {
@@ -261,22 +277,24 @@ impl Process {
                 kind::LENGTH => self.parts.reserve_exact(length(frame.body)),
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::RUN => {
-                    if let Some(header) = RunHeader::read(frame.body) {
-                        let start = frame.body[RunHeader::LEN..].to_vec();
-                        let results = Results::apart(start, std::mem::take(&mut self.parts));
-                        self.reader.advance();
-                        self.ran(header, results, now, replies);
-                        continue;
-                    }
+                    let header = RunHeader::read(frame.body);
+                    let Some((header, start)) = header.zip(frame.body.get(RunHeader::LEN..)) else {
+                        return self.stop_for(unreadable());
+                    };
+                    let results = Results::apart(start.to_vec(), std::mem::take(&mut self.parts));
+                    self.reader.advance();
+                    self.ran(header, results, now, replies);
+                    continue;
                 }
                 kind::FAILED => {
-                    if let Ok(failed) = codec::decode::<FailedTask>(frame.body) {
-                        self.reader.advance();
-                        self.failed(failed, replies);
-                        continue;
-                    }
+                    let Ok(failed) = codec::decode::<FailedTask>(frame.body) else {
+                        return self.stop_for(unreadable());
+                    };
+                    self.reader.advance();
+                    self.failed(failed, replies);
+                    continue;
                 }
-                _ => {}
+                _ => return self.stop_for(unreadable()),
             }
             self.reader.advance();
         }
@@ -428,6 +446,13 @@ impl Process {
     /// Kills the worker if what it runs is past its limits or was cancelled. Gives whether there is
     /// anything to check again.
     pub(super) fn check(&mut self, now: Duration) -> bool {
+        if !self.was_ready() {
+            if now.saturating_sub(self.spawned) > START_LIMIT {
+                self.is_late = true;
+                self.minded.kill();
+            }
+            return true;
+        }
         let active = self.region.active();
         let Some(flight) = self.flights.iter().find(|f| active == Some(f.slot)) else {
             return self.flights.iter().any(Flight::is_limited);
@@ -533,8 +558,23 @@ fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
     codec::encode(value).unwrap_or_default()
 }
 
+/// Of a worker whose messages are none. What it did before it is killed is not known.
+fn unreadable() -> Failure {
+    Failure::Backend(
+        "a message of the worker cannot be read, and it was killed: a function wrote into memory that is not its own, \
+         or this is a defect of wren"
+            .to_owned(),
+    )
+}
+
 /// Gives the new worker its side of the shared memory and the bell.
 fn greet(socket: &OwnedFd, region: &Region, bell: &Bell) -> io::Result<()> {
-    let [page, ring] = bell.fds();
-    platform::send(socket, b"wren worker 1", &[region.fd(), page, ring])
+    let (Some([page, ring]), Some(region)) = (bell.fds(), region.fd()) else { return Ok(()) };
+    platform::send(socket, b"wren worker 1", &[region, page, ring])
+}
+
+/// Whether nobody is there any more to be greeted.
+fn ended_before(greeted: &io::Result<()>) -> bool {
+    let kind = greeted.as_ref().err().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
 }
