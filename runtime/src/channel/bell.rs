@@ -53,15 +53,11 @@ impl Bell {
         }
     }
 
-    fn write(&self) {
-        let end = match &self.0.ends {
+    /// Where to write a ring, unless a function has closed it, and has perhaps a file of its own under the number.
+    fn end(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0.ends {
             Ends::Sleeper { write, .. } => Some(write.as_fd()),
-            // A function may have closed it, and opened a file of its own under the number.
             Ends::Ringer(write) => write.get(),
-        };
-        if let Some(end) = end {
-            // A full pipe has rung already; a closed one has nobody to wake.
-            let _ = rustix::io::write(end, &[1]);
         }
     }
 
@@ -73,14 +69,21 @@ impl Bell {
 
     /// Wakes the sleeper, if there is one.
     pub(crate) fn ring(&self) {
-        if self.asleep().load(Ordering::SeqCst) != 0 && self.asleep().swap(0, Ordering::SeqCst) != 0 {
-            self.write();
+        // Only who can ring takes the flag: who cannot leaves it to others.
+        if self.asleep().load(Ordering::SeqCst) != 0
+            && let Some(end) = self.end()
+            && self.asleep().swap(0, Ordering::SeqCst) != 0
+        {
+            // A full pipe has rung already; a closed one has nobody to wake.
+            let _ = rustix::io::write(end, &[1]);
         }
     }
 
     /// Wakes the sleeper whether or not it asked to be rung.
     pub(crate) fn wake(&self) {
-        self.write();
+        if let Some(end) = self.end() {
+            let _ = rustix::io::write(end, &[1]);
+        }
     }
 
     /// What the sleeper may wait for together with other descriptors, in place of [`sleep`](Self::sleep).

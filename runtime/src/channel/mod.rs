@@ -57,6 +57,8 @@ pub(crate) struct FlightHeader<'a> {
     pub(crate) attempt: u32,
     pub(crate) function: &'a str,
     pub(crate) signature_hash: u64,
+    /// Whether the memory of its tasks is limited.
+    pub(crate) memory_is_limited: bool,
     /// The span that the tasks belong to, where spans are exported.
     pub(crate) traceparent: Option<&'a str>,
     /// Which blobs the tasks name: (task relative to `first`, blob ids).

@@ -39,6 +39,8 @@ struct Header {
     worker_wants_room: Position,
     /// Whether the worker has reached its loop.
     ready: Position,
+    /// The memory that the worker held when what it runs began, in bytes.
+    baseline: Position,
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER);
@@ -116,6 +118,16 @@ impl Region {
 
     pub(crate) fn worker_wants_room(&self) -> &AtomicU64 {
         &self.header().worker_wants_room.0
+    }
+
+    /// The memory that the worker held before what it runs now, in bytes.
+    pub(crate) fn baseline(&self) -> &AtomicU64 {
+        &self.header().baseline.0
+    }
+
+    /// How much of a process's shared memory is this, in bytes.
+    pub(crate) const fn size() -> u64 {
+        (HEADER + 2 * RING) as u64
     }
 
     /// Since when the worker takes flights, if it does.

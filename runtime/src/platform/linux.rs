@@ -94,9 +94,23 @@ pub(crate) fn end_of_process(pid: Pid) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
-/// Ends this process when the thread that started it ends, whatever becomes of its descriptors.
+/// Ends the program that is executed in place of this one, if any is, when the thread that started this process ends.
+/// This one itself watches for that, and has more to do then than to end.
 pub(crate) fn end_with_parent() {
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    /// A signal that nobody else uses. Its default is to end the process, which `exec` restores.
+    const PARENT_IS_GONE: i32 = 63;
+    extern "C" fn pass_over(_signal: i32) {}
+    unsafe extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+    }
+    // SAFETY: the handler does nothing, which it may do at any time; the number is one of real-time signals, which
+    // Linux has up to 64. miri runs no workers.
+    let handled = unsafe { signal(PARENT_IS_GONE, pass_over) } != usize::MAX;
+    if handled {
+        // SAFETY: as above.
+        let number = unsafe { Signal::from_raw_unchecked(PARENT_IS_GONE) };
+        let _ = set_parent_process_death_signal(Some(number));
+    }
 }
 
 /// Makes this process the parent of what its children leave behind.

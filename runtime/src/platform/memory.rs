@@ -14,21 +14,22 @@ pub(crate) struct ProcessMemory {
     statm: Option<File>,
     /// `/proc/<pid>/status`.
     status: PathBuf,
+    /// None for this process itself.
+    pid: Option<u32>,
 }
 
 impl ProcessMemory {
     pub(crate) fn of(pid: u32) -> Self {
-        Self::below(Path::new("/proc"), &pid.to_string())
+        Self { pid: Some(pid), ..Self::below(Path::new("/proc"), &pid.to_string()) }
     }
 
-    #[cfg(feature = "aws")]
     pub(crate) fn of_this_process() -> Self {
         Self::below(Path::new("/proc"), "self")
     }
 
     fn below(proc: &Path, process: &str) -> Self {
         let folder = proc.join(process);
-        Self { statm: File::open(folder.join("statm")).ok(), status: folder.join("status") }
+        Self { statm: File::open(folder.join("statm")).ok(), status: folder.join("status"), pid: None }
     }
 
     /// Whether the system tells. The answer costs no system call.
@@ -38,25 +39,61 @@ impl ProcessMemory {
 
     /// In use now, in bytes; 0 where the system does not tell.
     pub(crate) fn now(&self) -> u64 {
-        self.statm.as_ref().map_or(0, resident)
+        self.statm.as_ref().map_or(0, |statm| pages(statm).0)
+    }
+
+    /// What of that is the process's own, in bytes: neither of files nor shared with others.
+    pub(crate) fn private(&self) -> u64 {
+        self.statm.as_ref().map_or(0, |statm| {
+            let (resident, shared) = pages(statm);
+            resident.saturating_sub(shared)
+        })
+    }
+
+    /// What the kernel could not take back without swapping, in bytes: all but files that are mapped.
+    pub(crate) fn held(&self) -> u64 {
+        let status = std::fs::read_to_string(&self.status).unwrap_or_default();
+        let of = |name: &str| kilobytes(&status, name).unwrap_or(0) << 10;
+        of("RssAnon:") + of("RssShmem:")
+    }
+
+    /// What all processes hold that this one started, and those that they started.
+    pub(crate) fn held_by_children(&self) -> u64 {
+        let pid = self.pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        let children = pid.map(super::processes::descendants).unwrap_or_default();
+        children.into_iter().filter_map(|child| u32::try_from(child).ok()).map(|child| Self::of(child).held()).sum()
     }
 
     /// The most ever in use, in bytes; 0 where the system does not tell.
     pub(crate) fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(&self.status).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.unwrap_or(0) << 10
+        kilobytes(&status, "VmHWM:").unwrap_or(0) << 10
     }
 }
 
-/// What `/proc/<pid>/statm` says is resident, in bytes; 0 where it says nothing.
-fn resident(statm: &File) -> u64 {
-    // Sizes in pages; the second is what is resident. Asked often, so not from the longer `status`.
+/// The value of a line of `/proc/<pid>/status`.
+fn kilobytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What `/proc/<pid>/statm` says is resident, and of that shared or of files, in bytes; 0 where it says nothing.
+fn pages(statm: &File) -> (u64, u64) {
+    // Sizes in pages; the second and the third. Asked often, so not from the longer `status`.
     let mut text = [0; 128];
-    let Ok(n) = statm.read_at(&mut text, 0) else { return 0 };
-    let pages = std::str::from_utf8(&text[..n]).ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
+    let Ok(n) = statm.read_at(&mut text, 0) else { return (0, 0) };
+    let mut fields = std::str::from_utf8(&text[..n]).unwrap_or_default().split(' ').skip(1);
+    let mut next = || {
+        let pages = fields.next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+        pages.saturating_mul(rustix::param::page_size() as u64)
+    };
+    (next(), next())
+}
+
+/// The memory of this machine, in MB; as much as can be said where the system does not tell.
+pub(crate) fn machine_memory_mb() -> u32 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    kilobytes(&text, "MemTotal:").map_or(u32::MAX, |total| u32::try_from(total >> 10).unwrap_or(u32::MAX))
 }
 
 /// What to say of a call's memory limit, if it has one and nothing enforces it.

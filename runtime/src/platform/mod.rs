@@ -15,8 +15,8 @@ pub(crate) use descriptors::{
     Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, wait_for_hangup,
 };
 pub(crate) use fork::is_forked;
-pub(crate) use memory::{ProcessMemory, say_if_unenforced};
-pub(crate) use processes::{end_children, has_ended, kill_marked};
+pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};
+pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{has_one_thread, own_path, own_program};
 pub(crate) use random::random;
 pub(crate) use system::{adopt_orphans, end_of_process, end_with_parent, is_remote, is_socket_of_parent};

@@ -81,7 +81,7 @@ fn marked(mark: &str) -> BTreeSet<i32> {
 }
 
 /// Children of a process, and theirs, as far as the system tells.
-fn descendants(of: Pid) -> BTreeSet<i32> {
+pub(super) fn descendants(of: Pid) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut next = vec![of.as_raw_nonzero().get()];
     while let Some(pid) = next.pop() {

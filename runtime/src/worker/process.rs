@@ -21,7 +21,7 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
-use crate::platform::{self, Guarded};
+use crate::platform::{self, Guarded, ProcessMemory};
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
@@ -216,6 +216,8 @@ fn sleep(socket: &Guarded) {
     };
     match rustix::io::read(fd, &mut rings) {
         Ok(0) => {
+            // The watching thread ends this process, and what functions started. If there is none:
+            std::thread::sleep(Duration::from_secs(1));
             spans::flush();
             exit(0);
         }
@@ -237,7 +239,9 @@ fn end_with_the_driver(socket: Arc<Guarded>, mark: Arc<str>) {
         loop {
             platform::wait_for_hangup(socket.as_fd_unchecked());
             spans::flush();
-            platform::kill_marked(&mark);
+            if platform::has_children() {
+                platform::kill_marked(&mark);
+            }
             if getpgrp() == getpid() {
                 let _ = kill_current_process_group(Signal::KILL);
             }
@@ -256,7 +260,7 @@ fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob
     region.set_active(Some(header.slot as usize));
     let function = lookup(&header);
     let blobs = blobs_by_task(&header, blobs);
-    results.begin(header.flight, header.first);
+    results.begin(header.flight, header.first, header.memory_is_limited);
     let name = function.as_ref().map_or("", |function| function.name);
     let all = header.first..header.first + u64::from(header.count);
     let mut span = InvocationSpan::begin(header.traceparent, name, &all, header.attempt);
@@ -303,6 +307,8 @@ struct Results {
     socket: Arc<Guarded>,
     /// By which processes are known that functions of this worker started.
     mark: Arc<str>,
+    memory: ProcessMemory,
+    memory_is_limited: bool,
     out: Encoded,
     flight: u64,
     /// The run being written: it lies in the ring already, unpublished.
@@ -331,6 +337,8 @@ impl Results {
             bell,
             socket,
             mark,
+            memory: ProcessMemory::of_this_process(),
+            memory_is_limited: false,
             out: Encoded::default(),
             flight: 0,
             first: 0,
@@ -346,7 +354,9 @@ impl Results {
         }
     }
 
-    fn begin(&mut self, flight: u64, first: u64) {
+    fn begin(&mut self, flight: u64, first: u64, memory_is_limited: bool) {
+        self.memory_is_limited = memory_is_limited;
+        self.measure();
         self.flight = flight;
         self.first = first;
         self.since = Instant::now();
@@ -355,6 +365,13 @@ impl Results {
         self.looked = self.since;
         self.stride = 1;
         self.until_look = 1;
+    }
+
+    /// Notes what this process holds before a task: what earlier ones left is not that one's.
+    fn measure(&self) {
+        if self.memory_is_limited {
+            self.region.baseline().store(self.memory.private(), Ordering::Release);
+        }
     }
 
     #[inline]
@@ -384,6 +401,7 @@ impl Results {
             let _ = io::stdout().flush();
             // Nothing outlives its call.
             platform::end_children(&self.mark);
+            self.measure();
         }
         wait_until_read();
         self.looked = now;

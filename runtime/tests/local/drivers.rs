@@ -55,7 +55,7 @@ fn driver_of(program: &Path, what: &str, folder: &Path) -> Driver {
     Driver(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
-pub(crate) struct Driver(Child);
+pub(crate) struct Driver(pub(crate) Child);
 
 impl Driver {
     /// Waits until so many lines are in the notes of the folder; gives the driver's workers.
@@ -77,7 +77,7 @@ impl Driver {
         output
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -113,6 +113,10 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "shouts" => shouts().await,
         "shared" => super::places::share(&folder).await,
         "forks" => super::processes::fork_and_go_on(&folder).await,
+        "starts" => super::processes::start_and_wait(&folder).await,
+        "many" => super::processes::many().await,
+        "one" => super::processes::one().await,
+        "execs" => super::processes::exec_and_wait(&folder).await,
         "full" => super::places::fill(&folder).await,
         _ => return Some(ExitCode::from(2)),
     };

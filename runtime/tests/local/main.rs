@@ -59,14 +59,20 @@ fn slow_pid(ms: u64) -> u32 {
 
 /// The worker processes of a driver.
 fn children_of(parent: u32) -> Vec<u32> {
+    all_children_of(parent).into_iter().filter(|(_, state)| state != "Z").map(|(pid, _)| pid).collect()
+}
+
+/// The children of a process, and their states.
+fn all_children_of(parent: u32) -> Vec<(u32, String)> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let after = stat.rsplit(") ").next().unwrap_or_default();
         let mut fields = after.split(' ');
-        if fields.next() != Some("Z") && fields.next() == Some(&parent.to_string()) {
-            children.push(pid);
+        let state = fields.next().unwrap_or_default().to_owned();
+        if fields.next() == Some(&parent.to_string()) {
+            children.push((pid, state));
         }
     }
     children
@@ -83,8 +89,19 @@ macro_rules! trials {
 }
 use trials;
 
-#[wren::main]
-async fn main() -> ExitCode {
+fn main() -> impl std::process::Termination {
+    processes::before_init();
+    program::main()
+}
+
+mod program {
+    #[wren::main]
+    pub(super) async fn main() -> std::process::ExitCode {
+        super::run().await
+    }
+}
+
+async fn run() -> ExitCode {
     if let Some(code) = drivers::drive_if_asked().await {
         return code;
     }

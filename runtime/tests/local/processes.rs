@@ -1,14 +1,31 @@
 //! What programs and functions do with processes: they fork, exec, close descriptors, leave children behind.
 
+use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use wren::Error;
 
-use super::drivers::{driver, executor_in};
-use super::{add, scratch, trials};
+use super::drivers::{DRIVE, driver, executor_in};
+use super::{add, all_children_of, children_of, scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![a_fork_of_a_driver_gets_errors_and_does_no_harm, of_a_function_that_forks_the_worker_returns]
+    trials![
+        a_fork_of_a_driver_gets_errors_and_does_no_harm,
+        of_a_function_that_forks_the_worker_returns,
+        a_child_of_a_function_does_not_hide_the_end_of_its_worker,
+        a_function_may_close_what_it_likes,
+        a_function_that_execs_is_a_worker_that_ends,
+        what_a_function_started_ends_with_its_call,
+        nothing_that_functions_started_outlives_the_driver,
+        a_call_is_charged_for_its_own_memory_and_its_childrens,
+        a_worker_that_has_grown_is_replaced,
+        a_pool_lives_with_the_workers_that_it_can_have,
+        workers_that_are_killed_before_their_first_call_are_started_again,
+        a_worker_that_does_not_start_is_an_error_in_words,
+    ]
 }
 
 unsafe extern "C" {
@@ -94,4 +111,340 @@ async fn of_a_function_that_forks_the_worker_returns() {
     }
     let sums = wren::map(|i| add(i, 1), 0..100_000).on(&executor).quiet().await.unwrap();
     assert!(sums.into_iter().eq(1..100_001));
+}
+
+#[wren::remote]
+fn fork_and_abort(ms: u64) -> u32 {
+    // SAFETY: the child only sleeps and ends.
+    unsafe {
+        if fork() == 0 {
+            std::thread::sleep(Duration::from_millis(ms));
+            _exit(0);
+        }
+    }
+    std::process::abort()
+}
+
+async fn a_child_of_a_function_does_not_hide_the_end_of_its_worker() {
+    let executor = pool(1);
+    let begun = Instant::now();
+    let died = fork_and_abort(10_000).on(&executor).await.unwrap_err();
+    assert!(matches!(died, Error::WorkerDied { .. }), "{died}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+fn pool(workers: usize) -> wren::Executor {
+    wren::Executor::builder().backend("local").workers(workers).build().unwrap()
+}
+
+unsafe extern "C" {
+    fn close(fd: i32) -> i32;
+}
+
+/// As daemons and C libraries do; then a file is opened, under a number that was another's.
+#[wren::remote]
+fn close_all(path: &Path, from: i32) -> std::io::Result<u64> {
+    // SAFETY: a mistake: whose descriptors they are is not known here.
+    (from..1024).for_each(|fd| {
+        unsafe { close(fd) };
+    });
+    let files: Vec<fs::File> = (0..1000).map_while(|_| fs::File::create(path).ok()).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    files.into_iter().for_each(std::mem::forget);
+    Ok(fs::metadata(path)?.len())
+}
+
+async fn a_function_may_close_what_it_likes() {
+    let executor = pool(1);
+    let folder = scratch("closes");
+    for round in 0..3 {
+        let file = folder.join(round.to_string());
+        let written = tokio::time::timeout(Duration::from_secs(10), close_all(&file, 3).on(&executor)).await;
+        assert_eq!(written.unwrap().unwrap(), 0);
+        // Another worker takes the next call, and nobody has written into the file since.
+        assert_eq!(add(1, 2).on(&executor).await.unwrap(), 3);
+        assert_eq!(fs::metadata(&file).unwrap().len(), 0, "wren wrote into a function's file");
+    }
+    // Without standard output and error, the driver has nothing to read for ever.
+    close_all(&folder.join("all"), 1).on(&executor).timeout(Duration::from_secs(10)).await.unwrap();
+    let before = processor_ms();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(processor_ms() - before < 100, "the driver spins: {} ms", processor_ms() - before);
+}
+
+/// Processor time of this process.
+fn processor_ms() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<u64> =
+        stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+    10 * fields.iter().sum::<u64>()
+}
+
+#[wren::remote]
+fn exec(seconds: u32) -> u32 {
+    use std::os::unix::process::CommandExt;
+    let error = Command::new("sleep").arg(seconds.to_string()).exec();
+    panic!("{error}")
+}
+
+async fn a_function_that_execs_is_a_worker_that_ends() {
+    let executor = pool(1);
+    let limit = Duration::from_millis(300);
+    let slow = exec(7_100).on(&executor).timeout(limit).await.unwrap_err();
+    assert!(matches!(slow, Error::TimedOut { .. }), "{slow}");
+    let ended = exec(0).on(&executor).await.unwrap_err();
+    assert!(matches!(ended, Error::WorkerDied { .. }), "{ended}");
+    assert_eq!(add(1, 2).on(&executor).await.unwrap(), 3);
+    assert_eq!(running(&["sleep", "7100"]), 0);
+}
+
+/// How many processes run with these arguments.
+fn running(args: &[&str]) -> usize {
+    let is_one = |entry: fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).filter(|part| !part.is_empty()).eq(args.iter().map(|arg| arg.as_bytes()))
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| is_one(entry).then_some(())).count()
+}
+
+fn assert_none_runs(args: &[&str]) {
+    let patience = Instant::now() + Duration::from_secs(5);
+    while running(args) > 0 {
+        assert!(Instant::now() < patience, "{args:?} goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts a process in the worker's group, and one in a session of its own whose parent is gone; then goes on as it is
+/// told.
+#[wren::remote]
+fn start(seconds: u32, then: &str, path: &Path) -> std::io::Result<u32> {
+    let script = format!("(setsid sleep {seconds} &) ; exec sleep {seconds}");
+    let mut child = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
+    while running(&["sleep", &seconds.to_string()]) < 2 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    super::note(path, seconds.into())?;
+    match then {
+        "waits" => drop(child.wait()?),
+        "aborts" => std::process::abort(),
+        "panics" => panic!("as it should"),
+        _ => {}
+    }
+    Ok(child.id())
+}
+
+async fn what_a_function_started_ends_with_its_call() {
+    let executor = pool(2);
+    let notes = scratch("starts").join("notes");
+    start(7_201, "returns", &notes).on(&executor).await.unwrap();
+    assert_none_runs(&["sleep", "7201"]);
+    start(7_202, "panics", &notes).on(&executor).await.unwrap_err();
+    assert_none_runs(&["sleep", "7202"]);
+    start(7_203, "aborts", &notes).on(&executor).await.unwrap_err();
+    assert_none_runs(&["sleep", "7203"]);
+    start(7_204, "waits", &notes).on(&executor).timeout(Duration::from_millis(500)).await.unwrap_err();
+    assert_none_runs(&["sleep", "7204"]);
+    let dropped = start(7_205, "waits", &notes).on(&executor);
+    assert!(tokio::time::timeout(Duration::from_millis(500), dropped).await.is_err());
+    assert_none_runs(&["sleep", "7205"]);
+    // Nobody waits for these, and they leave nothing either.
+    wren::map(|_| start_true(), 0..50).on(&executor).quiet().await.unwrap();
+    let workers = children_of(std::process::id());
+    let zombies = workers.iter().flat_map(|worker| all_children_of(*worker)).count();
+    assert_eq!(zombies, 0);
+    let begun = start(7_206, "waits", &notes).on(&executor);
+    let begun = tokio::time::timeout(Duration::from_millis(300), begun).await;
+    assert!(begun.is_err());
+    drop(executor);
+    assert_none_runs(&["sleep", "7206"]);
+}
+
+#[wren::remote]
+fn start_true() -> std::io::Result<u32> {
+    Ok(Command::new("true").spawn()?.id())
+}
+
+/// What a driver does that is ended from outside.
+pub(crate) async fn start_and_wait(folder: &Path) -> wren::Result<()> {
+    let seconds = std::env::var("SECONDS").unwrap().parse().unwrap();
+    start(seconds, "waits", &folder.join("notes")).on(&executor_in(folder)).await.map(drop)
+}
+
+async fn nothing_that_functions_started_outlives_the_driver() {
+    use rustix::process::Signal;
+    for (number, signal) in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL].into_iter().enumerate() {
+        let folder = scratch("outlives");
+        let seconds = (7_300 + number).to_string();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(DRIVE, "starts").env("SECONDS", &seconds).env("WREN_DIR", &folder).stderr(Stdio::null());
+        let mut child = super::drivers::Driver(command.spawn().unwrap());
+        while super::notes(&folder.join("notes")).is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(running(&["sleep", &seconds]), 2);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child.0), signal).unwrap();
+        child.0.wait().unwrap();
+        assert_none_runs(&["sleep", &seconds]);
+    }
+    // Nor a program in the place of the worker itself.
+    let folder = scratch("outlives");
+    let mut child = driver("execs", &folder);
+    while running(&["sleep", "7310"]) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill();
+    assert_none_runs(&["sleep", "7310"]);
+}
+
+/// What a driver does whose worker becomes another program.
+pub(crate) async fn exec_and_wait(folder: &Path) -> wren::Result<()> {
+    exec(7_310).on(&executor_in(folder)).await.map(drop)
+}
+
+static KEPT: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+
+#[wren::remote]
+fn keep(mb: usize) -> usize {
+    let mut kept = KEPT.lock().unwrap();
+    kept.resize(mb << 20, 1);
+    kept.len()
+}
+
+#[wren::remote(memory = 100)]
+fn small(ms: u64) -> u32 {
+    std::thread::sleep(Duration::from_millis(ms));
+    std::process::id()
+}
+
+#[wren::remote(memory = 100)]
+fn map_file(path: &Path) -> std::io::Result<u64> {
+    // SAFETY: nobody changes the file.
+    let map = unsafe { memmap2::Mmap::map(&fs::File::open(path)?)? };
+    let sum = map.iter().step_by(1024).map(|byte| u64::from(*byte)).sum();
+    std::thread::sleep(Duration::from_millis(50));
+    Ok(sum)
+}
+
+#[wren::remote(memory = 100)]
+fn child_takes(mb: u32) -> std::io::Result<String> {
+    let script = format!("x = bytearray({mb} << 20); import time; time.sleep(1); print(len(x))");
+    let output = Command::new("python3").args(["-c", &script]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+async fn a_call_is_charged_for_its_own_memory_and_its_childrens() {
+    let executor = pool(1);
+    keep(300).on(&executor).memory(4_000).await.unwrap();
+    small(50).on(&executor).await.expect("what an earlier call left is not this one's");
+    let file = scratch("mapped").join("file");
+    fs::write(&file, vec![1; 300 << 20]).unwrap();
+    assert_eq!(map_file(&file).on(&executor).await.expect("the kernel can take it back"), 300 << 10);
+    fs::remove_file(&file).unwrap();
+    let full = child_takes(600).on(&executor).await.unwrap_err();
+    assert!(matches!(full, Error::OutOfMemory { .. }), "{full}");
+}
+
+async fn a_worker_that_has_grown_is_replaced() {
+    let executor = pool(1);
+    let mut workers = std::collections::BTreeMap::new();
+    // No call takes much; all together would take 300 MB.
+    for _ in 0..30 {
+        *workers.entry(leak(10).on(&executor).await.unwrap()).or_insert(0) += 1;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(workers.len() > 1 && workers.values().all(|calls| *calls <= 10), "{workers:?}");
+}
+
+#[wren::remote(memory = 100)]
+fn leak(mb: usize) -> u32 {
+    vec![1u8; mb << 20].leak();
+    std::process::id()
+}
+
+async fn a_pool_lives_with_the_workers_that_it_can_have() {
+    let output = limited("ulimit -n 64; exec \"$0\"", "many", &[]);
+    assert!(output.contains("all are right"), "{output}");
+}
+
+/// Runs this program as a driver, by a shell.
+fn limited(script: &str, what: &str, variables: &[(&str, &str)]) -> String {
+    let folder = scratch(what);
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(std::env::current_exe().unwrap()).env(DRIVE, what).env("WREN_DIR", &folder);
+    command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What a driver does with few descriptors.
+pub(crate) async fn many() -> wren::Result<()> {
+    let executor = pool(16);
+    let sums = wren::map(|i| add(i, 1), 0..20_000).on(&executor).quiet().await?;
+    assert!(sums.into_iter().eq(1..20_001));
+    println!("all are right");
+    Ok(())
+}
+
+async fn workers_that_are_killed_before_their_first_call_are_started_again() {
+    let executor = pool(2);
+    let this = std::process::id();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_done = done.clone();
+    let killer = std::thread::spawn(move || {
+        let before = children_of(this);
+        while !is_done.load(std::sync::atomic::Ordering::Acquire) {
+            for child in children_of(this).into_iter().filter(|child| !before.contains(child)) {
+                // At once, most often before it takes a call; and others later.
+                let pid = rustix::process::Pid::from_raw(i32::try_from(child).unwrap()).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(fastrand::u64(0..30)));
+        }
+    });
+    let sums = wren::map(|i| add(i, 1), 0..20_000).on(&executor).quiet().try_all().await;
+    done.store(true, std::sync::atomic::Ordering::Release);
+    killer.join().unwrap();
+    let sums = sums.unwrap();
+    assert_eq!(sums.len(), 20_000);
+    // A task that was being run three times when its worker was killed has failed; nothing else has.
+    let failed = sums.iter().filter(|sum| sum.is_err()).count();
+    assert!(failed < 20, "{failed} failed: {:?}", sums.iter().find(|sum| sum.is_err()));
+}
+
+async fn a_worker_that_does_not_start_is_an_error_in_words() {
+    let ends = limited("exec \"$0\"", "one", &[("BEFORE_INIT", "ends")]);
+    assert!(ends.contains("ended before their first call") && ends.contains("with the words: cannot"), "{ends}");
+    let reads = limited("echo 4 | exec \"$0\"", "one", &[("BEFORE_INIT", "reads")]);
+    assert!(reads.contains("all are right"), "{reads}");
+    let sleeps = limited("exec \"$0\"", "one", &[("BEFORE_INIT", "sleeps")]);
+    assert!(sleeps.contains("did not come to `wren::init()` within 20 seconds"), "{sleeps}");
+}
+
+/// What a program does before it calls `init`, if a test wants that.
+pub(crate) fn before_init() {
+    let is_worker = std::env::var_os("WREN_WORKER").is_some();
+    match std::env::var("BEFORE_INIT").as_deref() {
+        Ok("ends") if is_worker => {
+            eprintln!("cannot go on");
+            std::process::exit(1)
+        }
+        Ok("reads") => {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).unwrap();
+            assert_eq!(line, if is_worker { "" } else { "4\n" });
+        }
+        Ok("sleeps") if is_worker => std::thread::sleep(Duration::from_secs(1000)),
+        _ => {}
+    }
+}
+
+/// What a driver does whose workers do not start as they should.
+pub(crate) async fn one() -> wren::Result<()> {
+    let executor = pool(1);
+    match add(1, 2).on(&executor).await {
+        Ok(_) => println!("all are right"),
+        Err(error) => println!("{error}"),
+    }
+    Ok(())
 }

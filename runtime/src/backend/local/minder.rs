@@ -8,9 +8,10 @@ use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::backend::{FlightId, Invocation, Lines, Printed, Stream};
@@ -24,6 +25,9 @@ const TAIL: usize = 4 << 10;
 
 /// How often it is asked whether a worker has ended, where the system does not tell.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a worker may take to end when it was told to.
+const OBEYS_WITHIN: Duration = Duration::from_millis(50);
 
 /// What the lines of a flight are marked with.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +99,8 @@ pub(super) struct Minded {
     /// Whether it ever printed anything.
     printed: AtomicBool,
     exited: AtomicBool,
+    doomed: Mutex<Option<Instant>>,
+    mailbox: Arc<Mailbox>,
 }
 
 #[derive(Debug)]
@@ -146,8 +152,20 @@ impl Minded {
         tail.map(Tail::text).unwrap_or_default()
     }
 
-    /// Kills it and its group; what else its functions started is ended when it has ended.
-    pub(super) fn kill(&self) {
+    /// Ends it, and what its functions started. At the end of its socket it does so itself, even if the driver is
+    /// gone by then; where it cannot, the minder kills it.
+    pub(super) fn kill(&self, socket: &OwnedFd) {
+        let _ = rustix::net::shutdown(socket, Shutdown::Both);
+        lock(&self.doomed).get_or_insert(Instant::now() + OBEYS_WITHIN);
+        self.mailbox.alarm.wake();
+    }
+
+    /// When it is killed, if it has not ended by then.
+    fn doomed_at(&self) -> Option<Instant> {
+        *lock(&self.doomed)
+    }
+
+    fn kill_now(&self) {
         let mut process = lock(&self.process);
         if !process.was_waited_for {
             kill_group(&process.child);
@@ -279,6 +297,8 @@ impl Minder {
             output: Mutex::new(Output::new()),
             printed: AtomicBool::new(false),
             exited: AtomicBool::new(false),
+            doomed: Mutex::new(None),
+            mailbox: self.0.clone(),
         });
         let pipes = [Pipe::new(stdout, Stream::Out), Pipe::new(stderr, Stream::Err)];
         lock(&self.0.new).push(Watched { worker: worker.clone(), pipes, end });
@@ -308,6 +328,7 @@ impl Mailbox {
             watched.retain_mut(|one| {
                 let index = indices.next();
                 let of_one = ready.iter().filter(|(of, _)| Some(*of) == index).map(|(_, source)| *source);
+                one.kill_if_due();
                 one.look(of_one) || {
                     self.bell.ring();
                     false
@@ -337,7 +358,10 @@ impl Mailbox {
                 None => asks = true,
             }
         }
-        let limit = asks.then_some(Timespec { tv_sec: 0, tv_nsec: ASK_EVERY.subsec_nanos().into() });
+        let now = Instant::now();
+        let doomed = watched.iter().filter_map(|one| Some(one.worker.doomed_at()?.saturating_duration_since(now)));
+        let limit = doomed.chain(asks.then_some(ASK_EVERY)).min();
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, limit.as_ref());
         let mut ready: Vec<_> = fds[offset..]
@@ -363,6 +387,15 @@ enum Source {
 }
 
 impl Watched {
+    fn kill_if_due(&self) {
+        let now = Instant::now();
+        if self.worker.doomed_at().is_some_and(|at| at <= now) {
+            self.worker.kill_now();
+            // One that the system holds cannot end before that lets it go.
+            *lock(&self.worker.doomed) = Some(now + Duration::from_secs(1));
+        }
+    }
+
     /// Takes what is there; gives whether the worker goes on.
     fn look(&mut self, ready: impl Iterator<Item = Source>) -> bool {
         for source in ready {

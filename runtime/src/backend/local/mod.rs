@@ -214,7 +214,9 @@ impl LocalBackend {
     /// An idle worker, the one whose caches are warmest.
     fn idle(&self) -> Option<usize> {
         let idle = self.workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.process()?)));
-        idle.filter(|(_, p)| p.load() == 0).max_by_key(|(_, p)| p.last_active()).map(|(index, _)| index)
+        idle.filter(|(_, p)| p.load() == 0 && !p.is_retiring())
+            .max_by_key(|(_, p)| p.last_active())
+            .map(|(index, _)| index)
     }
 
     /// Where all workers run that there can be, the one with the fewest flights, if it has a slot.
@@ -224,7 +226,10 @@ impl LocalBackend {
             return None;
         }
         let running = self.workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.process()?)));
-        running.filter(|(_, p)| p.load() < SLOTS).min_by_key(|(_, p)| p.load()).map(|(index, _)| index)
+        running
+            .filter(|(_, p)| p.load() < SLOTS && !p.is_retiring())
+            .min_by_key(|(_, p)| p.load())
+            .map(|(index, _)| index)
     }
 
     /// Starts workers for what waits, as many as there is use for.
@@ -248,11 +253,12 @@ impl LocalBackend {
             None => Minder::start(self.ringer.0.clone()).map(|minder| self.minder.insert(Arc::new(minder)).clone()),
         };
         let (bell, epoch, lines) = (self.ringer.0.clone(), self.epoch, self.lines.clone());
+        let share_mb = platform::machine_memory_mb() / u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let start = {
             let sender = sender.clone();
             move |minder: Arc<Minder>| {
                 // Where nobody waits any more, the process is dropped, and with that killed.
-                let _ = sender.send(Process::start(index as u32, &bell, &minder, epoch, &lines));
+                let _ = sender.send(Process::start(index as u32, &bell, &minder, epoch, &lines, share_mb));
                 bell.ring();
             }
         };
@@ -335,7 +341,7 @@ impl LocalBackend {
         let has_idle = self.workers.iter().any(|worker| match worker {
             Worker::None => self.refusals == 0,
             Worker::Starting(_) => false,
-            Worker::Running(process) => process.load() == 0,
+            Worker::Running(process) => process.load() == 0 && !process.is_retiring(),
         });
         if self.waiting.is_empty()
             && has_idle

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::minder::{Exit, Label, Minded, Minder};
 use super::{CHECK_EVERY, Epoch};
 use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
-use crate::block::{Blob, Block};
+use crate::block::{Blob, Block, Limits};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
     length, monotonic,
@@ -28,6 +28,9 @@ use crate::worker::process::ENV;
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs
 /// a few milliseconds, so short tasks may as well end by themselves.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// How often it is looked what processes that functions started hold: that costs as much for each.
+const CHILDREN_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a worker's program may take until it takes flights. From a file system far away it takes seconds.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
@@ -59,6 +62,15 @@ pub(super) struct Process {
     next_check: Duration,
     peak_memory: u64,
     peak_known_until: Duration,
+    /// What its functions' own processes hold.
+    held_by_children: u64,
+    children_known_until: Duration,
+    /// What it may hold when it runs nothing, in MB: the most that any of its calls might, or else a share of the
+    /// machine's memory.
+    most_mb: u32,
+    share_mb: u32,
+    memory_known_until: Duration,
+    is_retiring: bool,
     last_active: Duration,
     /// Whether it had no flight yet.
     is_new: bool,
@@ -96,7 +108,14 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub(super) fn start(number: u32, bell: &Bell, minder: &Minder, epoch: Epoch, lines: &Lines) -> io::Result<Self> {
+    pub(super) fn start(
+        number: u32,
+        bell: &Bell,
+        minder: &Minder,
+        epoch: Epoch,
+        lines: &Lines,
+        share_mb: u32,
+    ) -> io::Result<Self> {
         let region = Region::new()?;
         let (ours, theirs) = platform::socket_pair()?;
         let mut command = Command::new(platform::own_program()?);
@@ -113,7 +132,7 @@ impl Process {
         // Where it has ended already, the minder tells how.
         let greeted = greet(&ours, &region, bell);
         if !ended_before(&greeted) {
-            greeted.inspect_err(|_| minded.kill())?;
+            greeted.inspect_err(|_| minded.kill(&ours))?;
         }
         Ok(Self {
             number,
@@ -134,6 +153,12 @@ impl Process {
             next_check: Duration::ZERO,
             peak_memory: 0,
             peak_known_until: Duration::ZERO,
+            held_by_children: 0,
+            children_known_until: Duration::ZERO,
+            most_mb: 0,
+            share_mb,
+            memory_known_until: Duration::ZERO,
+            is_retiring: false,
             last_active: Duration::ZERO,
             is_new: true,
             is_late: false,
@@ -231,6 +256,7 @@ impl Process {
             attempt: *attempt,
             function: function.name,
             signature_hash: function.signature_hash(),
+            memory_is_limited: block.limits().memory_mb.is_some(),
             traceparent: block.traceparent(),
             blobs: blobs.map(|(task, blobs)| ((task - tasks.start) as u32, ids(blobs))).collect(),
         });
@@ -352,7 +378,7 @@ impl Process {
             }
         }
         if last {
-            self.flights.remove(index);
+            let limits = self.flights.remove(index).invocation.block.limits();
             let Clocked { began, compute, commit, .. } = header.clocked;
             let free = self.epoch.time(began.saturating_add(compute).saturating_add(commit));
             if let Some(next) = self.flights.first_mut() {
@@ -360,6 +386,13 @@ impl Process {
             }
             self.watched = None;
             self.watched_since = now;
+            if now >= self.memory_known_until {
+                self.memory_known_until = now + PEAK_EVERY;
+                self.retire_if_it_has_grown(limits.memory_mb);
+            }
+            if self.is_retiring && self.flights.is_empty() {
+                self.minded.kill(&self.socket);
+            }
         }
     }
 
@@ -449,7 +482,7 @@ impl Process {
         if !self.was_ready() {
             if now.saturating_sub(self.spawned) > START_LIMIT {
                 self.is_late = true;
-                self.minded.kill();
+                self.minded.kill(&self.socket);
             }
             return true;
         }
@@ -473,7 +506,8 @@ impl Process {
         let verdict = if flight.kill_at.is_some_and(|at| now >= at) {
             Some(Failure::Cancelled)
         } else {
-            self.over_limit(flight, now)
+            let limits = flight.invocation.block.limits();
+            self.over_limit(limits, now)
         };
         if let Some(verdict) = verdict {
             self.stop_for(verdict);
@@ -485,7 +519,7 @@ impl Process {
     pub(super) fn stop_for(&mut self, verdict: Failure) {
         if self.verdict.is_none() {
             self.verdict = Some(verdict);
-            self.minded.kill();
+            self.minded.kill(&self.socket);
         }
     }
 
@@ -494,14 +528,36 @@ impl Process {
         self.minded.memory.now()
     }
 
-    fn over_limit(&self, flight: &Flight, now: Duration) -> Option<Failure> {
-        let limits = flight.invocation.block.limits();
+    fn over_limit(&mut self, limits: Limits, now: Duration) -> Option<Failure> {
         if let Some(limit) = limits.timeout.filter(|limit| now - self.watched_since > *limit) {
             return Some(Failure::TimedOut { limit });
         }
         let limit_mb = limits.memory_mb?;
-        let peak_mb = (self.minded.memory.now() >> 20) as u32;
-        (peak_mb > limit_mb).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
+        if now >= self.children_known_until {
+            self.children_known_until = now + CHILDREN_EVERY;
+            self.held_by_children = self.minded.memory.held_by_children();
+        }
+        let limit = u64::from(limit_mb) << 20;
+        // All that is resident is more than what counts, and cheaper to ask for.
+        if self.minded.memory.now().saturating_add(self.held_by_children) <= limit {
+            return None;
+        }
+        let before = self.region.baseline().load(Ordering::Acquire).saturating_add(Region::size());
+        let used = self.minded.memory.held().saturating_sub(before).saturating_add(self.held_by_children);
+        let peak_mb = u32::try_from(used.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
+    }
+
+    /// Has the worker replaced, when it is through with what it has, if calls left too much memory in it.
+    fn retire_if_it_has_grown(&mut self, limit_mb: Option<u32>) {
+        self.most_mb = self.most_mb.max(limit_mb.unwrap_or(self.share_mb));
+        let held = self.minded.memory.private();
+        self.is_retiring |= held > (u64::from(self.most_mb) << 20) / 5 * 4;
+    }
+
+    /// Whether it takes no more flights.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.is_retiring
     }
 }
 
@@ -509,7 +565,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Where it has spans to send, it ends with its socket, when it has sent them.
         if !spans::are_exported() {
-            self.minded.kill();
+            self.minded.kill(&self.socket);
         }
     }
 }
