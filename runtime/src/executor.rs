@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
@@ -83,6 +84,8 @@ struct Core {
     /// When it is next shown where jobs stand; none while there are no jobs with a log.
     next_stand: Option<Duration>,
     stopped: bool,
+    /// Why nothing runs any more: scheduler or backend panicked.
+    broken: Option<Error>,
 }
 
 /// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
@@ -291,6 +294,7 @@ impl Executor {
             is_unpolled: false,
             next_stand: None,
             stopped: false,
+            broken: None,
         };
         let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, printing, config, store });
         let reactor = thread::Builder::new().name("wren-reactor".into());
@@ -383,7 +387,7 @@ impl Shared {
             return None;
         }
         let now = self.clock.elapsed();
-        core.next_look = core.pump(now);
+        core.next_look = core.guarded(|core| core.pump(now)).flatten();
         let wait = core.next_look.map(|at| at.saturating_sub(now));
         self.unlock(core);
         Some(wait)
@@ -397,18 +401,22 @@ impl Shared {
         self.with_core(|_, _| ());
     }
 
-    fn with_core<T>(&self, act: impl FnOnce(&mut Core, Duration) -> T) -> T {
+    /// Acts, and moves everything on. None where nothing runs any more.
+    fn with_core<T>(&self, act: impl FnOnce(&mut Core, Duration) -> T) -> Option<T> {
         let mut core = self.lock();
         let now = self.clock.elapsed();
-        let value = act(&mut core, now);
-        let next = core.pump(now);
+        let done = core.guarded(|core| (act(core, now), core.pump(now)));
+        let Some((value, next)) = done else {
+            self.unlock(core);
+            return None;
+        };
         if next.is_some_and(|next| core.next_look.is_none_or(|known| next < known)) {
             // The reactor would sleep too long.
             core.next_look = next;
             self.bell.wake();
         }
         self.unlock(core);
-        value
+        Some(value)
     }
 
     /// Releases the lock, then wakes: who is woken may want it.
@@ -426,8 +434,13 @@ impl Shared {
             self.printing.open(run, &log);
         }
         let mut core = self.lock();
-        let job = core.scheduler.open(spec);
-        core.jobs.insert(job, Entry { port, kept, log: Some(log) });
+        let entry = Entry { port, kept, log: Some(log) };
+        let Some(job) = core.guarded(|core| core.scheduler.open(spec)) else {
+            core.refuse(&entry);
+            self.unlock(core);
+            return NO_JOB;
+        };
+        core.jobs.insert(job, entry);
         core.next_stand.get_or_insert(self.clock.elapsed() + STAND_EVERY);
         job
     }
@@ -496,7 +509,7 @@ impl Shared {
             }
             known
         });
-        drop(known);
+        drop(known.flatten());
     }
 
     /// Submits a job of one call.
@@ -510,13 +523,20 @@ impl Shared {
         let mut block = Block::new(function, limits, 0);
         block.set_traceparent(spans::current());
         block.push(args);
-        self.with_core(|core, now| {
+        let entry = Entry { port: port.clone(), kept: None, log: None };
+        let job = self.with_core(|core, now| {
             let job = core.scheduler.open(JobSpec::default());
-            core.jobs.insert(job, Entry { port, kept: None, log: None });
+            core.jobs.insert(job, entry);
             core.scheduler.submit(job, Arc::new(block), now);
             let Core { scheduler, updates, .. } = core;
             scheduler.close(job, updates);
             job
+        });
+        job.unwrap_or_else(|| {
+            let mut core = self.lock();
+            core.refuse(&Entry { port, kept: None, log: None });
+            self.unlock(core);
+            NO_JOB
         })
     }
 
@@ -569,7 +589,41 @@ impl Drop for Hushed<'_> {
     }
 }
 
+/// What a job is called that is none: nothing runs any more.
+const NO_JOB: JobKey = JobKey::MAX;
+
 impl Core {
+    /// Acts, unless something panicked before. If this does, all jobs end with an error, and those to come do: what a
+    /// panic leaves behind cannot be relied upon.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.broken.is_some() {
+            return None;
+        }
+        // What is broken after a panic is not used again.
+        let acted = catch_unwind(AssertUnwindSafe(|| act(self)));
+        acted.map_err(|panic| self.break_down(&crate::worker::message_of(&*panic))).ok()
+    }
+
+    fn break_down(&mut self, message: &str) {
+        self.broken = Some(Error::Backend(format!(
+            "scheduler or backend panicked: {message}; nothing runs on this executor any more. This is a defect of \
+             wren, or of the backend that it was given"
+        )));
+        for (_, entry) in std::mem::take(&mut self.jobs) {
+            self.refuse(&entry);
+        }
+    }
+
+    /// Ends a job that cannot be run.
+    fn refuse(&mut self, entry: &Entry) {
+        let error = self.broken.clone().unwrap_or(Error::Cancelled { done: 0 });
+        entry.give(Outcome::Broken(error), &mut self.wakers);
+        match &entry.kept {
+            Some(kept) => kept.finish(),
+            None => entry.port.finish(&mut self.wakers),
+        }
+    }
+
     /// Takes replies, decides, begins what can begin. Gives when to look again.
     fn pump(&mut self, now: Duration) -> Option<Duration> {
         let mut poll_after;

@@ -16,7 +16,7 @@ use crate::codec;
 use crate::error::Failure;
 use crate::registry::RemoteFn;
 
-pub(crate) use panics::{captures_panics, install_hook};
+pub(crate) use panics::{captures_panics, install_hook, message_of};
 
 /// An encoded result: `bytes` and, behind them, what a long `Vec<u8>` holds, which is not copied.
 #[derive(Debug, Default)]

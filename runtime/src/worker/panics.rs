@@ -39,7 +39,7 @@ fn failure_of(info: &PanicHookInfo<'_>) -> Failure {
     }
 }
 
-fn message_of(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a value that is no text (`panic_any`)".to_owned())

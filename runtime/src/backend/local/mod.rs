@@ -63,7 +63,7 @@ pub(crate) struct LocalBackend {
 enum Worker {
     None,
     Starting(Receiver<io::Result<Process>>),
-    Running(Process),
+    Running(Box<Process>),
 }
 
 impl Worker {
@@ -278,7 +278,7 @@ impl LocalBackend {
             Err(TryRecvError::Disconnected) => Err(io::Error::other("it was not told whether it started")),
         };
         match started {
-            Ok(process) => self.workers[index] = Worker::Running(process),
+            Ok(process) => self.workers[index] = Worker::Running(Box::new(process)),
             Err(error) => {
                 self.workers[index] = Worker::None;
                 self.refused(&format!("the system gives none: {error}"), now);
