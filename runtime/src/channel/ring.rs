@@ -109,11 +109,20 @@ pub(crate) struct Reader {
     to_worker: bool,
     head: u64,
     tail: u64,
+    is_broken: bool,
 }
+
+/// The kind of what no writer of ours published.
+const GARBAGE: u32 = u32::MAX;
 
 impl Reader {
     pub(crate) fn new(region: &Region, to_worker: bool) -> Self {
-        Self { region: region.clone(), to_worker, head: 0, tail: 0 }
+        Self { region: region.clone(), to_worker, head: 0, tail: 0, is_broken: false }
+    }
+
+    /// Whether somebody else wrote where only the other side may.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Whether a frame is there.
@@ -122,9 +131,11 @@ impl Reader {
             let (tail, _, _) = self.region.ring(self.to_worker);
             // A position that no writer of ours can have published is taken for none.
             let tail = tail.0.load(Ordering::SeqCst);
-            if tail > self.head && (tail - self.head) as usize <= RING && tail.is_multiple_of(8) {
+            let is_sound = tail >= self.head && tail - self.head <= RING as u64 && tail.is_multiple_of(8);
+            if is_sound {
                 self.tail = tail;
             }
+            self.is_broken = !is_sound;
         }
         self.tail != self.head
     }
@@ -133,6 +144,10 @@ impl Reader {
     pub(crate) fn peek(&mut self) -> Option<Frame<'_>> {
         while self.has_frame() {
             let (kind, len) = self.header();
+            if kind == PAD && FRAME + len != RING - (self.head as usize & (RING - 1)) {
+                // A pad reaches to the ring's end.
+                return Some(Frame { kind: GARBAGE, body: &[] });
+            }
             if kind != PAD {
                 // SAFETY: `header` clips `len` to what is published and inside the ring. The writer
                 // does not touch these bytes before `advance` gives them back.

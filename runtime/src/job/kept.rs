@@ -545,6 +545,10 @@ impl Committer {
         let kept = self.kept.clone();
         let packed = results.into_packed();
         let is_new = |task: u64| new.iter().any(|range| range.contains(&task));
+        if Tasks(&packed).count() as u64 != tasks.end.saturating_sub(tasks.start) {
+            let lost = format!("the results of the tasks {tasks:?} cannot be read; run the job again");
+            return self.give(Outcome::Broken(Error::Job(lost)));
+        }
         let mut calls = kept.calls();
         for (task, result) in tasks.zip(Tasks(&packed)).filter(|(task, _)| is_new(*task)) {
             let call = if kept.commits { calls.end(task) } else { Some(CallHash::default()) };

@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_pool_lives_with_the_workers_that_it_can_have,
         workers_that_are_killed_before_their_first_call_are_started_again,
         a_worker_that_does_not_start_is_an_error_in_words,
+        a_function_that_writes_over_the_channel_hangs_nobody,
     ]
 }
 
@@ -146,6 +147,7 @@ unsafe extern "C" {
 fn close_all(path: &Path, from: i32) -> std::io::Result<u64> {
     // SAFETY: a mistake: whose descriptors they are is not known here.
     (from..1024).for_each(|fd| {
+        // SAFETY: as above.
         unsafe { close(fd) };
     });
     let files: Vec<fs::File> = (0..1000).map_while(|_| fs::File::create(path).ok()).collect();
@@ -447,4 +449,41 @@ pub(crate) async fn one() -> wren::Result<()> {
         Err(error) => println!("{error}"),
     }
     Ok(())
+}
+
+/// A wild pointer, into the memory that the worker shares with its driver: garbage in place of results.
+#[wren::remote]
+fn scribble(seed: u64) -> u64 {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let ranges = maps.lines().filter(|line| line.contains("memfd:wren")).map(|line| {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        [start, end].map(|address| usize::from_str_radix(address, 16).unwrap())
+    });
+    // The larger mapping is the channel: a page of positions, then the ring to the worker, then that to the driver.
+    let [start, end] = ranges.max_by_key(|[start, end]| end - start).unwrap();
+    let ring = start + 4096 + (end - start - 4096) / 2;
+    std::thread::spawn(move || {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            for offset in 0..4096 {
+                // SAFETY: a mistake, and within the mapping. Nobody relies upon what is there.
+                unsafe { ((ring + offset) as *mut u8).write_volatile(random.u8(..)) };
+            }
+        }
+    });
+    std::thread::sleep(Duration::from_millis(1));
+    seed
+}
+
+async fn a_function_that_writes_over_the_channel_hangs_nobody() {
+    let mut refused = 0;
+    for seed in 0..20 {
+        let executor = pool(1);
+        let ended = tokio::time::timeout(Duration::from_secs(20), scribble(seed).on(&executor)).await;
+        refused += u32::from(ended.expect("it ends").is_err());
+        let sum = tokio::time::timeout(Duration::from_secs(20), add(1, 2).on(&executor)).await;
+        assert!(sum.is_ok(), "what comes later ends");
+    }
+    assert!(refused > 0, "garbage is never noticed");
 }

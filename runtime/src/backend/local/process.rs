@@ -324,6 +324,9 @@ impl Process {
             }
             self.reader.advance();
         }
+        if self.reader.is_broken() {
+            return self.stop_for(unreadable());
+        }
         self.wake(self.region.worker_wants_room());
     }
 
@@ -361,12 +364,18 @@ impl Process {
     fn ran(&mut self, header: RunHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
         self.last_active = now;
         let (count, last) = (header.count & !RunHeader::LAST, header.count & RunHeader::LAST != 0);
-        let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else { return };
+        let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else {
+            return self.stop_for(unreadable());
+        };
         let mut timing = self.timing(&header.clocked, &self.flights[index]);
         let flight = &mut self.flights[index];
         let tasks = header.first..header.first.saturating_add(count);
+        // It tells of all tasks in order, and of none that was taken back.
+        if count > 0 && (tasks.start != flight.next || tasks.end > flight.end) {
+            return self.stop_for(unreadable());
+        }
         self.minded.finish_lines(header.flight, tasks.end);
-        if count > 0 && tasks.start == flight.next && tasks.end <= flight.end {
+        if count > 0 {
             flight.next = tasks.end;
             if flight.kill_at.is_none() {
                 if now >= self.peak_known_until {
@@ -398,16 +407,18 @@ impl Process {
 
     fn failed(&mut self, failed: FailedTask, replies: &mut Vec<Reply>) {
         let FailedTask { flight: id, task, failure, clocked } = failed;
-        let Some(index) = self.flights.iter().position(|f| f.invocation.flight == id) else { return };
+        let index = self.flights.iter().position(|f| f.invocation.flight == id);
+        let Some(index) = index.filter(|index| task == self.flights[*index].next && task < self.flights[*index].end)
+        else {
+            return self.stop_for(unreadable());
+        };
         let timing = self.timing(&clocked, &self.flights[index]);
         let flight = &mut self.flights[index];
-        if task == flight.next && task < flight.end {
-            flight.next = task + 1;
-            if flight.kill_at.is_none() {
-                self.minded.finish_lines(id, task);
-                let stderr = self.minded.tail(id, task);
-                replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
-            }
+        flight.next = task + 1;
+        if flight.kill_at.is_none() {
+            self.minded.finish_lines(id, task);
+            let stderr = self.minded.tail(id, task);
+            replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
         }
     }
 
