@@ -1,5 +1,6 @@
 //! Settings, in one order: builder, `WREN_*` environment, `.wren/deployment.json`, `Wren.toml`, defaults.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -17,6 +18,8 @@ pub(crate) struct Config {
     /// `None` leaves it to where calls run.
     pub(crate) kv: Option<String>,
     pub(crate) workers: usize,
+    /// How many invocations of one job are in flight at once, where nobody says otherwise.
+    pub(crate) at_once: Option<NonZeroUsize>,
     /// Where job logs go.
     pub(crate) directory: PathBuf,
     /// Whether jobs are logged: not those of tests and of workers, unless a folder was named.
@@ -78,6 +81,7 @@ impl Config {
             backend: None,
             store: None,
             kv: None,
+            at_once: None,
             workers: file.workers.unwrap_or_else(processors),
             directory: root.join(".wren"),
             logs: crate::start::is_initialized(),

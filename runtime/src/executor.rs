@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -213,9 +214,19 @@ impl Builder {
 }
 
 thread_local! {
-    /// How deep the calls of this thread are nested in calls of this process.
+    /// How deep the calls of this thread are nested in calls of this process. On a thread that a remote function
+    /// started, nobody knows.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
+
+/// The depth of calls from threads of which nobody knows it, in a worker: they may be inside any call that runs there.
+pub(crate) const UNKNOWN: usize = usize::MAX;
+
+/// How many of those may wait for each other.
+const MOST_UNKNOWN: usize = 1024;
+
+/// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
+const MOST_WORKERS: usize = 10_000;
 
 pub(crate) fn set_depth(depth: usize) {
     DEPTH.set(depth);
@@ -229,7 +240,8 @@ impl Executor {
 
     /// The executor of calls that name none. A call made inside a remote function goes one level
     /// deeper, to threads of the worker: levels wait for deeper ones only, so that none can wait
-    /// for itself.
+    /// for itself. A call from a thread that a remote function started goes to an executor that starts
+    /// a thread for each call that finds none idle.
     ///
     /// # Errors
     /// As [`Builder::build`].
@@ -237,7 +249,13 @@ impl Executor {
         Error::if_forked()?;
         static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
         static FIRST: OnceLock<Executor> = OnceLock::new();
-        let depth = DEPTH.get().max(usize::from(start::is_worker()));
+        let depth = match DEPTH.get() {
+            0 if start::is_worker() => UNKNOWN,
+            depth => depth,
+        };
+        if depth == UNKNOWN {
+            return Self::of_unknown_depth();
+        }
         if let (0, Some(first)) = (depth, FIRST.get()) {
             return Ok(first.clone());
         }
@@ -255,8 +273,29 @@ impl Executor {
         Ok(levels[depth].clone())
     }
 
+    fn of_unknown_depth() -> Result<Self> {
+        static EXECUTOR: Mutex<Option<Executor>> = Mutex::new(None);
+        let mut executor = EXECUTOR.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(executor) = &*executor {
+            return Ok(executor.clone());
+        }
+        let mut config = Config::load()?;
+        config.backend = Some("inline".to_owned());
+        config.at_once = NonZeroUsize::new(config.workers);
+        config.workers = MOST_UNKNOWN;
+        // Calls that its own threads make come back to it.
+        Ok(executor.insert(Self::open(config, None, None, UNKNOWN - 1)?).clone())
+    }
+
     fn open(mut config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
         Error::if_forked()?;
+        if config.workers > MOST_WORKERS {
+            return Err(Error::Config(format!(
+                "{} workers are more than the {MOST_WORKERS} that an executor can have; set `workers` to how many calls \
+                 are to run at once",
+                config.workers
+            )));
+        }
         crate::registry::all()?;
         let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
         let bell = Bell::new().map_err(no_bell)?;
@@ -429,10 +468,17 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn open_job(&self, spec: JobSpec, port: Arc<Port>, kept: Option<Arc<Kept>>, log: SharedLog) -> JobKey {
+    pub(crate) fn open_job(
+        &self,
+        mut spec: JobSpec,
+        port: Arc<Port>,
+        kept: Option<Arc<Kept>>,
+        log: SharedLog,
+    ) -> JobKey {
         if let Some(run) = &spec.run {
             self.printing.open(run, &log);
         }
+        spec.concurrency = spec.concurrency.or(self.config.at_once);
         let mut core = self.lock();
         let entry = Entry { port, kept, log: Some(log) };
         let Some(job) = core.guarded(|core| core.scheduler.open(spec)) else {

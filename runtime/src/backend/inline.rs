@@ -119,7 +119,7 @@ impl Backend for InlineBackend {
         match thread.spawn(move || shared.work(number)) {
             Ok(_) => state.started += 1,
             // Some thread will come to it, if there is one.
-            Err(_) if state.started > 0 => {}
+            Err(_) if state.started > 0 && self.shared.depth != executor::UNKNOWN => {}
             Err(error) => {
                 let message = format!("no thread can be started: {error}");
                 for invocation in std::mem::take(&mut state.queue) {

@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         workers_that_are_killed_before_their_first_call_are_started_again,
         a_worker_that_does_not_start_is_an_error_in_words,
         a_function_that_writes_over_the_channel_hangs_nobody,
+        calls_from_any_thread_of_a_function_end,
     ]
 }
 
@@ -486,4 +487,53 @@ async fn a_function_that_writes_over_the_channel_hangs_nobody() {
         assert!(sum.is_ok(), "what comes later ends");
     }
     assert!(refused > 0, "garbage is never noticed");
+}
+
+/// Calls itself, each time from a thread of another kind.
+#[wren::remote]
+async fn nest(depth: u32) -> wren::Result<u32> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    let inner = match depth % 4 {
+        0 => std::thread::spawn(move || wren::block_on(nest_again(depth - 1))).join().unwrap(),
+        1 => tokio::task::spawn_blocking(move || wren::block_on(nest_again(depth - 1))).await.unwrap(),
+        2 => nest_again(depth - 1).await,
+        _ => {
+            let mut sum = Ok(0);
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| wren::block_on(nest_again(depth - 1)))).collect();
+                for thread in threads {
+                    sum = sum.clone().and_then(|sum| Ok(sum + thread.join().unwrap()?));
+                }
+            });
+            sum
+        }
+    };
+    Ok(inner? + 1)
+}
+
+fn nest_again(depth: u32) -> wren::Call<u32> {
+    nest(depth)
+}
+
+/// A map from a thread of its own, which does not take a thread for each of its calls.
+#[wren::remote]
+fn map_elsewhere(count: u64) -> wren::Result<u64> {
+    let map = move || wren::block_on(wren::map(|x| add(x, 1), 0..count).quiet().into_future());
+    Ok(std::thread::spawn(map).join().unwrap()?.into_iter().sum())
+}
+
+async fn calls_from_any_thread_of_a_function_end() {
+    let executor = pool(1);
+    let limit = Duration::from_secs(20);
+    let model = |depth| (1..=depth).fold(1u32, |inner, depth| if depth % 4 == 3 { 4 * inner + 1 } else { inner + 1 });
+    for depth in [1, 3, 6, 11] {
+        let sum = tokio::time::timeout(limit, nest(depth).on(&executor)).await;
+        assert_eq!(sum.expect("it ends").unwrap(), model(depth));
+    }
+    let sum = tokio::time::timeout(limit, map_elsewhere(100_000).on(&executor)).await;
+    assert_eq!(sum.expect("it ends").unwrap(), (1..=100_000).sum::<u64>());
+    let many = wren::Executor::builder().workers(usize::MAX).build().map(drop).unwrap_err();
+    assert!(matches!(&many, Error::Config(why) if why.contains("10000")), "{many}");
 }
