@@ -6,6 +6,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread;
@@ -87,6 +88,8 @@ struct Core {
     stopped: bool,
     /// Why nothing runs any more: scheduler or backend panicked.
     broken: Option<Error>,
+    /// Whether the program is asked to end, and begins nothing any more.
+    refuses: bool,
 }
 
 /// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
@@ -334,8 +337,13 @@ impl Executor {
             next_stand: None,
             stopped: false,
             broken: None,
+            refuses: false,
         };
         let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, printing, config, store });
+        all().push(Arc::downgrade(&shared));
+        if is_cancelled() {
+            shared.cancel_all();
+        }
         let reactor = thread::Builder::new().name("wren-reactor".into());
         let weak = Arc::downgrade(&shared);
         let bell = shared.bell.clone();
@@ -400,6 +408,27 @@ impl Drop for Inner {
         self.shared.lock().stopped = true;
         self.shared.bell.wake();
     }
+}
+
+/// The executors of this process, for who ends it; and whether somebody does.
+static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+fn all() -> MutexGuard<'static, Vec<Weak<Shared>>> {
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|shared| shared.strong_count() > 0);
+    all
+}
+
+fn is_cancelled() -> bool {
+    CANCELLED.load(Ordering::Acquire)
+}
+
+/// Ends all calls of this process, those under way and those to come, with [`Error::Cancelled`].
+pub(crate) fn cancel_all() {
+    CANCELLED.store(true, Ordering::Release);
+    let all: Vec<_> = all().iter().filter_map(Weak::upgrade).collect();
+    all.iter().for_each(|shared| shared.cancel_all());
 }
 
 /// The reactor thread: moves replies and timers on while nobody else does.
@@ -481,7 +510,8 @@ impl Shared {
         spec.concurrency = spec.concurrency.or(self.config.at_once);
         let mut core = self.lock();
         let entry = Entry { port, kept, log: Some(log) };
-        let Some(job) = core.guarded(|core| core.scheduler.open(spec)) else {
+        let opened = if core.refuses { None } else { core.guarded(|core| core.scheduler.open(spec)) };
+        let Some(job) = opened else {
             core.refuse(&entry);
             self.unlock(core);
             return NO_JOB;
@@ -542,6 +572,23 @@ impl Shared {
         });
     }
 
+    fn cancel_all(&self) {
+        self.with_core(|core, _| {
+            let jobs: Vec<JobKey> = core.jobs.keys().copied().collect();
+            for job in jobs {
+                let Core { scheduler, updates, .. } = core;
+                scheduler.cancel(job, updates);
+                if let Some(entry) = core.jobs.remove(&job) {
+                    if let Some(log) = &entry.log {
+                        log.end("cancelled");
+                    }
+                    core.refuse(&entry);
+                }
+            }
+            core.refuses = true;
+        });
+    }
+
     /// Forgets a job, and stops what runs of it.
     pub(crate) fn cancel(&self, job: JobKey) {
         if platform::is_forked() {
@@ -571,6 +618,9 @@ impl Shared {
         block.push(args);
         let entry = Entry { port: port.clone(), kept: None, log: None };
         let job = self.with_core(|core, now| {
+            if core.refuses {
+                return NO_JOB;
+            }
             let job = core.scheduler.open(JobSpec::default());
             core.jobs.insert(job, entry);
             core.scheduler.submit(job, Arc::new(block), now);
@@ -578,7 +628,7 @@ impl Shared {
             scheduler.close(job, updates);
             job
         });
-        job.unwrap_or_else(|| {
+        job.filter(|job| *job != NO_JOB).unwrap_or_else(|| {
             let mut core = self.lock();
             core.refuse(&Entry { port, kept: None, log: None });
             self.unlock(core);
@@ -662,8 +712,8 @@ impl Core {
 
     /// Ends a job that cannot be run.
     fn refuse(&mut self, entry: &Entry) {
-        let error = self.broken.clone().unwrap_or(Error::Cancelled { done: 0 });
-        entry.give(Outcome::Broken(error), &mut self.wakers);
+        let outcome = self.broken.clone().map_or(Outcome::Cancelled, Outcome::Broken);
+        entry.give(outcome, &mut self.wakers);
         match &entry.kept {
             Some(kept) => kept.finish(),
             None => entry.port.finish(&mut self.wakers),

@@ -1,68 +1,131 @@
-//! Ctrl-C: cancel what runs, stop the workers, say what was done.
+//! Ctrl-C, and what else asks a program to end: calls are cancelled, `main` may finish, it is said what was done.
+//!
+//! A program that handles such a signal itself keeps it: wren takes none that somebody has, and where somebody takes
+//! one later, wren's handler finds that it is no longer the one that is installed, and does nothing.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
-use std::task::Poll;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::trace;
+use crate::{executor, platform, start, trace};
 
-/// 128 + SIGINT, as shells expect.
-const EXIT_CODE: u8 = 130;
+/// How long `main` may go on after the first signal, for instance to save what it has.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits for Ctrl-C on a thread of its own, so that a `main` that blocks can be interrupted too. The
-/// second Ctrl-C, or a `main` that does not end within `patience`, ends the program at once.
-pub(crate) fn watch(patience: Duration) -> oneshot::Receiver<()> {
-    let (tell, told) = oneshot::channel();
-    let wait = move || {
-        let Ok(runtime) = crate::blocking::new_runtime() else { return };
-        runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
-            }
-            let _ = tell.send(());
-            let _ = tokio::time::timeout(patience, tokio::signal::ctrl_c()).await;
-            say();
-            std::process::exit(EXIT_CODE.into());
-        });
-    };
-    // Without the thread, Ctrl-C ends the program as it always does, and workers end with it.
-    let _ = thread::Builder::new().name("wren-interrupt".into()).stack_size(256 << 10).spawn(wait);
-    told
+const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// Where the handler writes; -1 before there is a reader.
+static TO: AtomicI32 = AtomicI32::new(-1);
+
+/// The signal that asked this program to end; 0 before.
+static ASKED: AtomicI32 = AtomicI32::new(0);
+
+/// Tells the thread. A handler may do little more.
+extern "C" fn handle(signal: libc::c_int) {
+    let to = TO.load(Ordering::Relaxed);
+    if let Ok(signal) = u8::try_from(signal)
+        && to >= 0
+    {
+        // SAFETY: the descriptor is never closed. What is written is for the thread of `watch` alone.
+        let to = unsafe { BorrowedFd::borrow_raw(to) };
+        let _ = rustix::io::write(to, &[signal]);
+    }
 }
 
-/// The output of `future`, or `None` if Ctrl-C came first. The future is dropped by the caller.
-pub(crate) async fn unless<T>(
-    mut told: oneshot::Receiver<()>,
-    mut future: Pin<&mut impl Future<Output = T>>,
-) -> Option<T> {
-    let mut watching = true;
-    poll_fn(move |cx| {
-        if let Poll::Ready(value) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(value));
-        }
-        if watching {
-            match Pin::new(&mut told).poll(cx) {
-                Poll::Ready(Ok(())) => return Poll::Ready(None),
-                // The watcher could not start: nobody will tell.
-                Poll::Ready(Err(_)) => watching = false,
-                Poll::Pending => {}
+/// What the system does with a signal.
+fn action(signal: libc::c_int) -> Option<libc::sigaction> {
+    // SAFETY: all bytes zero are a valid `sigaction`, which is only written to; nothing is installed.
+    unsafe {
+        let mut now: libc::sigaction = zeroed();
+        (libc::sigaction(signal, null(), &raw mut now) == 0).then_some(now)
+    }
+}
+
+fn handler() -> libc::sighandler_t {
+    handle as extern "C" fn(libc::c_int) as libc::sighandler_t
+}
+
+/// Whether a signal comes to this handler alone: nobody has installed another since.
+fn is_ours(signal: libc::c_int) -> bool {
+    action(signal).is_some_and(|now| now.sa_sigaction == handler())
+}
+
+/// Takes a signal that nobody has taken.
+fn take(signal: libc::c_int) {
+    if action(signal).is_none_or(|now| now.sa_sigaction != libc::SIG_DFL) {
+        return;
+    }
+    // SAFETY: all bytes zero are a valid `sigaction`: no flags, and no other signals blocked. The handler only writes to a
+    // descriptor, which it may do at any time.
+    unsafe {
+        let mut ours: libc::sigaction = zeroed();
+        ours.sa_sigaction = handler();
+        ours.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &raw const ours, null_mut());
+    }
+}
+
+/// Waits for signals on a thread of its own, so that a `main` that blocks can be interrupted too. After the first, calls
+/// end with [`Error::Cancelled`](crate::Error::Cancelled), and `main` has [`PATIENCE`]; the second ends the program at once.
+pub(crate) fn watch() {
+    static PIPE: OnceLock<OwnedFd> = OnceLock::new();
+    // Without pipe or thread, signals end the program as they always do, and workers end with it.
+    let Ok((read, write)) = platform::pipe() else { return };
+    let wait = move || {
+        while let Some(signal) = next(&read, None) {
+            // Who has taken the signal since decides what it means.
+            if is_ours(signal) {
+                ASKED.store(signal, Ordering::Release);
+                executor::cancel_all();
+                let _ = next(&read, Some(PATIENCE));
+                start::finish_last_words();
+                say();
+                std::process::exit(i32::from(exit_code(signal)));
             }
         }
-        Poll::Pending
-    })
-    .await
+    };
+    if thread::Builder::new().name("wren-interrupt".into()).stack_size(1 << 20).spawn(wait).is_ok() {
+        TO.store(PIPE.get_or_init(|| write).as_raw_fd(), Ordering::Release);
+        SIGNALS.into_iter().for_each(take);
+    }
+}
+
+/// The next signal, or none within the limit.
+fn next(read: &OwnedFd, limit: Option<Duration>) -> Option<libc::c_int> {
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    loop {
+        let ready = poll(&mut [PollFd::new(read, PollFlags::IN)], limit.as_ref());
+        let mut signal = [0];
+        match rustix::io::read(read, &mut signal) {
+            Ok(1) => return Some(signal[0].into()),
+            // Interrupted, or woken for nothing.
+            _ if !matches!(ready, Ok(0)) => {}
+            _ => return None,
+        }
+    }
+}
+
+fn exit_code(signal: libc::c_int) -> u8 {
+    // As shells have it.
+    128 + u8::try_from(signal).unwrap_or(0)
 }
 
 fn say() {
     crate::terminal::note(&format!("interrupted; {}", trace::tally()));
 }
 
-pub(crate) fn farewell() -> ExitCode {
-    say();
-    ExitCode::from(EXIT_CODE)
+/// Where a signal asked the program to end: says what was done, and gives the code to end with.
+pub(crate) fn farewell() -> Option<ExitCode> {
+    let signal = ASKED.load(Ordering::Acquire);
+    (signal != 0).then(|| {
+        say();
+        ExitCode::from(exit_code(signal))
+    })
 }

@@ -17,7 +17,7 @@ const LIST: &str = "WREN_LIST";
 /// Where AWS Lambda serves its runtime API; set in an instance, and in what that starts.
 pub(crate) const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
-/// How long an async `main` may take to end after Ctrl-C.
+/// How long what is to be done in the end may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
@@ -129,33 +129,26 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
             return Exit(ExitCode::FAILURE);
         }
     };
-    let interrupted = crate::interrupt::watch(PATIENCE);
-    let ended = runtime.block_on(async {
-        let user = std::pin::pin!(user_main());
-        crate::interrupt::unless(interrupted, user).await
-    });
+    crate::interrupt::watch();
+    let ended = runtime.block_on(user_main());
     // Calls were dropped, and with them cancelled.
     runtime.shutdown_background();
     finish_last_words();
-    Exit(match ended {
-        Some(value) => value.report(),
-        None => crate::interrupt::farewell(),
-    })
+    Exit(crate::interrupt::farewell().unwrap_or_else(|| ended.report()))
 }
 
 /// Runs a `main` that is not async.
 #[doc(hidden)]
 pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
     init();
-    // What blocks in `main` cannot be dropped from here: Ctrl-C ends the program at once.
-    drop(crate::interrupt::watch(Duration::ZERO));
-    let code = user_main().report();
+    crate::interrupt::watch();
+    let ended = user_main();
     finish_last_words();
-    Exit(code)
+    Exit(crate::interrupt::farewell().unwrap_or_else(|| ended.report()))
 }
 
 /// What runs elsewhere is told to stop before this program is gone.
-fn finish_last_words() {
+pub(crate) fn finish_last_words() {
     crate::store::finish_last(PATIENCE);
     #[cfg(feature = "aws")]
     crate::aws::finish_last_words(PATIENCE);

@@ -20,6 +20,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_rebuild_under_a_running_driver_does_no_harm,
         no_worker_outlives_a_driver_that_is_killed_in_a_call,
         an_interrupt_cancels_stops_the_workers_and_says_what_was_done,
+        whatever_asks_a_driver_to_end_ends_its_calls_and_main_goes_on,
+        a_program_that_handles_signals_keeps_them,
         what_functions_print_is_shown_with_their_task,
     ]
 }
@@ -117,11 +119,19 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "many" => super::processes::many().await,
         "one" => super::processes::one().await,
         "execs" => super::processes::exec_and_wait(&folder).await,
+        "handles" => handles(&folder).await,
+        "handles by tokio" => handles_by_tokio(&folder).await,
+        "saves" => saves(&folder).await,
         "full" => super::places::fill(&folder).await,
         _ => return Some(ExitCode::from(2)),
     };
-    ended.unwrap();
-    Some(ExitCode::SUCCESS)
+    Some(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 pub(crate) fn executor_in(folder: &Path) -> Executor {
@@ -258,6 +268,74 @@ async fn an_interrupt_cancels_stops_the_workers_and_says_what_was_done() {
     assert!(last.starts_with("wren: interrupted; ") && last.ends_with("of 200 tasks were done"), "{said}");
     assert_all_end(&workers);
     assert_eq!(state_of("squares", &folder), JobState::Cancelled);
+}
+
+/// Has its calls ended, and saves what it has.
+async fn saves(folder: &Path) -> wren::Result<()> {
+    let ended = squares(folder).await;
+    assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+    let later = add(1, 2).on(&executor_in(folder)).await;
+    assert!(matches!(later, Err(Error::Cancelled { .. })), "nothing begins any more: {later:?}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    println!("saved");
+    Ok(())
+}
+
+async fn whatever_asks_a_driver_to_end_ends_its_calls_and_main_goes_on() {
+    use rustix::process::Signal;
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let folder = scratch("saves");
+        let mut driver = driver("saves", &folder);
+        let workers = driver.after(20, &folder);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&driver.0), signal).unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        driver.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        driver.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert_eq!((driver.0.wait().unwrap().code(), out.as_str()), (Some(code), "saved\n"), "{err}");
+        assert!(err.lines().last().unwrap_or_default().ends_with("of 200 tasks were done"), "{err}");
+        assert_all_end(&workers);
+        assert_eq!(state_of("squares", &folder), JobState::Cancelled);
+    }
+}
+
+/// Handles Ctrl-C itself, from before its first call.
+async fn handles(folder: &Path) -> wren::Result<()> {
+    static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    extern "C" fn handle(_signal: i32) {
+        ASKED.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+    // SAFETY: the handler sets a flag.
+    unsafe { libc::signal(libc::SIGTERM, handle as extern "C" fn(i32) as libc::sighandler_t) };
+    let all = squares(folder).await?;
+    assert_eq!(all.len(), 200);
+    println!("asked: {}", ASKED.load(std::sync::atomic::Ordering::SeqCst));
+    Ok(())
+}
+
+async fn handles_by_tokio(folder: &Path) -> wren::Result<()> {
+    let executor = executor_in(folder);
+    let mut stream = wren::map(|i| noted(i, &folder.join("notes")), 0..200).on(&executor).quiet().stream();
+    let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = signal.recv() => {}
+        _ = async { while stream.next().await.is_some() {} } => panic!("nobody asked"),
+    }
+    drop(stream);
+    assert_eq!(add(1, 2).on(&executor).await?, 3);
+    println!("asked: true");
+    Ok(())
+}
+
+async fn a_program_that_handles_signals_keeps_them() {
+    for what in ["handles", "handles by tokio"] {
+        let folder = scratch("handles");
+        let driver = driver(what, &folder);
+        driver.after(20, &folder);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&driver.0), rustix::process::Signal::TERM)
+            .unwrap();
+        let output = driver.output();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "asked: true\n", "{what}");
+    }
 }
 
 #[wren::remote]
