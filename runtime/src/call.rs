@@ -96,6 +96,16 @@ impl<R> Call<R> {
         self.function.name
     }
 
+    /// The same call once more, where this one was not awaited yet.
+    #[cfg(feature = "data")]
+    pub(crate) fn copy(&self) -> Self {
+        let state = match &self.state {
+            State::New { args, executor } => State::New { args: args.clone(), executor: executor.clone() },
+            State::Running { .. } | State::Over => State::Over,
+        };
+        Self { function: self.function, limits: self.limits, state, result: PhantomData }
+    }
+
     /// What is to be run, for a job to take over.
     pub(crate) fn into_parts(mut self) -> Result<(&'static RemoteFn, Limits, Args)> {
         match std::mem::replace(&mut self.state, State::Over) {

@@ -26,7 +26,7 @@ use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Room, Timing
 use crate::block::Limits;
 use crate::error::{Failure, Result};
 use crate::scheduler;
-use crate::store::{BoxFuture, Store, StoreError, StoreResult};
+use crate::store::{BoxFuture, Stat, Store, StoreError, StoreResult};
 
 /// How often one task is crashed at most.
 const CRASHES: u32 = 2;
@@ -346,6 +346,10 @@ impl Store for FaultyStore {
 
     fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
         self.inner.size(key)
+    }
+
+    fn stat<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Stat>> {
+        self.inner.stat(key)
     }
 
     fn list<'a>(

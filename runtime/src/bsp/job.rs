@@ -10,7 +10,8 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{
-    CleanUp, Format, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings, remove_below,
+    CleanUp, Format, Outputs, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, committed,
+    common_settings, remove_below,
 };
 use crate::shuffle::Scattered;
 use crate::store::BoxFuture;
@@ -86,8 +87,9 @@ where
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
         let steps = Steps::new(self)?;
-        let url = steps.plan.folder(&folder)?;
-        let finished = steps.run(Target::Folder { url, format }).await?;
+        let outputs = Outputs::of(&steps.plan.id, &steps.plan.folder(&folder)?).await?;
+        let target = Target::Folder { url: outputs.target().to_owned(), format };
+        let finished = steps.run(target, Some(outputs)).await?;
         Ok(Written::of(finished))
     }
 }
@@ -105,7 +107,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let steps = Steps::new(self);
         Box::pin(async move {
-            let finished = steps?.run(Target::Result).await?;
+            let finished = steps?.run(Target::Result, None).await?;
             Ok(finished.into_iter().flat_map(|finished| finished.collected).collect())
         })
     }
@@ -139,9 +141,22 @@ impl<T: Bsp> Steps<T> {
         Ok(Self { job, plan, partitions, load, until, steps })
     }
 
-    async fn run(mut self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
-        let clean_up = CleanUp::of(&self.plan, target.folder());
-        let load = std::mem::take(&mut self.load);
+    async fn run(mut self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
+        let plan = self.plan.clone();
+        let clean_up = CleanUp::of(&plan, outputs.clone());
+        let run = async move || {
+            // Not shared, so that a job need not be `Sync`.
+            let this = &mut self;
+            this.run_stages(&target).await
+        };
+        let finished = committed(&plan, outputs, &["load", "step", "finish"], run);
+        let finished = finished.await?;
+        clean_up.done().await;
+        Ok(finished)
+    }
+
+    async fn run_stages(&mut self, target: &Target) -> Result<Vec<Reduced<T::Output>>> {
+        let load = self.load.iter().map(Call::copy).collect();
         let shuffle = self.plan.shuffle("0", &self.plan.granted(<T as Registered>::stages()[0])?);
         let sent = self.plan.stage("load", load).await?;
         let states = vec![String::new(); self.partitions];
@@ -158,9 +173,7 @@ impl<T: Bsp> Steps<T> {
                 break;
             }
         }
-        let finished = self.plan.stage("finish", self.finish(&left, &target)?).await?;
-        clean_up.done().await;
-        Ok(finished)
+        self.plan.stage("finish", self.finish(&left, target)?).await
     }
 
     fn step(&self, number: u64, left: &Left<T::Summary>) -> Result<(StepCalls<T::Summary>, Shuffle)> {

@@ -33,6 +33,8 @@ pub(super) struct Wanted {
 pub(super) struct Found {
     pub(super) source: Source,
     pub(super) len: u64,
+    /// As in [`Stat`](store::Stat).
+    pub(super) version: String,
 }
 
 impl Wanted {
@@ -103,10 +105,14 @@ impl Wanted {
         }
         let mut files = Vec::new();
         for path in found {
-            let len = fs::metadata(&path).map_err(|e| cannot(&path, &e))?.len();
+            let data = fs::metadata(&path).map_err(|e| cannot(&path, &e))?;
             // Workers may stand in another folder.
             let path = std::path::absolute(&path).map_err(|e| cannot(&path, &e))?;
-            files.push(Found { source: Source::file(text_of(&path)?), len });
+            files.push(Found {
+                source: Source::file(text_of(&path)?),
+                len: data.len(),
+                version: store::version_of(&data),
+            });
         }
         files.sort_by(|a, b| a.source.path().cmp(b.source.path()));
         Ok(files)
@@ -145,8 +151,8 @@ impl Wanted {
             // Of the keys that begin with another, that one is the first.
             let first = store::wait(store.list(wanted, None, 1))?;
             if first.first().is_some_and(|key| key == wanted && !key.ends_with('/')) {
-                let len = store::wait(store.size(wanted))?;
-                return Ok(vec![Found { source: Source::value(&store.url(), wanted), len }]);
+                let store::Stat { len, version } = store::wait(store.stat(wanted))?;
+                return Ok(vec![Found { source: Source::value(&store.url(), wanted), len, version }]);
             }
             let folder = wanted.trim_end_matches('/');
             let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
@@ -161,9 +167,10 @@ impl Wanted {
         keys.sort_unstable();
         let mut values = Vec::new();
         for keys in keys.chunks(SIZES) {
-            let sizes = store::wait(store::all_of(keys.iter().map(|key| store.size(key))));
-            for (key, size) in keys.iter().zip(sizes) {
-                values.push(Found { source: Source::value(&store.url(), key), len: size? });
+            let stats = store::wait(store::all_of(keys.iter().map(|key| store.stat(key))));
+            for (key, stat) in keys.iter().zip(stats) {
+                let store::Stat { len, version } = stat?;
+                values.push(Found { source: Source::value(&store.url(), key), len, version });
             }
         }
         Ok(values)

@@ -176,6 +176,7 @@ impl Input {
                 packing: Packing::of(file.source.path()),
                 range,
                 len: file.len,
+                version: file.version.clone(),
                 first_record,
             }));
         }

@@ -66,6 +66,9 @@ pub struct Split {
     pub(super) range: Range<u64>,
     /// The file's length when it was split.
     pub(super) len: u64,
+    /// Tells the file from another one of that name and length: a named job does not take the results of one for those
+    /// of the other.
+    pub(super) version: String,
     /// Length of the file's first CSV record, with what is before it; 0 where nobody will need it.
     pub(super) first_record: u64,
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::granted::Granted;
-use super::output::{Format, Reduced, Target, is_local, unfinished};
+use super::output::{Format, Reduced, Target, is_local};
+use super::outputs::Outputs;
 use super::stage::{MapStage, ReduceStage, Shuffle};
 use super::{MapReduce, Registered};
 use crate::block::Limits;
@@ -162,8 +163,10 @@ where
     I: Iterator<Item = T::Input>,
 {
     /// Writes the outputs to files, one for each reduce task: `part-00000.tsv` and so on, in a local
-    /// folder, or below a prefix of a store such as `s3://bucket/prefix`. Files that are there already
-    /// are replaced.
+    /// folder, or below a prefix of a store such as `s3://bucket/prefix`.
+    ///
+    /// The folder then holds exactly these files: they take the place of an earlier job's all at once, or
+    /// in a store one by one. A folder that holds other files, but hidden ones, is refused.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -202,8 +205,9 @@ where
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
         let plan = Plan::new(self.settings)?;
-        let url = plan.folder(&folder)?;
-        let reduced = Stages::new(self.job, self.inputs, plan)?.run(Target::Folder { url, format }).await?;
+        let outputs = Outputs::of(&plan.id, &plan.folder(&folder)?).await?;
+        let target = Target::Folder { url: outputs.target().to_owned(), format };
+        let reduced = Stages::new(self.job, self.inputs, plan)?.run(target, Some(outputs)).await?;
         Ok(Written::of(reduced))
     }
 }
@@ -234,13 +238,14 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let stages = Plan::new(self.settings).and_then(|plan| Stages::new(self.job, self.inputs, plan));
         Box::pin(async move {
-            let reduced = stages?.run(Target::Result).await?;
+            let reduced = stages?.run(Target::Result, None).await?;
             Ok(reduced.into_iter().flat_map(|reduced| reduced.collected).collect())
         })
     }
 }
 
 /// A job with a shuffle, ready to run.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) executor: Executor,
@@ -374,6 +379,17 @@ impl Plan {
         if run.quiet { map.quiet() } else { map }
     }
 
+    /// Forgets what is kept of stages of a named job.
+    async fn forget(&self, stages: &[&str]) -> Result<()> {
+        let requests = Requests::new(self.executor.store());
+        if let Some(job) = &self.settings.run.name {
+            for stage in stages {
+                requests.remove_below(format!("{job}-{stage}")).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses what would fill the driver's memory.
     pub(crate) fn check(&self, tasks: usize, partitions: usize) -> Result<()> {
         if tasks.saturating_mul(partitions) <= MOST_RANGES {
@@ -392,15 +408,13 @@ pub(crate) struct CleanUp {
     store: Arc<dyn Store>,
     prefix: String,
     keep: bool,
-    /// The local folder of the outputs, and how the files begin that workers which died left there.
-    outputs: Option<(String, String)>,
+    outputs: Option<Outputs>,
 }
 
 impl CleanUp {
-    /// `folder` is where outputs go, if they go to files.
-    pub(crate) fn of(plan: &Plan, folder: Option<&str>) -> Self {
+    /// `outputs` is where outputs go, if they go to files.
+    pub(crate) fn of(plan: &Plan, outputs: Option<Outputs>) -> Self {
         let prefix = format!("{}/shuffle/", plan.id);
-        let outputs = folder.filter(|url| is_local(url)).map(|url| (url.to_owned(), unfinished(&prefix)));
         Self { store: plan.store.clone(), prefix, keep: plan.settings.run.name.is_some(), outputs }
     }
 
@@ -413,14 +427,11 @@ impl CleanUp {
 
 impl Drop for CleanUp {
     fn drop(&mut self) {
-        if let Some((folder, prefix)) = &self.outputs
-            && let Ok(files) = std::fs::read_dir(folder)
-        {
-            let left = files.flatten().filter(|file| file.file_name().to_string_lossy().starts_with(prefix));
-            left.for_each(|file| drop(std::fs::remove_file(file.path())));
-        }
         if self.keep {
             return;
+        }
+        if let Some(outputs) = &self.outputs {
+            outputs.discard();
         }
         store::spawn_last(remove_below(self.store.clone(), self.prefix.clone()));
     }
@@ -429,6 +440,27 @@ impl Drop for CleanUp {
 /// Removes what is below a prefix. What cannot be removed now is removed by whatever removes old jobs.
 pub(crate) async fn remove_below(store: Arc<dyn Store>, prefix: String) {
     let _ = Requests::new(store).remove_below(prefix).await;
+}
+
+/// Runs a job's stages, and puts its outputs where they belong. A named job whose outputs are gone runs once more: what
+/// is kept of its stages is of no use.
+pub(crate) async fn committed<T>(
+    plan: &Plan,
+    outputs: Option<Outputs>,
+    stages: &[&str],
+    mut run: impl AsyncFnMut() -> Result<Vec<Reduced<T>>>,
+) -> Result<Vec<Reduced<T>>> {
+    let mut reduced = run().await?;
+    let Some(outputs) = outputs else { return Ok(reduced) };
+    if outputs.commit(&mut reduced).await? {
+        return Ok(reduced);
+    }
+    plan.forget(stages).await?;
+    let mut reduced = run().await?;
+    if outputs.commit(&mut reduced).await? {
+        return Ok(reduced);
+    }
+    Err(Error::Job(format!("outputs of job `{}` were removed while it ran; run it again", plan.id)))
 }
 
 /// Both stages, with the calls of the first.
@@ -445,12 +477,17 @@ impl<T: MapReduce> Stages<T> {
         Ok(Self { job, plan, partitions, map })
     }
 
-    async fn run(self, target: Target) -> Result<Vec<Reduced<T::Output>>> {
-        let Self { job, plan, partitions, map } = self;
-        let clean_up = CleanUp::of(&plan, target.folder());
-        let mapped = plan.stage("map", map).await?;
-        let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target)?;
-        let reduced = plan.stage("reduce", reduce).await?;
+    async fn run(self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
+        let Self { mut job, plan, partitions, map } = self;
+        let clean_up = CleanUp::of(&plan, outputs.clone());
+        let of_stages = plan.clone();
+        let reduced = committed(&plan, outputs, &["map", "reduce"], async move || {
+            // Not shared, so that a job need not be `Sync`.
+            let job = &mut job;
+            let mapped = of_stages.stage("map", map.iter().map(Call::copy).collect()).await?;
+            of_stages.stage("reduce", Self::reduce(job, &of_stages, partitions, &mapped, &target)?).await
+        });
+        let reduced = reduced.await?;
         clean_up.done().await;
         Ok(reduced)
     }

@@ -6,6 +6,7 @@ mod granted;
 mod job;
 mod key;
 mod output;
+mod outputs;
 mod stage;
 mod table;
 mod values;
@@ -17,11 +18,12 @@ use crate::registry::RemoteFn;
 
 pub use emit::Emitter;
 pub(crate) use granted::Granted;
-pub(crate) use job::{CleanUp, Plan, Settings, common_settings, remove_below};
+pub(crate) use job::{CleanUp, Plan, Settings, committed, common_settings, remove_below};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
 pub use output::{Format, Output};
+pub(crate) use outputs::Outputs;
 pub use values::Values;
 
 pub(crate) use emit::{Emits, Pairs};

@@ -68,15 +68,6 @@ pub(crate) enum Target {
     Folder { url: String, format: Format },
 }
 
-impl Target {
-    pub(crate) fn folder(&self) -> Option<&str> {
-        match self {
-            Target::Result => None,
-            Target::Folder { url, .. } => Some(url),
-        }
-    }
-}
-
 impl<T: Serialize> Output<T> {
     pub(crate) fn new(target: &Target, shuffle: &Shuffle, partition: usize) -> Result<Self> {
         let kind = match target {

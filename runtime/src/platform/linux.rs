@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::PollFlags;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{CWD, MemfdFlags, RenameFlags, memfd_create, renameat_with};
 use rustix::mm::{Advice, madvise};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
@@ -121,6 +121,11 @@ pub(crate) fn adopt_orphans() {
 /// Whether a descriptor is a socket that this process's parent made.
 pub(crate) fn is_socket_of_parent(fd: BorrowedFd<'_>) -> bool {
     socket_peercred(fd).is_ok_and(|peer| Some(peer.pid) == getppid())
+}
+
+/// Lets two paths of one file system change places at once.
+pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
 /// Whether a file lies on another machine: by the magic numbers of statfs(2), those of NFS, SMB and CIFS, AFS,

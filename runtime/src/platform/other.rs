@@ -71,6 +71,11 @@ pub(crate) fn is_socket_of_parent(fd: std::os::fd::BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
 }
 
+/// Lets two paths of one file system change places at once.
+pub(crate) fn exchange(_one: &std::path::Path, _other: &std::path::Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Nothing is cleared in forks.
 pub(super) use super::fork::Maker as ForkMark;
 

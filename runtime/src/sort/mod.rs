@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::data::{Input, Shape, Split};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::mapreduce::{CleanUp, Granted, Plan, Settings, Written, common_settings};
+use crate::mapreduce::{CleanUp, Granted, Outputs, Plan, Settings, Written, committed, common_settings};
 use crate::shuffle::Model;
 
 use sample::Splitters;
@@ -75,7 +75,10 @@ impl Sort {
 
     /// Sorts, and writes a file for each partition: `part-00000` and so on, in a local folder, or below
     /// a prefix of a store such as `s3://bucket/prefix`. In the order of their names they hold all
-    /// records in order. Files that are there already are replaced.
+    /// records in order.
+    ///
+    /// The folder then holds exactly these files: they take the place of an earlier job's all at once, or
+    /// in a store one by one. A folder that holds other files, but hidden ones, is refused.
     ///
     /// Lines end with a newline each, also the last of a file that had none.
     ///
@@ -88,13 +91,18 @@ impl Sort {
         let folder = plan.folder(&folder.into())?;
         let granted = Granted::of(&plan.executor, module_path!(), plan.settings.limits)?;
         let splits = input.on(&plan.executor).splits().await?;
-        let Some(first) = splits.first() else { return Ok(Written::of::<()>(Vec::new())) };
+        let outputs = Outputs::of(&plan.id, &folder).await?;
+        let Some(first) = splits.first() else {
+            outputs.commit::<()>(&mut []).await?;
+            return Ok(Written::of::<()>(Vec::new()));
+        };
         let records = Records { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
         if let Shape::Other = records.shape {
             let reason = "only lines and records of fixed length are sorted, not CSV or whole files".to_owned();
+            outputs.discard();
             return Err(Error::Input { path: first.path().to_owned(), reason });
         }
-        run(plan, granted, records, splits, folder).await
+        run(plan, granted, records, splits, outputs).await
     }
 }
 
@@ -103,7 +111,7 @@ async fn run(
     granted: Granted,
     records: Records,
     splits: Vec<Split>,
-    folder: String,
+    outputs: Outputs,
 ) -> Result<Written> {
     let bytes = splits.iter().map(Split::bytes).sum();
     plan.choose_store(bytes, splits.len(), &granted);
@@ -112,22 +120,26 @@ async fn run(
         Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
     });
     plan.check(splits.len(), partitions)?;
-    let clean_up = CleanUp::of(&plan, Some(&folder));
+    let clean_up = CleanUp::of(&plan, Some(outputs.clone()));
+    let target = outputs.target().to_owned();
+    let reduced = committed(&plan, Some(outputs), &["sample", "map", "reduce"], async || {
+        let samples = sample::share(&splits, bytes, partitions);
+        let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n)));
+        let splitters = Splitters::of(plan.stage("sample", samples.collect()).await?, partitions);
 
-    let samples = sample::share(&splits, bytes, partitions);
-    let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n)));
-    let splitters = Splitters::of(plan.stage("sample", samples.collect()).await?, partitions);
+        let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
+        let calls = (0..).zip(&splits).map(|(task, split)| granted.limit(stages::scatter(split, &scatter, task)));
+        let scattered = plan.stage("map", calls.collect()).await?;
 
-    let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
-    let calls = (0..).zip(&splits).map(|(task, split)| granted.limit(stages::scatter(split, &scatter, task)));
-    let scattered = plan.stage("map", calls.collect()).await?;
-
-    let calls = (0..partitions).map(|partition| {
-        let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
-        let collect = Collect { shuffle: shuffle.clone(), shape: records.shape, whole: records.is_prefix(), segments };
-        granted.limit(stages::collect(&collect, &folder, partition))
+        let calls = (0..partitions).map(|partition| {
+            let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
+            let (shape, whole) = (records.shape, records.is_prefix());
+            let collect = Collect { shuffle: shuffle.clone(), shape, whole, segments };
+            granted.limit(stages::collect(&collect, &target, partition))
+        });
+        plan.stage("reduce", calls.collect()).await
     });
-    let reduced = plan.stage("reduce", calls.collect()).await?;
+    let reduced = reduced.await?;
     clean_up.done().await;
     Ok(Written::of(reduced))
 }

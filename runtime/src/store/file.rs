@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key, clip};
+use super::{BoxFuture, Stat, Store, StoreError, StoreResult, StoreScheme, check_key, clip};
 use crate::error::{Error, Result};
 use crate::platform;
 
@@ -160,13 +160,9 @@ impl FileStore {
         read().map_err(|e: io::Error| self.error("read", key, &e))
     }
 
-    fn length(&self, key: &str) -> StoreResult<u64> {
+    fn metadata(&self, key: &str) -> StoreResult<fs::Metadata> {
         let data = fs::metadata(self.path(key)?).map_err(|e| self.error("look at", key, &e))?;
-        if data.is_file() {
-            Ok(data.len())
-        } else {
-            Err(StoreError::NotFound { store: self.url(), key: key.to_owned() })
-        }
+        if data.is_file() { Ok(data) } else { Err(StoreError::NotFound { store: self.url(), key: key.to_owned() }) }
     }
 
     fn remove(&self, key: &str) -> StoreResult<()> {
@@ -267,6 +263,11 @@ fn is_one_file(one: &Path, other: &Path) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
+/// What changes when a file is replaced or written to.
+pub(crate) fn version_of(data: &fs::Metadata) -> String {
+    format!("{}-{}.{:09}", data.ino(), data.mtime(), data.mtime_nsec())
+}
+
 impl Store for FileStore {
     fn url(&self) -> String {
         format!("file:{}", self.root.display())
@@ -303,7 +304,12 @@ impl Store for FileStore {
     }
 
     fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
-        Box::pin(ready(self.length(key)))
+        Box::pin(ready(self.metadata(key).map(|data| data.len())))
+    }
+
+    fn stat<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Stat>> {
+        let stat = |data: fs::Metadata| Stat { len: data.len(), version: version_of(&data) };
+        Box::pin(ready(self.metadata(key).map(stat)))
     }
 
     fn list<'a>(

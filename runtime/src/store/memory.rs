@@ -6,7 +6,7 @@ use std::ops::{Bound, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use super::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key, clip};
+use super::{BoxFuture, Stat, Store, StoreError, StoreResult, StoreScheme, check_key, clip};
 
 inventory::submit! {
     StoreScheme { scheme: "memory", open: |rest| Ok(MemoryStore::named(rest)) }
@@ -88,6 +88,12 @@ impl Store for MemoryStore {
 
     fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
         Box::pin(ready(self.value(key).map(|v| v.len() as u64)))
+    }
+
+    fn stat<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Stat>> {
+        let stat =
+            |value: Arc<[u8]>| Stat { len: value.len() as u64, version: format!("{:08x}", crc32fast::hash(&value)) };
+        Box::pin(ready(self.value(key).map(stat)))
     }
 
     fn list<'a>(

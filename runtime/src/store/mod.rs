@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 pub use conformance::{conformance, race};
 pub use file::FileStore;
+#[cfg(feature = "data")]
+pub(crate) use file::version_of;
 pub use memory::MemoryStore;
 #[cfg(feature = "data")]
 pub(crate) use requests::spawn_last;
@@ -170,6 +172,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The length of a value, in bytes.
     fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>>;
 
+    /// The length of a value, and what tells it from others that were under the key before.
+    fn stat<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Stat>> {
+        Box::pin(async move { Ok(Stat { len: self.size(key).await?, version: String::new() }) })
+    }
+
     /// Up to `limit` keys that begin with `prefix` and sort after `after`, in byte order.
     fn list<'a>(
         &'a self,
@@ -186,6 +193,15 @@ pub trait Store: Send + Sync + fmt::Debug {
         let reason = format!("its file {} cannot be read: {error}", path.display());
         StoreError::Io { store: self.url(), operation: "write".to_owned(), key: key.to_owned(), reason }
     }
+}
+
+/// What a store tells of a value without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Its length, in bytes.
+    pub len: u64,
+    /// Changes when the value is replaced: an ETag, a time. Empty where the store has nothing like it.
+    pub version: String,
 }
 
 /// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.

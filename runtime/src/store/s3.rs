@@ -15,7 +15,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinSet;
 
-use super::{BoxFuture, Store, StoreError, StoreResult, StoreScheme, check_key};
+use super::{BoxFuture, Stat, Store, StoreError, StoreResult, StoreScheme, check_key};
 use crate::aws;
 use crate::error::{Error, Result};
 
@@ -157,6 +157,10 @@ impl Store for S3Store {
 
     fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>> {
         self.request(key, |requests| async move { requests.size().await })
+    }
+
+    fn stat<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Stat>> {
+        self.request(key, |requests| async move { requests.stat().await })
     }
 
     fn list<'a>(
@@ -423,11 +427,16 @@ impl Requests {
         self.get_request(range, tag).send().await.map_err(|e| Refusal::of(&e))
     }
 
-    async fn size(&self) -> StoreResult<u64> {
+    async fn stat(&self) -> StoreResult<Stat> {
         check_key(&self.key)?;
         let head = self.s3.head_object().bucket(&*self.store.bucket).key(&self.full).send().await;
         let head = head.map_err(|e| self.error("look at", Refusal::of(&e)))?;
-        Ok(head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
+        let len = head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+        Ok(Stat { len, version: head.e_tag().unwrap_or_default().to_owned() })
+    }
+
+    async fn size(&self) -> StoreResult<u64> {
+        self.stat().await.map(|stat| stat.len)
     }
 
     async fn list(self, after: Option<String>, limit: usize) -> StoreResult<Vec<String>> {

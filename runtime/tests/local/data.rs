@@ -26,6 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         every_kind_of_failure_has_its_error,
         a_partition_is_chosen_by_the_program,
         a_worker_that_dies_writing_leaves_no_file,
+        a_folder_of_outputs_holds_what_its_last_job_wrote,
+        a_named_job_notices_that_its_outputs_or_inputs_changed,
         steps_give_what_a_plain_program_gives_whatever_dies,
         a_named_job_of_steps_goes_on_at_the_step_where_it_ended,
     ]
@@ -166,6 +168,97 @@ async fn a_worker_that_dies_writing_leaves_no_file() {
     assert_eq!(fs::read_to_string(&written.files[0]).unwrap().lines().count(), 10);
     let names: Vec<_> = fs::read_dir(folder.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["part-00000.jsonl"]);
+}
+
+#[derive(Serialize, Deserialize)]
+struct FailsAtTwo;
+
+#[wren::mapreduce]
+impl MapReduce for FailsAtTwo {
+    type Input = u64;
+    type Key = u64;
+    type Value = u64;
+    type Output = u64;
+
+    fn map(&self, n: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        emit.emit(&n, n);
+        Ok(())
+    }
+
+    fn reduce(&self, n: u64, _: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
+        if n == 2 { Err("as it should".into()) } else { out.push(n) }
+    }
+}
+
+fn on_files(folder: &Path) -> Executor {
+    let store = format!("file:{}", folder.join("store").display());
+    Executor::builder().backend("local").workers(2).store(store).build().unwrap()
+}
+
+fn files_in(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+async fn a_folder_of_outputs_holds_what_its_last_job_wrote() {
+    let folder = scratch("outputs");
+    let executor = on_files(&folder);
+    let (input, out) = (folder.join("in"), folder.join("out"));
+    let sort = |partitions| {
+        let sort = wren::sort(Input::glob(&input).unwrap()).partitions(partitions).on(&executor).quiet();
+        sort.write(out.display().to_string())
+    };
+    let all = || files_in(&out).into_iter().map(|(_, text)| text).collect::<String>();
+    fs::write(&input, "d\nb\na\nc").unwrap();
+    assert_eq!(sort(4).await.unwrap().files.len(), 4);
+    assert_eq!((files_in(&out).len(), all().as_str()), (4, "a\nb\nc\nd\n"));
+    sort(1).await.unwrap();
+    assert_eq!(files_in(&out), [("part-00000".to_owned(), "a\nb\nc\nd\n".to_owned())]);
+    fs::write(&input, "").unwrap();
+    sort(2).await.unwrap();
+    assert_eq!(all(), "");
+    // Of a job that fails, nothing is seen: what was there is.
+    fs::write(&input, "x\ny\n").unwrap();
+    sort(1).await.unwrap();
+    let fails = wren::map_reduce(FailsAtTwo, 0..8).partitions(4).on(&executor).quiet();
+    fails.write(out.display().to_string(), Format::Tsv).await.unwrap_err();
+    assert_eq!(files_in(&out), [("part-00000".to_owned(), "x\ny\n".to_owned())]);
+    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["in", "out", "store"], "nothing is left beside it");
+    fs::write(out.join("notes.txt"), "mine").unwrap();
+    let refused = sort(1).await.unwrap_err().to_string();
+    assert!(refused.contains("`notes.txt` in it is none"), "{refused}");
+}
+
+async fn a_named_job_notices_that_its_outputs_or_inputs_changed() {
+    let folder = scratch("changed");
+    let executor = on_files(&folder);
+    let (input, out) = (folder.join("in"), folder.join("out"));
+    fs::write(&input, "b\na\n").unwrap();
+    let sort = || {
+        let sort = wren::sort(Input::glob(&input).unwrap()).partitions(2).named("sorted").on(&executor).quiet();
+        sort.write(out.display().to_string())
+    };
+    let first = sort().await.unwrap();
+    let modified = || fs::metadata(&first.files[0]).unwrap().modified().unwrap();
+    let before = modified();
+    assert_eq!(sort().await.unwrap(), first);
+    assert_eq!(modified(), before, "nothing is done twice");
+    fs::remove_dir_all(&out).unwrap();
+    assert_eq!(sort().await.unwrap(), first, "what is gone is written again");
+    assert_eq!(files_in(&out).into_iter().map(|(_, text)| text).collect::<String>(), "a\nb\n");
+    fs::write(&first.files[0], "").unwrap();
+    sort().await.unwrap();
+    assert_eq!(files_in(&out).into_iter().map(|(_, text)| text).collect::<String>(), "a\nb\n");
+    // Another input of the same length.
+    fs::write(&input, "d\nc\n").unwrap();
+    let changed = sort().await.unwrap_err().to_string();
+    assert!(changed.contains("task 0 of job `sorted-sample` was another call"), "{changed}");
 }
 
 async fn sorts_are_those_of_coreutils_whatever_dies() {

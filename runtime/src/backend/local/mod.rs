@@ -41,7 +41,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct LocalBackend {
     workers: Vec<Worker>,
     /// Invocations that wait for a slot.
-    waiting: VecDeque<Invocation>,
+    waiting: VecDeque<Waiting>,
     ringer: Ringer,
     lines: Lines,
     epoch: Epoch,
@@ -56,6 +56,13 @@ pub(crate) struct LocalBackend {
     broken: Option<(String, Duration)>,
     /// What this process and its workers may use together, in bytes.
     memory: Option<Memory>,
+}
+
+/// An invocation that waits for a slot, and since when.
+#[derive(Debug)]
+struct Waiting {
+    invocation: Invocation,
+    since: Duration,
 }
 
 /// A place for a worker.
@@ -191,9 +198,9 @@ impl LocalBackend {
         while !self.waiting.is_empty() {
             if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run()) {
                 // The loop's condition says that one waits.
-                let Some(invocation) = self.waiting.pop_front() else { return };
+                let Some(Waiting { invocation, since }) = self.waiting.pop_front() else { return };
                 if let Some(process) = self.workers[process].process_mut() {
-                    process.launch(invocation, now);
+                    process.launch(invocation, since, now);
                 }
                 continue;
             }
@@ -202,7 +209,7 @@ impl LocalBackend {
             {
                 if now < *until {
                     let why = why.clone();
-                    self.waiting.drain(..).for_each(|invocation| fail_all(invocation, &why, replies));
+                    self.waiting.drain(..).for_each(|waiting| fail_all(waiting.invocation, &why, replies));
                     return;
                 }
                 self.broken = None;
@@ -362,7 +369,7 @@ impl Backend for LocalBackend {
     }
 
     fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
-        self.waiting.push_back(invocation);
+        self.waiting.push_back(Waiting { invocation, since: now });
         self.place(replies, now);
     }
 
@@ -373,7 +380,7 @@ impl Backend for LocalBackend {
     }
 
     fn cancel(&mut self, flight: FlightId, now: Duration) {
-        self.waiting.retain(|waiting| waiting.flight != flight);
+        self.waiting.retain(|waiting| waiting.invocation.flight != flight);
         for process in self.processes_mut() {
             process.cancel(flight, now);
         }

@@ -81,8 +81,8 @@ pub(super) struct Process {
 struct Flight {
     invocation: Invocation,
     slot: usize,
-    /// When it was handed over, and whether it was the first.
-    launched: Duration,
+    /// Since when it waited for a worker, and whether it was the first of this one.
+    asked: Duration,
     cold: bool,
     /// When the worker was through with the one before.
     free: Duration,
@@ -190,8 +190,8 @@ impl Process {
         self.minded.exit()
     }
 
-    /// Sends a flight; `load` must be below [`SLOTS`].
-    pub(super) fn launch(&mut self, invocation: Invocation, now: Duration) {
+    /// Sends a flight, which waited since then; `load` must be below [`SLOTS`].
+    pub(super) fn launch(&mut self, invocation: Invocation, since: Duration, now: Duration) {
         platform::say_if_unenforced(invocation.block.limits().memory_mb, &self.minded.memory);
         let taken = |slot: &usize| self.flights.iter().any(|f| f.slot == *slot);
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
@@ -209,7 +209,7 @@ impl Process {
         self.flights.push(Flight {
             invocation,
             slot,
-            launched: now,
+            asked: since,
             cold,
             free: Duration::ZERO,
             next: start,
@@ -349,7 +349,7 @@ impl Process {
 
     /// What is known of a flight of which the worker can tell no more: since when it ran, if it did.
     fn last_known(&self, flight: &Flight, now: Duration) -> Clocked {
-        let since = self.watched_since.max(flight.launched + self.setup(flight));
+        let since = self.watched_since.max(flight.asked + self.setup(flight));
         let began = self.epoch.at(since);
         let compute = now.saturating_sub(since).as_nanos() as u64;
         Clocked { started: began, fetched: began, began, compute, commit: 0 }
@@ -358,7 +358,7 @@ impl Process {
     /// How long the flight waited for the worker's program to come up.
     fn setup(&self, flight: &Flight) -> Duration {
         let ready = self.region.ready_since().filter(|_| flight.cold);
-        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(flight.launched)))
+        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(flight.asked)))
     }
 
     fn ran(&mut self, header: RunHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {

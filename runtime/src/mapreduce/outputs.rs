@@ -1,0 +1,280 @@
+//! The folder of a job's outputs, which holds exactly what the job wrote.
+//!
+//! Tasks write their files to a folder beside it, and when all are there, the two change places. Where that cannot be, in
+//! a store or where nothing can be written beside the folder, what was there before is removed file by file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::output::{Reduced, is_local};
+use crate::error::{Error, Result};
+use crate::store::{self, Requests, StoreError, unblock, wait};
+
+/// Where outputs go.
+#[derive(Debug, Clone)]
+pub(crate) struct Outputs {
+    place: Place,
+    /// What workers are told.
+    target: String,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Store { url: String },
+    Local { folder: PathBuf, staged: PathBuf },
+}
+
+/// Whether an entry of a folder of outputs is one.
+fn is_part(name: &str) -> bool {
+    let rest = name.strip_prefix("part-").unwrap_or_default();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    digits >= 5 && (digits == rest.len() || rest[digits..].starts_with('.'))
+}
+
+impl Outputs {
+    /// The outputs of a job in a folder, which is an absolute path or a store's URL.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a folder with files that are no outputs.
+    pub(crate) async fn of(job: &str, folder: &str) -> Result<Self> {
+        if !is_local(folder) {
+            return Ok(Self { place: Place::Store { url: folder.to_owned() }, target: folder.to_owned() });
+        }
+        let (job, folder) = (job.to_owned(), PathBuf::from(folder));
+        unblock(move || Self::of_local(&job, folder)).await?
+    }
+
+    fn of_local(job: &str, folder: PathBuf) -> Result<Self> {
+        // The folder that a link leads to, not the link.
+        let folder = folder.canonicalize().unwrap_or(folder);
+        for name in names(&folder).map_err(|e| failed(&folder, &e))? {
+            if !is_part(&name) && !name.starts_with('.') {
+                return Err(Error::Config(format!(
+                    "the outputs replace all of {}, and `{name}` in it is none; name an empty or a new folder",
+                    folder.display()
+                )));
+            }
+        }
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let beside = folder.with_file_name(format!(".{name}.{job}"));
+        let within = folder.join(format!(".{job}"));
+        let made = folder.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir_all(&beside));
+        let staged = match made {
+            Ok(()) => beside,
+            Err(_) => fs::create_dir_all(&within).map(|()| within).map_err(|e| failed(&folder, &e))?,
+        };
+        let target = staged.to_str().map(str::to_owned);
+        let target = target.ok_or_else(|| Error::Config(format!("the folder {} is not UTF-8", staged.display())))?;
+        Ok(Self { place: Place::Local { folder, staged }, target })
+    }
+
+    /// The folder that tasks write to.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Removes what tasks wrote of a job that is given up.
+    pub(crate) fn discard(&self) {
+        if let Place::Local { staged, .. } = &self.place {
+            let _ = fs::remove_dir_all(staged);
+        }
+    }
+
+    /// Puts the files of a job where they belong, and nothing beside them. Gives false where they are gone: a named job
+    /// may have written them long ago.
+    pub(crate) async fn commit<T>(&self, reduced: &mut [Reduced<T>]) -> Result<bool> {
+        let files: Vec<(String, u64)> = reduced.iter().filter_map(|reduced| reduced.file.clone()).collect();
+        match &self.place {
+            Place::Store { url } => commit_to_store(url, files).await,
+            Place::Local { folder, staged } => {
+                let (to, from) = (folder.clone(), staged.clone());
+                if !unblock(move || commit_here(&to, &from, &files)).await?? {
+                    return Ok(false);
+                }
+                for (file, _) in reduced.iter_mut().filter_map(|reduced| reduced.file.as_mut()) {
+                    if let Some(name) = Path::new(file.as_str()).file_name() {
+                        *file = folder.join(name).display().to_string();
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+}
+
+async fn commit_to_store(url: &str, files: Vec<(String, u64)>) -> Result<bool> {
+    let requests = Requests::new(store::open(url)?);
+    let key = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
+    let wanted: Vec<(String, u64)> = files.iter().map(|(file, bytes)| (key(file), *bytes)).collect();
+    let sizes = requests.for_each(wanted.clone(), |store, (key, bytes)| match wait(store.size(&key)) {
+        Ok(size) => Ok(size == bytes),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    });
+    if sizes.await?.contains(&false) {
+        return Ok(false);
+    }
+    let mut old = requests.list("part-".to_owned()).await?;
+    old.retain(|key| is_part(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
+    requests.remove(old).await?;
+    Ok(true)
+}
+
+fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<bool> {
+    let names_of: Vec<(String, u64)> = files
+        .iter()
+        .map(|(file, bytes)| {
+            let name = Path::new(file).file_name().map(|name| name.to_string_lossy().into_owned());
+            (name.unwrap_or_default(), *bytes)
+        })
+        .collect();
+    let are_in = |folder: &Path| {
+        let is_in = |(name, bytes): &(String, u64)| fs::metadata(folder.join(name)).is_ok_and(|m| m.len() == *bytes);
+        names_of.iter().all(is_in)
+    };
+    let is_wanted = |name: &str| names_of.iter().any(|(wanted, _)| wanted == name);
+    let put = || {
+        if are_in(staged) && staged.is_dir() {
+            // What attempts left that lost, or an earlier run with more files.
+            for name in names(staged)?.into_iter().filter(|name| !is_wanted(name)) {
+                remove(&staged.join(name))?;
+            }
+            if staged.parent() == Some(folder) {
+                move_in(folder, staged)?
+            } else {
+                change_places(folder, staged)?
+            }
+            return Ok(true);
+        }
+        let _ = fs::remove_dir_all(staged);
+        if !are_in(folder) {
+            return Ok(false);
+        }
+        for name in names(folder)?.into_iter().filter(|name| is_part(name) && !is_wanted(name)) {
+            remove(&folder.join(name))?;
+        }
+        Ok(true)
+    };
+    put().map_err(|e| failed(folder, &e))
+}
+
+/// Puts the staged folder in the place of the other at once.
+fn change_places(folder: &Path, staged: &Path) -> io::Result<()> {
+    if !folder.exists() {
+        return fs::rename(staged, folder);
+    }
+    // Hidden files are somebody's, and stay.
+    for name in names(folder)?.into_iter().filter(|name| name.starts_with('.')) {
+        fs::rename(folder.join(&name), staged.join(&name))?;
+    }
+    if crate::platform::exchange(staged, folder).is_err() {
+        // A file system that cannot: for a moment there is no folder.
+        let old = staged.with_extension("old");
+        match fs::rename(folder, &old) {
+            Ok(()) => {
+                fs::rename(staged, folder)?;
+                return fs::remove_dir_all(old);
+            }
+            // Nor can a folder be renamed that another file system is mounted at.
+            Err(_) => return move_in(folder, staged),
+        }
+    }
+    fs::remove_dir_all(staged)
+}
+
+/// Replaces the files one by one: first there are too few, and never too many.
+fn move_in(folder: &Path, staged: &Path) -> io::Result<()> {
+    for name in names(folder)?.into_iter().filter(|name| is_part(name)) {
+        remove(&folder.join(name))?;
+    }
+    for name in names(staged)? {
+        let (from, to) = (staged.join(&name), folder.join(&name));
+        if fs::rename(&from, &to).is_err() {
+            fs::copy(&from, &to)?;
+        }
+    }
+    fs::remove_dir_all(staged)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// What is in a folder; nothing if it is not there.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn failed(folder: &Path, error: &io::Error) -> Error {
+    StoreError::of_disk(format!("file:{}", folder.display()), "write to", "", error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reduced(files: &[(PathBuf, u64)]) -> Vec<Reduced<()>> {
+        let one = |(path, bytes): &(PathBuf, u64)| Reduced {
+            collected: Vec::new(),
+            records: 1,
+            file: Some((path.display().to_string(), *bytes)),
+        };
+        files.iter().map(one).collect()
+    }
+
+    /// Writes files as tasks do, and commits them.
+    fn write(folder: &Path, job: &str, parts: usize) -> Result<bool> {
+        wait(async {
+            let outputs = Outputs::of(job, folder.to_str().unwrap()).await?;
+            let files: Vec<_> =
+                (0..parts).map(|part| Path::new(outputs.target()).join(format!("part-{part:05}"))).collect();
+            files.iter().for_each(|file| fs::write(file, job).unwrap());
+            fs::write(Path::new(outputs.target()).join(".left"), "half").unwrap();
+            let mut reduced = reduced(&files.into_iter().map(|file| (file, job.len() as u64)).collect::<Vec<_>>());
+            let committed = outputs.commit(&mut reduced).await?;
+            assert!(reduced.iter().all(|r| r.file.as_ref().unwrap().0.starts_with(folder.to_str().unwrap())));
+            Ok(committed)
+        })
+    }
+
+    #[test]
+    fn a_folder_holds_what_the_last_job_wrote() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().canonicalize().unwrap().join("deep/out");
+        for (job, parts) in [("first", 4), ("second", 2), ("third", 0), ("fourth", 1)] {
+            assert!(write(&folder, job, parts).unwrap());
+            assert_eq!(names(&folder).unwrap().len(), parts, "{job}");
+            let texts = names(&folder).unwrap().into_iter().map(|name| fs::read_to_string(folder.join(name)).unwrap());
+            assert!(texts.into_iter().all(|text| text == job));
+        }
+        assert_eq!(names(&root.path().join("deep")).unwrap(), ["out"], "nothing is left beside it");
+        fs::write(folder.join(".gitignore"), "*").unwrap();
+        assert!(write(&folder, "fifth", 1).unwrap());
+        assert!(folder.join(".gitignore").exists(), "hidden files stay");
+        fs::write(folder.join("README"), "mine").unwrap();
+        let refused = write(&folder, "sixth", 1).unwrap_err().to_string();
+        assert!(refused.contains("`README` in it is none"), "{refused}");
+    }
+
+    #[test]
+    fn files_that_are_gone_are_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().canonicalize().unwrap().join("out");
+        let commit = |len| {
+            wait(async {
+                let outputs = Outputs::of("job", folder.to_str().unwrap()).await.unwrap();
+                outputs.commit(&mut reduced(&[(Path::new(outputs.target()).join("part-00000"), len)])).await.unwrap()
+            })
+        };
+        assert!(write(&folder, "job", 1).unwrap());
+        assert!(commit(3), "it was put there by an earlier run");
+        assert!(!commit(4), "it is another file");
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(!commit(3));
+    }
+}
