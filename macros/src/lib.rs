@@ -41,7 +41,8 @@ pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// Makes `main` ready for remote functions: the program becomes its own worker where it is started
-/// as one, an async `main` gets an event loop, and Ctrl-C cancels what runs.
+/// as one, an async `main` gets an event loop, and Ctrl-C, SIGTERM and SIGHUP end its calls with
+/// `Error::Cancelled` and the program after five seconds. Signals that the program handles itself are its own.
 ///
 /// ```
 /// #[wren::remote]

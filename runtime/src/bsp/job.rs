@@ -10,8 +10,8 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{
-    CleanUp, Format, Outputs, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, committed,
-    common_settings, remove_below,
+    CleanUp, Format, Outputs, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings,
+    remove_below,
 };
 use crate::shuffle::Scattered;
 use crate::store::BoxFuture;
@@ -142,17 +142,14 @@ impl<T: Bsp> Steps<T> {
     }
 
     async fn run(mut self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
-        let plan = self.plan.clone();
-        let clean_up = CleanUp::of(&plan, outputs.clone());
-        let run = async move || {
-            // Not shared, so that a job need not be `Sync`.
-            let this = &mut self;
-            this.run_stages(&target).await
-        };
-        let finished = committed(&plan, outputs, &["load", "step", "finish"], run);
-        let finished = finished.await?;
-        clean_up.done().await;
-        Ok(finished)
+        let clean_up = CleanUp::of(&self.plan, outputs.clone());
+        loop {
+            let mut finished = self.run_stages(&target).await?;
+            if self.plan.settle(outputs.as_ref(), &mut finished, &["load", "step", "finish"]).await? {
+                clean_up.done().await;
+                return Ok(finished);
+            }
+        }
     }
 
     async fn run_stages(&mut self, target: &Target) -> Result<Vec<Reduced<T::Output>>> {

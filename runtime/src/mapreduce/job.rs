@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -245,13 +246,14 @@ where
 }
 
 /// A job with a shuffle, ready to run.
-#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) executor: Executor,
     pub(crate) store: Arc<dyn Store>,
     /// Names the job's objects.
     pub(crate) id: String,
+    /// Whether the stages of a named job run once more.
+    has_forgotten: AtomicBool,
 }
 
 impl Plan {
@@ -272,7 +274,7 @@ impl Plan {
             )));
         }
         let id = settings.run.name.clone().unwrap_or_else(new_id);
-        Ok(Self { settings, executor, store, id })
+        Ok(Self { settings, executor, store, id, has_forgotten: AtomicBool::new(false) })
     }
 
     /// Takes the Redis server that key-value storage is on, where nobody chose a store and the model
@@ -379,6 +381,25 @@ impl Plan {
         if run.quiet { map.quiet() } else { map }
     }
 
+    /// Puts the outputs of a job where they belong. Gives false where the stages are to run again: of a named job that
+    /// had run, the outputs are gone, and what is kept of its stages is of no use.
+    pub(crate) async fn settle<T>(
+        &self,
+        outputs: Option<&Outputs>,
+        reduced: &mut [Reduced<T>],
+        stages: &[&str],
+    ) -> Result<bool> {
+        let Some(outputs) = outputs else { return Ok(true) };
+        if outputs.commit(reduced).await? {
+            return Ok(true);
+        }
+        if self.has_forgotten.swap(true, Ordering::AcqRel) || self.settings.run.name.is_none() {
+            return Err(Error::Job(format!("outputs of job `{}` were removed while it ran; run it again", self.id)));
+        }
+        self.forget(stages).await?;
+        Ok(false)
+    }
+
     /// Forgets what is kept of stages of a named job.
     async fn forget(&self, stages: &[&str]) -> Result<()> {
         let requests = Requests::new(self.executor.store());
@@ -442,27 +463,6 @@ pub(crate) async fn remove_below(store: Arc<dyn Store>, prefix: String) {
     let _ = Requests::new(store).remove_below(prefix).await;
 }
 
-/// Runs a job's stages, and puts its outputs where they belong. A named job whose outputs are gone runs once more: what
-/// is kept of its stages is of no use.
-pub(crate) async fn committed<T>(
-    plan: &Plan,
-    outputs: Option<Outputs>,
-    stages: &[&str],
-    mut run: impl AsyncFnMut() -> Result<Vec<Reduced<T>>>,
-) -> Result<Vec<Reduced<T>>> {
-    let mut reduced = run().await?;
-    let Some(outputs) = outputs else { return Ok(reduced) };
-    if outputs.commit(&mut reduced).await? {
-        return Ok(reduced);
-    }
-    plan.forget(stages).await?;
-    let mut reduced = run().await?;
-    if outputs.commit(&mut reduced).await? {
-        return Ok(reduced);
-    }
-    Err(Error::Job(format!("outputs of job `{}` were removed while it ran; run it again", plan.id)))
-}
-
 /// Both stages, with the calls of the first.
 struct Stages<T> {
     job: T,
@@ -478,18 +478,17 @@ impl<T: MapReduce> Stages<T> {
     }
 
     async fn run(self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
-        let Self { mut job, plan, partitions, map } = self;
+        let Self { job, plan, partitions, map } = self;
         let clean_up = CleanUp::of(&plan, outputs.clone());
-        let of_stages = plan.clone();
-        let reduced = committed(&plan, outputs, &["map", "reduce"], async move || {
-            // Not shared, so that a job need not be `Sync`.
-            let job = &mut job;
-            let mapped = of_stages.stage("map", map.iter().map(Call::copy).collect()).await?;
-            of_stages.stage("reduce", Self::reduce(job, &of_stages, partitions, &mapped, &target)?).await
-        });
-        let reduced = reduced.await?;
-        clean_up.done().await;
-        Ok(reduced)
+        loop {
+            let mapped = plan.stage("map", map.iter().map(Call::copy).collect()).await?;
+            let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target)?;
+            let mut reduced = plan.stage("reduce", reduce).await?;
+            if plan.settle(outputs.as_ref(), &mut reduced, &["map", "reduce"]).await? {
+                clean_up.done().await;
+                return Ok(reduced);
+            }
+        }
     }
 
     fn reduce(

@@ -18,7 +18,7 @@ use crate::registry::RemoteFn;
 
 pub use emit::Emitter;
 pub(crate) use granted::Granted;
-pub(crate) use job::{CleanUp, Plan, Settings, committed, common_settings, remove_below};
+pub(crate) use job::{CleanUp, Plan, Settings, common_settings, remove_below};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn marked_processes_are_found_and_ended() {
-        let mark = format!("WREN_TEST_MARK={:016x}", crate::platform::random());
+        let mark = format!("MARK_OF_TEST={:016x}", crate::platform::random());
         let (name, value) = mark.split_once('=').unwrap();
         let mut command = Command::new("sh");
         // A grandchild in a session of its own, and a child.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::data::{Input, Shape, Split};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::mapreduce::{CleanUp, Granted, Outputs, Plan, Settings, Written, committed, common_settings};
+use crate::mapreduce::{CleanUp, Granted, Outputs, Plan, Settings, Written, common_settings};
 use crate::shuffle::Model;
 
 use sample::Splitters;
@@ -121,27 +121,29 @@ async fn run(
     });
     plan.check(splits.len(), partitions)?;
     let clean_up = CleanUp::of(&plan, Some(outputs.clone()));
-    let target = outputs.target().to_owned();
-    let reduced = committed(&plan, Some(outputs), &["sample", "map", "reduce"], async || {
+    loop {
         let samples = sample::share(&splits, bytes, partitions);
-        let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n)));
-        let splitters = Splitters::of(plan.stage("sample", samples.collect()).await?, partitions);
+        let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n))).collect();
+        let splitters = Splitters::of(plan.stage("sample", samples).await?, partitions);
 
         let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
         let calls = (0..).zip(&splits).map(|(task, split)| granted.limit(stages::scatter(split, &scatter, task)));
-        let scattered = plan.stage("map", calls.collect()).await?;
+        let calls = calls.collect();
+        let scattered = plan.stage("map", calls).await?;
 
         let calls = (0..partitions).map(|partition| {
             let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
             let (shape, whole) = (records.shape, records.is_prefix());
             let collect = Collect { shuffle: shuffle.clone(), shape, whole, segments };
-            granted.limit(stages::collect(&collect, &target, partition))
+            granted.limit(stages::collect(&collect, outputs.target(), partition))
         });
-        plan.stage("reduce", calls.collect()).await
-    });
-    let reduced = reduced.await?;
-    clean_up.done().await;
-    Ok(Written::of(reduced))
+        let calls = calls.collect();
+        let mut reduced = plan.stage("reduce", calls).await?;
+        if plan.settle(Some(&outputs), &mut reduced, &["sample", "map", "reduce"]).await? {
+            clean_up.done().await;
+            return Ok(Written::of(reduced));
+        }
+    }
 }
 
 #[cfg(test)]
