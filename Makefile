@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: compare test lint unit stand-ins chromium minimal macos deny fat-lto docs api reference book bench time-build dist update-api
+.PHONY: torture compare test lint unit stand-ins chromium minimal macos deny fat-lto docs api reference book bench time-build dist update-api
 
 # Build output is not part of what is tested; line tables are enough for backtraces.
 export CARGO_TERM_COLOR ?= auto
@@ -60,6 +60,10 @@ chromium:
 
 unit: stand-ins chromium
 	cargo test --workspace --features $(FEATURES) --locked
+
+# A job whose workers and drivers are killed again and again, for ten minutes. TORTURE_SEED=n repeats one of its runs.
+torture:
+	TORTURE_SECONDS=$${TORTURE_SECONDS:-600} cargo test -p wren-cloud --test local --locked -- whatever_dies
 
 # What is built with all features elsewhere, with few: every program has those that it needs.
 minimal:

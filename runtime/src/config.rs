@@ -25,6 +25,8 @@ pub(crate) struct Config {
     /// Whether jobs are logged: not those of tests and of workers, unless a folder was named.
     pub(crate) logs: bool,
     pub(crate) quiet: bool,
+    /// Logs of how many jobs are kept.
+    pub(crate) history: u64,
     /// How many bytes of each job's inputs are kept.
     pub(crate) keep_inputs: u64,
     /// Whether the backend is `lambda` for no other reason than that there is a deployment.
@@ -40,6 +42,8 @@ struct File {
     kv: Option<String>,
     workers: Option<usize>,
     quiet: Option<bool>,
+    /// In jobs.
+    history: Option<u64>,
     /// In MB.
     keep_inputs: Option<u64>,
 }
@@ -47,7 +51,11 @@ struct File {
 /// How much of each job's inputs is kept, in MB, where nobody says otherwise.
 const KEEP_INPUTS: u64 = 16;
 
-const VARIABLES: [&str; 12] = [
+/// Logs of how many jobs are kept where nobody says otherwise.
+const HISTORY: u64 = 1_000;
+
+const VARIABLES: [&str; 13] = [
+    "WREN_HISTORY",
     "WREN_BACKEND",
     "WREN_STORE",
     "WREN_KV",
@@ -70,7 +78,11 @@ impl Config {
     /// [`Error::Config`] for a `WREN_*` variable or a key of `Wren.toml` that is not known or has a
     /// value that cannot be.
     pub(crate) fn load() -> Result<Self> {
-        let variables = std::env::vars().filter(|(name, _)| name.starts_with("WREN_"));
+        // Other variables may be anything, and not text.
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("WREN_"))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
         let here = std::env::current_dir().unwrap_or_default();
         Self::from(variables, &here)
     }
@@ -86,6 +98,7 @@ impl Config {
             directory: root.join(".wren"),
             logs: crate::start::is_initialized(),
             quiet: file.quiet.unwrap_or(false),
+            history: file.history.unwrap_or(HISTORY),
             keep_inputs: megabytes(file.keep_inputs.unwrap_or(KEEP_INPUTS)),
             deployed: false,
         };
@@ -97,6 +110,7 @@ impl Config {
                 "WREN_WORKERS" => config.workers = number(&name, &value)?,
                 "WREN_DIR" => config.set_directory(value.into()),
                 "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
+                "WREN_HISTORY" => config.history = number(&name, &value)? as u64,
                 "WREN_KEEP_INPUTS" => config.keep_inputs = megabytes(number(&name, &value)? as u64),
                 known if VARIABLES.contains(&known) => {}
                 _ => return Err(unknown(&name)),

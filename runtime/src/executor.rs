@@ -543,8 +543,13 @@ impl Shared {
             program: platform::own_path().unwrap_or_default(),
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
-        let claimed = claimed.or_else(|| config.logs.then(|| trace::claim(&config.directory, id).file()).flatten());
+        let claimed = claimed.or_else(|| {
+            (config.logs && config.history > 0).then(|| trace::claim(&config.directory, id).file()).flatten()
+        });
         let is_claimed = claimed.is_some();
+        if is_claimed {
+            trace::prune_sometimes(&config.directory, config.history);
+        }
         let mut begun = JobLog::new(about, quiet, claimed, self.clock);
         if is_claimed {
             begun.keep_in(&config.directory.join("jobs").join(id), config.keep_inputs);
@@ -712,8 +717,9 @@ impl Core {
 
     /// Ends a job that cannot be run.
     fn refuse(&mut self, entry: &Entry) {
-        let outcome = self.broken.clone().map_or(Outcome::Cancelled, Outcome::Broken);
-        entry.give(outcome, &mut self.wakers);
+        // Not `Outcome::Cancelled`: that the program ends says nothing of the job, which another may go on with.
+        let error = self.broken.clone().unwrap_or(Error::Cancelled { done: 0 });
+        entry.give(Outcome::Broken(error), &mut self.wakers);
         match &entry.kept {
             Some(kept) => kept.finish(),
             None => entry.port.finish(&mut self.wakers),

@@ -24,11 +24,23 @@ const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 /// Where the handler writes; -1 before there is a reader.
 static TO: AtomicI32 = AtomicI32::new(-1);
 
+/// The process whose thread waits for signals.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
 /// The signal that asked this program to end; 0 before.
 static ASKED: AtomicI32 = AtomicI32::new(0);
 
 /// Tells the thread. A handler may do little more.
 extern "C" fn handle(signal: libc::c_int) {
+    // SAFETY: all three may be called in a handler.
+    unsafe {
+        if libc::getpid() != PROCESS.load(Ordering::Relaxed) {
+            // A fork: the thread that waits is its parent's.
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+            return;
+        }
+    }
     let to = TO.load(Ordering::Relaxed);
     if let Ok(signal) = u8::try_from(signal)
         && to >= 0
@@ -83,7 +95,8 @@ pub(crate) fn watch() {
             // Who has taken the signal since decides what it means.
             if is_ours(signal) {
                 ASKED.store(signal, Ordering::Release);
-                executor::cancel_all();
+                // On a thread of its own: whatever holds that up does not hold up the end.
+                let _ = thread::Builder::new().name("wren-cancel".into()).spawn(executor::cancel_all);
                 let _ = next(&read, Some(PATIENCE));
                 start::finish_last_words();
                 say();
@@ -92,6 +105,7 @@ pub(crate) fn watch() {
         }
     };
     if thread::Builder::new().name("wren-interrupt".into()).stack_size(1 << 20).spawn(wait).is_ok() {
+        PROCESS.store(i32::try_from(std::process::id()).unwrap_or(0), Ordering::Release);
         TO.store(PIPE.get_or_init(|| write).as_raw_fd(), Ordering::Release);
         SIGNALS.into_iter().for_each(take);
     }

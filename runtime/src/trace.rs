@@ -20,6 +20,7 @@ mod follow;
 mod inputs;
 mod log;
 mod output;
+mod prune;
 mod summary;
 mod timeline;
 
@@ -35,6 +36,7 @@ pub use inputs::{TaskInput, task_input};
 pub use log::{CANCEL, LOG};
 pub(crate) use log::{Claim, JobLog, Ran, SharedLog, WeakLog, claim, tally, try_claim};
 pub use output::{Line, Outputs, outputs};
+pub(crate) use prune::prune_sometimes;
 pub(crate) use summary::task_count;
 pub use summary::{JobState, JobSummary, directory, jobs};
 pub use timeline::{Ended, Phase, Span, Timeline};
@@ -171,6 +173,61 @@ pub enum Event {
         /// What it cost, in dollars; 0 for the local backend.
         usd: f64,
     },
+}
+
+/// The latest moment of a log, in seconds: three hundred years. A later one was not written by wren.
+const LATEST: f64 = 1e10;
+
+/// The most tasks of one line: batches are shorter.
+const MOST_TASKS: u64 = 1 << 24;
+
+impl Event {
+    /// Whether wren can have written it: what is read from a file may be anything.
+    fn is_sound(&self) -> bool {
+        let are_moments = |moments: &[f64]| moments.iter().all(|moment| (0.0..=LATEST).contains(moment));
+        let is_cost = |usd: f64| (0.0..=LATEST).contains(&usd);
+        let are_times = |times: &Times| are_moments(&[times.queued, times.invoked, times.started]);
+        match self {
+            Event::Job { .. } => true,
+            Event::Done { t, first, count, new, times, .. } => {
+                let fits = first.checked_add(*count).is_some();
+                are_moments(&[*t]) && are_times(times) && *count <= MOST_TASKS && new <= count && fits
+            }
+            Event::Failed { t, times, .. } | Event::Retry { t, times, .. } => are_moments(&[*t]) && are_times(times),
+            Event::Progress { t, usd, .. } => are_moments(&[*t]) && is_cost(*usd),
+            Event::Clock { t, .. } => are_moments(&[*t]),
+            Event::End { t, compute_s, wall_s, usd, .. } => are_moments(&[*t, *compute_s, *wall_s]) && is_cost(*usd),
+        }
+    }
+
+    /// Takes out of texts what would move a terminal's cursor or change its colours.
+    fn without_control(mut self) -> Self {
+        match &mut self {
+            Event::Job { about, .. } => {
+                for text in [&mut about.id, &mut about.function, &mut about.backend] {
+                    *text = clean(text);
+                }
+                about.name = about.name.as_deref().map(clean);
+                about.program = PathBuf::from(clean(&about.program.to_string_lossy()));
+            }
+            Event::Failed { message, stderr, class, .. } => {
+                (*message, *stderr) = (clean(message), clean(stderr));
+                *class = clean(class).into();
+            }
+            Event::Retry { message, class, .. } => {
+                *message = clean(message);
+                *class = clean(class).into();
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }
 
 /// Where the time of an execution went: when the tasks of a line could run and were sent, in seconds

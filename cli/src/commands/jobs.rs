@@ -193,7 +193,7 @@ pub(super) fn tasks(job: &JobSummary) -> String {
 }
 
 pub(super) fn seconds(s: f64) -> String {
-    format!("{:.1?}", Duration::from_secs_f64(s.max(0.0)))
+    format!("{:.1?}", Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 fn age(unix_ms: u64) -> String {

@@ -20,6 +20,9 @@ const SMALL: usize = 4 << 10;
 /// How much is read at once behind the end of a split, for the end of its last line.
 const BEHIND: u64 = 16 << 10;
 
+/// The longest line or record, in bytes: a block holds it as a whole, and while it grows to that, half of it once more.
+const LONGEST: usize = 128 << 20;
+
 /// Where a block may end.
 #[derive(Debug)]
 pub(super) enum Cut {
@@ -36,7 +39,8 @@ pub(super) enum Cut {
 /// The blocks of a split: what [`Split::blocks`](super::Split::blocks) gives.
 ///
 /// A block holds whole lines, or whole records, and there is no other copy of it: it is valid until
-/// the next is asked for. Blocks have about 512 KiB; one that holds a longer record is longer.
+/// the next is asked for. Blocks have about 512 KiB; one that holds a longer record is longer, up to 128 MiB. A line or
+/// record beyond that is an error.
 ///
 /// ```
 /// #[wren::remote]
@@ -69,6 +73,8 @@ pub struct Blocks {
     /// Where the buffer begins in the file, or in what the file unpacks to.
     offset: u64,
     ended: bool,
+    /// [`LONGEST`], but in tests.
+    longest: usize,
 }
 
 impl fmt::Debug for Blocks {
@@ -92,6 +98,7 @@ impl Blocks {
             filled: 0,
             offset,
             ended: false,
+            longest: LONGEST,
         }
     }
 
@@ -121,11 +128,17 @@ impl Blocks {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn with_longest(mut self, bytes: usize) -> Self {
+        self.longest = bytes;
+        self
+    }
+
     /// The next block, or `None` at the end of the split. Never an empty one.
     ///
     /// # Errors
     /// [`Error::Input`](crate::Error::Input) where the file cannot be read, has shrunk since it was
-    /// split, or is damaged.
+    /// split, or is damaged, and where a line or record is longer than 128 MiB.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>> {
         Ok(if self.advance()? { Some(self.block()) } else { None })
     }
@@ -161,7 +174,15 @@ impl Blocks {
             if end > 0 || self.ended {
                 return Ok(end > 0);
             }
-            let longer = self.buffer.len() * 2;
+            if self.buffer.len() >= self.longest {
+                return Err(self.source.error(format!(
+                    "the line or record at byte {} is longer than {} MB, the longest that is read; read such a file in \
+                     pieces, by `Split::reader`",
+                    self.offset,
+                    self.longest >> 20
+                )));
+            }
+            let longer = self.buffer.len().saturating_mul(2).min(self.longest);
             self.buffer.resize(longer, 0);
         }
     }

@@ -404,3 +404,17 @@ fn what_cannot_be_is_refused_with_a_mend() {
     assert!(reason(Input::glob("")).contains("is needed"));
     assert!(reason(splits(Input::glob("nowhere://a/b").unwrap())).contains("no store is known"));
 }
+
+#[test]
+fn a_line_that_is_too_long_is_an_error_that_says_where() {
+    let long = "x".repeat(3 << 20);
+    let (_folder, path) = file("long.txt", format!("short\n{long}\nshort\n").as_bytes());
+    let split = splits(Input::glob(path).unwrap()).unwrap().remove(0);
+    let mut blocks = split.blocks().unwrap().with_longest(2 << 20);
+    assert_eq!(blocks.next_block().unwrap(), Some(&b"short\n"[..]));
+    let error = blocks.next_block().unwrap_err().to_string();
+    assert!(error.contains("at byte 6 is longer than 2 MB"), "{error}");
+    let mut blocks = split.blocks().unwrap().with_longest(4 << 20);
+    let lengths: Vec<usize> = std::iter::from_fn(|| blocks.next_block().unwrap().map(<[u8]>::len)).collect();
+    assert_eq!(lengths.iter().sum::<usize>(), (3 << 20) + 13);
+}

@@ -83,6 +83,8 @@ struct StoredJob {
     requests: Requests,
     /// Set where this process runs the job, from the start or since the one that did is gone.
     running: OnceLock<Arc<Running>>,
+    /// Held by who finds out whether this process is to run it.
+    taking: tokio::sync::Mutex<()>,
 }
 
 /// What this process holds of a job that it runs.
@@ -164,7 +166,8 @@ impl<R> Job<R> {
         // Claimed first: who finds the manifest does not take the job over.
         let claimed = claim_job(&executor, &id, claim).await?;
         let manifest = register(&requests, &id, &identity, &made).await?;
-        let stored = StoredJob { id, manifest, executor, requests, running: OnceLock::new() };
+        let stored =
+            StoredJob { id, manifest, executor, requests, running: OnceLock::new(), taking: Default::default() };
         let claimed = match claimed {
             // The job is the same: whoever runs it runs it for this process too.
             Claim::Elsewhere => return Self::of(stored),
@@ -345,7 +348,14 @@ impl StoredJob {
                 "store {store} has no job `{id}`; `cargo wren jobs` lists those there are"
             )));
         };
-        Ok(Self { id: id.to_owned(), manifest, executor, requests, running: OnceLock::new() })
+        Ok(Self {
+            id: id.to_owned(),
+            manifest,
+            executor,
+            requests,
+            running: OnceLock::new(),
+            taking: Default::default(),
+        })
     }
 
     async fn is_cancelled(&self) -> Result<bool> {
@@ -362,6 +372,7 @@ impl StoredJob {
 
     /// Runs what is left of the job, unless a process does.
     async fn take_over(&self) -> Result<Taken> {
+        let _taking = self.taking.lock().await;
         if self.running.get().is_some() {
             return Ok(Taken::Running);
         }
@@ -480,7 +491,7 @@ impl Running {
         let this = self.clone();
         let word = match &state {
             State::Running | State::Over => "done",
-            State::Cancelled => "cancelled",
+            State::Cancelled | State::Broken(Error::Cancelled { .. }) => "cancelled",
             State::Broken(_) => "failed",
         };
         // The log's last lines go to a disk and to the terminal.

@@ -222,8 +222,12 @@ impl<I> Feed<I> {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
                     for tasks in new {
-                        self.note_consumed(tasks);
-                        self.found(tasks.clone(), false);
+                        // What was found is in no block that waits.
+                        if self.sought.contains_key(&tasks.start) {
+                            self.found(tasks.clone(), false);
+                        } else {
+                            self.note_consumed(tasks);
+                        }
                     }
                 }
                 Outcome::Failed { task, .. } => {
@@ -242,7 +246,8 @@ impl<I> Feed<I> {
 
     /// Whether every task was consumed, and no more come.
     pub(super) fn is_over(&self) -> bool {
-        self.ended && self.consumed == self.taken
+        // What is kept of a job is written to the end, and the manifest with it.
+        self.ended && self.consumed == self.taken && (self.kept.is_none() || self.port.is_over())
     }
 
     /// Whether there is something to take or to do; if not, the waker is kept.
@@ -278,8 +283,10 @@ impl<I> Feed<I> {
     /// The error of an outcome that is one, with what is known of the job.
     pub(super) fn error_of(&self, outcome: Outcome) -> Error {
         let mut error = outcome.into_error(self.consumed);
-        if let Error::OverBudget { budget_usd, .. } = &mut error {
-            *budget_usd = self.settings.budget_usd.unwrap_or_default();
+        match &mut error {
+            Error::OverBudget { budget_usd, .. } => *budget_usd = self.settings.budget_usd.unwrap_or_default(),
+            Error::Cancelled { done } => *done = self.consumed,
+            _ => {}
         }
         error
     }

@@ -206,9 +206,11 @@ where
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
         let plan = Plan::new(self.settings)?;
-        let outputs = Outputs::of(&plan.id, &plan.folder(&folder)?).await?;
+        let folder = plan.folder(&folder)?;
+        let stages = Stages::new(self.job, self.inputs, plan)?;
+        let outputs = Outputs::of(&stages.plan.id, &folder).await?;
         let target = Target::Folder { url: outputs.target().to_owned(), format };
-        let reduced = Stages::new(self.job, self.inputs, plan)?.run(target, Some(outputs)).await?;
+        let reduced = stages.run(target, Some(outputs)).await?;
         Ok(Written::of(reduced))
     }
 }
@@ -405,7 +407,17 @@ impl Plan {
         let requests = Requests::new(self.executor.store());
         if let Some(job) = &self.settings.run.name {
             for stage in stages {
-                requests.remove_below(format!("{job}-{stage}")).await?;
+                let prefix = format!("{job}-{stage}");
+                let mut keys = requests.list(prefix.clone()).await?;
+                // No other job's whose name begins like that.
+                keys.retain(|key| {
+                    let rest = key.strip_prefix(&prefix).unwrap_or_default();
+                    rest.strip_prefix('-')
+                        .unwrap_or(rest)
+                        .trim_start_matches(|c: char| c.is_ascii_digit())
+                        .starts_with('/')
+                });
+                requests.remove(keys).await?;
             }
         }
         Ok(())

@@ -164,23 +164,21 @@ fn change_places(folder: &Path, staged: &Path) -> io::Result<()> {
     if !folder.exists() {
         return fs::rename(staged, folder);
     }
-    // Hidden files are somebody's, and stay.
-    for name in names(folder)?.into_iter().filter(|name| name.starts_with('.')) {
-        fs::rename(folder.join(&name), staged.join(&name))?;
-    }
+    let mut old = staged.to_owned();
     if crate::platform::exchange(staged, folder).is_err() {
         // A file system that cannot: for a moment there is no folder.
-        let old = staged.with_extension("old");
+        old.set_extension("old");
         match fs::rename(folder, &old) {
-            Ok(()) => {
-                fs::rename(staged, folder)?;
-                return fs::remove_dir_all(old);
-            }
+            Ok(()) => fs::rename(staged, folder)?,
             // Nor can a folder be renamed that another file system is mounted at.
             Err(_) => return move_in(folder, staged),
         }
     }
-    fs::remove_dir_all(staged)
+    // Hidden files are somebody's, and stay.
+    for name in names(&old)?.into_iter().filter(|name| name.starts_with('.') && !folder.join(name).exists()) {
+        fs::rename(old.join(&name), folder.join(&name))?;
+    }
+    fs::remove_dir_all(old)
 }
 
 /// Replaces the files one by one: first there are too few, and never too many.

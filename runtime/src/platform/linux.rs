@@ -15,7 +15,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, set_child_subreaper, set_parent_process_death_signal,
+    Pid, PidfdFlags, Signal, getpid, pidfd_open, set_child_subreaper, set_parent_process_death_signal,
 };
 
 use super::fork::Maker;
@@ -118,9 +118,9 @@ pub(crate) fn adopt_orphans() {
     let _ = set_child_subreaper(Some(getpid()));
 }
 
-/// Whether a descriptor is a socket that this process's parent made.
-pub(crate) fn is_socket_of_parent(fd: BorrowedFd<'_>) -> bool {
-    socket_peercred(fd).is_ok_and(|peer| Some(peer.pid) == getppid())
+/// Whether a descriptor is a socket that another process made, be that gone by now or not.
+pub(crate) fn is_socket_of(fd: BorrowedFd<'_>, maker: u32) -> bool {
+    socket_peercred(fd).is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(maker))
 }
 
 /// Lets two paths of one file system change places at once.

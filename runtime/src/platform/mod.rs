@@ -2,6 +2,7 @@
 //! system.
 
 mod descriptors;
+mod files;
 mod fork;
 mod memory;
 mod processes;
@@ -14,6 +15,7 @@ mod system;
 pub(crate) use descriptors::{
     Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, wait_for_hangup,
 };
+pub(crate) use files::open_file;
 pub(crate) use fork::is_forked;
 pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
@@ -21,4 +23,4 @@ pub(crate) use program::{has_one_thread, own_path, own_program};
 pub(crate) use random::random;
 #[cfg(feature = "data")]
 pub(crate) use system::exchange;
-pub(crate) use system::{adopt_orphans, end_of_process, end_with_parent, is_remote, is_socket_of_parent};
+pub(crate) use system::{adopt_orphans, end_of_process, end_with_parent, is_remote, is_socket_of};

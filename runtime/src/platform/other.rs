@@ -67,7 +67,7 @@ pub(crate) fn end_with_parent() {}
 pub(crate) fn adopt_orphans() {}
 
 /// Whether a descriptor is a socket at all: whose it is, the system does not tell.
-pub(crate) fn is_socket_of_parent(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+pub(crate) fn is_socket_of(fd: std::os::fd::BorrowedFd<'_>, _maker: u32) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
 }
 

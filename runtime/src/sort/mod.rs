@@ -115,12 +115,12 @@ async fn run(
 ) -> Result<Written> {
     let bytes = splits.iter().map(Split::bytes).sum();
     plan.choose_store(bytes, splits.len(), &granted);
+    let clean_up = CleanUp::of(&plan, Some(outputs.clone()));
     let shuffle = plan.shuffle("0", &granted);
     let partitions = plan.settings.partitions.unwrap_or_else(|| {
         Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
     });
     plan.check(splits.len(), partitions)?;
-    let clean_up = CleanUp::of(&plan, Some(outputs.clone()));
     loop {
         let samples = sample::share(&splits, bytes, partitions);
         let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n))).collect();

@@ -37,14 +37,14 @@ impl FileStore {
     /// The store in a folder, which is made when the first value is put.
     ///
     /// # Errors
-    /// [`Error::Config`] for an empty path, or a relative one where there is no working directory.
+    /// [`Error::Config`] for an empty path.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         if root.as_os_str().is_empty() {
             return Err(Error::Config("the store `file:` needs a path: `file:.wren/store`".to_owned()));
         }
-        let root = std::path::absolute(root)
-            .map_err(|e| Error::Config(format!("the store's path {} cannot be: {e}", root.display())))?;
+        // Where the working directory was removed, only who uses the store learns of it.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
         Ok(Self { root, is_remote: OnceLock::new() })
     }
 
@@ -252,7 +252,11 @@ impl Naming {
         }
         // A server of files whose answer was lost is asked again, and then says that it was done before.
         match self {
-            Naming::IfAbsent if given.is_ok() || is_one_file(from, to) => fs::remove_file(from),
+            Naming::IfAbsent if given.is_ok() || is_one_file(from, to) => {
+                // The value is there, whatever becomes of its other name.
+                let _ = fs::remove_file(from);
+                Ok(())
+            }
             _ => given,
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Event, JobState, JobSummary, LOG};
+use crate::platform;
 
 /// A job's log that is read as it grows; no line is read twice.
 ///
@@ -21,6 +22,8 @@ use super::{Event, JobState, JobSummary, LOG};
 /// ```
 #[derive(Debug)]
 pub struct Follow {
+    /// The job's, by its folder: what the log says of itself is not asked.
+    id: String,
     log: BufReader<File>,
     /// The beginning of a line whose end is not written yet.
     line: Vec<u8>,
@@ -35,8 +38,9 @@ impl Follow {
     /// # Errors
     /// Of opening it.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        let log = BufReader::new(File::open(folder.join(LOG))?);
-        Ok(Self { log, line: Vec::new(), summary: None, written: JobState::Interrupted })
+        let log = BufReader::new(platform::open_file(&folder.join(LOG))?);
+        let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { id, log, line: Vec::new(), summary: None, written: JobState::Interrupted })
     }
 
     /// Reads what was written since, and gives what the log says so far: nothing where it does not begin
@@ -61,7 +65,12 @@ impl Follow {
                 break;
             }
             // The last line of a driver that was killed may be half a line.
-            if let Ok(event) = serde_json::from_slice(&self.line) {
+            let event = serde_json::from_slice::<Event>(&self.line).ok();
+            if let Some(event) = event.filter(Event::is_sound) {
+                let mut event = event.without_control();
+                if let Event::Job { about, .. } = &mut event {
+                    about.id.clone_from(&self.id);
+                }
                 visit(&event);
                 match &mut self.summary {
                     Some(summary) => summary.add(event),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{Args, Blob, Limits};
 use crate::envelope;
+use crate::platform;
 use crate::worker::Tasks;
 
 pub(super) use keep::Inputs;
@@ -73,7 +74,7 @@ pub struct TaskInput {
 /// # Errors
 /// Of reading the file, and [`io::ErrorKind::InvalidData`] where it is damaged.
 pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
-    let file = match File::open(folder.join(FILE)) {
+    let file = match platform::open_file(&folder.join(FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Printed, Stream};
+use crate::platform;
 
 const FILE: &str = "output.jsonl";
 
@@ -72,7 +73,7 @@ struct Written<'a> {
 /// # Errors
 /// Of opening the log, if there is one.
 pub fn outputs(folder: &Path) -> io::Result<Outputs> {
-    match File::open(folder.join(FILE)) {
+    match platform::open_file(&folder.join(FILE)) {
         Ok(file) => Ok(Outputs(Some(BufReader::new(file)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outputs(None)),
         Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! Reading logs back.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{About, Event, Follow, LOG};
 use crate::config::Config;
 use crate::error::Result;
+use crate::platform;
 use crate::progress::Standing;
 
 /// Where a job stands.
@@ -109,7 +110,8 @@ pub(crate) fn task_count(folder: &Path) -> Option<u64> {
         event: String,
         tasks: Option<u64>,
     }
-    let log = fs::read_to_string(folder.join(LOG)).ok()?;
+    let mut log = String::new();
+    platform::open_file(&folder.join(LOG)).ok()?.read_to_string(&mut log).ok()?;
     let begun = log.lines().filter_map(|line| serde_json::from_str::<Begun>(line).ok());
     begun.filter(|begun| begun.event == "job").filter_map(|begun| begun.tasks).next_back()
 }
@@ -185,7 +187,7 @@ impl JobSummary {
                 self.earlier_usd = self.usd;
             }
             Event::Done { t, new, times, peak_mb, .. } => {
-                self.done += new;
+                self.done = self.done.saturating_add(new);
                 self.wall_s = t;
                 self.compute_s += times.compute_us as f64 / 1e6;
                 self.peak_mb = self.peak_mb.max(peak_mb);
@@ -280,6 +282,64 @@ mod tests {
             log.done(&(0..done), done, &Ran::default(), 0, 0);
             drop(log);
             assert_eq!(jobs(folder.path()).unwrap()[0].state, state);
+        }
+    }
+
+    #[test]
+    fn what_wren_did_not_write_harms_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("jobs/evil");
+        fs::create_dir_all(&folder).unwrap();
+        let about = r#"{"event":"job","id":"../../../victim","name":"\u001b[2Jn","function":"f","tasks":7,
+            "backend":"local","workers":2,"started_unix_ms":1,"pid":1,"wren":"0"}"#;
+        let done = |t: &str, first: u64, count: u64| {
+            format!(
+                r#"{{"event":"done","t":{t},"first":{first},"count":{count},"new":{count},"attempt":1,"compute_us":1,
+                    "bytes_out":1,"peak_mb":1}}"#
+            )
+        };
+        let lines = [
+            about.to_owned(),
+            done("1.0", 0, 1 << 63),
+            done("1e300", 0, 1),
+            done("-1.0", 0, 1),
+            done("1.0", u64::MAX, 2),
+            r#"{"event":"end","t":1.0,"state":"done","done":1,"failed":0,"retried":0,"compute_s":1e308,"wall_s":1e308,
+                "usd":1e308}"#
+                .to_owned(),
+            done("1.0", 0, 3),
+        ];
+        let log: String = lines.iter().map(|line| line.replace('\n', "") + "\n").collect();
+        fs::write(folder.join(LOG), log).unwrap();
+        let job = JobSummary::read(&folder).unwrap();
+        assert_eq!((job.id.as_str(), job.done, job.wall_s), ("evil", 3, 1.0));
+        assert_eq!(job.name.as_deref(), Some("\u{fffd}[2Jn"));
+        let timeline = crate::trace::Timeline::read(&folder).unwrap();
+        assert_eq!((timeline.about.id.as_str(), timeline.spans.len()), ("evil", 1));
+        // A pipe that nobody writes to is no log.
+        let pipe = directory.path().join("jobs/pipe");
+        fs::create_dir_all(&pipe).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(pipe.join(LOG)).status().unwrap().success());
+        assert_eq!(jobs(directory.path()).unwrap().len(), 1);
+        assert_eq!(task_count(&pipe), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_logs_are_read_as_far_as_they_go(cut in 0usize..400, byte: u8, at in 0usize..400) {
+            let directory = tempfile::tempdir().unwrap();
+            let mut log = begin(directory.path(), 10);
+            log.submitted(10);
+            log.done(&(0..4), 4, &Ran::default(), 0, 100);
+            log.finish("done");
+            let path = directory.path().join("jobs/abc").join(LOG);
+            let mut bytes = fs::read(&path).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len().saturating_sub(cut));
+            fs::write(&path, bytes).unwrap();
+            let _ = JobSummary::read(path.parent().unwrap());
+            let _ = crate::trace::Timeline::read(path.parent().unwrap());
         }
     }
 

@@ -25,7 +25,7 @@ use crate::platform::{self, Guarded, ProcessMemory};
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
-/// Set in a worker process: its number, and a random part by which what its functions start is found.
+/// Set in a worker process: its number, a random part by which what its functions start is found, and the driver's process.
 pub(crate) const ENV: &str = "WREN_WORKER";
 
 /// How long an idle worker watches for the next call before it sleeps. Waking a sleeper costs about
@@ -60,18 +60,27 @@ static SOCKET: AtomicI32 = AtomicI32::new(0);
 static BEFORE_MAIN: extern "C" fn() = take_socket;
 
 extern "C" fn take_socket() {
-    if std::env::var_os(ENV).is_none() {
+    let Some(driver) = std::env::var(ENV).ok().and_then(|name| name.rsplit('.').next()?.parse::<u32>().ok()) else {
         return;
-    }
+    };
     let stdin = rustix::stdio::stdin();
     // The variable comes down also to programs that a remote function starts.
-    if !platform::is_socket_of_parent(stdin) {
+    if !platform::is_socket_of(stdin, driver) {
         return;
     }
-    let Ok(socket) = Guarded::copy(stdin) else { return };
-    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    if null.is_ok_and(|null| rustix::stdio::dup2_stdin(&null).is_ok()) {
-        SOCKET.store(socket.as_fd_unchecked().as_raw_fd(), Ordering::Release);
+    let moved = || {
+        let socket = Guarded::copy(stdin)?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        Ok::<_, io::Error>(socket.as_fd_unchecked().as_raw_fd())
+    };
+    match moved() {
+        Ok(socket) => SOCKET.store(socket, Ordering::Release),
+        // A worker that cannot reach its driver must not go on as another one.
+        Err(_) => {
+            // SAFETY: it ends the process, and runs nothing of the program.
+            unsafe { libc::_exit(1) }
+        }
     }
 }
 

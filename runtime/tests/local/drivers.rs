@@ -122,6 +122,8 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "handles" => handles(&folder).await,
         "handles by tokio" => handles_by_tokio(&folder).await,
         "saves" => saves(&folder).await,
+        "surroundings" => super::processes::change_surroundings(Path::new(&std::env::var("PLACE").unwrap())).await,
+        "tortured" => super::torture::drive(&folder).await,
         "full" => super::places::fill(&folder).await,
         _ => return Some(ExitCode::from(2)),
     };

@@ -12,6 +12,7 @@ mod phases;
 mod places;
 mod processes;
 mod replay;
+mod torture;
 
 use std::fs;
 use std::io::Write;
@@ -118,6 +119,7 @@ async fn run() -> ExitCode {
         places::trials(),
         processes::trials(),
         replay::trials(),
+        torture::trials(),
     ]
     .into_iter()
     .flatten()

@@ -27,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_worker_that_does_not_start_is_an_error_in_words,
         a_function_that_writes_over_the_channel_hangs_nobody,
         calls_from_any_thread_of_a_function_end,
+        workers_have_the_environment_of_the_moment_that_the_pool_was_made,
     ]
 }
 
@@ -536,4 +537,41 @@ async fn calls_from_any_thread_of_a_function_end() {
     assert_eq!(sum.expect("it ends").unwrap(), (1..=100_000).sum::<u64>());
     let many = wren::Executor::builder().workers(usize::MAX).build().map(drop).unwrap_err();
     assert!(matches!(&many, Error::Config(why) if why.contains("10000")), "{many}");
+}
+
+#[wren::remote]
+fn surroundings(ms: u64) -> (u32, Option<String>, String) {
+    std::thread::sleep(Duration::from_millis(ms));
+    let folder = std::env::current_dir().map_or_else(|error| error.to_string(), |folder| folder.display().to_string());
+    (std::process::id(), std::env::var("CHANGED").ok(), folder)
+}
+
+/// What a driver does that changes its environment and its working directory.
+pub(crate) async fn change_surroundings(folder: &Path) -> wren::Result<()> {
+    let here = folder.join("here");
+    fs::create_dir(&here).unwrap();
+    std::env::set_current_dir(&here).unwrap();
+    let executor = pool(3);
+    let first = surroundings(0).on(&executor).await?;
+    // SAFETY: no other thread of this program reads the environment.
+    unsafe { std::env::set_var("CHANGED", "yes") };
+    std::env::set_current_dir("/").unwrap();
+    let all = wren::map(surroundings, [50; 12]).on(&executor).quiet().await?;
+    let workers: std::collections::BTreeSet<u32> = all.iter().map(|(pid, ..)| *pid).collect();
+    assert!(workers.len() > 1, "others were started since");
+    let same = |(_, changed, at): &(u32, Option<String>, String)| (changed, at) == (&first.1, &first.2);
+    assert!(all.iter().all(same) && first.1.is_none() && first.2 == here.display().to_string(), "{all:?}");
+    // A working directory that is gone harms nobody who does not need it.
+    std::env::set_current_dir(&here).unwrap();
+    fs::remove_dir_all(&here).unwrap();
+    assert_eq!(wren::map(|i| add(i, 1), 0..3).quiet().await?, [1, 2, 3]);
+    assert_eq!(wren::map(|i| add(i, 1), 0..3).on(&pool(2)).quiet().await?, [1, 2, 3]);
+    println!("all are right");
+    Ok(())
+}
+
+async fn workers_have_the_environment_of_the_moment_that_the_pool_was_made() {
+    let output =
+        limited("unset WREN_DIR; exec \"$0\"", "surroundings", &[("PLACE", scratch("places").to_str().unwrap())]);
+    assert!(output.contains("all are right"), "{output}");
 }

@@ -32,6 +32,7 @@ const DEPENDENCIES: &[&str] = &[
     "indicatif",
     "inventory",
     "lambda_runtime",
+    "libc",
     "linkme",
     "memchr",
     "memmap2",

@@ -26,6 +26,10 @@ const TAIL: usize = 4 << 10;
 /// How often it is asked whether a worker has ended, where the system does not tell.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
+/// How often a pipe is read at once; and when its worker has ended, for as much as a pipe holds.
+const READS: u32 = 4;
+const READS_AT_THE_END: u32 = 64;
+
 /// How long a worker may take to end when it was told to.
 const OBEYS_WITHIN: Duration = Duration::from_millis(50);
 
@@ -217,7 +221,8 @@ impl Minded {
     fn take(&self, pipe: &mut Pipe, all: bool) {
         let mut output = lock(&self.output);
         self.printed.store(true, Ordering::Release);
-        loop {
+        // Who prints without end is not read without end: others have their turn, and `poll` tells of the rest.
+        for _ in 0..if all { READS_AT_THE_END } else { READS } {
             let label = output.running(&self.region);
             let mut buffer = [0; 16 << 10];
             let Some(n) = pipe.read(&mut buffer) else { break };

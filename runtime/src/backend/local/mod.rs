@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::platform::{self, ProcessMemory};
 use crate::start;
 use minder::Minder;
-use process::{Process, START_LIMIT};
+use process::{Process, START_LIMIT, Surroundings};
 
 /// How often a worker may end by itself before its first call, one after the other, until the pool gives up.
 const FALSE_STARTS: u32 = 3;
@@ -45,6 +45,7 @@ pub(crate) struct LocalBackend {
     ringer: Ringer,
     lines: Lines,
     epoch: Epoch,
+    surroundings: Arc<Surroundings>,
     /// Minds the workers; made with the first.
     minder: Option<Arc<Minder>>,
     /// Workers that ended by themselves before their first call, one after the other.
@@ -133,6 +134,7 @@ impl LocalBackend {
             ringer: setup.ringer.clone(),
             lines: setup.lines.clone(),
             epoch: Epoch::new(setup.clock),
+            surroundings: Arc::new(Surroundings::now()),
             minder: None,
             false_starts: 0,
             refusals: 0,
@@ -260,12 +262,14 @@ impl LocalBackend {
             None => Minder::start(self.ringer.0.clone()).map(|minder| self.minder.insert(Arc::new(minder)).clone()),
         };
         let (bell, epoch, lines) = (self.ringer.0.clone(), self.epoch, self.lines.clone());
+        let surroundings = self.surroundings.clone();
         let share_mb = platform::machine_memory_mb() / u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let start = {
             let sender = sender.clone();
             move |minder: Arc<Minder>| {
                 // Where nobody waits any more, the process is dropped, and with that killed.
-                let _ = sender.send(Process::start(index as u32, &bell, &minder, epoch, &lines, share_mb));
+                let _ =
+                    sender.send(Process::start(index as u32, &bell, &minder, epoch, &lines, share_mb, &surroundings));
                 bell.ring();
             }
         };

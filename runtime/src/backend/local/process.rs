@@ -1,11 +1,13 @@
 //! One worker process as the driver sees it.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -94,6 +96,28 @@ struct Flight {
     kill_at: Option<Duration>,
 }
 
+/// Environment and working directory of the moment that the pool was made. A program that changes its own later does not
+/// give some of its workers others than the rest.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    variables: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+}
+
+impl Surroundings {
+    pub(super) fn now() -> Self {
+        Self { variables: std::env::vars_os().collect(), directory: std::env::current_dir().ok() }
+    }
+
+    fn give(&self, command: &mut Command) {
+        command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // One that was removed can be had no more; the worker then is where the program is.
+        if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
+            command.current_dir(directory);
+        }
+    }
+}
+
 /// What waits for room in the ring.
 enum Outgoing {
     Frame(u32, Vec<u8>),
@@ -115,6 +139,7 @@ impl Process {
         epoch: Epoch,
         lines: &Lines,
         share_mb: u32,
+        surroundings: &Surroundings,
     ) -> io::Result<Self> {
         let region = Region::new()?;
         let (ours, theirs) = platform::socket_pair()?;
@@ -122,7 +147,8 @@ impl Process {
         let mut args = std::env::args_os();
         command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
         // By the random part is found what its functions start.
-        let name = format!("{number}.{:016x}", platform::random());
+        let name = format!("{number}.{:016x}.{}", platform::random(), std::process::id());
+        surroundings.give(&mut command);
         command.env(ENV, &name).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C at the terminal is for the driver, which then ends the workers.
         let child = command.process_group(0).spawn()?;
@@ -386,6 +412,10 @@ impl Process {
                 replies.push(Reply::Done { flight: header.flight, tasks, results, timing });
             }
         }
+        if last && self.flights[index].next != self.flights[index].end {
+            // It is through, and has not told of all.
+            return self.stop_for(unreadable());
+        }
         if last {
             let limits = self.flights.remove(index).invocation.block.limits();
             let Clocked { began, compute, commit, .. } = header.clocked;
@@ -424,6 +454,10 @@ impl Process {
 
     /// Takes what a dead worker had finished and not sent.
     pub(super) fn read_unpublished(&mut self, now: Duration, replies: &mut Vec<Reply>) {
+        if self.reader.has_frame() || self.reader.is_broken() {
+            // What it wrote cannot be read.
+            return;
+        }
         let (count, bytes) = self.region.open_run().get();
         let Some(slot) = self.region.active().filter(|_| count > 0) else { return };
         let Some(flight) = self.flights.iter().find(|f| f.slot == slot) else { return };
@@ -584,8 +618,10 @@ impl Drop for Process {
 impl Flight {
     fn take_back(&mut self, region: &Region, half: bool, replies: &mut Vec<Reply>) {
         let taken = region.cursor(self.slot).take_back(half);
-        if !taken.is_empty() {
-            let start = self.invocation.tasks.start;
+        let start = self.invocation.tasks.start;
+        // Another end, or tasks that were run: the cursor was overwritten, which shows when the worker is through.
+        let fits = start + u64::from(taken.end) == self.end && start + u64::from(taken.start) >= self.next;
+        if !taken.is_empty() && fits {
             self.end = start + u64::from(taken.start);
             let tasks = self.end..start + u64::from(taken.end);
             replies.push(Reply::Returned { flight: self.invocation.flight, tasks });

@@ -1,0 +1,100 @@
+//! Removing the logs of old jobs: a program that runs a hundred maps a second would fill the disk with them.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::LOG;
+use crate::platform;
+
+/// Logs older than this go, however few there are.
+const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How many jobs a process begins until it looks for old ones again.
+const EVERY: u64 = 100;
+
+/// Removes logs of old jobs now and then, on a thread of its own; `keep` of the latest stay.
+pub(crate) fn prune_sometimes(directory: &Path, keep: u64) {
+    static BEGUN: AtomicU64 = AtomicU64::new(0);
+    if !BEGUN.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERY) {
+        return;
+    }
+    let jobs = directory.join("jobs");
+    let prune = move || {
+        // What cannot be removed now is tried again.
+        let _ = prune(&jobs, keep, SystemTime::now());
+    };
+    let _ = thread::Builder::new().name("wren-prune".into()).stack_size(256 << 10).spawn(prune);
+}
+
+/// Removes the folders of all jobs but the `keep` latest, and of those that ended long before `now`. A job that runs keeps
+/// its own.
+fn prune(jobs: &Path, keep: u64, now: SystemTime) -> io::Result<()> {
+    let mut logs: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(jobs)? {
+        let Ok(folder) = entry.map(|entry| entry.path()) else { continue };
+        if let Ok(written) = fs::metadata(folder.join(LOG)).and_then(|log| log.modified()) {
+            logs.push((written, folder));
+        }
+    }
+    logs.sort_by_key(|(written, _)| Reverse(*written));
+    let is_old = |written: &SystemTime| now.duration_since(*written).is_ok_and(|age| age > OLDEST);
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let old = logs.into_iter().enumerate().filter(|(index, (written, _))| *index >= keep || is_old(written));
+    for (_, (_, folder)) in old {
+        // One that cannot be removed, such as another user's, keeps no other.
+        let _ = remove(&folder);
+    }
+    Ok(())
+}
+
+/// Removes a job's folder, unless the job runs: who runs it holds the lock of its log.
+fn remove(folder: &Path) -> io::Result<()> {
+    let Ok(log) = platform::open_file(&folder.join(LOG)) else { return Ok(()) };
+    if flock(&log, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(());
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_stay_and_those_that_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        for job in 0..20u64 {
+            let folder = directory.path().join(format!("job{job:02}"));
+            fs::create_dir(&folder).unwrap();
+            let log = File::create(folder.join(LOG)).unwrap();
+            log.set_modified(now - Duration::from_secs(job * 2 * 24 * 3600)).unwrap();
+        }
+        let running = File::open(directory.path().join("job19").join(LOG)).unwrap();
+        flock(&running, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let left = || {
+            let mut names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            names.sort();
+            names.into_iter().map(|name| name.into_string().unwrap()[3..].parse().unwrap()).collect::<Vec<u64>>()
+        };
+        prune(directory.path(), 1_000, now).unwrap();
+        assert_eq!(left(), (0..=15).chain([19]).collect::<Vec<_>>(), "those of a month stay");
+        prune(directory.path(), 3, now).unwrap();
+        assert_eq!(left(), [0, 1, 2, 19]);
+        drop(running);
+        prune(directory.path(), 3, now).unwrap();
+        assert_eq!(left(), [0, 1, 2]);
+    }
+}
