@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -22,7 +22,7 @@ use crate::platform;
 /// ```
 #[derive(Debug)]
 pub struct Follow {
-    /// The job's, by its folder: what the log says of itself is not asked.
+    /// The name of the job's folder, where the log has an id that is none.
     id: String,
     log: BufReader<File>,
     /// The beginning of a line whose end is not written yet.
@@ -68,7 +68,9 @@ impl Follow {
             let event = serde_json::from_slice::<Event>(&self.line).ok();
             if let Some(event) = event.filter(Event::is_sound) {
                 let mut event = event.without_control();
-                if let Event::Job { about, .. } = &mut event {
+                if let Event::Job { about, .. } = &mut event
+                    && !is_name(&about.id)
+                {
                     about.id.clone_from(&self.id);
                 }
                 visit(&event);
@@ -91,6 +93,12 @@ impl Follow {
     pub(super) fn into_summary(self) -> Option<JobSummary> {
         self.summary
     }
+}
+
+/// Whether an id can name a folder among those of other jobs, and leads nowhere else.
+fn is_name(id: &str) -> bool {
+    let mut parts = Path::new(id).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == id)
 }
 
 /// Whether somebody holds the lock of a log: who runs the job.
