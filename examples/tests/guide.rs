@@ -61,7 +61,7 @@ fn a_named_job_goes_on_where_writes_failed() -> wren::Result<()> {
     let kept: Arc<dyn wren::store::Store> = MemoryStore::named("guide");
     let job = |executor: &Executor| wren::map(|x: u32| median(&[f64::from(x)]), 0..50).named("medians").on(executor);
 
-    let faulty = Faults::seeded(1).lose_write(0.1).around_store(kept.clone());
+    let faulty = Faults::seeded(1).lose_write(1.0).around_store(kept.clone());
     let executor = Executor::builder().backend("inline").opened_store(faulty).build()?;
     assert!(matches!(wren::block_on(job(&executor)), Err(Error::Store(_))));
 

@@ -59,7 +59,7 @@ fn every_template_runs_and_is_tested() {
     let folder = tempfile::tempdir().unwrap();
     let mapreduce = ("mapreduce", "counts", " distinct words in src/main.rs\n");
     // Called like a package that wren's dependencies depend on.
-    let params = ("params", "libc", "y is about 3.0 x -2.0\n");
+    let params = ("params", "itoa", "y is about 3.0 x -2.0\n");
     for (template, name, last) in [mapreduce, params] {
         let project = from_template(folder.path(), template, name);
         let run = wren(&project, &["run", "--debug", "--quiet", "--workers", "2"]);

@@ -8,7 +8,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -51,8 +52,36 @@ pub(crate) fn event_loop() -> Result<Handle> {
 
 /// Runs what blocks on a thread that is for it. Dropped, the future no longer waits, and the work goes on.
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let spawned = event_loop()?.spawn_blocking(work);
-    spawned.await.map_err(|error| broken(&error))
+    let (give, take) = tokio::sync::oneshot::channel();
+    // Boxed, so that tokio's part is compiled once, and not for each kind of work: programs that are deployed are small.
+    let work: Work = Box::new(move || drop(give.send(work())));
+    event_loop()?.spawn_blocking(work).await.map_err(|error| broken(&error))?;
+    take.await.map_err(|_| Error::Backend("a request to the store gave nothing; this is a defect of wren".to_owned()))
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Does all work, many pieces of it at once, until a piece has failed.
+async fn side_by_side(works: Vec<Work>, has_failed: &AtomicBool) -> Result<()> {
+    let handle = event_loop()?;
+    let mut works = works.into_iter();
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < SIDE_BY_SIDE
+            && !has_failed.load(Ordering::Acquire)
+            && let Some(work) = works.next()
+        {
+            under_way.spawn_blocking_on(work, &handle);
+        }
+        match under_way.join_next().await {
+            Some(done) => done.map_err(|error| broken(&error))?,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn broken(error: &tokio::task::JoinError) -> Error {
@@ -125,24 +154,25 @@ impl Requests {
         T: Send + 'static,
     {
         let request = Arc::new(request);
-        let mut under_way = JoinSet::new();
-        let mut answers = Vec::new();
-        let mut items = items.into_iter();
-        let handle = event_loop()?;
-        loop {
-            while under_way.len() < SIDE_BY_SIDE
-                && let Some(item) = items.next()
-            {
-                let (store, request, index) = (self.0.clone(), request.clone(), answers.len());
-                answers.push(None);
-                under_way.spawn_blocking_on(move || (index, request(&*store, item)), &handle);
-            }
-            let Some(answer) = under_way.join_next().await else { break };
-            let (index, answer) = answer.map_err(|error| broken(&error))?;
-            answers[index] = Some(answer?);
+        let answers: Arc<Mutex<Vec<Option<StoreResult<T>>>>> = Arc::default();
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let mut works: Vec<Work> = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let (store, request) = (self.0.clone(), request.clone());
+            let (answers, has_failed) = (answers.clone(), has_failed.clone());
+            works.push(Box::new(move || {
+                let answer = request(&*store, item);
+                if answer.is_err() {
+                    has_failed.store(true, Ordering::Release);
+                }
+                lock(&answers)[index] = Some(answer);
+            }));
         }
-        // The loop ended because each has its answer.
-        Ok(answers.into_iter().flatten().collect())
+        lock(&answers).resize_with(works.len(), || None);
+        side_by_side(works, &has_failed).await?;
+        let answers = std::mem::take(&mut *lock(&answers));
+        // Those that have no answer were not asked, because another one failed.
+        Ok(answers.into_iter().flatten().collect::<StoreResult<_>>()?)
     }
 
     /// The value of a key, or none.
