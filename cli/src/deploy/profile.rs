@@ -8,7 +8,6 @@
 
 use anyhow::Result;
 
-use super::feature::PACKAGE;
 use crate::program::{Chosen, Select};
 
 /// Its name, and that of the folder below `target`.
@@ -78,10 +77,8 @@ fn arguments(packages: &[String]) -> Vec<String> {
     let mut settings = vec![
         r#"inherits="release""#.to_owned(),
         "lto=false".to_owned(),
-        // Sixteen, as release has by default, would add 0.3 MB to the zip.
+        // Sixteen, as release has by default, would add 0.3 MB to the zip; four for wren alone, 0.1 MB.
         "codegen-units=1".to_owned(),
-        // Everything waits for wren, and other cores for this one: 0.1 MB more, 18 s less with two cores.
-        format!("package.{PACKAGE}.codegen-units=4"),
         // A panic in a remote function is an error of that call.
         r#"panic="unwind""#.to_owned(),
         "debug=false".to_owned(),
