@@ -3,8 +3,8 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -111,24 +111,10 @@ pub(crate) async fn lambda() -> aws_sdk_lambda::Client {
     CLIENT.get_or_init(build).await.clone()
 }
 
-/// Requests that are to be sent even if the program ends meanwhile.
-static LAST_WORDS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
-
-/// Spawns a request that [`finish_last_words`] waits for.
+/// Spawns a request that is to be sent even if the program ends meanwhile.
 pub(crate) fn spawn_last_words(future: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = runtime() {
-        let mut words = LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner);
-        words.retain(|word| !word.is_finished());
-        words.push(runtime.spawn(future));
-    }
-}
-
-/// Waits until what [`spawn_last_words`] took is said, and no longer than `patience`.
-pub(crate) fn finish_last_words(patience: Duration) {
-    let end = Instant::now() + patience;
-    let said = || LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished);
-    while !said() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(2));
+        crate::store::wait_for_in_the_end(runtime.spawn(future));
     }
 }
 

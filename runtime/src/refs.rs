@@ -224,10 +224,7 @@ impl<T: 'static> IntoFuture for Put<T> {
 
 pub(crate) fn put_bytes<T>(store: &dyn store::Store, bytes: &[u8]) -> store::StoreResult<Ref<T>> {
     let hash = *blake3::hash(bytes).as_bytes();
-    match store::wait(store.put_if_absent(&key_of(&hash), bytes)) {
-        Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
-        Err(error) => return Err(error),
-    }
+    store::put_once(store, &key_of(&hash), bytes)?;
     Ok(Ref { hash, len: bytes.len() as u64, store: store.url(), value: PhantomData })
 }
 

@@ -150,6 +150,4 @@ pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
 /// What runs elsewhere is told to stop before this program is gone.
 pub(crate) fn finish_last_words() {
     crate::store::finish_last(PATIENCE);
-    #[cfg(feature = "aws")]
-    crate::aws::finish_last_words(PATIENCE);
 }

@@ -13,7 +13,7 @@ use crate::envelope;
 use crate::error::{Error, Result};
 use crate::refs::key_of;
 use crate::registry::{self, RemoteFn};
-use crate::store::{Requests, Store, StoreError, StoreResult, wait};
+use crate::store::{Requests, Store, StoreResult, put_once, wait};
 use crate::trace::TaskInput;
 
 /// Segments are of about this many bytes, large arguments aside.
@@ -98,12 +98,7 @@ fn segment_key(id: &str, writer: &str, segment: u64) -> String {
 pub(super) async fn write(requests: &Requests, id: &str, calls: &[Made]) -> Result<Arguments> {
     let mut packed = Packed::default();
     calls.iter().for_each(|call| packed.push(call));
-    let put =
-        requests.for_each(packed.blobs, |store, (key, blob)| match wait(store.put_if_absent(&key, &blob.bytes)) {
-            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(error),
-        });
-    put.await?;
+    requests.for_each(packed.blobs, |store, (key, blob)| put_once(store, &key, &blob.bytes)).await?;
     let arguments = Arguments { writer: new_id(), segments: packed.segments.len() as u64 };
     let sealed = (0..).zip(packed.segments).map(|(number, segment)| {
         let key = segment_key(id, &arguments.writer, number);

@@ -28,7 +28,7 @@ use crate::envelope;
 use crate::error::{Error, Result};
 use crate::refs::{put_bytes, take_attached};
 use crate::registry::RemoteFn;
-use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, wait};
+use crate::store::{Requests, SIDE_BY_SIDE, event_loop, put_once};
 use crate::worker::Tasks;
 
 /// How long a result waits for others of its cell that are under way.
@@ -285,11 +285,11 @@ impl Kept {
         let sealed = sealed.collect::<Result<Vec<_>>>()?;
         let put = self.requests.for_each(sealed, move |store, (sealed, done)| {
             let task = done.first().map_or(0, |done| done.task);
-            match wait(store.put_if_absent(&done_key(&id, task), &sealed)) {
-                Ok(()) => Ok((done, None)),
-                Err(StoreError::AlreadyExists { .. }) => Ok((done, Some(Record::read_one(store, &id, task)?))),
-                Err(error) => Err(error),
-            }
+            let earlier = match put_once(store, &done_key(&id, task), &sealed)? {
+                true => None,
+                false => Some(Record::read_one(store, &id, task)?),
+            };
+            Ok((done, earlier))
         });
         for (mine, earlier) in put.await? {
             for done in mine {

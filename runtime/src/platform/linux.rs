@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::PollFlags;
-use rustix::fs::{CWD, MemfdFlags, RenameFlags, memfd_create, renameat_with};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{Advice, madvise};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
@@ -124,7 +124,9 @@ pub(crate) fn is_socket_of(fd: BorrowedFd<'_>, maker: u32) -> bool {
 }
 
 /// Lets two paths of one file system change places at once.
+#[cfg(feature = "data")]
 pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 

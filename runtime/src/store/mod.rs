@@ -26,7 +26,9 @@ pub(crate) use file::version_of;
 pub use memory::MemoryStore;
 #[cfg(feature = "data")]
 pub(crate) use requests::spawn_last;
-pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, finish_last, sleep, unblock, wait};
+#[cfg(feature = "aws")]
+pub(crate) use requests::wait_for_in_the_end;
+pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, finish_last, put_once, sleep, unblock, wait};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 

@@ -31,7 +31,7 @@ const THREADS: usize = 256;
 pub(crate) fn event_loop() -> Result<Handle> {
     static LOOP: Mutex<Option<Handle>> = Mutex::new(None);
     Error::if_forked()?;
-    let mut made = LOOP.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut made = lock(&LOOP);
     if let Some(handle) = &*made {
         return Ok(handle.clone());
     }
@@ -118,6 +118,14 @@ pub(crate) async fn sleep(pause: Duration) -> Result<()> {
     slept.await.map_err(|error| broken(&error))
 }
 
+/// Stores a value if the key has none; gives whether it had none.
+pub(crate) fn put_once(store: &dyn Store, key: &str, value: &[u8]) -> StoreResult<bool> {
+    match wait(store.put_if_absent(key, value)) {
+        Err(StoreError::AlreadyExists { .. }) => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
 /// A store for async code.
 #[derive(Debug, Clone)]
 pub(crate) struct Requests(Arc<dyn Store>);
@@ -190,11 +198,7 @@ impl Requests {
 
     /// Stores a value if the key has none; gives whether it had none.
     pub(crate) async fn put_if_absent(&self, key: String, value: Vec<u8>) -> Result<bool> {
-        let put = self.make(move |store| match wait(store.put_if_absent(&key, &value)) {
-            Err(StoreError::AlreadyExists { .. }) => Ok(false),
-            other => other.map(|()| true),
-        });
-        put.await
+        self.make(move |store| put_once(store, &key, &value)).await
     }
 
     /// All keys below a prefix.
@@ -234,24 +238,31 @@ impl Requests {
     }
 }
 
-/// Tasks that the program waits for before it ends: what a job with a shuffle leaves is removed.
+/// Tasks that the program waits for before it ends: what a job with a shuffle leaves is removed, and what runs elsewhere is
+/// told to stop.
 static LAST: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
-/// Spawns what is to be done even if nobody awaits it: [`finish_last`] waits for it.
+/// Has [`finish_last`] wait for a task that nobody awaits.
+#[cfg(any(feature = "data", feature = "aws"))]
+pub(crate) fn wait_for_in_the_end(task: JoinHandle<()>) {
+    let mut last = lock(&LAST);
+    last.retain(|task| !task.is_finished());
+    last.push(task);
+}
+
+/// Spawns what is to be done even if nobody awaits it.
 #[cfg(feature = "data")]
 pub(crate) fn spawn_last(task: impl Future<Output = ()> + Send + 'static) {
     // Without an event loop nothing was stored either.
     if let Ok(handle) = event_loop() {
-        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|task| !task.is_finished());
-        last.push(handle.spawn(task));
+        wait_for_in_the_end(handle.spawn(task));
     }
 }
 
-/// Waits until what [`spawn_last`] took is done, and no longer than `patience`.
+/// Waits until such tasks are done, and no longer than `patience`.
 pub(crate) fn finish_last(patience: Duration) {
     let begun = Instant::now();
-    let done = || LAST.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished);
+    let done = || lock(&LAST).iter().all(JoinHandle::is_finished);
     while !done() && begun.elapsed() < patience {
         thread::sleep(Duration::from_millis(2));
     }
