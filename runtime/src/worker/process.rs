@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -51,6 +51,10 @@ const CANNOT_PRINT: Duration = Duration::from_micros(1);
 
 /// The driver's socket, once it was moved out of the way of the program; 0 before.
 static SOCKET: AtomicI32 = AtomicI32::new(0);
+
+/// Whether this process is being ended. It ends what its functions started first, and a function that sees its child
+/// killed may return; that is no result of its call.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Runs before `main`. A worker's socket comes as its standard input, for want of another way to hand it to a
 /// program; here it goes elsewhere, before `main` can read from it, and standard input is empty.
@@ -248,6 +252,7 @@ fn end_with_the_driver(socket: Arc<Guarded>, mark: Arc<str>) {
     let watch = move || {
         loop {
             platform::wait_for_hangup(socket.as_fd_unchecked());
+            IS_ENDING.store(true, Ordering::SeqCst);
             spans::flush();
             if platform::has_children() {
                 platform::kill_marked(&mark);
@@ -391,6 +396,9 @@ impl Results {
         if platform::is_forked() {
             // A function forked, and both processes returned from it. The channel is the parent's.
             let _ = kill_process(getpid(), Signal::KILL);
+        }
+        while IS_ENDING.load(Ordering::SeqCst) {
+            std::thread::park();
         }
         self.until_look -= 1;
         if self.until_look == 0 {

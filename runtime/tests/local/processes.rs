@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_a_function_started_ends_with_its_call,
         nothing_that_functions_started_outlives_the_driver,
         a_call_is_charged_for_its_own_memory_and_its_childrens,
+        a_call_that_is_ended_has_no_result_of_a_child_that_was_ended_first,
         a_worker_that_has_grown_is_replaced,
         a_pool_lives_with_the_workers_that_it_can_have,
         workers_that_are_killed_before_their_first_call_are_started_again,
@@ -347,6 +348,21 @@ async fn a_call_is_charged_for_its_own_memory_and_its_childrens() {
     fs::remove_file(&file).unwrap();
     let full = child_takes(600).on(&executor).await.unwrap_err();
     assert!(matches!(full, Error::OutOfMemory { .. }), "{full}");
+}
+
+async fn a_call_that_is_ended_has_no_result_of_a_child_that_was_ended_first() {
+    let executor = pool(2);
+    let limit = Duration::from_millis(50);
+    for _ in 0..40 {
+        let outcome = wait_for_child().on(&executor).timeout(limit).await;
+        assert!(matches!(outcome, Err(Error::TimedOut { .. })), "{outcome:?}");
+    }
+}
+
+/// Gives how its child ended.
+#[wren::remote]
+fn wait_for_child() -> std::io::Result<String> {
+    Ok(Command::new("sleep").arg("20").status()?.to_string())
 }
 
 async fn a_worker_that_has_grown_is_replaced() {
