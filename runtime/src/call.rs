@@ -19,6 +19,7 @@ use crate::executor::Executor;
 use crate::job::{Outcome, Port};
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
+use crate::terminal;
 
 /// A call of a remote function that gives an `R`: what the function's name, applied to arguments,
 /// returns.
@@ -152,6 +153,8 @@ impl<R: DeserializeOwned> Future for Call<R> {
             executor.shared().watch(|| port.has_outcome());
         }
         let Some(outcome) = port.take_or_register(cx.waker()) else { return Poll::Pending };
+        // What the call printed comes before what came of it.
+        terminal::settle();
         let result = self.result_of(outcome);
         self.state = State::Over;
         Poll::Ready(result)

@@ -28,7 +28,7 @@ use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::spans;
 use crate::start;
 use crate::store::{self, Store};
-use crate::trace::{self, About, JobLog, Ran, SharedLog, WeakLog};
+use crate::trace::{About, Inputs, JobLog, Note, Place, Ran, SharedLog, WeakLog};
 
 /// How often it is shown where jobs stand, and looked whether one is to be cancelled.
 const STAND_EVERY: Duration = Duration::from_millis(200);
@@ -111,7 +111,7 @@ impl Printing {
     fn take(&self, line: &Printed<'_>) {
         let log = self.logs().get(line.run).and_then(WeakLog::upgrade);
         if let Some(log) = log {
-            log.note(|log| log.printed(line));
+            log.note(Note::Printed(line.into()));
         }
     }
 }
@@ -543,29 +543,29 @@ impl Shared {
             program: platform::own_path().unwrap_or_default(),
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
-        let claimed = claimed.or_else(|| {
-            (config.logs && config.history > 0).then(|| trace::claim(&config.directory, id).file()).flatten()
-        });
-        let is_claimed = claimed.is_some();
-        if is_claimed {
-            trace::prune_sometimes(&config.directory, config.history);
-        }
-        let mut begun = JobLog::new(about, quiet, claimed, self.clock);
-        if is_claimed {
-            begun.keep_in(&config.directory.join("jobs").join(id), config.keep_inputs);
-        }
-        log.begin(begun);
+        let directory = &config.directory;
+        let folder = directory.join("jobs").join(id);
+        let place = match claimed {
+            Some(file) => Place::Open(file, folder.clone()),
+            None if !config.logs || config.history == 0 => Place::Nowhere,
+            None => {
+                let place = Place::New { directory: directory.clone(), history: config.history };
+                // Others look at once whether a job of that name runs.
+                if settings.name.is_some() { place.opened(id) } else { place }
+            }
+        };
+        let most = config.keep_inputs;
+        let inputs = (most > 0 && !matches!(place, Place::Nowhere)).then(|| (Inputs::new(&folder, most), most));
+        let begun = JobLog::new(about, quiet, place, self.clock);
+        log.begin(begun, inputs);
     }
 
     pub(crate) fn submit(&self, job: JobKey, mut block: Block) {
         self.with_core(|core, now| {
-            let tasks = block.tasks();
-            core.note(job, |log| {
-                log.submitted(tasks.end - tasks.start);
-                block.set_traceparent(log.traceparent());
-            });
+            let log = core.jobs.get(&job).and_then(|entry| entry.log.as_ref());
+            block.set_traceparent(log.and_then(SharedLog::traceparent));
             let block = Arc::new(block);
-            core.note(job, |log| log.keep(&block));
+            log.into_iter().for_each(|log| log.submitted(&block));
             core.scheduler.submit(job, block, now);
         });
     }
@@ -585,7 +585,7 @@ impl Shared {
                 scheduler.cancel(job, updates);
                 if let Some(entry) = core.jobs.remove(&job) {
                     if let Some(log) = &entry.log {
-                        log.end("cancelled");
+                        log.note(Note::End("cancelled"));
                     }
                     core.refuse(&entry);
                 }
@@ -760,22 +760,12 @@ impl Core {
         for (job, entry) in jobs.iter() {
             let Some(log) = &entry.log else { continue };
             *next_stand = Some(now + STAND_EVERY);
-            let mut is_to_be_cancelled = false;
-            log.note(|log| {
-                is_to_be_cancelled = log.is_to_be_cancelled();
-                log.stand(scheduler.progress(*job).unwrap_or_default());
-            });
-            if is_to_be_cancelled {
+            log.stand(scheduler.progress(*job).unwrap_or_default());
+            if log.is_to_be_cancelled() {
                 scheduler.cancel(*job, updates);
-                log.end("cancelled");
+                log.note(Note::End("cancelled"));
                 entry.give(Outcome::Cancelled, wakers);
             }
-        }
-    }
-
-    fn note(&self, job: JobKey, note: impl FnOnce(&mut JobLog)) {
-        if let Some(log) = self.jobs.get(&job).and_then(|entry| entry.log.as_ref()) {
-            log.note(note);
         }
     }
 
@@ -803,27 +793,26 @@ impl Core {
                 if let Some(log) = &entry.log {
                     let new = new.iter().map(|range| range.end - range.start).sum();
                     let ran = Ran { attempt, function: "", sent, timing };
-                    log.note(|log| log.done(&tasks, new, &ran, bytes_in, results.size()));
+                    log.done(tasks.clone(), new, ran, bytes_in, results.size());
                 }
                 entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
             }
             Update::Failed { job, task, attempt, failure, stderr, block, sent, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
-                    log.note(|log| {
-                        log.failed(task, &Ran { attempt, function, sent, timing }, &failure, &stderr);
-                        log.keep_failed(&block, task);
-                    });
+                    let ran = Ran { attempt, function, sent, timing };
+                    let (failure, stderr) = (failure.clone(), stderr.clone());
+                    log.note(Note::Failed { task, ran, failure, stderr });
+                    log.keep_failed(block, task);
                 }
                 entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
             }
             Update::Retry { job, task, attempt, failure, block, at, sent, timing } => {
-                let after = at.saturating_sub(now);
-                let function = block.function().name;
-                self.note(job, |log| {
-                    log.retry(task, &Ran { attempt, function, sent, timing }, &failure, after);
-                    log.keep_failed(&block, task);
-                });
+                if let Some(log) = self.jobs.get(&job).and_then(|entry| entry.log.as_ref()) {
+                    let ran = Ran { attempt, function: block.function().name, sent, timing };
+                    log.note(Note::Retry { task, ran, failure, after: at.saturating_sub(now) });
+                    log.keep_failed(block, task);
+                }
             }
             Update::OverBudget { job, spent_usd } => {
                 if let Some(entry) = self.jobs.get(&job) {

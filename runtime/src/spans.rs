@@ -10,10 +10,14 @@
 //! load then. That a worker's spans are inside those of the driver takes the feature `otel`.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::{Span, error, field, info_span, warn};
+use tracing::dispatcher::{get_default, with_default};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Span, error, field, info_span, warn};
 
 use crate::error::Failure;
 use crate::trace::About;
@@ -24,12 +28,36 @@ const FIRST: u32 = 4;
 /// Tasks that take less than this on average have none: thousands of them would crowd out the others.
 const WORTH_A_SPAN: Duration = Duration::from_millis(1);
 
+/// How many events wait at most for a subscriber that is slow; later ones are dropped.
+const MOST_EVENTS: usize = 1024;
+
+/// How long the end of a job waits for it.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The span of a job, in its driver.
 #[derive(Debug)]
 pub(crate) struct JobSpan {
     span: Span,
+    /// Who is told of it.
+    subscriber: Dispatch,
+    /// Whether events are on their way.
+    told: bool,
     /// Its name for workers.
     traceparent: Option<Arc<str>>,
+}
+
+/// Calls subscribers on a thread of its own: what they do may take any time.
+fn tell(event: impl FnOnce() + Send + 'static) {
+    type Event = Box<dyn FnOnce() + Send>;
+    static EVENTS: OnceLock<Option<SyncSender<Event>>> = OnceLock::new();
+    let start = || {
+        let (sender, events): (_, Receiver<Event>) = sync_channel(MOST_EVENTS);
+        let thread = thread::Builder::new().name("wren-spans".into());
+        thread.spawn(move || events.into_iter().for_each(|event| event())).ok().map(|_| sender)
+    };
+    if let Some(events) = EVENTS.get_or_init(start) {
+        let _ = events.try_send(Box::new(event));
+    }
 }
 
 impl JobSpan {
@@ -48,23 +76,42 @@ impl JobSpan {
             retried = field::Empty,
             otel.status_code = field::Empty,
         );
-        Self { traceparent: traceparent(&span), span }
+        Self { traceparent: traceparent(&span), span, subscriber: get_default(Dispatch::clone), told: false }
     }
 
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
         self.traceparent.clone()
     }
 
-    pub(crate) fn failed(&self, task: u64, attempt: u32, class: &str) {
-        error!(target: "wren", parent: &self.span, task, attempt, class, "a task failed");
+    pub(crate) fn failed(&mut self, task: u64, attempt: u32, class: &'static str) {
+        self.tell(move |span| error!(target: "wren", parent: span, task, attempt, class, "a task failed"));
     }
 
-    pub(crate) fn retried(&self, task: u64, attempt: u32, class: &str, after: Duration) {
+    pub(crate) fn retried(&mut self, task: u64, attempt: u32, class: &'static str, after: Duration) {
         let after_ms = after.as_millis() as u64;
-        warn!(target: "wren", parent: &self.span, task, attempt, class, after_ms, "a task failed and is run again");
+        self.tell(move |span| {
+            warn!(target: "wren", parent: span, task, attempt, class, after_ms, "a task failed and is run again");
+        });
+    }
+
+    fn tell(&mut self, event: impl FnOnce(&Span) + Send + 'static) {
+        if self.subscriber.is::<NoSubscriber>() {
+            return;
+        }
+        self.told = true;
+        let (span, subscriber) = (self.span.clone(), self.subscriber.clone());
+        tell(move || with_default(&subscriber, || event(&span)));
     }
 
     pub(crate) fn end(&mut self, state: &str, done: u64, failed: u64, retried: u64) {
+        if self.told {
+            let (sender, told) = sync_channel(1);
+            tell(move || {
+                // Nobody waits any more.
+                let _ = sender.try_send(());
+            });
+            let _ = told.recv_timeout(PATIENCE);
+        }
         let span = std::mem::replace(&mut self.span, Span::none());
         span.record("state", state).record("done", done).record("failed", failed).record("retried", retried);
         if state == "failed" {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::registry::{self, RemoteFn};
+use crate::terminal;
 use crate::worker::process;
 
 /// Set by `cargo wren list`: print the registry and end.
@@ -150,4 +151,5 @@ pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
 /// What runs elsewhere is told to stop before this program is gone.
 pub(crate) fn finish_last_words() {
     crate::store::finish_last(PATIENCE);
+    terminal::finish();
 }

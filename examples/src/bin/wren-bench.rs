@@ -52,6 +52,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok("start") => return Ok(start().await?),
         Ok("cloud") => return Ok(cloud().await?),
+        Ok("log") => {
+            println!("{:?} {:?}", log_overhead(100, 1).await?, log_overhead(12, 25).await?);
+            return Ok(());
+        }
         Ok("payload") => {
             println!("{}", payload().await?);
             return Ok(());
@@ -63,9 +67,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, n) in [("noop_1k", 1_000), ("noop_10k", 10_000), ("noop_100k", 100_000)] {
         figures.insert(name, n as f64 / median(noop(n, 15).await?).as_secs_f64());
     }
-    let (overhead, microseconds) = log_overhead().await?;
-    figures.insert("log_overhead_percent", overhead);
-    figures.insert("log_us_per_100k", microseconds);
+    for (name, in_us, (turns, maps)) in
+        [("log_overhead_percent", "log_us_per_100k", (100, 1)), ("log_work_percent", "log_work_us_per_100k", (12, 25))]
+    {
+        let (percent, microseconds) = log_overhead(turns, maps).await?;
+        figures.insert(name, percent);
+        figures.insert(in_us, microseconds);
+    }
     let (median_call, p99_call) = call().await?;
     figures.insert("call_median_us", micros(median_call));
     figures.insert("call_p99_us", micros(p99_call));
@@ -116,27 +124,29 @@ async fn noop(n: u64, times: usize) -> wren::Result<Vec<Duration>> {
     Ok(all)
 }
 
-/// What the log of a map of 100,000 no-ops costs, in percent and in microseconds. With and without in
-/// turns, so that whatever else the machine does falls on both; where no folder can be made, no log is.
-async fn log_overhead() -> wren::Result<(f64, f64)> {
+/// What the log of a map of 100,000 no-ops costs, in percent and in microseconds: of the time until the results are
+/// there, with `maps` of 1 a turn, and of all the work, with many: then what is written beside the next map counts.
+/// With and without in turns, so that whatever else the machine does falls on both; where no folder can be made, no
+/// log is.
+async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
     const NOWHERE: &str = "/proc/none";
-    let folder = std::env::temp_dir().join(format!("wren-bench-log-{}", std::process::id()));
+    let folder = scratch("log");
     let executor = |folder: &Path| wren::Executor::builder().backend("local").directory(folder).build();
     let executors = [executor(&folder)?, executor(Path::new(NOWHERE))?];
     let mut times = [Vec::new(), Vec::new()];
-    for round in 0..102 {
+    for turn in 0..turns {
         // Each goes first as often as the other.
-        for which in [round % 2, 1 - round % 2] {
+        for which in [turn % 2, 1 - turn % 2] {
             let start = Instant::now();
-            let results = wren::map(inc, 0..100_000).on(&executors[which]).quiet().await?;
-            if round >= 2 {
-                times[which].push(start.elapsed());
+            for _ in 0..maps {
+                let results = wren::map(inc, 0..100_000).on(&executors[which]).quiet().await?;
+                assert!(results.into_iter().eq(1..=100_000));
             }
-            assert!(results.into_iter().eq(1..=100_000));
+            times[which].push(start.elapsed() / maps);
         }
     }
     let jobs = wren::trace::jobs(&folder).unwrap_or_default();
-    assert!(jobs.len() == 102 && jobs.iter().all(|job| job.done == 100_000), "logs were written");
+    assert!(jobs.len() == turns * maps as usize && jobs.iter().all(|job| job.done == 100_000), "logs were written");
     assert!(!Path::new(NOWHERE).exists());
     let _ = std::fs::remove_dir_all(&folder);
     let [with, without] = times.map(|times| micros(median(times)));

@@ -17,6 +17,7 @@ use crate::platform;
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
+use crate::terminal;
 use crate::trace::SharedLog;
 
 /// Tasks that may be submitted and not consumed.
@@ -218,6 +219,8 @@ impl<I> Feed<I> {
     pub(super) fn take(&mut self) -> Option<Outcome> {
         loop {
             let outcome = self.port.take()?;
+            // What the tasks printed comes before what came of them.
+            terminal::settle();
             match &outcome {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();

@@ -2,6 +2,7 @@
 //! system.
 
 mod descriptors;
+mod ending;
 mod files;
 mod fork;
 mod memory;
@@ -15,6 +16,7 @@ mod system;
 pub(crate) use descriptors::{
     Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, wait_for_hangup,
 };
+pub(crate) use ending::at_exit;
 pub(crate) use files::open_file;
 pub(crate) use fork::is_forked;
 pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};

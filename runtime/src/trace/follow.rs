@@ -38,6 +38,8 @@ impl Follow {
     /// # Errors
     /// Of opening it.
     pub fn open(folder: &Path) -> io::Result<Self> {
+        // It may be a job of this program.
+        super::notes::write_all();
         let log = BufReader::new(platform::open_file(&folder.join(LOG))?);
         let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { id, log, line: Vec::new(), summary: None, written: JobState::Interrupted })

@@ -1,7 +1,8 @@
 //! The arguments of a job's tasks, so that a task can be run again: `inputs` in a job's folder.
 //!
 //! All are kept while they are few; beyond that, those of tasks that failed. The file is a sequence of
-//! frames: a byte for the kind, the length as a little-endian `u64`, and so many bytes. Large arguments
+//! frames: a byte for the kind, the length as a little-endian `u64`, and so many bytes. Those of tasks are the length
+//! of a sealed [`Record`] as a little-endian `u32`, the record, and the arguments as they travel. Large arguments
 //! are frames of their own, behind their hash, once for all the tasks that name them.
 
 mod keep;
@@ -18,7 +19,7 @@ use crate::envelope;
 use crate::platform;
 use crate::worker::Tasks;
 
-pub(super) use keep::Inputs;
+pub(crate) use keep::Inputs;
 
 const FILE: &str = "inputs";
 
@@ -40,8 +41,21 @@ struct Record {
     /// Hashes of large arguments, and for tasks that have some, which of these they are.
     hashes: Vec<[u8; 32]>,
     blobs_of: Vec<(u64, Vec<u32>)>,
-    #[serde(with = "crate::codec::bytes")]
-    args: Vec<u8>,
+    /// CRC-32 of the arguments, which follow.
+    args_checksum: u32,
+}
+
+impl Record {
+    /// The record and the arguments in the body of a frame.
+    fn read(body: &[u8]) -> Result<(Self, &[u8]), String> {
+        let (len, rest) = body.split_first_chunk::<4>().ok_or("it is cut short")?;
+        let (sealed, args) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or("it is cut short")?;
+        let record: Self = envelope::open(sealed)?;
+        if crc32fast::hash(args) != record.args_checksum {
+            return Err("its checksum is wrong".to_owned());
+        }
+        Ok((record, args))
+    }
 }
 
 /// The arguments of one task of a job, as [`task_input`] finds them.
@@ -74,6 +88,8 @@ pub struct TaskInput {
 /// # Errors
 /// Of reading the file, and [`io::ErrorKind::InvalidData`] where it is damaged.
 pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
+    // They may be of a job of this program.
+    super::notes::write_all();
     let file = match platform::open_file(&folder.join(FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -87,18 +103,19 @@ pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
             frames.read_at(at, &mut hash)?;
             blobs.insert(hash, (at + 32, len - 32));
         } else if kind == TASKS {
-            let mut sealed = vec![0; len as usize];
-            frames.read_at(at, &mut sealed)?;
-            let record: Record = envelope::open(&sealed).map_err(damaged)?;
+            let mut body = vec![0; len as usize];
+            frames.read_at(at, &mut body)?;
+            let (record, args) = Record::read(&body).map_err(damaged)?;
             if (record.first..record.first.saturating_add(record.count)).contains(&task) {
+                let nth = (task - record.first) as usize;
+                let args = Tasks(args).nth(nth).ok_or_else(|| damaged("it is cut short"))?;
                 // A later run of the job counts.
-                found = Some(record);
+                found = Some((record, args.into()));
             }
         }
     }
-    let Some(record) = found else { return Ok(None) };
-    let args = Tasks(&record.args).nth((task - record.first) as usize).ok_or_else(|| damaged("it is cut short"))?;
-    let mut args = Args { bytes: args.into(), blobs: Vec::new() };
+    let Some((record, bytes)) = found else { return Ok(None) };
+    let mut args = Args { bytes, blobs: Vec::new() };
     let indices = record.blobs_of.iter().find(|(of, _)| *of == task).map_or(&[][..], |(_, indices)| indices);
     for index in indices {
         let hash = record.hashes.get(*index as usize).ok_or_else(|| damaged("it names no large argument"))?;

@@ -1,29 +1,28 @@
 //! Writing the log of a job, and its summary line.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::clock::{Clocks, Exchange};
-use super::inputs::Inputs;
+use super::notes::Note;
 use super::output::OutputLog;
+use super::prune::prune_sometimes;
 use super::{About, Event, Remote, Times};
-use crate::backend::{Printed, Timing};
-use crate::block::Block;
+use crate::backend::Timing;
 use crate::error::{Attempt, Failure};
 use crate::platform;
-use crate::progress::{ProgressBar, Standing};
+use crate::progress::Standing;
 use crate::scheduler::{self, Progress, Sent};
 use crate::spans::JobSpan;
-use crate::terminal;
+use crate::terminal::{self, Bar};
 
 /// The log, in the folder of its job.
 pub const LOG: &str = "events.jsonl";
@@ -33,70 +32,6 @@ pub const CANCEL: &str = "cancel";
 
 /// How often the log says where the job stands.
 const STAND_EVERY: Duration = Duration::from_secs(1);
-
-/// Lines are written when this many bytes wait.
-const WRITE_AT: usize = 64 << 10;
-
-/// Lines wait no longer than this while lines come.
-const WRITE_EVERY: Duration = Duration::from_millis(500);
-
-static TASKS: AtomicU64 = AtomicU64::new(0);
-static TASKS_DONE: AtomicU64 = AtomicU64::new(0);
-
-/// What was done so far, for who interrupts the program.
-pub(crate) fn tally() -> String {
-    let (done, tasks) = (TASKS_DONE.load(Ordering::Relaxed), TASKS.load(Ordering::Relaxed));
-    format!("{done} of {tasks} tasks were done")
-}
-
-/// The log of a job, where whoever runs the job and whoever awaits it find it: begun with the first
-/// task, taken by who ends it. If nobody does, the log ends with its last holder.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SharedLog(Arc<Mutex<Option<JobLog>>>);
-
-impl SharedLog {
-    fn lock(&self) -> MutexGuard<'_, Option<JobLog>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn begin(&self, log: JobLog) {
-        *self.lock() = Some(log);
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakLog {
-        WeakLog(Arc::downgrade(&self.0))
-    }
-
-    /// Notes something, if the log has begun and has not ended.
-    pub(crate) fn note(&self, note: impl FnOnce(&mut JobLog)) {
-        if let Some(log) = self.lock().as_mut() {
-            note(log);
-        }
-    }
-
-    /// Ends the log, if it has begun; `state` is `done`, `failed` or `cancelled`.
-    pub(crate) fn end(&self, state: &'static str) {
-        let log = self.lock().take();
-        if let Some(mut log) = log {
-            log.finish(state);
-        }
-    }
-}
-
-/// A [`SharedLog`] that does not keep the log from its end.
-#[derive(Debug, Clone)]
-pub(crate) struct WeakLog(Weak<Mutex<Option<JobLog>>>);
-
-impl WeakLog {
-    /// The log, if anybody holds it.
-    pub(crate) fn upgrade(&self) -> Option<SharedLog> {
-        self.0.upgrade().map(SharedLog)
-    }
-
-    pub(crate) fn is_held(&self) -> bool {
-        self.0.strong_count() > 0
-    }
-}
 
 /// An execution that ended, as the scheduler tells of it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,28 +44,49 @@ pub(crate) struct Ran {
     pub(crate) timing: Timing,
 }
 
-/// Counts, shows and writes down what happens to a job.
+/// Where a log is written.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Nowhere: nobody wants it, or the folder cannot be written. That costs the log, and nothing else.
+    Nowhere,
+    /// In the folder of a job that nobody else can have, which is made with the first lines.
+    New { directory: PathBuf, history: u64 },
+    /// In this file, which is locked, and lies in that folder.
+    Open(File, PathBuf),
+}
+
+impl Place {
+    /// Makes the folder and the file, where they are not there.
+    pub(crate) fn opened(self, id: &str) -> Self {
+        let Place::New { directory, history } = self else { return self };
+        prune_sometimes(&directory, history);
+        match claim(&directory, id) {
+            Claim::Here(file) => Place::Open(file, directory.join("jobs").join(id)),
+            Claim::Elsewhere | Claim::Impossible => Place::Nowhere,
+        }
+    }
+}
+
+/// Counts, shows and writes down what happens to a job. Only [`write`](JobLog::write) touches a disk.
 #[derive(Debug)]
 pub(crate) struct JobLog {
     about: About,
-    /// None after the end, or where the folder cannot be written: that costs the log, and nothing else.
-    file: Option<File>,
-    /// Where the log lies.
-    folder: Option<PathBuf>,
+    place: Place,
+    /// Whether others know the job by its log.
+    is_shared: bool,
+    /// What is not in the file yet.
     lines: Vec<u8>,
-    /// What tasks print, and what they are given, where these are kept.
+    /// What tasks print, where that is kept.
     output: Option<OutputLog>,
-    inputs: Option<Inputs>,
     begun: Instant,
     begun_unix: Duration,
     /// `begun` on the scheduler's clock.
     begun_at: scheduler::Time,
-    written: Instant,
     /// When it was last said where the job stands.
     stood: Instant,
     quiet: bool,
     clocks: Clocks,
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
     span: JobSpan,
     done: u64,
     failed: u64,
@@ -145,25 +101,22 @@ pub(crate) struct JobLog {
 }
 
 impl JobLog {
-    /// Begins the log of a job; `file` is what [`claim`] gave.
-    /// `clock` is when the scheduler's time began.
-    pub(crate) fn new(about: About, quiet: bool, file: Option<File>, clock: Instant) -> Self {
+    /// Begins the log of a job. `clock` is when the scheduler's time began.
+    pub(crate) fn new(about: About, quiet: bool, place: Place, clock: Instant) -> Self {
         let now = Instant::now();
         let mut log = Self {
-            file,
-            folder: None,
-            bar: (!quiet).then(|| ProgressBar::new(about.name.as_deref(), &about.function)).flatten(),
+            output: (!matches!(place, Place::Nowhere)).then(OutputLog::new),
+            is_shared: matches!(place, Place::Open(..)),
+            place,
+            bar: (!quiet).then(|| Bar::new(about.name.as_deref(), &about.function)).flatten(),
             span: JobSpan::begin(&about),
             #[cfg(feature = "sim")]
             simulated: crate::sim::Watch::of(&about.backend),
             about,
             lines: Vec::new(),
-            output: None,
-            inputs: None,
             begun: now,
             begun_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             begun_at: now.saturating_duration_since(clock),
-            written: now,
             stood: now,
             quiet,
             clocks: Clocks::default(),
@@ -181,42 +134,42 @@ impl JobLog {
             pid: std::process::id(),
             wren: env!("CARGO_PKG_VERSION").into(),
         });
-        log.write();
         log
     }
 
-    /// Keeps in the job's folder what tasks print, and so many bytes of what they are given.
-    pub(crate) fn keep_in(&mut self, folder: &Path, inputs: u64) {
-        self.folder = Some(folder.to_owned());
-        self.output = Some(OutputLog::new(folder));
-        self.inputs = (inputs > 0).then(|| Inputs::new(folder, inputs));
-    }
-
-    /// A task printed a line.
-    pub(crate) fn printed(&mut self, printed: &Printed<'_>) {
-        let since = self.begun.elapsed();
-        if let Some(output) = &mut self.output {
-            output.add(seconds(since.as_micros() as u64), (self.begun_unix + since).as_millis() as u64, printed);
+    /// Takes note of what happened at a moment.
+    pub(super) fn take(&mut self, at: Instant, note: Note) {
+        match note {
+            Note::Submitted(tasks) => self.submitted += tasks,
+            Note::Done { tasks, new, ran, bytes_in, bytes_out } => {
+                self.done(at, &tasks, new, &ran, bytes_in, bytes_out);
+            }
+            Note::Failed { task, ran, failure, stderr } => self.failed(at, task, &ran, &failure, &stderr),
+            Note::Retry { task, ran, failure, after } => self.retry(at, task, &ran, &failure, after),
+            Note::Printed(line) => {
+                let since = at.saturating_duration_since(self.begun);
+                if let Some(output) = &mut self.output {
+                    let (t, unix) = (seconds(since.as_micros() as u64), self.begun_unix + since);
+                    output.add(t, unix.as_millis() as u64, &line.printed());
+                }
+            }
+            Note::End(state) => self.finish(state),
         }
     }
 
-    /// Keeps the arguments of tasks that were submitted.
-    pub(crate) fn keep(&self, block: &Arc<Block>) {
-        if let Some(inputs) = &self.inputs {
-            inputs.keep(block);
-        }
-    }
-
-    /// Keeps the arguments of a task that failed.
-    pub(crate) fn keep_failed(&self, block: &Arc<Block>, task: u64) {
-        if let Some(inputs) = &self.inputs {
-            inputs.keep_failed(block, task);
+    /// Notes were lost: there was no room for them.
+    pub(super) fn lost(&self, notes: u64) {
+        if !self.quiet {
+            let id = &self.about.id;
+            terminal::note(&format!(
+                "the log of job {id} lacks {notes} events: they came faster than it can be written"
+            ));
         }
     }
 
     /// Microseconds since the run began.
-    fn now_us(&self) -> u64 {
-        self.begun.elapsed().as_micros() as u64
+    fn us(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.begun).as_micros() as u64
     }
 
     /// Where the time of an execution went that was heard of at `now`. Moments are rounded first, and
@@ -261,24 +214,28 @@ impl JobLog {
     }
 
     fn line(&mut self, event: &Event) {
-        if self.file.is_none() {
-            return;
-        }
         // Nothing of ours fails to be JSON; a line less is better than a job less.
-        if serde_json::to_writer(&mut self.lines, event).is_ok() {
+        if !matches!(self.place, Place::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
             self.lines.push(b'\n');
-        }
-        if self.lines.len() > WRITE_AT || self.written.elapsed() > WRITE_EVERY {
-            self.write();
         }
     }
 
-    fn write(&mut self) {
-        self.written = Instant::now();
-        if let Some(file) = &mut self.file {
-            let _ = file.write_all(&self.lines);
+    /// Writes what is not in the file yet; after the end, closes it.
+    pub(super) fn write(&mut self) {
+        if !self.lines.is_empty() {
+            self.place = std::mem::replace(&mut self.place, Place::Nowhere).opened(&self.about.id);
+            if let Place::Open(file, _) = &mut self.place {
+                let _ = file.write_all(&self.lines);
+            }
+            self.lines.clear();
         }
-        self.lines.clear();
+        if let (Some(output), Place::Open(_, folder)) = (&mut self.output, &self.place) {
+            output.write(folder);
+        }
+        if self.ended {
+            // Closed, and with that unlocked.
+            self.place = Place::Nowhere;
+        }
     }
 
     /// Closes the file as the death of this process would.
@@ -293,20 +250,14 @@ impl JobLog {
         self.span.traceparent()
     }
 
-    pub(crate) fn submitted(&mut self, tasks: u64) {
-        self.submitted += tasks;
-        TASKS.fetch_add(tasks, Ordering::Relaxed);
-    }
-
     /// `tasks` were executed; `new` of them had no result before.
-    pub(crate) fn done(&mut self, tasks: &Range<u64>, new: u64, ran: &Ran, bytes_in: usize, bytes_out: usize) {
+    fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &Ran, bytes_in: usize, bytes_out: usize) {
         self.done += new;
-        TASKS_DONE.fetch_add(new, Ordering::Relaxed);
         #[cfg(feature = "sim")]
         if let Some(simulated) = &mut self.simulated {
             simulated.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
         }
-        let now = self.heard(ran);
+        let now = self.heard(at, ran);
         self.line(&Event::Done {
             t: seconds(now),
             first: tasks.start,
@@ -321,9 +272,9 @@ impl JobLog {
         });
     }
 
-    pub(crate) fn failed(&mut self, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
+    fn failed(&mut self, at: Instant, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
         self.failed += 1;
-        let now = self.heard(ran);
+        let now = self.heard(at, ran);
         self.span.failed(task, ran.attempt, failure.name());
         self.line(&Event::Failed {
             t: seconds(now),
@@ -338,10 +289,10 @@ impl JobLog {
     }
 
     /// Adds up an execution that ended; gives when that was heard.
-    fn heard(&mut self, ran: &Ran) -> u64 {
+    fn heard(&mut self, at: Instant, ran: &Ran) -> u64 {
         self.compute += ran.timing.compute;
         self.usd += ran.timing.usd;
-        let now = self.now_us();
+        let now = self.us(at);
         if let Some(remote) = &ran.timing.remote {
             self.clocks.add(
                 remote.instance,
@@ -356,9 +307,9 @@ impl JobLog {
         now
     }
 
-    pub(crate) fn retry(&mut self, task: u64, ran: &Ran, failure: &Failure, after: Duration) {
+    fn retry(&mut self, at: Instant, task: u64, ran: &Ran, failure: &Failure, after: Duration) {
         self.retried += 1;
-        let now = self.heard(ran);
+        let now = self.heard(at, ran);
         self.span.retried(task, ran.attempt, failure.name(), after);
         self.line(&Event::Retry {
             t: seconds(now),
@@ -373,9 +324,9 @@ impl JobLog {
     }
 
     /// Shows and writes where the job stands. To be called some times a second.
-    pub(crate) fn stand(&mut self, Progress { running, queued, .. }: Progress) {
-        if let Some(bar) = &mut self.bar {
-            bar.update(&Standing {
+    pub(super) fn stand(&mut self, Progress { running, queued, .. }: Progress) {
+        if let Some(bar) = &self.bar {
+            bar.update(Standing {
                 done: self.done,
                 failed: self.failed,
                 retried: self.retried,
@@ -388,17 +339,25 @@ impl JobLog {
         }
         if self.stood.elapsed() >= STAND_EVERY {
             self.stood = Instant::now();
-            self.line(&Event::Progress { t: seconds(self.now_us()), running, queued, usd: self.usd });
-            self.write();
+            self.line(&Event::Progress { t: seconds(self.us(self.stood)), running, queued, usd: self.usd });
         }
     }
 
-    /// Whether somebody asked for the job's end.
-    pub(crate) fn is_to_be_cancelled(&self) -> bool {
-        self.folder.as_ref().is_some_and(|folder| folder.join(CANCEL).exists())
+    /// Whether others wait for its end to be written.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
+    /// Whether somebody asked for the job's end.
+    pub(super) fn is_to_be_cancelled(&self) -> bool {
+        matches!(&self.place, Place::Open(_, folder) if folder.join(CANCEL).exists())
+    }
+
+    /// Ends the log; `state` is `done`, `failed` or `cancelled`.
     pub(super) fn finish(&mut self, state: &'static str) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         self.bar = None;
         self.span.end(state, self.done, self.failed, self.retried);
         let wall = self.begun.elapsed();
@@ -415,13 +374,6 @@ impl JobLog {
             wall_s: wall.as_secs_f64(),
             usd: self.usd,
         });
-        self.write();
-        if let Some(inputs) = self.inputs.take() {
-            inputs.finish();
-        }
-        // Closed, and with that unlocked.
-        self.file = None;
-        self.ended = true;
         if !self.quiet {
             terminal::note(&self.summary(state, wall));
             #[cfg(feature = "sim")]
@@ -480,6 +432,7 @@ impl Drop for JobLog {
             let left = self.submitted > self.done + self.failed;
             self.quiet = true;
             self.finish(if left { "cancelled" } else { "done" });
+            self.write();
         }
     }
 }
@@ -493,15 +446,6 @@ pub(crate) enum Claim {
     Elsewhere,
     /// The folder of jobs cannot be written, so that nobody can claim any.
     Impossible,
-}
-
-impl Claim {
-    pub(crate) fn file(self) -> Option<File> {
-        match self {
-            Claim::Here(file) => Some(file),
-            Claim::Elsewhere | Claim::Impossible => None,
-        }
-    }
 }
 
 /// Makes a job's folder and its log, and locks it.
@@ -519,29 +463,35 @@ pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
 /// As [`claim`], for who will try again.
 pub(crate) fn try_claim(directory: &Path, id: &str) -> Claim {
     let folder = directory.join("jobs").join(id);
-    let Ok(file) = create(&folder) else { return Claim::Impossible };
-    match lock(&file, &folder) {
-        Some(()) => Claim::Here(file),
-        None => Claim::Elsewhere,
+    let Ok((file, is_new)) = create(&folder) else { return Claim::Impossible };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Claim::Elsewhere;
     }
+    if !is_new {
+        // It was for an earlier run.
+        let _ = fs::remove_file(folder.join(CANCEL));
+    }
+    Claim::Here(file)
 }
 
-fn lock(file: &File, folder: &Path) -> Option<()> {
-    flock(file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    // It was for an earlier run.
-    let _ = fs::remove_file(folder.join(CANCEL));
-    Some(())
-}
-
-/// `.wren` ignores itself in git. What functions print and are given is for nobody else.
-fn create(folder: &Path) -> std::io::Result<File> {
-    DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    if let Some(root) = folder.ancestors().nth(2) {
-        let ignore = root.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(ignore, "*\n")?;
+/// Makes a job's folder and its log; gives whether the folder is new. `.wren` ignores itself in git. What functions
+/// print and are given is for nobody else.
+fn create(folder: &Path) -> io::Result<(File, bool)> {
+    let make = || DirBuilder::new().mode(0o700).create(folder);
+    let made = make().or_else(|error| {
+        if error.kind() != ErrorKind::NotFound {
+            return Err(error);
         }
-    }
-    File::options().create(true).append(true).open(folder.join(LOG))
+        DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
+        if let Some(root) = folder.ancestors().nth(2) {
+            fs::write(root.join(".gitignore"), "*\n")?;
+        }
+        make()
+    });
+    let is_new = match made {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(error),
+    };
+    Ok((File::options().create(true).append(true).open(folder.join(LOG))?, is_new))
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,8 @@ struct Written<'a> {
 /// # Errors
 /// Of opening the log, if there is one.
 pub fn outputs(folder: &Path) -> io::Result<Outputs> {
+    // They may be of a job of this program.
+    super::notes::write_all();
     match platform::open_file(&folder.join(FILE)) {
         Ok(file) => Ok(Outputs(Some(BufReader::new(file)))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outputs(None)),
@@ -102,66 +104,76 @@ impl Iterator for Outputs {
     }
 }
 
-/// Keeps lines of one job. They go to the file at once: whoever reads it sees what a running job
-/// printed, and showing a line in the terminal costs as much.
+/// Keeps lines of one job.
 #[derive(Debug)]
 pub(super) struct OutputLog {
-    path: PathBuf,
-    /// Opened by the first line.
+    /// Opened with the first line.
     file: Option<File>,
+    /// What the file has, and is to have.
     bytes: u64,
     most: u64,
     ended: bool,
-    buffer: Vec<u8>,
+    /// What is not in the file yet: whole lines.
+    lines: Vec<u8>,
 }
 
 impl OutputLog {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self::up_to(MOST, folder)
+    pub(super) fn new() -> Self {
+        Self::up_to(MOST)
     }
 
-    fn up_to(most: u64, folder: &Path) -> Self {
-        Self { path: folder.join(FILE), file: None, bytes: 0, most, ended: false, buffer: Vec::new() }
+    fn up_to(most: u64) -> Self {
+        Self { file: None, bytes: 0, most, ended: false, lines: Vec::new() }
     }
 
     pub(super) fn add(&mut self, t: f64, unix_ms: u64, printed: &Printed<'_>) {
         let Printed { task, attempt, function, worker, stream, text, .. } = *printed;
-        self.write(&Written { t, unix_ms, task: Some(task), attempt, worker, function, stream, line: text });
+        self.line(&Written { t, unix_ms, task: Some(task), attempt, worker, function, stream, line: text });
         if self.bytes > self.most && !self.ended {
             let line = format!("wren keeps {} MB of what a job prints; the rest is not kept", self.most >> 20);
             let (line, function, stream) = (line.as_str(), "", Stream::Err);
-            self.write(&Written { t, unix_ms, task: None, attempt: 0, worker: 0, function, stream, line });
+            self.line(&Written { t, unix_ms, task: None, attempt: 0, worker: 0, function, stream, line });
             self.ended = true;
         }
     }
 
-    fn write(&mut self, line: &Written<'_>) {
+    fn line(&mut self, line: &Written<'_>) {
         if self.ended {
             return;
         }
-        // A log that cannot be written costs the log, and nothing else.
-        self.ended = self.try_write(line).is_err();
+        let before = self.lines.len();
+        if serde_json::to_writer(&mut self.lines, line).is_ok() {
+            self.lines.push(b'\n');
+        } else {
+            self.lines.truncate(before);
+        }
+        self.bytes += (self.lines.len() - before) as u64;
     }
 
-    fn try_write(&mut self, line: &Written<'_>) -> io::Result<()> {
+    /// Writes what is not in the file yet, in a job's folder.
+    pub(super) fn write(&mut self, folder: &Path) {
+        if self.lines.is_empty() {
+            return;
+        }
+        // A log that cannot be written costs the log, and nothing else.
+        self.ended |= self.try_write(folder).is_err();
+        self.lines.clear();
+    }
+
+    fn try_write(&mut self, folder: &Path) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let file = File::options().create(true).append(true).mode(0o600).open(&self.path)?;
+                let path = folder.join(FILE);
+                let file = File::options().create(true).append(true).mode(0o600).open(path)?;
                 // Another run of the job was here.
-                self.bytes = file.metadata()?.len();
+                let len = file.metadata()?.len();
+                self.ended |= len > self.most;
+                self.bytes += len;
                 self.file.insert(file)
             }
         };
-        if self.bytes > self.most && line.task.is_some() {
-            return Ok(());
-        }
-        self.buffer.clear();
-        serde_json::to_writer(&mut self.buffer, line)?;
-        self.buffer.push(b'\n');
-        self.bytes += self.buffer.len() as u64;
-        // One write, so that a reader sees whole lines.
-        file.write_all(&self.buffer)
+        file.write_all(&self.lines)
     }
 }
 
@@ -177,12 +189,15 @@ mod tests {
     fn lines_come_back_and_half_a_line_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(outputs(folder.path()).unwrap().count(), 0);
-        let mut log = OutputLog::new(folder.path());
+        let mut log = OutputLog::new();
         log.add(0.5, 1_000, &printed(7, "a \"quoted\" line\twith \u{fffd}"));
+        log.write(folder.path());
         let path = folder.path().join(FILE);
         let half = std::fs::read_to_string(&path).unwrap() + "{\"t\":1.0,\"unix\n";
         std::fs::write(&path, half).unwrap();
-        OutputLog::new(folder.path()).add(0.6, 1_100, &printed(8, ""));
+        let mut log = OutputLog::new();
+        log.add(0.6, 1_100, &printed(8, ""));
+        log.write(folder.path());
         let lines: Vec<_> = outputs(folder.path()).unwrap().collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(
@@ -205,8 +220,11 @@ mod tests {
     fn what_is_kept_ends_and_says_so_once() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let mut log = OutputLog::up_to(1_000, folder.path());
-            (0..100).for_each(|task| log.add(0.0, 0, &printed(task, "a line")));
+            let mut log = OutputLog::up_to(1_000);
+            for task in 0..100 {
+                log.add(0.0, 0, &printed(task, "a line"));
+                log.write(folder.path());
+            }
         }
         let lines: Vec<_> = outputs(folder.path()).unwrap().collect();
         assert!((5..20).contains(&lines.len()), "{}", lines.len());

@@ -20,7 +20,7 @@ const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
 const EVERY: u64 = 100;
 
 /// Removes logs of old jobs now and then, on a thread of its own; `keep` of the latest stay.
-pub(crate) fn prune_sometimes(directory: &Path, keep: u64) {
+pub(super) fn prune_sometimes(directory: &Path, keep: u64) {
     static BEGUN: AtomicU64 = AtomicU64::new(0);
     if !BEGUN.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERY) {
         return;

@@ -90,6 +90,8 @@ pub fn directory() -> Result<PathBuf> {
 /// # Errors
 /// Of reading the folder. A folder that does not exist has no jobs.
 pub fn jobs(directory: &Path) -> io::Result<Vec<JobSummary>> {
+    // Some may be jobs of this program.
+    super::notes::write_all();
     let entries = match fs::read_dir(directory.join("jobs")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -225,10 +227,11 @@ impl JobSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::trace::{JobLog, Ran, claim};
+    use crate::trace::{JobLog, Note, Place, Ran};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -241,7 +244,18 @@ mod tests {
             memory_mb: None,
             program: PathBuf::new(),
         };
-        JobLog::new(about, true, claim(directory, "abc").file(), Instant::now())
+        let place = Place::New { directory: directory.to_owned(), history: 100 };
+        let mut log = JobLog::new(about, true, place, Instant::now());
+        log.write();
+        log
+    }
+
+    fn note(log: &mut JobLog, note: Note) {
+        log.take(Instant::now(), note);
+    }
+
+    fn done(log: &mut JobLog, tasks: Range<u64>, new: u64) {
+        note(log, Note::Done { tasks, new, ran: Ran::default(), bytes_in: 0, bytes_out: 100 });
     }
 
     #[test]
@@ -250,8 +264,8 @@ mod tests {
         let mut log = begin(folder.path(), 10);
         let running = jobs(folder.path()).unwrap().remove(0);
         assert_eq!((running.state, running.tasks, running.done), (JobState::Running, Some(10), 0));
-        log.submitted(10);
-        log.done(&(0..4), 4, &Ran::default(), 0, 100);
+        note(&mut log, Note::Submitted(10));
+        done(&mut log, 0..4, 4);
         // As if the driver died: the log is closed and has no end.
         let path = folder.path().join("jobs/abc/events.jsonl");
         log.forget();
@@ -262,11 +276,14 @@ mod tests {
         fs::write(&path, half + "\n").unwrap();
 
         let mut log = begin(folder.path(), 10);
-        log.submitted(6);
-        log.retry(4, &Ran::default(), &Failure::Cancelled, std::time::Duration::ZERO);
-        log.done(&(3..9), 5, &Ran { attempt: 2, ..Ran::default() }, 0, 100);
-        log.failed(9, &Ran::default(), &Failure::Cancelled, "");
+        note(&mut log, Note::Submitted(6));
+        let (ran, failure) = (Ran::default(), Failure::Cancelled);
+        let after = std::time::Duration::ZERO;
+        note(&mut log, Note::Retry { task: 4, ran, failure: failure.clone(), after });
+        done(&mut log, 3..9, 5);
+        note(&mut log, Note::Failed { task: 9, ran, failure, stderr: String::new() });
         log.finish("failed");
+        log.write();
         let mut events = 0;
         let ended = JobSummary::read_with(path.parent().unwrap(), |_| events += 1).unwrap();
         assert_eq!((ended.state, ended.runs, ended.done, ended.failed), (JobState::Failed, 2, 9, 1));
@@ -276,10 +293,10 @@ mod tests {
     #[test]
     fn a_dropped_log_says_whether_tasks_were_left() {
         let folder = tempfile::tempdir().unwrap();
-        for (done, state) in [(3, JobState::Done), (2, JobState::Cancelled)] {
+        for (ran, state) in [(3, JobState::Done), (2, JobState::Cancelled)] {
             let mut log = begin(folder.path(), 3);
-            log.submitted(3);
-            log.done(&(0..done), done, &Ran::default(), 0, 0);
+            note(&mut log, Note::Submitted(3));
+            done(&mut log, 0..ran, ran);
             drop(log);
             assert_eq!(jobs(folder.path()).unwrap()[0].state, state);
         }
@@ -329,9 +346,10 @@ mod tests {
         fn damaged_logs_are_read_as_far_as_they_go(cut in 0usize..400, byte: u8, at in 0usize..400) {
             let directory = tempfile::tempdir().unwrap();
             let mut log = begin(directory.path(), 10);
-            log.submitted(10);
-            log.done(&(0..4), 4, &Ran::default(), 0, 100);
+            note(&mut log, Note::Submitted(10));
+            done(&mut log, 0..4, 4);
             log.finish("done");
+            log.write();
             let path = directory.path().join("jobs/abc").join(LOG);
             let mut bytes = fs::read(&path).unwrap();
             let at = at % bytes.len();

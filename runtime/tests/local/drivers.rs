@@ -116,6 +116,8 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "shared" => super::places::share(&folder).await,
         "forks" => super::processes::fork_and_go_on(&folder).await,
         "starts" => super::processes::start_and_wait(&folder).await,
+        "unread" => super::terminal::unread(&folder).await,
+        "is read slowly" => super::terminal::shouts(&folder).await,
         "many" => super::processes::many().await,
         "one" => super::processes::one().await,
         "execs" => super::processes::exec_and_wait(&folder).await,

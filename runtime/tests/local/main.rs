@@ -12,6 +12,7 @@ mod phases;
 mod places;
 mod processes;
 mod replay;
+mod terminal;
 mod torture;
 
 use std::fs;
@@ -119,6 +120,7 @@ async fn run() -> ExitCode {
         places::trials(),
         processes::trials(),
         replay::trials(),
+        terminal::trials(),
         torture::trials(),
     ]
     .into_iter()

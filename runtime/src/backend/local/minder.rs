@@ -23,7 +23,8 @@ use crate::terminal;
 /// How much of a task's standard error is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;
 
-/// How often it is asked whether a worker has ended, where the system does not tell.
+/// How often it is asked whether a worker has ended, where the system does not tell, and whether the terminal has
+/// room again.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// How often a pipe is read at once; and when its worker has ended, for as much as a pipe holds.
@@ -177,8 +178,8 @@ impl Minded {
         }
     }
 
-    /// Shows what a flight printed last, if that lacks a line end. What it printed before was shown when
-    /// this returns. What its tasks before `heard` said is not asked for any more.
+    /// Shows what a flight printed last, if that lacks a line end. What it printed before is on its way to the terminal
+    /// when this returns. What its tasks before `heard` said is not asked for any more.
     pub(super) fn finish_lines(&self, flight: FlightId, heard: u64) {
         // The worker's results come after the minder has read what it printed.
         if self.printed.load(Ordering::Acquire) {
@@ -217,7 +218,7 @@ impl Minded {
     }
 
     /// Reads what is there and shows it. The lock is held from before the bytes leave the pipe until
-    /// they are shown and in the tail: the worker, which waits for an empty pipe, may then go on.
+    /// they are handed on and in the tail: the worker, which waits for an empty pipe, may then go on.
     fn take(&self, pipe: &mut Pipe, all: bool) {
         let mut output = lock(&self.output);
         self.printed.store(true, Ordering::Release);
@@ -348,7 +349,7 @@ impl Mailbox {
         let mut fds = vec![];
         fds.extend(self.alarm.sleeper().map(|alarm| PollFd::from_borrowed_fd(alarm, PollFlags::IN)));
         let offset = fds.len();
-        let mut asks = false;
+        let (mut asks, mut waits) = (false, false);
         for (index, one) in watched.iter().enumerate() {
             let mut add = |fd, source| {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
@@ -356,7 +357,11 @@ impl Mailbox {
             };
             // A pipe that has ended would be ready for ever.
             for (pipe, source) in one.pipes.iter().zip([Source::Out, Source::Err]).filter(|(pipe, _)| !pipe.ended) {
-                add(pipe.reader.as_fd(), source);
+                // Who prints waits for who reads.
+                match terminal::has_room(pipe.stream) {
+                    true => add(pipe.reader.as_fd(), source),
+                    false => waits = true,
+                }
             }
             match &one.end {
                 Some(end) => add(end.as_fd(), Source::End),
@@ -365,7 +370,7 @@ impl Mailbox {
         }
         let now = Instant::now();
         let doomed = watched.iter().filter_map(|one| Some(one.worker.doomed_at()?.saturating_duration_since(now)));
-        let limit = doomed.chain(asks.then_some(ASK_EVERY)).min();
+        let limit = doomed.chain((asks || waits).then_some(ASK_EVERY)).min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, limit.as_ref());

@@ -1,134 +1,20 @@
-//! Keeping inputs: what goes to the file, and who writes it.
+//! Keeping inputs: what goes to the file.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use super::{BLOB, FILE, FRAME_HEADER, Frames, Record, TASKS};
 use crate::block::Block;
 use crate::envelope;
 
-/// Keeps the inputs of one job. Writing is a thread's, or of whoever ends the job: handing a block over
-/// costs the scheduler a push on a queue.
+/// Keeps the inputs of one job.
 #[derive(Debug)]
-pub(in crate::trace) struct Inputs(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    pending: Mutex<VecDeque<Work>>,
-    writer: Mutex<Writer>,
-    /// Whether inputs of tasks that have not failed are kept no more.
-    full: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Work {
-    All(Arc<Block>),
-    Failed(Arc<Block>, u64),
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Inputs {
-    /// Keeps `limit` bytes of all inputs, and as many again of those of tasks that failed.
-    pub(in crate::trace) fn new(folder: &Path, limit: u64) -> Self {
-        let writer = Writer {
-            path: folder.join(FILE),
-            limit,
-            file: None,
-            broken: false,
-            full: false,
-            bytes: 0,
-            kept_until: 0,
-            blobs: HashSet::new(),
-            failed: HashSet::new(),
-            failed_bytes: 0,
-        };
-        let full = AtomicBool::new(false);
-        Self(Arc::new(Shared { pending: Mutex::default(), writer: Mutex::new(writer), full }))
-    }
-
-    /// Keeps a block of tasks, if there is room. Blocks come in the order of their tasks.
-    pub(in crate::trace) fn keep(&self, block: &Arc<Block>) {
-        if !self.0.full.load(Ordering::Relaxed) {
-            self.push(Work::All(block.clone()));
-        }
-    }
-
-    /// Keeps a task that failed.
-    pub(in crate::trace) fn keep_failed(&self, block: &Arc<Block>, task: u64) {
-        self.push(Work::Failed(block.clone(), task));
-    }
-
-    fn push(&self, work: Work) {
-        let mut pending = lock(&self.0.pending);
-        pending.push_back(work);
-        if pending.len() == 1 {
-            drop(pending);
-            hand_to_thread(&self.0);
-        }
-    }
-
-    /// Writes what waits.
-    pub(in crate::trace) fn finish(&self) {
-        self.0.drain();
-    }
-}
-
-/// Has the thread that writes inputs of all jobs of this process look at one.
-fn hand_to_thread(shared: &Arc<Shared>) {
-    static JOBS: Mutex<(VecDeque<Arc<Shared>>, bool)> = Mutex::new((VecDeque::new(), false));
-    static COME: Condvar = Condvar::new();
-    let mut jobs = lock(&JOBS);
-    jobs.0.push_back(shared.clone());
-    if jobs.1 {
-        COME.notify_one();
-        return;
-    }
-    let work = || {
-        let mut jobs = lock(&JOBS);
-        loop {
-            match jobs.0.pop_front() {
-                Some(job) => {
-                    drop(jobs);
-                    job.drain();
-                    jobs = lock(&JOBS);
-                }
-                None => jobs = COME.wait(jobs).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    };
-    // Without a thread, whoever ends the job writes.
-    jobs.1 = thread::Builder::new().name("wren-inputs".into()).stack_size(256 << 10).spawn(work).is_ok();
-}
-
-impl Shared {
-    fn drain(&self) {
-        let mut writer = lock(&self.writer);
-        loop {
-            let Some(work) = lock(&self.pending).pop_front() else { return };
-            match work {
-                // What was handed over before it was full comes too late as well.
-                Work::All(_) if self.full.load(Ordering::Relaxed) => {}
-                Work::All(block) => self.full.store(!writer.keep(&block), Ordering::Relaxed),
-                Work::Failed(block, task) => writer.keep_failed(&block, task),
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Writer {
+pub(crate) struct Inputs {
     path: PathBuf,
     limit: u64,
     /// Opened by the first input.
@@ -147,9 +33,33 @@ struct Writer {
     failed_bytes: u64,
 }
 
-impl Writer {
-    /// Gives whether there is room for more.
-    fn keep(&mut self, block: &Block) -> bool {
+impl Inputs {
+    /// Keeps `limit` bytes of all inputs, and as many again of those of tasks that failed.
+    pub(crate) fn new(folder: &Path, limit: u64) -> Self {
+        Self {
+            path: folder.join(FILE),
+            limit,
+            file: None,
+            broken: false,
+            full: false,
+            bytes: 0,
+            kept_until: 0,
+            blobs: HashSet::new(),
+            failed: HashSet::new(),
+            failed_bytes: 0,
+        }
+    }
+
+    /// Whether inputs of tasks that have not failed are kept no more.
+    pub(in crate::trace) fn is_full(&self) -> bool {
+        self.full || self.broken
+    }
+
+    /// Keeps a block of tasks, if there is room. Blocks come in the order of their tasks.
+    pub(in crate::trace) fn keep(&mut self, block: &Block) {
+        if self.is_full() {
+            return;
+        }
         let tasks = block.tasks();
         let end = tasks.end;
         match self.opened().and_then(|()| self.write(block, tasks, Some(self.limit))) {
@@ -157,10 +67,10 @@ impl Writer {
             Ok(false) => self.full = true,
             Err(_) => self.broken = true,
         }
-        !self.full && !self.broken
     }
 
-    fn keep_failed(&mut self, block: &Block, task: u64) {
+    /// Keeps a task that failed.
+    pub(in crate::trace) fn keep_failed(&mut self, block: &Block, task: u64) {
         let known = task < self.kept_until || self.failed.contains(&task);
         // The one that passes the limit is still kept: it may be the only one.
         if self.broken || known || self.failed_bytes > self.limit {
@@ -236,23 +146,28 @@ impl Writer {
             count: tasks.end - tasks.start,
             hashes,
             blobs_of,
-            args: args.to_vec(),
+            args_checksum: crc32fast::hash(args),
         };
         // Equal values may be blobs of their own.
         for (hash, blob) in new.into_iter().filter(|(hash, _)| self.blobs.insert(*hash)).collect::<Vec<_>>() {
             self.frame(BLOB, &[hash.as_bytes(), &blob.bytes])?;
         }
-        self.frame(TASKS, &[&envelope::seal(&record).map_err(io::Error::other)?])?;
+        let sealed = envelope::seal(&record).map_err(io::Error::other)?;
+        let len = u32::try_from(sealed.len()).map_err(io::Error::other)?;
+        self.frame(TASKS, &[&len.to_le_bytes(), &sealed, args])?;
         Ok(true)
     }
 
     fn frame(&mut self, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let len = parts.iter().map(|part| part.len()).sum::<usize>() as u64;
-        let mut header = [kind; FRAME_HEADER];
-        header[1..].copy_from_slice(&len.to_le_bytes());
-        let slices = std::iter::once(&header[..]).chain(parts.iter().copied());
-        slices.clone().try_for_each(|part| file.write_all(part))?;
+        let mut start = vec![kind];
+        start.extend_from_slice(&len.to_le_bytes());
+        if let [short @ .., long] = parts {
+            short.iter().for_each(|part| start.extend_from_slice(part));
+            file.write_all(&start)?;
+            file.write_all(long)?;
+        }
         self.bytes += FRAME_HEADER as u64 + len;
         Ok(())
     }

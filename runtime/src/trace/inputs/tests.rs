@@ -37,22 +37,20 @@ fn assert_kept(folder: &Path, tasks: impl IntoIterator<Item = u64>, kept: bool) 
 fn all_are_kept_while_they_are_few_and_then_those_that_failed() {
     let folder = tempfile::tempdir().unwrap();
     assert_kept(folder.path(), [0, 1], false);
-    let inputs = Inputs::new(folder.path(), 1_000);
+    let mut inputs = Inputs::new(folder.path(), 1_000);
     let blocks = [numbers(0..20), numbers(20..420), numbers(420..430)];
     blocks.iter().for_each(|block| inputs.keep(block));
     inputs.keep_failed(&blocks[0], 3);
     inputs.keep_failed(&blocks[1], 77);
     inputs.keep_failed(&blocks[1], 77);
-    inputs.finish();
     assert_kept(folder.path(), (0..20).chain([77]), true);
     assert_kept(folder.path(), [20, 76, 78, 425, 1_000], false);
     let len = folder.path().join(FILE).metadata().unwrap().len();
     // Another run, after a driver was killed while it wrote.
     let half = File::options().append(true).open(folder.path().join(FILE)).unwrap();
     (&half).write_all(&[TASKS, 200, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]).unwrap();
-    let inputs = Inputs::new(folder.path(), 10_000);
+    let mut inputs = Inputs::new(folder.path(), 10_000);
     inputs.keep(&numbers(20..25));
-    inputs.finish();
     assert_kept(folder.path(), (0..25).chain([77]), true);
     assert!(folder.path().join(FILE).metadata().unwrap().len() < 2 * len);
 }
@@ -67,10 +65,9 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
             e.push(&model);
         })
     };
-    let inputs = Inputs::new(folder.path(), 300_000);
+    let mut inputs = Inputs::new(folder.path(), 300_000);
     inputs.keep(&block(0, (0..3).map(of).collect()));
     inputs.keep(&block(3, (3..6).map(of).collect()));
-    inputs.finish();
     assert!(folder.path().join(FILE).metadata().unwrap().len() < 300_000);
     for task in [0, 2, 3, 5] {
         let input = task_input(folder.path(), task).unwrap().unwrap();
@@ -79,12 +76,11 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
     }
     // One that is larger than the limit is kept if its task fails, and others that name it with it.
     let folder = tempfile::tempdir().unwrap();
-    let inputs = Inputs::new(folder.path(), 100_000);
+    let mut inputs = Inputs::new(folder.path(), 100_000);
     let large = block(0, (0..3).map(of).collect());
     inputs.keep(&large);
     inputs.keep_failed(&large, 1);
     inputs.keep_failed(&large, 2);
-    inputs.finish();
     assert_eq!(task_input(folder.path(), 1).unwrap().unwrap().args.blobs[0].bytes, of(1).blobs[0].bytes);
     assert!(task_input(folder.path(), 0).unwrap().is_none() && task_input(folder.path(), 2).unwrap().is_none());
 }
@@ -92,9 +88,8 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
 #[test]
 fn damage_is_an_error_in_words() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = Inputs::new(folder.path(), 10_000);
+    let mut inputs = Inputs::new(folder.path(), 10_000);
     inputs.keep(&numbers(0..20));
-    inputs.finish();
     let path = folder.path().join(FILE);
     let whole = std::fs::read(&path).unwrap();
     for at in FRAME_HEADER..whole.len() {

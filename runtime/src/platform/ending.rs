@@ -1,0 +1,32 @@
+//! The end of this program, by `exit` or by the return of `main`.
+
+/// Has something done when this program ends in order.
+pub(crate) fn at_exit(act: extern "C" fn()) {
+    // SAFETY: the function lives as long as the program. Where the system has no room for it, it is not called.
+    unsafe {
+        libc::atexit(act);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, exit};
+
+    const ASKED: &str = "AT_EXIT_OF_TEST";
+
+    extern "C" fn say() {
+        println!("at exit");
+    }
+
+    #[test]
+    fn what_is_to_be_done_at_exit_is_done() {
+        if std::env::var_os(ASKED).is_some() {
+            super::at_exit(say);
+            exit(0);
+        }
+        let mut this = Command::new(std::env::current_exe().unwrap());
+        this.args(["--exact", "--nocapture", "platform::ending::tests::what_is_to_be_done_at_exit_is_done"]);
+        let output = this.env(ASKED, "1").output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).ends_with("at exit\n"), "{output:?}");
+    }
+}
