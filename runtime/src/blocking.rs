@@ -6,6 +6,8 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::executor;
+
 thread_local! {
     static RUNTIME: Cell<Option<Runtime>> = const { Cell::new(None) };
 }
@@ -15,7 +17,8 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 }
 
 /// Runs a future to its end on this thread: for `main` functions, tests and remote functions that
-/// are not `async`.
+/// are not `async`. On a thread that a remote function started, such as one of rayon's, the calls that it waits for run
+/// on that thread, so that threads that wait for each other's calls never wait for ever.
 ///
 /// ```
 /// #[wren::remote]
@@ -32,7 +35,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     let kept = RUNTIME.take();
     let runtime = kept.map_or_else(new_runtime, Ok);
     let runtime = runtime.unwrap_or_else(|e| panic!("the system gives no event loop: {e}"));
-    let output = runtime.block_on(future.into_future());
+    let output = executor::block_on(&runtime, future);
     RUNTIME.set(Some(runtime));
     output
 }

@@ -1,5 +1,7 @@
 //! What runs jobs: a backend, a store and a scheduler, bound together.
 
+mod waiter;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
@@ -216,6 +218,8 @@ impl Builder {
     }
 }
 
+pub(crate) use waiter::block_on;
+
 thread_local! {
     /// How deep the calls of this thread are nested in calls of this process. On a thread that a remote function
     /// started, nobody knows.
@@ -243,23 +247,39 @@ impl Executor {
 
     /// The executor of calls that name none. A call made inside a remote function goes one level
     /// deeper, to threads of the worker: levels wait for deeper ones only, so that none can wait
-    /// for itself. A call from a thread that a remote function started goes to an executor that starts
-    /// a thread for each call that finds none idle.
+    /// for itself. A call that [`block_on`](crate::block_on) waits for on a thread that a remote function
+    /// started, such as one of rayon's, runs on that thread itself; another call from such a thread goes to an
+    /// executor that starts a thread for each call that finds none idle.
     ///
     /// # Errors
     /// As [`Builder::build`].
     pub fn current() -> Result<Self> {
+        Self::of_thread(true)
+    }
+
+    /// As [`current`](Self::current), for a job that may go on when whoever started it waits no more.
+    pub(crate) fn current_in_background() -> Result<Self> {
+        Self::of_thread(false)
+    }
+
+    fn of_thread(waits: bool) -> Result<Self> {
         Error::if_forked()?;
         static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
         static FIRST: OnceLock<Executor> = OnceLock::new();
-        let depth = match DEPTH.get() {
-            0 if start::is_worker() => UNKNOWN,
-            depth => depth,
-        };
-        if depth == UNKNOWN {
+        let depth = DEPTH.get();
+        let first = FIRST.get().filter(|_| depth == 0);
+        let may_be_nested = depth == UNKNOWN
+            || depth == 0 && (start::is_worker() || first.is_some_and(Self::is_inline) && backend::is_running_here());
+        if waits
+            && may_be_nested
+            && let Some(executor) = waiter::executor_of_this_thread()
+        {
+            return executor;
+        }
+        if depth == UNKNOWN || depth == 0 && start::is_worker() {
             return Self::of_unknown_depth();
         }
-        if let (0, Some(first)) = (depth, FIRST.get()) {
+        if let Some(first) = first {
             return Ok(first.clone());
         }
         let levels = LEVELS.get_or_init(Mutex::default);
@@ -290,7 +310,18 @@ impl Executor {
         Ok(executor.insert(Self::open(config, None, None, UNKNOWN - 1)?).clone())
     }
 
-    fn open(mut config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
+    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
+        let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
+        Self::open_on(config, faults, opened, depth, |setup| backend::open(&url, setup))
+    }
+
+    fn open_on(
+        mut config: Config,
+        faults: Option<Faults>,
+        opened: Option<Arc<dyn Store>>,
+        depth: usize,
+        open_backend: impl FnOnce(&Setup) -> Result<Box<dyn Backend>>,
+    ) -> Result<Self> {
         Error::if_forked()?;
         if config.workers > MOST_WORKERS {
             return Err(Error::Config(format!(
@@ -303,13 +334,12 @@ impl Executor {
         let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
         let bell = Bell::new().map_err(no_bell)?;
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
-        let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
         let mut setup = Setup::new(config.workers, bell.clone(), depth + 1);
         setup.directory.clone_from(&config.directory);
         let printing = Arc::<Printing>::default();
         let prints = printing.clone();
         setup.lines = Lines::new(move |line| prints.take(line));
-        let mut backend = backend::open(&url, &setup)?;
+        let mut backend = open_backend(&setup)?;
         config.workers = backend.workers();
         #[cfg(feature = "aws")]
         if config.deployed && !config.quiet {
@@ -363,13 +393,11 @@ impl Executor {
     }
 
     /// The URL of its backend.
-    #[cfg(feature = "data")]
     fn backend_url(&self) -> &str {
         self.0.shared.config.backend.as_deref().unwrap_or_else(|| start::default_backend())
     }
 
     /// Whether calls run in this process.
-    #[cfg(feature = "data")]
     pub(crate) fn is_inline(&self) -> bool {
         backend::is_inline(self.backend_url())
     }

@@ -233,7 +233,7 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     where
         R: DeserializeOwned,
     {
-        let executor = self.executor.map_or_else(Executor::current, Ok)?;
+        let executor = self.executor.map_or_else(Executor::current_in_background, Ok)?;
         Job::start(executor, self.calls, self.settings).await
     }
 }

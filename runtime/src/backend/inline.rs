@@ -6,7 +6,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,8 @@ const CHECK_EVERY: Duration = Duration::from_millis(2);
 struct InlineBackend {
     shared: Arc<Shared>,
     threads: usize,
+    /// Whether who waits for calls runs them, and no thread is started but for those with a timeout.
+    is_run_by_who_waits: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Invocation>,
+    /// Who waits for the calls, where that is who runs them.
+    waits: Option<Waker>,
     replies: Vec<Reply>,
     running: HashMap<FlightId, Running>,
     cancelled: HashSet<FlightId>,
@@ -74,6 +80,43 @@ pub(crate) fn open(setup: &Setup) -> Box<dyn Backend> {
     Box::new(InlineBackend::new(setup))
 }
 
+/// As [`open`], but whoever waits for the calls runs them, by [`Queued::run_one`].
+pub(crate) fn run_by_who_waits(setup: &Setup) -> (Box<dyn Backend>, Queued) {
+    let mut backend = InlineBackend::new(setup);
+    backend.is_run_by_who_waits = true;
+    let queued = Queued(backend.shared.clone());
+    (Box::new(backend), queued)
+}
+
+/// Invocations that nobody has begun with.
+#[derive(Debug, Clone)]
+pub(crate) struct Queued(Arc<Shared>);
+
+impl Queued {
+    /// Whether there are any; if not, the waker is woken when there are.
+    pub(crate) fn has_any_or_register(&self, waker: &Waker) -> bool {
+        let mut state = self.0.lock();
+        if state.queue.is_empty() {
+            state.waits = Some(waker.clone());
+        }
+        !state.queue.is_empty()
+    }
+
+    /// Runs one of them, if there is one, on this thread.
+    pub(crate) fn run_one(&self) {
+        let next = self.0.lock().next();
+        next.iter().for_each(|invocation| self.0.fly(invocation, 0));
+    }
+}
+
+/// How many functions run on threads of this process.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether functions run on threads of this process.
+pub(crate) fn is_running_here() -> bool {
+    RUNNING.load(Ordering::Relaxed) > 0
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Functions run outside the lock; the state is whole whenever it is released.
@@ -85,7 +128,7 @@ impl InlineBackend {
     fn new(setup: &Setup) -> Self {
         let Setup { workers, ringer, depth, clock, .. } = setup.clone();
         let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, clock, depth };
-        Self { shared: Arc::new(shared), threads: workers.max(1) }
+        Self { shared: Arc::new(shared), threads: workers.max(1), is_run_by_who_waits: false }
     }
 }
 
@@ -108,6 +151,26 @@ impl Backend for InlineBackend {
     fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {
         worker::install_hook();
         let mut state = self.shared.lock();
+        if self.is_run_by_who_waits {
+            if invocation.block.limits().timeout.is_none() {
+                state.queue.push_back(invocation);
+                state.waits.take().into_iter().for_each(Waker::wake);
+                return;
+            }
+            // Nobody can end what the thread runs that waits.
+            let (shared, own) = (self.shared.clone(), invocation.clone());
+            let thread = thread::Builder::new().name("wren-inline".into()).stack_size(8 << 20);
+            state.note_running(&invocation);
+            let run = move || {
+                executor::set_depth(shared.depth);
+                shared.fly(&own, 0);
+            };
+            if let Err(error) = thread.spawn(run) {
+                state.running.remove(&invocation.flight);
+                super::local::fail_all(invocation, &format!("no thread can be started: {error}"), replies);
+            }
+            return;
+        }
         state.queue.push_back(invocation);
         if state.idle >= state.queue.len() {
             self.shared.work.notify_one();
@@ -141,11 +204,30 @@ impl Backend for InlineBackend {
         let mut state = self.shared.lock();
         state.give_up_late(now);
         replies.append(&mut state.replies);
-        state.running.values().any(|r| r.timeout.is_some()).then_some(CHECK_EVERY)
+        state.has_limits().then_some(CHECK_EVERY)
     }
 }
 
 impl State {
+    /// The next invocation. From now on it counts as running: it has a limit even before its thread begins with it.
+    fn next(&mut self) -> Option<Invocation> {
+        let invocation = self.queue.pop_front()?;
+        self.note_running(&invocation);
+        Some(invocation)
+    }
+
+    fn note_running(&mut self, invocation: &Invocation) {
+        let Invocation { flight, tasks, block, .. } = invocation;
+        let (task, end, timeout) = (tasks.start, tasks.end, block.limits().timeout);
+        self.running.insert(*flight, Running { task, since: Instant::now(), timeout, end });
+    }
+
+    /// Whether a call has a limit, or will have.
+    fn has_limits(&self) -> bool {
+        let waiting = || self.queue.iter().any(|invocation| invocation.block.limits().timeout.is_some());
+        self.running.values().any(|running| running.timeout.is_some()) || waiting()
+    }
+
     /// Fails the calls that run for too long; their threads find the flight cancelled when they return.
     fn give_up_late(&mut self, now: Duration) {
         let late = |r: &Running| r.timeout.filter(|limit| r.since.elapsed() > *limit);
@@ -171,7 +253,7 @@ impl Shared {
         executor::set_depth(self.depth);
         let mut state = self.lock();
         loop {
-            if let Some(invocation) = state.queue.pop_front() {
+            if let Some(invocation) = state.next() {
                 drop(state);
                 self.fly(&invocation, number);
                 state = self.lock();
@@ -189,6 +271,7 @@ impl Shared {
     fn fly(&self, invocation: &Invocation, number: u32) {
         let Invocation { flight, tasks, attempt, block, .. } = invocation;
         let timeout = block.limits().timeout;
+        RUNNING.fetch_add(1, Ordering::Relaxed);
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
         let started = Instant::now();
         let mut run = Run { first: tasks.start, results: Vec::new(), clock: self.clock, started, since: started };
@@ -217,6 +300,7 @@ impl Shared {
                 }
             }
         }
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.lock();
         state.running.remove(flight);
         state.cancelled.remove(flight);

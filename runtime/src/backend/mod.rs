@@ -24,13 +24,12 @@ use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
+pub(crate) use inline::{Queued, is_running_here, run_by_who_waits};
 pub use lines::{Lines, Printed, Stream};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
-#[cfg(feature = "data")]
-pub(crate) use scheme::is_inline;
-pub(crate) use scheme::open;
 pub use scheme::{BackendScheme, Ringer, Setup, is_lambda};
+pub(crate) use scheme::{is_inline, open};
 
 /// Names one invocation among all of a scheduler's.
 pub type FlightId = u64;

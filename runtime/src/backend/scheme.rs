@@ -110,7 +110,6 @@ pub fn is_lambda(url: &str) -> bool {
 }
 
 /// Whether calls of the backend of this URL run in this process: `inline`, or `sim:`.
-#[cfg(feature = "data")]
 pub(crate) fn is_inline(url: &str) -> bool {
     url == "inline" || url == "sim" || url.starts_with("sim:")
 }

@@ -131,7 +131,7 @@ impl<R> fmt::Debug for Job<R> {
 /// [`Error::Job`] where the default executor's store has no such job; [`Error::UnknownFunction`]
 /// where this program lacks its functions.
 pub async fn attach<R: DeserializeOwned>(id: &str) -> Result<Job<R>> {
-    let stored = StoredJob::find(Executor::current()?, id).await?;
+    let stored = StoredJob::find(Executor::current_in_background()?, id).await?;
     Job::of(stored)
 }
 

@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use wren::Error;
+use rayon::prelude::*;
+use wren::{Error, Executor};
 
 use super::drivers::{DRIVE, driver, executor_in};
-use super::{add, all_children_of, children_of, scratch, trials};
+use super::{add, all_children_of, children_of, scratch, slow_pid, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_worker_that_does_not_start_is_an_error_in_words,
         a_function_that_writes_over_the_channel_hangs_nobody,
         calls_from_any_thread_of_a_function_end,
+        threads_that_wait_for_calls_run_them,
         workers_have_the_environment_of_the_moment_that_the_pool_was_made,
     ]
 }
@@ -539,6 +541,50 @@ fn nest_again(depth: u32) -> wren::Call<u32> {
 fn map_elsewhere(count: u64) -> wren::Result<u64> {
     let map = move || wren::block_on(wren::map(|x| add(x, 1), 0..count).quiet().into_future());
     Ok(std::thread::spawn(map).join().unwrap()?.into_iter().sum())
+}
+
+/// All of rayon's threads wait for calls that need rayon's threads.
+#[wren::remote]
+fn on_rayon(depth: u32) -> wren::Result<u64> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    (0..6u32).into_par_iter().map(|_| wren::block_on(on_rayon_again(depth - 1))).sum()
+}
+
+fn on_rayon_again(depth: u32) -> wren::Call<u64> {
+    on_rayon(depth)
+}
+
+/// The same with maps, and with calls that have a limit, which a thread of their own runs.
+#[wren::remote]
+fn maps_on_rayon(depth: u32) -> wren::Result<u64> {
+    let of_one = |i: u32| -> wren::Result<u64> {
+        let limit = Duration::from_millis(20);
+        let late = wren::block_on(slow_pid(60).timeout(limit));
+        assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+        let below = if depth == 0 {
+            wren::block_on(wren::map(|x| add(x, 1), 0..100).quiet())?
+        } else {
+            wren::block_on(wren::map(|_| maps_on_rayon_again(depth - 1), 0..2).quiet())?
+        };
+        Ok(below.into_iter().sum::<u64>() + u64::from(i))
+    };
+    (0..3u32).into_par_iter().map(of_one).sum()
+}
+
+fn maps_on_rayon_again(depth: u32) -> wren::Call<u64> {
+    maps_on_rayon(depth)
+}
+
+async fn threads_that_wait_for_calls_run_them() {
+    for executor in [pool(1), Executor::builder().backend("inline").workers(2).build().unwrap()] {
+        let limit = Duration::from_secs(30);
+        let count = tokio::time::timeout(limit, on_rayon(3).on(&executor)).await;
+        assert_eq!(count.expect("it ends").unwrap(), 6 * 6 * 6);
+        let sum = tokio::time::timeout(limit, maps_on_rayon(1).on(&executor)).await;
+        assert_eq!(sum.expect("it ends").unwrap(), 3 * 2 * (3 * 5_050 + 3) + 3);
+    }
 }
 
 async fn calls_from_any_thread_of_a_function_end() {
