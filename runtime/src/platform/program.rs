@@ -1,6 +1,8 @@
 //! The program that runs: where it is, and whether it has begun threads.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::system;
@@ -9,7 +11,16 @@ use super::system;
 pub(crate) fn own_program() -> io::Result<PathBuf> {
     // The file that runs, even if another was built in its place.
     let running = Path::new("/proc/self/exe");
-    if running.exists() { Ok(running.to_owned()) } else { own_path() }
+    match running.metadata() {
+        // What runs is valgrind or another program that runs this one, and answers for it where it can.
+        Ok(running) if own_path().is_ok_and(|path| is_another(&path, &running)) => own_path(),
+        Ok(_) => Ok(running.to_owned()),
+        Err(_) => own_path(),
+    }
+}
+
+fn is_another(path: &Path, file: &Metadata) -> bool {
+    path.metadata().is_ok_and(|of_path| (of_path.dev(), of_path.ino()) != (file.dev(), file.ino()))
 }
 
 /// The path to show for this program, and to name it by.
