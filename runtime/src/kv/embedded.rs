@@ -1,5 +1,8 @@
 //! The embedded storage: LMDB in a folder, shared by the processes of one machine.
 
+mod size;
+mod turns;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -10,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn};
 
+use self::turns::Turns;
 use super::handle::parse_counter;
 use super::numbers::add_to;
 use super::{Addition, KeyValue, KvError, KvResult, KvScheme, check_key, check_value};
@@ -30,7 +34,8 @@ const READERS: u32 = 4096;
 
 /// Key-value storage in a folder, which any number of processes of one machine may use at once.
 ///
-/// Writers take turns, one process at a time; readers never wait. A change is made wholly or not at
+/// Writers take turns, one process at a time, and a change fails where another process keeps its turn for 10 seconds,
+/// as one that was stopped does; readers never wait. A change is made wholly or not at
 /// all, whenever a process is killed. Nothing is synced to disk: changes survive the end of any
 /// process, not that of the machine's power, after which the folder may be of no use; with `?sync=true`
 /// behind the folder each change is on disk before it returns, a thousand times slower. The folder must
@@ -43,6 +48,7 @@ pub struct Embedded {
     env: Env,
     values: Database<Bytes, Bytes>,
     options: Options,
+    turns: Turns,
     /// Which file it is, should another be put in its place.
     file: (u64, u64),
     /// LMDB must not be used by the child of a fork.
@@ -131,6 +137,7 @@ impl Embedded {
     }
 
     fn open_new(options: Options) -> heed::Result<Self> {
+        size::check(&options.folder)?;
         let mut open = EnvOpenOptions::new();
         open.map_size(options.map).max_readers(READERS);
         if !options.sync {
@@ -140,6 +147,7 @@ impl Embedded {
         }
         // SAFETY: the files are LMDB's own, and only LMDB changes them; `OPEN` has it opened once.
         let env = unsafe { open.open(&options.folder)? };
+        size::extend(&options.folder, env.info().map_size)?;
         // Those of processes that were killed keep old values from being overwritten.
         env.clear_stale_readers()?;
         let values = loop {
@@ -154,11 +162,12 @@ impl Embedded {
             }
         };
         let file = file_of(&options.folder)?;
-        Ok(Self { env, values, options, file, process: std::process::id(), map: RwLock::new(()) })
+        let turns = Turns::open(&options.folder)?;
+        Ok(Self { env, values, options, turns, file, process: std::process::id(), map: RwLock::new(()) })
     }
 
     fn read<T>(&self, operation: &str, key: &str, act: impl Fn(&RoTxn) -> heed::Result<T>) -> KvResult<T> {
-        self.retried(operation, key, 0, || act(&*self.env.read_txn()?))
+        self.retried(operation, key, 0, || Ok(Ok(act(&*self.env.read_txn()?)?)))
     }
 
     /// Runs a change, and commits it where it gives `Ok`. `room` is how many bytes it may want.
@@ -170,22 +179,26 @@ impl Embedded {
         mut act: impl FnMut(&mut RwTxn) -> heed::Result<KvResult<T>>,
     ) -> KvResult<T> {
         self.retried(operation, key, room, || {
+            let _turn = match self.turns.take(turns::PATIENCE) {
+                Ok(turn) => turn,
+                Err(reason) => return Ok(Err(reason)),
+            };
             let mut change = self.env.write_txn()?;
             let outcome = act(&mut change)?;
             if outcome.is_ok() {
                 change.commit()?;
             }
-            Ok(outcome)
+            Ok(Ok(outcome))
         })?
     }
 
-    /// Runs a transaction; again after making room for it.
+    /// Runs a transaction, which may fail for a reason in words; again after making room for it.
     fn retried<T>(
         &self,
         operation: &str,
         key: &str,
         room: usize,
-        mut transaction: impl FnMut() -> heed::Result<T>,
+        mut transaction: impl FnMut() -> heed::Result<std::result::Result<T, String>>,
     ) -> KvResult<T> {
         let failed = |reason: String| KvError::Failed {
             kv: self.url(),
@@ -201,11 +214,11 @@ impl Embedded {
             let guard = self.map.read().unwrap_or_else(PoisonError::into_inner);
             let size = self.env.info().map_size;
             let error = match transaction() {
-                Ok(value) => return Ok(value),
+                Ok(outcome) => return outcome.map_err(failed),
                 Err(error) => error,
             };
             drop(guard);
-            let mended = match error {
+            let fixed = match error {
                 heed::Error::Mdb(MdbError::MapFull) => self.grow(size, room),
                 heed::Error::Mdb(MdbError::MapResized) => self.follow(),
                 heed::Error::Mdb(MdbError::ReadersFull) if !cleared => {
@@ -219,7 +232,7 @@ impl Embedded {
                 }
                 other => Err(other),
             };
-            mended.map_err(|e| failed(e.to_string()))?;
+            fixed.map_err(|e| failed(e.to_string()))?;
         }
     }
 
@@ -232,6 +245,7 @@ impl Embedded {
         self.env.clear_stale_readers()?;
         let page = 1 << 16;
         let larger = (size.saturating_mul(2)).max(size.saturating_add(room.saturating_mul(2))).next_multiple_of(page);
+        size::extend(&self.options.folder, larger)?;
         // SAFETY: no transaction of this process is open: each is within a read of the lock.
         unsafe { self.env.resize(larger) }
     }
@@ -251,7 +265,7 @@ fn prepare(folder: &Path) -> std::io::Result<()> {
 }
 
 fn file_of(folder: &Path) -> std::io::Result<(u64, u64)> {
-    let file = std::fs::metadata(folder.join("data.mdb"))?;
+    let file = std::fs::metadata(folder.join(size::FILE))?;
     Ok((file.dev(), file.ino()))
 }
 
@@ -422,6 +436,34 @@ mod tests {
         kv.set("large", &vec![7; 100 << 20]).unwrap();
         assert_eq!(kv.keys("").unwrap().len(), 401);
         assert_eq!(kv.get("large").unwrap().map(|value| value.len()), Some(100 << 20));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_an_error_and_not_the_end_of_the_process() {
+        // A process opens a folder once: another one makes each.
+        let made = |folder: &Path| {
+            let mut options = Options::parse(folder.to_str().unwrap()).unwrap();
+            options.map = 1 << 20;
+            let kv = Embedded::open_new(options).unwrap();
+            (0..40u8).for_each(|i| kv.set(&format!("{i}"), &[i; 40_000]).unwrap());
+            (0..40u8).for_each(|i| kv.delete(&format!("{i}")).unwrap());
+            kv.set("a", &[1; 10]).unwrap();
+            kv.env.prepare_for_closing().wait();
+        };
+        let open = |folder: &Path| Embedded::open_new(Options::parse(folder.to_str().unwrap()).unwrap());
+        let whole = tempfile::tempdir().unwrap();
+        made(whole.path());
+        let bytes = std::fs::read(whole.path().join(size::FILE)).unwrap();
+        for len in [0, 1, 100, 4096, 4097, 8191, 8192, 50_000, bytes.len() - 1, bytes.len()] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(size::FILE), &bytes[..len]).unwrap();
+            let kept = open(folder.path()).map(|kv| kv.get("a").unwrap()).map_err(|e| e.to_string());
+            match len {
+                0 => assert_eq!(kept, Ok(None)),
+                len if len == bytes.len() => assert_eq!(kept, Ok(Some(vec![1; 10]))),
+                len => assert!(kept.as_ref().is_err_and(|e| e.contains("was cut short")), "{len}: {kept:?}"),
+            }
+        }
     }
 
     #[test]
