@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod cancel;
+pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod destroy;

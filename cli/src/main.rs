@@ -19,8 +19,8 @@ use clap::error::ErrorKind;
 use clap::{Args as _, CommandFactory, Parser, Subcommand};
 
 use commands::{
-    attach, cancel, completions, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, man, new, plan,
-    replay, report as report_command, run,
+    attach, cancel, clean, completions, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, man, new,
+    plan, replay, report as report_command, run,
 };
 
 /// What the program is called.
@@ -61,6 +61,7 @@ enum Command {
     Jobs(jobs::Args),
     Attach(attach::Args),
     Cancel(cancel::Args),
+    Clean(clean::Args),
     Report(report_command::Args),
     Replay(replay::Args),
     Emulate(emulate::Args),
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Command::Jobs(args) => jobs::jobs(&args),
         Command::Attach(args) => attach::attach(&args),
         Command::Cancel(args) => cancel::cancel(&args),
+        Command::Clean(args) => clean::clean(&args),
         Command::Report(args) => report_command::report(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Emulate(args) => emulate::emulate(args),

@@ -90,7 +90,7 @@ async fn located(args: &Args, directory: &Path, report: Report) -> Result<(Site,
     }
 }
 
-fn agreed() -> Result<bool> {
+pub(super) fn agreed() -> Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("nobody can be asked whether to remove this; give --yes");
     }

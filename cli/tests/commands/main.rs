@@ -5,6 +5,7 @@
 #[path = "../support/builds.rs"]
 mod builds;
 
+mod clean;
 mod finish;
 mod running;
 

@@ -16,6 +16,9 @@ use crate::platform;
 /// Logs older than this go, however few there are.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Those of the latest jobs that have so many bytes together stay.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// How many jobs a process begins until it looks for old ones again.
 const EVERY: u64 = 100;
 
@@ -28,14 +31,14 @@ pub(super) fn prune_sometimes(directory: &Path, keep: u64) {
     let jobs = directory.join("jobs");
     let prune = move || {
         // What cannot be removed now is tried again.
-        let _ = prune(&jobs, keep, SystemTime::now());
+        let _ = prune(&jobs, keep, MOST_BYTES, SystemTime::now());
     };
     let _ = thread::Builder::new().name("wren-prune".into()).stack_size(256 << 10).spawn(prune);
 }
 
-/// Removes the folders of all jobs but the `keep` latest, and of those that ended long before `now`. A job that runs keeps
-/// its own.
-fn prune(jobs: &Path, keep: u64, now: SystemTime) -> io::Result<()> {
+/// Removes the folders of all jobs but the `keep` latest, of those that ended long before `now`, and of those that come
+/// after `most` bytes. A job that runs keeps its own.
+fn prune(jobs: &Path, keep: u64, most: u64, now: SystemTime) -> io::Result<()> {
     let mut logs: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(jobs)? {
         let Ok(folder) = entry.map(|entry| entry.path()) else { continue };
@@ -46,7 +49,17 @@ fn prune(jobs: &Path, keep: u64, now: SystemTime) -> io::Result<()> {
     logs.sort_by_key(|(written, _)| Reverse(*written));
     let is_old = |written: &SystemTime| now.duration_since(*written).is_ok_and(|age| age > OLDEST);
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-    let old = logs.into_iter().enumerate().filter(|(index, (written, _))| *index >= keep || is_old(written));
+    let mut bytes = 0u64;
+    let mut is_too_much = |folder: &Path| {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        let sizes = files.filter_map(|file| Some(file.metadata().ok()?.len()));
+        bytes = sizes.fold(bytes, u64::saturating_add);
+        bytes > most
+    };
+    let old = logs.into_iter().enumerate().filter(|(index, (written, folder))| {
+        // The latest may be as large as it is.
+        *index >= keep || is_old(written) || (is_too_much(folder) && *index > 0)
+    });
     for (_, (_, folder)) in old {
         // One that cannot be removed, such as another user's, keeps no other.
         let _ = remove(&folder);
@@ -89,12 +102,19 @@ mod tests {
             names.sort();
             names.into_iter().map(|name| name.into_string().unwrap()[3..].parse().unwrap()).collect::<Vec<u64>>()
         };
-        prune(directory.path(), 1_000, now).unwrap();
+        prune(directory.path(), 1_000, u64::MAX, now).unwrap();
         assert_eq!(left(), (0..=15).chain([19]).collect::<Vec<_>>(), "those of a month stay");
-        prune(directory.path(), 3, now).unwrap();
+        prune(directory.path(), 3, u64::MAX, now).unwrap();
         assert_eq!(left(), [0, 1, 2, 19]);
         drop(running);
-        prune(directory.path(), 3, now).unwrap();
+        prune(directory.path(), 3, u64::MAX, now).unwrap();
         assert_eq!(left(), [0, 1, 2]);
+        for (job, bytes) in [("job00", 2_000), ("job01", 500), ("job02", 501)] {
+            fs::write(directory.path().join(job).join("inputs"), vec![0; bytes]).unwrap();
+        }
+        prune(directory.path(), 3, 2_500, now).unwrap();
+        assert_eq!(left(), [0, 1]);
+        prune(directory.path(), 3, 100, now).unwrap();
+        assert_eq!(left(), [0]);
     }
 }

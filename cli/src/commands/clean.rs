@@ -1,0 +1,338 @@
+//! `cargo wren clean`: room on the disk that jobs took.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use wren::trace;
+
+use super::{destroy, jobs};
+use crate::table;
+
+/// What was written since then may belong to a program that runs.
+const UNTOUCHED: Duration = Duration::from_secs(3600);
+
+/// As [`UNTOUCHED`], in a store that programs of other folders and machines may use: their jobs are not known here.
+const UNTOUCHED_ELSEWHERE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Free what jobs left on this disk
+///
+/// Shows what there is in `.wren` and in the store, if that is a folder, and asks. Without options, what nobody needs is
+/// removed: what programs that were killed left half done. A job that runs keeps everything. What is in S3 is not
+/// touched: `cargo wren destroy` removes a deployment with its objects.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cargo wren clean\n  cargo wren clean --logs --older-than 7\n  \
+    cargo wren clean sweep --yes")]
+pub(crate) struct Args {
+    /// Jobs' ids or names: remove all that is kept of them, results too
+    #[arg(conflicts_with_all = ["logs", "results", "all"])]
+    jobs: Vec<String>,
+    /// Remove logs, output and inputs of all jobs that ended too
+    #[arg(long)]
+    logs: bool,
+    /// Remove results of named and started jobs too: they are computed again when they are wanted again
+    #[arg(long)]
+    results: bool,
+    /// Remove all of it, and the large values that jobs share
+    #[arg(long)]
+    all: bool,
+    /// Leave what was written in the last so many days
+    #[arg(long, value_name = "DAYS")]
+    older_than: Option<u32>,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Print one JSON object: what was found, what of that was chosen, and how many bytes were freed
+    #[arg(long)]
+    json: bool,
+}
+
+/// Kinds of what jobs leave, in the order in which they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// Values that were being written when their program was killed.
+    HalfWritten,
+    /// What sorts and MapReduce keep between their stages.
+    BetweenStages,
+    Logs,
+    Results,
+    Shared,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match self {
+            Kind::HalfWritten => "half-written values",
+            Kind::BetweenStages => "data between stages, of jobs that were killed",
+            Kind::Logs => "logs, output and inputs of jobs",
+            Kind::Results => "results of named and started jobs",
+            Kind::Shared => "large values that jobs share",
+        }
+    }
+
+    /// What to add to have it removed.
+    fn option(self) -> &'static str {
+        match self {
+            Kind::HalfWritten | Kind::BetweenStages => "",
+            Kind::Logs => "--logs",
+            Kind::Results => "--results",
+            Kind::Shared => "--all",
+        }
+    }
+}
+
+/// A file or folder that can be removed as one.
+#[derive(Debug)]
+struct Found {
+    kind: Kind,
+    path: PathBuf,
+    /// Whose it is.
+    job: Option<String>,
+    files: u64,
+    bytes: u64,
+    written: SystemTime,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Sum {
+    jobs: usize,
+    files: u64,
+    bytes: u64,
+    chosen: bool,
+}
+
+pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
+    let directory = trace::directory()?;
+    let store = store()?;
+    let now = SystemTime::now();
+    let mut found = logs(&directory)?;
+    if let Some(store) = &store {
+        found.extend(values(store, &directory, now)?);
+    }
+    let wanted = wanted(&args.jobs, &directory, &found)?;
+    let age = Duration::from_secs(u64::from(args.older_than.unwrap_or(0)) * 24 * 3600);
+    let is_chosen = |found: &Found| {
+        let of_kind = match found.kind {
+            _ if !args.jobs.is_empty() => found.job.as_ref().is_some_and(|job| wanted.contains(job)),
+            Kind::HalfWritten | Kind::BetweenStages => true,
+            Kind::Logs => args.logs || args.all,
+            Kind::Results => args.results || args.all,
+            Kind::Shared => args.all,
+        };
+        of_kind && now.duration_since(found.written).unwrap_or_default() >= age
+    };
+    let (chosen, kept): (Vec<_>, Vec<_>) = found.into_iter().partition(is_chosen);
+    let sums = [summed(&chosen, true), summed(&kept, false)];
+    show(args, &directory, store.as_deref(), &sums)?;
+    let mut freed = 0;
+    if !chosen.is_empty() && !args.dry_run {
+        if !args.yes && !destroy::agreed()? {
+            eprintln!("nothing was removed");
+            return Ok(ExitCode::FAILURE);
+        }
+        for one in &chosen {
+            freed += remove(one, &directory).with_context(|| format!("{} cannot be removed", one.path.display()))?;
+        }
+        eprintln!("{} freed", size(freed));
+    }
+    if args.json {
+        let found: Vec<_> = sums.iter().flatten().map(|(kind, sum)| Line { kind: *kind, sum }).collect();
+        writeln!(io::stdout(), "{}", serde_json::json!({ "found": found, "freed_bytes": freed }))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    kind: Kind,
+    #[serde(flatten)]
+    sum: &'a Sum,
+}
+
+/// The folder of the store that programs here use, if it is one.
+fn store() -> Result<Option<PathBuf>> {
+    let url = wren::Executor::builder().backend("inline").build()?.store().url();
+    Ok(url.strip_prefix("file:").map(PathBuf::from))
+}
+
+/// The jobs that were asked for, by what they have here.
+fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSet<String>> {
+    let known: BTreeSet<_> = found.iter().filter_map(|found| found.job.as_deref()).collect();
+    let logged = jobs::all(directory)?;
+    let mut wanted = BTreeSet::new();
+    for name in asked {
+        if known.contains(name.as_str()) {
+            wanted.insert(name.clone());
+        } else {
+            wanted.insert(jobs::find(logged.clone(), name)?.id);
+        }
+    }
+    match logged.iter().find(|job| job.state == trace::JobState::Running && wanted.contains(&job.id)) {
+        Some(running) => bail!("job {0} runs; `cargo wren cancel {0}` ends it", running.id),
+        None => Ok(wanted),
+    }
+}
+
+/// Jobs' folders in `.wren/jobs`.
+fn logs(directory: &Path) -> Result<Vec<Found>> {
+    let folders = entries(&directory.join("jobs"))?;
+    Ok(folders
+        .into_iter()
+        .filter(|(_, path)| path.is_dir() && Held::log(path).is_some())
+        .map(|(name, path)| Found::new(Kind::Logs, path, Some(name)))
+        .collect())
+}
+
+/// What a store in a folder holds that was left there, by the keys that wren gives: `blobs/<hash>`, and for each job
+/// `<job>/job`, which named and started ones have, and so have the stages `<job>-<stage>` of a named sort or MapReduce;
+/// `<job>/done/..` and `<job>/shuffle/..`.
+fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>> {
+    let is_running = jobs::all(directory)?.iter().any(|job| job.state == trace::JobState::Running);
+    let own =
+        directory.canonicalize().is_ok_and(|directory| store.canonicalize().is_ok_and(|s| s.starts_with(directory)));
+    let untouched = if own { UNTOUCHED } else { UNTOUCHED_ELSEWHERE };
+    let is_left = |found: &Found| now.duration_since(found.written).is_ok_and(|age| age > untouched);
+    let all = entries(store)?;
+    let named: BTreeSet<_> =
+        all.iter().filter(|(_, path)| path.join("job").exists()).map(|(name, _)| name.as_str()).collect();
+    let is_named = |name: &str| {
+        named.contains(name) || named.iter().any(|job| job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')))
+    };
+    let mut found = Vec::new();
+    for (name, path) in &all {
+        if name == ".tmp" {
+            let half = entries(path)?.into_iter().map(|(_, path)| Found::new(Kind::HalfWritten, path, None));
+            found.extend(half.filter(is_left));
+        } else if name == "blobs" {
+            found.push(Found::new(Kind::Shared, path.clone(), None));
+        } else if is_named(name) {
+            let log = directory.join("jobs").join(name);
+            if !log.exists() || Held::log(&log).is_some() {
+                found.push(Found::new(Kind::Results, path.clone(), Some(name.clone())));
+            }
+        } else if path.join("shuffle").is_dir() && !is_running {
+            // Whose it is no log says: the stages' jobs have names of their own.
+            let between = Found::new(Kind::BetweenStages, path.clone(), Some(name.clone()));
+            found.extend(Some(between).filter(is_left));
+        }
+    }
+    Ok(found)
+}
+
+/// Names and paths of what is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let read = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.with_context(|| format!("{} cannot be read", folder.display()))?,
+    };
+    read.map(|entry| {
+        let entry = entry.with_context(|| format!("{} cannot be read", folder.display()))?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+    })
+    .collect()
+}
+
+impl Found {
+    fn new(kind: Kind, path: PathBuf, job: Option<String>) -> Self {
+        let mut found = Self { kind, path: path.clone(), job, files: 0, bytes: 0, written: SystemTime::UNIX_EPOCH };
+        found.add(&path);
+        found
+    }
+
+    /// Adds up files, without following links. What goes meanwhile takes no room.
+    fn add(&mut self, path: &Path) {
+        let Ok(is) = fs::symlink_metadata(path) else { return };
+        if is.is_dir() {
+            let inside = fs::read_dir(path).into_iter().flatten().flatten();
+            inside.for_each(|entry| self.add(&entry.path()));
+        } else {
+            self.files += 1;
+            self.bytes += is.len();
+            self.written = self.written.max(is.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+        }
+    }
+}
+
+/// The log of a job that does not run: who runs it holds the lock.
+struct Held(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Held {
+    fn log(folder: &Path) -> Option<Self> {
+        let path = folder.join(trace::LOG);
+        // Anything else than a file, such as a pipe, is no log, and opening it may wait for ever.
+        let log =
+            fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file).and_then(|_| File::open(&path).ok())?;
+        log.try_lock().ok()?;
+        Some(Self(log))
+    }
+}
+
+fn summed(found: &[Found], chosen: bool) -> BTreeMap<Kind, Sum> {
+    let mut sums: BTreeMap<Kind, Sum> = BTreeMap::new();
+    for one in found {
+        let sum = sums.entry(one.kind).or_insert(Sum { chosen, ..Sum::default() });
+        sum.jobs += usize::from(one.job.is_some());
+        sum.files += one.files;
+        sum.bytes += one.bytes;
+    }
+    sums
+}
+
+fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[BTreeMap<Kind, Sum>; 2]) -> Result<()> {
+    let mut err = io::stderr().lock();
+    let store = store.map_or_else(|| "a store that is no folder".to_owned(), |store| store.display().to_string());
+    writeln!(err, "in {} and {store}:", directory.display())?;
+    let row = |kind: &Kind, sum: &Sum, what: String| {
+        let jobs = if sum.jobs > 0 { sum.jobs.to_string() } else { String::new() };
+        [kind.words().to_owned(), jobs, sum.files.to_string(), size(sum.bytes), what]
+    };
+    let to_remove = if args.dry_run { "would be removed" } else { "to be removed" };
+    let chosen = chosen.iter().map(|(kind, sum)| row(kind, sum, to_remove.to_owned()));
+    let why = |kind: &Kind| match kind.option() {
+        option if args.jobs.is_empty() && !option.is_empty() && !args.all => format!("stays, without {option}"),
+        _ => "stays".to_owned(),
+    };
+    let kept = kept.iter().map(|(kind, sum)| row(kind, sum, why(kind)));
+    let rows: Vec<_> = chosen.chain(kept).collect();
+    if rows.is_empty() {
+        writeln!(err, "nothing was left by jobs")?;
+    } else {
+        table::write(&mut err, ["WHAT", "JOBS", "FILES", "SIZE", ""], &rows)?;
+    }
+    Ok(())
+}
+
+/// Removes it, unless its job runs by now; gives how many bytes that frees.
+fn remove(found: &Found, directory: &Path) -> io::Result<u64> {
+    let log = found.job.as_ref().map(|job| directory.join("jobs").join(job)).filter(|log| log.exists());
+    let held = log.as_deref().map(Held::log);
+    if matches!(held, Some(None)) {
+        return Ok(0);
+    }
+    let removed = match found.path.is_dir() {
+        true => fs::remove_dir_all(&found.path),
+        false => fs::remove_file(&found.path),
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(found.bytes),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}

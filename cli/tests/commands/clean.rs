@@ -1,0 +1,143 @@
+//! What jobs leave, and `cargo wren clean`.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json as value};
+
+use super::{json, project, stderr, stdout, wren};
+
+/// A file as some program left it, so many hours ago.
+fn left(folder: &Path, name: &str, bytes: usize, hours: u64) {
+    let path = folder.join(".wren").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, vec![0; bytes]).unwrap();
+    let written = SystemTime::now() - Duration::from_secs(3600 * hours);
+    File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+}
+
+/// A folder with something of every kind.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Wren.toml"), "").unwrap();
+    let files = [
+        ("store/.tmp/0123456789abcdef", 1_000, 2),
+        ("store/.tmp/fedcba9876543210", 1_000, 0),
+        ("store/killed/shuffle/map/0", 2_000, 2),
+        ("store/killed/shuffle/map/1", 2_000, 30),
+        ("store/new/shuffle/map/0", 4_000, 0),
+        // A named sort may go on with it.
+        ("store/sorted/shuffle/map/0", 8_000, 30),
+        ("store/sorted-map/job", 10, 30),
+        ("store/sweep/job", 20, 300),
+        ("store/sweep/done/000000000000", 30, 300),
+        ("store/blobs/0123", 100_000, 300),
+        ("jobs/sweep/events.jsonl", 500, 300),
+        ("jobs/recent/events.jsonl", 600, 1),
+        ("deployment.json", 700, 300),
+    ];
+    files.iter().for_each(|(name, bytes, hours)| left(folder.path(), name, *bytes, *hours));
+    folder
+}
+
+fn clean(folder: &Path, arguments: &[&str]) -> Value {
+    json(&wren(folder, &[&["clean", "--json", "--yes"], arguments].concat()))
+}
+
+fn found(of: &Value, kind: &str, chosen: bool) -> Option<[u64; 2]> {
+    let all = of["found"].as_array().unwrap();
+    let one = all.iter().find(|one| one["kind"] == kind && one["chosen"] == chosen)?;
+    Some([one["files"].as_u64().unwrap(), one["bytes"].as_u64().unwrap()])
+}
+
+#[test]
+fn what_killed_programs_left_goes_and_what_may_be_wanted_stays() {
+    let folder = folder();
+    let there = |name: &str| folder.path().join(".wren").join(name).exists();
+    let shown = wren(folder.path(), &["clean", "--dry-run"]);
+    assert!(stderr(&shown).contains("would be removed") && stderr(&shown).contains("--results"), "{}", stderr(&shown));
+    let refused = wren(folder.path(), &["clean"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).ends_with("nobody can be asked whether to remove this; give --yes\n"));
+    assert!(there("store/killed/shuffle/map/0"));
+
+    let cleaned = clean(folder.path(), &[]);
+    assert_eq!(found(&cleaned, "half_written", true), Some([1, 1_000]));
+    assert_eq!(found(&cleaned, "between_stages", true), Some([2, 4_000]));
+    assert_eq!(found(&cleaned, "results", false), Some([4, 8_060]));
+    assert_eq!(found(&cleaned, "shared", false), Some([1, 100_000]));
+    assert_eq!(found(&cleaned, "logs", false), Some([2, 1_100]));
+    assert_eq!(cleaned["freed_bytes"], 5_000);
+    assert!(!there("store/killed") && !there("store/.tmp/0123456789abcdef"));
+    for stays in ["store/.tmp/fedcba9876543210", "store/new/shuffle/map/0", "store/sorted/shuffle/map/0", "jobs/sweep"]
+    {
+        assert!(there(stays), "{stays}");
+    }
+    assert_eq!(
+        clean(folder.path(), &[]),
+        value!({ "found": cleaned["found"].as_array().unwrap().iter()
+        .filter(|one| one["chosen"] == false).collect::<Vec<_>>(), "freed_bytes": 0 })
+    );
+
+    clean(folder.path(), &["--logs", "--older-than", "7"]);
+    assert!(!there("jobs/sweep") && there("jobs/recent") && there("store/sweep/job"));
+    clean(folder.path(), &["--all"]);
+    let gone = ["store/sweep", "store/sorted", "store/sorted-map", "store/blobs/0123", "jobs/recent"];
+    assert!(gone.iter().all(|gone| !there(gone)) && there("deployment.json"));
+}
+
+#[test]
+fn a_job_that_runs_keeps_all_it_has() {
+    let folder = folder();
+    let log = folder.path().join(".wren/jobs/sweep/events.jsonl");
+    let about = value!({
+        "event": "job", "id": "sweep", "name": "sweep", "function": "f", "tasks": 3, "backend": "local", "workers": 2,
+        "started_unix_ms": 1, "pid": 1, "wren": "0",
+    });
+    fs::write(&log, format!("{about}\n")).unwrap();
+    let running = File::open(&log).unwrap();
+    running.lock().unwrap();
+    let cleaned = clean(folder.path(), &["--all"]);
+    // Which job the data between stages is of, nobody knows.
+    assert_eq!((found(&cleaned, "between_stages", true), found(&cleaned, "logs", true)), (None, Some([1, 600])));
+    assert!(log.exists() && folder.path().join(".wren/store/sweep/done/000000000000").exists());
+    let refused = wren(folder.path(), &["clean", "sweep", "--yes"]);
+    assert!(stderr(&refused).ends_with("job sweep runs; `cargo wren cancel sweep` ends it\n"), "{}", stderr(&refused));
+    drop(running);
+    assert_eq!(clean(folder.path(), &["sweep"])["freed_bytes"], 50 + log_size(&about));
+    assert!(!log.exists() && !folder.path().join(".wren/store/sweep").exists());
+    let unknown = wren(folder.path(), &["clean", "sweep", "--yes"]);
+    assert!(stderr(&unknown).starts_with("error: no job here is called `sweep`"), "{}", stderr(&unknown));
+}
+
+fn log_size(about: &Value) -> u64 {
+    about.to_string().len() as u64 + 1
+}
+
+/// The layout of these tests is the one that programs leave.
+#[test]
+fn a_named_job_is_found_and_removed_and_runs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "cleaned");
+    let program = r#"
+        #[wren::remote]
+        fn double(x: u64) -> u64 { 2 * x }
+
+        #[wren::main]
+        async fn main() -> wren::Result<()> {
+            let model = wren::put(&vec![0u8; 100_000]).await?;
+            println!("{:?} {}", wren::map(double, 0..3).named("sweep").await?, model.key().len());
+            Ok(())
+        }
+    "#;
+    fs::write(project.join("src/main.rs"), program).unwrap();
+    let run = || stdout(&wren(&project, &["run", "--debug", "--quiet"]));
+    let first = run();
+    assert!(first.starts_with("[0, 2, 4]"), "{first}");
+    let cleaned = clean(&project, &["sweep"]);
+    let chosen = |kind| found(&cleaned, kind, true).map_or(0, |[files, _]| files);
+    assert!(chosen("results") >= 2 && chosen("logs") >= 1, "{cleaned}");
+    assert!(found(&cleaned, "shared", false).is_some_and(|[_, bytes]| bytes >= 100_000), "{cleaned}");
+    assert_eq!(run(), first);
+}
