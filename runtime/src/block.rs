@@ -111,21 +111,28 @@ thread_local! {
 }
 
 fn blob_of(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
-    RECENT_BLOBS.with_borrow_mut(|recent| {
+    let of_recent = RECENT_BLOBS.try_with(|recent| {
+        let mut recent = recent.borrow_mut();
         let same = |b: &Arc<Blob>| {
             b.bytes.len() == start.len() + bytes.len() && b.bytes.starts_with(start) && b.bytes[start.len()..] == *bytes
         };
         if let Some(found) = recent.iter().filter_map(Weak::upgrade).find(same) {
             return found;
         }
-        let mut whole = spare_buffer(start.len() + bytes.len());
-        whole.extend_from_slice(start);
-        whole.extend_from_slice(bytes);
-        let blob = Blob::new(whole);
+        let blob = new_blob(bytes, start);
         recent.rotate_right(1);
         recent[0] = Arc::downgrade(&blob);
         blob
-    })
+    });
+    // A thread that is about to end remembers none.
+    of_recent.unwrap_or_else(|_| new_blob(bytes, start))
+}
+
+fn new_blob(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
+    let mut whole = spare_buffer(start.len() + bytes.len());
+    whole.extend_from_slice(start);
+    whole.extend_from_slice(bytes);
+    Blob::new(whole)
 }
 
 /// The encoded arguments of one call.
@@ -155,7 +162,7 @@ impl ArgsEncoder {
     #[allow(clippy::new_without_default, reason = "generated code calls new")]
     #[inline]
     pub fn new() -> Self {
-        let mut scratch = SCRATCH.take();
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         Self { scratch, blobs: Vec::new(), error: None }
     }
@@ -200,7 +207,8 @@ impl ArgsEncoder {
         self.blobs.append(&mut crate::refs::take_attached());
         let bytes = SmallVec::from_slice(&self.scratch);
         if self.scratch.capacity() <= 16 << 20 {
-            SCRATCH.set(self.scratch);
+            // A thread that is about to end keeps none.
+            let _ = SCRATCH.try_with(|kept| kept.set(self.scratch));
         }
         match self.error.take() {
             None => Ok(Args { bytes, blobs: self.blobs }),

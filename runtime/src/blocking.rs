@@ -1,8 +1,12 @@
 //! Runs futures to their end on the calling thread.
 
 use std::cell::Cell;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,6 +23,7 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 /// Runs a future to its end on this thread: for `main` functions, tests and remote functions that
 /// are not `async`. On a thread that a remote function started, such as one of rayon's, the calls that it waits for run
 /// on that thread, so that threads that wait for each other's calls never wait for ever.
+/// Tasks that the future spawned (`tokio::spawn`) and that have not ended are stopped when it is at its end.
 ///
 /// ```
 /// #[wren::remote]
@@ -32,10 +37,54 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 /// file descriptors for an event loop.
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     // One runtime a thread: making one costs more than a short call. A nested use makes its own.
-    let kept = RUNTIME.take();
+    let Ok(kept) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
     let runtime = kept.map_or_else(new_runtime, Ok);
     let runtime = runtime.unwrap_or_else(|e| panic!("the system gives no event loop: {e}"));
-    let output = executor::block_on(&runtime, future);
-    RUNTIME.set(Some(runtime));
+    let mut used = Used(Some(runtime));
+    let output = match &used.0 {
+        Some(runtime) => executor::block_on(runtime, future),
+        None => without_runtime(future.into_future()),
+    };
+    used.keep();
     output
+}
+
+/// A runtime that a future ran on.
+struct Used(Option<Runtime>);
+
+impl Used {
+    /// Keeps it for the thread's next use, unless tasks are left on it: they would go on in that.
+    fn keep(&mut self) {
+        if let Some(runtime) = self.0.take_if(|runtime| runtime.metrics().num_alive_tasks() == 0) {
+            // Where the thread is about to end, nobody will use it.
+            let _ = RUNTIME.try_with(|kept| kept.set(Some(runtime)));
+        }
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Tasks end; threads that block are not waited for, whether the future ended or panicked.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs a future where the thread is about to end, and tokio knows of it no more. Calls need nothing of tokio's.
+fn without_runtime<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
 }

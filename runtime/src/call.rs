@@ -57,6 +57,47 @@ impl<R> fmt::Debug for Call<R> {
     }
 }
 
+/// A call, for a job to take over.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) function: &'static RemoteFn,
+    pub(crate) limits: Limits,
+    /// Or why there are none.
+    pub(crate) args: std::result::Result<Args, String>,
+    /// Where it was to run.
+    executor: Option<Executor>,
+}
+
+impl Parts {
+    /// The arguments of one task of a job on that executor.
+    ///
+    /// # Errors
+    /// [`Error::BadArguments`], and [`Error::Config`] where the call was to run elsewhere.
+    pub(crate) fn args(self, task: u64, on: &Executor) -> Result<Args> {
+        self.check_place(task, on)?;
+        let function = self.function.name;
+        self.args
+            .map_err(|reason| Error::BadArguments { function: function.to_owned(), reason: of_task(&reason, task) })
+    }
+
+    /// Refuses a call that was to run on another executor than its job does.
+    pub(crate) fn check_place(&self, task: u64, on: &Executor) -> Result<()> {
+        match &self.executor {
+            Some(executor) if !executor.is(on) => Err(Error::Config(format!(
+                "task {task}, a call of `{}`, has an executor of its own by `.on(..)`, and a job has one for all its calls: \
+                 put `.on(..)` on the map or the gather",
+                self.function.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why the arguments of a task are none.
+pub(crate) fn of_task(reason: &str, task: u64) -> String {
+    format!("{reason} (task {task})")
+}
+
 /// Makes a call; generated code uses it.
 #[doc(hidden)]
 #[inline]
@@ -84,7 +125,8 @@ impl<R> Call<R> {
         self
     }
 
-    /// Runs the call on an executor of one's own. In a map or a gather, theirs counts.
+    /// Runs the call on an executor of one's own. A map or a gather has one for all its calls, and refuses a call that
+    /// names another.
     pub fn on(mut self, on: &Executor) -> Self {
         if let State::New { executor, .. } = &mut self.state {
             *executor = Some(on.clone());
@@ -108,12 +150,13 @@ impl<R> Call<R> {
     }
 
     /// What is to be run, for a job to take over.
-    pub(crate) fn into_parts(mut self) -> Result<(&'static RemoteFn, Limits, Args)> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::New { args: Ok(args), .. } => Ok((self.function, self.limits, args)),
-            State::New { args: Err(error), .. } => Err(self.bad_arguments(&error)),
-            State::Running { .. } | State::Over => Err(self.bad_arguments(&"the call was awaited before")),
-        }
+    pub(crate) fn into_parts(mut self) -> Parts {
+        let (args, executor) = match std::mem::replace(&mut self.state, State::Over) {
+            State::New { args: Ok(args), executor } => (Ok(args), executor),
+            State::New { args: Err(error), executor } => (Err(error.to_string()), executor),
+            State::Running { .. } | State::Over => (Err("the call was awaited before".to_owned()), None),
+        };
+        Parts { function: self.function, limits: self.limits, args, executor }
     }
 
     fn bad_arguments(&self, reason: &dyn fmt::Display) -> Error {
@@ -281,8 +324,12 @@ pub mod errors {
     #[derive(Debug)]
     pub struct Probe<'a, E>(pub &'a E);
 
+    /// Causes of an error that are told: one that names itself as its cause has no end of them.
+    const MOST_CAUSES: usize = 64;
+
     fn of_error<E>(error: &dyn Error) -> Failure {
-        let chain = std::iter::successors(error.source(), |&e| e.source()).map(ToString::to_string).collect();
+        let causes = std::iter::successors(error.source(), |&e| e.source());
+        let chain = causes.take(MOST_CAUSES).map(ToString::to_string).collect();
         Failure::Returned { message: error.to_string(), chain, type_name: type_name::<E>().to_owned() }
     }
 

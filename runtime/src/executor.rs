@@ -383,6 +383,11 @@ impl Executor {
         Ok(Self(Arc::new(Inner { shared })))
     }
 
+    /// Whether it is the same executor.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -83,13 +83,23 @@ fn attach(hash: &[u8; 32], url: &str) {
     };
     // A value that is gone is an error where it is asked for.
     if let Some(blob) = known(hash).or_else(fetch) {
-        ATTACHED.with_borrow_mut(|attached| attached.push(blob));
+        let _ = ATTACHED.try_with(|attached| attached.borrow_mut().push(blob));
     }
+    let named = named().get(hash).cloned().unwrap_or_default();
+    named.iter().for_each(|inner| attach(inner, url));
+}
+
+type Hashes = HashMap<[u8; 32], Vec<[u8; 32]>>;
+
+/// Which values a value of a `memory:` store names: they go where it goes.
+fn named() -> MutexGuard<'static, Hashes> {
+    static NAMED: OnceLock<Mutex<Hashes>> = OnceLock::new();
+    NAMED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The values that were attached since the last call of this.
 pub(crate) fn take_attached() -> Vec<Arc<Blob>> {
-    ATTACHED.take()
+    ATTACHED.try_with(RefCell::take).unwrap_or_default()
 }
 
 impl<T> Clone for Ref<T> {
@@ -182,8 +192,11 @@ pub(crate) fn key_of(hash: &[u8; 32]) -> String {
 /// See [`Ref`] for an example.
 pub fn put<T: Serialize + ?Sized>(value: &T) -> Put<T> {
     let bytes = codec::encode(value).map_err(Error::from);
-    // What the encoding attached is not an argument.
-    drop(take_attached());
+    // What the encoding attached is not an argument, but goes along where this value is one.
+    let inner: Vec<[u8; 32]> = take_attached().iter().map(|blob| *blob.hash().as_bytes()).collect();
+    if let (Ok(bytes), false) = (&bytes, inner.is_empty()) {
+        named().insert(*blake3::hash(bytes).as_bytes(), inner);
+    }
     Put { bytes, executor: None, value: PhantomData }
 }
 
@@ -246,7 +259,24 @@ fn cache() -> &'static Known {
 }
 
 pub(crate) fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
-    cache().lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    let kept = cache().lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
+    kept.or_else(|| sent().get(hash)?.upgrade())
+}
+
+type Sent = HashMap<[u8; 32], Weak<Blob>>;
+
+/// Blobs that the driver sent to this worker, which holds them as long as they may be asked for: those of a `memory:`
+/// store are nowhere else.
+fn sent() -> MutexGuard<'static, Sent> {
+    static SENT: OnceLock<Mutex<Sent>> = OnceLock::new();
+    SENT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes note of a blob that the driver sent.
+pub(crate) fn receive(hash: [u8; 32], blob: &Arc<Blob>) {
+    let mut sent = sent();
+    sent.retain(|_, blob| blob.strong_count() > 0);
+    sent.insert(hash, Arc::downgrade(blob));
 }
 
 /// Keeps a blob for later [`Ref::get`]s.

@@ -98,6 +98,13 @@ pub(crate) fn default_backend() -> &'static str {
 
 /// Workers are this same program: it must begin by `init`, and a worker starts none of its own.
 pub(crate) fn may_start_workers() -> Result<()> {
+    if is_worker() {
+        return Err(Error::Config(
+            "a worker has no workers of its own: what a remote function calls runs on threads of its worker; leave out \
+             `.backend(\"local\")`, or the whole executor"
+                .to_owned(),
+        ));
+    }
     if !is_initialized() {
         return Err(Error::Config(
             "the `local` backend starts this program again as a worker, and its `main` would not know: put \

@@ -358,3 +358,131 @@ fn threads_that_wait_for_calls_run_them() {
     let inner = wren::map(|_| on_rayon(2), 0..4);
     assert_eq!(wren::block_on(inner).unwrap(), [36; 4]);
 }
+
+struct Thrown;
+
+impl Drop for Thrown {
+    fn drop(&mut self) {
+        std::panic::panic_any(Thrown);
+    }
+}
+
+#[wren::remote]
+fn throws(how: &str) -> u32 {
+    let _ = std::panic::catch_unwind(|| panic!("caught, and of no interest"));
+    match how {
+        "value" => std::panic::panic_any(7u32),
+        "again" => std::panic::resume_unwind(Box::new("thrown on")),
+        "thread" => {
+            let thread = std::thread::spawn(|| panic!("the cause"));
+            std::panic::resume_unwind(thread.join().unwrap_err())
+        }
+        _ => std::panic::panic_any(Thrown),
+    }
+}
+
+#[test]
+fn a_panic_has_its_own_words_whatever_was_thrown() {
+    for (how, words, place) in [
+        ("value", "a value that is no text (`panic_any`)", "remote_forms.rs"),
+        ("again", "thrown on", "an unknown place"),
+        ("thread", "the cause", "remote_forms.rs"),
+        ("payload", "a value that is no text (`panic_any`)", "remote_forms.rs"),
+    ] {
+        let error = block_on(throws(how)).unwrap_err();
+        assert!(
+            matches!(&error, Error::Panicked { message, location, .. } if message == words && location.contains(place)),
+            "{how}: {error:?}"
+        );
+    }
+}
+
+#[derive(Debug)]
+struct Endless;
+
+impl std::fmt::Display for Endless {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("again")
+    }
+}
+
+impl std::error::Error for Endless {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self)
+    }
+}
+
+#[wren::remote]
+fn fails_endlessly() -> Result<(), Endless> {
+    Err(Endless)
+}
+
+#[test]
+fn an_error_that_is_its_own_cause_is_told() {
+    let error = block_on(fails_endlessly()).unwrap_err();
+    assert!(matches!(&error, Error::Returned { message, .. } if message == "again"), "{error:?}");
+}
+
+#[wren::remote]
+fn successor(x: u64) -> u64 {
+    x.wrapping_add(1)
+}
+
+#[test]
+fn a_range_may_be_longer_than_memory() {
+    let mut half_open = wren::map(successor, 0..u64::MAX).stream();
+    let mut closed = wren::map(successor, 0..=u64::MAX).stream();
+    for first in [block_on(half_open.next()), block_on(closed.next())] {
+        let (task, next) = first.unwrap();
+        assert_eq!(next.unwrap(), task + 1);
+    }
+}
+
+/// Encodes unless it is 3.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+struct NotThree(u64);
+
+impl serde::Serialize for NotThree {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            3 => Err(serde::ser::Error::custom("three is not taken")),
+            n => serializer.serialize_newtype_struct("NotThree", &n),
+        }
+    }
+}
+
+#[wren::remote]
+fn inside(n: NotThree) -> u64 {
+    n.0
+}
+
+#[test]
+fn an_item_that_cannot_be_encoded_is_one_task_that_failed() {
+    let items = || (0..8).map(NotThree);
+    let all = block_on(wren::map(inside, items()).try_all()).unwrap();
+    let good: Vec<_> = all.iter().filter_map(|one| one.as_ref().ok().copied()).collect();
+    assert_eq!(good, [0, 1, 2, 4, 5, 6, 7]);
+    let why = all[3].as_ref().unwrap_err();
+    assert!(
+        matches!(why, Error::BadArguments { function, reason }
+            if function.ends_with("inside") && reason.contains("three is not taken") && reason.contains("task 3")),
+        "{why}"
+    );
+    let mut stream = wren::map(inside, items()).stream();
+    let mut seen = Vec::new();
+    while let Some((task, outcome)) = block_on(stream.next()) {
+        assert_eq!(outcome.is_err(), task == 3);
+        seen.push(task);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..8).collect::<Vec<_>>());
+    assert!(matches!(block_on(wren::map(inside, items())), Err(Error::BadArguments { .. })));
+}
+
+#[test]
+fn a_gather_has_one_executor_for_all() {
+    let one = wren::Executor::builder().backend("inline").build().unwrap();
+    let elsewhere = block_on(wren::gather([successor(1), successor(2).on(&one)])).unwrap_err();
+    assert!(matches!(&elsewhere, Error::Config(why) if why.starts_with("task 1, a call of ")), "{elsewhere}");
+    assert_eq!(block_on(wren::gather([successor(1), successor(2).on(&one)]).on(&one)).unwrap(), [2, 3]);
+}

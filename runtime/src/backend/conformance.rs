@@ -95,11 +95,10 @@ impl Suite {
 
     /// Begins an attempt at consecutive calls, the first of which is task `first`.
     fn invoke(&mut self, first: u64, calls: &[(u64, &[u8])], account: &mut Account) -> FlightId {
-        let (function, ..) = (self.probe)(0, b"-").into_parts().expect("the probe's arguments encode");
+        let function = (self.probe)(0, b"-").into_parts().function;
         let mut block = Block::new(function, Limits::default(), first);
         for (ms, bytes) in calls {
-            let (.., args) = (self.probe)(*ms, bytes).into_parts().expect("the probe's arguments encode");
-            block.push(args);
+            block.push((self.probe)(*ms, bytes).into_parts().args.expect("the probe's arguments encode"));
         }
         self.flights += 1;
         let tasks = block.tasks();

@@ -28,13 +28,15 @@ thread_local! {
 /// The executor of the `block_on` that waits on this thread, if one does.
 pub(super) fn executor_of_this_thread() -> Option<Result<Executor>> {
     let level = WAITING.get().checked_sub(1)?;
-    let executor = EXECUTORS.with_borrow_mut(|executors| {
+    let executor = EXECUTORS.try_with(|executors| {
+        let mut executors = executors.borrow_mut();
         while executors.len() <= level {
             executors.push(open()?);
         }
         Ok(executors[level].0.clone())
     });
-    Some(executor)
+    // None where the thread is about to end.
+    executor.ok()
 }
 
 fn open() -> Result<(Executor, Queued)> {

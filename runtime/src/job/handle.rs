@@ -149,10 +149,12 @@ impl<R> Job<R> {
         let mut identity = Identity::new(&id, requests.store().url(), earlier);
         let mut made = Vec::new();
         for call in calls {
-            let (function, limits, args) = call.into_parts()?;
+            let (parts, task) = (call.into_parts(), made.len() as u64);
+            let (function, limits) = (parts.function, parts.limits);
+            let args = parts.args(task, &executor)?;
             let call = call_hash(function, &args);
             identity.add(function, &call)?;
-            made.push(Made { task: made.len() as u64, call, function, limits, args });
+            made.push(Made { task, call, function, limits, args });
             if made.len().is_multiple_of(IN_ONE_GO) {
                 tokio::task::yield_now().await;
             }

@@ -1,16 +1,16 @@
 //! Takes calls from the iterator, packs them into blocks, hands these to the executor: never more
 //! than a window ahead of what was consumed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::Settings;
 use crate::block::{Args, Block, Limits};
-use crate::call::Call;
+use crate::call::{Call, of_task};
 use crate::config::processors;
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
 use crate::job::{Keep, Kept, LookUp, Outcome, Port, new_id};
 use crate::platform;
@@ -18,7 +18,7 @@ use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
 use crate::terminal;
-use crate::trace::SharedLog;
+use crate::trace::{Note, Ran, SharedLog};
 
 /// Tasks that may be submitted and not consumed.
 const WINDOW_TASKS: u64 = 256 << 10;
@@ -60,6 +60,8 @@ pub(crate) struct Feed<I> {
     /// Calls whose results are sought in the store, and those that are next to be.
     sought: BTreeMap<u64, Sought>,
     to_seek: Vec<LookUp>,
+    /// Tasks whose arguments could not be encoded, and whose failures were not taken yet.
+    not_encoded: HashSet<u64>,
     log: SharedLog,
     logged: bool,
     ended: bool,
@@ -94,6 +96,7 @@ impl<I> Feed<I> {
             waiting_bytes: 0,
             sought: BTreeMap::new(),
             to_seek: Vec::new(),
+            not_encoded: HashSet::new(),
             log: SharedLog::default(),
             logged: false,
             ended: false,
@@ -235,7 +238,10 @@ impl<I> Feed<I> {
                 }
                 Outcome::Failed { task, .. } => {
                     self.consumed += 1;
-                    self.note_consumed(&(*task..*task + 1));
+                    // Of what was not encoded nothing waits.
+                    if !self.not_encoded.remove(task) {
+                        self.note_consumed(&(*task..*task + 1));
+                    }
                 }
                 Outcome::NotKept { tasks } => {
                     self.found(tasks.iter().copied(), true);
@@ -312,9 +318,23 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
                 self.end_calls()?;
                 return Ok(false);
             };
-            let (function, limits, args) = call.into_parts()?;
+            let parts = call.into_parts();
+            let (function, limits, task) = (parts.function, parts.limits, self.taken);
             self.begin_log(function.name);
-            let task = self.taken;
+            parts.check_place(task, &self.executor)?;
+            let args = match (parts.args, &self.kept) {
+                (Ok(args), _) => args,
+                (Err(reason), None) => {
+                    self.taken += 1;
+                    self.fail(task, function, &reason);
+                    continue;
+                }
+                // What is kept of a job names all its calls.
+                (Err(reason), Some(_)) => {
+                    let (function, reason) = (function.name.to_owned(), of_task(&reason, task));
+                    return Err(Error::BadArguments { function, reason });
+                }
+            };
             self.taken += 1;
             match self.kept.as_ref().map_or(Ok(None), |kept| kept.note(task, function, &args))? {
                 None => self.push(task, function, limits, args),
@@ -333,6 +353,20 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
         Ok(true)
     }
 
+    /// A task whose arguments cannot be encoded has failed; others go on.
+    fn fail(&mut self, task: u64, function: &'static RemoteFn, reason: &str) {
+        self.submit();
+        let failure = Failure::BadArguments { reason: of_task(reason, task) };
+        let ran = Ran { attempt: 1, function: function.name, ..Ran::default() };
+        self.log.note(Note::Submitted(1));
+        self.log.note(Note::Failed { task, ran, failure: failure.clone(), stderr: String::new() });
+        self.not_encoded.insert(task);
+        let mut wakers = Vec::new();
+        let outcome = Outcome::Failed { task, attempt: 1, function: function.name, failure, stderr: String::new() };
+        self.port.give(outcome, &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn end_calls(&mut self) -> Result<()> {
         if self.calls.take().is_some() {
             if let Some(kept) = &self.kept {
@@ -349,7 +383,7 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
         }
         self.logged = true;
         let tasks = self.calls.as_ref().and_then(|calls| match calls.size_hint() {
-            (least, Some(most)) if least == most => Some(least as u64 + 1),
+            (least, Some(most)) if least == most => (least as u64).checked_add(1),
             _ => None,
         });
         self.executor.shared().begin_log(&self.log, &self.id, &self.settings, function, tasks, None);

@@ -249,6 +249,8 @@ pub struct Scheduler {
     jobs: HashMap<JobKey, Job>,
     /// Jobs with ready work, each once; they take turns.
     turns: VecDeque<JobKey>,
+    /// How many of them were cancelled meanwhile.
+    gone: usize,
     flights: HashMap<FlightId, Flight>,
     retries: Retries,
     window: Window,
@@ -270,6 +272,7 @@ impl Scheduler {
         Self {
             jobs: HashMap::new(),
             turns: VecDeque::new(),
+            gone: 0,
             flights: HashMap::new(),
             retries: Retries::new(config.backoff.clone(), config.seed),
             window: Window::new(config.slots),
@@ -309,18 +312,29 @@ impl Scheduler {
     /// Forgets a job: what waits is dropped, what runs is stopped.
     pub fn cancel(&mut self, job: JobKey, updates: &mut Vec<Update>) {
         let Some(state) = self.jobs.remove(&job) else { return };
-        if let Some(run) = state.spec.run.filter(|_| state.running > 0) {
+        if let Some(run) = state.spec.run.clone().filter(|_| state.running > 0) {
             updates.push(Update::CancelJob { run });
         }
-        self.turns.retain(|other| *other != job);
-        self.retries.forget(job);
-        self.flights.retain(|flight, state| {
-            let ours = state.job == job;
-            if ours {
-                updates.push(Update::Cancel { flight: *flight });
+        // A thousand calls that wait are dropped in a thousand steps, and not in a million.
+        if state.in_turns {
+            self.gone += 1;
+            if self.gone > 16 && self.gone > self.turns.len() / 2 {
+                self.turns.retain(|job| self.jobs.contains_key(job));
+                self.gone = 0;
             }
-            !ours
-        });
+        }
+        if state.pausing > 0 {
+            self.retries.forget(job);
+        }
+        if state.running > 0 {
+            self.flights.retain(|flight, state| {
+                let ours = state.job == job;
+                if ours {
+                    updates.push(Update::Cancel { flight: *flight });
+                }
+                !ours
+            });
+        }
     }
 
     /// The next invocation to begin now, if there is one and a slot for it.
@@ -331,7 +345,10 @@ impl Scheduler {
         }
         for _ in 0..self.turns.len() {
             let job = self.turns.pop_front()?;
-            let Some(state) = self.jobs.get_mut(&job) else { continue };
+            let Some(state) = self.jobs.get_mut(&job) else {
+                self.gone = self.gone.saturating_sub(1);
+                continue;
+            };
             let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().name)).copied();
             let run = match mean.is_none() && state.probes(now, &self.config) {
                 true => None,
@@ -448,7 +465,8 @@ impl Scheduler {
 
     fn end_if_over(&mut self, job: JobKey, updates: &mut Vec<Update>) {
         if self.jobs.get(&job).is_some_and(Job::is_over) {
-            self.jobs.remove(&job);
+            let over = self.jobs.remove(&job);
+            self.gone += usize::from(over.is_some_and(|job| job.in_turns));
             updates.push(Update::JobDone { job });
         }
     }
@@ -483,7 +501,7 @@ impl Scheduler {
         }
         self.give_up_lost(now, updates);
         self.stop_over_budget(updates);
-        if self.turns.is_empty() {
+        if self.turns.len() <= self.gone {
             self.reclaim(updates);
         }
         self.count_late(now);
@@ -494,7 +512,9 @@ impl Scheduler {
     pub fn wake_at(&self) -> Option<Time> {
         let lost = self.flights.values().filter_map(|f| f.lost_at(&self.config)).min();
         let copies = self.speculation_at();
-        let probed = self.jobs.values().filter_map(|job| job.probed_at(&self.config)).min();
+        // Most backends probe nothing, and there may be many jobs.
+        let jobs = || self.jobs.values().filter_map(|job| job.probed_at(&self.config)).min();
+        let probed = self.config.probe.and_then(|_| jobs());
         if self.over_budget {
             return Some(self.now);
         }

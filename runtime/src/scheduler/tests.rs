@@ -288,6 +288,27 @@ fn concurrency_and_chunks_are_kept() {
     assert!(world.launched.iter().all(|(_, tasks, ..)| tasks.start.is_multiple_of(3) && tasks.end - tasks.start <= 3));
 }
 
+/// Minutes, if each takes as many steps as there are.
+#[test]
+fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
+    let mut scheduler = Scheduler::new(config(2, 1));
+    let mut updates = Vec::new();
+    let mut jobs = Vec::new();
+    for _ in 0..100_000 {
+        let job = scheduler.open(JobSpec::default());
+        scheduler.submit(job, Block::dummy(0..1, "f", Limits::default()), Time::ZERO);
+        scheduler.close(job, &mut updates);
+        while scheduler.next(Time::ZERO).is_some() {}
+        let _ = scheduler.wake_at();
+        jobs.push(job);
+    }
+    // All but the last; two of them run.
+    jobs[..99_999].iter().for_each(|job| scheduler.cancel(*job, &mut updates));
+    assert_eq!(updates.len(), 2);
+    assert_eq!(scheduler.next(Time::ZERO).map(|invocation| invocation.tasks), Some(0..1));
+    assert!(scheduler.next(Time::ZERO).is_none() && scheduler.turns.len() < 100);
+}
+
 #[test]
 fn a_single_call_is_not_stuck_behind_a_large_job() {
     let mut world = World::new(config(2, 1), Trouble::default(), |_| 10 * MS);

@@ -175,7 +175,7 @@ impl Worker {
                     let Ok(header) = codec::decode::<BlobHeader>(frame.body) else { give_up(UNREADABLE) };
                     let blob = Blob::received(header.id, std::mem::take(&mut self.parts));
                     if let Some(hash) = header.hash {
-                        crate::refs::remember(hash, &blob);
+                        crate::refs::receive(hash, &blob);
                     }
                     self.blobs.insert(header.id, blob);
                 }
@@ -561,17 +561,26 @@ fn frame_write(frame: &mut [u8], at: std::ops::Range<usize>, bytes: &[u8]) {
     }
 }
 
+/// How long a text of a failure that was too long may be, in bytes: ten of them fit a frame.
+const SHORT: usize = MAX_BODY / 16;
+
 /// A failure whose texts are too long to travel, with their beginnings.
 fn shortened(failure: Failure) -> Failure {
-    let short = |text: String| text.chars().take(10_000).collect::<String>() + " ..";
+    let short = |mut text: String| {
+        if text.len() > SHORT {
+            text.truncate(text.floor_char_boundary(SHORT));
+            text.push_str(" ..");
+        }
+        text
+    };
     match failure {
         Failure::Returned { message, chain, type_name } => Failure::Returned {
             message: short(message),
             chain: chain.into_iter().take(8).map(short).collect(),
-            type_name,
+            type_name: short(type_name),
         },
         Failure::Panicked { message, location, .. } => {
-            Failure::Panicked { message: short(message), location, backtrace: None }
+            Failure::Panicked { message: short(message), location: short(location), backtrace: None }
         }
         other => Failure::Backend(short(format!("{other:?}"))),
     }

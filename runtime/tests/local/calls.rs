@@ -117,7 +117,20 @@ async fn a_ref_is_stored_once_and_reaches_workers() {
         let refs = wren::map(|i| echo(vec![i as u8; 10]), 0..5).on(&executor).quiet().refs().await.unwrap();
         assert_eq!(refs[4].get().await.unwrap(), [4; 10]);
         assert_eq!(executor.store().list("blobs/", None, 100).await.unwrap().len(), 6);
+        // A value that names others takes them along.
+        let named = wren::put(&vec![model.clone()]).on(&executor).await.unwrap();
+        let outer = wren::put(&Some(named)).on(&executor).await.unwrap();
+        let sum = weigh_named(outer, 2).on(&executor).await.unwrap();
+        assert_eq!(sum, 2.0 * weights.iter().sum::<f64>());
     }
+}
+
+type Named = Option<wren::Ref<Vec<wren::Ref<Vec<f64>>>>>;
+
+#[wren::remote]
+fn weigh_named(outer: wren::Ref<Named>, factor: u64) -> wren::Result<f64> {
+    let models = outer.get_blocking()?.map(|named| named.get_blocking()).transpose()?.unwrap_or_default();
+    models.into_iter().map(|model| Ok(model.get_blocking()?.iter().sum::<f64>() * factor as f64)).sum()
 }
 
 #[wren::remote]

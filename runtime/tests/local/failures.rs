@@ -19,6 +19,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_result_that_cannot_be_decoded_is_one_error,
         killed_workers_lose_nothing,
         a_dropped_call_is_cancelled_and_frees_its_worker,
+        a_panic_is_told_once_and_at_once,
+        an_error_of_any_length_is_told,
+        what_a_function_spawned_ends_with_its_call,
+        a_call_from_a_thread_that_ends_is_answered,
+        a_worker_has_no_workers,
     ]
 }
 
@@ -215,4 +220,141 @@ async fn a_dropped_call_is_cancelled_and_frees_its_worker() {
     assert!(slow.is_err());
     add(1, 1).on(&executor).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+struct Thrown;
+
+impl Drop for Thrown {
+    fn drop(&mut self) {
+        panic!("as it is dropped");
+    }
+}
+
+#[wren::remote]
+fn throws(notes: &Path) -> std::io::Result<u64> {
+    note(notes, 1)?;
+    std::panic::panic_any(Thrown)
+}
+
+#[wren::remote]
+async fn panics_beside_a_thread(panics: bool) -> u64 {
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(20)));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!panics, "now");
+    7
+}
+
+async fn a_panic_is_told_once_and_at_once() {
+    let (executor, notes_file) = (executor(1), scratch("thrown").join("notes"));
+    let error = throws(&notes_file).on(&executor).await.unwrap_err();
+    assert!(matches!(error, Error::Panicked { .. }), "{error:?}");
+    assert_eq!(notes(&notes_file), [1]);
+    let begun = Instant::now();
+    assert_eq!(panics_beside_a_thread(false).on(&executor).await.unwrap(), 7);
+    let error = panics_beside_a_thread(true).on(&executor).await.unwrap_err();
+    assert!(matches!(error, Error::Panicked { .. }) && begun.elapsed() < Duration::from_secs(10), "{error:?}");
+}
+
+#[derive(Debug)]
+struct Link(String, Option<Box<Link>>);
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Link {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.1.as_deref().map(|link| link as _)
+    }
+}
+
+#[wren::remote]
+fn fails_at_length(links: usize, text: &str) -> Result<(), Link> {
+    let first = Link(text.repeat(20_000), None);
+    Err((1..links).fold(first, |cause, _| Link(text.repeat(20_000), Some(Box::new(cause)))))
+}
+
+#[wren::remote]
+fn panics_at_length(text: &str) -> u64 {
+    panic!("{}", text.repeat(200_000))
+}
+
+async fn an_error_of_any_length_is_told() {
+    let executor = executor(1);
+    for text in ["a", "é", "😀"] {
+        for links in [1, 2, 9, 200] {
+            let error = fails_at_length(links, text).on(&executor).await.unwrap_err();
+            assert!(
+                matches!(&error, Error::Returned { message, .. } if message.starts_with(text)),
+                "{links} of {text}"
+            );
+        }
+        let error = panics_at_length(text).on(&executor).await.unwrap_err();
+        assert!(matches!(&error, Error::Panicked { message, .. } if message.starts_with(text)), "{text}");
+    }
+}
+
+/// Leaves a task behind that notes that it lives.
+#[wren::remote]
+async fn leaves_behind(notes: String) -> u32 {
+    tokio::spawn(async move {
+        loop {
+            let _ = note(Path::new(&notes), 1);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    std::process::id()
+}
+
+#[wren::remote]
+async fn wait(ms: u64) -> u32 {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    std::process::id()
+}
+
+async fn what_a_function_spawned_ends_with_its_call() {
+    let (executor, path) = (executor(1), scratch("behind").join("notes"));
+    let worker = leaves_behind(path.to_string_lossy().into_owned()).on(&executor).await.unwrap();
+    let lived = notes(&path).len();
+    assert_eq!(wait(100).on(&executor).await.unwrap(), worker);
+    assert!(lived > 0 && notes(&path).len() <= lived + 1, "{lived} notes, then {}", notes(&path).len());
+}
+
+/// Calls when its thread ends.
+struct AtTheEnd(std::sync::mpsc::Sender<wren::Result<u64>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        let _ = self.0.send(wren::block_on(add(1, 2)));
+        let _ = self.0.send(wren::block_on(wren::map(|i| add(i, 1), 0..100).quiet()).map(|sums| sums.iter().sum()));
+    }
+}
+
+thread_local! {
+    static LATE: std::cell::RefCell<Option<AtTheEnd>> = const { std::cell::RefCell::new(None) };
+}
+
+async fn a_call_from_a_thread_that_ends_is_answered() {
+    let (sender, answers) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Before the thread's first call, so that it is dropped after what calls keep.
+        LATE.set(Some(AtTheEnd(sender)));
+        wren::block_on(add(0, 1)).unwrap()
+    });
+    assert_eq!(thread.join().unwrap(), 1);
+    let answers: Vec<_> = answers.iter().map(Result::unwrap).collect();
+    assert_eq!(answers, [3, 5_050]);
+}
+
+#[wren::remote]
+fn makes_workers() -> wren::Result<()> {
+    wren::Executor::builder().backend("local").build().map(drop)
+}
+
+async fn a_worker_has_no_workers() {
+    let error = makes_workers().on(&executor(1)).await.unwrap_err().to_string();
+    assert!(error.contains("a worker has no workers of its own"), "{error}");
 }
