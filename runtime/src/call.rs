@@ -165,7 +165,7 @@ impl<R> Call<R> {
 
     fn begin(&mut self) -> Result<()> {
         if let State::New { executor, .. } = &mut self.state {
-            let executor = executor.take().map_or_else(Executor::current, Ok)?;
+            let executor = executor.take().map_or_else(Executor::current, Executor::for_caller)?;
             let call = std::mem::replace(&mut self.state, State::Over);
             let State::New { args, .. } = call else { return Ok(()) };
             let args = args.map_err(|error| self.bad_arguments(&error))?;
@@ -207,7 +207,9 @@ impl<R: DeserializeOwned> Future for Call<R> {
 impl<R: DeserializeOwned> Call<R> {
     fn result_of(&self, outcome: Outcome) -> Result<R> {
         match outcome {
-            Outcome::Done { results, .. } => decode_lone_result(results, self.function.name, 0),
+            Outcome::Done { results, attempt, .. } => {
+                decode_lone_result(results, &Decoded { function: self.function.name, task: 0, attempt })
+            }
             outcome => Err(outcome.into_error(0)),
         }
     }
@@ -221,15 +223,24 @@ impl<R> Drop for Call<R> {
     }
 }
 
+/// What a result is of, for the error where it does not decode.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoded<'a> {
+    pub(crate) function: &'a str,
+    pub(crate) task: u64,
+    /// Which execution it was, from 1.
+    pub(crate) attempt: u32,
+}
+
 /// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec<u8>` keeps the buffer it
 /// came in.
-pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, function: &str, task: u64) -> Result<R> {
+pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Decoded<'_>) -> Result<R> {
     let (mut start, rest) = results.into_lone();
     if rest.is_empty() {
-        return decode_result(&start, function, task);
+        return decode_result(&start, of);
     }
     if start.is_empty() {
-        return decode_result(&rest, function, task);
+        return decode_result(&rest, of);
     }
     let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
     let mut value: Option<R> = None;
@@ -240,19 +251,20 @@ pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, function
     } else {
         start.extend_from_slice(&rest);
     }
-    value.map_or_else(|| decode_result(&start, function, task), Ok)
+    value.map_or_else(|| decode_result(&start, of), Ok)
 }
 
 /// Decodes a result. A `Vec<u8>` is taken in one copy, where serde would go byte by byte.
 #[inline]
-pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], function: &str, task: u64) -> Result<R> {
+pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>) -> Result<R> {
     let mut value: Option<R> = None;
     let decoded = match castaway::cast!(&mut value, &mut Option<Vec<u8>>) {
         Ok(value) => codec::decode::<&[u8]>(bytes).map(|b| *value = Some(b.to_vec())),
         Err(value) => codec::decode(bytes).map(|v| *value = Some(v)),
     };
     let bad = |reason: String| {
-        let attempt = Attempt { function: function.to_owned(), task, attempt: 1, ..Attempt::default() };
+        let Decoded { function, task, attempt } = *of;
+        let attempt = Attempt { function: function.to_owned(), task, attempt, ..Attempt::default() };
         Error::BadResult { attempt: Box::new(attempt), reason }
     };
     decoded.map_err(|e| bad(e.to_string()))?;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::thread;
@@ -39,6 +39,9 @@ const STAND_EVERY: Duration = Duration::from_millis(200);
 /// nothing rings while a call just runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// How often the reactor looks while there are jobs: a thread that does its work may be held up, by a program's iterator.
+const LOOK_ANYWAY: Duration = Duration::from_millis(20);
+
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
 
@@ -61,6 +64,10 @@ pub struct Executor(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
+    /// Tells it from others, with the executors of `levels`.
+    family: u64,
+    /// Where calls go that its own calls make of it, on threads of this process: levels wait for deeper ones only.
+    levels: Mutex<Vec<Executor>>,
 }
 
 /// What the reactor thread holds too; it ends when `Inner` is dropped.
@@ -224,6 +231,9 @@ thread_local! {
     /// How deep the calls of this thread are nested in calls of this process. On a thread that a remote function
     /// started, nobody knows.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+
+    /// The family of executors whose calls this thread runs; 0 for none.
+    static FAMILY: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The depth of calls from threads of which nobody knows it, in a worker: they may be inside any call that runs there.
@@ -237,6 +247,12 @@ const MOST_WORKERS: usize = 10_000;
 
 pub(crate) fn set_depth(depth: usize) {
     DEPTH.set(depth);
+}
+
+/// What the calling thread runs from now on: calls that are nested so deep, of an executor of that family.
+pub(crate) fn set_place(depth: usize, family: u64) {
+    DEPTH.set(depth);
+    FAMILY.set(family);
 }
 
 impl Executor {
@@ -289,11 +305,39 @@ impl Executor {
             if !levels.is_empty() || start::is_worker() {
                 config.backend = Some("inline".to_owned());
             }
-            let level = Self::open(config, None, None, levels.len())?;
+            let level = match levels.first() {
+                None => Self::open(config, None, None, 0)?,
+                Some(first) => Self::open_on(config, None, None, levels.len(), |setup| first.open_relative(setup))?,
+            };
             levels.push(level);
         }
         let _ = FIRST.set(levels[0].clone());
         Ok(levels[depth].clone())
+    }
+
+    /// Where a call goes that names this executor: to threads of a deeper level, where a call of the executor makes it on a
+    /// thread of this process. It might wait for itself otherwise.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub(crate) fn for_caller(self) -> Result<Self> {
+        if self.0.family != FAMILY.get() || !self.is_inline() {
+            return Ok(self);
+        }
+        let level = DEPTH.get();
+        let mut levels = self.0.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        while levels.len() < level {
+            let (mut config, depth) = (self.0.shared.config.clone(), levels.len() + 1);
+            config.backend = Some("inline".to_owned());
+            levels.push(Self::open_on(config, None, Some(self.store()), depth, |setup| self.open_relative(setup))?);
+        }
+        Ok(level.checked_sub(1).and_then(|index| levels.get(index)).unwrap_or(&self).clone())
+    }
+
+    /// Opens the backend of an executor for calls that are nested in this one's.
+    fn open_relative(&self, setup: &mut Setup) -> Result<Box<dyn Backend>> {
+        setup.family = self.0.family;
+        backend::open("inline", setup)
     }
 
     fn of_unknown_depth() -> Result<Self> {
@@ -320,7 +364,7 @@ impl Executor {
         faults: Option<Faults>,
         opened: Option<Arc<dyn Store>>,
         depth: usize,
-        open_backend: impl FnOnce(&Setup) -> Result<Box<dyn Backend>>,
+        open_backend: impl FnOnce(&mut Setup) -> Result<Box<dyn Backend>>,
     ) -> Result<Self> {
         Error::if_forked()?;
         if config.workers > MOST_WORKERS {
@@ -334,12 +378,14 @@ impl Executor {
         let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
         let bell = Bell::new().map_err(no_bell)?;
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
+        static FAMILIES: AtomicU64 = AtomicU64::new(1);
         let mut setup = Setup::new(config.workers, bell.clone(), depth + 1);
+        setup.family = FAMILIES.fetch_add(1, Ordering::Relaxed);
         setup.directory.clone_from(&config.directory);
         let printing = Arc::<Printing>::default();
         let prints = printing.clone();
         setup.lines = Lines::new(move |line| prints.take(line));
-        let mut backend = open_backend(&setup)?;
+        let mut backend = open_backend(&mut setup)?;
         config.workers = backend.workers();
         #[cfg(feature = "aws")]
         if config.deployed && !config.quiet {
@@ -380,12 +426,12 @@ impl Executor {
         reactor
             .spawn(move || react(&weak, &bell))
             .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
-        Ok(Self(Arc::new(Inner { shared })))
+        Ok(Self(Arc::new(Inner { shared, family: setup.family, levels: Mutex::default() })))
     }
 
-    /// Whether it is the same executor.
+    /// Whether it is the same executor, or that for calls which are nested in the other's.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.family == other.0.family
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -489,6 +535,10 @@ impl Shared {
         }
         let now = self.clock.elapsed();
         core.next_look = core.guarded(|core| core.pump(now)).flatten();
+        if !core.jobs.is_empty() {
+            let anyway = now + LOOK_ANYWAY;
+            core.next_look = Some(core.next_look.map_or(anyway, |at| at.min(anyway)));
+        }
         let wait = core.next_look.map(|at| at.saturating_sub(now));
         self.unlock(core);
         Some(wait)
@@ -706,7 +756,7 @@ impl Shared {
     }
 
     /// Keeps the reactor asleep while the calling thread moves things on; what comes after its last
-    /// `pump` is seen when the guard is dropped.
+    /// `pump` is seen when the guard is dropped, or when the reactor looks by itself.
     pub(crate) fn in_the_reactors_place(&self) -> Hushed<'_> {
         Hushed(self.bell.hush().then_some(self))
     }
@@ -828,7 +878,7 @@ impl Core {
                     let ran = Ran { attempt, function: "", sent, timing };
                     log.done(tasks.clone(), new, ran, bytes_in, results.size());
                 }
-                entry.give(Outcome::Done { tasks, new, results }, &mut self.wakers);
+                entry.give(Outcome::Done { tasks, new, results, attempt }, &mut self.wakers);
             }
             Update::Failed { job, task, attempt, failure, stderr, block, sent, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };

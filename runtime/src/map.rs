@@ -168,7 +168,7 @@ impl<I, R> Map<I, R> {
 impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     fn feed(self, keep: Keep) -> Result<Feed<I>> {
         Error::if_forked()?;
-        let executor = self.executor.map_or_else(Executor::current, Ok)?;
+        let executor = self.executor.map_or_else(Executor::current, Executor::for_caller)?;
         Ok(Feed::open(executor, self.calls, self.settings, keep))
     }
 
@@ -233,7 +233,7 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
     where
         R: DeserializeOwned,
     {
-        let executor = self.executor.map_or_else(Executor::current_in_background, Ok)?;
+        let executor = self.executor.map_or_else(Executor::current_in_background, Executor::for_caller)?;
         Job::start(executor, self.calls, self.settings).await
     }
 }

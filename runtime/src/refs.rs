@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Blob;
-use crate::call::decode_result;
+use crate::call::{Decoded, decode_result};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
@@ -177,7 +177,7 @@ impl<T: DeserializeOwned> Ref<T> {
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    decode_result(bytes, "", 0).map_err(|error| match error {
+    decode_result(bytes, &Decoded { function: "", task: 0, attempt: 1 }).map_err(|error| match error {
         Error::BadResult { reason, .. } => Error::BadValue { reason },
         other => other,
     })

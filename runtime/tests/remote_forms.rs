@@ -486,3 +486,31 @@ fn a_gather_has_one_executor_for_all() {
     assert!(matches!(&elsewhere, Error::Config(why) if why.starts_with("task 1, a call of ")), "{elsewhere}");
     assert_eq!(block_on(wren::gather([successor(1), successor(2).on(&one)]).on(&one)).unwrap(), [2, 3]);
 }
+
+static OWN: std::sync::LazyLock<wren::Executor> =
+    std::sync::LazyLock::new(|| wren::Executor::builder().backend("inline").workers(1).build().unwrap());
+
+/// Calls itself on the executor that runs it, in every form.
+#[wren::remote]
+fn on_its_own(depth: u64) -> wren::Result<u64> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    let inner = || on_its_own_again(depth - 1);
+    let all = match depth % 3 {
+        0 => vec![block_on(inner().on(&OWN))?],
+        1 => block_on(wren::gather([inner().on(&OWN), inner()]).on(&OWN))?,
+        _ => block_on(wren::map(|_| inner(), 0..2).on(&OWN))?,
+    };
+    Ok(all.into_iter().sum())
+}
+
+fn on_its_own_again(depth: u64) -> wren::Call<u64> {
+    on_its_own(depth)
+}
+
+#[test]
+fn calls_on_the_executor_that_runs_their_caller_do_not_wait_for_themselves() {
+    let count = block_on(on_its_own(5).on(&OWN)).unwrap();
+    assert_eq!(count, 2 * 2 * 2 * 2);
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, FlightId, Invocation, Reply, Setup, scheme};
 use crate::block::{Block, Limits};
-use crate::call::{Call, decode_result};
+use crate::call::{Call, Decoded, decode_result};
 use crate::channel::Bell;
 use crate::error::{Error, Failure, Result};
 use crate::worker::Tasks;
@@ -75,7 +75,8 @@ impl Account {
                 let results = results.into_packed();
                 assert_eq!(Tasks(&results).count() as u64, tasks.end - tasks.start, "one result for each task");
                 for (task, result) in tasks.zip(Tasks(&results)) {
-                    let value = decode_result(result, "", task).expect("results decode");
+                    let value =
+                        decode_result(result, &Decoded { function: "", task, attempt: 1 }).expect("results decode");
                     assert!(self.results.insert(task, Ok(value)).is_none(), "task {task} is accounted for once");
                 }
             }

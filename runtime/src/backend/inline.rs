@@ -40,8 +40,9 @@ struct Shared {
     ringer: Ringer,
     /// When the scheduler's time began.
     clock: Instant,
-    /// How deep calls that these threads make are nested.
+    /// How deep calls that these threads make are nested, in calls of which executor.
     depth: usize,
+    family: u64,
 }
 
 #[derive(Debug, Default)]
@@ -126,8 +127,8 @@ impl Shared {
 
 impl InlineBackend {
     fn new(setup: &Setup) -> Self {
-        let Setup { workers, ringer, depth, clock, .. } = setup.clone();
-        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, clock, depth };
+        let Setup { workers, ringer, depth, family, clock, .. } = setup.clone();
+        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, clock, depth, family };
         Self { shared: Arc::new(shared), threads: workers.max(1), is_run_by_who_waits: false }
     }
 }
@@ -162,7 +163,7 @@ impl Backend for InlineBackend {
             let thread = thread::Builder::new().name("wren-inline".into()).stack_size(8 << 20);
             state.note_running(&invocation);
             let run = move || {
-                executor::set_depth(shared.depth);
+                executor::set_place(shared.depth, shared.family);
                 shared.fly(&own, 0);
             };
             if let Err(error) = thread.spawn(run) {
@@ -250,7 +251,7 @@ impl State {
 
 impl Shared {
     fn work(&self, number: u32) {
-        executor::set_depth(self.depth);
+        executor::set_place(self.depth, self.family);
         let mut state = self.lock();
         loop {
             if let Some(invocation) = state.next() {

@@ -24,12 +24,14 @@ pub struct Setup {
     pub lines: Lines,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
+    /// Tells the executor, with those for calls nested in its own, from all others of this process.
+    pub(crate) family: u64,
 }
 
 impl Setup {
     pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
         let (ringer, directory) = (Ringer(bell), PathBuf::from(".wren"));
-        Self { workers, ringer, directory, clock: Instant::now(), lines: Lines::default(), depth }
+        Self { workers, ringer, directory, clock: Instant::now(), lines: Lines::default(), depth, family: 0 }
     }
 }
 

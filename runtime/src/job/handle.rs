@@ -18,7 +18,7 @@ use super::arguments::{self, Made};
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
 use super::record::{CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks};
 use super::{Keep, Kept, Outcome, Port, new_id};
-use crate::call::{Call, decode_result};
+use crate::call::{Call, Decoded, decode_result};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
 use crate::map::Settings;
@@ -263,7 +263,9 @@ impl<R: DeserializeOwned> Job<R> {
         let objects = Objects::list(requests, id).await?;
         let mut read = objects.read(requests, id, |kind, Done { result, .. }| (kind, result)).await?;
         let outcome = |task| match (read.done.remove(&task), failed.remove(&task)) {
-            (Some((Kind::Value, result)), _) => Ok(decode_result(&result, &manifest.function, task)),
+            (Some((Kind::Value, result)), _) => {
+                Ok(decode_result(&result, &Decoded { function: &manifest.function, task, attempt: 1 }))
+            }
             (Some((Kind::Ref, _)), _) => Err(other_kind(id, &requests.store().url(), task)),
             (None, Some(FailedRecord { attempt, function, failure, stderr })) => {
                 Ok(Err(failure.into_error(Attempt { function, task, attempt, stderr, other_failures: 0 })))

@@ -337,7 +337,12 @@ impl Kept {
                 packed.extend_from_slice(result);
             }
             let tasks = first.task..first.task + count as u64;
-            outcomes.push(Outcome::Done { new: vec![tasks.clone()], tasks, results: Results::packed(packed) });
+            outcomes.push(Outcome::Done {
+                new: vec![tasks.clone()],
+                tasks,
+                results: Results::packed(packed),
+                attempt: 1,
+            });
         }
         outcomes
     }
@@ -477,7 +482,7 @@ impl Committer {
         let (mut finishing, mut hung_up) = (false, false);
         loop {
             match self.event(&mut receiver, hung_up).await {
-                Event::Message(Message::Outcome(Outcome::Done { tasks, new, results })) => {
+                Event::Message(Message::Outcome(Outcome::Done { tasks, new, results, .. })) => {
                     self.hold(tasks, &new, results);
                 }
                 Event::Message(Message::Outcome(outcome)) => {

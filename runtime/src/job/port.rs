@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
         tasks: Range<u64>,
         new: Vec<Range<u64>>,
         results: Results,
+        /// Which execution it was, from 1.
+        attempt: u32,
     },
     Failed {
         task: u64,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::feed::Feed;
 use crate::backend::Results;
-use crate::call::{Call, decode_lone_result, decode_result};
+use crate::call::{Call, Decoded, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::job::Outcome;
 use crate::worker::Tasks;
@@ -39,19 +39,29 @@ impl<T> Slots<T> {
 }
 
 /// Decodes the results of the new ones among `tasks`.
-pub(super) fn decode_each<T: DeserializeOwned>(
+pub(super) fn decode_each<I, T: DeserializeOwned>(
+    feed: &Feed<I>,
     tasks: &Range<u64>,
     new: &[Range<u64>],
     results: Results,
+    attempt: u32,
     mut give: impl FnMut(u64, Result<T>),
 ) {
+    // Most have one function, which is looked for once.
+    let (mut function, mut until) = ("", 0);
+    let mut of = |task: u64| {
+        if task >= until {
+            (function, until) = feed.function_of(task);
+        }
+        Decoded { function, task, attempt }
+    };
     if tasks.end - tasks.start == 1 {
-        return give(tasks.start, decode_lone_result(results, "", tasks.start));
+        return give(tasks.start, decode_lone_result(results, &of(tasks.start)));
     }
     let whole = new == std::slice::from_ref(tasks);
     for (task, bytes) in tasks.clone().zip(Tasks(&results.into_packed())) {
         if whole || new.iter().any(|range| range.contains(&task)) {
-            give(task, decode_result(bytes, "", task));
+            give(task, decode_result(bytes, &of(task)));
         }
     }
 }
@@ -125,8 +135,8 @@ impl<I: Iterator<Item = Call<R>>, R, T: DeserializeOwned> Future for Collect<I, 
         let mut failed = None;
         let consume = |feed: &mut Feed<I>, outcome: Outcome| {
             match outcome {
-                Outcome::Done { tasks, new, results } => {
-                    decode_each(&tasks, &new, results, |task, value| match value {
+                Outcome::Done { tasks, new, results, attempt } => {
+                    decode_each(feed, &tasks, &new, results, attempt, |task, value| match value {
                         Ok(value) => slots.set(task, value),
                         Err(error) => failed = failed.take().or(Some(error)),
                     })
@@ -180,8 +190,8 @@ impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Future for TryAll<I, R> {
         let Self { feed, slots } = &mut *self;
         let mut failed = false;
         let consume = |feed: &mut Feed<I>, outcome: Outcome| match outcome {
-            Outcome::Done { tasks, new, results } => {
-                decode_each(&tasks, &new, results, |task, value| slots.set(task, value));
+            Outcome::Done { tasks, new, results, attempt } => {
+                decode_each(feed, &tasks, &new, results, attempt, |task, value| slots.set(task, value));
                 None
             }
             Outcome::Failed { task, .. } => {

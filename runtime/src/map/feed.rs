@@ -53,6 +53,8 @@ pub(crate) struct Feed<I> {
     block: Option<Block>,
     block_tasks: usize,
     taken: u64,
+    /// From which task on the calls are of which function.
+    functions: Vec<(u64, &'static str)>,
     consumed: u64,
     /// Arguments that were submitted: by first task of the block, tasks not consumed and bytes.
     waiting: BTreeMap<u64, (u64, usize)>,
@@ -91,6 +93,7 @@ impl<I> Feed<I> {
             block: None,
             block_tasks: FIRST_BLOCK_TASKS,
             taken: 0,
+            functions: Vec::new(),
             consumed: 0,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
@@ -130,6 +133,13 @@ impl<I> Feed<I> {
 
     pub(super) fn executor(&self) -> &Executor {
         &self.executor
+    }
+
+    /// The function of a task, and from which later one on it may be another.
+    pub(super) fn function_of(&self, task: u64) -> (&'static str, u64) {
+        let next = self.functions.partition_point(|(first, _)| *first <= task);
+        let name = next.checked_sub(1).and_then(|index| self.functions.get(index)).map_or("", |(_, name)| name);
+        (name, self.functions.get(next).map_or(u64::MAX, |(first, _)| *first))
     }
 
     /// How many results there will be at least.
@@ -321,6 +331,9 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
             let parts = call.into_parts();
             let (function, limits, task) = (parts.function, parts.limits, self.taken);
             self.begin_log(function.name);
+            if self.functions.last().is_none_or(|(_, last)| *last != function.name) {
+                self.functions.push((task, function.name));
+            }
             parts.check_place(task, &self.executor)?;
             let args = match (parts.args, &self.kept) {
                 (Ok(args), _) => args,

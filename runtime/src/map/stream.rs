@@ -76,8 +76,8 @@ impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Stream for MapStream<I, R
         let consume = |feed: &mut Feed<I>, outcome: Outcome| {
             let mut broken = None;
             match outcome {
-                Outcome::Done { tasks, new, results } => {
-                    decode_each(&tasks, &new, results, |task, value| ready.push_back((task, value)));
+                Outcome::Done { tasks, new, results, attempt } => {
+                    decode_each(feed, &tasks, &new, results, attempt, |task, value| ready.push_back((task, value)));
                 }
                 Outcome::Failed { task, .. } => ready.push_back((task, Err(feed.error_of(outcome)))),
                 outcome => broken = Some(feed.error_of(outcome)),

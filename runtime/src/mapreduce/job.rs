@@ -262,7 +262,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Config`] where workers would not see what the driver sees.
     pub(crate) fn new(mut settings: Settings) -> Result<Self> {
-        let executor = settings.run.executor.take().map_or_else(Executor::current, Ok)?;
+        let executor = settings.run.executor.take().map_or_else(Executor::current, Executor::for_caller)?;
         let store = match &settings.shuffle {
             Some(url) => store::open(url)?,
             None => executor.store(),

@@ -21,7 +21,7 @@ use crate::worker::Tasks;
 
 pub(crate) use keep::Inputs;
 
-const FILE: &str = "inputs";
+pub(super) const FILE: &str = "inputs";
 
 /// Kinds of frames.
 const TASKS: u8 = 1;

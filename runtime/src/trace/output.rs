@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Printed, Stream};
 use crate::platform;
 
-const FILE: &str = "output.jsonl";
+pub(super) const FILE: &str = "output.jsonl";
 
 /// How many bytes of a job's output are kept, of all its runs.
 const MOST: u64 = 64 << 20;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::LOG;
+use super::{LOG, inputs, output};
 use crate::platform;
 
 /// Logs older than this go, however few there are.
@@ -19,8 +19,8 @@ const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Those of the latest jobs that have so many bytes together stay.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// How many jobs a process begins until it looks for old ones again.
-const EVERY: u64 = 100;
+/// How many jobs a process begins until it looks for old ones again: a look takes some milliseconds.
+const EVERY: u64 = 500;
 
 /// Removes logs of old jobs now and then, on a thread of its own; `keep` of the latest stay.
 pub(super) fn prune_sometimes(directory: &Path, keep: u64) {
@@ -51,8 +51,8 @@ fn prune(jobs: &Path, keep: u64, most: u64, now: SystemTime) -> io::Result<()> {
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let mut bytes = 0u64;
     let mut is_too_much = |folder: &Path| {
-        let files = fs::read_dir(folder).into_iter().flatten().flatten();
-        let sizes = files.filter_map(|file| Some(file.metadata().ok()?.len()));
+        let files = [LOG, inputs::FILE, output::FILE].map(|name| folder.join(name));
+        let sizes = files.iter().filter_map(|file| Some(file.metadata().ok()?.len()));
         bytes = sizes.fold(bytes, u64::saturating_add);
         bytes > most
     };

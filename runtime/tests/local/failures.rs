@@ -189,7 +189,10 @@ async fn a_result_that_cannot_be_decoded_is_one_error() {
     for (task, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
             Ok(None) => assert_ne!(task, 3),
-            Err(Error::BadResult { reason, .. }) => assert!(task == 3 && reason.contains("cannot be read"), "{reason}"),
+            Err(Error::BadResult { reason, attempt }) => {
+                assert!(task == 3 && reason.contains("cannot be read"), "{reason}");
+                assert_eq!((attempt.function.as_str(), attempt.task), ("local::failures::one_way", 3));
+            }
             other => panic!("{other:?}"),
         }
     }
