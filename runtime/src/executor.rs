@@ -283,19 +283,17 @@ impl Executor {
         static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
         static FIRST: OnceLock<Executor> = OnceLock::new();
         let depth = DEPTH.get();
-        let first = FIRST.get().filter(|_| depth == 0);
-        let may_be_nested = depth == UNKNOWN
-            || depth == 0 && (start::is_worker() || first.is_some_and(Self::is_inline) && backend::is_running_here());
+        let may_be_nested = depth == UNKNOWN || depth == 0 && start::is_worker();
         if waits
             && may_be_nested
             && let Some(executor) = waiter::executor_of_this_thread()
         {
             return executor;
         }
-        if depth == UNKNOWN || depth == 0 && start::is_worker() {
+        if may_be_nested {
             return Self::of_unknown_depth();
         }
-        if let Some(first) = first {
+        if let (0, Some(first)) = (depth, FIRST.get()) {
             return Ok(first.clone());
         }
         let levels = LEVELS.get_or_init(Mutex::default);
@@ -321,10 +319,10 @@ impl Executor {
     /// # Errors
     /// As [`Builder::build`].
     pub(crate) fn for_caller(self) -> Result<Self> {
-        if self.0.family != FAMILY.get() || !self.is_inline() {
+        let level = DEPTH.get();
+        if self.0.family != FAMILY.get() || !self.is_inline() || level == UNKNOWN {
             return Ok(self);
         }
-        let level = DEPTH.get();
         let mut levels = self.0.levels.lock().unwrap_or_else(PoisonError::into_inner);
         while levels.len() < level {
             let (mut config, depth) = (self.0.shared.config.clone(), levels.len() + 1);
@@ -844,7 +842,7 @@ impl Core {
             let Some(log) = &entry.log else { continue };
             *next_stand = Some(now + STAND_EVERY);
             log.stand(scheduler.progress(*job).unwrap_or_default());
-            if log.is_to_be_cancelled() {
+            if log.takes_cancellation() {
                 scheduler.cancel(*job, updates);
                 log.note(Note::End("cancelled"));
                 entry.give(Outcome::Cancelled, wakers);

@@ -16,9 +16,9 @@ fn bars() -> &'static Mutex<MultiProgress> {
     BARS.get_or_init(|| Mutex::new(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))))
 }
 
-/// Writes to the terminal without harm to the bars.
-pub(crate) fn above_the_bar<T>(write: impl FnOnce() -> T) -> T {
-    if !io::stderr().is_terminal() {
+/// Writes to the terminal without harm to the bars; `is_terminal` says whether that is where it is written to.
+pub(crate) fn above_the_bar<T>(is_terminal: bool, write: impl FnOnce() -> T) -> T {
+    if !is_terminal || !io::stderr().is_terminal() {
         return write();
     }
     let bars = bars().lock().unwrap_or_else(PoisonError::into_inner).clone();

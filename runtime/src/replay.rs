@@ -79,6 +79,8 @@ fn replay(asked: &str, pool: bool) -> Result<i32> {
     if input.body_hash.is_some_and(|hash| hash != function.body_hash) {
         terminal::note(&format!("`{}` was changed since the job ran", function.name));
     }
+    // Before what the function prints.
+    terminal::settle();
     let begun = Instant::now();
     let outcome = match pool {
         true => in_a_worker(function, input, task),

@@ -10,6 +10,7 @@
 //! load then. That a worker's spans are inside those of the driver takes the feature `otel`.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -53,11 +54,16 @@ fn tell(event: impl FnOnce() + Send + 'static) {
     let start = || {
         let (sender, events): (_, Receiver<Event>) = sync_channel(MOST_EVENTS);
         let thread = thread::Builder::new().name("wren-spans".into());
-        thread.spawn(move || events.into_iter().for_each(|event| event())).ok().map(|_| sender)
+        thread.spawn(move || events.into_iter().for_each(tell_one)).ok().map(|_| sender)
     };
     if let Some(events) = EVENTS.get_or_init(start) {
         let _ = events.try_send(Box::new(event));
     }
+}
+
+fn tell_one(event: Box<dyn FnOnce() + Send>) {
+    // A subscriber that panics is told of the next one.
+    let _ = catch_unwind(AssertUnwindSafe(event));
 }
 
 impl JobSpan {

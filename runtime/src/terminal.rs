@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -62,6 +63,8 @@ pub(crate) fn finish() {
     let until = Instant::now() + 4 * STUCK;
     OUT.settle(STUCK, until);
     OUT.tell_of_dropped();
+    ERR.settle(STUCK, until);
+    ERR.tell_of_dropped();
     ERR.settle(STUCK, until);
 }
 
@@ -222,16 +225,17 @@ impl Screen {
             }
             let (text, changes) = (std::mem::take(&mut state.text), std::mem::take(&mut state.bars));
             drop(state);
-            self.show(&text);
-            for (number, change) in changes {
-                match change {
-                    Change::Over => drop(bars.remove(&number)),
-                    Change::Stands(name, function, standing) => {
-                        let new = || ProgressBar::new(name.as_deref(), &function);
-                        let bar: &mut Option<ProgressBar> = bars.entry(number).or_insert_with(new);
-                        bar.iter_mut().for_each(|bar| bar.update(&standing));
-                    }
-                }
+            // A bar that cannot be drawn, on a terminal that is not ready, costs the bar.
+            let drawn = catch_unwind(AssertUnwindSafe(|| draw(&mut bars, changes)));
+            if drawn.is_err() {
+                bars = BTreeMap::new();
+            }
+            if catch_unwind(AssertUnwindSafe(|| self.show(&text))).is_err() {
+                let mut state = self.lock();
+                state.writing = None;
+                state.written = state.queued - state.text.len() as u64;
+                self.waiting.store(state.text.len() as u64, Ordering::Release);
+                self.shown.notify_all();
             }
             self.tell_of_dropped();
             state = self.lock();
@@ -260,10 +264,10 @@ impl Screen {
 
     fn write(&self, text: &[u8]) {
         // Nobody to show it to is no reason to stop.
-        let _ = above_the_bar(|| match self.stream {
-            Stream::Out => write_all(&mut io::stdout().lock(), text),
-            Stream::Err => write_all(&mut io::stderr().lock(), text),
-        });
+        let _ = match self.stream {
+            Stream::Out => above_the_bar(io::stdout().is_terminal(), || write_all(&mut io::stdout().lock(), text)),
+            Stream::Err => above_the_bar(true, || write_all(&mut io::stderr().lock(), text)),
+        };
     }
 
     fn has_room(&self) -> bool {
@@ -293,6 +297,18 @@ impl Screen {
             };
             let note = format!("{dropped} lines are missing: {name} was not read");
             ERR.queue("wren: ", &note, u64::MAX);
+        }
+    }
+}
+
+fn draw(bars: &mut BTreeMap<u64, Option<ProgressBar>>, changes: BTreeMap<u64, Change>) {
+    for (number, change) in changes {
+        match change {
+            Change::Over => drop(bars.remove(&number)),
+            Change::Stands(name, function, standing) => {
+                let bar = bars.entry(number).or_insert_with(|| ProgressBar::new(name.as_deref(), &function));
+                bar.iter_mut().for_each(|bar| bar.update(&standing));
+            }
         }
     }
 }

@@ -337,28 +337,6 @@ fn retries_run_a_failing_function_again() {
     assert_eq!(block_on(third_time_lucky().retries(2)).unwrap(), 3);
 }
 
-/// All of rayon's threads wait for calls that need rayon's threads.
-#[wren::remote]
-fn on_rayon(depth: u32) -> wren::Result<u64> {
-    use rayon::prelude::*;
-
-    if depth == 0 {
-        return Ok(1);
-    }
-    (0..6u32).into_par_iter().map(|_| wren::block_on(on_rayon_again(depth - 1))).sum()
-}
-
-fn on_rayon_again(depth: u32) -> wren::Call<u64> {
-    on_rayon(depth)
-}
-
-#[test]
-fn threads_that_wait_for_calls_run_them() {
-    assert_eq!(wren::block_on(on_rayon(3)).unwrap(), 6 * 6 * 6);
-    let inner = wren::map(|_| on_rayon(2), 0..4);
-    assert_eq!(wren::block_on(inner).unwrap(), [36; 4]);
-}
-
 struct Thrown;
 
 impl Drop for Thrown {

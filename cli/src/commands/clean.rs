@@ -95,8 +95,10 @@ impl Kind {
 struct Found {
     kind: Kind,
     path: PathBuf,
-    /// Whose it is.
+    /// Whose it is: of a named sort or MapReduce, that has stages with logs of their own, what it is called.
     job: Option<String>,
+    /// The jobs that must not run when it is removed.
+    logs: Vec<String>,
     files: u64,
     bytes: u64,
     written: SystemTime,
@@ -114,10 +116,11 @@ pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
     let directory = trace::directory()?;
     let store = store()?;
     let now = SystemTime::now();
-    let mut found = logs(&directory)?;
-    if let Some(store) = &store {
-        found.extend(values(store, &directory, now)?);
-    }
+    let mut found = match &store {
+        Some(store) => values(store, &directory, now)?,
+        None => Vec::new(),
+    };
+    found.extend(logs(&directory, &found)?);
     let wanted = wanted(&args.jobs, &directory, &found)?;
     let age = Duration::from_secs(u64::from(args.older_than.unwrap_or(0)) * 24 * 3600);
     let is_chosen = |found: &Found| {
@@ -176,19 +179,28 @@ fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSe
             wanted.insert(jobs::find(logged.clone(), name)?.id);
         }
     }
-    match logged.iter().find(|job| job.state == trace::JobState::Running && wanted.contains(&job.id)) {
+    let is_wanted = |id: &str| {
+        wanted
+            .iter()
+            .any(|job| id.strip_prefix(job.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+    };
+    match logged.iter().find(|job| job.state == trace::JobState::Running && is_wanted(&job.id)) {
         Some(running) => bail!("job {0} runs; `cargo wren cancel {0}` ends it", running.id),
         None => Ok(wanted),
     }
 }
 
-/// Jobs' folders in `.wren/jobs`.
-fn logs(directory: &Path) -> Result<Vec<Found>> {
+/// Jobs' folders in `.wren/jobs`; those of stages belong to the job whose values are known.
+fn logs(directory: &Path, values: &[Found]) -> Result<Vec<Found>> {
+    let whose = |name: &String| {
+        let of_stage = values.iter().find(|found| found.logs.contains(name));
+        of_stage.and_then(|found| found.job.clone()).unwrap_or_else(|| name.clone())
+    };
     let folders = entries(&directory.join("jobs"))?;
     Ok(folders
         .into_iter()
         .filter(|(_, path)| path.is_dir() && Held::log(path).is_some())
-        .map(|(name, path)| Found::new(Kind::Logs, path, Some(name)))
+        .map(|(name, path)| Found::new(Kind::Logs, path, Some(whose(&name))).unless_runs([name]))
         .collect())
 }
 
@@ -196,7 +208,7 @@ fn logs(directory: &Path) -> Result<Vec<Found>> {
 /// `<job>/job`, which named and started ones have, and so have the stages `<job>-<stage>` of a named sort or MapReduce;
 /// `<job>/done/..` and `<job>/shuffle/..`.
 fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>> {
-    let is_running = jobs::all(directory)?.iter().any(|job| job.state == trace::JobState::Running);
+    let is_running = is_running(directory)?;
     let own =
         directory.canonicalize().is_ok_and(|directory| store.canonicalize().is_ok_and(|s| s.starts_with(directory)));
     let untouched = if own { UNTOUCHED } else { UNTOUCHED_ELSEWHERE };
@@ -207,18 +219,36 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
     let is_named = |name: &str| {
         named.contains(name) || named.iter().any(|job| job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')))
     };
+    // The stages of a sort or MapReduce, and the data between them, are of use together alone.
+    let stages_of = |name: &str| {
+        let stage = |job: &&&str| job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        named.iter().filter(stage).map(|stage| (*stage).to_owned()).collect::<Vec<_>>()
+    };
+    let with_stages: Vec<_> = all.iter().filter(|(_, path)| path.join("shuffle").is_dir()).collect();
+    let leader = |name: &str| {
+        let of = |(leader, _): &&&(String, PathBuf)| {
+            name.strip_prefix(leader.as_str()).is_some_and(|rest| rest.starts_with('-'))
+        };
+        with_stages.iter().find(of).map_or_else(|| name.to_owned(), |(leader, _)| leader.clone())
+    };
     let mut found = Vec::new();
     for (name, path) in &all {
         if name == ".tmp" {
             let half = entries(path)?.into_iter().map(|(_, path)| Found::new(Kind::HalfWritten, path, None));
             found.extend(half.filter(is_left));
         } else if name == "blobs" {
-            found.push(Found::new(Kind::Shared, path.clone(), None));
+            // Whose they are, nobody knows.
+            let shared = Found::new(Kind::Shared, path.clone(), None);
+            found.extend(Some(shared).filter(|shared| !is_running && is_left(shared)));
         } else if is_named(name) {
-            let log = directory.join("jobs").join(name);
-            if !log.exists() || Held::log(&log).is_some() {
-                found.push(Found::new(Kind::Results, path.clone(), Some(name.clone())));
-            }
+            let leader = leader(name);
+            let mut jobs = stages_of(&leader);
+            jobs.push(leader.clone());
+            let results = Found::new(Kind::Results, path.clone(), Some(leader)).unless_runs(jobs);
+            let has_log = results.logs.iter().any(|job| directory.join("jobs").join(job).exists());
+            let is_old = now.duration_since(results.written).is_ok_and(|age| age > UNTOUCHED_ELSEWHERE);
+            // Another folder or machine may run a job that has no log here.
+            found.extend(Some(results).filter(|results| results.is_free(directory) && (has_log || is_old)));
         } else if path.join("shuffle").is_dir() && !is_running {
             // Whose it is no log says: the stages' jobs have names of their own.
             let between = Found::new(Kind::BetweenStages, path.clone(), Some(name.clone()));
@@ -243,9 +273,26 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 impl Found {
     fn new(kind: Kind, path: PathBuf, job: Option<String>) -> Self {
-        let mut found = Self { kind, path: path.clone(), job, files: 0, bytes: 0, written: SystemTime::UNIX_EPOCH };
+        let (logs, written) = (Vec::new(), SystemTime::UNIX_EPOCH);
+        let mut found = Self { kind, path: path.clone(), job, logs, files: 0, bytes: 0, written };
         found.add(&path);
         found
+    }
+
+    fn unless_runs(mut self, jobs: impl IntoIterator<Item = String>) -> Self {
+        self.logs.extend(jobs);
+        self
+    }
+
+    /// Whether none of its jobs runs, as far as logs say here.
+    fn is_free(&self, directory: &Path) -> bool {
+        self.held(directory).is_some()
+    }
+
+    /// Keeps its jobs from running; none if one does.
+    fn held(&self, directory: &Path) -> Option<Vec<Held>> {
+        let logs = self.logs.iter().map(|job| directory.join("jobs").join(job)).filter(|log| log.exists());
+        logs.map(|log| Held::log(&log)).collect()
     }
 
     /// Adds up files, without following links. What goes meanwhile takes no room.
@@ -312,10 +359,10 @@ fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[B
 }
 
 /// Removes it, unless its job runs by now; gives how many bytes that frees.
-fn remove(found: &Found, directory: &Path) -> io::Result<u64> {
-    let log = found.job.as_ref().map(|job| directory.join("jobs").join(job)).filter(|log| log.exists());
-    let held = log.as_deref().map(Held::log);
-    if matches!(held, Some(None)) {
+fn remove(found: &Found, directory: &Path) -> Result<u64> {
+    let Some(_held) = found.held(directory) else { return Ok(0) };
+    // Of these it is not known whose they are.
+    if matches!(found.kind, Kind::Shared | Kind::BetweenStages) && is_running(directory)? {
         return Ok(0);
     }
     let removed = match found.path.is_dir() {
@@ -323,9 +370,14 @@ fn remove(found: &Found, directory: &Path) -> io::Result<u64> {
         false => fs::remove_file(&found.path),
     };
     match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(found.bytes),
     }
+}
+
+/// Whether a job runs that has its log here.
+fn is_running(directory: &Path) -> Result<bool> {
+    Ok(jobs::all(directory)?.iter().any(|job| job.state == trace::JobState::Running))
 }
 
 fn size(bytes: u64) -> String {

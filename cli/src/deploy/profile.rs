@@ -17,7 +17,7 @@ pub(crate) const PROFILE: &str = "wren-deploy";
 /// its size is most of the program's. Checksums and cryptography are not among them, nor anything that
 /// programs compute with. Zstandard packs a third slower so, which is still several times as fast as Lambda's
 /// network (`make bench`, compression).
-const FOR_SIZE: [&str; 52] = [
+const FOR_SIZE: [&str; 58] = [
     "aws-config",
     "aws-credential-types",
     "aws-runtime",
@@ -60,14 +60,20 @@ const FOR_SIZE: [&str; 52] = [
     "lambda_runtime",
     "lambda_runtime_api_client",
     "lmdb-master-sys",
+    "mio",
     "redis",
     "regex-lite",
     "rustls",
     "rustls-native-certs",
     "rustls-webpki",
+    "time",
+    "tokio",
+    "tokio-rustls",
+    "tokio-util",
     "toml",
     "toml_parser",
     "tower",
+    "url",
     "xmlparser",
     "zstd-sys",
 ];

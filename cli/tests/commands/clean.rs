@@ -28,8 +28,9 @@ fn folder() -> tempfile::TempDir {
         ("store/killed/shuffle/map/1", 2_000, 30),
         ("store/new/shuffle/map/0", 4_000, 0),
         // A named sort may go on with it.
-        ("store/sorted/shuffle/map/0", 8_000, 30),
-        ("store/sorted-map/job", 10, 30),
+        ("store/sorted/shuffle/map/0", 8_000, 300),
+        ("store/sorted-map/job", 10, 300),
+        ("store/elsewhere/job", 40, 2),
         ("store/sweep/job", 20, 300),
         ("store/sweep/done/000000000000", 30, 300),
         ("store/blobs/0123", 100_000, 300),
@@ -83,6 +84,8 @@ fn what_killed_programs_left_goes_and_what_may_be_wanted_stays() {
     clean(folder.path(), &["--logs", "--older-than", "7"]);
     assert!(!there("jobs/sweep") && there("jobs/recent") && there("store/sweep/job"));
     clean(folder.path(), &["--all"]);
+    // A job without a log here may run in another folder.
+    assert!(there("store/elsewhere/job"));
     let gone = ["store/sweep", "store/sorted", "store/sorted-map", "store/blobs/0123", "jobs/recent"];
     assert!(gone.iter().all(|gone| !there(gone)) && there("deployment.json"));
 }
@@ -102,6 +105,7 @@ fn a_job_that_runs_keeps_all_it_has() {
     // Which job the data between stages is of, nobody knows.
     assert_eq!((found(&cleaned, "between_stages", true), found(&cleaned, "logs", true)), (None, Some([1, 600])));
     assert!(log.exists() && folder.path().join(".wren/store/sweep/done/000000000000").exists());
+    assert!(folder.path().join(".wren/store/blobs/0123").exists(), "it may use any of them");
     let refused = wren(folder.path(), &["clean", "sweep", "--yes"]);
     assert!(stderr(&refused).ends_with("job sweep runs; `cargo wren cancel sweep` ends it\n"), "{}", stderr(&refused));
     drop(running);
@@ -109,6 +113,29 @@ fn a_job_that_runs_keeps_all_it_has() {
     assert!(!log.exists() && !folder.path().join(".wren/store/sweep").exists());
     let unknown = wren(folder.path(), &["clean", "sweep", "--yes"]);
     assert!(stderr(&unknown).starts_with("error: no job here is called `sweep`"), "{}", stderr(&unknown));
+}
+
+/// The data between stages is of use with what the stages kept, and the other way round.
+#[test]
+fn a_named_sort_is_removed_as_a_whole_unless_a_stage_runs() {
+    let folder = folder();
+    let there = |name: &str| folder.path().join(".wren").join(name).exists();
+    left(folder.path(), "jobs/sorted-map/events.jsonl", 5, 1);
+    let about = value!({
+        "event": "job", "id": "sorted-map", "name": "sorted-map", "function": "f", "tasks": 3, "backend": "local",
+        "workers": 2, "started_unix_ms": 1, "pid": 1, "wren": "0",
+    });
+    let log = folder.path().join(".wren/jobs/sorted-map/events.jsonl");
+    fs::write(&log, format!("{about}\n")).unwrap();
+    let running = File::open(&log).unwrap();
+    running.lock().unwrap();
+    let refused = wren(folder.path(), &["clean", "sorted", "--yes"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    clean(folder.path(), &["--results"]);
+    assert!(there("store/sorted/shuffle/map/0") && there("store/sorted-map/job") && !there("store/sweep"));
+    drop(running);
+    clean(folder.path(), &["sorted"]);
+    assert!(!there("store/sorted") && !there("store/sorted-map") && !there("jobs/sorted-map"));
 }
 
 fn log_size(about: &Value) -> u64 {
@@ -138,6 +165,6 @@ fn a_named_job_is_found_and_removed_and_runs_again() {
     let cleaned = clean(&project, &["sweep"]);
     let chosen = |kind| found(&cleaned, kind, true).map_or(0, |[files, _]| files);
     assert!(chosen("results") >= 2 && chosen("logs") >= 1, "{cleaned}");
-    assert!(found(&cleaned, "shared", false).is_some_and(|[_, bytes]| bytes >= 100_000), "{cleaned}");
+    assert_eq!(found(&cleaned, "shared", true), None, "{cleaned}");
     assert_eq!(run(), first);
 }

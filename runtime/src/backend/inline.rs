@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
@@ -48,7 +47,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Invocation>,
-    /// Who waits for the calls, where that is who runs them.
+    /// Whether somebody waits for the calls who runs them, and who.
+    is_awaited: bool,
     waits: Option<Waker>,
     replies: Vec<Reply>,
     running: HashMap<FlightId, Running>,
@@ -103,19 +103,28 @@ impl Queued {
         !state.queue.is_empty()
     }
 
+    /// Says whether somebody waits who runs them. If nobody does, threads run those there are, and those that come.
+    pub(crate) fn set_awaited(&self, is_awaited: bool) {
+        let mut state = self.0.lock();
+        state.is_awaited = is_awaited;
+        let left = if is_awaited { VecDeque::new() } else { std::mem::take(&mut state.queue) };
+        for invocation in left {
+            if let Err((invocation, error)) = self.0.run_on_thread(&mut state, invocation) {
+                let message = format!("no thread can be started: {error}");
+                let mut replies = Vec::new();
+                super::local::fail_all(invocation, &message, &mut replies);
+                state.replies.append(&mut replies);
+            }
+        }
+        drop(state);
+        self.0.ringer.ring();
+    }
+
     /// Runs one of them, if there is one, on this thread.
     pub(crate) fn run_one(&self) {
         let next = self.0.lock().next();
         next.iter().for_each(|invocation| self.0.fly(invocation, 0));
     }
-}
-
-/// How many functions run on threads of this process.
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether functions run on threads of this process.
-pub(crate) fn is_running_here() -> bool {
-    RUNNING.load(Ordering::Relaxed) > 0
 }
 
 impl Shared {
@@ -153,21 +162,11 @@ impl Backend for InlineBackend {
         worker::install_hook();
         let mut state = self.shared.lock();
         if self.is_run_by_who_waits {
-            if invocation.block.limits().timeout.is_none() {
+            // Nobody can end what the thread runs that waits.
+            if state.is_awaited && invocation.block.limits().timeout.is_none() {
                 state.queue.push_back(invocation);
                 state.waits.take().into_iter().for_each(Waker::wake);
-                return;
-            }
-            // Nobody can end what the thread runs that waits.
-            let (shared, own) = (self.shared.clone(), invocation.clone());
-            let thread = thread::Builder::new().name("wren-inline".into()).stack_size(8 << 20);
-            state.note_running(&invocation);
-            let run = move || {
-                executor::set_place(shared.depth, shared.family);
-                shared.fly(&own, 0);
-            };
-            if let Err(error) = thread.spawn(run) {
-                state.running.remove(&invocation.flight);
+            } else if let Err((invocation, error)) = self.shared.run_on_thread(&mut state, invocation) {
                 super::local::fail_all(invocation, &format!("no thread can be started: {error}"), replies);
             }
             return;
@@ -232,7 +231,8 @@ impl State {
     /// Fails the calls that run for too long; their threads find the flight cancelled when they return.
     fn give_up_late(&mut self, now: Duration) {
         let late = |r: &Running| r.timeout.filter(|limit| r.since.elapsed() > *limit);
-        let found = self.running.iter().find_map(|(flight, r)| Some((*flight, late(r)?)));
+        let mut running = self.running.iter().filter(|(flight, _)| !self.cancelled.contains(flight));
+        let found = running.find_map(|(flight, r)| Some((*flight, late(r)?)));
         let Some((flight, limit)) = found else { return };
         if !self.cancelled.insert(flight) {
             return;
@@ -250,6 +250,25 @@ impl State {
 }
 
 impl Shared {
+    /// Runs an invocation on a thread of its own.
+    fn run_on_thread(
+        self: &Arc<Self>,
+        state: &mut State,
+        invocation: Invocation,
+    ) -> std::result::Result<(), (Invocation, std::io::Error)> {
+        let (shared, own) = (self.clone(), invocation.clone());
+        state.note_running(&invocation);
+        let run = move || {
+            executor::set_place(shared.depth, shared.family);
+            shared.fly(&own, 0);
+        };
+        let thread = thread::Builder::new().name("wren-inline".into()).stack_size(8 << 20);
+        thread.spawn(run).map(drop).map_err(|error| {
+            state.running.remove(&invocation.flight);
+            (invocation, error)
+        })
+    }
+
     fn work(&self, number: u32) {
         executor::set_place(self.depth, self.family);
         let mut state = self.lock();
@@ -272,7 +291,6 @@ impl Shared {
     fn fly(&self, invocation: &Invocation, number: u32) {
         let Invocation { flight, tasks, attempt, block, .. } = invocation;
         let timeout = block.limits().timeout;
-        RUNNING.fetch_add(1, Ordering::Relaxed);
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
         let started = Instant::now();
         let mut run = Run { first: tasks.start, results: Vec::new(), clock: self.clock, started, since: started };
@@ -301,7 +319,6 @@ impl Shared {
                 }
             }
         }
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
         let mut state = self.lock();
         state.running.remove(flight);
         state.cancelled.remove(flight);

@@ -24,7 +24,7 @@ use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded, Tasks};
 
 pub use conformance::conformance;
-pub(crate) use inline::{Queued, is_running_here, run_by_who_waits};
+pub(crate) use inline::{Queued, run_by_who_waits};
 pub use lines::{Lines, Printed, Stream};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;

@@ -49,7 +49,8 @@ fn open() -> Result<(Executor, Queued)> {
         queued = Some(of_backend);
         Ok(backend)
     })?;
-    let queued = queued.ok_or_else(|| Error::Backend("no backend was opened".to_owned()))?;
+    let queued: Queued = queued.ok_or_else(|| Error::Backend("no backend was opened".to_owned()))?;
+    queued.set_awaited(true);
     Ok((executor, queued))
 }
 
@@ -59,10 +60,13 @@ pub(crate) fn block_on<F: IntoFuture>(runtime: &Runtime, future: F) -> F::Output
     impl Drop for Level {
         fn drop(&mut self) {
             WAITING.set(self.0);
+            // What was begun here and goes on elsewhere is run by others.
+            set_awaited(self.0, false);
         }
     }
     let level = Level(WAITING.get());
     WAITING.set(level.0 + 1);
+    set_awaited(level.0, true);
     let mut future = pin!(future.into_future());
     loop {
         // A function may want a runtime of its own, so that it runs outside of this one.
@@ -78,14 +82,24 @@ pub(crate) fn block_on<F: IntoFuture>(runtime: &Runtime, future: F) -> F::Output
     }
 }
 
+fn of_level(level: usize) -> Option<(Executor, Queued)> {
+    // A thread that is about to end has none.
+    EXECUTORS.try_with(|executors| executors.borrow().get(level).cloned()).ok().flatten()
+}
+
+fn set_awaited(level: usize, is_awaited: bool) {
+    if let Some((_, queued)) = of_level(level) {
+        queued.set_awaited(is_awaited);
+    }
+}
+
 fn has_work_or_register(level: usize, waker: &Waker) -> bool {
-    EXECUTORS.with_borrow(|executors| executors.get(level).is_some_and(|(_, queued)| queued.has_any_or_register(waker)))
+    of_level(level).is_some_and(|(_, queued)| queued.has_any_or_register(waker))
 }
 
 fn run_one(level: usize) {
     // The call may open an executor for a deeper level.
-    let own = EXECUTORS.with_borrow(|executors| executors.get(level).cloned());
-    if let Some((executor, queued)) = own {
+    if let Some((executor, queued)) = of_level(level) {
         queued.run_one();
         executor.shared().pump();
     }

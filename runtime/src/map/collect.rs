@@ -14,6 +14,7 @@ use crate::backend::Results;
 use crate::call::{Call, Decoded, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::job::Outcome;
+use crate::terminal;
 use crate::worker::Tasks;
 
 /// Results by index; those that have not come are `None`.
@@ -92,6 +93,10 @@ pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
             }
         };
         let mut any = false;
+        if feed.has_outcome() {
+            // What the tasks printed comes before what came of them.
+            terminal::settle();
+        }
         while let Some(outcome) = feed.take() {
             any = true;
             if let Some(value) = consume(feed, outcome) {

@@ -17,7 +17,6 @@ use crate::platform;
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
-use crate::terminal;
 use crate::trace::{Note, Ran, SharedLog};
 
 /// Tasks that may be submitted and not consumed.
@@ -232,8 +231,6 @@ impl<I> Feed<I> {
     pub(super) fn take(&mut self) -> Option<Outcome> {
         loop {
             let outcome = self.port.take()?;
-            // What the tasks printed comes before what came of them.
-            terminal::settle();
             match &outcome {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
@@ -267,6 +264,10 @@ impl<I> Feed<I> {
     pub(super) fn is_over(&self) -> bool {
         // What is kept of a job is written to the end, and the manifest with it.
         self.ended && self.consumed == self.taken && (self.kept.is_none() || self.port.is_over())
+    }
+
+    pub(super) fn has_outcome(&self) -> bool {
+        self.port.has_outcome()
     }
 
     /// Whether there is something to take or to do; if not, the waker is kept.

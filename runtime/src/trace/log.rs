@@ -220,10 +220,15 @@ impl JobLog {
         }
     }
 
+    /// Makes the job's folder, where it is not there.
+    pub(super) fn open(&mut self) {
+        self.place = std::mem::replace(&mut self.place, Place::Nowhere).opened(&self.about.id);
+    }
+
     /// Writes what is not in the file yet; after the end, closes it.
     pub(super) fn write(&mut self) {
         if !self.lines.is_empty() {
-            self.place = std::mem::replace(&mut self.place, Place::Nowhere).opened(&self.about.id);
+            self.open();
             if let Place::Open(file, _) = &mut self.place {
                 let _ = file.write_all(&self.lines);
             }
@@ -484,7 +489,10 @@ fn create(folder: &Path) -> io::Result<(File, bool)> {
         }
         DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
         if let Some(root) = folder.ancestors().nth(2) {
-            fs::write(root.join(".gitignore"), "*\n")?;
+            // One that is there is the program's own.
+            if let Ok(mut ignore) = File::create_new(root.join(".gitignore")) {
+                ignore.write_all(b"*\n")?;
+            }
         }
         make()
     });

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,10 +27,14 @@ const MANY: usize = 1024;
 const MANY_BYTES: usize = 1 << 20;
 
 const MANY_GIVEN: usize = 64;
+const MOST_GIVEN: usize = 4096;
 
 /// No more wait; later ones are lost, and counted.
 const MOST: usize = 64 << 10;
 const MOST_BYTES: usize = 64 << 20;
+
+/// How long the end of a job waits for the thread that writes.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 static TASKS: AtomicU64 = AtomicU64::new(0);
 static TASKS_DONE: AtomicU64 = AtomicU64::new(0);
@@ -62,10 +66,19 @@ impl Note {
     /// What it keeps from being freed, in bytes.
     fn size(&self) -> usize {
         match self {
-            Note::Failed { stderr, .. } => stderr.len(),
+            Note::Failed { stderr, failure, .. } => stderr.len() + size_of(failure),
+            Note::Retry { failure, .. } => size_of(failure),
             Note::Printed(line) => line.text.len(),
-            Note::Submitted(_) | Note::Done { .. } | Note::Retry { .. } | Note::End(_) => 0,
+            Note::Submitted(_) | Note::Done { .. } | Note::End(_) => 0,
         }
+    }
+}
+
+fn size_of(failure: &Failure) -> usize {
+    match failure {
+        Failure::Returned { message, chain, .. } => message.len() + chain.iter().map(String::len).sum::<usize>(),
+        Failure::Panicked { message, backtrace, .. } => message.len() + backtrace.as_ref().map_or(0, String::len),
+        _ => 0,
     }
 }
 
@@ -218,20 +231,31 @@ impl SharedLog {
         lock(&self.0.pending).progress = Some(progress);
     }
 
-    /// Whether somebody asked for the job's end.
-    pub(crate) fn is_to_be_cancelled(&self) -> bool {
-        self.0.is_to_be_cancelled.load(Ordering::Acquire)
+    /// Whether somebody asked for the job's end, and was not heard yet.
+    pub(crate) fn takes_cancellation(&self) -> bool {
+        self.0.is_to_be_cancelled.swap(false, Ordering::AcqRel)
     }
 
     /// Ends the log, if it has begun, and says what came of the job; `state` is `done`, `failed` or `cancelled`.
     pub(crate) fn end(&self, state: &'static str) {
         self.note(Note::End(state));
-        if let Some(log) = &mut *lock(&self.0.log) {
+        let begun = Instant::now();
+        // The thread may be writing, to a disk that takes long: then it ends the log as well.
+        let mut open = loop {
+            match self.0.log.try_lock() {
+                Ok(log) => break Some(log),
+                Err(TryLockError::Poisoned(log)) => break Some(log.into_inner()),
+                Err(TryLockError::WouldBlock) if begun.elapsed() > PATIENCE => break None,
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        if let Some(log) = open.as_mut().and_then(|open| open.as_mut()) {
             self.0.take(log);
             if log.is_shared() {
-                log.write();
+                self.0.write_to(log);
             }
         }
+        drop(open);
         terminal::settle();
     }
 }
@@ -254,6 +278,10 @@ impl WeakLog {
 impl Shared {
     fn keep(&self, given: Given) {
         let mut waiting = lock(&self.given);
+        // Each may keep a block of arguments in memory, while a disk takes none.
+        if waiting.len() >= MOST_GIVEN {
+            return;
+        }
         waiting.push(given);
         if waiting.len() == MANY_GIVEN {
             LOGS.come.notify_one();
@@ -296,7 +324,7 @@ impl Shared {
         let mut open = lock(&self.log);
         if let Some(log) = &mut *open {
             self.take(log);
-            log.write();
+            self.write_to(log);
             if log.is_to_be_cancelled() {
                 self.is_to_be_cancelled.store(true, Ordering::Release);
             }
@@ -304,14 +332,21 @@ impl Shared {
                 *open = None;
             }
         }
-        drop(open);
+    }
+
+    /// Inputs first: with the end of the log, others may have its folder.
+    fn write_to(&self, log: &mut JobLog) {
+        log.open();
         self.keep_given();
+        log.write();
     }
 
     /// Whether there is, or may come, something to write; the thread has one of them.
     fn is_needed(self: &Arc<Self>) -> bool {
         let is_open = self.is_begun.load(Ordering::Acquire);
-        if is_open { Arc::strong_count(self) > 1 } else { lock(&self.log).is_some() || !lock(&self.given).is_empty() }
+        // One that is being written is needed.
+        let has_log = || self.log.try_lock().map_or(true, |log| log.is_some());
+        if is_open { Arc::strong_count(self) > 1 } else { has_log() || !lock(&self.given).is_empty() }
     }
 }
 

@@ -561,7 +561,7 @@ fn on_rayon_again(depth: u32) -> wren::Call<u64> {
 fn maps_on_rayon(depth: u32) -> wren::Result<u64> {
     let of_one = |i: u32| -> wren::Result<u64> {
         let limit = Duration::from_millis(20);
-        let late = wren::block_on(slow_pid(60).timeout(limit));
+        let late = wren::block_on(slow_pid(700).timeout(limit));
         assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
         let below = if depth == 0 {
             wren::block_on(wren::map(|x| add(x, 1), 0..100).quiet())?

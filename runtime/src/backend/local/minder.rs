@@ -231,7 +231,8 @@ impl Minded {
                 output.keep(&label, &buffer[..n]);
             }
             output.partial[pipe.stream as usize].show(self, label, &buffer[..n]);
-            if !all && n < buffer.len() {
+            // Who prints waits for who reads.
+            if !all && (n < buffer.len() || !terminal::has_room(pipe.stream)) {
                 break;
             }
         }

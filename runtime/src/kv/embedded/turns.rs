@@ -41,31 +41,43 @@ impl Turns {
     pub(super) fn take(&self, patience: Duration) -> Result<Turn<'_>, String> {
         let begun = Instant::now();
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pause = SHORTEST;
-        loop {
-            match lock(&file, libc::F_SETLK, libc::F_WRLCK) {
-                Ok(_) => return Ok(Turn(file)),
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES | libc::EINTR)) => {}
-                Err(error) => return Err(format!("its writer.lock cannot be locked: {error}")),
-            }
-            if begun.elapsed() >= patience {
-                return Err(held(&file, patience));
-            }
-            thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST);
+        // Who writes in a loop leaves little time between two turns: whoever is next keeps it from a third.
+        wait(&file, NEXT, begun, patience)?;
+        let turn = wait(&file, TURN, begun, patience);
+        let _ = lock(&file, libc::F_SETLK, libc::F_UNLCK, NEXT);
+        turn.map(|()| Turn(file))
+    }
+}
+
+/// The bytes of the file that are locked: by who is next, and by whose turn it is.
+const NEXT: libc::off_t = 1;
+const TURN: libc::off_t = 0;
+
+fn wait(file: &File, place: libc::off_t, begun: Instant, patience: Duration) -> Result<(), String> {
+    let mut pause = SHORTEST;
+    loop {
+        match lock(file, libc::F_SETLK, libc::F_WRLCK, place) {
+            Ok(_) => return Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES | libc::EINTR)) => {}
+            Err(error) => return Err(format!("its writer.lock cannot be locked: {error}")),
         }
+        if begun.elapsed() >= patience {
+            return Err(held(file, patience));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST);
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // It cannot fail for a lock that is held.
-        let _ = lock(&self.0, libc::F_SETLK, libc::F_UNLCK);
+        let _ = lock(&self.0, libc::F_SETLK, libc::F_UNLCK, TURN);
     }
 }
 
 fn held(file: &File, patience: Duration) -> String {
-    let holder = lock(file, libc::F_GETLK, libc::F_WRLCK).ok().map_or(0, |found| found.l_pid);
+    let holder = lock(file, libc::F_GETLK, libc::F_WRLCK, TURN).ok().map_or(0, |found| found.l_pid);
     match holder {
         1.. => format!(
             "process {holder} has been writing for {patience:?}, so that nobody else can: if it was stopped, `kill -CONT \
@@ -76,13 +88,15 @@ fn held(file: &File, patience: Duration) -> String {
     }
 }
 
-/// Asks for a lock of the whole file, for this process.
-fn lock(file: &File, command: libc::c_int, kind: libc::c_int) -> io::Result<libc::flock> {
-    // SAFETY: all bytes zero are a valid `flock`, of the whole file. The call reads it and, for F_GETLK, writes to it.
+/// Asks for a lock of one byte, for this process.
+fn lock(file: &File, command: libc::c_int, kind: libc::c_int, place: libc::off_t) -> io::Result<libc::flock> {
+    // SAFETY: all bytes zero are a valid `flock`. The call reads it and, for F_GETLK, writes to it.
     unsafe {
         let mut asked: libc::flock = zeroed();
         asked.l_type = kind as libc::c_short;
         asked.l_whence = libc::SEEK_SET as libc::c_short;
+        asked.l_start = place;
+        asked.l_len = 1;
         match libc::fcntl(file.as_raw_fd(), command, &raw mut asked) {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(asked),
