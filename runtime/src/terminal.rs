@@ -155,8 +155,8 @@ impl Screen {
             writing: None,
             has_thread: false,
         };
-        let (come, shown) = (Condvar::new(), Condvar::new());
-        Self { stream, waiting: AtomicU64::new(0), state: Mutex::new(state), come, shown }
+        let waiting = AtomicU64::new(0);
+        Self { stream, waiting, state: Mutex::new(state), come: Condvar::new(), shown: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
