@@ -69,18 +69,20 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// The arguments of one task of a job on that executor.
+    /// The arguments of one task of a job.
     ///
     /// # Errors
-    /// [`Error::BadArguments`], and [`Error::Config`] where the call was to run elsewhere.
-    pub(crate) fn args(self, task: u64, on: &Executor) -> Result<Args> {
-        self.check_place(task, on)?;
+    /// [`Error::BadArguments`].
+    pub(crate) fn args(self, task: u64) -> Result<Args> {
         let function = self.function.name;
         self.args
             .map_err(|reason| Error::BadArguments { function: function.to_owned(), reason: of_task(&reason, task) })
     }
 
     /// Refuses a call that was to run on another executor than its job does.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
     pub(crate) fn check_place(&self, task: u64, on: &Executor) -> Result<()> {
         match &self.executor {
             Some(executor) if !executor.is(on) => Err(Error::Config(format!(

@@ -245,10 +245,6 @@ const MOST_UNKNOWN: usize = 1024;
 /// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
 const MOST_WORKERS: usize = 10_000;
 
-pub(crate) fn set_depth(depth: usize) {
-    DEPTH.set(depth);
-}
-
 /// What the calling thread runs from now on: calls that are nested so deep, of an executor of that family.
 pub(crate) fn set_place(depth: usize, family: u64) {
     DEPTH.set(depth);

@@ -179,11 +179,7 @@ fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSe
             wanted.insert(jobs::find(logged.clone(), name)?.id);
         }
     }
-    let is_wanted = |id: &str| {
-        wanted
-            .iter()
-            .any(|job| id.strip_prefix(job.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
-    };
+    let is_wanted = |id: &str| wanted.iter().any(|job| id == job || is_stage_of(id, job));
     match logged.iter().find(|job| job.state == trace::JobState::Running && is_wanted(&job.id)) {
         Some(running) => bail!("job {0} runs; `cargo wren cancel {0}` ends it", running.id),
         None => Ok(wanted),
@@ -212,25 +208,19 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
     let own =
         directory.canonicalize().is_ok_and(|directory| store.canonicalize().is_ok_and(|s| s.starts_with(directory)));
     let untouched = if own { UNTOUCHED } else { UNTOUCHED_ELSEWHERE };
-    let is_left = |found: &Found| now.duration_since(found.written).is_ok_and(|age| age > untouched);
+    let is_older = |found: &Found, least: Duration| now.duration_since(found.written).is_ok_and(|age| age > least);
+    let is_left = |found: &Found| is_older(found, untouched);
     let all = entries(store)?;
     let named: BTreeSet<_> =
         all.iter().filter(|(_, path)| path.join("job").exists()).map(|(name, _)| name.as_str()).collect();
-    let is_named = |name: &str| {
-        named.contains(name) || named.iter().any(|job| job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')))
-    };
     // The stages of a sort or MapReduce, and the data between them, are of use together alone.
-    let stages_of = |name: &str| {
-        let stage = |job: &&&str| job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        named.iter().filter(stage).map(|stage| (*stage).to_owned()).collect::<Vec<_>>()
+    let stages_of = |name: &str| -> Vec<String> {
+        named.iter().filter(|job| is_stage_of(job, name)).map(|stage| (*stage).to_owned()).collect()
     };
-    let with_stages: Vec<_> = all.iter().filter(|(_, path)| path.join("shuffle").is_dir()).collect();
-    let leader = |name: &str| {
-        let of = |(leader, _): &&&(String, PathBuf)| {
-            name.strip_prefix(leader.as_str()).is_some_and(|rest| rest.starts_with('-'))
-        };
-        with_stages.iter().find(of).map_or_else(|| name.to_owned(), |(leader, _)| leader.clone())
-    };
+    let with_stages: Vec<_> =
+        all.iter().filter(|(_, path)| path.join("shuffle").is_dir()).map(|(name, _)| name.as_str()).collect();
+    let leader =
+        |name: &str| with_stages.iter().copied().find(|leader| is_stage_of(name, leader)).unwrap_or(name).to_owned();
     let mut found = Vec::new();
     for (name, path) in &all {
         if name == ".tmp" {
@@ -240,22 +230,27 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
             // Whose they are, nobody knows.
             let shared = Found::new(Kind::Shared, path.clone(), None);
             found.extend(Some(shared).filter(|shared| !is_running && is_left(shared)));
-        } else if is_named(name) {
+        } else if named.contains(name.as_str()) || !stages_of(name).is_empty() {
             let leader = leader(name);
             let mut jobs = stages_of(&leader);
             jobs.push(leader.clone());
             let results = Found::new(Kind::Results, path.clone(), Some(leader)).unless_runs(jobs);
-            let has_log = results.logs.iter().any(|job| directory.join("jobs").join(job).exists());
-            let is_old = now.duration_since(results.written).is_ok_and(|age| age > UNTOUCHED_ELSEWHERE);
+            let has_log = results.logs(directory).next().is_some();
+            let is_old = is_older(&results, UNTOUCHED_ELSEWHERE);
             // Another folder or machine may run a job that has no log here.
-            found.extend(Some(results).filter(|results| results.is_free(directory) && (has_log || is_old)));
-        } else if path.join("shuffle").is_dir() && !is_running {
+            found.extend(Some(results).filter(|results| results.held(directory).is_some() && (has_log || is_old)));
+        } else if with_stages.contains(&name.as_str()) && !is_running {
             // Whose it is no log says: the stages' jobs have names of their own.
             let between = Found::new(Kind::BetweenStages, path.clone(), Some(name.clone()));
             found.extend(Some(between).filter(is_left));
         }
     }
     Ok(found)
+}
+
+/// Whether a job is a stage of a sort or MapReduce of that name, as far as its name says.
+fn is_stage_of(job: &str, name: &str) -> bool {
+    job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// Names and paths of what is in a folder; nothing where there is none.
@@ -284,15 +279,14 @@ impl Found {
         self
     }
 
-    /// Whether none of its jobs runs, as far as logs say here.
-    fn is_free(&self, directory: &Path) -> bool {
-        self.held(directory).is_some()
+    /// The logs of its jobs that there are.
+    fn logs(&self, directory: &Path) -> impl Iterator<Item = PathBuf> {
+        self.logs.iter().map(|job| directory.join("jobs").join(job)).filter(|log| log.exists())
     }
 
-    /// Keeps its jobs from running; none if one does.
+    /// Keeps its jobs from running; none if one does, as far as logs say here.
     fn held(&self, directory: &Path) -> Option<Vec<Held>> {
-        let logs = self.logs.iter().map(|job| directory.join("jobs").join(job)).filter(|log| log.exists());
-        logs.map(|log| Held::log(&log)).collect()
+        self.logs(directory).map(|log| Held::log(&log)).collect()
     }
 
     /// Adds up files, without following links. What goes meanwhile takes no room.

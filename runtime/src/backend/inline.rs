@@ -107,14 +107,10 @@ impl Queued {
     pub(crate) fn set_awaited(&self, is_awaited: bool) {
         let mut state = self.0.lock();
         state.is_awaited = is_awaited;
-        let left = if is_awaited { VecDeque::new() } else { std::mem::take(&mut state.queue) };
-        for invocation in left {
-            if let Err((invocation, error)) = self.0.run_on_thread(&mut state, invocation) {
-                let message = format!("no thread can be started: {error}");
-                let mut replies = Vec::new();
-                super::local::fail_all(invocation, &message, &mut replies);
-                state.replies.append(&mut replies);
-            }
+        if !is_awaited {
+            let (queue, mut replies) = (std::mem::take(&mut state.queue), std::mem::take(&mut state.replies));
+            queue.into_iter().for_each(|invocation| self.0.run_on_thread(&mut state, invocation, &mut replies));
+            state.replies = replies;
         }
         drop(state);
         self.0.ringer.ring();
@@ -142,6 +138,15 @@ impl InlineBackend {
     }
 }
 
+/// A thread that runs functions.
+fn thread_named(name: String) -> thread::Builder {
+    thread::Builder::new().name(name).stack_size(8 << 20)
+}
+
+fn fail_without_thread(invocation: Invocation, error: &std::io::Error, replies: &mut Vec<Reply>) {
+    super::local::fail_all(invocation, &format!("no thread can be started: {error}"), replies);
+}
+
 impl Drop for InlineBackend {
     fn drop(&mut self) {
         self.shared.lock().stopped = true;
@@ -166,8 +171,8 @@ impl Backend for InlineBackend {
             if state.is_awaited && invocation.block.limits().timeout.is_none() {
                 state.queue.push_back(invocation);
                 state.waits.take().into_iter().for_each(Waker::wake);
-            } else if let Err((invocation, error)) = self.shared.run_on_thread(&mut state, invocation) {
-                super::local::fail_all(invocation, &format!("no thread can be started: {error}"), replies);
+            } else {
+                self.shared.run_on_thread(&mut state, invocation, replies);
             }
             return;
         }
@@ -178,16 +183,13 @@ impl Backend for InlineBackend {
         }
         let shared = self.shared.clone();
         let number = state.started as u32;
-        let thread = thread::Builder::new().name(format!("wren-inline-{number}")).stack_size(8 << 20);
-        match thread.spawn(move || shared.work(number)) {
+        match thread_named(format!("wren-inline-{number}")).spawn(move || shared.work(number)) {
             Ok(_) => state.started += 1,
             // Some thread will come to it, if there is one.
             Err(_) if state.started > 0 && self.shared.depth != executor::UNKNOWN => {}
             Err(error) => {
-                let message = format!("no thread can be started: {error}");
-                for invocation in std::mem::take(&mut state.queue) {
-                    super::local::fail_all(invocation, &message, replies);
-                }
+                let queue = std::mem::take(&mut state.queue);
+                queue.into_iter().for_each(|invocation| fail_without_thread(invocation, &error, replies));
             }
         }
     }
@@ -250,23 +252,18 @@ impl State {
 }
 
 impl Shared {
-    /// Runs an invocation on a thread of its own.
-    fn run_on_thread(
-        self: &Arc<Self>,
-        state: &mut State,
-        invocation: Invocation,
-    ) -> std::result::Result<(), (Invocation, std::io::Error)> {
+    /// Runs an invocation on a thread of its own; where none can be started, it fails.
+    fn run_on_thread(self: &Arc<Self>, state: &mut State, invocation: Invocation, replies: &mut Vec<Reply>) {
         let (shared, own) = (self.clone(), invocation.clone());
-        state.note_running(&invocation);
         let run = move || {
             executor::set_place(shared.depth, shared.family);
             shared.fly(&own, 0);
         };
-        let thread = thread::Builder::new().name("wren-inline".into()).stack_size(8 << 20);
-        thread.spawn(run).map(drop).map_err(|error| {
+        state.note_running(&invocation);
+        if let Err(error) = thread_named("wren-inline".into()).spawn(run) {
             state.running.remove(&invocation.flight);
-            (invocation, error)
-        })
+            fail_without_thread(invocation, &error, replies);
+        }
     }
 
     fn work(&self, number: u32) {

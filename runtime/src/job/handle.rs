@@ -151,7 +151,8 @@ impl<R> Job<R> {
         for call in calls {
             let (parts, task) = (call.into_parts(), made.len() as u64);
             let (function, limits) = (parts.function, parts.limits);
-            let args = parts.args(task, &executor)?;
+            parts.check_place(task, &executor)?;
+            let args = parts.args(task)?;
             let call = call_hash(function, &args);
             identity.add(function, &call)?;
             made.push(Made { task, call, function, limits, args });

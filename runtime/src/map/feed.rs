@@ -336,19 +336,13 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
                 self.functions.push((task, function.name));
             }
             parts.check_place(task, &self.executor)?;
-            let args = match (parts.args, &self.kept) {
-                (Ok(args), _) => args,
-                (Err(reason), None) => {
-                    self.taken += 1;
-                    self.fail(task, function, &reason);
-                    continue;
-                }
-                // What is kept of a job names all its calls.
-                (Err(reason), Some(_)) => {
-                    let (function, reason) = (function.name.to_owned(), of_task(&reason, task));
-                    return Err(Error::BadArguments { function, reason });
-                }
-            };
+            // What is kept of a job names all its calls, so that one which cannot be encoded is the job's error.
+            if let (Err(reason), None) = (&parts.args, &self.kept) {
+                self.taken += 1;
+                self.fail(task, function, reason);
+                continue;
+            }
+            let args = parts.args(task)?;
             self.taken += 1;
             match self.kept.as_ref().map_or(Ok(None), |kept| kept.note(task, function, &args))? {
                 None => self.push(task, function, limits, args),

@@ -1,7 +1,8 @@
 //! What happens to jobs, on its way to their logs.
 //!
-//! Neither the scheduler, nor who reads what tasks print, nor who awaits a job may wait for a disk: they leave notes. A
-//! thread writes them into the logs of all jobs, some times a second, and so does the end of the program.
+//! Neither the scheduler nor who reads what tasks print may wait for a disk: they leave notes. A thread writes them into
+//! the logs of all jobs, some times a second, and so does the end of the program; of a job that others know by its log,
+//! so does the end of the job.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,6 +27,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const MANY: usize = 1024;
 const MANY_BYTES: usize = 1 << 20;
 
+/// The same of blocks of arguments that are to be kept; beyond the second number, none are.
 const MANY_GIVEN: usize = 64;
 const MOST_GIVEN: usize = 4096;
 
@@ -381,7 +383,7 @@ fn write_now_and_then(log: &Arc<Shared>) {
     if !open.1 {
         platform::at_exit(write_all_at_exit);
         let thread = thread::Builder::new().name("wren-log".into()).stack_size(256 << 10);
-        // Without a thread, whoever ends the job writes.
+        // Without a thread, the end of the program writes.
         open.1 = thread.spawn(|| LOGS.write()).is_ok();
     } else if open.0.len() == 1 {
         LOGS.come.notify_one();

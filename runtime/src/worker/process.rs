@@ -154,7 +154,7 @@ impl Worker {
     fn work(mut self) -> ! {
         super::install_hook();
         crate::start::mark_worker();
-        crate::executor::set_depth(1);
+        crate::executor::set_place(1, 0);
         // From here on, forks are told apart.
         platform::is_forked();
         end_with_the_driver(self.socket.clone(), self.results.mark.clone());
