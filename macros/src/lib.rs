@@ -29,8 +29,17 @@ use proc_macro::TokenStream;
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
-/// Options: `memory` in MB; `timeout` in seconds; `retries`, how often an `Err` or a panic is run
-/// again; `crate`, the path of wren where it is re-exported. A dependency that the manifest renames needs no option.
+/// Options:
+///
+/// | option | |
+/// | --- | --- |
+/// | `memory = 2048` | megabytes of 2^20 bytes |
+/// | `timeout = 300` | seconds |
+/// | `retries = 5` | how often an `Err` or a panic is run again |
+/// | `retry_if = is_transient` | with `retries`: which `Err`s are run again, by a `fn(&E) -> bool` |
+/// | `backoff = BACKOFF` | with `retries`: the pauses before that, a constant `wren::Backoff` |
+/// | `at_most_once` | never run again, whatever became of it; see `Call::at_most_once` |
+/// | `crate = path::to::wren` | where it is re-exported; a dependency that the manifest renames needs no option |
 ///
 /// Arguments implement serde's `Serialize` and `Deserialize`; `&str`, `&[T]`, `&Path` and `&T` work
 /// as they stand. A declared `Result<T, E>` gives a `Call<T>`, and its `Err` is the call's error,

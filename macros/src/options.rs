@@ -5,7 +5,7 @@ use quote::quote;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Error, Ident, Lit, LitInt, Path, Token};
+use syn::{Error, Expr, Ident, Lit, LitInt, Path, Token};
 
 use crate::crate_name::crate_ident;
 
@@ -15,10 +15,13 @@ pub(crate) struct Options {
     pub(crate) memory_mb: Option<u32>,
     pub(crate) timeout_s: Option<f64>,
     pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<Expr>,
+    pub(crate) retry_if: Option<Expr>,
+    pub(crate) at_most_once: bool,
     pub(crate) path: Option<Path>,
 }
 
-/// `name = value`.
+/// `name = value`, or `name`.
 struct Pair {
     name: Ident,
     value: Value,
@@ -26,18 +29,32 @@ struct Pair {
 
 enum Value {
     Lit(Lit),
+    Expr(Box<Expr>),
     Path(Path),
+    None,
 }
+
+/// The option that has no value.
+const AT_MOST_ONCE: &str = "at_most_once";
 
 impl Parse for Pair {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         // `any`, because `crate` is a keyword.
         let name: Ident = input.call(Ident::parse_any)?;
+        if name == AT_MOST_ONCE {
+            if input.peek(Token![=]) {
+                return Err(input.error(format!("option `{name}` has no value: write `{name}` alone")));
+            }
+            return Ok(Self { name, value: Value::None });
+        }
         if input.parse::<Option<Token![=]>>()?.is_none() {
             return Err(Error::new(name.span(), format!("option `{name}` needs a value: `{name} = ..`")));
         }
-        let value =
-            if name == "crate" { Value::Path(Path::parse_mod_style(input)?) } else { Value::Lit(input.parse()?) };
+        let value = match name.to_string().as_str() {
+            "crate" => Value::Path(Path::parse_mod_style(input)?),
+            "backoff" | "retry_if" => Value::Expr(input.parse()?),
+            _ => Value::Lit(input.parse()?),
+        };
         Ok(Self { name, value })
     }
 }
@@ -66,7 +83,21 @@ impl Options {
             }
             seen.push(name);
         }
+        options.check(errors);
         options
+    }
+
+    /// Refuses options that exclude each other.
+    fn check(&self, errors: &mut Vec<Error>) {
+        for (name, value) in [("backoff", &self.backoff), ("retry_if", &self.retry_if)] {
+            let Some(value) = value.as_ref().filter(|_| self.retries.is_none()) else { continue };
+            let message = format!("`{name}` is for what is run again: say how often by `retries = ..`");
+            errors.push(Error::new_spanned(value, message));
+        }
+        if self.at_most_once && self.retries.is_some() {
+            let message = "what is to run at most once is never run again: leave out `retries` or `at_most_once`";
+            errors.push(Error::new(Span::call_site(), message));
+        }
     }
 
     fn set(&mut self, name: &str, value: &Value) -> syn::Result<()> {
@@ -84,6 +115,9 @@ impl Options {
             }
             ("retries", Value::Lit(Lit::Int(n))) => self.retries = Some(n.base10_parse()?),
             ("retries", Value::Lit(other)) => return Err(not(other, "`retries` is a whole number: `retries = 2`")),
+            ("backoff", Value::Expr(value)) => self.backoff = Some((**value).clone()),
+            ("retry_if", Value::Expr(value)) => self.retry_if = Some((**value).clone()),
+            (AT_MOST_ONCE, Value::None) => self.at_most_once = true,
             (_, Value::Path(path)) => self.path = Some(path.clone()),
             // `parse` lets known names only come here.
             _ => {}

@@ -34,6 +34,8 @@ impl Record {
             quote!(::core::time::Duration::from_micros(#micros))
         }));
         let retries = option(options.retries.map(|n| quote!(#n)));
+        let backoff = option(options.backoff.as_ref().map(|backoff| quote!(#backoff)));
+        let at_most_once = options.at_most_once;
         // `line!()` would say where the attribute stands; this is where the name does.
         let here = place.unwrap();
         let (line, column) = (here.line() as u32, here.column() as u32);
@@ -49,6 +51,8 @@ impl Record {
                 memory_mb: #memory,
                 timeout: #timeout,
                 retries: #retries,
+                backoff: #backoff,
+                at_most_once: #at_most_once,
                 body_hash: #body_hash,
                 entry: #entry,
             };

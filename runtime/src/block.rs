@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::backoff::Backoff;
 use crate::codec::{self, CodecError};
 use crate::registry::RemoteFn;
 
@@ -31,12 +32,22 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// How often an `Err` or a panic is run again.
     pub retries: Option<u32>,
+    /// The pauses before that.
+    pub backoff: Option<Backoff>,
+    /// Whether it is never run again, whatever became of it.
+    pub at_most_once: bool,
 }
 
 impl Limits {
     /// The limits of the annotation.
     pub fn of(function: &RemoteFn) -> Self {
-        Self { memory_mb: function.memory_mb, timeout: function.timeout, retries: function.retries }
+        Self {
+            memory_mb: function.memory_mb,
+            timeout: function.timeout,
+            retries: function.retries,
+            backoff: function.backoff,
+            at_most_once: function.at_most_once,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Results;
+use crate::backoff::Backoff;
 use crate::block::{Args, ArgsEncoder, Limits};
 use crate::codec::{self, CodecError};
 use crate::error::{Attempt, Error, Result};
@@ -93,6 +94,21 @@ impl Parts {
             _ => Ok(()),
         }
     }
+
+    /// Refuses a call that is to run at most once in a job that is run again when its program is gone.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub(crate) fn check_resumable(&self, task: u64) -> Result<()> {
+        if !self.limits.at_most_once {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "task {task}, a call of `{}`, is to run at most once, and a named or started job runs again what it has no \
+             result of: await the call, or a map without `.named(..)`",
+            self.function.name
+        )))
+    }
 }
 
 /// Why the arguments of a task are none.
@@ -124,6 +140,43 @@ impl<R> Call<R> {
     /// Runs the function again up to `retries` times if it panics or returns `Err`.
     pub fn retries(mut self, retries: u32) -> Self {
         self.limits.retries = Some(retries);
+        self
+    }
+
+    /// Waits so long before the function is run again, in place of the annotation.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.limits.backoff = Some(backoff);
+        self
+    }
+
+    /// Never runs the call twice: not if it fails, and not if its worker dies or its machine is not heard of any more.
+    /// Then it ends with [`Error::MayHaveRun`], for whether it ran is not known. `retries` does not count.
+    ///
+    /// For what must not happen twice, such as a payment. On AWS Lambda, which may deliver a request twice, the worker
+    /// first puts a mark into the store, and the second one to come does not run the call. A named or started job,
+    /// which is run again when its program is gone, refuses such calls.
+    ///
+    /// ```
+    /// #[wren::remote]
+    /// fn pay(order: u64) -> Result<u64, String> { Ok(order) }
+    ///
+    /// # wren::block_on(async {
+    /// match pay(7).at_most_once().await {
+    ///     Ok(receipt) => println!("paid: {receipt}"),
+    ///     Err(error @ wren::Error::MayHaveRun { .. }) => println!("look up whether it is paid: {error}"),
+    ///     Err(error) => println!("not paid: {error}"),
+    /// }
+    /// # });
+    /// ```
+    pub fn at_most_once(mut self) -> Self {
+        self.limits.at_most_once = true;
+        self
+    }
+
+    /// The call under these limits, in place of its own.
+    #[cfg(feature = "data")]
+    pub(crate) fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -315,13 +368,16 @@ impl<T, E> ResultType for Result<T, E> {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! error_failure {
-    ($error:expr) => {{
+    ($error:expr, $again:expr) => {{
         #[allow(unused_imports)]
-        use $crate::__private::errors::{AsDebug as _, AsDisplay as _, AsError as _, AsSendError as _};
+        use $crate::__private::errors::{
+            AsDebug as _, AsDisplay as _, AsError as _, AsOpaque as _, AsSendError as _, AsValue as _,
+        };
         let error = $error;
         // Method look-up takes off one `&` after the other, and so tries these traits in order.
+        let value = (&&$crate::__private::errors::Probe(&error)).value();
         let kind = (&&&&$crate::__private::errors::Probe(&error)).kind();
-        kind.failure(error)
+        $crate::__private::errors::with(kind.failure(error), value, $again)
     }};
 }
 
@@ -332,6 +388,10 @@ pub mod errors {
     use std::error::Error;
     use std::fmt::{Debug, Display};
 
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use crate::codec;
     use crate::error::Failure;
 
     /// Holds a type for method look-up.
@@ -341,15 +401,45 @@ pub mod errors {
     /// Causes of an error that are told: one that names itself as its cause has no end of them.
     const MOST_CAUSES: usize = 64;
 
-    fn of_error<E>(error: &dyn Error) -> Failure {
+    /// An error's own value travels up to this size, in bytes.
+    const LARGEST_VALUE: usize = 64 << 10;
+
+    pub(crate) fn of_error<E>(error: &dyn Error) -> Failure {
         let causes = std::iter::successors(error.source(), |&e| e.source());
-        let chain = causes.take(MOST_CAUSES).map(ToString::to_string).collect();
-        Failure::Returned { message: error.to_string(), chain, type_name: type_name::<E>().to_owned() }
+        of_text::<E>(error.to_string(), causes.take(MOST_CAUSES).map(ToString::to_string).collect())
     }
 
-    fn of_text<E>(message: String) -> Failure {
-        Failure::Returned { message, chain: Vec::new(), type_name: type_name::<E>().to_owned() }
+    fn of_text<E>(message: String, chain: Vec<String>) -> Failure {
+        Failure::Returned { message, chain, type_name: type_name::<E>().to_owned(), value: Vec::new(), again: true }
     }
+
+    /// The failure with the error's own value, and whether it may be run again.
+    pub fn with(mut failure: Failure, of: Vec<u8>, may_run_again: bool) -> Failure {
+        if let Failure::Returned { value, again, .. } = &mut failure {
+            (*value, *again) = (of, may_run_again);
+        }
+        failure
+    }
+
+    /// Of an error that can be had back in the driver.
+    #[allow(missing_docs)]
+    pub trait AsValue {
+        fn value(&self) -> Vec<u8>;
+    }
+    impl<E: Serialize + DeserializeOwned> AsValue for &Probe<'_, E> {
+        fn value(&self) -> Vec<u8> {
+            // One that does not encode is told by its text, as others are.
+            codec::encode(self.0).ok().filter(|bytes| bytes.len() <= LARGEST_VALUE).unwrap_or_default()
+        }
+    }
+    /// Of one that cannot.
+    #[allow(missing_docs)]
+    pub trait AsOpaque {
+        fn value(&self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+    impl<E> AsOpaque for Probe<'_, E> {}
 
     macro_rules! kind {
         ($trait:ident, $kind:ident, $on:ty, $($bound:tt)+) => {
@@ -384,13 +474,13 @@ pub mod errors {
     #[allow(missing_docs)]
     impl DisplayKind {
         pub fn failure<E: Display>(self, error: E) -> Failure {
-            of_text::<E>(error.to_string())
+            of_text::<E>(error.to_string(), Vec::new())
         }
     }
     #[allow(missing_docs)]
     impl DebugKind {
         pub fn failure<E: Debug>(self, error: E) -> Failure {
-            of_text::<E>(format!("{error:?}"))
+            of_text::<E>(format!("{error:?}"), Vec::new())
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::codec::{self, CodecError};
 
 #[cfg(feature = "aws")]
 pub(crate) use attempt::{
-    Answer, Args, Invocation, Outcome, Part, Ran, Report, Request, Response, cancel_key, done_key,
+    Answer, Args, Invocation, Outcome, Part, Ran, Report, Request, Response, begun_key, cancel_key, done_key, stop_key,
 };
 
 const MAGIC: [u8; 4] = *b"WREN";

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::CodecError;
+use crate::codec::{self, CodecError};
 use crate::kv::KvError;
 use crate::store::StoreError;
 
@@ -56,18 +57,21 @@ impl fmt::Display for Attempt {
 pub enum Error {
     /// The function returned `Err`.
     ///
-    /// Mend the function or its input; `cargo wren replay` runs the task again under a debugger. It is
-    /// final, unless `retries` says how often to try again.
-    #[error("{attempt} returned an error: {message}{}", Causes(.chain))]
+    /// Fix the function or its input; `cargo wren replay` runs the task again under a debugger. It is
+    /// final, unless `retries` says how often to try again. [`downcast`](Error::downcast) gives the error's own value
+    /// back, and `source` its causes, which the text has too.
+    #[error("{attempt} returned an error: {message}{}", Causes(.source))]
     Returned {
         /// The attempt that returned it.
         attempt: Box<Attempt>,
         /// The error's `Display`, or its `Debug` where it has no `Display`.
         message: String,
-        /// `Display` of its sources, outermost first.
-        chain: Vec<String>,
+        /// Its source, if it has one.
+        source: Option<Box<Cause>>,
         /// The error's type, as `std::any::type_name` gives it.
         type_name: String,
+        /// The error itself, for [`downcast`](Error::downcast).
+        value: ErrorValue,
     },
     /// The function panicked.
     ///
@@ -146,6 +150,16 @@ pub enum Error {
         attempt: Box<Attempt>,
         /// How long the scheduler waited.
         waited: Duration,
+    },
+    /// A call that was to run at most once is not heard of any more: it ran, ran in part, or did not run.
+    ///
+    /// Find out what it has done; wren does not run it again. `cause` says what became of its worker.
+    #[error("{attempt} is to run at most once, and is not run again; it may have run: {cause}")]
+    MayHaveRun {
+        /// The attempt that was lost.
+        attempt: Box<Attempt>,
+        /// How it was lost.
+        cause: Box<Error>,
     },
     /// The deployed program is not this one.
     ///
@@ -295,6 +309,31 @@ impl Error {
         ))
     }
 
+    /// The error that the function returned, of its own type, where that is serializable and `E`.
+    ///
+    /// None for other types, for errors that encode to more than 64 KiB, and for all other variants.
+    ///
+    /// ```
+    /// #[derive(Debug, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+    /// #[error("no such user: {id}")]
+    /// struct NoSuchUser { id: u64 }
+    ///
+    /// #[wren::remote]
+    /// fn name_of(id: u64) -> Result<String, NoSuchUser> { Err(NoSuchUser { id }) }
+    ///
+    /// # wren::block_on(async {
+    /// let error = name_of(7).await.unwrap_err();
+    /// assert_eq!(error.downcast(), Some(NoSuchUser { id: 7 }));
+    /// # });
+    /// ```
+    pub fn downcast<E: DeserializeOwned>(&self) -> Option<E> {
+        let Error::Returned { type_name, value, .. } = self else { return None };
+        if *type_name != std::any::type_name::<E>() || value.0.is_empty() {
+            return None;
+        }
+        codec::decode(&value.0).ok()
+    }
+
     /// The attempt that failed, where the error belongs to one.
     pub fn attempt(&self) -> Option<&Attempt> {
         match self {
@@ -305,6 +344,7 @@ impl Error {
             | Error::TimedOut { attempt, .. }
             | Error::Throttled { attempt, .. }
             | Error::NeverStarted { attempt, .. }
+            | Error::MayHaveRun { attempt, .. }
             | Error::BadResult { attempt, .. } => Some(attempt),
             _ => None,
         }
@@ -319,6 +359,7 @@ impl Error {
             | Error::TimedOut { attempt, .. }
             | Error::Throttled { attempt, .. }
             | Error::NeverStarted { attempt, .. }
+            | Error::MayHaveRun { attempt, .. }
             | Error::BadResult { attempt, .. } => Some(attempt),
             _ => None,
         }
@@ -329,6 +370,31 @@ impl Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A cause of an error that a function returned: its text, for its type stayed with the worker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Cause {
+    message: String,
+    source: Option<Box<Cause>>,
+}
+
+impl Cause {
+    /// The causes of an error, outermost first.
+    fn of(chain: Vec<String>) -> Option<Box<Self>> {
+        chain.into_iter().rev().fold(None, |source, message| Some(Box::new(Self { message, source })))
+    }
+}
+
+/// An error's own value, as it travels; see [`Error::downcast`].
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ErrorValue(Vec<u8>);
+
+impl fmt::Debug for ErrorValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ErrorValue({} bytes)", self.0.len())
     }
 }
 
@@ -344,7 +410,16 @@ impl From<CodecError> for Error {
 #[allow(missing_docs, reason = "the fields are those of the variant of `Error` of the same name")]
 pub enum Failure {
     /// See [`Error::Returned`].
-    Returned { message: String, chain: Vec<String>, type_name: String },
+    Returned {
+        message: String,
+        chain: Vec<String>,
+        type_name: String,
+        /// Encoded, or empty where the error cannot be or is too long.
+        #[serde(with = "codec::bytes")]
+        value: Vec<u8>,
+        /// Whether `retries` is for it.
+        again: bool,
+    },
     /// See [`Error::Panicked`].
     Panicked { message: String, location: String, backtrace: Option<String> },
     /// See [`Error::WorkerDied`].
@@ -357,6 +432,8 @@ pub enum Failure {
     Throttled { message: String },
     /// See [`Error::NeverStarted`].
     NeverStarted { waited: Duration },
+    /// See [`Error::MayHaveRun`].
+    MayHaveRun { cause: Box<Failure> },
     /// See [`Error::BadArguments`].
     BadArguments { reason: String },
     /// See [`Error::BadResult`].
@@ -400,6 +477,7 @@ impl Failure {
             Failure::TimedOut { .. } => "timed_out",
             Failure::Throttled { .. } => "throttled",
             Failure::NeverStarted { .. } => "never_started",
+            Failure::MayHaveRun { .. } => "may_have_run",
             Failure::BadArguments { .. } => "bad_arguments",
             Failure::BadResult { .. } => "bad_result",
             Failure::UnknownFunction { .. } => "unknown_function",
@@ -413,6 +491,7 @@ impl Failure {
     /// The class that decides on retries.
     pub fn class(&self) -> FailureClass {
         match self {
+            Failure::Returned { again: false, .. } => FailureClass::Permanent,
             Failure::Returned { .. } | Failure::Panicked { .. } => FailureClass::Function,
             Failure::WorkerDied { .. } | Failure::NeverStarted { .. } => FailureClass::Machine,
             Failure::Throttled { .. } => FailureClass::Throttle,
@@ -421,6 +500,7 @@ impl Failure {
             Failure::Store(_) => FailureClass::Store,
             Failure::OutOfMemory { .. }
             | Failure::TimedOut { .. }
+            | Failure::MayHaveRun { .. }
             | Failure::BadArguments { .. }
             | Failure::BadResult { .. }
             | Failure::UnknownFunction { .. }
@@ -435,7 +515,9 @@ impl Failure {
         let function = attempt.function.clone();
         let attempt = Box::new(attempt);
         match self {
-            Failure::Returned { message, chain, type_name } => Error::Returned { attempt, message, chain, type_name },
+            Failure::Returned { message, chain, type_name, value, .. } => {
+                Error::Returned { attempt, message, source: Cause::of(chain), type_name, value: ErrorValue(value) }
+            }
             Failure::Panicked { message, location, backtrace } => {
                 Error::Panicked { attempt, message, location, backtrace }
             }
@@ -444,6 +526,9 @@ impl Failure {
             Failure::TimedOut { limit } => Error::TimedOut { attempt, limit },
             Failure::Throttled { message } => Error::Throttled { attempt, message },
             Failure::NeverStarted { waited } => Error::NeverStarted { attempt, waited },
+            Failure::MayHaveRun { cause } => {
+                Error::MayHaveRun { cause: Box::new(cause.into_error((*attempt).clone())), attempt }
+            }
             Failure::BadArguments { reason } => Error::BadArguments { function, reason },
             Failure::BadResult { reason } => Error::BadResult { attempt, reason },
             Failure::UnknownFunction { registered } => Error::UnknownFunction { name: function, registered },
@@ -455,11 +540,12 @@ impl Failure {
     }
 }
 
-struct Causes<'a>(&'a [String]);
+struct Causes<'a>(&'a Option<Box<Cause>>);
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|cause| write!(f, ": {cause}"))
+        let mut causes = std::iter::successors(self.0.as_deref(), |cause| cause.source.as_deref());
+        causes.try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 

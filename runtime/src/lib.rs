@@ -102,6 +102,7 @@ extern crate self as wren;
 #[cfg(feature = "aws")]
 mod aws;
 pub mod backend;
+mod backoff;
 mod block;
 mod blocking;
 #[cfg(feature = "data")]
@@ -154,6 +155,7 @@ mod worker;
 /// [`kv::KvScheme`].
 pub use inventory;
 
+pub use backoff::Backoff;
 pub use block::{Block, INLINE_LIMIT, Limits};
 pub use blocking::block_on;
 #[cfg(feature = "data")]
@@ -161,7 +163,7 @@ pub use bsp::bsp;
 pub use call::Call;
 #[cfg(feature = "data")]
 pub use data::{Input, Split};
-pub use error::{Attempt, Error, Failure, FailureClass, Result};
+pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
 pub use kv::kv;

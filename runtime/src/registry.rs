@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backoff::Backoff;
 use crate::error::{Error, Failure, Result};
 use crate::worker::Invoke;
 
@@ -32,6 +33,10 @@ pub struct RemoteFn {
     pub timeout: Option<Duration>,
     /// `retries = ..` of the annotation: how often an `Err` or a panic is run again.
     pub retries: Option<u32>,
+    /// `backoff = ..` of the annotation: the pauses before that.
+    pub backoff: Option<Backoff>,
+    /// `at_most_once` of the annotation: it is never run again, whatever became of it.
+    pub at_most_once: bool,
     /// FNV-1a over the tokens of signature and body: another body, another hash.
     pub body_hash: u64,
     /// Decodes arguments, runs the function, encodes the result.
@@ -59,6 +64,8 @@ impl RemoteFn {
             memory_mb: None,
             timeout: None,
             retries: None,
+            backoff: None,
+            at_most_once: false,
             body_hash: 0,
             entry: |_| Ok(()),
         }

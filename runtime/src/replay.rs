@@ -84,7 +84,7 @@ fn replay(asked: &str, pool: bool) -> Result<i32> {
     let begun = Instant::now();
     let outcome = match pool {
         true => in_a_worker(function, input, task),
-        false => here(function, &input).map_err(|failure| (failure, String::new())),
+        false => here(function, &input).map_err(|failure| Box::new((failure, String::new()))),
     };
     let took = begun.elapsed();
     match outcome {
@@ -93,7 +93,8 @@ fn replay(asked: &str, pool: bool) -> Result<i32> {
             terminal::note(&returned(function, &result, recorded.as_deref(), took));
             Ok(0)
         }
-        Err((failure, stderr)) => {
+        Err(failed) => {
+            let (failure, stderr) = *failed;
             say(function, task, failure, stderr);
             Ok(1)
         }
@@ -149,8 +150,8 @@ fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
 }
 
 /// Runs it in a worker process, under its limits.
-fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, (Failure, String)> {
-    let broken = |reason: String| (Failure::Backend(reason), String::new());
+fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, Box<(Failure, String)>> {
+    let broken = |reason: String| Box::new((Failure::Backend(reason), String::new()));
     let bell = Bell::new().map_err(|e| broken(format!("the system gives no pipe or shared memory: {e}")))?;
     let setup = Setup::new(1, bell.clone(), 1);
     let mut backend = backend::open("local", &setup).map_err(|e| broken(e.to_string()))?;
@@ -173,7 +174,7 @@ fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Resu
                     result.extend_from_slice(&rest);
                     return Ok(result);
                 }
-                Reply::Failed { failure, stderr, .. } => return Err((failure, stderr)),
+                Reply::Failed { failure, stderr, .. } => return Err(Box::new((failure, stderr))),
                 // The worker ended before it began with it.
                 _ => backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies),
             }

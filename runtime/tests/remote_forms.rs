@@ -267,9 +267,58 @@ fn with_io() -> std::io::Result<()> {
 
 fn message_and_chain(error: Error) -> (String, Vec<String>) {
     match error {
-        Error::Returned { message, chain, .. } => (message, chain),
+        Error::Returned { ref message, .. } => {
+            use std::error::Error;
+            let sources = std::iter::successors(error.source(), |&cause| cause.source());
+            (message.clone(), sources.map(ToString::to_string).collect())
+        }
         other => panic!("{other}"),
     }
+}
+
+#[derive(Debug, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+enum AppError {
+    #[error("busy, as of {since} s")]
+    Busy { since: u64 },
+    #[error("no such user")]
+    Unknown(Vec<u8>),
+}
+
+impl AppError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+}
+
+#[test]
+fn an_error_has_its_own_type_back() {
+    #[wren::remote]
+    fn look_up(size: usize) -> Result<(), AppError> {
+        Err(AppError::Unknown(vec![7; size]))
+    }
+    let error = block_on(look_up(3)).unwrap_err();
+    assert_eq!(error.downcast(), Some(AppError::Unknown(vec![7; 3])));
+    assert_eq!(error.downcast::<String>(), None, "it is of another type");
+    let long = block_on(look_up(100_000)).unwrap_err();
+    assert_eq!((long.downcast::<AppError>(), long.to_string().contains("no such user")), (None, true));
+    assert_eq!(block_on(with_sources("x")).unwrap_err().downcast::<String>(), None, "it cannot travel");
+}
+
+#[test]
+fn what_is_run_again_is_what_the_program_says() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    const AT_ONCE: wren::Backoff = wren::Backoff::new(std::time::Duration::ZERO);
+    #[wren::remote(retries = 3, retry_if = AppError::is_transient, backoff = AT_ONCE)]
+    fn busy_first(busy: u64) -> Result<u64, AppError> {
+        match RUNS.fetch_add(1, Ordering::Relaxed) {
+            run if run < busy => Err(AppError::Busy { since: run }),
+            _ => Err(AppError::Unknown(vec![])),
+        }
+    }
+    let error = block_on(busy_first(2)).unwrap_err();
+    assert_eq!(error.downcast(), Some(AppError::Unknown(vec![])));
+    assert_eq!((RUNS.load(Ordering::Relaxed), error.attempt().unwrap().attempt), (3, 3), "busy, busy, unknown");
 }
 
 #[test]

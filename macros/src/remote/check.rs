@@ -26,6 +26,9 @@ pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
     }
     let mut visitor = Returned { errors };
     visitor.visit_type(&remote.output.declared);
+    if let Some(retry_if) = remote.options.retry_if.as_ref().filter(|_| !remote.output.is_result) {
+        refuse(errors, retry_if.span(), "`retry_if` looks at the error of a `Result`, and this function returns none");
+    }
 }
 
 fn refuse(errors: &mut Vec<Error>, at: Span, message: &str) {

@@ -236,11 +236,16 @@ fn entry(remote: &Remote, private: &TokenStream) -> TokenStream {
         value = quote!(#private::block_on(#value));
     }
     if remote.output.is_result {
+        let judged = match &remote.options.retry_if {
+            Some(retry_if) => quote_spanned!(retry_if.span()=> let again: bool = (#retry_if)(&error);),
+            None => quote!(let again = true;),
+        };
         value = quote! {
             match #value {
                 ::core::result::Result::Ok(value) => value,
                 ::core::result::Result::Err(error) => {
-                    return ::core::result::Result::Err(#private::error_failure!(error));
+                    #judged
+                    return ::core::result::Result::Err(#private::error_failure!(error, again));
                 }
             }
         };

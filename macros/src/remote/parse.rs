@@ -8,7 +8,7 @@ use syn::{Error, FnArg, Ident, ItemFn, Pat, PatType, Path, PathArguments, Return
 use crate::crate_name::crate_name;
 use crate::options::Options;
 
-const KNOWN: [&str; 4] = ["memory", "timeout", "retries", "crate"];
+const KNOWN: [&str; 7] = ["memory", "timeout", "retries", "retry_if", "backoff", "at_most_once", "crate"];
 
 pub(super) struct Remote {
     pub(super) options: Options,

@@ -13,4 +13,16 @@ fn twice() {}
 #[wren::remote(retries)]
 fn bare() {}
 
+#[wren::remote(backoff = wren::Backoff::new(std::time::Duration::ZERO))]
+fn backoff_for_nothing() {}
+
+#[wren::remote(retries = 2, retry_if = str::is_empty)]
+fn no_error_to_look_at() {}
+
+#[wren::remote(at_most_once, retries = 2)]
+fn once_or_more() {}
+
+#[wren::remote(at_most_once = true)]
+fn with_a_value() {}
+
 fn main() {}

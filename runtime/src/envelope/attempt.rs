@@ -131,11 +131,6 @@ impl Invocation {
         done_key(&self.run, self.flight)
     }
 
-    /// The key whose existence stops the job's workers.
-    pub(crate) fn cancel_key(&self) -> String {
-        cancel_key(&self.run)
-    }
-
     /// The JSON that is sent.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, String> {
         let sealed = seal(self).map_err(|e| e.to_string())?;
@@ -148,9 +143,19 @@ pub(crate) fn done_key(run: &str, flight: FlightId) -> String {
     format!("{run}/done/{flight:012}")
 }
 
-/// See [`Invocation::cancel_key`].
+/// The key whose existence stops the workers of a run.
 pub(crate) fn cancel_key(run: &str) -> String {
     format!("{run}/cancel")
+}
+
+/// The key whose existence stops one flight.
+pub(crate) fn stop_key(run: &str, flight: FlightId) -> String {
+    format!("{run}/stop/{flight:012}")
+}
+
+/// The mark of a flight that is to run at most once: whoever puts it runs it.
+pub(crate) fn begun_key(run: &str, flight: FlightId) -> String {
+    format!("{run}/begun/{flight:012}")
 }
 
 fn wrapped(name: &str, sealed: &[u8]) -> Vec<u8> {
@@ -272,7 +277,7 @@ mod tests {
             function: "a::f".into(),
             signature_hash: 1,
             body_hash: 2,
-            limits: Limits { memory_mb: Some(512), timeout: Some(Duration::from_secs(3)), retries: None },
+            limits: Limits { memory_mb: Some(512), timeout: Some(Duration::from_secs(3)), ..Limits::default() },
             traceparent: None,
             args: Args::Inline(vec![1, 2, 3]),
             blobs: vec![[3; 32]],

@@ -152,6 +152,7 @@ impl<R> Job<R> {
             let (parts, task) = (call.into_parts(), made.len() as u64);
             let (function, limits) = (parts.function, parts.limits);
             parts.check_place(task, &executor)?;
+            parts.check_resumable(task)?;
             let args = parts.args(task)?;
             let call = call_hash(function, &args);
             identity.add(function, &call)?;

@@ -336,6 +336,9 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
                 self.functions.push((task, function.name));
             }
             parts.check_place(task, &self.executor)?;
+            if self.settings.name.is_some() {
+                parts.check_resumable(task)?;
+            }
             // What is kept of a job names all its calls, so that one which cannot be encoded is the job's error.
             if let (Err(reason), None) = (&parts.args, &self.kept) {
                 self.taken += 1;

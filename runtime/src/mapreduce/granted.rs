@@ -37,17 +37,7 @@ impl Granted {
     }
 
     /// A call under these limits.
-    pub(crate) fn limit<R>(&self, mut call: Call<R>) -> Call<R> {
-        let Limits { memory_mb, timeout, retries } = self.limits;
-        if let Some(mb) = memory_mb {
-            call = call.memory(mb);
-        }
-        if let Some(limit) = timeout {
-            call = call.timeout(limit);
-        }
-        match retries {
-            Some(retries) => call.retries(retries),
-            None => call,
-        }
+    pub(crate) fn limit<R>(&self, call: Call<R>) -> Call<R> {
+        call.limited(self.limits)
     }
 }

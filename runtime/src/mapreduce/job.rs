@@ -335,6 +335,7 @@ impl Plan {
             memory_mb: own.memory_mb.or(of.memory_mb),
             timeout: own.timeout.or(of.timeout),
             retries: own.retries.or(of.retries),
+            ..of
         };
         Granted::of(&self.executor, function.name, limits)
     }

@@ -8,6 +8,7 @@ use super::emit::{Emits, Emitter, NO_KEY, Pairs};
 use super::output::{Output, Reduced, Target};
 use super::values::Values;
 use super::{BoxError, Key, MapReduce};
+use crate::call::errors;
 use crate::error::{Error, Failure};
 use crate::shuffle::{Merged, Scattered, Segment, Segments, Sorter};
 use crate::store;
@@ -143,10 +144,6 @@ pub(crate) fn failure(error: &BoxError) -> Failure {
     let own = error.downcast_ref::<Error>();
     match (store, own) {
         (Some(error), _) | (_, Some(Error::Store(error))) => Failure::Store(error.clone()),
-        _ => {
-            let chain = std::iter::successors(error.source(), |&e| e.source()).map(ToString::to_string).collect();
-            let type_name = std::any::type_name::<BoxError>().to_owned();
-            Failure::Returned { message: error.to_string(), chain, type_name }
-        }
+        _ => errors::of_error::<BoxError>(&**error),
     }
 }

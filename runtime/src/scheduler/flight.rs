@@ -32,10 +32,12 @@ pub(super) struct Flight {
     pub(super) copied: bool,
     /// How many flights had its tasks when it began.
     pub(super) copies_before: u32,
+    /// Calls that it runs at once.
+    pub(super) at_once: u64,
 }
 
 impl Flight {
-    pub(super) fn new(job: JobKey, run: &Run, now: Time) -> Self {
+    pub(super) fn new(job: JobKey, run: &Run, now: Time, config: &Config) -> Self {
         Self {
             job,
             block: run.block.clone(),
@@ -46,10 +48,11 @@ impl Flight {
             reclaimed: false,
             copied: false,
             copies_before: 0,
+            at_once: config.at_once(run.tasks.end - run.tasks.start),
         }
     }
 
-    fn left(&self) -> u64 {
+    pub(super) fn left(&self) -> u64 {
         self.outstanding.iter().map(|r| r.end - r.start).sum()
     }
 
@@ -122,8 +125,8 @@ impl Scheduler {
         if self.flights.is_empty() || self.flights.len() >= self.config.workers {
             return;
         }
-        let whole = |f: &Flight| self.jobs.get(&f.job).is_none_or(|job| job.spec.chunk.is_some());
-        let candidates = self.flights.iter_mut().filter(|(_, f)| f.left() > 1 && !f.reclaimed && !whole(f));
+        let room = |f: &Flight| self.jobs.get(&f.job).is_some_and(Job::has_room);
+        let candidates = self.flights.iter_mut().filter(|(_, f)| f.left() > 1 && !f.reclaimed && room(f));
         if let Some((flight, state)) = candidates.max_by_key(|(id, f)| (f.left(), **id)) {
             state.reclaimed = true;
             updates.push(Update::Reclaim { flight: *flight });
@@ -133,7 +136,7 @@ impl Scheduler {
     /// When `flight` may get a copy, if it may: when it is late, and long after where the job has much
     /// else to do.
     fn copy_at(&self, flight: &Flight, rules: &mut Rules<'_>) -> Option<Time> {
-        if flight.copied || flight.copies_before + 1 >= self.config.attempts {
+        if flight.block.limits().at_most_once || flight.copied || flight.copies_before + 1 >= self.config.attempts {
             return None;
         }
         let times = if rules.mostly_done.contains(&flight.job) { 1 } else { LATER };
@@ -232,7 +235,8 @@ impl Scheduler {
             }
         }
         for flight in beaten {
-            self.flights.remove(&flight);
+            let at_once = self.flights.remove(&flight).map_or(0, |flight| flight.at_once);
+            self.jobs.get_mut(&job).into_iter().for_each(|state| state.at_once -= at_once);
             updates.push(Update::Cancel { flight });
         }
         // A copy that has not begun need not begin.

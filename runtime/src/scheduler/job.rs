@@ -39,6 +39,8 @@ pub(super) struct Job {
     pub(super) failed: u64,
     pub(super) retried: u64,
     pub(super) running: u64,
+    /// Calls that its flights run at once.
+    pub(super) at_once: u64,
     /// Retries whose time has not come.
     pub(super) pausing: u64,
     pub(super) closed: bool,
@@ -48,8 +50,8 @@ pub(super) struct Job {
     pub(super) over_budget: bool,
     /// Whether any of its tasks was ever given a second flight.
     pub(super) copied: bool,
-    /// What flights under way are expected to cost, by the task.
-    committed_usd: f64,
+    /// Whether nothing of it begins, for nobody takes its results.
+    pub(super) is_held: bool,
     /// When its first invocation began, and how many have since.
     probing: Option<(Time, usize)>,
 }
@@ -67,13 +69,14 @@ impl Job {
             failed: 0,
             retried: 0,
             running: 0,
+            at_once: 0,
             pausing: 0,
             closed: false,
             in_turns: false,
             spent_usd: 0.0,
             over_budget: false,
             copied: false,
-            committed_usd: 0.0,
+            is_held: false,
             probing: None,
         }
     }
@@ -103,23 +106,33 @@ impl Job {
         }
     }
 
-    /// Takes the tasks of the next invocation; none while a limit holds them up.
-    pub(super) fn take_run(&mut self, mean: Option<Duration>, config: &Config) -> Option<Run> {
+    /// Takes the tasks of the next invocation; none while a limit holds them up. `left_usd` is what may be spent
+    /// beside what is under way, of a job with a budget.
+    pub(super) fn take_run(&mut self, mean: Option<Duration>, left_usd: Option<f64>, config: &Config) -> Option<Run> {
+        if self.is_held {
+            return None;
+        }
         let size = self.batch(mean, config)?;
-        let front = self.ready.front_mut()?;
-        let count = size.min(front.tasks.end - front.tasks.start);
-        let tasks = front.tasks.start..front.tasks.start + count;
-        let run = Run { block: front.block.clone(), tasks, attempt: front.attempt, queued: front.queued };
-        if !self.fits_budget(&run, mean, config) {
+        let front = self.ready.front()?;
+        let mut count = size.min(front.tasks.end - front.tasks.start);
+        if let Some(left) = left_usd {
+            count = count.min(affordable(left, &front.block, mean, config));
+            // Nothing runs that could turn out cheaper.
+            self.over_budget |= count == 0 && self.running == 0;
+        }
+        if count == 0 {
             return None;
         }
         let front = self.ready.front_mut()?;
+        let tasks = front.tasks.start..front.tasks.start + count;
+        let run = Run { block: front.block.clone(), tasks, attempt: front.attempt, queued: front.queued };
         front.tasks.start += count;
         if front.tasks.is_empty() {
             self.ready.pop_front();
         }
         self.ready_tasks -= count;
         self.running += count;
+        self.at_once += config.at_once(count);
         Some(run)
     }
 
@@ -144,7 +157,11 @@ impl Job {
     /// How many tasks the next invocation has.
     fn batch(&self, mean: Option<Duration>, config: &Config) -> Option<u64> {
         let front = self.ready.front()?;
-        let room = self.spec.concurrency.map_or(u64::MAX, |n| (n.get() as u64).saturating_sub(self.running));
+        let most = self.spec.concurrency.map_or(u64::MAX, |n| n.get() as u64);
+        let room = most.saturating_sub(self.at_once);
+        if room == 0 {
+            return None;
+        }
         let size = match (self.spec.chunk, mean) {
             // Back on the grid of chunks, if something was taken out of one.
             (Some(chunk), _) => {
@@ -155,27 +172,29 @@ impl Job {
             (None, None) => 1,
             (None, Some(mean)) => {
                 let tasks_in = |time: Duration| (time.as_nanos() / mean.as_nanos().max(1)) as u64;
-                let share = self.ready_tasks.div_ceil(2 * config.workers.max(1) as u64);
+                let workers = (config.workers.max(1) as u64).min(most);
+                let share = self.ready_tasks.div_ceil(workers.saturating_mul(2));
                 tasks_in(config.batch).min(share.max(tasks_in(config.least_batch))).clamp(1, config.max_batch)
             }
         };
-        // Chunks stay whole: one that is larger than the limit runs alone.
-        let fits = self.spec.chunk.is_none() || size <= room || self.running == 0;
-        let size = if self.spec.chunk.is_some() { size } else { size.min(room) };
-        (fits && size > 0).then_some(size)
+        Some(if config.at_once(size) > room { room } else { size })
     }
 
-    /// Whether the budget allows the run, by the mean duration or else the timeout. If it does not
-    /// and nothing runs that could turn out cheaper, the job is over budget.
-    fn fits_budget(&mut self, run: &Run, mean: Option<Duration>, config: &Config) -> bool {
-        let Some(budget) = self.spec.budget_usd else { return true };
-        let limits = run.block.limits();
-        let rate = (config.usd_per_second)(limits.memory_mb);
-        let each = rate * mean.or(limits.timeout).or(config.longest_invocation).unwrap_or_default().as_secs_f64();
-        let expected = self.spent_usd + each * (self.running + run.tasks.end - run.tasks.start) as f64;
-        self.committed_usd = expected - self.spent_usd;
-        let fits = expected <= budget;
-        self.over_budget = !fits && self.running == 0;
-        fits
+    /// Whether another of its invocations may begin.
+    pub(super) fn has_room(&self) -> bool {
+        !self.is_held && self.spec.concurrency.is_none_or(|most| self.at_once < most.get() as u64)
     }
+}
+
+/// How many calls of a block may begin for so many dollars: by their mean duration, or the timeout where nobody knows
+/// it. Without either one begins, and is stopped in time.
+fn affordable(left_usd: f64, block: &Block, mean: Option<Duration>, config: &Config) -> u64 {
+    let limits = block.limits();
+    let rate = (config.usd_per_second)(limits.memory_mb);
+    let each = rate * mean.or(limits.timeout).unwrap_or(config.stops_within).as_secs_f64();
+    if each > 0.0 {
+        // A count above what fits is as good as the largest.
+        return (left_usd / each).clamp(0.0, u64::MAX as f64) as u64;
+    }
+    u64::MAX
 }

@@ -5,6 +5,7 @@
 //! is held as ranges of tasks, and only what has failed is known by the task: the cost of a large
 //! job is that of its batches.
 
+mod budget;
 mod done_set;
 mod flight;
 mod job;
@@ -20,6 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
 use crate::block::Block;
 use crate::error::Failure;
@@ -44,8 +46,8 @@ pub struct Config {
     pub workers: usize,
     /// Executions of a task whose failures are the machine's or the store's.
     pub attempts: u32,
-    /// The first pause before a retry and the longest; each is twice the last, times a random part.
-    pub backoff: Range<Duration>,
+    /// The pauses before a task is run again that says none.
+    pub backoff: Backoff,
     /// How often a task is refused for too much load before that is its failure.
     pub throttle_attempts: u32,
     /// Compute time that one invocation aims at: short calls travel together.
@@ -67,6 +69,10 @@ pub struct Config {
     pub longest_invocation: Option<Duration>,
     /// Dollars for one second of one function.
     pub usd_per_second: fn(memory_mb: Option<u32>) -> f64,
+    /// Calls that one invocation runs at once, at most.
+    pub calls_at_once: u64,
+    /// How long an invocation may run on, and is paid, when it is stopped.
+    pub stops_within: Duration,
     /// Seeds the random part of pauses.
     pub seed: u64,
 }
@@ -77,7 +83,7 @@ impl Default for Config {
             slots: 1,
             workers: 1,
             attempts: 3,
-            backoff: Duration::from_millis(10)..Duration::from_secs(5),
+            backoff: Backoff::new(Duration::from_millis(10)).longest(Duration::from_secs(5)),
             throttle_attempts: 50,
             batch: Duration::from_millis(1),
             least_batch: Duration::ZERO,
@@ -87,8 +93,17 @@ impl Default for Config {
             lost_after: None,
             longest_invocation: None,
             usd_per_second: |_| 0.0,
+            calls_at_once: 1,
+            stops_within: Duration::from_millis(100),
             seed: 0,
         }
+    }
+}
+
+impl Config {
+    /// How many calls an invocation of so many tasks runs at once.
+    fn at_once(&self, tasks: u64) -> u64 {
+        tasks.min(self.calls_at_once.max(1))
     }
 }
 
@@ -117,7 +132,7 @@ pub struct Speculation {
 pub struct JobSpec {
     /// Names the job's keys in a store, where its backend has one. Random, and no other job's.
     pub run: Option<Arc<str>>,
-    /// Tasks in flight at once.
+    /// Calls that run at once.
     pub concurrency: Option<NonZeroUsize>,
     /// Tasks of one invocation, in place of a number that follows their duration.
     pub chunk: Option<NonZeroUsize>,
@@ -262,6 +277,9 @@ pub struct Scheduler {
     now: Time,
     /// Whether a job is to be stopped for its budget at the next `tick`.
     over_budget: bool,
+    /// Jobs that have a budget, and when it is next looked at what they spend.
+    budgeted: usize,
+    budgets_at: Time,
     /// Flights that were late at the last `tick`.
     late: usize,
 }
@@ -274,13 +292,15 @@ impl Scheduler {
             turns: VecDeque::new(),
             gone: 0,
             flights: HashMap::new(),
-            retries: Retries::new(config.backoff.clone(), config.seed),
+            retries: Retries::new(config.seed),
             window: Window::new(config.slots),
             means: HashMap::new(),
             next_job: 0,
             next_flight: 0,
             now: Time::ZERO,
             over_budget: false,
+            budgeted: 0,
+            budgets_at: Time::ZERO,
             late: 0,
             config,
         }
@@ -289,6 +309,7 @@ impl Scheduler {
     /// Opens a job, which has no tasks yet.
     pub fn open(&mut self, spec: JobSpec) -> JobKey {
         self.next_job += 1;
+        self.budgeted += usize::from(spec.budget_usd.is_some());
         self.jobs.insert(self.next_job, Job::new(spec));
         self.next_job
     }
@@ -311,17 +332,14 @@ impl Scheduler {
 
     /// Forgets a job: what waits is dropped, what runs is stopped.
     pub fn cancel(&mut self, job: JobKey, updates: &mut Vec<Update>) {
-        let Some(state) = self.jobs.remove(&job) else { return };
+        let Some(state) = self.remove(job) else { return };
         if let Some(run) = state.spec.run.clone().filter(|_| state.running > 0) {
             updates.push(Update::CancelJob { run });
         }
         // A thousand calls that wait are dropped in a thousand steps, and not in a million.
-        if state.in_turns {
-            self.gone += 1;
-            if self.gone > 16 && self.gone > self.turns.len() / 2 {
-                self.turns.retain(|job| self.jobs.contains_key(job));
-                self.gone = 0;
-            }
+        if self.gone > 16 && self.gone > self.turns.len() / 2 {
+            self.turns.retain(|job| self.jobs.contains_key(job));
+            self.gone = 0;
         }
         if state.pausing > 0 {
             self.retries.forget(job);
@@ -345,6 +363,7 @@ impl Scheduler {
         }
         for _ in 0..self.turns.len() {
             let job = self.turns.pop_front()?;
+            let left_usd = self.left_usd(job, now);
             let Some(state) = self.jobs.get_mut(&job) else {
                 self.gone = self.gone.saturating_sub(1);
                 continue;
@@ -352,7 +371,7 @@ impl Scheduler {
             let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().name)).copied();
             let run = match mean.is_none() && state.probes(now, &self.config) {
                 true => None,
-                false => state.take_run(mean, &self.config),
+                false => state.take_run(mean, left_usd, &self.config),
             };
             self.over_budget |= state.over_budget;
             if !state.ready.is_empty() {
@@ -370,7 +389,7 @@ impl Scheduler {
     fn launch(&mut self, job: JobKey, run: Run, now: Time) -> Invocation {
         self.next_flight += 1;
         let flight = self.next_flight;
-        let mut state = Flight::new(job, &run, now);
+        let mut state = Flight::new(job, &run, now, &self.config);
         state.copies_before = self.copies(job, run.tasks.start);
         self.flights.insert(flight, state);
         let name = self.jobs.get(&job).and_then(|job| job.spec.run.clone());
@@ -414,13 +433,15 @@ impl Scheduler {
         }
         flight.heard = now;
         flight.reclaimed = false;
-        let Flight { job, attempt, sent, .. } = *flight;
+        let Flight { job, attempt, sent, at_once, .. } = *flight;
         let whose = Whose { job, block: flight.block.clone(), attempt, sent };
-        if flight.outstanding.is_empty() {
+        let is_over = flight.outstanding.is_empty();
+        if is_over {
             self.flights.remove(&id);
         }
         if let Some(state) = self.jobs.get_mut(&job) {
             state.running -= settled.iter().map(|r| r.end - r.start).sum::<u64>();
+            state.at_once -= if is_over { at_once } else { 0 };
             if !state.ready.is_empty() && !state.in_turns {
                 state.in_turns = true;
                 self.turns.push_back(job);
@@ -465,9 +486,22 @@ impl Scheduler {
 
     fn end_if_over(&mut self, job: JobKey, updates: &mut Vec<Update>) {
         if self.jobs.get(&job).is_some_and(Job::is_over) {
-            let over = self.jobs.remove(&job);
-            self.gone += usize::from(over.is_some_and(|job| job.in_turns));
+            self.remove(job);
             updates.push(Update::JobDone { job });
+        }
+    }
+
+    fn remove(&mut self, job: JobKey) -> Option<Job> {
+        let state = self.jobs.remove(&job)?;
+        self.gone += usize::from(state.in_turns);
+        self.budgeted -= usize::from(state.spec.budget_usd.is_some());
+        Some(state)
+    }
+
+    /// Begins nothing more of a job, or goes on with it.
+    pub fn hold(&mut self, job: JobKey, is_held: bool) {
+        if let Some(state) = self.jobs.get_mut(&job) {
+            state.is_held = is_held;
         }
     }
 
@@ -500,6 +534,7 @@ impl Scheduler {
             }
         }
         self.give_up_lost(now, updates);
+        self.look_at_budgets(now, updates);
         self.stop_over_budget(updates);
         if self.turns.len() <= self.gone {
             self.reclaim(updates);
@@ -519,7 +554,7 @@ impl Scheduler {
             return Some(self.now);
         }
         // What was due at the last tick and not done waits for a reply, not for a time.
-        let times = [self.retries.next(), lost, copies, probed, self.window.reopens()];
+        let times = [self.retries.next(), lost, copies, probed, self.window.reopens(), self.next_look_at_budgets()];
         times.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
@@ -533,17 +568,6 @@ impl Scheduler {
         self.means.get(function).copied()
     }
 
-    fn stop_over_budget(&mut self, updates: &mut Vec<Update>) {
-        if !std::mem::take(&mut self.over_budget) {
-            return;
-        }
-        let over: Vec<_> =
-            self.jobs.iter().filter(|(_, job)| job.over_budget).map(|(key, job)| (*key, job.spent_usd)).collect();
-        for (job, spent_usd) in over {
-            updates.push(Update::OverBudget { job, spent_usd });
-            self.cancel(job, updates);
-        }
-    }
 }
 
 /// What a flight was for, and when it came to be.

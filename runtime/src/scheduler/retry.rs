@@ -1,34 +1,23 @@
 //! What happens to a task that failed: again after a pause, or for good.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::time::Duration;
 
 use super::job::Run;
 use super::{Failed, JobKey, Scheduler, Time, Update, Whose};
 use crate::backend::FlightId;
-use crate::error::FailureClass;
+use crate::error::{Failure, FailureClass};
 
 /// Runs whose time has not come.
 #[derive(Debug)]
 pub(super) struct Retries {
     waiting: BTreeMap<(Time, u64), (JobKey, Run)>,
-    backoff: Range<Duration>,
     random: fastrand::Rng,
     count: u64,
 }
 
 impl Retries {
-    pub(super) fn new(backoff: Range<Duration>, seed: u64) -> Self {
-        Self { waiting: BTreeMap::new(), backoff, random: fastrand::Rng::with_seed(seed), count: 0 }
-    }
-
-    /// The pause after the given number of failures: doubled each time, with full jitter, so that
-    /// what failed together does not come back together (Brooker, "Exponential Backoff and Jitter",
-    /// AWS Architecture Blog, 2015).
-    fn pause(&mut self, failures: u32) -> Duration {
-        let longest = self.backoff.start.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.backoff.end);
-        longest.mul_f64(self.random.f64())
+    pub(super) fn new(seed: u64) -> Self {
+        Self { waiting: BTreeMap::new(), random: fastrand::Rng::with_seed(seed), count: 0 }
     }
 
     fn add(&mut self, at: Time, job: JobKey, run: Run) {
@@ -72,10 +61,19 @@ impl Scheduler {
         if has_copy {
             return self.may_copy_again(job, task);
         }
+        let limits = block.limits();
+        let may_have_run = matches!(class, FailureClass::Machine | FailureClass::Store);
+        let (failure, class) = match limits.at_most_once && class != FailureClass::Throttle {
+            true if may_have_run => (Failure::MayHaveRun { cause: failure.into() }, FailureClass::Permanent),
+            true => (failure, FailureClass::Permanent),
+            false => (failure, class),
+        };
+        let mut backoff = self.config.backoff;
         let tried = state.tried.entry(task).or_default();
         let (count, limit) = match class {
             FailureClass::Function => {
-                (&mut tried.function_failures, block.limits().retries.unwrap_or(0).saturating_add(1))
+                backoff = limits.backoff.unwrap_or(backoff);
+                (&mut tried.function_failures, limits.retries.unwrap_or(0).saturating_add(1))
             }
             FailureClass::Machine | FailureClass::Store => (&mut tried.machine_failures, self.config.attempts),
             FailureClass::Throttle => (&mut tried.refusals, self.config.throttle_attempts),
@@ -84,7 +82,7 @@ impl Scheduler {
         *count += 1;
         let count = *count;
         if count < limit {
-            let at = now + self.retries.pause(count);
+            let at = now.saturating_add(backoff.pause(count, &mut self.retries.random));
             // A refusal is no execution.
             let next = if class == FailureClass::Throttle { attempt } else { attempt + 1 };
             state.pausing += 1;

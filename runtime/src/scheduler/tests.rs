@@ -32,9 +32,13 @@ struct World {
     failed: Vec<(JobKey, u64, u32, Failure)>,
     over: HashSet<JobKey>,
     over_budget: Vec<f64>,
+    /// When a job last ended.
+    ended: Time,
     retries: Vec<(u64, u32, Duration)>,
     launched: Vec<(JobKey, Range<u64>, u32, Time)>,
-    most_tasks: u64,
+    /// How often a task was begun.
+    ran: HashMap<u64, u32>,
+    most_at_once: u64,
     most_flights: usize,
 }
 
@@ -55,9 +59,11 @@ impl World {
             failed: Vec::new(),
             over: HashSet::new(),
             over_budget: Vec::new(),
+            ended: Time::ZERO,
             retries: Vec::new(),
             launched: Vec::new(),
-            most_tasks: 0,
+            ran: HashMap::new(),
+            most_at_once: 0,
             most_flights: 0,
         }
     }
@@ -88,6 +94,7 @@ impl World {
         if self.happens(self.trouble.throttle) {
             return self.later(MS, Reply::Throttled { flight, message: "slow down".into() });
         }
+        tasks.clone().for_each(|task| *self.ran.entry(task).or_default() += 1);
         if self.happens(self.trouble.lose) {
             return;
         }
@@ -100,7 +107,8 @@ impl World {
                 let failure = if world.happens(world.trouble.crash) {
                     Failure::WorkerDied { signal: Some(9), exit_code: None }
                 } else if world.happens(world.trouble.fail) {
-                    Failure::Returned { message: "no".into(), chain: vec![], type_name: String::new() }
+                    let (chain, type_name, value) = Default::default();
+                    Failure::Returned { message: "no".into(), chain, type_name, value, again: true }
                 } else {
                     return Reply::Done { flight, tasks: task..task + 1, results: Results::packed(vec![0; 4]), timing };
                 };
@@ -126,8 +134,12 @@ impl World {
                 Update::Retry { task, attempt, at, .. } => self.retries.push((task, attempt, at - self.now)),
                 Update::JobDone { job } => {
                     assert!(self.over.insert(job), "a job ends once");
+                    self.ended = self.now;
                 }
-                Update::OverBudget { spent_usd, .. } => self.over_budget.push(spent_usd),
+                Update::OverBudget { spent_usd, .. } => {
+                    self.over_budget.push(spent_usd);
+                    self.ended = self.now;
+                }
                 Update::Cancel { flight } => {
                     self.flights.remove(&flight);
                 }
@@ -166,8 +178,8 @@ impl World {
             self.launched.push((job, invocation.tasks.clone(), invocation.attempt, now));
             self.invoke(invocation);
         }
-        let running = self.scheduler.jobs.values().map(|job| job.running).max().unwrap_or(0);
-        self.most_tasks = self.most_tasks.max(running);
+        let at_once = self.scheduler.jobs.values().map(|job| job.at_once).max().unwrap_or(0);
+        self.most_at_once = self.most_at_once.max(at_once);
     }
 
     /// Runs until nothing is left to happen.
@@ -284,8 +296,74 @@ fn concurrency_and_chunks_are_kept() {
     let job = world.job(spec, 1_000, Limits::default());
     world.run();
     world.done_once(job, 1_000);
-    assert_eq!(world.most_tasks, 6);
-    assert!(world.launched.iter().all(|(_, tasks, ..)| tasks.start.is_multiple_of(3) && tasks.end - tasks.start <= 3));
+    assert_eq!(world.most_at_once, 6);
+    // At its end, what waits in a chunk behind a call goes to workers that are idle.
+    let whole = |tasks: &Range<u64>| tasks.start.is_multiple_of(3) && tasks.end - tasks.start <= 3;
+    assert!(world.launched.iter().all(|(_, tasks, ..)| whole(tasks) || tasks.start > 950));
+}
+
+#[test]
+fn concurrency_counts_calls_that_run() {
+    let limit = |concurrency, chunk| JobSpec {
+        concurrency: NonZeroUsize::new(concurrency),
+        chunk: NonZeroUsize::new(chunk),
+        ..JobSpec::default()
+    };
+    // Four workers, 16 calls of 100 ms: chunks of eight keep all of them busy.
+    let mut world = World::new(config(4, 1), Trouble::default(), |_| 100 * MS);
+    let job = world.job(limit(4, 8), 16, Limits::default());
+    world.run();
+    world.done_once(job, 16);
+    assert!(world.ended <= 500 * MS && world.most_at_once == 4, "{:?}, {}", world.ended, world.most_at_once);
+    // Two at once, whatever the chunk.
+    let mut world = World::new(config(4, 1), Trouble::default(), |_| 100 * MS);
+    let job = world.job(limit(2, 3), 12, Limits::default());
+    world.run();
+    world.done_once(job, 12);
+    assert!((600 * MS..=700 * MS).contains(&world.ended) && world.most_at_once == 2, "{:?}", world.ended);
+    // Invocations that run four calls at once count four times.
+    for (concurrency, most) in [(1, 1), (3, 3), (4, 4), (8, 8), (9, 9)] {
+        let settings = Config { calls_at_once: 4, ..config(16, 1) };
+        let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
+        let job = world.job(limit(concurrency, 8), 64, Limits::default());
+        world.run();
+        world.done_once(job, 64);
+        assert_eq!(world.most_at_once, most, "{concurrency}");
+    }
+}
+
+#[test]
+fn a_job_whose_results_nobody_takes_waits() {
+    let mut world = World::new(config(2, 1), Trouble::default(), |_| 100 * MS);
+    let job = world.job(JobSpec::default(), 100, Limits::default());
+    world.launch();
+    world.scheduler.hold(job, true);
+    world.run();
+    assert_eq!(world.done.len(), 2, "what ran ends, and nothing begins");
+    world.scheduler.hold(job, false);
+    world.run();
+    world.done_once(job, 100);
+}
+
+#[test]
+fn what_is_to_run_at_most_once_does() {
+    let once = Limits { at_most_once: true, retries: Some(5), timeout: Some(Duration::from_secs(1)), ..Limits::default() };
+    let trouble = Trouble { crash: 0.2, fail: 0.2, lose: 0.05, duplicate: 0.2, throttle: 0.1 };
+    let speculation = Some(Speculation { done_fraction: 0.1, factor: 2.0, at_least: 10 * MS });
+    for seed in 0..20 {
+        let mut world = World::new(Config { speculation, ..config(8, seed) }, trouble, uneven);
+        let job = world.job(JobSpec::default(), 500, once);
+        world.run();
+        assert!(world.over.contains(&job) && world.scheduler.flights.is_empty());
+        let mut ended: Vec<u64> = world.done.iter().map(|(_, task)| *task).collect();
+        ended.extend(world.failed.iter().map(|(_, task, ..)| *task));
+        ended.sort_unstable();
+        assert!(ended.into_iter().eq(0..500), "each has one outcome");
+        let lost = |failure: &Failure| matches!(failure, Failure::MayHaveRun { .. } | Failure::Returned { .. });
+        assert!(world.failed.iter().all(|(.., failure)| lost(failure)), "{:?}", world.failed);
+        // Refused invocations never ran.
+        assert_eq!(world.ran.values().max(), Some(&1));
+    }
 }
 
 /// Minutes, if each takes as many steps as there are.
@@ -448,6 +526,40 @@ fn a_budget_is_not_passed() {
     assert_eq!(world.over_budget.len(), 1);
     assert!(world.over_budget[0] <= 5.05 && world.over_budget[0] > 4.0, "{:?}", world.over_budget);
     assert_eq!(world.done.len(), 50);
+}
+
+#[test]
+fn what_runs_longer_than_others_did_counts_as_it_runs() {
+    // Twenty calls of 10 ms, then 60 of a second: those before say nothing of those that come.
+    fn duration(task: u64) -> Duration {
+        if task < 20 { 10 * MS } else { 1_000 * MS }
+    }
+    for slots in [1, 4, 16] {
+        let stops_within = 50 * MS;
+        let settings = Config { usd_per_second: |_| 1.0, stops_within, ..config(slots, 1) };
+        let mut world = World::new(settings, Trouble::default(), duration);
+        let spec = JobSpec { budget_usd: Some(6.0), ..JobSpec::default() };
+        world.job(spec, 80, Limits::default());
+        world.run();
+        let [spent] = world.over_budget[..] else { panic!("{:?}", world.over_budget) };
+        let ran = |(_, tasks, _, begun): &(JobKey, Range<u64>, u32, Time)| {
+            tasks.clone().map(duration).sum::<Duration>().min(world.ended - *begun).as_secs_f64()
+        };
+        let ran: f64 = world.launched.iter().map(ran).sum();
+        assert!(ran <= 6.0 + 0.1 * slots as f64, "{ran} s on {slots}");
+        assert!((4.0..=6.0 + 0.1 * slots as f64).contains(&spent), "{spent} on {slots}");
+        assert!((20..27).contains(&world.done.len()), "{}", world.done.len());
+    }
+}
+
+#[test]
+fn a_function_that_nobody_has_timed_is_stopped_in_time() {
+    let settings = Config { usd_per_second: |_| 1.0, longest_invocation: Some(900_000 * MS), ..config(4, 1) };
+    let mut world = World::new(settings, Trouble::default(), |_| 10 * MS);
+    let job = world.job(JobSpec { budget_usd: Some(2.0), ..JobSpec::default() }, 100, Limits::default());
+    world.run();
+    world.done_once(job, 100);
+    assert!(world.over_budget.is_empty(), "a second's work, of which none is known to take 15 minutes");
 }
 
 #[test]

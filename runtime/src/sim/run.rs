@@ -89,7 +89,7 @@ pub fn simulate(model: &Model, work: &Workload, seed: u64) -> Run {
     let chunk = if model.is_wren { work.chunk } else { Some(work.chunk.unwrap_or(1)) };
     let spec = JobSpec { chunk: chunk.and_then(NonZeroUsize::new), ..JobSpec::default() };
     let job = scheduler.open(spec);
-    let asked = Limits { memory_mb: Some(work.memory_mb), timeout: work.timeout, retries: None };
+    let asked = Limits { memory_mb: Some(work.memory_mb), timeout: work.timeout, ..Limits::default() };
     for first in (0..work.tasks).step_by(BLOCK as usize) {
         let mut block = Block::new(&SIMULATED, asked, first);
         (first..work.tasks.min(first + BLOCK)).for_each(|_| block.push(Args::default()));

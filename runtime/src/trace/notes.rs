@@ -78,7 +78,9 @@ impl Note {
 
 fn size_of(failure: &Failure) -> usize {
     match failure {
-        Failure::Returned { message, chain, .. } => message.len() + chain.iter().map(String::len).sum::<usize>(),
+        Failure::Returned { message, chain, value, .. } => {
+            message.len() + value.len() + chain.iter().map(String::len).sum::<usize>()
+        }
         Failure::Panicked { message, backtrace, .. } => message.len() + backtrace.as_ref().map_or(0, String::len),
         _ => 0,
     }

@@ -574,10 +574,12 @@ fn shortened(failure: Failure) -> Failure {
         text
     };
     match failure {
-        Failure::Returned { message, chain, type_name } => Failure::Returned {
+        Failure::Returned { message, chain, type_name, again, .. } => Failure::Returned {
             message: short(message),
             chain: chain.into_iter().take(8).map(short).collect(),
             type_name: short(type_name),
+            value: Vec::new(),
+            again,
         },
         Failure::Panicked { message, location, .. } => {
             Failure::Panicked { message: short(message), location: short(location), backtrace: None }

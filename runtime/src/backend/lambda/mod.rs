@@ -63,8 +63,6 @@ struct LambdaBackend {
 /// An invocation under way.
 struct Flying {
     run: Arc<str>,
-    /// Whether the keys under `run` are of this invocation alone.
-    alone: bool,
     left: u64,
     /// Ends with this.
     _sending: Option<aws::Task<()>>,
@@ -148,16 +146,17 @@ impl Backend for LambdaBackend {
     fn tune(&self, config: &mut scheduler::Config) {
         let longest = self.shared.deployment.lambdas.iter().map(|l| l.timeout_s).max();
         tune(config, longest.map(|s| Duration::from_secs(s.into())));
+        let at_once = self.shared.deployment.lambdas.iter().map(|l| limits::vcpus(l.memory_mb)).max();
+        config.calls_at_once = at_once.unwrap_or(1).into();
     }
 
     fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {
         let flight = invocation.flight;
-        let alone = invocation.run.is_none();
         let run = invocation.run.clone().unwrap_or_else(|| format!("call-{}", new_id()).into());
         let left = invocation.tasks.end - invocation.tasks.start;
         match aws::spawn(send::send(self.shared.clone(), invocation.clone(), run.clone())) {
             Ok(sending) => {
-                let flying = Flying { run, alone, left, _sending: Some(sending) };
+                let flying = Flying { run, left, _sending: Some(sending) };
                 self.flights.insert(flight, flying);
             }
             Err(message) => super::local::fail_all(invocation, &message, replies),
@@ -167,15 +166,15 @@ impl Backend for LambdaBackend {
     fn cancel(&mut self, flight: FlightId, _now: Duration) {
         if let Some(flying) = self.flights.remove(&flight) {
             self.shared.watch.forget(&flying.run, flight);
-            if flying.alone {
-                self.shared.put_cancel_key(flying.run.clone());
-            }
+            self.shared.put_mark(envelope::stop_key(&flying.run, flight));
         }
     }
 
     fn cancel_job(&mut self, run: &Arc<str>) {
         self.shared.watch.forget_all(run);
-        self.shared.put_cancel_key(run.clone());
+        // One key stops all of them.
+        self.flights.retain(|_, flying| flying.run != *run);
+        self.shared.put_mark(envelope::cancel_key(run));
     }
 
     fn poll(&mut self, _now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
@@ -286,12 +285,12 @@ impl Shared {
         }
     }
 
-    /// Tells running workers of a job to stop, even if this program ends now.
-    fn put_cancel_key(&self, run: Arc<str>) {
+    /// Puts a key that tells workers to stop, even if this program ends now.
+    fn put_mark(&self, key: String) {
         let store = self.store.clone();
         aws::spawn_last_words(async move {
             // Without it they run to their end, and are paid for.
-            let _ = store.put(&envelope::cancel_key(&run), b"").await;
+            let _ = store.put(&key, b"").await;
         });
     }
 }

@@ -29,7 +29,9 @@ pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<s
         Err(why) => return shared.fail_all(&invocation, &Failure::Backend(why)),
     };
     let one_more = |n: usize| (n < shared.most_direct).then_some(n + 1);
-    let direct = shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok();
+    // A connection that is lost says nothing of what became of a call; the store does.
+    let by_store = invocation.block.limits().at_most_once;
+    let direct = !by_store && shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok();
     let _place = direct.then(|| Place(&shared));
     let (inline, answer) = match direct {
         true => (limits::SYNC_PAYLOAD, Answer::Response { store_after: LONG }),

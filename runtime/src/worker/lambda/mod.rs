@@ -27,7 +27,7 @@ use crate::store::{self, Store, StoreError};
 
 use pool::{Pool, Stop};
 
-/// How often a running attempt looks whether its job was cancelled: one GET each.
+/// How often a running attempt looks whether it is to stop: one HEAD each, by turns for its job and for itself.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// An outcome longer than this, in bytes, goes to the store: base64 makes four bytes of three, and some
@@ -119,6 +119,18 @@ impl Worker {
         // By this line `cargo wren logs` finds what the tasks printed.
         println!("wren job={} tasks={}..{} attempt={}", invocation.run, tasks.start, tasks.end, invocation.attempt);
         let deadline = started + left_of(context.deadline);
+        if invocation.limits.at_most_once {
+            match self.is_first(&invocation).await {
+                Ok(true) => {}
+                // Another delivery of it runs, or ran, and answers.
+                Ok(false) => return Response::Stored,
+                Err(error) => {
+                    eprintln!("wren: {error}");
+                    let parts = vec![Part::Returned { first: invocation.first, count: invocation.count }];
+                    return self.deliver(&invocation, Outcome { parts, report }).await;
+                }
+            }
+        }
         let parts = match self.prepare(&invocation).await {
             Ok(block) => {
                 report.fetch = started.elapsed();
@@ -128,6 +140,19 @@ impl Worker {
         };
         report.ran = started.elapsed();
         self.deliver(&invocation, Outcome { parts, report }).await
+    }
+
+    /// Whether no other delivery of the attempt has begun.
+    async fn is_first(&self, invocation: &Invocation) -> Result<bool, StoreError> {
+        let key = envelope::begun_key(&invocation.run, invocation.flight);
+        let store = self.store.as_ref().ok_or_else(|| no_store(&key))?;
+        let mark = crate::platform::random().to_le_bytes();
+        match store.put_if_absent(&key, &mark).await {
+            Ok(()) => Ok(true),
+            // It may be this very request, sent again when its answer was lost.
+            Err(StoreError::AlreadyExists { .. }) => Ok(store.get(&key).await? == mark),
+            Err(error) => Err(error),
+        }
     }
 
     /// Finds the function and fetches the arguments.
@@ -156,11 +181,15 @@ impl Worker {
             move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, started, &stop)
         });
         let mut running = std::pin::pin!(running);
+        let words = [envelope::cancel_key(&invocation.run), envelope::stop_key(&invocation.run, invocation.flight)];
+        let mut words = words.iter().cycle();
         let ended = loop {
             tokio::select! {
                 ended = &mut running => break ended,
                 () = tokio::time::sleep(LOOK_EVERY) => {
-                    if self.is_cancelled(invocation).await {
+                    if let (Some(store), Some(word)) = (&self.store, words.next())
+                        && store.size(word).await.is_ok()
+                    {
                         stop.cancel();
                     }
                 }
@@ -172,13 +201,6 @@ impl Worker {
                 parts
             }
             Err(error) => fail_all(invocation.tasks(), &Failure::Backend(format!("the worker's pool failed: {error}"))),
-        }
-    }
-
-    async fn is_cancelled(&self, invocation: &Invocation) -> bool {
-        match &self.store {
-            Some(store) => store.size(&invocation.cancel_key()).await.is_ok(),
-            None => false,
         }
     }
 

@@ -109,7 +109,7 @@ impl Pool {
             }
             if stop.is_cancelled() || Instant::now() >= stop.at {
                 self.stop_all(&account);
-                account.give_up(stop, now);
+                account.give_up(stop, now, block.limits().at_most_once);
                 return (account.parts, account.peak_memory);
             }
             if !account.waiting.is_empty() && account.flying.len() < self.workers {
@@ -228,13 +228,13 @@ impl Account {
     }
 
     /// Accounts for what was stopped. A task that had nearly the whole time is out of time; others may
-    /// run again, for they had what was left by those before them.
-    fn give_up(&mut self, stop: &Stop, now: Duration) {
+    /// run again, for they had what was left by those before them, unless they are to run at most once.
+    fn give_up(&mut self, stop: &Stop, now: Duration, at_most_once: bool) {
         let whole = stop.at.saturating_duration_since(stop.begun);
         let nothing_done = self.parts.is_empty();
         for (_, Flying { mut left, heard }) in std::mem::take(&mut self.flying) {
             let ran = now.saturating_sub(heard);
-            if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
+            if !stop.is_cancelled() && (at_most_once || nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
                 let ran = Ran { began: heard.saturating_sub(self.started), compute: ran, worker: 0 };
