@@ -81,6 +81,9 @@ mod tests {
         let (a, b) = (backoff.pause(3, &mut random), backoff.pause(3, &mut random));
         assert_ne!(a, b, "pauses are random parts");
         assert_eq!(Backoff::new(seconds(5)).factor(0).without_jitter().pause(9, &mut random), seconds(5));
-        assert_eq!(Backoff::new(Duration::MAX).longest(Duration::MAX).without_jitter().pause(9, &mut random), Duration::MAX);
+        assert_eq!(
+            Backoff::new(Duration::MAX).longest(Duration::MAX).without_jitter().pause(9, &mut random),
+            Duration::MAX
+        );
     }
 }

@@ -49,6 +49,17 @@ impl Limits {
             at_most_once: function.at_most_once,
         }
     }
+
+    /// These limits, and in their place those that `job` says.
+    pub(crate) fn under(self, job: &Self) -> Self {
+        Self {
+            memory_mb: job.memory_mb.or(self.memory_mb),
+            timeout: job.timeout.or(self.timeout),
+            retries: job.retries.or(self.retries),
+            backoff: job.backoff.or(self.backoff),
+            at_most_once: job.at_most_once || self.at_most_once,
+        }
+    }
 }
 
 /// A large encoded value, held once in this process.

@@ -99,8 +99,8 @@ impl Parts {
     ///
     /// # Errors
     /// [`Error::Config`].
-    pub(crate) fn check_resumable(&self, task: u64) -> Result<()> {
-        if !self.limits.at_most_once {
+    pub(crate) fn check_resumable(&self, limits: &Limits, task: u64) -> Result<()> {
+        if !limits.at_most_once {
             return Ok(());
         }
         Err(Error::Config(format!(

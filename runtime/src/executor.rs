@@ -22,7 +22,7 @@ use crate::channel::Bell;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::faults::Faults;
-use crate::job::{Kept, Outcome, Port};
+use crate::job::{Kept, Outcome, Pending, Port};
 use crate::map::Settings;
 use crate::platform;
 use crate::registry::{self, RemoteFn};
@@ -41,6 +41,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How often the reactor looks while there are jobs: a thread that does its work may be held up, by a program's iterator.
 const LOOK_ANYWAY: Duration = Duration::from_millis(20);
+
+/// Bytes of results that a job may have waiting for whoever takes them: beyond them its workers wait.
+const MOST_RESULTS: usize = 64 << 20;
 
 /// How long the thread that awaits a short call watches for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
@@ -92,6 +95,8 @@ struct Core {
     next_look: Option<Duration>,
     /// Whether the backend was told something after it had last said when to look again.
     is_unpolled: bool,
+    /// Jobs that wait until their results are taken.
+    held: Vec<JobKey>,
     /// When it is next shown where jobs stand; none while there are no jobs with a log.
     next_stand: Option<Duration>,
     stopped: bool,
@@ -127,6 +132,8 @@ impl Printing {
 
 struct Entry {
     port: Arc<Port>,
+    /// Calls that its iterator gave and that are not submitted.
+    pending: Option<Arc<Pending>>,
     /// Stands before the port where results go to the store first.
     kept: Option<Arc<Kept>>,
     log: Option<SharedLog>,
@@ -138,6 +145,11 @@ impl Entry {
             Some(kept) => kept.give(outcome),
             None => self.port.give(outcome, wakers),
         }
+    }
+
+    /// Bytes of results that were not taken, or not committed.
+    fn bytes(&self) -> usize {
+        self.port.bytes().saturating_add(self.kept.as_ref().map_or(0, |kept| kept.bytes()))
     }
 }
 
@@ -404,6 +416,7 @@ impl Executor {
             wakers: Vec::new(),
             next_look: None,
             is_unpolled: false,
+            held: Vec::new(),
             next_stand: None,
             stopped: false,
             broken: None,
@@ -528,7 +541,11 @@ impl Shared {
             return None;
         }
         let now = self.clock.elapsed();
-        core.next_look = core.guarded(|core| core.pump(now)).flatten();
+        let pumped = core.guarded(|core| {
+            core.submit_for_idle_workers(now);
+            core.pump(now)
+        });
+        core.next_look = pumped.flatten();
         if !core.jobs.is_empty() {
             let anyway = now + LOOK_ANYWAY;
             core.next_look = Some(core.next_look.map_or(anyway, |at| at.min(anyway)));
@@ -579,6 +596,7 @@ impl Shared {
         mut spec: JobSpec,
         port: Arc<Port>,
         kept: Option<Arc<Kept>>,
+        pending: Option<Arc<Pending>>,
         log: SharedLog,
     ) -> JobKey {
         if let Some(run) = &spec.run {
@@ -586,7 +604,7 @@ impl Shared {
         }
         spec.concurrency = spec.concurrency.or(self.config.at_once);
         let mut core = self.lock();
-        let entry = Entry { port, kept, log: Some(log) };
+        let entry = Entry { port, pending, kept, log: Some(log) };
         let opened = if core.refuses { None } else { core.guarded(|core| core.scheduler.open(spec)) };
         let Some(job) = opened else {
             core.refuse(&entry);
@@ -637,14 +655,13 @@ impl Shared {
         log.begin(begun, inputs);
     }
 
-    pub(crate) fn submit(&self, job: JobKey, mut block: Block) {
-        self.with_core(|core, now| {
-            let log = core.jobs.get(&job).and_then(|entry| entry.log.as_ref());
-            block.set_traceparent(log.and_then(SharedLog::traceparent));
-            let block = Arc::new(block);
-            log.into_iter().for_each(|log| log.submitted(&block));
-            core.scheduler.submit(job, block, now);
-        });
+    pub(crate) fn submit(&self, job: JobKey, block: Block) {
+        self.with_core(|core, now| core.submit(job, block, now));
+    }
+
+    /// The mean duration of a call of this function, if any was measured.
+    pub(crate) fn estimate(&self, function: &'static RemoteFn) -> Option<Duration> {
+        self.lock().scheduler.estimate(function.name)
     }
 
     pub(crate) fn close(&self, job: JobKey) {
@@ -698,7 +715,7 @@ impl Shared {
         let mut block = Block::new(function, limits, 0);
         block.set_traceparent(spans::current());
         block.push(args);
-        let entry = Entry { port: port.clone(), kept: None, log: None };
+        let entry = Entry { port: port.clone(), pending: None, kept: None, log: None };
         let job = self.with_core(|core, now| {
             if core.refuses {
                 return NO_JOB;
@@ -712,7 +729,7 @@ impl Shared {
         });
         job.filter(|job| *job != NO_JOB).unwrap_or_else(|| {
             let mut core = self.lock();
-            core.refuse(&Entry { port, kept: None, log: None });
+            core.refuse(&Entry { port, pending: None, kept: None, log: None });
             self.unlock(core);
             NO_JOB
         })
@@ -720,7 +737,7 @@ impl Shared {
 
     /// Whether calls of this function are so short that watching for the result beats sleeping.
     pub(crate) fn is_short(&self, function: &'static RemoteFn) -> bool {
-        self.lock().scheduler.estimate(function.name).is_some_and(|mean| mean < WATCH / 2)
+        self.estimate(function).is_some_and(|mean| mean < WATCH / 2)
     }
 
     /// Watches for a moment until `done` says so, in the reactor's place.
@@ -803,6 +820,38 @@ impl Core {
         }
     }
 
+    fn submit(&mut self, job: JobKey, mut block: Block, now: Duration) {
+        let log = self.jobs.get(&job).and_then(|entry| entry.log.as_ref());
+        block.set_traceparent(log.and_then(SharedLog::traceparent));
+        let block = Arc::new(block);
+        log.into_iter().for_each(|log| log.submitted(&block));
+        self.scheduler.submit(job, block, now);
+    }
+
+    /// Submits what iterators gave that hold up who asked them for more.
+    fn submit_for_idle_workers(&mut self, now: Duration) {
+        let waiting = |(job, entry): (&JobKey, &Entry)| {
+            let pending = entry.pending.as_ref().filter(|_| self.scheduler.has_use_for(*job))?;
+            Some((*job, pending.take_for_idle_workers()?))
+        };
+        let blocks: Vec<_> = self.jobs.iter().filter_map(waiting).collect();
+        for (job, block) in blocks {
+            self.submit(job, block, now);
+        }
+    }
+
+    /// Goes on with jobs whose results were taken.
+    fn release(&mut self) {
+        let Self { held, jobs, scheduler, .. } = self;
+        held.retain(|job| {
+            let is_held = jobs.get(job).is_some_and(|entry| entry.bytes() > MOST_RESULTS / 2);
+            if !is_held {
+                scheduler.hold(*job, false);
+            }
+            is_held
+        });
+    }
+
     /// Takes replies, decides, begins what can begin. Gives when to look again.
     fn pump(&mut self, now: Duration) -> Option<Duration> {
         let mut poll_after;
@@ -814,6 +863,9 @@ impl Core {
             }
             self.scheduler.tick(now, &mut self.updates);
             self.deliver(now);
+            if !self.held.is_empty() {
+                self.release();
+            }
             if self.next_stand.is_some_and(|at| at <= now) {
                 self.stand(now);
             }
@@ -873,6 +925,10 @@ impl Core {
                     log.done(tasks.clone(), new, ran, bytes_in, results.size());
                 }
                 entry.give(Outcome::Done { tasks, new, results, attempt }, &mut self.wakers);
+                if entry.bytes() > MOST_RESULTS && !self.held.contains(&job) {
+                    self.scheduler.hold(job, true);
+                    self.held.push(job);
+                }
             }
             Update::Failed { job, task, attempt, failure, stderr, block, sent, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };

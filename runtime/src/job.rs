@@ -5,6 +5,7 @@ mod arguments;
 mod handle;
 mod kept;
 mod manifest;
+mod pending;
 mod port;
 mod record;
 
@@ -12,6 +13,7 @@ pub(crate) use arguments::stored_input;
 pub(crate) use handle::stored_result;
 pub use handle::{Job, JobProgress, attach};
 pub(crate) use kept::{Keep, Kept, LookUp};
+pub(crate) use pending::Pending;
 pub(crate) use port::{Outcome, Port};
 
 use crate::platform;

@@ -167,7 +167,7 @@ pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
 pub use kv::kv;
-pub use map::{Map, MapStream, gather, map};
+pub use map::{Calls, Map, MapStream, StreamCalls, gather, map, map_stream};
 #[cfg(feature = "data")]
 pub use mapreduce::map_reduce;
 pub use refs::{Ref, put};

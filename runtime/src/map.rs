@@ -1,5 +1,6 @@
 //! Many calls as one job: [`map`] and [`gather`].
 
+mod calls;
 mod collect;
 mod feed;
 mod stream;
@@ -9,9 +10,13 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::time::Duration;
 
+use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
+use crate::backoff::Backoff;
+use crate::block::Limits;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
@@ -19,6 +24,7 @@ use crate::job::{Job, Keep, new_id};
 use crate::refs::Ref;
 use crate::scheduler::JobSpec;
 
+pub use calls::{Calls, StreamCalls};
 use collect::{Collect, TryAll};
 use feed::Feed;
 pub use stream::MapStream;
@@ -52,6 +58,30 @@ where
     F: FnMut(I::Item) -> Call<R>,
 {
     Map::new(items.into_iter().map(f))
+}
+
+/// As [`map`], over items that come one by one: from a channel, a socket, a directory that is being read.
+///
+/// Items are taken as they come, and calls run meanwhile; the event loop of whoever awaits the job goes on.
+///
+/// ```
+/// use futures_util::stream;
+///
+/// #[wren::remote]
+/// fn length(line: &str) -> usize { line.len() }
+///
+/// # wren::block_on(async {
+/// let lines = stream::iter(["to", "be", "or"]);
+/// let lengths = wren::map_stream(length, lines).await?;
+/// assert_eq!(lengths, [2, 2, 2]);
+/// # Ok::<(), wren::Error>(()) }).unwrap();
+/// ```
+pub fn map_stream<S, F, R>(f: F, items: S) -> Map<StreamCalls<S, F>, R>
+where
+    S: Stream,
+    F: FnMut(S::Item) -> Call<R>,
+{
+    Map::new(StreamCalls::new(items, f))
 }
 
 /// Calls already made, of one or of several functions, as one job.
@@ -106,6 +136,7 @@ pub(crate) struct Settings {
     pub(crate) concurrency: Option<NonZeroUsize>,
     pub(crate) budget_usd: Option<f64>,
     pub(crate) quiet: bool,
+    pub(crate) limits: Limits,
 }
 
 impl Settings {
@@ -133,22 +164,56 @@ impl<I, R> Map<I, R> {
         self
     }
 
-    /// One attempt runs `n` calls, in place of a number that follows their measured duration. 0 is
-    /// taken for 1.
+    /// One attempt runs `n` calls, in place of a number that follows their measured duration: fewer where workers would
+    /// be idle otherwise. 0 is taken for 1.
     pub fn chunk(mut self, n: usize) -> Self {
         self.settings.chunk = NonZeroUsize::new(n.max(1));
         self
     }
 
-    /// At most `n` calls are in flight at once. 0 is taken for 1.
+    /// At most `n` calls run at once, and few more are taken from the iterator. 0 is taken for 1.
     pub fn concurrency(mut self, n: usize) -> Self {
         self.settings.concurrency = NonZeroUsize::new(n.max(1));
         self
     }
 
     /// Stops the job before it costs more than `usd` dollars. Local work costs nothing.
+    ///
+    /// What runs is counted at the mean of earlier calls of its function, and once it has run for longer at its time so
+    /// far and what stopping it takes. The sum is passed only by what stopping takes longer: on AWS Lambda, five
+    /// seconds of what runs are counted for it.
     pub fn budget(mut self, usd: f64) -> Self {
         self.settings.budget_usd = Some(usd);
+        self
+    }
+
+    /// Allows each call `mb` megabytes of memory, in place of the annotation.
+    pub fn memory(mut self, mb: u32) -> Self {
+        self.settings.limits.memory_mb = Some(mb);
+        self
+    }
+
+    /// Allows each call `limit` of time, in place of the annotation.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.settings.limits.timeout = Some(limit);
+        self
+    }
+
+    /// Runs each call again up to `retries` times if it panics or returns `Err`, in place of the annotation.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.settings.limits.retries = Some(retries);
+        self
+    }
+
+    /// Waits so long before a call is run again, in place of the annotation.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.limits.backoff = Some(backoff);
+        self
+    }
+
+    /// Never runs a call twice; see [`Call::at_most_once`].
+    pub fn at_most_once(mut self) -> Self {
+        self.settings.limits.at_most_once = true;
         self
     }
 
@@ -165,7 +230,7 @@ impl<I, R> Map<I, R> {
     }
 }
 
-impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
+impl<I: Calls<Result = R>, R> Map<I, R> {
     fn feed(self, keep: Keep) -> Result<Feed<I>> {
         Error::if_forked()?;
         let executor = self.executor.map_or_else(Executor::current, Executor::for_caller)?;
@@ -194,8 +259,9 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
         TryAll::new(self.feed(Keep::Nothing)?).await
     }
 
-    /// Outcomes as they complete, with the index of their item. Memory stays bounded over an
-    /// endless iterator: no more items are taken than a window ahead of what was consumed.
+    /// Outcomes as they complete, with the index of their item. Memory stays bounded over an endless iterator, and
+    /// behind a slow consumer: no more items are taken than a window ahead of what was consumed, and beyond 64 MB of
+    /// results that nobody has taken, workers wait.
     ///
     /// ```
     /// use futures_util::StreamExt;
@@ -240,7 +306,7 @@ impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {
 
 impl<I, R> IntoFuture for Map<I, R>
 where
-    I: Iterator<Item = Call<R>>,
+    I: Calls<Result = R>,
     R: DeserializeOwned,
 {
     type Output = Result<Vec<R>>;
@@ -255,20 +321,20 @@ where
 }
 
 /// What awaiting a [`Map`] polls.
-pub struct MapFuture<I: Iterator<Item = Call<R>>, R>(std::result::Result<Collect<I, R, R>, Option<crate::Error>>);
+pub struct MapFuture<I: Calls<Result = R>, R>(std::result::Result<Collect<I, R, R>, Option<crate::Error>>);
 
-impl<I: Iterator<Item = Call<R>>, R> fmt::Debug for MapFuture<I, R> {
+impl<I: Calls<Result = R>, R> fmt::Debug for MapFuture<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MapFuture")
     }
 }
 
 // Nothing in it is ever pinned.
-impl<I: Iterator<Item = Call<R>>, R> Unpin for MapFuture<I, R> {}
+impl<I: Calls<Result = R>, R> Unpin for MapFuture<I, R> {}
 
 impl<I, R> Future for MapFuture<I, R>
 where
-    I: Iterator<Item = Call<R>>,
+    I: Calls<Result = R>,
     R: DeserializeOwned,
 {
     type Output = Result<Vec<R>>;

@@ -18,10 +18,10 @@ use super::arguments::{self, Made};
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
 use super::record::{CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks};
 use super::{Keep, Kept, Outcome, Port, new_id};
-use crate::call::{Call, Decoded, decode_result};
+use crate::call::{Decoded, decode_result};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
-use crate::map::Settings;
+use crate::map::{Calls, Settings};
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
 use crate::trace::{Claim, SharedLog, claim, try_claim};
@@ -136,9 +136,9 @@ pub async fn attach<R: DeserializeOwned>(id: &str) -> Result<Job<R>> {
 }
 
 impl<R> Job<R> {
-    pub(crate) async fn start<I: Iterator<Item = Call<R>>>(
+    pub(crate) async fn start<I: Calls<Result = R>>(
         executor: Executor,
-        calls: I,
+        mut calls: I,
         settings: Settings,
     ) -> Result<Self> {
         let id = settings.name.clone().unwrap_or_else(new_id);
@@ -148,11 +148,11 @@ impl<R> Job<R> {
         let earlier = if is_named { Manifest::find(&requests, &id).await? } else { None };
         let mut identity = Identity::new(&id, requests.store().url(), earlier);
         let mut made = Vec::new();
-        for call in calls {
+        while let Some(call) = std::future::poll_fn(|cx| calls.poll_next(cx)).await {
             let (parts, task) = (call.into_parts(), made.len() as u64);
-            let (function, limits) = (parts.function, parts.limits);
+            let (function, limits) = (parts.function, parts.limits.under(&settings.limits));
             parts.check_place(task, &executor)?;
-            parts.check_resumable(task)?;
+            parts.check_resumable(&limits, task)?;
             let args = parts.args(task)?;
             let call = call_hash(function, &args);
             identity.add(function, &call)?;
@@ -419,7 +419,7 @@ impl StoredJob {
         }
         let shared = executor.shared();
         let log = SharedLog::default();
-        let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), log.clone());
+        let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), None, log.clone());
         shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed);
         for block in arguments::blocks(calls) {
             shared.submit(job, block);

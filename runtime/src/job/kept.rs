@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::mem;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub(crate) struct Kept {
     /// What there was when the job was opened.
     objects: Objects,
     calls: Mutex<Calls>,
+    /// Bytes of results that are not committed yet.
+    bytes: AtomicUsize,
     committer: Mutex<Option<UnboundedSender<Message>>>,
 }
 
@@ -122,7 +125,8 @@ impl Kept {
     ) -> Result<Arc<Self>> {
         let (sender, receiver) = unbounded_channel();
         let calls = Calls { identity, hashes: HashMap::new(), of_cell: HashMap::new() };
-        let kept = Self { requests, id, keep, commits, objects, calls: calls.into(), committer: Some(sender).into() };
+        let (calls, committer, bytes) = (calls.into(), Some(sender).into(), AtomicUsize::new(0));
+        let kept = Self { requests, id, keep, commits, objects, calls, bytes, committer };
         let kept = Arc::new(kept);
         let cells = decided.into_iter().map(|(cell, tasks)| (cell, Cell { decided: Some(tasks), ..Cell::default() }));
         let committer = Committer {
@@ -155,7 +159,13 @@ impl Kept {
 
     /// Takes an outcome on its way to the port.
     pub(crate) fn give(&self, outcome: Outcome) {
+        self.bytes.fetch_add(outcome.size(), Ordering::AcqRel);
         self.send(Message::Outcome(outcome));
+    }
+
+    /// Bytes of results that are not committed yet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Acquire)
     }
 
     /// No more outcomes will come.
@@ -462,8 +472,8 @@ struct Committer {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
-    /// Of a cell.
-    Write(u64),
+    /// Of a cell: so many bytes.
+    Write(u64, usize),
     Look,
     Other,
 }
@@ -548,6 +558,7 @@ impl Committer {
     /// Takes the new ones of some results.
     fn hold(&mut self, tasks: Range<u64>, new: &[Range<u64>], results: Results) {
         let kept = self.kept.clone();
+        let mut passed_by = results.size();
         let packed = results.into_packed();
         let is_new = |task: u64| new.iter().any(|range| range.contains(&task));
         if Tasks(&packed).count() as u64 != tasks.end.saturating_sub(tasks.start) {
@@ -568,12 +579,14 @@ impl Committer {
                 self.held.push_back((Instant::now() + HOLD, first));
             }
             cell.bytes += result.len();
+            passed_by -= result.len();
             cell.held.push(Done { task, call, result: result.to_vec() });
             // Nothing is gained by waiting where no other is under way.
             if !calls.of_cell.contains_key(&first) || cell.bytes > LARGE {
                 cell.make_ready(first, &mut self.ready);
             }
         }
+        kept.bytes.fetch_sub(passed_by, Ordering::AcqRel);
     }
 
     /// Makes ready what has waited until now, or all.
@@ -594,10 +607,10 @@ impl Committer {
             && let Some(first) = self.ready.pop_front()
         {
             let Some(cell) = self.cells.get_mut(&first).filter(|cell| !cell.is_writing) else { continue };
-            (cell.is_writing, cell.is_ready, cell.bytes) = (true, false, 0);
-            let (held, decided) = (mem::take(&mut cell.held), cell.decided);
+            (cell.is_writing, cell.is_ready) = (true, false);
+            let (held, bytes, decided) = (mem::take(&mut cell.held), mem::take(&mut cell.bytes), cell.decided);
             self.writing += 1;
-            self.spawn(Work::Write(first), async move |kept| kept.commit(first, decided, held).await);
+            self.spawn(Work::Write(first, bytes), async move |kept| kept.commit(first, decided, held).await);
         }
         while self.looking < SIDE_BY_SIDE
             && let Some((cell, calls)) = self.looks.pop_front()
@@ -618,8 +631,9 @@ impl Committer {
             Err(error) => self.give(Outcome::Broken(error)),
         }
         match work {
-            Work::Write(first) => {
+            Work::Write(first, bytes) => {
                 self.writing -= 1;
+                self.kept.bytes.fetch_sub(bytes, Ordering::AcqRel);
                 if let Some(cell) = self.cells.get_mut(&first) {
                     cell.is_writing = false;
                     if cell.is_ready {

@@ -40,6 +40,23 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Bytes of results.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Outcome::Done { results, .. } => results.size(),
+            _ => 0,
+        }
+    }
+
+    /// How many tasks it ends.
+    fn tasks(&self) -> u64 {
+        match self {
+            Outcome::Done { new, .. } => new.iter().map(|tasks| tasks.end - tasks.start).sum(),
+            Outcome::Failed { .. } => 1,
+            _ => 0,
+        }
+    }
+
     /// The error of an outcome that is one; `budget_usd` is what the job was given.
     pub(crate) fn into_error(self, done: u64) -> Error {
         match self {
@@ -64,6 +81,10 @@ pub(crate) struct Port(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     outcomes: VecDeque<Outcome>,
+    /// Size of the results among them.
+    bytes: usize,
+    /// Tasks of which an outcome came, ever.
+    tasks: u64,
     waker: Option<Waker>,
     finished: bool,
 }
@@ -76,6 +97,8 @@ impl Port {
     /// Adds an outcome; whoever waits goes to `wakers`.
     pub(crate) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
+        state.bytes += outcome.size();
+        state.tasks += outcome.tasks();
         state.outcomes.push_back(outcome);
         wakers.extend(state.waker.take());
     }
@@ -94,13 +117,23 @@ impl Port {
 
     /// The next outcome.
     pub(crate) fn take(&self) -> Option<Outcome> {
-        self.lock().outcomes.pop_front()
+        self.lock().pop()
+    }
+
+    /// Bytes of results that nobody has taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Of how many tasks an outcome came.
+    pub(crate) fn tasks(&self) -> u64 {
+        self.lock().tasks
     }
 
     /// The next outcome, or none and the waker is kept.
     pub(crate) fn take_or_register(&self, waker: &Waker) -> Option<Outcome> {
         let mut state = self.lock();
-        let outcome = state.outcomes.pop_front();
+        let outcome = state.pop();
         if outcome.is_none() {
             state.register(waker);
         }
@@ -125,6 +158,12 @@ impl Port {
 }
 
 impl State {
+    fn pop(&mut self) -> Option<Outcome> {
+        let outcome = self.outcomes.pop_front()?;
+        self.bytes -= outcome.size();
+        Some(outcome)
+    }
+
     fn register(&mut self, waker: &Waker) {
         if self.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             self.waker = Some(waker.clone());

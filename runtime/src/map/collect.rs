@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::Calls;
 use super::feed::Feed;
 use crate::backend::Results;
-use crate::call::{Call, Decoded, decode_lone_result, decode_result};
+use crate::call::{Decoded, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::job::Outcome;
 use crate::terminal;
@@ -71,7 +72,7 @@ pub(super) fn decode_each<I, T: DeserializeOwned>(
 const IN_ONE_GO: Duration = Duration::from_millis(20);
 
 /// Polls a job until it is over, handing each outcome to `consume`, which may end it.
-pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
+pub(super) fn drive<I: Calls<Result = R>, R, T>(
     feed: &mut Feed<I>,
     cx: &mut Context<'_>,
     mut consume: impl FnMut(&mut Feed<I>, Outcome) -> Option<T>,
@@ -85,7 +86,7 @@ pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
     let executor = feed.executor().clone();
     let _place = Feed::<I>::in_the_reactors_place(&executor);
     loop {
-        let more = match feed.fill() {
+        let more = match feed.fill(cx) {
             Ok(more) => more,
             Err(error) => {
                 feed.end("failed");
@@ -117,22 +118,22 @@ pub(super) fn drive<I: Iterator<Item = Call<R>>, R, T>(
 }
 
 /// The results of all tasks as `T`s, or the first failure.
-pub(super) struct Collect<I: Iterator<Item = Call<R>>, R, T> {
+pub(super) struct Collect<I: Calls<Result = R>, R, T> {
     feed: Feed<I>,
     slots: Slots<T>,
     call: PhantomData<fn() -> R>,
 }
 
-impl<I: Iterator<Item = Call<R>>, R, T> Collect<I, R, T> {
+impl<I: Calls<Result = R>, R, T> Collect<I, R, T> {
     pub(super) fn new(feed: Feed<I>) -> Self {
         Self { feed, slots: Slots(Vec::new()), call: PhantomData }
     }
 }
 
 // Nothing in it is ever pinned.
-impl<I: Iterator<Item = Call<R>>, R, T> Unpin for Collect<I, R, T> {}
+impl<I: Calls<Result = R>, R, T> Unpin for Collect<I, R, T> {}
 
-impl<I: Iterator<Item = Call<R>>, R, T: DeserializeOwned> Future for Collect<I, R, T> {
+impl<I: Calls<Result = R>, R, T: DeserializeOwned> Future for Collect<I, R, T> {
     type Output = Result<Vec<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -174,21 +175,21 @@ fn first_failure<I>(feed: &mut Feed<I>, mut error: Error) -> Error {
 }
 
 /// Each task's own outcome.
-pub(super) struct TryAll<I: Iterator<Item = Call<R>>, R> {
+pub(super) struct TryAll<I: Calls<Result = R>, R> {
     feed: Feed<I>,
     slots: Slots<Result<R>>,
 }
 
-impl<I: Iterator<Item = Call<R>>, R> TryAll<I, R> {
+impl<I: Calls<Result = R>, R> TryAll<I, R> {
     pub(super) fn new(feed: Feed<I>) -> Self {
         Self { feed, slots: Slots(Vec::new()) }
     }
 }
 
 // Nothing in it is ever pinned.
-impl<I: Iterator<Item = Call<R>>, R> Unpin for TryAll<I, R> {}
+impl<I: Calls<Result = R>, R> Unpin for TryAll<I, R> {}
 
-impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Future for TryAll<I, R> {
+impl<I: Calls<Result = R>, R: DeserializeOwned> Future for TryAll<I, R> {
     type Output = Result<Vec<Result<R>>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
-use super::Settings;
+use super::{Calls, Settings};
 use crate::block::{Args, Block, Limits};
-use crate::call::{Call, of_task};
+use crate::call::of_task;
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
-use crate::job::{Keep, Kept, LookUp, Outcome, Port, new_id};
+use crate::job::{Keep, Kept, LookUp, Outcome, Pending, Port, new_id};
 use crate::platform;
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
@@ -34,6 +35,9 @@ const BLOCK_TASKS: usize = 8 << 10;
 const FIRST_BLOCK_TASKS: usize = 128;
 const BLOCK_BYTES: usize = 512 << 10;
 
+/// Calls that take less together are taken ahead together, in a job with a limit on those that run.
+const TOGETHER: Duration = Duration::from_millis(1);
+
 /// Calls whose results are asked for in one go: many cells of the store's.
 const SEEK_TASKS: usize = 1024;
 
@@ -49,8 +53,12 @@ pub(crate) struct Feed<I> {
     id: String,
     settings: Settings,
     kept: Option<Arc<Kept>>,
-    block: Option<Block>,
+    pending: Arc<Pending>,
     block_tasks: usize,
+    /// Tasks of a block that go out by themselves where workers are idle.
+    eager_tasks: usize,
+    /// How many tasks may be taken and not consumed, of a job with a limit on those that run.
+    ahead: Option<u64>,
     taken: u64,
     /// From which task on the calls are of which function.
     functions: Vec<(u64, &'static str)>,
@@ -89,8 +97,10 @@ impl<I> Feed<I> {
             id: id.clone(),
             settings,
             kept: None,
-            block: None,
+            pending: Arc::default(),
             block_tasks: FIRST_BLOCK_TASKS,
+            eager_tasks: 1,
+            ahead: None,
             taken: 0,
             functions: Vec::new(),
             consumed: 0,
@@ -116,7 +126,9 @@ impl<I> Feed<I> {
     fn begin(&mut self, kept: Option<Arc<Kept>>) {
         self.kept.clone_from(&kept);
         let spec = self.settings.spec(&self.id);
-        self.job = Some(self.executor.shared().open_job(spec, self.port.clone(), kept, self.log.clone()));
+        self.ahead = self.settings.concurrency.map(|most| (most.get() as u64).saturating_mul(2));
+        let (port, pending, log) = (self.port.clone(), Some(self.pending.clone()), self.log.clone());
+        self.job = Some(self.executor.shared().open_job(spec, port, kept, pending, log));
     }
 
     /// Finds out what of the job is kept.
@@ -150,18 +162,52 @@ impl<I> Feed<I> {
         let busy = 4 * self.executor.shared().config.workers as u64;
         let ahead = self.taken - self.consumed;
         let busy_enough = if self.waiting_bytes >= MOST_BYTES { busy.min(4 * processors() as u64) } else { busy };
-        ahead >= WINDOW_TASKS || (self.waiting_bytes >= WINDOW_BYTES && ahead >= busy_enough)
+        ahead >= self.ahead.unwrap_or(WINDOW_TASKS)
+            || (self.waiting_bytes >= WINDOW_BYTES && ahead >= busy_enough)
+            || self.port.bytes() >= WINDOW_BYTES
     }
 
     fn submit(&mut self) {
-        let Some(block) = self.block.take() else { return };
-        let tasks = block.tasks();
-        self.waiting.insert(tasks.start, (tasks.end - tasks.start, block.size()));
-        self.waiting_bytes += block.size();
-        self.block_tasks = (self.block_tasks * 2).min(BLOCK_TASKS);
-        if let Some(job) = self.job {
-            self.executor.shared().submit(job, block);
+        if let Some(block) = self.pending.take() {
+            self.submit_block(block);
         }
+    }
+
+    fn submit_block(&mut self, block: Block) {
+        self.note_submitted(block.tasks(), block.size());
+        self.block_tasks = (self.block_tasks * 2).min(BLOCK_TASKS);
+        self.eager_tasks = (self.eager_tasks * 2).min(BLOCK_TASKS);
+        let (shared, function) = (self.executor.shared(), block.function());
+        if let Some(job) = self.job {
+            shared.submit(job, block);
+        }
+        // One waits for each that runs; of short calls, as many as go out together.
+        if let Some(most) = self.settings.concurrency {
+            let mean = shared.estimate(function).map_or(TOGETHER, |mean| mean.max(Duration::from_nanos(1)));
+            let together = (TOGETHER.as_nanos() / mean.as_nanos()).clamp(1, WINDOW_TASKS.into()) as u64;
+            self.ahead = Some((most.get() as u64).saturating_mul(2 * together).min(WINDOW_TASKS));
+        }
+    }
+
+    fn note_submitted(&mut self, tasks: Range<u64>, bytes: usize) {
+        self.waiting.insert(tasks.start, (tasks.end - tasks.start, bytes));
+        self.waiting_bytes += bytes;
+    }
+
+    /// Takes note of what the reactor submitted, while the iterator held this thread up.
+    fn catch_up(&mut self) {
+        for (tasks, bytes) in self.pending.submitted() {
+            self.note_submitted(tasks, bytes);
+            // It is slow: what it gives goes out at once.
+            self.eager_tasks = 1;
+        }
+    }
+
+    /// Whether workers have nothing to do, as far as this job knows.
+    fn workers_are_idle(&self, tasks: u64) -> bool {
+        let workers = self.executor.shared().config.workers as u64;
+        let at_once = self.settings.concurrency.map_or(workers, |most| workers.min(most.get() as u64));
+        self.taken.saturating_sub(tasks + self.port.tasks()) < at_once
     }
 
     fn push(&mut self, task: u64, function: &'static RemoteFn, limits: Limits, args: Args) {
@@ -173,10 +219,21 @@ impl<I> Feed<I> {
                 || tasks.end != task
                 || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
         };
-        if self.block.as_ref().is_some_and(full) {
+        let mut pending = self.pending.lock();
+        if pending.block.as_ref().is_some_and(full) {
+            let block = pending.block.take();
+            drop(pending);
+            block.into_iter().for_each(|block| self.submit_block(block));
+            pending = self.pending.lock();
+        }
+        let block = pending.block.get_or_insert_with(|| Block::new(function, limits, task));
+        block.push(args);
+        let tasks = block.tasks();
+        drop(pending);
+        let tasks = tasks.end - tasks.start;
+        if tasks >= self.eager_tasks as u64 && tasks.is_multiple_of(chunk) && self.workers_are_idle(tasks) {
             self.submit();
         }
-        self.block.get_or_insert_with(|| Block::new(function, limits, task)).push(args);
     }
 
     fn close_if_all_are_submitted(&mut self) {
@@ -231,6 +288,7 @@ impl<I> Feed<I> {
     pub(super) fn take(&mut self) -> Option<Outcome> {
         loop {
             let outcome = self.port.take()?;
+            self.catch_up();
             match &outcome {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
@@ -312,10 +370,10 @@ impl<I> Feed<I> {
     }
 }
 
-impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
+impl<I: Calls<Result = R>, R> Feed<I> {
     /// Takes calls and submits them, up to one block or the window. Gives whether there may be more
-    /// to take now.
-    pub(super) fn fill(&mut self) -> Result<bool> {
+    /// to take now; where more come later, whoever is polled is woken.
+    pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool> {
         let blocks = self.waiting.len();
         while self.waiting.len() == blocks {
             if self.is_full() {
@@ -323,21 +381,24 @@ impl<I: Iterator<Item = Call<R>>, R> Feed<I> {
                 self.seek();
                 return Ok(false);
             }
-            let Some(call) = self.calls.as_mut().and_then(Iterator::next) else {
+            let next = self.calls.as_mut().map_or(Poll::Ready(None), |calls| calls.poll_next(cx));
+            let Poll::Ready(Some(call)) = next else {
                 self.submit();
                 self.seek();
-                self.end_calls()?;
+                if next.is_ready() {
+                    self.end_calls()?;
+                }
                 return Ok(false);
             };
             let parts = call.into_parts();
-            let (function, limits, task) = (parts.function, parts.limits, self.taken);
+            let (function, limits, task) = (parts.function, parts.limits.under(&self.settings.limits), self.taken);
             self.begin_log(function.name);
             if self.functions.last().is_none_or(|(_, last)| *last != function.name) {
                 self.functions.push((task, function.name));
             }
             parts.check_place(task, &self.executor)?;
             if self.settings.name.is_some() {
-                parts.check_resumable(task)?;
+                parts.check_resumable(&limits, task)?;
             }
             // What is kept of a job names all its calls, so that one which cannot be encoded is the job's error.
             if let (Err(reason), None) = (&parts.args, &self.kept) {

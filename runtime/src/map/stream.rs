@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
+use super::Calls;
 use super::collect::{decode_each, drive};
 use super::feed::Feed;
-use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::job::Outcome;
 
@@ -19,7 +19,7 @@ use crate::job::Outcome;
 /// It implements `futures`' `Stream`; [`next`](Self::next) serves programs without that crate.
 /// Dropping it cancels what has not completed.
 #[must_use = "streams are lazy: they run while they are polled"]
-pub struct MapStream<I: Iterator<Item = Call<R>>, R> {
+pub struct MapStream<I: Calls<Result = R>, R> {
     state: State<I>,
     ready: VecDeque<(u64, Result<R>)>,
 }
@@ -30,16 +30,16 @@ enum State<I> {
     Over,
 }
 
-impl<I: Iterator<Item = Call<R>>, R> fmt::Debug for MapStream<I, R> {
+impl<I: Calls<Result = R>, R> fmt::Debug for MapStream<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MapStream({} ready)", self.ready.len())
     }
 }
 
 // Nothing in it is ever pinned.
-impl<I: Iterator<Item = Call<R>>, R> Unpin for MapStream<I, R> {}
+impl<I: Calls<Result = R>, R> Unpin for MapStream<I, R> {}
 
-impl<I: Iterator<Item = Call<R>>, R> MapStream<I, R> {
+impl<I: Calls<Result = R>, R> MapStream<I, R> {
     pub(super) fn new(feed: Result<Feed<I>>) -> Self {
         let state = match feed {
             Ok(feed) => State::Running(Box::new(feed)),
@@ -49,14 +49,14 @@ impl<I: Iterator<Item = Call<R>>, R> MapStream<I, R> {
     }
 }
 
-impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> MapStream<I, R> {
+impl<I: Calls<Result = R>, R: DeserializeOwned> MapStream<I, R> {
     /// The next outcome, or `None` after the last.
     pub async fn next(&mut self) -> Option<(u64, Result<R>)> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
-impl<I: Iterator<Item = Call<R>>, R: DeserializeOwned> Stream for MapStream<I, R> {
+impl<I: Calls<Result = R>, R: DeserializeOwned> Stream for MapStream<I, R> {
     type Item = (u64, Result<R>);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

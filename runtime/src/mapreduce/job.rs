@@ -330,14 +330,7 @@ impl Plan {
 
     /// What the tasks of a stage get: the limits of the builder, or else of the attribute.
     pub(crate) fn granted(&self, function: &RemoteFn) -> Result<Granted> {
-        let (own, of) = (self.settings.limits, Limits::of(function));
-        let limits = Limits {
-            memory_mb: own.memory_mb.or(of.memory_mb),
-            timeout: own.timeout.or(of.timeout),
-            retries: own.retries.or(of.retries),
-            ..of
-        };
-        Granted::of(&self.executor, function.name, limits)
+        Granted::of(&self.executor, function.name, Limits::of(function).under(&self.settings.limits))
     }
 
     /// How many partitions there are where nobody said so: as many as workers, and no more than inputs.

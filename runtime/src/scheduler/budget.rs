@@ -80,7 +80,8 @@ impl Scheduler {
         if !std::mem::take(&mut self.over_budget) {
             return;
         }
-        let over: Vec<_> = self.jobs.iter().filter(|(_, job)| job.over_budget).map(|(key, job)| (*key, job.spent_usd)).collect();
+        let over: Vec<_> =
+            self.jobs.iter().filter(|(_, job)| job.over_budget).map(|(key, job)| (*key, job.spent_usd)).collect();
         for (job, spent) in over {
             let spent_usd = spent + self.under_way(job, self.now).run;
             updates.push(Update::OverBudget { job, spent_usd });

@@ -21,8 +21,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backoff::Backoff;
 use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
+use crate::backoff::Backoff;
 use crate::block::Block;
 use crate::error::Failure;
 
@@ -498,6 +498,12 @@ impl Scheduler {
         Some(state)
     }
 
+    /// Whether a job has nothing ready, and workers are idle that could have more of it.
+    pub fn has_use_for(&self, job: JobKey) -> bool {
+        let has_use = |state: &Job| state.ready.is_empty() && state.has_room();
+        self.flights.len() < self.config.workers && self.jobs.get(&job).is_some_and(has_use)
+    }
+
     /// Begins nothing more of a job, or goes on with it.
     pub fn hold(&mut self, job: JobKey, is_held: bool) {
         if let Some(state) = self.jobs.get_mut(&job) {
@@ -567,7 +573,6 @@ impl Scheduler {
     pub fn estimate(&self, function: &'static str) -> Option<Duration> {
         self.means.get(function).copied()
     }
-
 }
 
 /// What a flight was for, and when it came to be.

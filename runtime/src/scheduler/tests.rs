@@ -347,7 +347,8 @@ fn a_job_whose_results_nobody_takes_waits() {
 
 #[test]
 fn what_is_to_run_at_most_once_does() {
-    let once = Limits { at_most_once: true, retries: Some(5), timeout: Some(Duration::from_secs(1)), ..Limits::default() };
+    let once =
+        Limits { at_most_once: true, retries: Some(5), timeout: Some(Duration::from_secs(1)), ..Limits::default() };
     let trouble = Trouble { crash: 0.2, fail: 0.2, lose: 0.05, duplicate: 0.2, throttle: 0.1 };
     let speculation = Some(Speculation { done_fraction: 0.1, factor: 2.0, at_least: 10 * MS });
     for seed in 0..20 {

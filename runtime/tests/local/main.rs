@@ -7,6 +7,7 @@ mod calls;
 mod data;
 mod drivers;
 mod failures;
+mod flow;
 mod jobs;
 mod phases;
 mod places;
@@ -114,6 +115,7 @@ async fn run() -> ExitCode {
     let mut trials: Vec<_> = [
         calls::trials(),
         failures::trials(),
+        flow::trials(),
         jobs::trials(),
         phases::trials(),
         drivers::trials(),

@@ -1,0 +1,176 @@
+//! How items go to workers and results come back: what waits for what.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+
+use super::{executor, note, notes, scratch, slow_pid, trials};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        an_iterator_can_wait_for_an_earlier_result,
+        what_an_iterator_gives_runs_while_it_is_slow,
+        a_limit_on_calls_that_run_is_one_on_items_that_are_taken,
+        chunks_keep_all_workers_busy,
+        items_come_from_a_stream_as_they_come,
+        a_stream_can_wait_for_earlier_results,
+        who_takes_results_slowly_makes_workers_wait,
+        limits_of_a_map_are_those_of_its_calls,
+    ]
+}
+
+#[wren::remote]
+fn noted(path: &Path, task: u64) -> u64 {
+    note(path, task).unwrap();
+    task
+}
+
+/// A crawler, a prompt: the next item comes of what an earlier one has done.
+async fn an_iterator_can_wait_for_an_earlier_result() {
+    for (chunk, workers) in [(1, 1), (1, 2), (10, 2)] {
+        let path = scratch("crawler").join("done");
+        let executor = executor(workers);
+        let items = (0..20u64).inspect(|task| {
+            let begun = Instant::now();
+            while *task > 0 && !notes(&path).contains(&(task - 1)) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "task {} never ran", task - 1);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let done = wren::map(|task| noted(&path, task), items).on(&executor).quiet().chunk(chunk).await.unwrap();
+        assert!(done.into_iter().eq(0..20));
+    }
+}
+
+async fn what_an_iterator_gives_runs_while_it_is_slow() {
+    let executor = executor(2);
+    // Workers are there.
+    wren::map(slow_pid, [10, 10]).on(&executor).quiet().await.unwrap();
+    let start = Instant::now();
+    let items = (0..8).inspect(|_| std::thread::sleep(Duration::from_millis(100)));
+    wren::map(|_| slow_pid(100), items).on(&executor).quiet().await.unwrap();
+    let took = start.elapsed();
+    // One after the other: 0.8 s and 0.4 s.
+    assert!(took < Duration::from_millis(1_150), "making and computing overlap: {took:?}");
+}
+
+async fn a_limit_on_calls_that_run_is_one_on_items_that_are_taken() {
+    let executor = executor(2);
+    for (limit, most) in [(1, 2), (2, 4), (8, 16)] {
+        let (taken, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+        let items = (0..40).inspect(|_| {
+            let ahead = taken.fetch_add(1, Ordering::Relaxed) + 1 - ended.load(Ordering::Relaxed);
+            assert!(ahead <= most, "{ahead} items are taken for {limit} calls at once");
+        });
+        let mut outcomes = wren::map(|_| slow_pid(5), items).on(&executor).quiet().concurrency(limit).stream();
+        while let Some((_, outcome)) = outcomes.next().await {
+            outcome.unwrap();
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(ended.load(Ordering::Relaxed), 40);
+    }
+}
+
+async fn chunks_keep_all_workers_busy() {
+    let executor = executor(4);
+    wren::map(slow_pid, [20; 4]).on(&executor).quiet().await.unwrap();
+    let start = Instant::now();
+    let pids = wren::map(slow_pid, [100; 16]).on(&executor).quiet().concurrency(4).chunk(8).await.unwrap();
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(800), "two chunks, four workers, 1.6 s of work: {took:?}");
+    let workers: std::collections::BTreeSet<u32> = pids.into_iter().collect();
+    assert_eq!(workers.len(), 4);
+    let start = Instant::now();
+    wren::map(slow_pid, [50; 12]).on(&executor).quiet().concurrency(2).chunk(3).await.unwrap();
+    let took = start.elapsed();
+    assert!((300..550).contains(&took.as_millis()), "two at once of 0.6 s of work: {took:?}");
+}
+
+async fn items_come_from_a_stream_as_they_come() {
+    let executor = executor(2);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        for item in 0..10_u64 {
+            sender.send(item).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let path = scratch("stream").join("done");
+    let items =
+        futures_util::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)));
+    let done = wren::map_stream(|item| noted(&path, item), items).on(&executor).quiet().await.unwrap();
+    assert!(done.into_iter().eq(0..10));
+    // As a started job, and where there is nothing.
+    let three = futures_util::stream::iter([1, 2, 3]);
+    let job = wren::map_stream(|item| noted(&path, item), three).on(&executor).quiet().start().await.unwrap();
+    assert_eq!(job.wait().await.unwrap(), [1, 2, 3]);
+    let none = futures_util::stream::empty();
+    let none = wren::map_stream(|item| noted(&path, item), none).on(&executor).quiet().await.unwrap();
+    assert!(none.is_empty());
+}
+
+async fn a_stream_can_wait_for_earlier_results() {
+    let executor = executor(2);
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    sender.send(1).unwrap();
+    let mut sender = Some(sender);
+    let items = futures_util::stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|item: u64| (item, receiver))
+    });
+    let path = scratch("earlier").join("done");
+    let mut outcomes = wren::map_stream(|item| noted(&path, item), items).on(&executor).quiet().stream();
+    let mut all = Vec::new();
+    while let Some((_, outcome)) = outcomes.next().await {
+        let value = outcome.unwrap();
+        all.push(value);
+        match value < 20 {
+            true => sender.iter().for_each(|sender| sender.send(value + 1).unwrap()),
+            false => drop(sender.take()),
+        }
+    }
+    assert!(all.into_iter().eq(1..=20));
+}
+
+#[wren::remote]
+fn long(path: PathBuf, task: u64) -> Vec<u8> {
+    note(&path, task).unwrap();
+    vec![task as u8; 1 << 20]
+}
+
+async fn who_takes_results_slowly_makes_workers_wait() {
+    let executor = executor(2);
+    let path = scratch("slow").join("done");
+    let mut outcomes = wren::map(|task| long(path.clone(), task), 0..600).on(&executor).quiet().stream();
+    let mut seen = vec![false; 600];
+    let (first, outcome) = outcomes.next().await.unwrap();
+    assert_eq!(outcome.unwrap(), vec![first as u8; 1 << 20]);
+    seen[first as usize] = true;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // 64 MB that wait, and what was with the workers by then.
+    let ran = notes(&path).len();
+    assert!((64..200).contains(&ran), "{ran} calls of 1 MB ran for a consumer that took one");
+    while let Some((task, outcome)) = outcomes.next().await {
+        assert_eq!(outcome.unwrap(), vec![task as u8; 1 << 20]);
+        assert!(!std::mem::replace(&mut seen[task as usize], true));
+    }
+    assert!(seen.into_iter().all(|seen| seen));
+}
+
+#[wren::remote(timeout = 60, retries = 0)]
+fn fails(path: PathBuf, task: u64) -> Result<u64, String> {
+    note(&path, task).unwrap();
+    Err(format!("{task} failed"))
+}
+
+async fn limits_of_a_map_are_those_of_its_calls() {
+    let executor = executor(2);
+    let path = scratch("limits").join("ran");
+    let none = wren::Backoff::new(Duration::ZERO);
+    let map = wren::map(|task| fails(path.clone(), task), 0..3).on(&executor).quiet().retries(2).backoff(none);
+    assert!(map.try_all().await.unwrap().iter().all(Result::is_err));
+    assert_eq!(notes(&path).len(), 9);
+    let late = wren::map(slow_pid, [5_000]).on(&executor).quiet().timeout(Duration::from_millis(50)).await.unwrap_err();
+    assert!(matches!(late, wren::Error::TimedOut { .. }), "{late}");
+}
