@@ -23,29 +23,37 @@ use serde::{Deserialize, Serialize};
 /// let call = fetch("https://example.org").backoff(patient);
 /// # drop(call);
 /// ```
+///
+/// Times are in whole milliseconds, up to 49 days; what is between two is rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
-    first: Duration,
-    longest: Duration,
-    factor: u32,
+    // Every call carries it: it is kept small.
+    first_ms: u32,
+    longest_ms: u32,
+    factor: u16,
     jitter: bool,
+}
+
+const fn milliseconds(time: Duration) -> u32 {
+    let ms = time.as_nanos().div_ceil(1_000_000);
+    if ms > u32::MAX as u128 { u32::MAX } else { ms as u32 }
 }
 
 impl Backoff {
     /// Begins with `first` and doubles, up to a minute.
     pub const fn new(first: Duration) -> Self {
-        Self { first, longest: Duration::from_secs(60), factor: 2, jitter: true }
+        Self { first_ms: milliseconds(first), longest_ms: 60_000, factor: 2, jitter: true }
     }
 
     /// Makes each pause `factor` times as long as the one before; 1 keeps them as they are, and 0 is taken for 1.
-    pub const fn factor(mut self, factor: u32) -> Self {
+    pub const fn factor(mut self, factor: u16) -> Self {
         self.factor = if factor == 0 { 1 } else { factor };
         self
     }
 
     /// Makes no pause longer than `longest`.
     pub const fn longest(mut self, longest: Duration) -> Self {
-        self.longest = longest;
+        self.longest_ms = milliseconds(longest);
         self
     }
 
@@ -57,8 +65,8 @@ impl Backoff {
 
     /// The pause after so many failures.
     pub(crate) fn pause(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
-        let times = self.factor.saturating_pow(failures.saturating_sub(1));
-        let whole = self.first.saturating_mul(times).min(self.longest);
+        let times = u32::from(self.factor).saturating_pow(failures.saturating_sub(1));
+        let whole = Duration::from_millis(self.first_ms.saturating_mul(times).min(self.longest_ms).into());
         if self.jitter { whole.mul_f64(random.f64()) } else { whole }
     }
 }
@@ -81,9 +89,9 @@ mod tests {
         let (a, b) = (backoff.pause(3, &mut random), backoff.pause(3, &mut random));
         assert_ne!(a, b, "pauses are random parts");
         assert_eq!(Backoff::new(seconds(5)).factor(0).without_jitter().pause(9, &mut random), seconds(5));
-        assert_eq!(
-            Backoff::new(Duration::MAX).longest(Duration::MAX).without_jitter().pause(9, &mut random),
-            Duration::MAX
-        );
+        let longest = Backoff::new(Duration::MAX).longest(Duration::MAX).without_jitter();
+        assert_eq!(longest.pause(9, &mut random), Duration::from_millis(u32::MAX.into()));
+        let shortest = Backoff::new(Duration::from_nanos(1)).without_jitter();
+        assert_eq!(shortest.pause(1, &mut random), Duration::from_millis(1));
     }
 }

@@ -296,6 +296,7 @@ impl Block {
     }
 
     /// Whether a call of that function and limits can join the block.
+    #[inline]
     pub(crate) fn accepts(&self, function: &'static RemoteFn, limits: &Limits) -> bool {
         std::ptr::eq(self.function, function) && self.limits == *limits
     }
@@ -318,6 +319,11 @@ impl Block {
 
     pub(crate) fn is_full(&self, tasks: usize, bytes: usize) -> bool {
         self.ends.len() >= tasks || self.bytes.len() >= bytes || (!self.blobs.is_empty() && self.size() >= bytes)
+    }
+
+    /// How many tasks it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.ends.len() as u64
     }
 
     /// The tasks, by index in their job.

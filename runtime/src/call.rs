@@ -41,7 +41,8 @@ use crate::terminal;
 #[must_use = "calls are lazy: they run when awaited, or in `wren::map` and `wren::gather`"]
 pub struct Call<R> {
     function: &'static RemoteFn,
-    limits: Limits,
+    /// In place of the annotation's. Most calls have none, and are moved about by the million.
+    limits: Option<Box<Limits>>,
     state: State,
     result: PhantomData<fn() -> R>,
 }
@@ -62,7 +63,7 @@ impl<R> fmt::Debug for Call<R> {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) function: &'static RemoteFn,
-    pub(crate) limits: Limits,
+    limits: Option<Box<Limits>>,
     /// Or why there are none.
     pub(crate) args: std::result::Result<Args, String>,
     /// Where it was to run.
@@ -70,6 +71,17 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// What the call may use: what it says itself, or else its function.
+    pub(crate) fn limits(&self) -> Limits {
+        self.own_limits().unwrap_or_else(|| Limits::of(self.function))
+    }
+
+    /// What the call says itself that it may use.
+    #[inline]
+    pub(crate) fn own_limits(&self) -> Option<Limits> {
+        self.limits.as_deref().copied()
+    }
+
     /// The arguments of one task of a job.
     ///
     /// # Errors
@@ -84,6 +96,7 @@ impl Parts {
     ///
     /// # Errors
     /// [`Error::Config`].
+    #[inline]
     pub(crate) fn check_place(&self, task: u64, on: &Executor) -> Result<()> {
         match &self.executor {
             Some(executor) if !executor.is(on) => Err(Error::Config(format!(
@@ -121,31 +134,31 @@ pub(crate) fn of_task(reason: &str, task: u64) -> String {
 #[inline]
 pub fn call<R>(function: &'static RemoteFn, args: ArgsEncoder) -> Call<R> {
     let args = args.finish().map_err(Box::new);
-    Call { function, limits: Limits::of(function), state: State::New { args, executor: None }, result: PhantomData }
+    Call { function, limits: None, state: State::New { args, executor: None }, result: PhantomData }
 }
 
 impl<R> Call<R> {
     /// Allows the call `mb` megabytes of memory, in place of the annotation.
     pub fn memory(mut self, mb: u32) -> Self {
-        self.limits.memory_mb = Some(mb);
+        self.limits_mut().memory_mb = Some(mb);
         self
     }
 
     /// Allows the call `limit` of time, in place of the annotation.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.limits.timeout = Some(limit);
+        self.limits_mut().timeout = Some(limit);
         self
     }
 
     /// Runs the function again up to `retries` times if it panics or returns `Err`.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.limits.retries = Some(retries);
+        self.limits_mut().retries = Some(retries);
         self
     }
 
     /// Waits so long before the function is run again, in place of the annotation.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.limits.backoff = Some(backoff);
+        self.limits_mut().backoff = Some(backoff);
         self
     }
 
@@ -169,15 +182,19 @@ impl<R> Call<R> {
     /// # });
     /// ```
     pub fn at_most_once(mut self) -> Self {
-        self.limits.at_most_once = true;
+        self.limits_mut().at_most_once = true;
         self
     }
 
     /// The call under these limits, in place of its own.
     #[cfg(feature = "data")]
     pub(crate) fn limited(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits.into());
         self
+    }
+
+    fn limits_mut(&mut self) -> &mut Limits {
+        self.limits.get_or_insert_with(|| Limits::of(self.function).into())
     }
 
     /// Runs the call on an executor of one's own. A map or a gather has one for all its calls, and refuses a call that
@@ -201,17 +218,18 @@ impl<R> Call<R> {
             State::New { args, executor } => State::New { args: args.clone(), executor: executor.clone() },
             State::Running { .. } | State::Over => State::Over,
         };
-        Self { function: self.function, limits: self.limits, state, result: PhantomData }
+        Self { function: self.function, limits: self.limits.clone(), state, result: PhantomData }
     }
 
     /// What is to be run, for a job to take over.
+    #[inline]
     pub(crate) fn into_parts(mut self) -> Parts {
         let (args, executor) = match std::mem::replace(&mut self.state, State::Over) {
             State::New { args: Ok(args), executor } => (Ok(args), executor),
             State::New { args: Err(error), executor } => (Err(error.to_string()), executor),
             State::Running { .. } | State::Over => (Err("the call was awaited before".to_owned()), None),
         };
-        Parts { function: self.function, limits: self.limits, args, executor }
+        Parts { function: self.function, limits: self.limits.take(), args, executor }
     }
 
     fn bad_arguments(&self, reason: &dyn fmt::Display) -> Error {
@@ -225,7 +243,8 @@ impl<R> Call<R> {
             let State::New { args, .. } = call else { return Ok(()) };
             let args = args.map_err(|error| self.bad_arguments(&error))?;
             let port = Arc::new(Port::default());
-            let job = executor.shared().submit_one(self.function, self.limits, args, port.clone());
+            let limits = self.limits.as_deref().copied().unwrap_or_else(|| Limits::of(self.function));
+            let job = executor.shared().submit_one(self.function, limits, args, port.clone());
             self.state = State::Running { executor, job, port };
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! Settings, in one order: builder, `WREN_*` environment, `.wren/deployment.json`, `Wren.toml`, defaults.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -29,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) history: u64,
     /// How many bytes of each job's inputs are kept.
     pub(crate) keep_inputs: u64,
+    /// How long a worker may be idle until it is ended; `None` keeps it.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How many calls a worker runs until another takes its place.
+    pub(crate) max_calls: Option<NonZeroU64>,
     /// Whether the backend is `lambda` for no other reason than that there is a deployment.
     pub(crate) deployed: bool,
 }
@@ -46,7 +51,13 @@ struct File {
     history: Option<u64>,
     /// In MB.
     keep_inputs: Option<u64>,
+    /// In seconds.
+    idle_timeout: Option<u64>,
+    max_calls: Option<u64>,
 }
+
+/// How long a worker may be idle, in seconds, where nobody says otherwise: as long as loky's.
+const IDLE_TIMEOUT: u64 = 300;
 
 /// How much of each job's inputs is kept, in MB, where nobody says otherwise.
 const KEEP_INPUTS: u64 = 16;
@@ -54,7 +65,7 @@ const KEEP_INPUTS: u64 = 16;
 /// Logs of how many jobs are kept where nobody says otherwise.
 const HISTORY: u64 = 1_000;
 
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 15] = [
     "WREN_HISTORY",
     "WREN_BACKEND",
     "WREN_STORE",
@@ -63,6 +74,8 @@ const VARIABLES: [&str; 13] = [
     "WREN_DIR",
     "WREN_QUIET",
     "WREN_KEEP_INPUTS",
+    "WREN_IDLE_TIMEOUT",
+    "WREN_MAX_CALLS",
     // Read elsewhere.
     "WREN_LIST",
     "WREN_WORKER",
@@ -100,6 +113,8 @@ impl Config {
             quiet: file.quiet.unwrap_or(false),
             history: file.history.unwrap_or(HISTORY),
             keep_inputs: megabytes(file.keep_inputs.unwrap_or(KEEP_INPUTS)),
+            idle_timeout: idle_timeout(file.idle_timeout.unwrap_or(IDLE_TIMEOUT)),
+            max_calls: NonZeroU64::new(file.max_calls.unwrap_or(0)),
             deployed: false,
         };
         for (name, value) in variables {
@@ -112,6 +127,8 @@ impl Config {
                 "WREN_QUIET" => config.quiet = !matches!(value.as_str(), "" | "0" | "false"),
                 "WREN_HISTORY" => config.history = number(&name, &value)? as u64,
                 "WREN_KEEP_INPUTS" => config.keep_inputs = megabytes(number(&name, &value)? as u64),
+                "WREN_IDLE_TIMEOUT" => config.idle_timeout = idle_timeout(number(&name, &value)? as u64),
+                "WREN_MAX_CALLS" => config.max_calls = NonZeroU64::new(number(&name, &value)? as u64),
                 known if VARIABLES.contains(&known) => {}
                 _ => return Err(unknown(&name)),
             }
@@ -187,9 +204,15 @@ fn megabytes(mb: u64) -> u64 {
     mb.saturating_mul(1 << 20)
 }
 
+fn idle_timeout(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 fn unknown(name: &str) -> Error {
-    let known = VARIABLES[..7].join(", ");
-    Error::Config(format!("{name} is set, and no setting has that name; known are {known}; unset it or mend its name"))
+    let known = VARIABLES[..9].join(", ");
+    Error::Config(format!(
+        "{name} is set, and no setting has that name; known are {known}; unset it or correct its name"
+    ))
 }
 
 /// The nearest `Wren.toml` upwards, and its folder; without one, the folder of the nearest
@@ -232,6 +255,9 @@ mod tests {
         let kv = |variables: &[_]| config(variables, Some("kv = \"redis://file\"")).unwrap().kv;
         assert_eq!(kv(&[]).as_deref(), Some("redis://file"));
         assert_eq!(kv(&[("WREN_KV", "embedded:x")]).as_deref(), Some("embedded:x"));
+        assert_eq!((none.idle_timeout, none.max_calls), (Some(Duration::from_secs(300)), None));
+        let pool = config(&[("WREN_MAX_CALLS", "7")], Some("idle_timeout = 0\nmax_calls = 3")).unwrap();
+        assert_eq!((pool.idle_timeout, pool.max_calls), (None, NonZeroU64::new(7)));
         let store = none.store_url().unwrap();
         assert!(store.starts_with("file:/") && store.ends_with(".wren/store"), "{store}");
     }

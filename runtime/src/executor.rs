@@ -5,7 +5,7 @@ mod waiter;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -166,6 +166,8 @@ pub struct Builder {
     backend: Option<String>,
     store: Option<String>,
     workers: Option<usize>,
+    idle_timeout: Option<Duration>,
+    max_calls: Option<u64>,
     directory: Option<PathBuf>,
     faults: Option<Faults>,
     opened_store: Option<Arc<dyn Store>>,
@@ -199,6 +201,20 @@ impl Builder {
         self
     }
 
+    /// Ends a worker of the `local` backend that was idle for so long; it is started again when it is needed. Five
+    /// minutes by default; zero keeps idle workers.
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle_timeout = Some(idle);
+        self
+    }
+
+    /// Replaces a worker of the `local` backend after `n` calls, and so what foreign code in it has leaked. By default, and
+    /// for 0, a worker runs as many calls as there are. A `.chunk(..)` that is longer stays whole.
+    pub fn max_calls(mut self, n: u64) -> Self {
+        self.max_calls = Some(n);
+        self
+    }
+
     /// Where job logs go. By default `.wren` beside the nearest `Wren.toml` or `Cargo.lock`; a program
     /// that did not pass through [`init`](crate::init), such as a test, has none unless it names a
     /// folder here or in `WREN_DIR`.
@@ -229,6 +245,12 @@ impl Builder {
         }
         if let Some(workers) = self.workers {
             config.workers = workers;
+        }
+        if let Some(idle) = self.idle_timeout {
+            config.idle_timeout = Some(idle).filter(|idle| !idle.is_zero());
+        }
+        if let Some(n) = self.max_calls {
+            config.max_calls = NonZeroU64::new(n);
         }
         if let Some(directory) = self.directory {
             config.set_directory(directory);
@@ -388,6 +410,7 @@ impl Executor {
         let mut setup = Setup::new(config.workers, bell.clone(), depth + 1);
         setup.family = FAMILIES.fetch_add(1, Ordering::Relaxed);
         setup.directory.clone_from(&config.directory);
+        (setup.idle_timeout, setup.max_calls) = (config.idle_timeout, config.max_calls);
         let printing = Arc::<Printing>::default();
         let prints = printing.clone();
         setup.lines = Lines::new(move |line| prints.take(line));

@@ -100,6 +100,7 @@ fn named() -> MutexGuard<'static, Hashes> {
 }
 
 /// The values that were attached since the last call of this.
+#[inline]
 pub(crate) fn take_attached() -> Vec<Arc<Blob>> {
     ATTACHED.try_with(RefCell::take).unwrap_or_default()
 }

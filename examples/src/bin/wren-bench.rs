@@ -56,6 +56,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{:?} {:?}", log_overhead(100, 1).await?, log_overhead(12, 25).await?);
             return Ok(());
         }
+        Ok("noop") => {
+            wren::map(inc, 0..100_000).quiet().await?;
+            println!("{:.0}", 100_000.0 / median(noop(100_000, 200).await?).as_secs_f64());
+            return Ok(());
+        }
         Ok("payload") => {
             println!("{}", payload().await?);
             return Ok(());

@@ -1,8 +1,9 @@
 //! Backends by URL scheme.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Backend, Lines};
 use crate::channel::Bell;
@@ -22,6 +23,10 @@ pub struct Setup {
     pub clock: Instant,
     /// Takes what tasks print, where the backend sees it.
     pub lines: Lines,
+    /// How long a worker may be idle until it is ended, where the backend has workers of its own.
+    pub idle_timeout: Option<Duration>,
+    /// How many calls a worker runs until another takes its place.
+    pub max_calls: Option<NonZeroU64>,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
     /// Tells the executor, with those for calls nested in its own, from all others of this process.
@@ -30,8 +35,17 @@ pub struct Setup {
 
 impl Setup {
     pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
-        let (ringer, directory) = (Ringer(bell), PathBuf::from(".wren"));
-        Self { workers, ringer, directory, clock: Instant::now(), lines: Lines::default(), depth, family: 0 }
+        Self {
+            workers,
+            ringer: Ringer(bell),
+            directory: PathBuf::from(".wren"),
+            clock: Instant::now(),
+            lines: Lines::default(),
+            idle_timeout: None,
+            max_calls: None,
+            depth,
+            family: 0,
+        }
     }
 }
 

@@ -150,7 +150,7 @@ impl<R> Job<R> {
         let mut made = Vec::new();
         while let Some(call) = std::future::poll_fn(|cx| calls.poll_next(cx)).await {
             let (parts, task) = (call.into_parts(), made.len() as u64);
-            let (function, limits) = (parts.function, parts.limits.under(&settings.limits));
+            let (function, limits) = (parts.function, parts.limits().under(&settings.limits));
             parts.check_place(task, &executor)?;
             parts.check_resumable(&limits, task)?;
             let args = parts.args(task)?;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -76,29 +77,31 @@ impl Outcome {
 
 /// Outcomes in the order they came, and who waits for them.
 #[derive(Debug, Default)]
-pub(crate) struct Port(Mutex<State>);
+pub(crate) struct Port {
+    state: Mutex<State>,
+    /// Size of the results that nobody has taken.
+    bytes: AtomicUsize,
+    /// Tasks of which an outcome came, ever.
+    tasks: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct State {
     outcomes: VecDeque<Outcome>,
-    /// Size of the results among them.
-    bytes: usize,
-    /// Tasks of which an outcome came, ever.
-    tasks: u64,
     waker: Option<Waker>,
     finished: bool,
 }
 
 impl Port {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an outcome; whoever waits goes to `wakers`.
     pub(crate) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
-        state.bytes += outcome.size();
-        state.tasks += outcome.tasks();
+        self.bytes.fetch_add(outcome.size(), Ordering::Relaxed);
+        self.tasks.fetch_add(outcome.tasks(), Ordering::Relaxed);
         state.outcomes.push_back(outcome);
         wakers.extend(state.waker.take());
     }
@@ -117,23 +120,23 @@ impl Port {
 
     /// The next outcome.
     pub(crate) fn take(&self) -> Option<Outcome> {
-        self.lock().pop()
+        self.pop(&mut self.lock())
     }
 
     /// Bytes of results that nobody has taken.
     pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Of how many tasks an outcome came.
     pub(crate) fn tasks(&self) -> u64 {
-        self.lock().tasks
+        self.tasks.load(Ordering::Relaxed)
     }
 
     /// The next outcome, or none and the waker is kept.
     pub(crate) fn take_or_register(&self, waker: &Waker) -> Option<Outcome> {
         let mut state = self.lock();
-        let outcome = state.pop();
+        let outcome = self.pop(&mut state);
         if outcome.is_none() {
             state.register(waker);
         }
@@ -150,6 +153,12 @@ impl Port {
         ready
     }
 
+    fn pop(&self, state: &mut State) -> Option<Outcome> {
+        let outcome = state.outcomes.pop_front()?;
+        self.bytes.fetch_sub(outcome.size(), Ordering::Relaxed);
+        Some(outcome)
+    }
+
     /// Whether all outcomes were taken, and no more will come.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
@@ -158,12 +167,6 @@ impl Port {
 }
 
 impl State {
-    fn pop(&mut self) -> Option<Outcome> {
-        let outcome = self.outcomes.pop_front()?;
-        self.bytes -= outcome.size();
-        Some(outcome)
-    }
-
     fn register(&mut self, waker: &Waker) {
         if self.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             self.waker = Some(waker.clone());

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Calls, Settings};
 use crate::block::{Args, Block, Limits};
-use crate::call::of_task;
+use crate::call::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
@@ -35,6 +35,9 @@ const BLOCK_TASKS: usize = 8 << 10;
 const FIRST_BLOCK_TASKS: usize = 128;
 const BLOCK_BYTES: usize = 512 << 10;
 
+/// How long it takes to send a block of calls to a worker that waits, and to hear of it.
+const ON_ITS_WAY: Duration = Duration::from_micros(100);
+
 /// Calls that take less together are taken ahead together, in a job with a limit on those that run.
 const TOGETHER: Duration = Duration::from_millis(1);
 
@@ -52,11 +55,18 @@ pub(crate) struct Feed<I> {
     job: Option<JobKey>,
     id: String,
     settings: Settings,
+    /// The function of the call before, and what its calls may use that do not say so themselves.
+    usual: Option<(&'static RemoteFn, Limits)>,
     kept: Option<Arc<Kept>>,
+    /// What is being filled, and where it is lent while the iterator is asked for more.
+    block: Option<Box<Block>>,
+    block_is_usual: bool,
     pending: Arc<Pending>,
     block_tasks: usize,
     /// Tasks of a block that go out by themselves where workers are idle.
-    eager_tasks: usize,
+    eager_tasks: u64,
+    /// When the last block went out.
+    submitted_at: Instant,
     /// How many tasks may be taken and not consumed, of a job with a limit on those that run.
     ahead: Option<u64>,
     taken: u64,
@@ -95,11 +105,15 @@ impl<I> Feed<I> {
             opening: None,
             job: None,
             id: id.clone(),
+            usual: None,
             settings,
             kept: None,
+            block: None,
+            block_is_usual: false,
             pending: Arc::default(),
             block_tasks: FIRST_BLOCK_TASKS,
             eager_tasks: 1,
+            submitted_at: Instant::now(),
             ahead: None,
             taken: 0,
             functions: Vec::new(),
@@ -168,15 +182,16 @@ impl<I> Feed<I> {
     }
 
     fn submit(&mut self) {
-        if let Some(block) = self.pending.take() {
-            self.submit_block(block);
+        if let Some(block) = self.block.take() {
+            self.submit_block(*block);
         }
     }
 
     fn submit_block(&mut self, block: Block) {
-        self.note_submitted(block.tasks(), block.size());
+        let tasks = block.tasks();
+        self.note_submitted(tasks.clone(), block.size());
         self.block_tasks = (self.block_tasks * 2).min(BLOCK_TASKS);
-        self.eager_tasks = (self.eager_tasks * 2).min(BLOCK_TASKS);
+        self.note_pace(tasks.end - tasks.start);
         let (shared, function) = (self.executor.shared(), block.function());
         if let Some(job) = self.job {
             shared.submit(job, block);
@@ -189,12 +204,38 @@ impl<I> Feed<I> {
         }
     }
 
+    /// How many calls the iterator gives while one might be on its way: so many go out together, though workers are idle.
+    fn note_pace(&mut self, tasks: u64) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(std::mem::replace(&mut self.submitted_at, now));
+        let together = u128::from(tasks).saturating_mul(ON_ITS_WAY.as_nanos()) / took.as_nanos().max(1);
+        self.eager_tasks = together.clamp(1, self.block_tasks as u128) as u64;
+    }
+
     fn note_submitted(&mut self, tasks: Range<u64>, bytes: usize) {
         self.waiting.insert(tasks.start, (tasks.end - tasks.start, bytes));
         self.waiting_bytes += bytes;
     }
 
+    /// The next call; what was taken before can be submitted meanwhile.
+    #[inline]
+    fn next_call(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call<I::Result>>>
+    where
+        I: Calls,
+    {
+        let Some(calls) = &mut self.calls else { return Poll::Ready(None) };
+        let Some(block) = self.block.take() else { return calls.poll_next(cx) };
+        self.pending.lend(block);
+        let next = calls.poll_next(cx);
+        self.block = self.pending.take_back();
+        if self.block.is_none() {
+            self.catch_up();
+        }
+        next
+    }
+
     /// Takes note of what the reactor submitted, while the iterator held this thread up.
+    #[cold]
     fn catch_up(&mut self) {
         for (tasks, bytes) in self.pending.submitted() {
             self.note_submitted(tasks, bytes);
@@ -210,28 +251,38 @@ impl<I> Feed<I> {
         self.taken.saturating_sub(tasks + self.port.tasks()) < at_once
     }
 
-    fn push(&mut self, task: u64, function: &'static RemoteFn, limits: Limits, args: Args) {
-        let chunk = self.settings.chunk.map_or(1, |chunk| chunk.get() as u64);
+    /// What calls may use that do not say so themselves.
+    fn usual_limits(&self) -> Limits {
+        self.usual.map(|(_, limits)| limits).unwrap_or_default()
+    }
+
+    /// Adds a task; its limits are the usual ones unless it has its own.
+    #[inline]
+    fn push(&mut self, task: u64, function: &'static RemoteFn, limits: Option<Limits>, args: Args) {
+        let chunk = self.settings.chunk;
+        let whole_chunks = |tasks: u64| chunk.is_none_or(|n| tasks.is_multiple_of(n.get() as u64));
         let full = |b: &Block| {
-            let tasks = b.tasks();
-            let whole_chunks = (tasks.end - tasks.start).is_multiple_of(chunk);
-            !b.accepts(function, &limits)
-                || tasks.end != task
-                || (whole_chunks && b.is_full(self.block_tasks, BLOCK_BYTES))
+            let fits = match (&limits, self.block_is_usual) {
+                (None, true) => std::ptr::eq(b.function(), function),
+                (None, false) => b.accepts(function, &self.usual_limits()),
+                (Some(limits), _) => b.accepts(function, limits),
+            };
+            !fits || b.tasks().end != task || (b.is_full(self.block_tasks, BLOCK_BYTES) && whole_chunks(b.len()))
         };
-        let mut pending = self.pending.lock();
-        if pending.block.as_ref().is_some_and(full) {
-            let block = pending.block.take();
-            drop(pending);
-            block.into_iter().for_each(|block| self.submit_block(block));
-            pending = self.pending.lock();
+        if self.block.as_deref().is_some_and(full) {
+            self.submit();
         }
-        let block = pending.block.get_or_insert_with(|| Block::new(function, limits, task));
+        let block = match &mut self.block {
+            Some(block) => block,
+            none => {
+                self.block_is_usual = limits.is_none();
+                let limits = limits.or(self.usual.map(|(_, limits)| limits)).unwrap_or_default();
+                none.insert(Block::new(function, limits, task).into())
+            }
+        };
         block.push(args);
-        let tasks = block.tasks();
-        drop(pending);
-        let tasks = tasks.end - tasks.start;
-        if tasks >= self.eager_tasks as u64 && tasks.is_multiple_of(chunk) && self.workers_are_idle(tasks) {
+        let tasks = block.len();
+        if tasks >= self.eager_tasks && self.workers_are_idle(tasks) && whole_chunks(tasks) {
             self.submit();
         }
     }
@@ -260,7 +311,7 @@ impl<I> Feed<I> {
             self.waiting_bytes -= args.size() as usize;
             if run && let Some(kept) = &self.kept {
                 kept.run_after_all(&look_up);
-                self.push(task, function, limits, args);
+                self.push(task, function, Some(limits), args);
             }
         }
         if run {
@@ -288,7 +339,6 @@ impl<I> Feed<I> {
     pub(super) fn take(&mut self) -> Option<Outcome> {
         loop {
             let outcome = self.port.take()?;
-            self.catch_up();
             match &outcome {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
@@ -381,7 +431,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
                 self.seek();
                 return Ok(false);
             }
-            let next = self.calls.as_mut().map_or(Poll::Ready(None), |calls| calls.poll_next(cx));
+            let next = self.next_call(cx);
             let Poll::Ready(Some(call)) = next else {
                 self.submit();
                 self.seek();
@@ -391,25 +441,29 @@ impl<I: Calls<Result = R>, R> Feed<I> {
                 return Ok(false);
             };
             let parts = call.into_parts();
-            let (function, limits, task) = (parts.function, parts.limits.under(&self.settings.limits), self.taken);
-            self.begin_log(function.name);
-            if self.functions.last().is_none_or(|(_, last)| *last != function.name) {
-                self.functions.push((task, function.name));
+            let (function, task) = (parts.function, self.taken);
+            if self.usual.as_ref().is_none_or(|(usual, _)| !std::ptr::eq(*usual, function)) {
+                self.meet(function);
             }
             parts.check_place(task, &self.executor)?;
+            let limits = parts.own_limits().map(|own| own.under(&self.settings.limits));
+            let Some(kept) = &self.kept else {
+                self.taken += 1;
+                match parts.args {
+                    Ok(args) => self.push(task, function, limits, args),
+                    Err(reason) => self.fail(task, function, &reason),
+                }
+                continue;
+            };
+            // What is kept of a job names all its calls, so that one which cannot be encoded is the job's error.
+            let limits = limits.unwrap_or_else(|| self.usual_limits());
             if self.settings.name.is_some() {
                 parts.check_resumable(&limits, task)?;
             }
-            // What is kept of a job names all its calls, so that one which cannot be encoded is the job's error.
-            if let (Err(reason), None) = (&parts.args, &self.kept) {
-                self.taken += 1;
-                self.fail(task, function, reason);
-                continue;
-            }
             let args = parts.args(task)?;
             self.taken += 1;
-            match self.kept.as_ref().map_or(Ok(None), |kept| kept.note(task, function, &args))? {
-                None => self.push(task, function, limits, args),
+            match kept.note(task, function, &args)? {
+                None => self.push(task, function, Some(limits), args),
                 Some(look_up) => {
                     self.submit();
                     self.waiting_bytes += args.size() as usize;
@@ -423,6 +477,16 @@ impl<I: Calls<Result = R>, R> Feed<I> {
             }
         }
         Ok(true)
+    }
+
+    /// Takes note of a function that was not the one of the call before.
+    #[cold]
+    fn meet(&mut self, function: &'static RemoteFn) {
+        self.begin_log(function.name);
+        if self.functions.last().is_none_or(|(_, last)| *last != function.name) {
+            self.functions.push((self.taken, function.name));
+        }
+        self.usual = Some((function, Limits::of(function).under(&self.settings.limits)));
     }
 
     /// A task whose arguments cannot be encoded has failed; others go on.

@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_a_function_spawned_ends_with_its_call,
         a_call_from_a_thread_that_ends_is_answered,
         a_worker_has_no_workers,
+        what_is_to_run_at_most_once_does,
     ]
 }
 
@@ -55,6 +56,35 @@ fn overflow(n: u64) -> u64 {
 fn kill(pid: u32) {
     let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
     std::thread::sleep(Duration::from_secs(5));
+}
+
+async fn what_is_to_run_at_most_once_does() {
+    let executor = executor(2);
+    for how in ["exit", "abort", "kill", "err", "panic"] {
+        let ran = scratch("once").join("ran");
+        let call = |task| misbehave(task, how, &ran).retries(3).at_most_once();
+        let outcomes = wren::map(call, 0..10).on(&executor).quiet().try_all().await.unwrap();
+        let mut tasks = notes(&ran);
+        tasks.sort_unstable();
+        assert!(tasks.into_iter().eq(0..10), "each ran once, by {how}");
+        for (task, outcome) in outcomes.into_iter().enumerate() {
+            match (task, how, outcome) {
+                (3, "err", Err(Error::Returned { .. })) | (3, "panic", Err(Error::Panicked { .. })) => {}
+                (3, _, Err(Error::MayHaveRun { attempt, cause })) => {
+                    assert!(matches!(*cause, Error::WorkerDied { .. }) && attempt.task == 3, "{cause}");
+                }
+                (_, _, outcome) => assert_eq!(outcome.unwrap(), task as u64),
+            }
+        }
+    }
+    // A job that is run again when its program is gone cannot keep that.
+    let ran = scratch("named-once").join("ran");
+    let calls = || (0..10).map(|task| misbehave(task, "", &ran).at_most_once());
+    let named = wren::gather(calls()).on(&executor).quiet().named("once").await.unwrap_err();
+    let started = wren::gather(calls()).on(&executor).quiet().start().await.unwrap_err();
+    for error in [named, started] {
+        assert!(matches!(&error, Error::Config(why) if why.contains("at most once")), "{error}");
+    }
 }
 
 /// Every way to die is the error of the task that died, and all others finish.

@@ -30,6 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_function_that_writes_over_the_channel_hangs_nobody,
         calls_from_any_thread_of_a_function_end,
         threads_that_wait_for_calls_run_them,
+        idle_workers_go_and_come_again,
+        a_worker_is_replaced_after_so_many_calls,
         workers_have_the_environment_of_the_moment_that_the_pool_was_made,
     ]
 }
@@ -38,6 +40,46 @@ unsafe extern "C" {
     fn fork() -> i32;
     fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
     fn _exit(code: i32) -> !;
+}
+
+async fn idle_workers_go_and_come_again() {
+    let idle = Duration::from_millis(200);
+    let executor = Executor::builder().backend("local").workers(2).idle_timeout(idle).build().unwrap();
+    let run = || wren::map(slow_pid, [50, 50]).on(&executor).quiet();
+    let first = run().await.unwrap();
+    let mine = |pids: &[u32]| children_of(std::process::id()).into_iter().filter(|pid| pids.contains(pid)).count();
+    assert_eq!(mine(&first), 2);
+    // One that is used stays.
+    let until = Instant::now() + Duration::from_millis(600);
+    let mut used = Vec::new();
+    while Instant::now() < until {
+        used.push(slow_pid(20).on(&executor).await.unwrap());
+    }
+    assert!(used.iter().all(|pid| *pid == used[0]) && first.contains(&used[0]), "{used:?} of {first:?}");
+    assert_eq!(mine(&first), 1, "the idle one has gone");
+    let begun = Instant::now();
+    while mine(&first) > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the workers stay");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let again = run().await.unwrap();
+    assert!(again.iter().all(|pid| !first.contains(pid)));
+}
+
+async fn a_worker_is_replaced_after_so_many_calls() {
+    for (most, workers) in [(1, 1), (3, 2), (10, 2)] {
+        let executor = Executor::builder().backend("local").workers(workers).max_calls(most).build().unwrap();
+        let pids = wren::map(slow_pid, vec![0; 50]).on(&executor).quiet().await.unwrap();
+        let mut calls = std::collections::BTreeMap::<u32, u64>::new();
+        pids.iter().for_each(|pid| *calls.entry(*pid).or_default() += 1);
+        assert!(calls.values().all(|calls| *calls <= most), "at most {most}: {calls:?}");
+        for _ in 0..most + 1 {
+            let pid = slow_pid(0).on(&executor).await.unwrap();
+            let calls = calls.entry(pid).or_default();
+            *calls += 1;
+            assert!(*calls <= most, "{pid} ran {calls} calls");
+        }
+    }
 }
 
 async fn a_fork_of_a_driver_gets_errors_and_does_no_harm() {

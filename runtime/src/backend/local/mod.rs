@@ -6,6 +6,7 @@ mod spawner;
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, 
 use crate::channel::{SLOTS, monotonic};
 use crate::error::Failure;
 use crate::platform::{self, ProcessMemory};
+use crate::scheduler;
 use crate::start;
 use minder::Minder;
 use process::{Process, START_LIMIT, Surroundings};
@@ -57,6 +59,10 @@ pub(crate) struct LocalBackend {
     broken: Option<(String, Duration)>,
     /// What this process and its workers may use together, in bytes.
     memory: Option<Memory>,
+    /// How long a worker may be idle.
+    idle_timeout: Option<Duration>,
+    /// Calls that a worker runs, at most.
+    max_calls: Option<NonZeroU64>,
 }
 
 /// An invocation that waits for a slot, and since when.
@@ -141,6 +147,8 @@ impl LocalBackend {
             next_start: Duration::ZERO,
             broken: None,
             memory: None,
+            idle_timeout: setup.idle_timeout,
+            max_calls: setup.max_calls,
         }
     }
 
@@ -197,12 +205,17 @@ impl LocalBackend {
     }
 
     fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
-        while !self.waiting.is_empty() {
+        while let Some(next) = self.waiting.front() {
+            let calls = next.invocation.tasks.end - next.invocation.tasks.start;
+            self.retire_for(calls);
             if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run()) {
                 // The loop's condition says that one waits.
                 let Some(Waiting { invocation, since }) = self.waiting.pop_front() else { return };
                 if let Some(process) = self.workers[process].process_mut() {
                     process.launch(invocation, since, now);
+                    if self.max_calls.is_some_and(|most| process.calls() >= most.get()) {
+                        process.retire();
+                    }
                 }
                 continue;
             }
@@ -218,6 +231,31 @@ impl LocalBackend {
             }
             return self.start_some(now);
         }
+    }
+
+    /// Retires workers that may not run so many calls more.
+    fn retire_for(&mut self, calls: u64) {
+        let Some(most) = self.max_calls else { return };
+        let is_used = |process: &&mut Process| process.calls() > 0 && !process.is_retiring();
+        for process in self.processes_mut().filter(is_used) {
+            if process.calls().saturating_add(calls) > most.get() {
+                process.retire();
+            }
+        }
+    }
+
+    /// Retires workers that were idle for long. Gives after how long one may be next.
+    fn retire_idle(&mut self, now: Duration) -> Option<Duration> {
+        let idle = self.idle_timeout?;
+        let processes = self.processes_mut().filter(|process| process.load() == 0 && !process.is_retiring());
+        let left = processes.filter_map(|process| {
+            let left = process.last_active().saturating_add(idle).saturating_sub(now);
+            if left.is_zero() {
+                process.retire();
+            }
+            (!left.is_zero()).then_some(left)
+        });
+        left.min()
     }
 
     /// An idle worker, the one whose caches are warmest.
@@ -408,7 +446,14 @@ impl Backend for LocalBackend {
         if self.processes().any(|process| process.load() > 0) {
             checks |= self.check_memory(now);
         }
-        checks.then_some(CHECK_EVERY)
+        let idle = self.retire_idle(now);
+        [checks.then_some(CHECK_EVERY), idle].into_iter().flatten().min()
+    }
+
+    fn tune(&self, config: &mut scheduler::Config) {
+        if let Some(most) = self.max_calls {
+            config.max_batch = config.max_batch.min(most.get());
+        }
     }
 }
 

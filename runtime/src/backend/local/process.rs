@@ -73,6 +73,8 @@ pub(super) struct Process {
     share_mb: u32,
     memory_known_until: Duration,
     is_retiring: bool,
+    /// Calls that it was given.
+    calls: u64,
     last_active: Duration,
     /// Whether it had no flight yet.
     is_new: bool,
@@ -185,7 +187,8 @@ impl Process {
             share_mb,
             memory_known_until: Duration::ZERO,
             is_retiring: false,
-            last_active: Duration::ZERO,
+            calls: 0,
+            last_active: spawned,
             is_new: true,
             is_late: false,
         })
@@ -222,6 +225,7 @@ impl Process {
         let taken = |slot: &usize| self.flights.iter().any(|f| f.slot == *slot);
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
         let Range { start, end } = invocation.tasks;
+        self.calls = self.calls.saturating_add(end - start);
         self.forget_dropped_blobs();
         self.send_blobs(&invocation);
         self.region.cursor(slot).reset((end - start) as u32);
@@ -598,6 +602,19 @@ impl Process {
         self.most_mb = self.most_mb.max(limit_mb.unwrap_or(self.share_mb));
         let held = self.minded.memory.private();
         self.is_retiring |= held > (u64::from(self.most_mb) << 20) / 5 * 4;
+    }
+
+    /// Takes no more flights, and ends when it is through with those it has.
+    pub(super) fn retire(&mut self) {
+        self.is_retiring = true;
+        if self.flights.is_empty() {
+            self.minded.kill(&self.socket);
+        }
+    }
+
+    /// Calls that it was given.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// Whether it takes no more flights.
