@@ -4,10 +4,12 @@
 mod arguments;
 mod handle;
 mod kept;
+mod lease;
 mod manifest;
 mod pending;
 mod port;
 mod record;
+mod remove;
 
 pub(crate) use arguments::stored_input;
 pub(crate) use handle::stored_result;

@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::store::{self, StoreError};
 
+/// The folder of values in a store.
+pub(crate) const BLOBS: &str = "blobs";
+
 /// A value of type `T` in the store, named by the BLAKE3 of its encoding.
 ///
 /// It is small, and can be an argument, a result or a field of either. [`get`](Self::get) fetches
@@ -131,6 +134,10 @@ impl<T> Ref<T> {
         self.len
     }
 
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
     /// The value's key in its store: `blobs/` and the BLAKE3 of its encoding.
     pub fn key(&self) -> String {
         key_of(&self.hash)
@@ -187,7 +194,13 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 }
 
 pub(crate) fn key_of(hash: &[u8; 32]) -> String {
-    format!("blobs/{}", blake3::Hash::from_bytes(*hash).to_hex())
+    format!("{BLOBS}/{}", blake3::Hash::from_bytes(*hash).to_hex())
+}
+
+/// The hash that a key of a value is of.
+pub(crate) fn hash_of(key: &str) -> Option<[u8; 32]> {
+    let hex = key.strip_prefix(BLOBS)?.strip_prefix('/')?;
+    blake3::Hash::from_hex(hex).ok().map(|hash| *hash.as_bytes())
 }
 
 /// Puts a value into the store. Values that are equal are stored once.

@@ -173,3 +173,99 @@ fn racing_programs_never_get_each_others_results() {
         }
     }
 }
+
+/// A program that runs a job that another runs waits for it, and does nothing twice.
+#[test]
+fn two_programs_share_a_job() {
+    let _alone = ALONE.lock();
+    #[wren::remote]
+    fn slow(x: u64) -> u64 {
+        EXECUTED.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        x
+    }
+    for (first, second) in FORMS.into_iter().flat_map(|first| FORMS.map(|second| (first, second))) {
+        if (first == Form::Refs) != (second == Form::Refs) {
+            continue;
+        }
+        let store = MemoryStore::named("");
+        let before = EXECUTED.load(Ordering::SeqCst);
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for form in [first, second] {
+                let (store, barrier) = (store.clone(), &barrier);
+                scope.spawn(move || {
+                    let executor = executor(store);
+                    barrier.wait();
+                    let values = wren::block_on(run(form, &executor, "shared", (0..20).map(slow).collect()));
+                    assert!(values.unwrap().into_iter().eq(0..20));
+                });
+            }
+        });
+        assert_eq!(EXECUTED.load(Ordering::SeqCst) - before, 20, "{first:?} and {second:?}");
+    }
+}
+
+/// A store may remove values that are old, and keep what names them.
+#[test]
+fn a_ref_without_its_value_is_no_result() {
+    let _alone = ALONE.lock();
+    wren::block_on(async {
+        let executor = executor(MemoryStore::named(""));
+        let store = executor.store();
+        let refs = || wren::gather(calls(0..100)).on(&executor).quiet().named("refs").refs();
+        let first = refs().await.unwrap();
+        let executed = EXECUTED.load(Ordering::SeqCst);
+        for gone in [vec![7], vec![0, 64, 99], (0..100).collect(), vec![]] {
+            for task in &gone {
+                store.delete(&first[*task].key()).await.unwrap();
+            }
+            let before = EXECUTED.load(Ordering::SeqCst);
+            let again = refs().await.unwrap();
+            assert_eq!(EXECUTED.load(Ordering::SeqCst) - before, gone.len() as u64, "only what is gone runs again");
+            for (task, value) in again.into_iter().enumerate() {
+                assert_eq!(value.get().await.unwrap(), 2 * task as u64);
+            }
+        }
+        assert!(EXECUTED.load(Ordering::SeqCst) > executed);
+    });
+}
+
+#[test]
+fn a_job_that_is_removed_leaves_nothing() {
+    let _alone = ALONE.lock();
+    #[wren::remote]
+    fn length(bytes: &[u8], _shared: &[u8]) -> usize {
+        bytes.len()
+    }
+    wren::block_on(async {
+        let executor = executor(MemoryStore::named(""));
+        let keys = async || executor.store().list("", None, 1_000).await.unwrap();
+        let (own, shared) = (vec![1; 100_000], vec![2; 100_000]);
+        let start = async |name: &str, own: &[u8]| {
+            let calls = [length(own, &shared)];
+            let job = wren::gather(calls).on(&executor).quiet().named(name).start().await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), [100_000]);
+            job
+        };
+        let one = start("one", &own).await;
+        let other = start("other", &shared).await;
+        let refs = wren::gather(calls(0..3)).on(&executor).quiet().named("refs").refs().await.unwrap();
+        // An argument that names what is a result of `refs`.
+        let holder = wren::put(&refs[2]).on(&executor).await.unwrap();
+        one.remove().await.unwrap();
+        assert!(keys().await.iter().all(|key| !key.starts_with("one/")));
+        let blobs = async || keys().await.into_iter().filter(|key| key.starts_with("blobs/")).count();
+        assert_eq!(blobs().await, 1 + 3 + 1, "the value that `other` names too, the refs, and what names one of them");
+        assert_eq!(other.wait().await.unwrap(), [100_000], "what it needs is there");
+        other.remove().await.unwrap();
+        Job::<u64>::attach(executor.clone(), "refs").unwrap().remove().await.unwrap();
+        let left = keys().await;
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left.contains(&holder.key()) && left.contains(&refs[2].key()), "{left:?}");
+        // The name is free, and a job that runs is stopped first.
+        let job = wren::gather((0..1_000).map(inc)).on(&executor).quiet().named("one").start().await.unwrap();
+        job.remove().await.unwrap();
+        assert_eq!(keys().await.len(), 2);
+    });
+}

@@ -144,8 +144,8 @@ impl<T: Bsp> Steps<T> {
     async fn run(mut self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
         let clean_up = CleanUp::of(&self.plan, outputs.clone());
         loop {
-            let mut finished = self.run_stages(&target).await?;
-            if self.plan.settle(outputs.as_ref(), &mut finished, &["load", "step", "finish"]).await? {
+            let finished = self.run_stages(&target).await;
+            if let Some(finished) = self.plan.settle(outputs.as_ref(), finished, &["load", "step", "finish"]).await? {
                 clean_up.done().await;
                 return Ok(finished);
             }

@@ -1,5 +1,6 @@
 //! Which files and objects a path or a pattern names, in order.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -8,7 +9,8 @@ use glob::{MatchOptions, Pattern};
 
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::store;
+use crate::mapreduce::{INCOMPLETE, is_part};
+use crate::store::{self, StoreError};
 
 /// How many keys are listed at once.
 const PAGE: usize = 10_000;
@@ -151,6 +153,7 @@ impl Wanted {
             // Of the keys that begin with another, that one is the first.
             let first = store::wait(store.list(wanted, None, 1))?;
             if first.first().is_some_and(|key| key == wanted && !key.ends_with('/')) {
+                self.check_complete(&*store, &first)?;
                 let store::Stat { len, version } = store::wait(store.stat(wanted))?;
                 return Ok(vec![Found { source: Source::value(&store.url(), wanted), len, version }]);
             }
@@ -164,6 +167,7 @@ impl Wanted {
         if keys.is_empty() {
             return Err(if self.wild { self.nothing(false) } else { self.error("nothing is there, nor below it") });
         }
+        self.check_complete(&*store, &keys)?;
         keys.sort_unstable();
         let mut values = Vec::new();
         for keys in keys.chunks(SIZES) {
@@ -174,6 +178,28 @@ impl Wanted {
             }
         }
         Ok(values)
+    }
+
+    /// Refuses outputs of a job that has not ended well.
+    fn check_complete(&self, store: &dyn store::Store, keys: &[String]) -> Result<()> {
+        let parts = keys.iter().map(|key| key.rsplit_once('/').unwrap_or(("", key)));
+        let folders: BTreeSet<&str> = parts.filter(|(_, name)| is_part(name)).map(|(folder, _)| folder).collect();
+        for folder in folders {
+            let mark = if folder.is_empty() { INCOMPLETE.to_owned() } else { format!("{folder}/{INCOMPLETE}") };
+            match store::wait(store.get(&mark)) {
+                Ok(job) => {
+                    let job = String::from_utf8_lossy(&job);
+                    return Err(self.error(&format!(
+                        "the outputs there are not complete: {} writes them, or has failed; run it again, or remove \
+                         `{mark}` to take what is there",
+                        job.trim()
+                    )));
+                }
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use super::record::{CallHash, damaged};
 use crate::block::{Args, Blob, Block, Limits};
 use crate::envelope;
 use crate::error::{Error, Result};
-use crate::refs::key_of;
+use crate::refs::{hash_of, key_of};
 use crate::registry::{self, RemoteFn};
 use crate::store::{Requests, Store, StoreResult, put_once, wait};
 use crate::trace::TaskInput;
@@ -112,6 +112,15 @@ pub(super) async fn write(requests: &Requests, id: &str, calls: &[Made]) -> Resu
 /// Removes what [`write`] wrote.
 pub(super) async fn remove(requests: &Requests, id: &str, arguments: &Arguments) -> Result<()> {
     requests.remove_below(prefix(id, &arguments.writer)).await
+}
+
+/// The hashes of the large arguments.
+pub(super) async fn blobs(requests: &Requests, id: &str, arguments: &Arguments) -> Result<BTreeSet<[u8; 32]>> {
+    let (id, writer) = (id.to_owned(), arguments.writer.clone());
+    let segments = requests.for_each(0..arguments.segments, move |store, number| {
+        Ok(read_segment(store, &id, &writer, number)?.calls.into_iter().flat_map(|call| call.blobs).collect::<Vec<_>>())
+    });
+    Ok(segments.await?.into_iter().flatten().filter_map(|key| hash_of(&key)).collect())
 }
 
 fn read_segment(store: &dyn Store, id: &str, writer: &str, number: u64) -> StoreResult<Segment> {

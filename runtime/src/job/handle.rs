@@ -15,8 +15,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::arguments::{self, Made};
+use super::kept::Known;
+use super::lease::{Lease, Watch};
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
 use super::record::{CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks};
+use super::remove::remove;
 use super::{Keep, Kept, Outcome, Port, new_id};
 use crate::call::{Decoded, decode_result};
 use crate::error::{Attempt, Error, Result};
@@ -25,9 +28,6 @@ use crate::map::{Calls, Settings};
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
 use crate::trace::{Claim, SharedLog, claim, try_claim};
-
-/// How often it is looked whether a job that another process runs is over.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How often it is looked whether somebody asked for a job's end: in a store of this machine, and in one
 /// where each look costs money.
@@ -83,8 +83,8 @@ struct StoredJob {
     requests: Requests,
     /// Set where this process runs the job, from the start or since the one that did is gone.
     running: OnceLock<Arc<Running>>,
-    /// Held by who finds out whether this process is to run it.
-    taking: tokio::sync::Mutex<()>,
+    /// Held by who finds out whether this process is to run it: what is seen of who does.
+    taking: tokio::sync::Mutex<Watch>,
 }
 
 /// What this process holds of a job that it runs.
@@ -168,16 +168,12 @@ impl<R> Job<R> {
             over.check(&id, &requests.store().url(), &made)?;
         }
         // Claimed first: who finds the manifest does not take the job over.
-        let claimed = claim_job(&executor, &id, claim).await?;
+        let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
         let manifest = register(&requests, &id, &identity, &made).await?;
         let stored =
             StoredJob { id, manifest, executor, requests, running: OnceLock::new(), taking: Default::default() };
-        let claimed = match claimed {
-            // The job is the same: whoever runs it runs it for this process too.
-            Claim::Elsewhere => return Self::of(stored),
-            Claim::Here(file) => Some(file),
-            Claim::Impossible => None,
-        };
+        // The job is the same: whoever runs it runs it for this process too.
+        let Some(claimed) = claimed else { return Self::of(stored) };
         if is_named {
             stored.forget_failures().await?;
             made.retain(|call| !over.done.contains_key(&call.task));
@@ -233,6 +229,45 @@ impl<R> Job<R> {
         if let Some(running) = self.stored.running.get() {
             running.cancel();
         }
+        Ok(())
+    }
+}
+
+impl<R> Job<R> {
+    /// Stops the job, and removes all that it left in the store: arguments, results, failures, and values that nothing
+    /// else in the store names. Its name is free then.
+    ///
+    /// Where the job has refs or large arguments, all else in the store is read, to find whether it names them. A
+    /// [`Ref`](crate::Ref) to one of them that only a program holds is of no use any more.
+    ///
+    /// ```
+    /// #[wren::remote]
+    /// fn cube(x: u64) -> u64 { x * x * x }
+    ///
+    /// # wren::block_on(async {
+    /// # let executor = wren::Executor::builder().store("memory:remove-doc").build()?;
+    /// let job = wren::map(cube, 0..10).named("cubes").on(&executor).start().await?;
+    /// assert_eq!(job.wait().await?[3], 27);
+    /// job.remove().await?;
+    /// assert!(executor.store().list("cubes", None, 1).await?.is_empty());
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove(self) -> Result<()> {
+        let StoredJob { id, manifest, requests, running, .. } = &*self.stored;
+        requests.put(cancel_key(id), Vec::new()).await?;
+        if let Some(running) = running.get() {
+            running.cancel();
+            // Cancelled, or over before: either is the end.
+            let _ = running.over().await;
+        }
+        // Whoever runs it elsewhere stops for the cancel key.
+        let lease = Lease::take(requests, id).await?;
+        remove(requests, id, manifest.arguments.as_ref()).await?;
+        // Its last word would be all that is left.
+        lease.forget();
         Ok(())
     }
 }
@@ -339,9 +374,30 @@ async fn register(requests: &Requests, id: &str, identity: &Identity, made: &[Ma
     registered
 }
 
-async fn claim_job(executor: &Executor, id: &str, claim: fn(&Path, &str) -> Claim) -> Result<Claim> {
-    let (directory, id) = (executor.shared().config.directory.clone(), id.to_owned());
-    unblock(move || claim(&directory, &id)).await
+/// The right to run a job.
+struct Claimed {
+    /// Its log, where logs can be written. Programs of one folder find out by it at once that its holder is gone.
+    log: Option<File>,
+    lease: Lease,
+}
+
+impl Claimed {
+    /// Takes the right to run a job; none where another program runs it.
+    async fn of(
+        executor: &Executor,
+        requests: &Requests,
+        id: &str,
+        claim: fn(&Path, &str) -> Claim,
+        watch: &mut Watch,
+    ) -> Result<Option<Self>> {
+        let (directory, name) = (executor.shared().config.directory.clone(), id.to_owned());
+        let log = match unblock(move || claim(&directory, &name)).await? {
+            Claim::Elsewhere => return Ok(None),
+            Claim::Here(file) => Some(file),
+            Claim::Impossible => None,
+        };
+        Ok(Lease::try_take(requests, id, watch).await?.ok().map(|lease| Self { log, lease }))
+    }
 }
 
 impl StoredJob {
@@ -378,14 +434,12 @@ impl StoredJob {
 
     /// Runs what is left of the job, unless a process does.
     async fn take_over(&self) -> Result<Taken> {
-        let _taking = self.taking.lock().await;
+        let mut watch = self.taking.lock().await;
         if self.running.get().is_some() {
             return Ok(Taken::Running);
         }
-        let claimed = match claim_job(&self.executor, &self.id, try_claim).await? {
-            Claim::Elsewhere => return Ok(Taken::Elsewhere),
-            Claim::Here(file) => Some(file),
-            Claim::Impossible => None,
+        let Some(claimed) = Claimed::of(&self.executor, &self.requests, &self.id, try_claim, &mut watch).await? else {
+            return Ok(Taken::Elsewhere);
         };
         let over = Over::find(&self.requests, &self.id).await?;
         if over.done.len() as u64 + over.failed() >= self.manifest.tasks {
@@ -407,20 +461,20 @@ impl StoredJob {
         Ok(Taken::Running)
     }
 
-    fn run(&self, calls: Vec<Made>, over: Over, settings: &Settings, claimed: Option<File>) -> Result<()> {
+    fn run(&self, calls: Vec<Made>, over: Over, settings: &Settings, claim: Claimed) -> Result<()> {
         let Self { id, manifest, executor, requests, .. } = self;
         let port = Arc::new(Port::default());
         let identity = Identity::new(id, requests.store().url(), None);
         let (done, failed) = (over.done.len() as u64, over.failed());
-        let objects = (Objects::default(), over.decided);
-        let kept = Kept::new(requests.clone(), id.clone(), Keep::Only, true, objects, identity, port.clone())?;
+        let known = Known { objects: Objects::default(), decided: over.decided, identity, lease: Some(claim.lease) };
+        let kept = Kept::new(requests.clone(), id.clone(), Keep::Only, true, known, port.clone())?;
         for call in &calls {
             kept.begin(call.task, call.call);
         }
         let shared = executor.shared();
         let log = SharedLog::default();
         let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), None, log.clone());
-        shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed);
+        shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claim.log);
         for block in arguments::blocks(calls) {
             shared.submit(job, block);
         }
@@ -450,7 +504,7 @@ impl StoredJob {
             match self.take_over().await? {
                 Taken::Running => {}
                 Taken::Over => return Ok(()),
-                Taken::Elsewhere => sleep(LOOK_EVERY).await?,
+                Taken::Elsewhere => sleep(Lease::pause(&self.requests)).await?,
             }
         }
     }

@@ -4,7 +4,7 @@
 //! and hands them on to the port: nobody sees a result that is not committed. It also reads what earlier
 //! runs left. [`record`](super::record) says which objects there are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::mem;
 use std::ops::Range;
@@ -17,9 +17,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::lease::Lease;
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
 use super::record::{
     CallHash, Done, FailedRecord, Kind, Objects, Record, bit, cancel_key, cell_key, cell_of, done_key, failed_key,
+    forget,
 };
 use super::{Outcome, Port};
 use crate::backend::Results;
@@ -27,9 +29,9 @@ use crate::block::Args;
 use crate::codec;
 use crate::envelope;
 use crate::error::{Error, Result};
-use crate::refs::{put_bytes, take_attached};
+use crate::refs::{Ref, put_bytes, take_attached};
 use crate::registry::RemoteFn;
-use crate::store::{Requests, SIDE_BY_SIDE, event_loop, put_once};
+use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, put_once, wait};
 use crate::worker::Tasks;
 
 /// How long a result waits for others of its cell that are under way.
@@ -63,6 +65,18 @@ pub(crate) struct Kept {
     /// Bytes of results that are not committed yet.
     bytes: AtomicUsize,
     committer: Mutex<Option<UnboundedSender<Message>>>,
+}
+
+/// What is known of a job that begins.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The objects of results that there are.
+    pub(super) objects: Objects,
+    /// The tasks that the objects of cells have, of those that were read.
+    pub(super) decided: HashMap<u64, u64>,
+    pub(super) identity: Identity,
+    /// The right to run it, of one that is committed.
+    pub(super) lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -103,26 +117,28 @@ impl Kept {
         keep: Keep,
         port: Arc<Port>,
     ) -> Result<Arc<Self>> {
-        let (mut objects, mut earlier) = (Objects::default(), None);
+        let (mut objects, mut earlier, mut lease) = (Objects::default(), None, None);
         if named {
             check_name(&id)?;
+            // What another program does of it meanwhile is there afterwards.
+            lease = Some(Lease::take(&requests, &id).await?);
             earlier = Manifest::find(&requests, &id).await?;
             objects = Objects::list(&requests, &id).await?;
         }
         let identity = Identity::new(&id, requests.store().url(), earlier);
-        Self::new(requests, id, keep, named, (objects, HashMap::new()), identity, port)
+        let known = Known { objects, decided: HashMap::new(), identity, lease };
+        Self::new(requests, id, keep, named, known, port)
     }
 
-    /// `objects` are those there are, with what is known of cells' own: their tasks.
     pub(super) fn new(
         requests: Requests,
         id: String,
         keep: Keep,
         commits: bool,
-        (objects, decided): (Objects, HashMap<u64, u64>),
-        identity: Identity,
+        known: Known,
         port: Arc<Port>,
     ) -> Result<Arc<Self>> {
+        let Known { objects, decided, identity, lease } = known;
         let (sender, receiver) = unbounded_channel();
         let calls = Calls { identity, hashes: HashMap::new(), of_cell: HashMap::new() };
         let (calls, committer, bytes) = (calls.into(), Some(sender).into(), AtomicUsize::new(0));
@@ -132,6 +148,7 @@ impl Kept {
         let committer = Committer {
             kept: kept.clone(),
             port,
+            lease,
             cells: cells.collect(),
             held: VecDeque::new(),
             ready: VecDeque::new(),
@@ -370,6 +387,18 @@ impl Kept {
                 None => missing.push(task),
             }
         }
+        if self.keep == Keep::AsRefs {
+            let gone = self.without_values(&done).await?;
+            if !gone.is_empty() {
+                done.retain(|done| !gone.contains(&done.task));
+                missing.extend(&gone);
+                missing.sort_unstable();
+                match forget(&self.requests, &self.id, cell, &gone).await? {
+                    0 => drop(read.decided.remove(&cell)),
+                    tasks => drop(read.decided.insert(cell, tasks)),
+                }
+            }
+        }
         let mut outcomes = self.outcomes(done);
         if !missing.is_empty() {
             outcomes.push(Outcome::NotKept { tasks: missing });
@@ -379,6 +408,21 @@ impl Kept {
             Some(tasks) => report.of_cell(cell, *tasks),
             None => report,
         })
+    }
+
+    /// The tasks whose values are in the store no more: it may remove what is old.
+    async fn without_values(&self, done: &[Done]) -> Result<BTreeSet<u64>> {
+        let keys = done.iter().map(|done| {
+            let value: Ref<()> = codec::decode(&done.result)?;
+            Ok((done.task, value.key()))
+        });
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let gone = self.requests.for_each(keys, |store, (task, key)| match wait(store.size(&key)) {
+            Ok(_) => Ok(None),
+            Err(StoreError::NotFound { .. }) => Ok(Some(task)),
+            Err(error) => Err(error),
+        });
+        Ok(gone.await?.into_iter().flatten().collect())
     }
 
     /// Notes in the store what others are to know of an outcome that is no result.
@@ -456,6 +500,8 @@ struct Cell {
 struct Committer {
     kept: Arc<Kept>,
     port: Arc<Port>,
+    /// The right to run the job, of one that is committed.
+    lease: Option<Lease>,
     cells: HashMap<u64, Cell>,
     /// Cells that hold results, and when these have waited long enough.
     held: VecDeque<(Instant, u64)>,
@@ -515,6 +561,9 @@ impl Committer {
             self.begin();
             let is_idle = self.under_way.is_empty() && self.held.is_empty();
             if is_idle && finishing {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back().await;
+                }
                 self.port.finish(&mut self.wakers);
             }
             self.wakers.drain(..).for_each(Waker::wake);

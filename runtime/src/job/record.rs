@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
+use crate::refs::Ref;
 use crate::store::{Requests, Store, StoreError, StoreResult, wait};
 use crate::{codec, envelope};
 
@@ -253,6 +254,41 @@ pub(super) struct Read<T> {
     /// The tasks that the object of a cell has, by the cell's first task.
     pub(super) decided: BTreeMap<u64, u64>,
     pub(super) done: BTreeMap<u64, T>,
+}
+
+/// The hashes of the values that a job's results are refs of.
+pub(super) async fn refs_of(requests: &Requests, id: &str) -> Result<BTreeSet<[u8; 32]>> {
+    let hash = |kind, done: Done| match kind {
+        Kind::Ref => codec::decode::<Ref<()>>(&done.result).ok().map(|value| value.hash()),
+        Kind::Value => None,
+    };
+    let read = Objects::list(requests, id).await?.read(requests, id, hash).await?;
+    Ok(read.done.into_values().flatten().collect())
+}
+
+/// Forgets the results of some tasks of a cell. Gives the tasks that the cell's own object has then, which is not there
+/// for none.
+pub(super) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BTreeSet<u64>) -> Result<u64> {
+    let (id, tasks) = (id.to_owned(), tasks.clone());
+    let forget = requests.make(move |store| {
+        tasks.iter().try_for_each(|task| wait(store.delete(&done_key(&id, *task))))?;
+        let mut record = match Record::read_cell(store, &id, first) {
+            Err(StoreError::NotFound { .. }) => return Ok(0),
+            other => other?,
+        };
+        record.done.retain(|done| !tasks.contains(&done.task));
+        let key = cell_key(&id, first);
+        if record.done.is_empty() {
+            wait(store.delete(&key))?;
+            return Ok(0);
+        }
+        let left = record.tasks();
+        // What was sealed before can be again.
+        let sealed = record.seal().map_err(|error| damaged(store, &key, error.to_string()))?;
+        wait(store.put(&key, &sealed))?;
+        Ok(left)
+    });
+    forget.await
 }
 
 /// Tasks of a started job that failed.

@@ -21,7 +21,7 @@ use crate::job::new_id;
 use crate::map::{Map, gather};
 use crate::registry::RemoteFn;
 use crate::shuffle::{Model, Scattered};
-use crate::store::{self, BoxFuture, Requests, Store};
+use crate::store::{self, BoxFuture, Requests, Store, StoreError};
 
 /// Ranges that the driver hands out at most: of every map task's object, one for each reduce task. Each
 /// takes about 60 bytes of its memory.
@@ -377,23 +377,34 @@ impl Plan {
         if run.quiet { map.quiet() } else { map }
     }
 
-    /// Puts the outputs of a job where they belong. Gives false where the stages are to run again: of a named job that
-    /// had run, the outputs are gone, and what is kept of its stages is of no use.
+    /// Puts the outputs of a job where they belong. Gives none where the stages are to run again: of a named job that
+    /// had run, outputs or objects of the shuffle are gone, and what is kept of its stages is of no use.
     pub(crate) async fn settle<T>(
         &self,
         outputs: Option<&Outputs>,
-        reduced: &mut [Reduced<T>],
+        ran: Result<Vec<Reduced<T>>>,
         stages: &[&str],
-    ) -> Result<bool> {
-        let Some(outputs) = outputs else { return Ok(true) };
-        if outputs.commit(reduced).await? {
-            return Ok(true);
-        }
-        if self.has_forgotten.swap(true, Ordering::AcqRel) || self.settings.run.name.is_none() {
-            return Err(Error::Job(format!("outputs of job `{}` were removed while it ran; run it again", self.id)));
+    ) -> Result<Option<Vec<Reduced<T>>>> {
+        let error = match ran {
+            Ok(mut reduced) => match outputs {
+                Some(outputs) if !outputs.commit(&mut reduced).await? => {
+                    Error::Job(format!("outputs of job `{}` were removed while it ran; run it again", self.id))
+                }
+                _ => return Ok(Some(reduced)),
+            },
+            Err(Error::Store(error)) if self.is_of_shuffle(&error) => error.into(),
+            Err(error) => return Err(error),
+        };
+        if self.settings.run.name.is_none() || self.has_forgotten.swap(true, Ordering::AcqRel) {
+            return Err(error);
         }
         self.forget(stages).await?;
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Whether an object of the job's shuffle is not there any more: a store may remove what is old.
+    fn is_of_shuffle(&self, error: &StoreError) -> bool {
+        matches!(error, StoreError::NotFound { key, .. } if key.starts_with(&format!("{}/shuffle/", self.id)))
     }
 
     /// Forgets what is kept of stages of a named job.
@@ -489,8 +500,8 @@ impl<T: MapReduce> Stages<T> {
         loop {
             let mapped = plan.stage("map", map.iter().map(Call::copy).collect()).await?;
             let reduce = Self::reduce(&job, &plan, partitions, &mapped, &target)?;
-            let mut reduced = plan.stage("reduce", reduce).await?;
-            if plan.settle(outputs.as_ref(), &mut reduced, &["map", "reduce"]).await? {
+            let reduced = plan.stage("reduce", reduce).await;
+            if let Some(reduced) = plan.settle(outputs.as_ref(), reduced, &["map", "reduce"]).await? {
                 clean_up.done().await;
                 return Ok(reduced);
             }

@@ -1,7 +1,8 @@
 //! The folder of a job's outputs, which holds exactly what the job wrote.
 //!
 //! Tasks write their files to a folder beside it, and when all are there, the two change places. Where that cannot be, in
-//! a store or where nothing can be written beside the folder, what was there before is removed file by file.
+//! a store or where nothing can be written beside the folder, what was there before is removed file by file, and a mark
+//! says until then that not all is there.
 
 use std::fs;
 use std::io;
@@ -10,6 +11,10 @@ use std::path::{Path, PathBuf};
 use super::output::{Reduced, is_local};
 use crate::error::{Error, Result};
 use crate::store::{self, Requests, StoreError, unblock, wait};
+
+/// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
+/// [`Input`](crate::Input) does not take them.
+pub(crate) const INCOMPLETE: &str = "_incomplete";
 
 /// Where outputs go.
 #[derive(Debug, Clone)]
@@ -26,7 +31,7 @@ enum Place {
 }
 
 /// Whether an entry of a folder of outputs is one.
-fn is_part(name: &str) -> bool {
+pub(crate) fn is_part(name: &str) -> bool {
     let rest = name.strip_prefix("part-").unwrap_or_default();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     digits >= 5 && (digits == rest.len() || rest[digits..].starts_with('.'))
@@ -39,6 +44,8 @@ impl Outputs {
     /// [`Error::Config`] for a folder with files that are no outputs.
     pub(crate) async fn of(job: &str, folder: &str) -> Result<Self> {
         if !is_local(folder) {
+            let mark = format!("job {job}\n").into_bytes();
+            Requests::new(store::open(folder)?).put(INCOMPLETE.to_owned(), mark).await?;
             return Ok(Self { place: Place::Store { url: folder.to_owned() }, target: folder.to_owned() });
         }
         let (job, folder) = (job.to_owned(), PathBuf::from(folder));
@@ -117,6 +124,7 @@ async fn commit_to_store(url: &str, files: Vec<(String, u64)>) -> Result<bool> {
     }
     let mut old = requests.list("part-".to_owned()).await?;
     old.retain(|key| is_part(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
+    old.push(INCOMPLETE.to_owned());
     requests.remove(old).await?;
     Ok(true)
 }
@@ -257,6 +265,32 @@ mod tests {
         fs::write(folder.join("README"), "mine").unwrap();
         let refused = write(&folder, "sixth", 1).unwrap_err().to_string();
         assert!(refused.contains("`README` in it is none"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_in_a_store_is_marked_until_all_is_there() {
+        let url = "memory:outputs-test";
+        wait(async {
+            let store = Requests::new(store::open(url).unwrap());
+            let executor = crate::Executor::builder().backend("inline").build().unwrap();
+            let outputs = Outputs::of("first", url).await.unwrap();
+            for part in ["part-00000", "part-00001"] {
+                store.put(part.to_owned(), b"a\n".to_vec()).await.unwrap();
+            }
+            let found = |pattern: &str| {
+                let input = crate::Input::glob(pattern).unwrap().on(&executor);
+                async move { input.splits().await.map(|splits| splits.len()) }
+            };
+            for pattern in [url.to_owned(), format!("{url}/*"), format!("{url}/part-00001")] {
+                let error = found(&pattern).await.unwrap_err().to_string();
+                assert!(error.contains("job first") && error.contains("_incomplete"), "{error}");
+            }
+            let files = [(PathBuf::from(format!("{url}/part-00000")), 2)];
+            assert!(!outputs.commit(&mut reduced(&[(files[0].0.clone(), 3)])).await.unwrap());
+            assert!(outputs.commit(&mut reduced(&files)).await.unwrap());
+            assert_eq!(store.list(String::new()).await.unwrap(), ["part-00000"]);
+            assert_eq!(found(&format!("{url}/*")).await.unwrap(), 1);
+        });
     }
 
     #[test]

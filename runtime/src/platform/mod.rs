@@ -5,6 +5,7 @@ mod descriptors;
 mod ending;
 mod files;
 mod fork;
+mod instance;
 mod memory;
 mod processes;
 mod program;
@@ -19,6 +20,7 @@ pub(crate) use descriptors::{
 pub(crate) use ending::at_exit;
 pub(crate) use files::open_file;
 pub(crate) use fork::is_forked;
+pub(crate) use instance::Instance;
 pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{has_one_thread, own_path, own_program};

@@ -138,8 +138,8 @@ async fn run(
             granted.limit(stages::collect(&collect, outputs.target(), partition))
         });
         let calls = calls.collect();
-        let mut reduced = plan.stage("reduce", calls).await?;
-        if plan.settle(Some(&outputs), &mut reduced, &["sample", "map", "reduce"]).await? {
+        let reduced = plan.stage("reduce", calls).await;
+        if let Some(reduced) = plan.settle(Some(&outputs), reduced, &["sample", "map", "reduce"]).await? {
             clean_up.done().await;
             return Ok(Written::of(reduced));
         }

@@ -26,9 +26,9 @@ pub(crate) use file::version_of;
 pub use memory::MemoryStore;
 #[cfg(feature = "data")]
 pub(crate) use requests::spawn_last;
-#[cfg(feature = "aws")]
-pub(crate) use requests::wait_for_in_the_end;
-pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, finish_last, put_once, sleep, unblock, wait};
+pub(crate) use requests::{
+    Requests, SIDE_BY_SIDE, event_loop, finish_last, put_once, sleep, unblock, wait, wait_for_in_the_end,
+};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 

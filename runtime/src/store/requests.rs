@@ -243,7 +243,6 @@ impl Requests {
 static LAST: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 /// Has [`finish_last`] wait for a task that nobody awaits.
-#[cfg(any(feature = "data", feature = "aws"))]
 pub(crate) fn wait_for_in_the_end(task: JoinHandle<()>) {
     let mut last = lock(&LAST);
     last.retain(|task| !task.is_finished());

@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_shuffle_makes_one_object_a_map_task_and_leaves_none,
         a_sort_stays_within_its_memory,
         a_named_job_goes_on_where_it_ended,
+        a_named_job_whose_shuffle_is_gone_maps_again,
         every_kind_of_failure_has_its_error,
         a_partition_is_chosen_by_the_program,
         a_worker_that_dies_writing_leaves_no_file,
@@ -362,6 +363,28 @@ async fn a_named_job_goes_on_where_it_ended() {
     assert_eq!(total, fs::read_to_string(folder.join("text")).unwrap().lines().count() as u64);
     assert_eq!(notes(&folder.join("notes")).len(), mapped, "no split was mapped again");
     assert_eq!(run().await.unwrap().into_iter().sum::<u64>(), total);
+}
+
+/// A store may remove what is old, and keep what names it.
+async fn a_named_job_whose_shuffle_is_gone_maps_again() {
+    let folder = scratch("gone");
+    fs::write(folder.join("text"), text(200_000, 9)).unwrap();
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
+    let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
+    let run = async || {
+        let job = Fragile { notes: folder.join("notes"), fails: folder.join("fails") };
+        wren::map_reduce(job, splits.clone()).named("fragile").partitions(2).on(&executor).quiet().await
+    };
+    fs::write(folder.join("fails"), "").unwrap();
+    assert!(matches!(run().await, Err(Error::Returned { .. })));
+    fs::remove_file(folder.join("fails")).unwrap();
+    let shuffle = folder.join("store/fragile/shuffle/0");
+    let one = fs::read_dir(&shuffle).unwrap().next().unwrap().unwrap().path();
+    if one.is_dir() { fs::remove_dir_all(one).unwrap() } else { fs::remove_file(one).unwrap() }
+    let total: u64 = run().await.unwrap().into_iter().sum();
+    assert_eq!(total, fs::read_to_string(folder.join("text")).unwrap().lines().count() as u64);
+    assert!(notes(&folder.join("notes")).len() > splits.len(), "what is gone was mapped again");
 }
 
 /// Counts lines, and fails to reduce while there is a file.

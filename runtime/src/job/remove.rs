@@ -1,0 +1,90 @@
+//! Removes what a job left in its store.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::arguments;
+use super::manifest::Arguments;
+use super::record::refs_of;
+use crate::codec;
+use crate::error::Result;
+use crate::refs::key_of;
+use crate::store::{Requests, wait};
+
+/// Removes all keys of a job, and the values that only it names.
+pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arguments>) -> Result<()> {
+    let mut named = refs_of(requests, id).await?;
+    if let Some(arguments) = arguments {
+        named.extend(arguments::blobs(requests, id, arguments).await?);
+    }
+    let own = format!("{id}/");
+    let values = match named.is_empty() {
+        true => Vec::new(),
+        false => unnamed_elsewhere(requests, &own, named).await?,
+    };
+    requests.remove_below(own).await?;
+    requests.remove(values).await
+}
+
+/// Of the values that a job names, the keys of those that nothing else in the store does. All else is read for it.
+async fn unnamed_elsewhere(requests: &Requests, own: &str, named: BTreeSet<[u8; 32]>) -> Result<Vec<String>> {
+    let mut keys = requests.list(String::new()).await?;
+    let mine: BTreeSet<String> = named.iter().map(key_of).collect();
+    keys.retain(|key| !key.starts_with(own) && !mine.contains(key));
+    let needles = Arc::new(Needles::of(&named)?);
+    let found = requests.for_each(keys, move |store, key| Ok(needles.within(&wait(store.get(&key))?)));
+    let elsewhere: BTreeSet<[u8; 32]> = found.await?.into_iter().flatten().collect();
+    // A value that stays keeps those that it names itself.
+    let mut left: BTreeSet<[u8; 32]> = named.difference(&elsewhere).copied().collect();
+    let mut kept: Vec<[u8; 32]> = elsewhere.into_iter().collect();
+    while let Some(hash) = kept.pop() {
+        let needles = Needles::of(&left)?;
+        let Some(value) = requests.find(key_of(&hash)).await? else { continue };
+        for inner in needles.within(&value) {
+            left.remove(&inner);
+            kept.push(inner);
+        }
+    }
+    Ok(left.iter().map(key_of).collect())
+}
+
+/// Hashes as they stand within other values: encoded, and as hexadecimal digits.
+struct Needles {
+    /// By their first bytes.
+    by_start: HashMap<[u8; START], Vec<Needle>>,
+}
+
+/// One form of a hash.
+struct Needle {
+    form: Vec<u8>,
+    hash: [u8; 32],
+}
+
+const START: usize = 8;
+
+impl Needles {
+    fn of(hashes: &BTreeSet<[u8; 32]>) -> Result<Self> {
+        let mut by_start: HashMap<[u8; START], Vec<_>> = HashMap::new();
+        for hash in hashes {
+            let hex = blake3::Hash::from_bytes(*hash).to_hex().as_bytes().to_vec();
+            for form in [codec::encode(hash)?, hash.to_vec(), hex] {
+                if let Some(start) = form.first_chunk() {
+                    by_start.entry(*start).or_default().push(Needle { form, hash: *hash });
+                }
+            }
+        }
+        Ok(Self { by_start })
+    }
+
+    /// Those that stand in `bytes`.
+    fn within(&self, bytes: &[u8]) -> Vec<[u8; 32]> {
+        let mut found = Vec::new();
+        for (at, start) in bytes.windows(START).enumerate() {
+            let Some(forms) = <[u8; START]>::try_from(start).ok().and_then(|start| self.by_start.get(&start)) else {
+                continue;
+            };
+            found.extend(forms.iter().filter(|needle| bytes[at..].starts_with(&needle.form)).map(|needle| needle.hash));
+        }
+        found
+    }
+}

@@ -1,0 +1,82 @@
+//! Which process of which machine somebody is, and whether that process has ended.
+
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+/// Names a process among all of all machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    /// The machine since its start, and the space in which `pid` means something; empty where nobody knows.
+    space: String,
+    pub(crate) pid: u32,
+    /// When the process began, in the system's clock ticks since the machine did: another may get its number later.
+    began: u64,
+    /// The machine's name, for people.
+    pub(crate) machine: String,
+}
+
+impl Instance {
+    /// This process.
+    pub(crate) fn of_this_process() -> &'static Self {
+        static INSTANCE: OnceLock<Instance> = OnceLock::new();
+        INSTANCE.get_or_init(|| {
+            let pid = std::process::id();
+            let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            Self { space: space(), pid, began: began(pid).unwrap_or(0), machine }
+        })
+    }
+
+    /// Whether the process has ended, as far as can be known here: of other machines nothing is.
+    pub(crate) fn has_ended(&self) -> bool {
+        let is_here = !self.space.is_empty() && self.space == Self::of_this_process().space;
+        is_here && began(self.pid) != Some(self.began)
+    }
+}
+
+/// The boot, and the namespace of process numbers: those of a container mean nothing outside.
+fn space() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let numbers = std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned());
+    match numbers {
+        Ok(numbers) if !boot.trim().is_empty() => format!("{} {numbers}", boot.trim()),
+        _ => String::new(),
+    }
+}
+
+/// When a process began that runs: the 22nd field of its `stat`, see proc_pid_stat(5).
+fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name, in which anything may be.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    if matches!(fields.next(), Some("Z" | "X")) {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_ended_is_known_to_have() {
+        let this = Instance::of_this_process();
+        assert!(!this.has_ended() && this.began > 0);
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let other = Instance { pid: child.id(), began: began(child.id()).unwrap(), ..this.clone() };
+        assert!(!other.has_ended());
+        let later = Instance { began: other.began + 1, ..other.clone() };
+        assert!(later.has_ended(), "another process has its number now");
+        child.kill().unwrap();
+        while !other.has_ended() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+        assert!(other.has_ended());
+        let elsewhere = Instance { space: "another machine".to_owned(), ..other };
+        assert!(!elsewhere.has_ended(), "of another machine nothing is known");
+    }
+}
