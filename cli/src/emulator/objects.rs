@@ -1,6 +1,7 @@
 //! S3: `s3s-fs`, with what deployments need beyond it and with conditional writes that are atomic.
 
 mod keys;
+mod names;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::Credentials;
 use keys::Keys;
+use names::{key_of, path_of};
 
 /// Buckets as folders of `root`.
 pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service, s3s_fs::Error> {
@@ -42,7 +44,7 @@ impl Reader {
 
     /// The bytes of an object, or the code and the words of the error.
     pub(super) async fn read(&self, bucket: &str, key: &str) -> Result<Bytes, (String, String)> {
-        let input = GetObjectInput { bucket: bucket.to_owned(), key: key.to_owned(), ..Default::default() };
+        let input = GetObjectInput { bucket: bucket.to_owned(), key: path_of(key), ..Default::default() };
         let failed = |e: S3Error| (e.code().as_str().to_owned(), e.message().unwrap_or_default().to_owned());
         let mut body = self.0.get_object(request(input)).await.map_err(failed)?.output.body;
         let mut bytes = Vec::new();
@@ -119,7 +121,7 @@ impl Locks {
 
 impl Objects {
     async fn exists(&self, bucket: &str, key: &str) -> bool {
-        let input = HeadObjectInput { bucket: bucket.to_owned(), key: key.to_owned(), ..Default::default() };
+        let input = HeadObjectInput { bucket: bucket.to_owned(), key: path_of(key), ..Default::default() };
         self.files.head_object(request(input)).await.is_ok()
     }
 
@@ -190,10 +192,35 @@ impl S3 for Objects {
         head_bucket(HeadBucketInput) -> HeadBucketOutput;
         get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
         list_buckets(ListBucketsInput) -> ListBucketsOutput;
-        create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
-        upload_part(UploadPartInput) -> UploadPartOutput;
-        list_parts(ListPartsInput) -> ListPartsOutput;
-        abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput;
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        mut request: S3Request<CreateMultipartUploadInput>,
+    ) -> Answer<CreateMultipartUploadOutput> {
+        request.input.key = path_of(&request.input.key);
+        let answer = self.files.create_multipart_upload(request).await?;
+        Ok(answer
+            .map_output(|output| CreateMultipartUploadOutput { key: output.key.map(|path| key_of(&path)), ..output }))
+    }
+
+    async fn upload_part(&self, mut request: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
+        request.input.key = path_of(&request.input.key);
+        self.files.upload_part(request).await
+    }
+
+    async fn list_parts(&self, mut request: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
+        request.input.key = path_of(&request.input.key);
+        let answer = self.files.list_parts(request).await?;
+        Ok(answer.map_output(|output| ListPartsOutput { key: output.key.map(|path| key_of(&path)), ..output }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        mut request: S3Request<AbortMultipartUploadInput>,
+    ) -> Answer<AbortMultipartUploadOutput> {
+        request.input.key = path_of(&request.input.key);
+        self.files.abort_multipart_upload(request).await
     }
 
     async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
@@ -222,18 +249,28 @@ impl S3 for Objects {
         }))
     }
 
-    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+    async fn delete_objects(&self, mut request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
         let bucket = request.input.bucket.clone();
-        let named: Vec<_> = request.input.delete.objects.iter().map(|object| object.key.clone()).collect();
+        let objects = &mut request.input.delete.objects;
+        let named: Vec<_> = objects.iter().map(|object| object.key.clone()).collect();
+        objects.iter_mut().for_each(|object| object.key = path_of(&object.key));
         let answer = self.files.delete_objects(request).await;
         for key in named {
             self.keys.changed(&bucket, &key).await;
         }
-        answer
+        let mut answer = answer?;
+        for deleted in answer.output.deleted.iter_mut().flatten() {
+            deleted.key = deleted.key.as_deref().map(key_of);
+        }
+        Ok(answer)
     }
 
-    async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
+    async fn copy_object(&self, mut request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        request.input.key = path_of(&key);
+        if let CopySource::Bucket { key, .. } = &mut request.input.copy_source {
+            *key = path_of(key).into();
+        }
         let _alone = self.locks.write(&bucket, &key).await;
         let answer = self.files.copy_object(request).await;
         self.keys.changed(&bucket, &key).await;
@@ -253,8 +290,9 @@ impl S3 for Objects {
         answer
     }
 
-    async fn put_object(&self, request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
+    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        request.input.key = path_of(&key);
         let _alone = self.locks.write(&bucket, &key).await;
         let answer = self.files.put_object(request).await;
         self.keys.changed(&bucket, &key).await;
@@ -263,9 +301,10 @@ impl S3 for Objects {
 
     async fn complete_multipart_upload(
         &self,
-        request: S3Request<CompleteMultipartUploadInput>,
+        mut request: S3Request<CompleteMultipartUploadInput>,
     ) -> Answer<CompleteMultipartUploadOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        request.input.key = path_of(&key);
         let _alone = self.locks.write(&bucket, &key).await;
         let absent = request.input.if_none_match.as_ref().is_some_and(ETagCondition::is_any);
         if absent && self.exists(&bucket, &key).await {
@@ -273,11 +312,12 @@ impl S3 for Objects {
         }
         let answer = self.files.complete_multipart_upload(request).await;
         self.keys.changed(&bucket, &key).await;
-        answer
+        Ok(answer?.map_output(|output| CompleteMultipartUploadOutput { key: Some(key), ..output }))
     }
 
-    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
+    async fn delete_object(&self, mut request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
+        request.input.key = path_of(&key);
         let _alone = self.locks.write(&bucket, &key).await;
         let answer = self.files.delete_object(request).await;
         self.keys.changed(&bucket, &key).await;
@@ -287,8 +327,9 @@ impl S3 for Objects {
         }
     }
 
-    async fn get_object(&self, request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
+    async fn get_object(&self, mut request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
         let _beside = self.locks.read(&request.input.bucket, &request.input.key).await;
+        request.input.key = path_of(&request.input.key);
         let condition = request.input.if_match.clone();
         let bucket = request.input.bucket.clone();
         let answer = match self.files.get_object(request).await {
@@ -306,8 +347,9 @@ impl S3 for Objects {
         Ok(answer)
     }
 
-    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
+    async fn head_object(&self, mut request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
         let _beside = self.locks.read(&request.input.bucket, &request.input.key).await;
+        request.input.key = path_of(&request.input.key);
         self.files.head_object(request).await
     }
 

@@ -124,7 +124,6 @@ pub(crate) fn is_socket_of(fd: BorrowedFd<'_>, maker: u32) -> bool {
 }
 
 /// Lets two paths of one file system change places at once.
-#[cfg(feature = "data")]
 pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)

@@ -72,7 +72,6 @@ pub(crate) fn is_socket_of(fd: std::os::fd::BorrowedFd<'_>, _maker: u32) -> bool
 }
 
 /// Lets two paths of one file system change places at once.
-#[cfg(feature = "data")]
 pub(crate) fn exchange(_one: &std::path::Path, _other: &std::path::Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -29,6 +29,7 @@ pub fn conformance(store: Arc<dyn Store>) {
     suite.keys_are_listed_in_byte_order();
     suite.readers_see_whole_values();
     suite.bad_keys_are_refused();
+    suite.a_key_may_be_the_folder_of_others();
 }
 
 /// Races 16 writers of 200 KB for one key, and again for another, `rounds` times: one of them wins
@@ -53,6 +54,46 @@ struct Suite {
 impl Suite {
     fn key(&self, name: &str) -> String {
         format!("{}/{name}", self.root)
+    }
+
+    fn a_key_may_be_the_folder_of_others(&self) {
+        for (round, order) in [["f", "f/g", "f/g/h"], ["f/g/h", "f/g", "f"], ["f/g", "f/g/h", "f"]].iter().enumerate() {
+            let name = |key: &str| format!("folders-{round}/{key}");
+            for key in order {
+                self.put(&name(key), key.as_bytes());
+            }
+            self.put(&name("f-"), b"f-");
+            let all = ["f", "f-", "f/g", "f/g/h"];
+            for key in all {
+                let value = wait(self.store.get(&self.key(&name(key))));
+                assert_eq!(value.as_deref().ok(), Some(key.as_bytes()), "`{key}` beside the others");
+                let size = wait(self.store.size(&self.key(&name(key))));
+                assert_eq!(size.ok(), Some(key.len() as u64), "the size of `{key}`");
+                let again = wait(self.store.put_if_absent(&self.key(&name(key)), b"again"));
+                assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "`{key}` is there: {again:?}");
+            }
+            let listed = |after: Option<&str>, limit| {
+                let (prefix, after) = (self.key(&name("")), after.map(|after| self.key(&name(after))));
+                let keys = wait(self.store.list(&prefix, after.as_deref(), limit)).expect("list succeeds");
+                keys.into_iter().map(|key| key[prefix.len()..].to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(listed(None, 10), all, "in byte order");
+            for (at, key) in all.iter().enumerate() {
+                assert_eq!(listed(Some(key), 10), all[at + 1..], "after `{key}`");
+                assert_eq!(listed(None, at), all[..at], "no more than {at}");
+            }
+            for (at, key) in all.iter().enumerate() {
+                self.put(&name(key), b"new");
+                assert_eq!(wait(self.store.get(&self.key(&name(key)))).as_deref().ok(), Some(&b"new"[..]));
+                wait(self.store.delete(&self.key(&name(key)))).expect("delete succeeds");
+                wait(self.store.delete(&self.key(&name(key)))).expect("what is gone is deleted");
+                let gone = wait(self.store.get(&self.key(&name(key))));
+                assert!(matches!(gone, Err(StoreError::NotFound { .. })), "`{key}` is gone: {gone:?}");
+                assert_eq!(listed(None, 10), all[at + 1..], "the others stay");
+            }
+            let below = wait(self.store.get(&self.key(&name("f-/below"))));
+            assert!(matches!(below, Err(StoreError::NotFound { .. })), "nothing is below a value: {below:?}");
+        }
     }
 
     fn put(&self, name: &str, value: &[u8]) {

@@ -19,6 +19,9 @@ inventory::submit! {
 /// Where values are written before they get their names. No key begins with a dot.
 const TEMPORARY: &str = ".tmp";
 
+/// The value of a key that is also the folder of others, within that folder.
+const VALUE: &str = ".value";
+
 /// A store in a folder, which several processes may use at once.
 ///
 /// A value is written to a temporary file of a random name, which is then renamed (`put`) or linked
@@ -143,32 +146,44 @@ impl FileStore {
         }
     }
 
+    /// Does something with the file of a key: that of its name, or where that is a folder the one within.
+    fn with_file<T>(&self, key: &str, doing: &str, act: impl Fn(&Path) -> io::Result<T>) -> StoreResult<T> {
+        let path = self.path(key)?;
+        let acted = match act(&path) {
+            Err(error) if is_no_file(&error) && path.is_dir() => act(&path.join(VALUE)),
+            // What is below a value is not there.
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Err(ErrorKind::NotFound.into()),
+            other => other,
+        };
+        acted.map_err(|e| self.error(doing, key, &e))
+    }
+
     fn read(&self, key: &str) -> StoreResult<Vec<u8>> {
-        fs::read(self.path(key)?).map_err(|e| self.error("read", key, &e))
+        self.with_file(key, "read", |path| fs::read(path))
     }
 
     fn read_range(&self, key: &str, range: &Range<u64>) -> StoreResult<Vec<u8>> {
-        let path = self.path(key)?;
-        let read = || {
+        self.with_file(key, "read", |path| {
             let mut file = File::open(path)?;
             let range = clip(range, usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX));
             file.seek(SeekFrom::Start(range.start as u64))?;
             let mut bytes = Vec::with_capacity(range.len());
             file.take(range.len() as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
-        };
-        read().map_err(|e: io::Error| self.error("read", key, &e))
+        })
     }
 
     fn metadata(&self, key: &str) -> StoreResult<fs::Metadata> {
-        let data = fs::metadata(self.path(key)?).map_err(|e| self.error("look at", key, &e))?;
-        if data.is_file() { Ok(data) } else { Err(StoreError::NotFound { store: self.url(), key: key.to_owned() }) }
+        self.with_file(key, "look at", |path| {
+            let data = fs::metadata(path)?;
+            if data.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(data) }
+        })
     }
 
     fn remove(&self, key: &str) -> StoreResult<()> {
-        match fs::remove_file(self.path(key)?) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.error("delete", key, &error)),
-            _ => Ok(()),
+        match self.with_file(key, "delete", |path| fs::remove_file(path)) {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
         }
     }
 
@@ -202,12 +217,18 @@ impl FileStore {
         for entry in entries {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if at.is_empty() && name.starts_with('.') {
+            if name.starts_with('.') {
                 continue;
             }
-            // A folder sorts as its keys do: with the slash.
-            let slash = if entry.file_type()?.is_dir() { "/" } else { "" };
-            found.push(format!("{at}{name}{slash}"));
+            let key = format!("{at}{name}");
+            if entry.file_type()?.is_dir() {
+                // It sorts as its keys do, with the slash, and the value of its own name without.
+                found.push(format!("{key}/"));
+                if !entry.path().join(VALUE).is_file() {
+                    continue;
+                }
+            }
+            found.push(key);
         }
         found.sort_unstable();
         for key in found {
@@ -239,17 +260,23 @@ enum Naming {
 impl Naming {
     /// Gives a file its name, and makes the folder of that where it is not there.
     fn give(self, from: &Path, to: &Path) -> io::Result<()> {
-        let give = || match self {
+        let give = |to: &Path| match self {
             Naming::Replace => fs::rename(from, to),
             Naming::IfAbsent => fs::hard_link(from, to),
         };
-        let mut given = give();
-        if given.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound)
+        let mut to = to.to_owned();
+        let mut given = give(&to);
+        if given.as_ref().is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
             && let Some(folder) = to.parent()
         {
-            fs::create_dir_all(folder)?;
-            given = give();
+            make_folder(folder, from.parent().unwrap_or(folder))?;
+            given = give(&to);
         }
+        if given.as_ref().is_err_and(|e| is_no_file(e) || e.kind() == ErrorKind::AlreadyExists) && to.is_dir() {
+            to.push(VALUE);
+            given = give(&to);
+        }
+        let to = &to;
         // A server of files whose answer was lost is asked again, and then says that it was done before.
         match self {
             Naming::IfAbsent if given.is_ok() || is_one_file(from, to) => {
@@ -260,6 +287,52 @@ impl Naming {
             _ => given,
         }
     }
+}
+
+/// Whether it is the error of what was meant for a file and met a folder.
+fn is_no_file(error: &io::Error) -> bool {
+    // POSIX has EPERM for the removal of a folder, Linux EISDIR; a folder that is replaced may be told to have entries.
+    use ErrorKind::{DirectoryNotEmpty, IsADirectory, PermissionDenied};
+    matches!(error.kind(), IsADirectory | PermissionDenied | DirectoryNotEmpty)
+}
+
+/// Makes a folder, and folders of values that are in its way, by way of a place beside the store's names.
+fn make_folder(folder: &Path, beside: &Path) -> io::Result<()> {
+    loop {
+        match fs::create_dir_all(folder) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists) => {}
+            other => return other,
+        }
+        let in_the_way = folder.ancestors().find(|path| path.is_file());
+        // Another process made it a folder.
+        let Some(value) = in_the_way else { continue };
+        let new = beside.join(format!("{:016x}", platform::random()));
+        fs::create_dir(&new)?;
+        let moved = move_within(value, &new);
+        // Empty by now, or the file that it changed places with.
+        let _ = fs::remove_file(&new);
+        let _ = fs::remove_file(new.join(VALUE));
+        let _ = fs::remove_dir(&new);
+        match moved {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+/// Puts a folder in the place of a value, with the value within.
+fn move_within(value: &Path, folder: &Path) -> io::Result<()> {
+    fs::hard_link(value, folder.join(VALUE))?;
+    if platform::exchange(value, folder).is_ok() {
+        // Somebody may have replaced the value since it was linked.
+        if value.join(VALUE).is_file() && folder.is_file() && !is_one_file(&value.join(VALUE), folder) {
+            fs::rename(folder, value.join(VALUE))?;
+        }
+        return Ok(());
+    }
+    // A file system that cannot: for a moment the value is not there.
+    fs::remove_file(value)?;
+    fs::rename(folder, value)
 }
 
 fn is_one_file(one: &Path, other: &Path) -> bool {

@@ -381,7 +381,11 @@ async fn a_named_job_whose_shuffle_is_gone_maps_again() {
     fs::remove_file(folder.join("fails")).unwrap();
     let shuffle = folder.join("store/fragile/shuffle/0");
     let one = fs::read_dir(&shuffle).unwrap().next().unwrap().unwrap().path();
-    if one.is_dir() { fs::remove_dir_all(one).unwrap() } else { fs::remove_file(one).unwrap() }
+    if one.is_dir() {
+        fs::remove_dir_all(one).unwrap()
+    } else {
+        fs::remove_file(one).unwrap()
+    }
     let total: u64 = run().await.unwrap().into_iter().sum();
     assert_eq!(total, fs::read_to_string(folder.join("text")).unwrap().lines().count() as u64);
     assert!(notes(&folder.join("notes")).len() > splits.len(), "what is gone was mapped again");

@@ -11,6 +11,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{CommonPrefix, EncodingType, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp};
 use tokio::sync::Mutex;
 
+use super::names::{key_of, path_of};
+
 /// Keys of one page at most, and where none are asked for.
 const PAGE: i32 = 1_000;
 
@@ -33,7 +35,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Of the buckets that are folders of `root`, and their objects the files below.
+    /// Of the buckets that are folders of `root`, and their objects the files below, by [`path_of`].
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), buckets: Mutex::default() }
     }
@@ -43,7 +45,7 @@ impl Keys {
         // A listing that walks the bucket now is waited for: it may or may not have seen the change.
         let mut buckets = self.buckets.lock().await;
         let Some(keys) = buckets.get_mut(bucket) else { return };
-        match std::fs::metadata(self.root.join(bucket).join(key)).and_then(|data| about(&data)) {
+        match std::fs::metadata(self.root.join(bucket).join(path_of(key))).and_then(|data| about(&data)) {
             Ok(about) => drop(keys.insert(key.to_owned(), about)),
             Err(_) => drop(keys.remove(key)),
         }
@@ -86,7 +88,7 @@ fn walk(folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<()> {
         if data.is_dir() {
             walk(&entry.path(), &format!("{at}{name}/"), keys)?;
         } else {
-            keys.insert(format!("{at}{name}"), about(&data)?);
+            keys.insert(key_of(&format!("{at}{name}")), about(&data)?);
         }
     }
     Ok(())
@@ -225,17 +227,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_and_deleted_is_seen() {
         let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("b/x")).unwrap();
-        std::fs::write(root.path().join("b/x/1"), "1").unwrap();
+        std::fs::create_dir_all(root.path().join("b/x@")).unwrap();
+        std::fs::write(root.path().join("b/x@/1"), "1").unwrap();
         let keys = Keys::new(root.path());
         let list = async || {
             let page = keys.page(ListObjectsV2Input { bucket: "b".to_owned(), ..Default::default() }).await.unwrap();
             page.contents.unwrap_or_default().into_iter().filter_map(|o| o.key.zip(o.size)).collect::<Vec<_>>()
         };
         assert_eq!(list().await, [("x/1".to_owned(), 1)]);
-        std::fs::write(root.path().join("b/x/2"), "22").unwrap();
+        std::fs::write(root.path().join("b/x@/2"), "22").unwrap();
         keys.changed("b", "x/2").await;
-        std::fs::remove_file(root.path().join("b/x/1")).unwrap();
+        std::fs::remove_file(root.path().join("b/x@/1")).unwrap();
         keys.changed("b", "x/1").await;
         assert_eq!(list().await, [("x/2".to_owned(), 2)]);
         std::fs::remove_dir_all(root.path().join("b")).unwrap();
