@@ -36,7 +36,8 @@ fn a_program_is_deployed_run_changed_and_destroyed() {
 
 #[test]
 fn a_new_project_is_deployed_and_run_by_two_commands() {
-    inside(&[], "inner_new_project");
+    // Every event comes twice.
+    inside(&["--duplicate", "1"], "inner_new_project");
 }
 
 #[test]
@@ -206,6 +207,14 @@ fn inner_new_project() {
     let refused = shell(&project, "WREN_BACKEND=lambda cargo run --quiet");
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && words.contains("the backend `lambda` needs the feature `aws`"), "{words}");
+
+    // What runs too long, too dearly or twice.
+    fs::write(project.join("src/main.rs"), include_str!("support/stops.rs")).unwrap();
+    let notes = folder.path().join("notes");
+    fs::create_dir(&notes).unwrap();
+    let run = format!("cargo wren deploy && cargo run --quiet -- {}", notes.display());
+    let (stdout, _) = succeeded(shell(&project, &run));
+    assert_eq!(stdout.lines().last(), Some("all as it should be"), "{stdout}");
     succeeded(shell(&project, "cargo wren destroy --yes"));
 }
 
