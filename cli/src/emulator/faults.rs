@@ -1,7 +1,7 @@
 //! What goes wrong on purpose.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Faults that the emulator makes, each with its probability or length.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// Part of the invocations whose instance is killed, and of the events that are never delivered
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     lose: f64,
+    /// Seconds that this machine's clock is behind that of the services, but for S3; more than 900 are refused there
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    clock: u64,
     /// Seed of the faults; by default another each time
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -43,6 +46,12 @@ impl Faults {
 
     pub(super) fn latency(&self) -> Duration {
         Duration::from_millis(self.options.latency)
+    }
+
+    /// The time, as the services but S3 have it.
+    pub(super) fn now(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_add(Duration::from_secs(self.options.clock)).unwrap_or(now)
     }
 
     pub(super) fn throttles(&self) -> bool {

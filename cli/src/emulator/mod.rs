@@ -14,11 +14,12 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{DATE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -26,6 +27,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use s3s::Body;
 use s3s::service::S3Service;
+use time::OffsetDateTime;
+use time::macros::format_description;
 use tokio::net::{TcpListener, TcpStream};
 
 use answer::Failure;
@@ -188,7 +191,9 @@ impl Services {
                     Ok(body) => self.call(service, &parts, body).await,
                     Err(failure) => Err(failure),
                 };
-                answered.unwrap_or_else(|failure| failure.answer(service))
+                let mut answer = answered.unwrap_or_else(|failure| failure.answer(service));
+                answer.headers_mut().extend(http_date(self.faults.now()).map(|date| (DATE, date)));
+                answer
             }
         }
     }
@@ -208,7 +213,7 @@ impl Services {
         let authorization = Authorization::of(&parts.headers);
         let authorization =
             authorization.ok_or_else(|| Failure::new(403, "MissingAuthenticationToken", "no signature"))?;
-        let verified = authorization.verify(parts, &body, &self.credentials);
+        let verified = authorization.verify(parts, &body, &self.credentials, self.faults.now());
         verified.map_err(|e| Failure::new(403, "InvalidSignatureException", format!("{e:#}")))?;
         Ok(body)
     }
@@ -221,6 +226,13 @@ impl Services {
             other => Err(Failure::new(501, "NotImplemented", format!("the emulator has no service `{other}`"))),
         }
     }
+}
+
+/// A time as HTTP's header has it.
+fn http_date(time: SystemTime) -> Option<HeaderValue> {
+    let format =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    OffsetDateTime::from(time).format(&format).ok()?.parse().ok()
 }
 
 /// As many open files as this user may have: an instance takes about five.

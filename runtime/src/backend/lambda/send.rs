@@ -1,12 +1,12 @@
 //! Sends one invocation, and makes replies of what comes back.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::invoke::{InvokeError, InvokeOutput};
-use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::primitives::{Blob, DateTime, DateTimeFormat};
 use aws_sdk_lambda::types::InvocationType;
 use serde::Deserialize;
 
@@ -16,6 +16,7 @@ use crate::deployment::LambdaFn;
 use crate::envelope::{Answer, Response};
 use crate::error::Failure;
 use crate::limits;
+use crate::terminal;
 
 /// Room for what is around the arguments in a payload, in bytes.
 const AROUND: usize = 16 << 10;
@@ -130,6 +131,15 @@ impl Sending<'_> {
                     self.shared.give(Reply::Throttled { flight: self.invocation.flight, message: aws::words(&error) });
                     return None;
                 }
+                // The SDK has the time from this answer, and signs the next request by it.
+                Verdict::WrongClock(away) if sending == 1 => {
+                    say_that_the_clock_is_wrong(away);
+                    continue;
+                }
+                Verdict::WrongClock(_) => {
+                    self.shared.fail_all(self.invocation, &Failure::Backend(aws::words(&error)));
+                    return None;
+                }
                 Verdict::Refused(why) => {
                     self.shared.fail_all(self.invocation, &Failure::Backend(why));
                     return None;
@@ -188,6 +198,8 @@ impl Sending<'_> {
 
 /// What an error of a request means.
 enum Verdict {
+    /// The signature is of another time, so far from AWS's.
+    WrongClock(Duration),
     /// Later, and less at once.
     Throttled,
     /// Never.
@@ -196,9 +208,47 @@ enum Verdict {
     Silence,
 }
 
+/// Errors that a wrong clock may have made.
+const CLOCK_CODES: [&str; 5] = [
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "AuthFailure",
+    "RequestTimeTooSkewed",
+    "AccessDeniedException",
+];
+
+/// How far off a clock may be that AWS still takes, less some: it refuses signatures that are five minutes away.
+const CLOCK_MAY_BE_OFF: Duration = Duration::from_secs(240);
+
+/// How far this machine's clock is from that of the service that answered, if that is too far.
+fn wrong_clock(error: &SdkError<InvokeError>) -> Option<Duration> {
+    let date = error.raw_response()?.headers().get("date")?;
+    let theirs = SystemTime::try_from(DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?).ok()?;
+    let ours = SystemTime::now();
+    let away = theirs.duration_since(ours).unwrap_or_else(|e| e.duration());
+    (away > CLOCK_MAY_BE_OFF).then_some(away)
+}
+
+/// Says so, once.
+fn say_that_the_clock_is_wrong(away: Duration) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        terminal::note(&format!(
+            "this machine's clock is off by about {} minutes, by the time that AWS has; requests are signed by AWS's time, \
+             and the clock needs to be set",
+            away.as_secs().div_ceil(60)
+        ));
+    });
+}
+
 fn judged(error: &SdkError<InvokeError>) -> Verdict {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    if CLOCK_CODES.contains(&code)
+        && let Some(away) = wrong_clock(error)
+    {
+        return Verdict::WrongClock(away);
+    }
     match (code, status) {
         ("TooManyRequestsException" | "EC2ThrottledException" | "ENILimitReachedException", _)
         // The function is being made or changed.
