@@ -5,6 +5,8 @@
 //! positional formats cannot. Sequences of bytes are written as one `bin`. As in JSON, `Some(None)` and
 //! `None` are one, and map keys may be of any type.
 
+mod depth;
+
 use std::any::type_name;
 use std::fmt;
 
@@ -63,6 +65,10 @@ pub fn encode_into<T: Serialize + ?Sized, W: std::io::Write>(value: &T, out: &mu
 /// stores values keeps their lengths.
 #[inline]
 pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
+    if bytes.len() > 2 * MAX_DEPTH && !depth::is_within(MAX_DEPTH, bytes) {
+        let reason = format!("it is nested more than {MAX_DEPTH} levels deep");
+        return Err(CodecError::new(type_name::<T>(), "decode", reason));
+    }
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(MAX_DEPTH);
     T::deserialize(&mut deserializer).map_err(|e| CodecError::new(type_name::<T>(), "decode", e))

@@ -373,6 +373,34 @@ fn limits_can_be_set_by_the_call() {
 }
 
 #[test]
+fn limits_hold_for_async_functions_and_after_a_call_that_was_dropped() {
+    use std::time::{Duration, Instant};
+    #[wren::remote]
+    async fn doze(ms: u64) -> u64 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        ms
+    }
+    #[wren::remote]
+    async fn outer(ms: u64) -> wren::Result<u64> {
+        doze(ms).timeout(Duration::from_millis(50)).await
+    }
+    let executor = wren::Executor::builder().backend("inline").workers(1).build().unwrap();
+    block_on(async {
+        let begun = Instant::now();
+        for _ in 0..3 {
+            let late = doze(5_000).timeout(Duration::from_millis(50)).on(&executor).await.unwrap_err();
+            assert!(matches!(late, Error::TimedOut { .. }), "{late}");
+            let late = outer(5_000).on(&executor).await.unwrap_err();
+            assert!(matches!(&late, Error::Returned { message, .. } if message.contains("timeout")), "{late}");
+            let dropped = tokio::time::timeout(Duration::from_millis(50), doze(5_000).on(&executor)).await;
+            assert!(dropped.is_err());
+            assert_eq!(doze(1).on(&executor).await.unwrap(), 1);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(4), "nothing waits for what was given up: {:?}", begun.elapsed());
+    });
+}
+
+#[test]
 fn retries_run_a_failing_function_again() {
     use std::sync::atomic::{AtomicU32, Ordering};
     static RUNS: AtomicU32 = AtomicU32::new(0);
