@@ -27,6 +27,21 @@ fn ask(marker: &Path) -> Result<String, String> {
 }
 // ANCHOR_END: retries
 
+// ANCHOR: transient
+/// Ends by itself after a while.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Busy {
+    waiting: u32,
+}
+
+const PATIENT: wren::Backoff = wren::Backoff::new(Duration::from_secs(1)).factor(3);
+
+#[wren::remote(retries = 5, retry_if = |busy: &Busy| busy.waiting < 10, backoff = PATIENT)]
+fn queue_up(waiting: u32) -> Result<(), Busy> {
+    if waiting == 0 { Ok(()) } else { Err(Busy { waiting }) }
+}
+// ANCHOR_END: transient
+
 // ANCHOR: harm
 /// Takes its process down for one of its arguments, and too long for another.
 #[wren::remote(timeout = 0.2)]
@@ -65,6 +80,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("after a retry: {}", ask(&marker).await?);
     // ANCHOR_END: ask
     std::fs::remove_file(&marker)?;
+
+    let busy = queue_up(20).await.map_err(|error| error.downcast::<Busy>());
+    assert!(matches!(busy, Err(Some(Busy { waiting: 20 }))), "it is not tried again, and has its own type");
 
     // ANCHOR: fragile
     let outcomes = wren::map(fragile, 0..8).try_all().await?;

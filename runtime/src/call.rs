@@ -440,6 +440,11 @@ pub mod errors {
         failure
     }
 
+    /// What `retry_if` says of an error.
+    pub fn is_worth_it<E>(retry_if: impl FnOnce(&E) -> bool, error: &E) -> bool {
+        retry_if(error)
+    }
+
     /// Of an error that can be had back in the driver.
     #[allow(missing_docs)]
     pub trait AsValue {

@@ -15,7 +15,7 @@ struct Section {
     blocks: &'static [&'static str],
 }
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section {
         heading: "Calls",
         about: "A remote function that is called gives a `Call`, which runs when it is awaited.",
@@ -27,7 +27,13 @@ const SECTIONS: [Section; 9] = [
         about: "`wren::map(f, items)` and `wren::gather(calls)` give a `Map`. Awaited, it gives all results in the \
                 order of the items, or the first error. [Many calls](../jobs.md) shows them.",
         file: "runtime/src/map.rs",
-        blocks: &["impl<I, R> Map<I, R> {", "impl<I: Iterator<Item = Call<R>>, R> Map<I, R> {"],
+        blocks: &["impl<I, R> Map<I, R> {", "impl<I: Calls<Result = R>, R> Map<I, R> {"],
+    },
+    Section {
+        heading: "Backoff",
+        about: "The pauses before a call is run again, as `.backoff(..)` and the annotation take them.",
+        file: "runtime/src/backoff.rs",
+        blocks: &["impl Backoff {"],
     },
     Section {
         heading: "Jobs that were started",
@@ -85,7 +91,7 @@ pub(super) fn page() -> String {
         let source = read(file);
         for block in blocks {
             let methods = methods(&source, block);
-            assert!(!methods.is_empty(), "{file} has no methods after `{block}`: mend SECTIONS");
+            assert!(!methods.is_empty(), "{file} has no methods after `{block}`: correct SECTIONS");
             for (signature, doc) in methods {
                 writeln!(page, "| `{}` | {} |", cell(&signature), cell(&doc)).unwrap();
             }
@@ -107,7 +113,7 @@ fn methods(source: &str, head: &str) -> Vec<(String, String)> {
             if let Some(begun) = &mut signature {
                 begun.push_str(text);
                 begun.push(' ');
-            } else if text.starts_with("pub fn ") || text.starts_with("pub async fn ") {
+            } else if ["pub fn ", "pub const fn ", "pub async fn "].iter().any(|start| text.starts_with(start)) {
                 signature = Some(format!("{text} "));
             } else {
                 doc.line(line);
@@ -127,7 +133,7 @@ fn call(signature: &str, head: &str) -> String {
     let signature = signature.split(" where ").next().unwrap_or_default().split('{').next().unwrap_or_default().trim();
     let (is_async, signature) = match signature.strip_prefix("pub async fn ") {
         Some(rest) => (true, rest),
-        None => (false, signature.trim_start_matches("pub fn ")),
+        None => (false, signature.trim_start_matches("pub ").trim_start_matches("const ").trim_start_matches("fn ")),
     };
     let signature = signature.trim_end_matches(" -> Self").replace("( ", "(").replace(", )", ")");
     let mut method = signature.clone();

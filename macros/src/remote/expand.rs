@@ -237,7 +237,9 @@ fn entry(remote: &Remote, private: &TokenStream) -> TokenStream {
     }
     if remote.output.is_result {
         let judged = match &remote.options.retry_if {
-            Some(retry_if) => quote_spanned!(retry_if.span()=> let again: bool = (#retry_if)(&error);),
+            Some(retry_if) => {
+                quote_spanned!(retry_if.span()=> let again = #private::errors::is_worth_it(#retry_if, &error);)
+            }
             None => quote!(let again = true;),
         };
         value = quote! {
