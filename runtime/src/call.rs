@@ -163,7 +163,8 @@ impl<R> Call<R> {
     }
 
     /// Never runs the call twice: not if it fails, and not if its worker dies or its machine is not heard of any more.
-    /// Then it ends with [`Error::MayHaveRun`], for whether it ran is not known. `retries` does not count.
+    /// Then it ends with [`Error::MayHaveRun`], for whether it ran is not known. After other errors, such as
+    /// [`Error::TimedOut`], it ran in part. `retries` does not count.
     ///
     /// For what must not happen twice, such as a payment. On AWS Lambda, which may deliver a request twice, the worker
     /// first puts a mark into the store, and the second one to come does not run the call. A named or started job,
@@ -176,8 +177,9 @@ impl<R> Call<R> {
     /// # wren::block_on(async {
     /// match pay(7).at_most_once().await {
     ///     Ok(receipt) => println!("paid: {receipt}"),
-    ///     Err(error @ wren::Error::MayHaveRun { .. }) => println!("look up whether it is paid: {error}"),
-    ///     Err(error) => println!("not paid: {error}"),
+    ///     Err(wren::Error::Returned { message, .. }) => println!("not paid: {message}"),
+    ///     // It ran in part, or it may have run.
+    ///     Err(error) => println!("look up whether it is paid: {error}"),
     /// }
     /// # });
     /// ```

@@ -209,7 +209,7 @@ fn idle_timeout(seconds: u64) -> Option<Duration> {
 }
 
 fn unknown(name: &str) -> Error {
-    let known = VARIABLES[..9].join(", ");
+    let known = VARIABLES[..10].join(", ");
     Error::Config(format!(
         "{name} is set, and no setting has that name; known are {known}; unset it or correct its name"
     ))
@@ -279,6 +279,7 @@ mod tests {
     fn unknown_names_are_errors_that_say_which_are_known() {
         let message = config(&[("WREN_WORKER_COUNT", "7")], None).unwrap_err().to_string();
         assert!(message.contains("WREN_WORKER_COUNT") && message.contains("WREN_WORKERS"), "{message}");
+        assert!(message.contains("WREN_MAX_CALLS; unset"), "all that can be set: {message}");
         let message = config(&[], Some("worker = 7")).unwrap_err().to_string();
         assert!(message.contains("Wren.toml") && message.contains("worker"), "{message}");
         assert!(config(&[("WREN_WORKERS", "many")], None).is_err());

@@ -144,7 +144,7 @@ pub enum Error {
     ///
     /// Run the job again, by the same name where it was `named`. The call is sent again, three executions
     /// in all, before this is an error.
-    #[error("{attempt} was not started within {waited:?}; it may be run again")]
+    #[error("{attempt} was not started within {waited:?}")]
     NeverStarted {
         /// The attempt that was lost.
         attempt: Box<Attempt>,

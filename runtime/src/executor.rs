@@ -635,7 +635,13 @@ impl Shared {
             return NO_JOB;
         };
         core.jobs.insert(job, entry);
-        core.next_stand.get_or_insert(self.clock.elapsed() + STAND_EVERY);
+        let now = self.clock.elapsed();
+        core.next_stand.get_or_insert(now + STAND_EVERY);
+        if core.next_look.is_none_or(|at| at > now + LOOK_ANYWAY) {
+            // There was no job, and the reactor sleeps for long.
+            core.next_look = Some(now + LOOK_ANYWAY);
+            self.bell.wake();
+        }
         job
     }
 

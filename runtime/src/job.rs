@@ -20,9 +20,16 @@ pub(crate) use port::{Outcome, Port};
 
 use crate::platform;
 
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const ID_LEN: usize = 12;
+
+/// Whether it is as [`new_id`] gives it.
+fn is_id(text: &str) -> bool {
+    text.len() == ID_LEN && text.bytes().all(|byte| DIGITS.contains(&byte))
+}
+
 /// A new job id: random, so that a store which splits its load by key prefix does so.
 pub(crate) fn new_id() -> String {
-    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let random = platform::random();
-    (0..12).map(|digit| char::from(DIGITS[(random >> (5 * digit)) as usize % DIGITS.len()])).collect()
+    (0..ID_LEN).map(|digit| char::from(DIGITS[(random >> (5 * digit)) as usize % DIGITS.len()])).collect()
 }

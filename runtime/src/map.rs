@@ -180,8 +180,8 @@ impl<I, R> Map<I, R> {
     /// Stops the job before it costs more than `usd` dollars. Local work costs nothing.
     ///
     /// What runs is counted at the mean of earlier calls of its function, and once it has run for longer at its time so
-    /// far and what stopping it takes. The sum is passed only by what stopping takes longer: on AWS Lambda, five
-    /// seconds of what runs are counted for it.
+    /// far and what stopping it takes, five seconds on AWS Lambda. Calls that take much longer than those before can pass
+    /// the sum by some seconds of what runs at that time.
     pub fn budget(mut self, usd: f64) -> Self {
         self.settings.budget_usd = Some(usd);
         self

@@ -266,6 +266,7 @@ fn a_job_that_is_removed_leaves_nothing() {
         // The name is free, and a job that runs is stopped first.
         let job = wren::gather((0..1_000).map(inc)).on(&executor).quiet().named("one").start().await.unwrap();
         job.remove().await.unwrap();
-        assert_eq!(keys().await.len(), 2);
+        let left = keys().await;
+        assert_eq!(left.len(), 2, "{left:?}");
     });
 }

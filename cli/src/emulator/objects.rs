@@ -262,6 +262,9 @@ impl S3 for Objects {
         for deleted in answer.output.deleted.iter_mut().flatten() {
             deleted.key = deleted.key.as_deref().map(key_of);
         }
+        for error in answer.output.errors.iter_mut().flatten() {
+            error.key = error.key.as_deref().map(key_of);
+        }
         Ok(answer)
     }
 

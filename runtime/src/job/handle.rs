@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::call::{Decoded, decode_result};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
 use crate::map::{Calls, Settings};
+use crate::platform::Instance;
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
 use crate::trace::{Claim, SharedLog, claim, try_claim};
@@ -85,6 +86,7 @@ struct StoredJob {
     running: OnceLock<Arc<Running>>,
     /// Held by who finds out whether this process is to run it: what is seen of who does.
     taking: tokio::sync::Mutex<Watch>,
+    is_removed: AtomicBool,
 }
 
 /// What this process holds of a job that it runs.
@@ -162,16 +164,23 @@ impl<R> Job<R> {
             }
         }
         identity.end()?;
+        // Claimed first: who finds the manifest does not take the job over, and what another has done by now is seen.
+        let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
         let mut over = Over::default();
         if is_named {
             over = Over::find(&requests, &id).await?;
             over.check(&id, &requests.store().url(), &made)?;
         }
-        // Claimed first: who finds the manifest does not take the job over.
-        let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
         let manifest = register(&requests, &id, &identity, &made).await?;
-        let stored =
-            StoredJob { id, manifest, executor, requests, running: OnceLock::new(), taking: Default::default() };
+        let stored = StoredJob {
+            id,
+            manifest,
+            executor,
+            requests,
+            running: OnceLock::new(),
+            taking: Default::default(),
+            is_removed: false.into(),
+        };
         // The job is the same: whoever runs it runs it for this process too.
         let Some(claimed) = claimed else { return Self::of(stored) };
         if is_named {
@@ -235,7 +244,8 @@ impl<R> Job<R> {
 
 impl<R> Job<R> {
     /// Stops the job, and removes all that it left in the store: arguments, results, failures, and values that nothing
-    /// else in the store names. Its name is free then.
+    /// else in the store names. Its name is free then. A job that another program awaits is not stopped; this waits for
+    /// its end.
     ///
     /// Where the job has refs or large arguments, all else in the store is read, to find whether it names them. A
     /// [`Ref`](crate::Ref) to one of them that only a program holds is of no use any more.
@@ -256,8 +266,11 @@ impl<R> Job<R> {
     /// # Errors
     /// [`Error::Store`].
     pub async fn remove(self) -> Result<()> {
-        let StoredJob { id, manifest, requests, running, .. } = &*self.stored;
+        let StoredJob { id, manifest, requests, running, taking, is_removed, .. } = &*self.stored;
         requests.put(cancel_key(id), Vec::new()).await?;
+        // Nor does this handle begin to run it.
+        let _taking = taking.lock().await;
+        is_removed.store(true, Ordering::Release);
         if let Some(running) = running.get() {
             running.cancel();
             // Cancelled, or over before: either is the end.
@@ -266,9 +279,7 @@ impl<R> Job<R> {
         // Whoever runs it elsewhere stops for the cancel key.
         let lease = Lease::take(requests, id).await?;
         remove(requests, id, manifest.arguments.as_ref()).await?;
-        // Its last word would be all that is left.
-        lease.forget();
-        Ok(())
+        lease.remove(requests, id).await
     }
 }
 
@@ -396,7 +407,16 @@ impl Claimed {
             Claim::Here(file) => Some(file),
             Claim::Impossible => None,
         };
-        Ok(Lease::try_take(requests, id, watch).await?.ok().map(|lease| Self { log, lease }))
+        loop {
+            match Lease::try_take(requests, id, watch).await? {
+                Ok(lease) => return Ok(Some(Self { log, lease })),
+                // Whoever had the log before in this process is about to give it back.
+                Err(holder) if log.is_some() && holder == *Instance::of_this_process() => {
+                    sleep(Lease::pause(requests)).await?;
+                }
+                Err(_) => return Ok(None),
+            }
+        }
     }
 }
 
@@ -417,6 +437,7 @@ impl StoredJob {
             requests,
             running: OnceLock::new(),
             taking: Default::default(),
+            is_removed: false.into(),
         })
     }
 
@@ -437,6 +458,9 @@ impl StoredJob {
         let mut watch = self.taking.lock().await;
         if self.running.get().is_some() {
             return Ok(Taken::Running);
+        }
+        if self.is_removed.load(Ordering::Acquire) {
+            return Err(Error::Job(format!("job `{}` was removed", self.id)));
         }
         let Some(claimed) = Claimed::of(&self.executor, &self.requests, &self.id, try_claim, &mut watch).await? else {
             return Ok(Taken::Elsewhere);

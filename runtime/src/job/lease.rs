@@ -26,6 +26,12 @@ use crate::terminal;
 const BEAT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(35);
 
+/// How long is waited for a job without a word.
+const SAY_AFTER: Duration = Duration::from_millis(500);
+
+/// Leases that stay behind the last.
+const KEPT: u64 = 8;
+
 /// How often it is looked whether a job is free: in a store of this machine, and in one where each look costs money.
 const LOOK_HERE: Duration = Duration::from_millis(20);
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
@@ -67,16 +73,17 @@ impl Lease {
     /// Waits until nobody runs the job, and takes it.
     pub(super) async fn take(requests: &Requests, id: &str) -> Result<Self> {
         let mut watch = Watch::default();
-        let mut has_said = false;
+        let (begun, mut has_said) = (Instant::now(), false);
         loop {
             match Self::try_take(requests, id, &mut watch).await? {
                 Ok(lease) => return Ok(lease),
-                Err(holder) if !has_said && holder.pid != std::process::id() => {
+                Err(holder) if !has_said && begun.elapsed() > SAY_AFTER => {
                     has_said = true;
-                    terminal::note(&format!(
-                        "job `{id}` is run by another program (process {} on {}); waiting for it",
-                        holder.pid, holder.machine
-                    ));
+                    let who = match holder == *Instance::of_this_process() {
+                        true => "is run by this program already".to_owned(),
+                        false => format!("is run by another program (process {} on {})", holder.pid, holder.machine),
+                    };
+                    terminal::note(&format!("job `{id}` {who}; waiting for its end"));
                 }
                 Err(_) => {}
             }
@@ -113,15 +120,29 @@ impl Lease {
         if !requests.put_if_absent(next.clone(), envelope::seal(&record)?).await? {
             return Ok(Err(holder.clone()));
         }
-        requests.remove(keys).await?;
         let ended = Arc::new(Notify::new());
         let beats = event_loop()?.spawn(beat(requests.clone(), next, record, ended.clone()));
-        Ok(Ok(Self { ended, beats: Some(beats) }))
+        let lease = Self { ended, beats: Some(beats) };
+        // Some stay: whoever looked a while ago cannot put a number that was there.
+        let old = keys.into_iter().filter(|key| number(key).is_some_and(|number| number + KEPT <= last)).collect();
+        // What stays for longer does no harm.
+        let _ = requests.remove(old).await;
+        Ok(Ok(lease))
     }
 
-    /// Leaves the job without a last word: nothing of it is there any more.
-    pub(super) fn forget(mut self) {
-        self.beats.take().into_iter().for_each(|beats| beats.abort());
+    /// Removes all leases of the job, of which nothing is there any more.
+    pub(super) async fn remove(mut self, requests: &Requests, id: &str) -> Result<()> {
+        if let Some(beats) = self.beats.take() {
+            beats.abort();
+            // None is under way that would put the lease again.
+            let _ = beats.await;
+        }
+        requests.remove_below(prefix(id)).await
+    }
+
+    /// Whether a key is that of a lease of the job.
+    pub(super) fn is_key(id: &str, key: &str) -> bool {
+        key.starts_with(&prefix(id))
     }
 
     /// Says that the job is free.
@@ -200,7 +221,7 @@ mod tests {
             let second = Lease::try_take(&requests, "job", &mut watch).await.unwrap().unwrap();
             drop(second);
             let third = Lease::take(&requests, "job").await.unwrap();
-            assert_eq!(requests.list(prefix("job")).await.unwrap(), [key("job", 3)]);
+            assert_eq!(requests.list(prefix("job")).await.unwrap(), [1, 2, 3].map(|number| key("job", number)));
             third.give_back().await;
             // What is no lease holds nobody up.
             requests.put(key("job", 4), b"?".to_vec()).await.unwrap();

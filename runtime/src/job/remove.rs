@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::arguments;
+use super::is_id;
+use super::lease::Lease;
 use super::manifest::Arguments;
 use super::record::refs_of;
 use crate::codec;
 use crate::error::Result;
 use crate::refs::key_of;
-use crate::store::{Requests, wait};
+use crate::store::{Requests, Store, StoreError, StoreResult, wait};
 
 /// Removes all keys of a job, and the values that only it names.
 pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arguments>) -> Result<()> {
@@ -22,8 +24,26 @@ pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arg
         true => Vec::new(),
         false => unnamed_elsewhere(requests, &own, named).await?,
     };
-    requests.remove_below(own).await?;
+    let mut keys = requests.list(own).await?;
+    // Leases go last, by who holds the job.
+    keys.retain(|key| !Lease::is_key(id, key));
+    keys.extend(runs(requests, id).await?);
+    requests.remove(keys).await?;
     requests.remove(values).await
+}
+
+/// What workers elsewhere left of the job's runs, under `<job>.<random>/`.
+async fn runs(requests: &Requests, id: &str) -> Result<Vec<String>> {
+    let start = format!("{id}.");
+    let keys = requests.list(start.clone()).await?;
+    let run_of = |key: &str| {
+        let (run, rest) = key.strip_prefix(&start)?.split_once('/')?;
+        is_id(run).then(|| (run.to_owned(), rest == "job"))
+    };
+    // A job may have such a name.
+    let jobs: BTreeSet<String> =
+        keys.iter().filter_map(|key| run_of(key)).filter(|(_, is)| *is).map(|(run, _)| run).collect();
+    Ok(keys.into_iter().filter(|key| run_of(key).is_some_and(|(run, _)| !jobs.contains(&run))).collect())
 }
 
 /// Of the values that a job names, the keys of those that nothing else in the store does. All else is read for it.
@@ -32,7 +52,7 @@ async fn unnamed_elsewhere(requests: &Requests, own: &str, named: BTreeSet<[u8; 
     let mine: BTreeSet<String> = named.iter().map(key_of).collect();
     keys.retain(|key| !key.starts_with(own) && !mine.contains(key));
     let needles = Arc::new(Needles::of(&named)?);
-    let found = requests.for_each(keys, move |store, key| Ok(needles.within(&wait(store.get(&key))?)));
+    let found = requests.for_each(keys, move |store, key| needles.within_value(store, &key));
     let elsewhere: BTreeSet<[u8; 32]> = found.await?.into_iter().flatten().collect();
     // A value that stays keeps those that it names itself.
     let mut left: BTreeSet<[u8; 32]> = named.difference(&elsewhere).copied().collect();
@@ -62,6 +82,12 @@ struct Needle {
 
 const START: usize = 8;
 
+/// The longest form: the header of an array, and two bytes for each.
+const LONGEST: u64 = 3 + 2 * 32;
+
+/// Bytes of a value that are read at once.
+const PART: usize = 4 << 20;
+
 impl Needles {
     fn of(hashes: &BTreeSet<[u8; 32]>) -> Result<Self> {
         let mut by_start: HashMap<[u8; START], Vec<_>> = HashMap::new();
@@ -74,6 +100,22 @@ impl Needles {
             }
         }
         Ok(Self { by_start })
+    }
+
+    /// Those that stand in a value, which is read in parts.
+    fn within_value(&self, store: &dyn Store, key: &str) -> StoreResult<Vec<[u8; 32]>> {
+        let size = match wait(store.size(key)) {
+            // Removed meanwhile.
+            Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut found = Vec::new();
+        for start in (0..size).step_by(PART) {
+            // What crosses the end of a part is whole in it, too.
+            let end = start.saturating_add(PART as u64 + LONGEST);
+            found.extend(self.within(&wait(store.get_range(key, start..end))?));
+        }
+        Ok(found)
     }
 
     /// Those that stand in `bytes`.

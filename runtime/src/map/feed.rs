@@ -2,6 +2,7 @@
 //! than a window ahead of what was consumed.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -140,7 +141,9 @@ impl<I> Feed<I> {
     fn begin(&mut self, kept: Option<Arc<Kept>>) {
         self.kept.clone_from(&kept);
         let spec = self.settings.spec(&self.id);
-        self.ahead = self.settings.concurrency.map(|most| (most.get() as u64).saturating_mul(2));
+        let chunk = self.settings.chunk.map_or(1, |chunk| chunk.get() as u64);
+        let ahead = |most: NonZeroUsize| (most.get() as u64).saturating_mul(2).saturating_mul(chunk).min(WINDOW_TASKS);
+        self.ahead = self.settings.concurrency.map(ahead);
         let (port, pending, log) = (self.port.clone(), Some(self.pending.clone()), self.log.clone());
         self.job = Some(self.executor.shared().open_job(spec, port, kept, pending, log));
     }
@@ -200,7 +203,9 @@ impl<I> Feed<I> {
         if let Some(most) = self.settings.concurrency {
             let mean = shared.estimate(function).map_or(TOGETHER, |mean| mean.max(Duration::from_nanos(1)));
             let together = (TOGETHER.as_nanos() / mean.as_nanos()).clamp(1, WINDOW_TASKS.into()) as u64;
-            self.ahead = Some((most.get() as u64).saturating_mul(2 * together).min(WINDOW_TASKS));
+            let together = together.max(self.settings.chunk.map_or(1, |chunk| chunk.get() as u64));
+            let ahead = (most.get() as u64).saturating_mul(2).saturating_mul(together);
+            self.ahead = Some(ahead.min(WINDOW_TASKS));
         }
     }
 

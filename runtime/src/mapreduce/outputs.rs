@@ -124,8 +124,9 @@ async fn commit_to_store(url: &str, files: Vec<(String, u64)>) -> Result<bool> {
     }
     let mut old = requests.list("part-".to_owned()).await?;
     old.retain(|key| is_part(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
-    old.push(INCOMPLETE.to_owned());
     requests.remove(old).await?;
+    // The last: until then there may be parts of an earlier job.
+    requests.remove(vec![INCOMPLETE.to_owned()]).await?;
     Ok(true)
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 /// Names a process among all of all machines.
@@ -23,15 +25,21 @@ impl Instance {
         INSTANCE.get_or_init(|| {
             let pid = std::process::id();
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            Self { space: space(), pid, began: began(pid).unwrap_or(0), machine }
+            Self { space: space(), pid, began: began(pid).flatten().unwrap_or(0), machine }
         })
     }
 
     /// Whether the process has ended, as far as can be known here: of other machines nothing is.
     pub(crate) fn has_ended(&self) -> bool {
         let is_here = !self.space.is_empty() && self.space == Self::of_this_process().space;
-        is_here && began(self.pid) != Some(self.began)
+        is_here && (!is_there(self.pid) || began(self.pid).is_some_and(|began| began != Some(self.began)))
     }
+}
+
+/// Whether there is a process of that number. The system may hide what else it knows of processes of others.
+fn is_there(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// The boot, and the namespace of process numbers: those of a container mean nothing outside.
@@ -44,15 +52,16 @@ fn space() -> String {
     }
 }
 
-/// When a process began that runs: the 22nd field of its `stat`, see proc_pid_stat(5).
-fn began(pid: u32) -> Option<u64> {
+/// When a process began, if it still runs: the 22nd field of its `stat`, see proc_pid_stat(5). None where that cannot be
+/// read.
+fn began(pid: u32) -> Option<Option<u64>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name, in which anything may be.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     if matches!(fields.next(), Some("Z" | "X")) {
-        return None;
+        return Some(None);
     }
-    fields.nth(18)?.parse().ok()
+    Some(Some(fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -66,7 +75,7 @@ mod tests {
         let this = Instance::of_this_process();
         assert!(!this.has_ended() && this.began > 0);
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let other = Instance { pid: child.id(), began: began(child.id()).unwrap(), ..this.clone() };
+        let other = Instance { pid: child.id(), began: began(child.id()).unwrap().unwrap(), ..this.clone() };
         assert!(!other.has_ended());
         let later = Instance { began: other.began + 1, ..other.clone() };
         assert!(later.has_ended(), "another process has its number now");

@@ -72,8 +72,9 @@ pub(crate) fn is_socket_of(fd: std::os::fd::BorrowedFd<'_>, _maker: u32) -> bool
 }
 
 /// Lets two paths of one file system change places at once.
-pub(crate) fn exchange(_one: &std::path::Path, _other: &std::path::Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
 /// Nothing is cleared in forks.

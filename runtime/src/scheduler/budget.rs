@@ -1,13 +1,15 @@
 //! What a job may cost: what it has spent, what runs, and when it is stopped.
 //!
-//! What runs counts at the mean of earlier calls, and once it has run longer than that at what it has run so far and
-//! what stopping it takes. A job is stopped when that is more than its budget, so that it passes it only by what calls
-//! cost that are stopped later than [`Config::stops_within`] says.
+//! What runs counts at the mean of earlier calls. Once it has run longer than that, and than invocations take beside their
+//! calls, it counts at what it has run so far and what stopping it takes ([`Config::stops_within`]). A job is stopped when
+//! the sum is more than its budget. It is passed by what calls cost that begin within it and then run longer than earlier
+//! ones, until that is noticed and they are stopped.
 
 use std::time::Duration;
 
 use super::flight::Flight;
 use super::{Config, JobKey, Scheduler, Time, Update};
+use crate::block::Block;
 
 /// How often it is looked at what runs of jobs with a budget.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -21,14 +23,15 @@ struct UnderWay {
     run: f64,
 }
 
-impl UnderWay {
-    fn of(flight: &Flight, mean: Duration, now: Time, config: &Config) -> Self {
-        let usd = |time: Duration| (config.usd_per_second)(flight.block.limits().memory_mb) * time.as_secs_f64();
-        let left = u32::try_from(flight.left() / flight.at_once.max(1)).unwrap_or(u32::MAX).max(1);
-        let expected = mean.saturating_mul(left);
-        let has_run = now.saturating_sub(flight.heard);
-        let run = if has_run <= expected { has_run } else { has_run.saturating_add(config.stops_within) };
-        Self { whole: usd(expected.max(run)), run: usd(run) }
+impl Config {
+    /// What an invocation of a block costs that runs so long.
+    pub(super) fn usd(&self, block: &Block, time: Duration) -> f64 {
+        (self.usd_per_second)(block.limits().memory_mb) * time.as_secs_f64()
+    }
+
+    /// How long a call of a block is expected to take whose mean duration is this, if any is known.
+    pub(super) fn expected(&self, block: &Block, mean: Option<Duration>) -> Duration {
+        mean.or(block.limits().timeout).unwrap_or(self.stops_within)
     }
 }
 
@@ -36,10 +39,21 @@ impl Scheduler {
     fn under_way(&self, job: JobKey, now: Time) -> UnderWay {
         let flights = self.flights.values().filter(|flight| flight.job == job);
         flights.fold(UnderWay::default(), |sum, flight| {
-            let mean = self.means.get(flight.block.function().name).copied().unwrap_or_default();
-            let UnderWay { whole, run } = UnderWay::of(flight, mean, now, &self.config);
+            let UnderWay { whole, run } = self.of_flight(flight, now);
             UnderWay { whole: sum.whole + whole, run: sum.run + run }
         })
+    }
+
+    fn of_flight(&self, flight: &Flight, now: Time) -> UnderWay {
+        let config = &self.config;
+        let mean = self.means.get(flight.block.function().name).copied();
+        let turns = u32::try_from(flight.left().div_ceil(flight.at_once.max(1))).unwrap_or(u32::MAX);
+        let expected = config.expected(&flight.block, mean).saturating_mul(turns);
+        // Some machines take longer until they are up.
+        let late = expected.saturating_add(self.beside.saturating_mul(2));
+        let has_run = now.saturating_sub(flight.heard);
+        let run = if has_run <= late { has_run.min(expected) } else { has_run.saturating_add(config.stops_within) };
+        UnderWay { whole: config.usd(&flight.block, expected.max(run)), run: config.usd(&flight.block, run) }
     }
 
     /// What a job may spend beside what is under way; none for jobs without a budget.

@@ -48,7 +48,7 @@ impl Flight {
             reclaimed: false,
             copied: false,
             copies_before: 0,
-            at_once: config.at_once(run.tasks.end - run.tasks.start),
+            at_once: config.at_once(&run.block, run.tasks.end - run.tasks.start),
         }
     }
 
@@ -217,7 +217,7 @@ impl Scheduler {
     }
 
     /// Takes tasks that one flight has done off the others, and stops those that have none left.
-    pub(super) fn cancel_copies(&mut self, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
+    pub(super) fn cancel_copies(&mut self, now: Time, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
         // Without copies there is nothing to look for among ten thousand flights.
         if !self.has_copies(job) {
             return;
@@ -235,8 +235,12 @@ impl Scheduler {
             }
         }
         for flight in beaten {
-            let at_once = self.flights.remove(&flight).map_or(0, |flight| flight.at_once);
-            self.jobs.get_mut(&job).into_iter().for_each(|state| state.at_once -= at_once);
+            if let Some(Flight { at_once, block, heard, .. }) = self.flights.remove(&flight)
+                && let Some(state) = self.jobs.get_mut(&job)
+            {
+                state.at_once -= at_once;
+                state.spent_usd += self.config.usd(&block, now.saturating_sub(heard));
+            }
             updates.push(Update::Cancel { flight });
         }
         // A copy that has not begun need not begin.

@@ -132,7 +132,7 @@ impl Job {
         }
         self.ready_tasks -= count;
         self.running += count;
-        self.at_once += config.at_once(count);
+        self.at_once += config.at_once(&run.block, count);
         Some(run)
     }
 
@@ -177,7 +177,7 @@ impl Job {
                 tasks_in(config.batch).min(share.max(tasks_in(config.least_batch))).clamp(1, config.max_batch)
             }
         };
-        Some(if config.at_once(size) > room { room } else { size })
+        Some(if config.at_once(&front.block, size) > room { room } else { size })
     }
 
     /// Whether another of its invocations may begin.
@@ -189,9 +189,7 @@ impl Job {
 /// How many calls of a block may begin for so many dollars: by their mean duration, or the timeout where nobody knows
 /// it. Without either one begins, and is stopped in time.
 fn affordable(left_usd: f64, block: &Block, mean: Option<Duration>, config: &Config) -> u64 {
-    let limits = block.limits();
-    let rate = (config.usd_per_second)(limits.memory_mb);
-    let each = rate * mean.or(limits.timeout).unwrap_or(config.stops_within).as_secs_f64();
+    let each = config.usd(block, config.expected(block, mean));
     if each > 0.0 {
         // A count above what fits is as good as the largest.
         return (left_usd / each).clamp(0.0, u64::MAX as f64) as u64;

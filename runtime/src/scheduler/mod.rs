@@ -70,7 +70,7 @@ pub struct Config {
     /// Dollars for one second of one function.
     pub usd_per_second: fn(memory_mb: Option<u32>) -> f64,
     /// Calls that one invocation runs at once, at most.
-    pub calls_at_once: u64,
+    pub calls_at_once: fn(memory_mb: Option<u32>) -> u64,
     /// How long an invocation may run on, and is paid, when it is stopped.
     pub stops_within: Duration,
     /// Seeds the random part of pauses.
@@ -93,7 +93,7 @@ impl Default for Config {
             lost_after: None,
             longest_invocation: None,
             usd_per_second: |_| 0.0,
-            calls_at_once: 1,
+            calls_at_once: |_| 1,
             stops_within: Duration::from_millis(100),
             seed: 0,
         }
@@ -101,9 +101,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How many calls an invocation of so many tasks runs at once.
-    fn at_once(&self, tasks: u64) -> u64 {
-        tasks.min(self.calls_at_once.max(1))
+    /// How many calls an invocation of so many tasks of a block runs at once.
+    fn at_once(&self, block: &Block, tasks: u64) -> u64 {
+        tasks.min((self.calls_at_once)(block.limits().memory_mb).max(1))
     }
 }
 
@@ -271,6 +271,8 @@ pub struct Scheduler {
     window: Window,
     /// Mean duration of a call of each function.
     means: HashMap<&'static str, Duration>,
+    /// Mean time of an invocation beside its calls: on its way, and until a machine is up.
+    beside: Duration,
     next_job: JobKey,
     next_flight: FlightId,
     /// The time of the last `tick`.
@@ -295,6 +297,7 @@ impl Scheduler {
             retries: Retries::new(config.seed),
             window: Window::new(config.slots),
             means: HashMap::new(),
+            beside: Duration::ZERO,
             next_job: 0,
             next_flight: 0,
             now: Time::ZERO,
@@ -405,7 +408,7 @@ impl Scheduler {
                 self.failed(now, flight, failed, updates);
             }
             Reply::Returned { flight, tasks } => {
-                if let Some((Whose { job, block, attempt, sent }, back)) = self.settle(now, flight, &tasks) {
+                if let Some((Whose { job, block, attempt, sent, .. }, back)) = self.settle(now, flight, &tasks) {
                     for tasks in back {
                         self.give_back(job, Run { tasks, block: block.clone(), attempt, queued: sent.queued });
                     }
@@ -431,10 +434,10 @@ impl Scheduler {
         if settled.is_empty() {
             return None;
         }
-        flight.heard = now;
+        let silent = now.saturating_sub(std::mem::replace(&mut flight.heard, now));
         flight.reclaimed = false;
         let Flight { job, attempt, sent, at_once, .. } = *flight;
-        let whose = Whose { job, block: flight.block.clone(), attempt, sent };
+        let whose = Whose { job, block: flight.block.clone(), attempt, sent, silent };
         let is_over = flight.outstanding.is_empty();
         if is_over {
             self.flights.remove(&id);
@@ -459,9 +462,10 @@ impl Scheduler {
         timing: Timing,
         updates: &mut Vec<Update>,
     ) {
-        let Some((Whose { job, block, attempt, sent }, settled)) = self.settle(now, flight, &tasks) else {
+        let Some((Whose { job, block, attempt, sent, silent }, settled)) = self.settle(now, flight, &tasks) else {
             return;
         };
+        self.beside = self.beside.saturating_mul(3).saturating_add(silent.saturating_sub(timing.compute)) / 4;
         self.window.admitted();
         self.learn(block.function().name, timing.compute, tasks.end - tasks.start);
         let Some(state) = self.jobs.get_mut(&job) else { return };
@@ -475,7 +479,7 @@ impl Scheduler {
             state.succeeded += new.iter().map(|r| r.end - r.start).sum::<u64>();
             updates.push(Update::Done { job, tasks: tasks.clone(), new, results, attempt, bytes_in, sent, timing });
         }
-        self.cancel_copies(job, &tasks, updates);
+        self.cancel_copies(now, job, &tasks, updates);
         self.end_if_over(job, updates);
     }
 
@@ -581,6 +585,8 @@ struct Whose {
     block: Arc<Block>,
     attempt: u32,
     sent: Sent,
+    /// How long nothing had been heard of it.
+    silent: Duration,
 }
 
 /// One task's failure, as a reply has it.

@@ -44,7 +44,7 @@ impl Retries {
 impl Scheduler {
     pub(super) fn failed(&mut self, now: Time, flight: FlightId, failed: Failed, updates: &mut Vec<Update>) {
         let Failed { task, failure, stderr, timing } = failed;
-        let Some((Whose { job, block, attempt, sent }, _)) = self.settle(now, flight, &(task..task + 1)) else {
+        let Some((Whose { job, block, attempt, sent, silent }, _)) = self.settle(now, flight, &(task..task + 1)) else {
             return;
         };
         let class = failure.class();
@@ -54,7 +54,12 @@ impl Scheduler {
         // A copy may still succeed, or has.
         let has_copy = self.copies(job, task) > 0;
         let Some(state) = self.jobs.get_mut(&job) else { return };
-        state.spent_usd += timing.usd;
+        // Of what a machine does not tell, it is known how long nothing was heard.
+        state.spent_usd += match failure {
+            Failure::Throttled { .. } | Failure::NeverStarted { .. } => 0.0,
+            _ if timing.usd == 0.0 => self.config.usd(&block, silent),
+            _ => timing.usd,
+        };
         if state.done.contains(task) {
             return;
         }

@@ -27,6 +27,8 @@ struct World {
     random: fastrand::Rng,
     trouble: Trouble,
     duration: fn(task: u64) -> Duration,
+    /// How long an invocation takes until it is there.
+    setup: Duration,
     flights: HashMap<FlightId, (Range<u64>, Time)>,
     done: Vec<(JobKey, u64)>,
     failed: Vec<(JobKey, u64, u32, Failure)>,
@@ -54,6 +56,7 @@ impl World {
             random: fastrand::Rng::with_seed(seed),
             trouble,
             duration,
+            setup: Duration::ZERO,
             flights: HashMap::new(),
             done: Vec::new(),
             failed: Vec::new(),
@@ -98,7 +101,7 @@ impl World {
         if self.happens(self.trouble.lose) {
             return;
         }
-        let mut at = Duration::ZERO;
+        let mut at = self.setup;
         for task in tasks {
             let took = (self.duration)(task);
             at += took;
@@ -323,7 +326,7 @@ fn concurrency_counts_calls_that_run() {
     assert!((600 * MS..=700 * MS).contains(&world.ended) && world.most_at_once == 2, "{:?}", world.ended);
     // Invocations that run four calls at once count four times.
     for (concurrency, most) in [(1, 1), (3, 3), (4, 4), (8, 8), (9, 9)] {
-        let settings = Config { calls_at_once: 4, ..config(16, 1) };
+        let settings = Config { calls_at_once: |_| 4, ..config(16, 1) };
         let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
         let job = world.job(limit(concurrency, 8), 64, Limits::default());
         world.run();
@@ -551,6 +554,18 @@ fn what_runs_longer_than_others_did_counts_as_it_runs() {
         assert!((4.0..=6.0 + 0.1 * slots as f64).contains(&spent), "{spent} on {slots}");
         assert!((20..27).contains(&world.done.len()), "{}", world.done.len());
     }
+}
+
+#[test]
+fn the_time_until_machines_are_up_is_not_taken_for_that_of_calls() {
+    let (probe, stops_within) = (Some(Probe { flights: 4, wait: 10_000 * MS }), 5_000 * MS);
+    let settings = Config { usd_per_second: |_| 1.0, stops_within, probe, batch: 100 * MS, ..config(100, 1) };
+    let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
+    world.setup = 1_000 * MS;
+    let job = world.job(JobSpec { budget_usd: Some(150.0), ..JobSpec::default() }, 1_000, Limits::default());
+    world.run();
+    world.done_once(job, 1_000);
+    assert!(world.over_budget.is_empty());
 }
 
 #[test]

@@ -69,6 +69,8 @@ impl Suite {
                 assert_eq!(value.as_deref().ok(), Some(key.as_bytes()), "`{key}` beside the others");
                 let size = wait(self.store.size(&self.key(&name(key))));
                 assert_eq!(size.ok(), Some(key.len() as u64), "the size of `{key}`");
+                let end = wait(self.store.get_range(&self.key(&name(key)), key.len() as u64 - 1..9));
+                assert_eq!(end.as_deref().ok(), Some(&key.as_bytes()[key.len() - 1..]), "the end of `{key}`");
                 let again = wait(self.store.put_if_absent(&self.key(&name(key)), b"again"));
                 assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "`{key}` is there: {again:?}");
             }

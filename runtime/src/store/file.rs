@@ -19,6 +19,12 @@ inventory::submit! {
 /// Where values are written before they get their names. No key begins with a dot.
 const TEMPORARY: &str = ".tmp";
 
+/// Locked by who makes a folder of a value.
+const FOLDERS: &str = "folders";
+
+/// Parts of a key: it has at most 1,024 bytes.
+const MOST_LEVELS: usize = 512;
+
 /// The value of a key that is also the folder of others, within that folder.
 const VALUE: &str = ".value";
 
@@ -165,7 +171,11 @@ impl FileStore {
     fn read_range(&self, key: &str, range: &Range<u64>) -> StoreResult<Vec<u8>> {
         self.with_file(key, "read", |path| {
             let mut file = File::open(path)?;
-            let range = clip(range, usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX));
+            let data = file.metadata()?;
+            if data.is_dir() {
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            let range = clip(range, usize::try_from(data.len()).unwrap_or(usize::MAX));
             file.seek(SeekFrom::Start(range.start as u64))?;
             let mut bytes = Vec::with_capacity(range.len());
             file.take(range.len() as u64).read_to_end(&mut bytes)?;
@@ -298,13 +308,16 @@ fn is_no_file(error: &io::Error) -> bool {
 
 /// Makes a folder, and folders of values that are in its way, by way of a place beside the store's names.
 fn make_folder(folder: &Path, beside: &Path) -> io::Result<()> {
-    loop {
+    // Each level may have a value in the way, and other processes make folders, too.
+    for _ in 0..MOST_LEVELS {
         match fs::create_dir_all(folder) {
             Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists) => {}
             other => return other,
         }
+        // One at a time: two folders that are made of one value would lose what is in the first.
+        let turns = File::options().create(true).truncate(false).write(true).open(beside.join(FOLDERS))?;
+        turns.lock()?;
         let in_the_way = folder.ancestors().find(|path| path.is_file());
-        // Another process made it a folder.
         let Some(value) = in_the_way else { continue };
         let new = beside.join(format!("{:016x}", platform::random()));
         fs::create_dir(&new)?;
@@ -318,21 +331,19 @@ fn make_folder(folder: &Path, beside: &Path) -> io::Result<()> {
             _ => {}
         }
     }
+    fs::create_dir_all(folder)
 }
 
-/// Puts a folder in the place of a value, with the value within.
+/// Puts a folder in the place of a value, with the value within. A file system that cannot let two names change places,
+/// such as NFS, has no keys below that of a value.
 fn move_within(value: &Path, folder: &Path) -> io::Result<()> {
     fs::hard_link(value, folder.join(VALUE))?;
-    if platform::exchange(value, folder).is_ok() {
-        // Somebody may have replaced the value since it was linked.
-        if value.join(VALUE).is_file() && folder.is_file() && !is_one_file(&value.join(VALUE), folder) {
-            fs::rename(folder, value.join(VALUE))?;
-        }
-        return Ok(());
+    platform::exchange(value, folder)?;
+    // Somebody may have replaced the value since it was linked.
+    if folder.is_file() && !is_one_file(&value.join(VALUE), folder) {
+        fs::rename(folder, value.join(VALUE))?;
     }
-    // A file system that cannot: for a moment the value is not there.
-    fs::remove_file(value)?;
-    fs::rename(folder, value)
+    Ok(())
 }
 
 fn is_one_file(one: &Path, other: &Path) -> bool {

@@ -142,15 +142,15 @@ fn long(path: PathBuf, task: u64) -> Vec<u8> {
 async fn who_takes_results_slowly_makes_workers_wait() {
     let executor = executor(2);
     let path = scratch("slow").join("done");
-    let mut outcomes = wren::map(|task| long(path.clone(), task), 0..600).on(&executor).quiet().stream();
-    let mut seen = vec![false; 600];
+    let mut outcomes = wren::map(|task| long(path.clone(), task), 0..1_500).on(&executor).quiet().stream();
+    let mut seen = vec![false; 1_500];
     let (first, outcome) = outcomes.next().await.unwrap();
     assert_eq!(outcome.unwrap(), vec![first as u8; 1 << 20]);
     seen[first as usize] = true;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    // 64 MB that wait, and what was with the workers by then.
+    // 64 MB that wait, and what was with the workers by then: as much as they do in a few milliseconds.
     let ran = notes(&path).len();
-    assert!((64..200).contains(&ran), "{ran} calls of 1 MB ran for a consumer that took one");
+    assert!((64..500).contains(&ran), "{ran} calls of 1 MB ran for a consumer that took one");
     while let Some((task, outcome)) = outcomes.next().await {
         assert_eq!(outcome.unwrap(), vec![task as u8; 1 << 20]);
         assert!(!std::mem::replace(&mut seen[task as usize], true));

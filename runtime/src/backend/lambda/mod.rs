@@ -146,8 +146,7 @@ impl Backend for LambdaBackend {
     fn tune(&self, config: &mut scheduler::Config) {
         let longest = self.shared.deployment.lambdas.iter().map(|l| l.timeout_s).max();
         tune(config, longest.map(|s| Duration::from_secs(s.into())));
-        let at_once = self.shared.deployment.lambdas.iter().map(|l| limits::vcpus(l.memory_mb)).max();
-        config.calls_at_once = at_once.unwrap_or(1).into();
+        config.calls_at_once = |memory_mb| limits::vcpus(memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB)).into();
     }
 
     fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {

@@ -114,6 +114,7 @@ impl Sending<'_> {
         let client = aws::lambda().await;
         let begun = Instant::now();
         let payload = Blob::new(payload);
+        let (mut was_silent, mut had_wrong_clock) = (false, false);
         for sending in 1.. {
             // A closed semaphore would be no reason to stop.
             let permit = (kind == InvocationType::Event).then(|| self.shared.requests.acquire());
@@ -127,12 +128,19 @@ impl Sending<'_> {
                 Err(error) => error,
             };
             match judged(&error) {
+                // One that was not answered may run.
+                Verdict::Throttled | Verdict::WrongClock(_) | Verdict::Refused(_)
+                    if was_silent && self.invocation.block.limits().at_most_once =>
+                {
+                    return Some(Sent::Silence);
+                }
                 Verdict::Throttled => {
                     self.shared.give(Reply::Throttled { flight: self.invocation.flight, message: aws::words(&error) });
                     return None;
                 }
                 // The SDK has the time from this answer, and signs the next request by it.
-                Verdict::WrongClock(away) if sending == 1 => {
+                Verdict::WrongClock(away) if !had_wrong_clock => {
+                    had_wrong_clock = true;
                     say_that_the_clock_is_wrong(away);
                     continue;
                 }
@@ -145,7 +153,7 @@ impl Sending<'_> {
                     return None;
                 }
                 Verdict::Silence if sending >= SENDINGS || begun.elapsed() > LONG / 2 => return Some(Sent::Silence),
-                Verdict::Silence => {}
+                Verdict::Silence => was_silent = true,
             }
             let longest = Duration::from_millis(50 << sending);
             tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;

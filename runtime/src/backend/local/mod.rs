@@ -208,7 +208,7 @@ impl LocalBackend {
         while let Some(next) = self.waiting.front() {
             let calls = next.invocation.tasks.end - next.invocation.tasks.start;
             self.retire_for(calls);
-            if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run()) {
+            if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run(calls)) {
                 // The loop's condition says that one waits.
                 let Some(Waiting { invocation, since }) = self.waiting.pop_front() else { return };
                 if let Some(process) = self.workers[process].process_mut() {
@@ -233,12 +233,11 @@ impl LocalBackend {
         }
     }
 
-    /// Retires workers that may not run so many calls more.
+    /// Retires idle workers that may not run so many calls more.
     fn retire_for(&mut self, calls: u64) {
-        let Some(most) = self.max_calls else { return };
-        let is_used = |process: &&mut Process| process.calls() > 0 && !process.is_retiring();
-        for process in self.processes_mut().filter(is_used) {
-            if process.calls().saturating_add(calls) > most.get() {
+        let most = self.max_calls;
+        for process in self.processes_mut().filter(|process| process.load() == 0) {
+            if !fits(process, calls, most) {
                 process.retire();
             }
         }
@@ -247,7 +246,9 @@ impl LocalBackend {
     /// Retires workers that were idle for long. Gives after how long one may be next.
     fn retire_idle(&mut self, now: Duration) -> Option<Duration> {
         let idle = self.idle_timeout?;
-        let processes = self.processes_mut().filter(|process| process.load() == 0 && !process.is_retiring());
+        // One that is just coming up has not been idle.
+        let is_idle = |process: &&mut Process| process.load() == 0 && process.was_ready() && !process.is_retiring();
+        let processes = self.processes_mut().filter(is_idle);
         let left = processes.filter_map(|process| {
             let left = process.last_active().saturating_add(idle).saturating_sub(now);
             if left.is_zero() {
@@ -267,14 +268,14 @@ impl LocalBackend {
     }
 
     /// Where all workers run that there can be, the one with the fewest flights, if it has a slot.
-    fn shortest_if_all_run(&self) -> Option<usize> {
+    fn shortest_if_all_run(&self, calls: u64) -> Option<usize> {
         if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_))) && self.refusals == 0
         {
             return None;
         }
         let running = self.workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.process()?)));
         running
-            .filter(|(_, p)| p.load() < SLOTS && !p.is_retiring())
+            .filter(|(_, p)| p.load() < SLOTS && !p.is_retiring() && fits(p, calls, self.max_calls))
             .min_by_key(|(_, p)| p.load())
             .map(|(index, _)| index)
     }
@@ -455,6 +456,11 @@ impl Backend for LocalBackend {
             config.max_batch = config.max_batch.min(most.get());
         }
     }
+}
+
+/// Whether a worker may run so many calls more, of at most so many: one that ran none may run any number.
+fn fits(process: &Process, calls: u64, most: Option<NonZeroU64>) -> bool {
+    most.is_none_or(|most| process.calls() == 0 || process.calls().saturating_add(calls) <= most.get())
 }
 
 pub(super) fn fail_all(invocation: Invocation, message: &str, replies: &mut Vec<Reply>) {

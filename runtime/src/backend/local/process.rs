@@ -491,9 +491,15 @@ impl Process {
                 let failure = self.verdict.take().unwrap_or_else(|| exit.failure());
                 let mut timing = self.timing(&self.last_known(&flight, now), &flight);
                 timing.peak_memory = exit.peak_memory;
-                let stderr = self.minded.tail(id, left.start);
-                replies.push(Reply::Failed { flight: id, task: left.start, failure, stderr, timing });
-                left.start += 1;
+                // Those before the one that it died in ran as well, if their results cannot be read.
+                let begun = flight.invocation.tasks.start.saturating_add(claimed.into());
+                let at_most_once = flight.invocation.block.limits().at_most_once;
+                let end = if at_most_once { begun.min(left.end) } else { left.start + 1 };
+                for task in left.start..end {
+                    let (failure, stderr) = (failure.clone(), self.minded.tail(id, task));
+                    replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
+                }
+                left.start = end;
             }
             if !left.is_empty() {
                 replies.push(Reply::Returned { flight: id, tasks: left });

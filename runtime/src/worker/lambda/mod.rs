@@ -126,7 +126,8 @@ impl Worker {
                 Ok(false) => return Response::Stored,
                 Err(error) => {
                     eprintln!("wren: {error}");
-                    let parts = vec![Part::Returned { first: invocation.first, count: invocation.count }];
+                    // Another delivery may have the mark: that this one runs nothing says nothing of that.
+                    let parts = fail_all(tasks, &Failure::Store(error));
                     return self.deliver(&invocation, Outcome { parts, report }).await;
                 }
             }

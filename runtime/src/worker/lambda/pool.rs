@@ -234,7 +234,21 @@ impl Account {
         let nothing_done = self.parts.is_empty();
         for (_, Flying { mut left, heard }) in std::mem::take(&mut self.flying) {
             let ran = now.saturating_sub(heard);
-            if !stop.is_cancelled() && (at_most_once || nothing_done || ran >= whole / 10 * 9) {
+            if at_most_once {
+                // What was done since the last report is not known any more.
+                let cause = Box::new(Failure::TimedOut { limit: whole });
+                let failure = Failure::MayHaveRun { cause };
+                let failed = |task| Part::Failed {
+                    task,
+                    failure: failure.clone(),
+                    stderr: String::new(),
+                    ran: Ran { began: heard.saturating_sub(self.started), compute: ran, worker: 0 },
+                };
+                let all: Vec<Part> = left.map(failed).collect();
+                self.parts.extend(all);
+                continue;
+            }
+            if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
                 let ran = Ran { began: heard.saturating_sub(self.started), compute: ran, worker: 0 };
