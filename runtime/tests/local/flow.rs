@@ -32,6 +32,9 @@ async fn an_iterator_can_wait_for_an_earlier_result() {
     for (chunk, workers) in [(1, 1), (1, 2), (10, 2)] {
         let path = scratch("crawler").join("done");
         let executor = executor(workers);
+        // One that has worked, and whose reactor sleeps.
+        slow_pid(0).on(&executor).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let items = (0..20u64).inspect(|task| {
             let begun = Instant::now();
             while *task > 0 && !notes(&path).contains(&(task - 1)) {
