@@ -141,9 +141,7 @@ impl<I> Feed<I> {
     fn begin(&mut self, kept: Option<Arc<Kept>>) {
         self.kept.clone_from(&kept);
         let spec = self.settings.spec(&self.id);
-        let chunk = self.settings.chunk.map_or(1, |chunk| chunk.get() as u64);
-        let ahead = |most: NonZeroUsize| (most.get() as u64).saturating_mul(2).saturating_mul(chunk).min(WINDOW_TASKS);
-        self.ahead = self.settings.concurrency.map(ahead);
+        self.look_ahead(1);
         let (port, pending, log) = (self.port.clone(), Some(self.pending.clone()), self.log.clone());
         self.job = Some(self.executor.shared().open_job(spec, port, kept, pending, log));
     }
@@ -199,14 +197,18 @@ impl<I> Feed<I> {
         if let Some(job) = self.job {
             shared.submit(job, block);
         }
-        // One waits for each that runs; of short calls, as many as go out together.
-        if let Some(most) = self.settings.concurrency {
+        if self.settings.concurrency.is_some() {
             let mean = shared.estimate(function).map_or(TOGETHER, |mean| mean.max(Duration::from_nanos(1)));
-            let together = (TOGETHER.as_nanos() / mean.as_nanos()).clamp(1, WINDOW_TASKS.into()) as u64;
-            let together = together.max(self.settings.chunk.map_or(1, |chunk| chunk.get() as u64));
-            let ahead = (most.get() as u64).saturating_mul(2).saturating_mul(together);
-            self.ahead = Some(ahead.min(WINDOW_TASKS));
+            self.look_ahead((TOGETHER.as_nanos() / mean.as_nanos()).clamp(1, WINDOW_TASKS.into()) as u64);
         }
+    }
+
+    /// Limits what is taken ahead, in a job with a limit on calls that run: one waits for each that runs, or as many as go
+    /// out together.
+    fn look_ahead(&mut self, together: u64) {
+        let together = self.settings.chunk.map_or(together, |chunk| together.max(chunk.get() as u64));
+        let ahead = |most: NonZeroUsize| (most.get() as u64).saturating_mul(2).saturating_mul(together);
+        self.ahead = self.settings.concurrency.map(|most| ahead(most).min(WINDOW_TASKS));
     }
 
     /// How many calls the iterator gives while one might be on its way: so many go out together, though workers are idle.

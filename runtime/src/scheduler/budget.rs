@@ -17,9 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What the flights of a job cost, in dollars.
 #[derive(Debug, Default, Clone, Copy)]
 struct UnderWay {
-    /// What can be given back at no cost included.
+    /// With what has not run yet.
     whole: f64,
-    /// What has run, and what stopping it takes where it runs longer than expected.
+    /// What has run, and what stopping it takes where that is longer than expected.
     run: f64,
 }
 
