@@ -172,15 +172,7 @@ impl<R> Job<R> {
             over.check(&id, &requests.store().url(), &made)?;
         }
         let manifest = register(&requests, &id, &identity, &made).await?;
-        let stored = StoredJob {
-            id,
-            manifest,
-            executor,
-            requests,
-            running: OnceLock::new(),
-            taking: Default::default(),
-            is_removed: false.into(),
-        };
+        let stored = StoredJob::new(id, manifest, executor, requests);
         // The job is the same: whoever runs it runs it for this process too.
         let Some(claimed) = claimed else { return Self::of(stored) };
         if is_named {
@@ -430,15 +422,13 @@ impl StoredJob {
                 "store {store} has no job `{id}`; `cargo wren jobs` lists those there are"
             )));
         };
-        Ok(Self {
-            id: id.to_owned(),
-            manifest,
-            executor,
-            requests,
-            running: OnceLock::new(),
-            taking: Default::default(),
-            is_removed: false.into(),
-        })
+        Ok(Self::new(id.to_owned(), manifest, executor, requests))
+    }
+
+    /// A job that this process does not run yet.
+    fn new(id: String, manifest: Manifest, executor: Executor, requests: Requests) -> Self {
+        let (running, taking, is_removed) = Default::default();
+        Self { id, manifest, executor, requests, running, taking, is_removed }
     }
 
     async fn is_cancelled(&self) -> Result<bool> {
@@ -550,8 +540,7 @@ impl Running {
 
     /// Counts what comes of the tasks, until no more does or somebody asks for the job's end.
     async fn look_after(self: Arc<Self>, requests: Requests, id: String) {
-        let is_here = ["file:", "memory:"].iter().any(|scheme| requests.store().url().starts_with(scheme));
-        let every = if is_here { CANCELLED_HERE } else { CANCELLED_ELSEWHERE };
+        let every = if requests.are_free() { CANCELLED_HERE } else { CANCELLED_ELSEWHERE };
         let mut look_at = Instant::now() + every;
         let state = loop {
             match timeout_at(look_at, self.next()).await {

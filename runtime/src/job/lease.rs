@@ -93,8 +93,7 @@ impl Lease {
 
     /// How long to wait between two looks.
     pub(super) fn pause(requests: &Requests) -> Duration {
-        let is_here = ["file:", "memory:"].iter().any(|scheme| requests.store().url().starts_with(scheme));
-        if is_here { LOOK_HERE } else { LOOK_ELSEWHERE }
+        if requests.are_free() { LOOK_HERE } else { LOOK_ELSEWHERE }
     }
 
     /// Takes the job if nobody runs it, or gives who does. `watch` is of earlier looks.

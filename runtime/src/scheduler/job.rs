@@ -186,8 +186,7 @@ impl Job {
     }
 }
 
-/// How many calls of a block may begin for so many dollars: by their mean duration, or the timeout where nobody knows
-/// it. Without either one begins, and is stopped in time.
+/// How many calls of a block may begin for so many dollars, by what each is expected to take.
 fn affordable(left_usd: f64, block: &Block, mean: Option<Duration>, config: &Config) -> u64 {
     let each = config.usd(block, config.expected(block, mean));
     if each > 0.0 {

@@ -139,6 +139,11 @@ impl Requests {
         &self.0
     }
 
+    /// Whether they go to a store of this machine, where none costs money.
+    pub(crate) fn are_free(&self) -> bool {
+        ["file:", "memory:"].iter().any(|scheme| self.0.url().starts_with(scheme))
+    }
+
     /// Makes a request.
     pub(crate) async fn make<T: Send + 'static>(
         &self,

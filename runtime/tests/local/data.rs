@@ -344,12 +344,18 @@ async fn a_sort_stays_within_its_memory() {
     fs::remove_dir_all(folder).unwrap();
 }
 
-async fn a_named_job_goes_on_where_it_ended() {
-    let folder = scratch("named");
+/// A text in a folder, split, and an executor whose store is there.
+async fn text_and_store(folder: &Path) -> (Executor, Vec<Split>) {
     fs::write(folder.join("text"), text(200_000, 9)).unwrap();
     let store = format!("file:{}", folder.join("store").display());
     let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
     let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
+    (executor, splits)
+}
+
+async fn a_named_job_goes_on_where_it_ended() {
+    let folder = scratch("named");
+    let (executor, splits) = text_and_store(&folder).await;
     let run = async || {
         let job = Fragile { notes: folder.join("notes"), fails: folder.join("fails") };
         wren::map_reduce(job, splits.clone()).named("fragile").partitions(2).on(&executor).quiet().await
@@ -368,10 +374,7 @@ async fn a_named_job_goes_on_where_it_ended() {
 /// A store may remove what is old, and keep what names it.
 async fn a_named_job_whose_shuffle_is_gone_maps_again() {
     let folder = scratch("gone");
-    fs::write(folder.join("text"), text(200_000, 9)).unwrap();
-    let store = format!("file:{}", folder.join("store").display());
-    let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
-    let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
+    let (executor, splits) = text_and_store(&folder).await;
     let run = async || {
         let job = Fragile { notes: folder.join("notes"), fails: folder.join("fails") };
         wren::map_reduce(job, splits.clone()).named("fragile").partitions(2).on(&executor).quiet().await

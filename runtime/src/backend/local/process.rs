@@ -433,8 +433,8 @@ impl Process {
                 self.memory_known_until = now + PEAK_EVERY;
                 self.retire_if_it_has_grown(limits.memory_mb);
             }
-            if self.is_retiring && self.flights.is_empty() {
-                self.minded.kill(&self.socket);
+            if self.is_retiring {
+                self.retire();
             }
         }
     }
