@@ -1,7 +1,7 @@
 //! Encoded arguments: of one call ([`Args`]), and of consecutive tasks of a job ([`Block`]).
 //!
 //! The arguments of a call are, one after the other, a little-endian `u32` and, where its highest
-//! bit is clear, that many bytes of MessagePack. Where the bit is set, the lower bits are the index
+//! bit is clear, that many bytes of a value. Where the bit is set, the lower bits are the index
 //! of a [`Blob`], which travels once however many calls name it.
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::backoff::Backoff;
-use crate::codec::{self, CodecError};
+use crate::codec::{self, CodecError, Number};
 use crate::registry::RemoteFn;
 
 /// An argument whose encoding is longer than this, in bytes, becomes a blob.
@@ -210,12 +210,19 @@ impl ArgsEncoder {
 
     /// Appends an argument of bytes, in one copy.
     pub fn push_bytes(&mut self, value: &[u8]) {
-        match u32::try_from(value.len()) {
-            Ok(len) if value.len() > INLINE_LIMIT => {
-                self.push_blob(blob_of(value, &codec::long_bytes_header(len)));
-            }
-            _ => self.push(&codec::Bytes(value)),
+        self.push_numbers(value);
+    }
+
+    /// Appends an argument of numbers, in one copy.
+    pub fn push_numbers<T: Number + Serialize>(&mut self, value: &[T]) {
+        let Some((start, numbers)) = codec::parts_of(value) else { return self.push(value) };
+        if numbers.len() > INLINE_LIMIT {
+            return self.push_blob(blob_of(numbers, &start));
         }
+        let len = (start.len() + numbers.len()) as u32;
+        self.scratch.extend_from_slice(&len.to_le_bytes());
+        self.scratch.extend_from_slice(&start);
+        self.scratch.extend_from_slice(numbers);
     }
 
     fn push_blob(&mut self, blob: Arc<Blob>) {

@@ -1,5 +1,6 @@
 //! One call of a remote function: a lazy future.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -311,40 +312,60 @@ pub(crate) struct Decoded<'a> {
 /// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec<u8>` keeps the buffer it
 /// came in.
 pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Decoded<'_>) -> Result<R> {
-    let (mut start, rest) = results.into_lone();
+    let (mut start, mut rest) = results.into_lone();
     if rest.is_empty() {
         return decode_result(&start, of);
     }
     if start.is_empty() {
         return decode_result(&rest, of);
     }
-    let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
     let mut value: Option<R> = None;
-    if start == codec::long_bytes_header(len)
+    if codec::is_start_of::<u8>(&start, rest.len())
         && let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<u8>>)
     {
-        *value = Some(rest);
-    } else {
-        start.extend_from_slice(&rest);
+        *value = Some(std::mem::take(&mut rest));
     }
-    value.map_or_else(|| decode_result(&start, of), Ok)
+    numbers_of(&mut value, &start, &rest);
+    match value {
+        Some(value) => Ok(value),
+        None => {
+            start.extend_from_slice(&rest);
+            decode_result(&start, of)
+        }
+    }
 }
 
-/// Decodes a result. A `Vec<u8>` is taken in one copy, where serde would go byte by byte.
+/// Decodes a result. A `Vec` of numbers is taken in one copy, where serde would go one by one.
 #[inline]
 pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>) -> Result<R> {
     let mut value: Option<R> = None;
-    let decoded = match castaway::cast!(&mut value, &mut Option<Vec<u8>>) {
-        Ok(value) => codec::decode::<&[u8]>(bytes).map(|b| *value = Some(b.to_vec())),
-        Err(value) => codec::decode(bytes).map(|v| *value = Some(v)),
+    numbers_of(&mut value, bytes, &[]);
+    let decoded = match value {
+        Some(value) => Ok(value),
+        None => codec::decode(bytes),
     };
-    let bad = |reason: String| {
+    decoded.map_err(|error| {
         let Decoded { function, task, attempt } = *of;
         let attempt = Attempt { function: function.to_owned(), task, attempt, ..Attempt::default() };
-        Error::BadResult { attempt: Box::new(attempt), reason }
-    };
-    decoded.map_err(|e| bad(e.to_string()))?;
-    value.ok_or_else(|| bad("there is none".to_owned()))
+        Error::BadResult { attempt: Box::new(attempt), reason: error.to_string() }
+    })
+}
+
+/// Reads numbers as they lie in memory, where `R` is a `Vec` of them and there is none yet. `rest` is what of them is
+/// not in `start`.
+#[inline]
+fn numbers_of<R>(value: &mut Option<R>, start: &[u8], rest: &[u8]) {
+    macro_rules! try_as {
+        ($($number:ty)*) => {$(
+            if let Ok(value) = castaway::cast!(&mut *value, &mut Option<Vec<$number>>) {
+                if value.is_none() {
+                    *value = codec::read_numbers(start, rest).map(Cow::into_owned);
+                }
+                return;
+            }
+        )*};
+    }
+    try_as!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8 bool);
 }
 
 /// What an argument must be: it is encoded by the driver and decoded by the worker.

@@ -6,29 +6,65 @@ pub(crate) mod lambda;
 mod panics;
 pub(crate) mod process;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Blob, INLINE_LIMIT, IS_BLOB};
-use crate::codec;
+use crate::codec::{self, CodecError, Number};
 use crate::error::Failure;
 use crate::registry::RemoteFn;
 
 pub(crate) use panics::{captures_panics, install_hook, message_of};
 
-/// An encoded result: `bytes` and, behind them, what a long `Vec<u8>` holds, which is not copied.
+/// An encoded result: `bytes` and, behind them, the numbers of a long `Vec`, which are not copied.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) long: Vec<u8>,
+    pub(crate) long: Long,
+}
+
+/// The bytes of a `Vec` of numbers, whatever numbers these are.
+#[derive(Default)]
+pub(crate) struct Long(Option<Box<dyn AsBytes + Send>>);
+
+trait AsBytes {
+    fn as_bytes(&self) -> &[u8];
+}
+
+impl<T: Number> AsBytes for Vec<T> {
+    fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+}
+
+impl Long {
+    fn new<T: Number>(numbers: Vec<T>) -> Self {
+        Self(Some(Box::new(numbers)))
+    }
+}
+
+impl Deref for Long {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |numbers| numbers.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for Long {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Long({} bytes)", self.len())
+    }
 }
 
 impl Encoded {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.long = Vec::new();
+        self.long = Long::default();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -111,14 +147,25 @@ impl<'a> ArgsDecoder<'a> {
     /// The next argument.
     #[inline]
     pub fn next<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Failure> {
-        codec::decode(self.next_encoded(name)?)
-            .map_err(|e| Failure::BadArguments { reason: format!("argument `{name}`: {e}") })
+        codec::decode(self.next_encoded(name)?).map_err(|e| bad_argument(name, &e))
     }
 
     /// The next argument, of bytes.
     #[inline]
     pub fn next_bytes(&mut self, name: &str) -> Result<&'a [u8], Failure> {
         self.next(name)
+    }
+
+    /// The next argument, of numbers: as they lie in the message, where they are aligned there.
+    pub fn next_numbers<T>(&mut self, name: &str) -> Result<Cow<'a, [T]>, Failure>
+    where
+        T: Number + Deserialize<'a>,
+    {
+        let encoded = self.next_encoded(name)?;
+        match codec::read_numbers(encoded, &[]) {
+            Some(numbers) => Ok(numbers),
+            None => codec::decode(encoded).map(Cow::Owned).map_err(|e| bad_argument(name, &e)),
+        }
     }
 
     /// Checks that there are no more.
@@ -129,6 +176,10 @@ impl<'a> ArgsDecoder<'a> {
         }
         Err(Failure::BadArguments { reason: format!("{} bytes are left over after the arguments", self.rest.len()) })
     }
+}
+
+fn bad_argument(name: &str, error: &CodecError) -> Failure {
+    Failure::BadArguments { reason: format!("argument `{name}`: {error}") }
 }
 
 /// Takes the result of a call.
@@ -145,14 +196,20 @@ impl Output<'_> {
     /// Takes a result of bytes as it is.
     #[inline]
     pub fn write_bytes(self, value: Vec<u8>) -> Result<(), Failure> {
-        match u32::try_from(value.len()) {
-            Ok(len) if value.len() > INLINE_LIMIT => {
-                self.0.bytes.extend_from_slice(&codec::long_bytes_header(len));
-                self.0.long = value;
-                Ok(())
-            }
-            _ => self.write(&codec::Bytes(&value)),
+        self.write_numbers(value)
+    }
+
+    /// Takes a result of numbers as they lie in memory.
+    #[inline]
+    pub fn write_numbers<T: Number + Serialize>(self, value: Vec<T>) -> Result<(), Failure> {
+        let Some((start, numbers)) = codec::parts_of(&value) else { return self.write(&value) };
+        self.0.bytes.extend_from_slice(&start);
+        if numbers.len() <= INLINE_LIMIT {
+            self.0.bytes.extend_from_slice(numbers);
+        } else {
+            self.0.long = Long::new(value);
         }
+        Ok(())
     }
 }
 

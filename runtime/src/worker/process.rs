@@ -498,7 +498,7 @@ impl Results {
         let computed = Instant::now();
         let mut header = self.header(1, computed);
         let mut out = std::mem::take(&mut self.out);
-        let (start, rest) = if out.long.is_empty() { (&[][..], &out.bytes) } else { (&out.bytes[..], &out.long) };
+        let (start, rest) = if out.long.is_empty() { (&[][..], &out.bytes[..]) } else { (&out.bytes[..], &*out.long) };
         self.room(8).copy_from_slice(&(rest.len() as u64).to_le_bytes());
         self.writer.publish(kind::LENGTH, 8);
         for part in rest.chunks(MAX_BODY) {

@@ -1,0 +1,103 @@
+//! The first byte of each value, which says what follows. The book's chapter "The wire format" has the same table.
+//!
+//! | first byte | value | what follows |
+//! | --- | --- | --- |
+//! | `00`–`7f` | the integer 0 to 127 | |
+//! | `80`–`9f` | a string of 0 to 31 bytes | its UTF-8 |
+//! | `a0` `a1` | `()`, `None` | |
+//! | `a2` | `Some` | the value |
+//! | `a3` | a `char` | 4 bytes |
+//! | `a4` `a5` | a string | its length in 1 or 8 bytes, its UTF-8 |
+//! | `a6` `a7` | bytes | their length in 1 or 8 bytes, the bytes |
+//! | `a8` `a9` | a sequence or tuple | how many, in 1 or 8 bytes, the values |
+//! | `aa` `ab` | a map | how many entries, in 1 or 8 bytes, keys and values in turn |
+//! | `ac` `ad` | a struct | the index of its field names in 2 or 4 bytes, the values |
+//! | `ae` `af` | a variant without a value | the index of its name in 2 or 4 bytes |
+//! | `b0` `b1` | a variant with a value | the index of its name in 2 or 4 bytes, the value |
+//! | `b2` `b3` | `false`, `true` | |
+//! | `b4` `b5` | `u128`, `i128` beyond 64 bits | 16 bytes |
+//! | `c1`–`ca` | a number | its bytes; `c0` + [`Kind`] |
+//! | `d0`–`da` | a sequence of up to 255 numbers of one [`Kind`] | how many, in 1 byte, their bytes |
+//! | `e0`–`ea` | a sequence of numbers of one [`Kind`] | 15 more bytes of a [header](super::numbers), their bytes |
+//!
+//! All is little-endian. Names of fields and variants stand once, behind the value: see [`names`](super::names).
+
+pub(super) const SMALL: u8 = 0x7f;
+pub(super) const TINY_STR: u8 = 0x80;
+pub(super) const TINY_STR_END: u8 = 0x9f;
+pub(super) const UNIT: u8 = 0xa0;
+pub(super) const NONE: u8 = 0xa1;
+pub(super) const SOME: u8 = 0xa2;
+pub(super) const CHAR: u8 = 0xa3;
+pub(super) const STR: u8 = 0xa4;
+pub(super) const BYTES: u8 = 0xa6;
+pub(super) const SEQ: u8 = 0xa8;
+pub(super) const MAP: u8 = 0xaa;
+pub(super) const STRUCT: u8 = 0xac;
+pub(super) const UNIT_VARIANT: u8 = 0xae;
+pub(super) const VARIANT: u8 = 0xb0;
+pub(super) const FALSE: u8 = 0xb2;
+pub(super) const TRUE: u8 = 0xb3;
+pub(super) const U128: u8 = 0xb4;
+pub(super) const I128: u8 = 0xb5;
+pub(super) const NUMBER: u8 = 0xc0;
+pub(super) const SHORT_BLOCK: u8 = 0xd0;
+pub(super) const LONG_BLOCK: u8 = 0xe0;
+
+/// Added to a mark whose length or index takes the larger of its two widths.
+pub(super) const WIDE: u8 = 1;
+pub(super) const WIDE_STR: u8 = STR + WIDE;
+pub(super) const WIDE_BYTES: u8 = BYTES + WIDE;
+pub(super) const WIDE_SEQ: u8 = SEQ + WIDE;
+pub(super) const WIDE_MAP: u8 = MAP + WIDE;
+pub(super) const WIDE_STRUCT: u8 = STRUCT + WIDE;
+pub(super) const WIDE_UNIT_VARIANT: u8 = UNIT_VARIANT + WIDE;
+pub(super) const WIDE_VARIANT: u8 = VARIANT + WIDE;
+
+/// A kind of number that a block has many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Bool = 0,
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F32,
+    F64,
+}
+
+impl Kind {
+    const ALL: [Self; 11] = [
+        Self::Bool,
+        Self::U8,
+        Self::I8,
+        Self::U16,
+        Self::I16,
+        Self::U32,
+        Self::I32,
+        Self::U64,
+        Self::I64,
+        Self::F32,
+        Self::F64,
+    ];
+
+    /// The kind that a mark names, added to `base`.
+    pub(super) fn of_mark(mark: u8, base: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(mark.checked_sub(base)?)).copied()
+    }
+
+    /// Bytes of one number.
+    pub(super) const fn size(self) -> usize {
+        match self {
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+}

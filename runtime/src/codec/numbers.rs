@@ -1,0 +1,206 @@
+//! Sequences of numbers, or of arrays of numbers, which are written and read as they lie in memory.
+//!
+//! A long block of numbers begins with 16 bytes: its mark, a zero, the lengths of up to three arrays in each other as
+//! `u16` (a `Vec<[[f32; 3]; 2]>` has 2, 3 and 0), and how many elements it has as `u64`. So the numbers are aligned
+//! where the message is.
+
+use std::borrow::Cow;
+
+use bytemuck::{CheckedBitPattern, NoUninit, Pod};
+
+use super::marks::{self, Kind};
+
+const _: () = assert!(cfg!(target_endian = "little"), "values are written as they lie in memory, little end first");
+
+/// Lengths of the arrays that are a block's elements, the outermost first; 0 where there are no more.
+pub(super) type Dims = [u16; 3];
+
+/// The start of a long block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BlockHeader {
+    pub(super) kind: Kind,
+    pub(super) dims: Dims,
+    pub(super) count: usize,
+}
+
+impl BlockHeader {
+    pub(super) const LEN: usize = 16;
+
+    /// Of numbers that are in no arrays.
+    pub(super) fn flat(kind: Kind, count: usize) -> Self {
+        Self { kind, dims: [0; 3], count }
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0] = marks::LONG_BLOCK + self.kind as u8;
+        for (to, dim) in bytes[2..8].chunks_exact_mut(2).zip(self.dims) {
+            to.copy_from_slice(&dim.to_le_bytes());
+        }
+        bytes[8..].copy_from_slice(&(self.count as u64).to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let [mark, 0, a, b, c, d, e, f, count @ ..] = bytes.first_chunk::<{ Self::LEN }>()? else { return None };
+        let kind = Kind::of_mark(*mark, marks::LONG_BLOCK)?;
+        let dims = [[*a, *b], [*c, *d], [*e, *f]].map(u16::from_le_bytes);
+        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+        Some(Self { kind, dims, count })
+    }
+
+    /// Bytes of all its numbers.
+    pub(super) fn data_len(&self) -> Option<usize> {
+        let dims = self.dims.iter().take_while(|dim| **dim > 0);
+        dims.map(|dim| usize::from(*dim)).try_fold(self.count, usize::checked_mul)?.checked_mul(self.kind.size())
+    }
+}
+
+/// A number, or an array of numbers, that is written as it lies in memory.
+#[doc(hidden)]
+pub trait Number: CheckedBitPattern + NoUninit + Send + Sync {
+    /// Its kind and the lengths of its arrays; `None` where a block cannot say these.
+    #[doc(hidden)]
+    const SHAPE: Shape;
+}
+
+/// See [`Number::SHAPE`].
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape(Option<(Kind, Dims)>);
+
+macro_rules! number {
+    ($($type:ty: $kind:ident,)*) => {$(
+        impl Number for $type {
+            const SHAPE: Shape = Shape(Some((Kind::$kind, [0; 3])));
+        }
+    )*};
+}
+
+number! {
+    bool: Bool, u8: U8, i8: I8, u16: U16, i16: I16, u32: U32, i32: I32, u64: U64, i64: I64, f32: F32, f64: F64,
+}
+
+impl<T: Number + Pod, const N: usize> Number for [T; N] {
+    const SHAPE: Shape = match T::SHAPE {
+        Shape(Some((kind, [a, b, 0]))) if N > 0 && N <= u16::MAX as usize => Shape(Some((kind, [N as u16, a, b]))),
+        _ => Shape(None),
+    };
+}
+
+/// What stands before numbers, and they as bytes; `None` where they cannot be a block.
+pub(crate) fn parts_of<T: Number>(numbers: &[T]) -> Option<(Start, &[u8])> {
+    let (kind, dims) = T::SHAPE.0?;
+    let mut start = Start::new();
+    match u8::try_from(numbers.len()) {
+        Ok(count) if dims[0] == 0 => start.extend_from_slice(&[marks::SHORT_BLOCK + kind as u8, count]),
+        _ => start.extend_from_slice(&BlockHeader { kind, dims, count: numbers.len() }.to_bytes()),
+    }
+    Some((start, bytemuck::cast_slice(numbers)))
+}
+
+/// What stands before the numbers of a block.
+pub(crate) type Start = smallvec::SmallVec<[u8; BlockHeader::LEN]>;
+
+/// The numbers of a message that is a block of them, borrowed where they are aligned; `None` if it is something else.
+/// The message is `start`, or what stands before the numbers and then, apart, the numbers.
+pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option<Cow<'de, [T]>> {
+    let (kind, dims) = T::SHAPE.0?;
+    let (count, data) = match start {
+        [mark, count, data @ ..] if dims[0] == 0 && *mark == marks::SHORT_BLOCK + kind as u8 => {
+            (usize::from(*count), data)
+        }
+        _ => {
+            let header = BlockHeader::parse(start)?;
+            ((header.kind, header.dims) == (kind, dims)).then_some((header.count, &start[BlockHeader::LEN..]))?
+        }
+    };
+    let data = if data.is_empty() { apart } else { data };
+    if Some(data.len()) != count.checked_mul(size_of::<T>()) {
+        return None;
+    }
+    match bytemuck::checked::try_cast_slice(data) {
+        Ok(numbers) => Some(Cow::Borrowed(numbers)),
+        // One that is no `bool`, or numbers that lie where this machine does not read them.
+        Err(_) => data.chunks_exact(size_of::<T>()).map(|one| bytemuck::checked::try_pod_read_unaligned(one).ok()).collect(),
+    }
+}
+
+/// Whether these bytes are what stands before numbers of that type that take `len` bytes.
+pub(crate) fn is_start_of<T: Number>(start: &[u8], len: usize) -> bool {
+    let is_shape = |header: BlockHeader| T::SHAPE.0 == Some((header.kind, header.dims)) && header.data_len() == Some(len);
+    start.len() == BlockHeader::LEN && BlockHeader::parse(start).is_some_and(is_shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    fn written<T: Number>(numbers: &[T]) -> Vec<u8> {
+        let (start, data) = parts_of(numbers).unwrap();
+        [&start, data].concat()
+    }
+
+    #[test]
+    fn numbers_as_they_lie_in_memory_are_what_serde_writes() {
+        for len in [0_usize, 1, 3, 255, 256, 1000] {
+            let floats: Vec<f64> = (0..len).map(|i| i as f64 / 3.0).collect();
+            let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let flags: Vec<bool> = (0..len).map(|i| i % 3 == 0).collect();
+            if len > 0 {
+                assert_eq!(written(&floats), codec::encode(&floats).unwrap());
+                assert_eq!(written(&bytes), codec::encode(&bytes).unwrap());
+                assert_eq!(written(&flags), codec::encode(&flags).unwrap());
+            }
+            assert_eq!(codec::decode::<Vec<f64>>(&written(&floats)).unwrap(), floats);
+            assert_eq!(codec::decode::<Vec<bool>>(&written(&flags)).unwrap(), flags);
+            for message in [written(&floats), codec::encode(&floats).unwrap()] {
+                if len > 0 {
+                    assert_eq!(*read::<f64>(&message, &[]).unwrap(), floats);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_are_read_by_serde_and_as_they_lie() {
+        let points: Vec<[f32; 3]> = (0..500).map(|i| [i as f32, -1.5, f32::NAN.min(i as f32)]).collect();
+        let message = written(&points);
+        assert_eq!(codec::decode::<Vec<[f32; 3]>>(&message).unwrap(), points);
+        assert_eq!(*read::<[f32; 3]>(&message, &[]).unwrap(), points);
+        assert!(read::<f32>(&message, &[]).is_none() && read::<[f32; 2]>(&message, &[]).is_none());
+
+        let deep = [[[[1_i16, 2], [3, 4], [5, -6]]; 2]; 3];
+        assert_eq!(codec::decode::<Vec<[[[i16; 2]; 3]; 2]>>(&written(&deep)).unwrap(), deep);
+        let with_options: Vec<Option<(f32, f32, f32)>> = codec::decode(&message).unwrap();
+        assert_eq!(with_options[7], Some((7.0, -1.5, 7.0)));
+        assert!(parts_of(&[[[[[0_u8; 2]; 2]; 2]; 2]]).is_none(), "four arrays in each other are too many for a header");
+        assert!(parts_of(&[[0.0_f64; 0]; 7]).is_none());
+    }
+
+    #[test]
+    fn numbers_are_borrowed_where_they_are_aligned() {
+        let message = written(&vec![2.5_f64; 300]);
+        let mut aligned = vec![0_u64; message.len() / 8];
+        bytemuck::cast_slice_mut(&mut aligned).copy_from_slice(&message);
+        let aligned: &[u8] = bytemuck::cast_slice(&aligned);
+        assert!(matches!(read::<f64>(aligned, &[]), Some(Cow::Borrowed(_))));
+        let moved = [&[0], aligned].concat();
+        assert_eq!(*read::<f64>(&moved[1..], &[]).unwrap(), [2.5; 300]);
+    }
+
+    #[test]
+    fn what_is_no_such_block_is_not_read() {
+        let mut message = written(&[true; 300]);
+        assert!(read::<bool>(&message[..message.len() - 1], &[]).is_none());
+        assert!(read::<u8>(&message, &[]).is_none());
+        message[200] = 2;
+        assert!(read::<bool>(&message, &[]).is_none());
+        assert!(codec::decode::<Vec<bool>>(&message).is_err());
+        let mut endless = written(&[[1_u64; 9]; 300]);
+        endless[8..16].fill(0xff);
+        assert!(read::<[u64; 9]>(&endless, &[]).is_none());
+        assert!(codec::decode::<Vec<[u64; 9]>>(&endless).is_err());
+    }
+}

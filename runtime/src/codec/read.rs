@@ -1,0 +1,822 @@
+//! Reads values: serde's deserializer.
+
+use std::any::type_name;
+
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{self, DeserializeSeed, Visitor};
+
+use super::enums::{LoneEntry, MapVariant, Variant};
+use super::error::{Error, Result};
+use super::marks::{self, Kind};
+use super::names::Reading;
+use super::numbers::{BlockHeader, Dims};
+use super::{MAX_DEPTH, TooDeep};
+
+/// The mark that a `bool` of a block is taken to have; others are `FALSE` and `TRUE`.
+const BOOL_IN_BLOCK: u8 = marks::NUMBER + Kind::Bool as u8;
+
+/// What `serde_json::value::RawValue` asks for: a newtype by name, which it then reads as a struct.
+const RAW_JSON: &str = "$serde_json::private::RawValue";
+
+/// Reads one message.
+pub(super) struct Reader<'de> {
+    message: &'de [u8],
+    rest: &'de [u8],
+    depth: usize,
+    /// The kind of the numbers of the block that is being read.
+    run: Option<Kind>,
+    /// Read when the first struct or enum is met.
+    names: Option<Box<Reading<'de>>>,
+}
+
+impl<'de> Reader<'de> {
+    #[inline]
+    pub(super) fn new(message: &'de [u8]) -> Self {
+        Self { message, rest: message, depth: 0, run: None, names: None }
+    }
+
+    /// Checks that the message ends here.
+    #[inline]
+    pub(super) fn finish(self) -> Result<()> {
+        let left = match &self.names {
+            None => self.rest.len(),
+            Some(names) => names.at.wrapping_sub(self.message.len() - self.rest.len()),
+        };
+        if left == 0 {
+            return Ok(());
+        }
+        Err(Error::new("its end is not where it should be"))
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Result<u8> {
+        let (byte, rest) = self.rest.split_first().ok_or_else(Error::cut_short)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(Error::cut_short)?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    #[inline]
+    fn bytes(&mut self, len: usize) -> Result<&'de [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or_else(Error::cut_short)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// A length behind its mark.
+    #[inline]
+    fn length(&mut self, mark: u8, narrow: u8) -> Result<usize> {
+        if mark == narrow {
+            return self.byte().map(usize::from);
+        }
+        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| Error::cut_short())
+    }
+
+    /// How many values follow. Each takes a byte at least.
+    #[inline]
+    fn count(&mut self, mark: u8, narrow: u8) -> Result<usize> {
+        let count = self.length(mark, narrow)?;
+        if count > self.rest.len() {
+            return Err(Error::cut_short());
+        }
+        Ok(count)
+    }
+
+    #[inline]
+    fn text(&mut self, len: usize) -> Result<&'de str> {
+        std::str::from_utf8(self.bytes(len)?).map_err(|_| Error::new("a string in it is no UTF-8"))
+    }
+
+    /// An index into the table of names.
+    #[inline]
+    fn index(&mut self, mark: u8, narrow: u8) -> Result<u32> {
+        if self.names.is_none() {
+            self.names = Some(Box::new(Reading::of(self.message)?));
+        }
+        if mark == narrow {
+            return self.array().map(|bytes| u32::from(u16::from_le_bytes(bytes)));
+        }
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// The table of names, which [`index`](Self::index) has read.
+    #[inline]
+    fn names(&mut self) -> Result<&mut Reading<'de>> {
+        self.names.as_deref_mut().ok_or_else(|| Error::new("it has no table of field names"))
+    }
+
+    fn variant_name(&mut self, mark: u8, narrow: u8) -> Result<&'de str> {
+        let index = self.index(mark, narrow)?;
+        self.names()?.set(index)?.first().copied().ok_or_else(|| Error::new("a variant in it has no name"))
+    }
+
+    #[inline]
+    fn deeper(&mut self) -> Result<()> {
+        if self.depth == MAX_DEPTH {
+            return Err(Error::new(TooDeep));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn block(&mut self, mark: u8) -> Result<Block<'de>> {
+        let (kind, dims, count) = match Kind::of_mark(mark, marks::SHORT_BLOCK) {
+            Some(kind) => (kind, Dims::default(), usize::from(self.byte()?)),
+            None => {
+                let header = self.message.get(self.message.len() - self.rest.len() - 1..).and_then(BlockHeader::parse);
+                let header = header.ok_or_else(|| Error::new("a block of numbers in it is damaged"))?;
+                self.bytes(BlockHeader::LEN - 1)?;
+                (header.kind, header.dims, header.count)
+            }
+        };
+        let size = BlockHeader { kind, dims, count }.data_len().ok_or_else(Error::cut_short)?;
+        Ok(Block { kind, dims, data: self.bytes(size)? })
+    }
+
+    /// Reads a sequence of any form, behind its mark.
+    #[inline]
+    fn sequence<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
+        match mark {
+            marks::SEQ | marks::WIDE_SEQ => {
+                let left = self.count(mark, marks::SEQ)?;
+                self.elements(left, visitor)
+            }
+            marks::BYTES | marks::WIDE_BYTES => {
+                let len = self.length(mark, marks::BYTES)?;
+                let data = self.bytes(len)?;
+                self.visit_block(Block { kind: Kind::U8, dims: Dims::default(), data }, visitor)
+            }
+            _ => {
+                let block = self.block(mark)?;
+                self.visit_block(block, visitor)
+            }
+        }
+    }
+
+    #[inline]
+    fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
+        self.deeper()?;
+        let mut elements = Elements { reader: self, left };
+        let value = visitor.visit_seq(&mut elements)?;
+        let left = elements.left;
+        self.depth -= 1;
+        all_read(left).map(|()| value)
+    }
+
+    fn visit_block<V: Visitor<'de>>(&mut self, block: Block<'de>, visitor: V) -> Result<V::Value> {
+        let Some((inner, row)) = block.rows() else {
+            // The numbers are read one by one, as values whose mark is known.
+            let after = std::mem::replace(&mut self.rest, block.data);
+            let before = self.run.replace(block.kind);
+            let value = self.elements(block.data.len() / block.kind.size(), visitor);
+            (self.run, self.rest) = (before, after);
+            return value;
+        };
+        self.deeper()?;
+        let mut rows = Rows { reader: self, rows: block.data.chunks_exact(row), kind: block.kind, dims: inner };
+        let value = visitor.visit_seq(&mut rows)?;
+        let left = rows.rows.len();
+        self.depth -= 1;
+        all_read(left).map(|()| value)
+    }
+
+    fn entries<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
+        self.deeper()?;
+        let mut entries = Entries { reader: self, left };
+        let value = visitor.visit_map(&mut entries)?;
+        let left = entries.left;
+        self.depth -= 1;
+        all_read(left).map(|()| value)
+    }
+
+    /// Reads a struct as a map of its fields' names.
+    fn named_fields<V: Visitor<'de>>(&mut self, set: u32, visitor: V) -> Result<V::Value> {
+        self.deeper()?;
+        let len = self.names()?.len(set)?;
+        let mut fields = Fields { reader: self, set, at: 0, len };
+        let value = visitor.visit_map(&mut fields)?;
+        let left = fields.len - fields.at;
+        self.depth -= 1;
+        all_read(left).map(|()| value)
+    }
+
+    /// Reads a value into what takes any, as serde_json would show it.
+    fn any<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
+        if let Some(kind) = Kind::of_mark(mark, marks::NUMBER) {
+            return self.any_number(kind, visitor);
+        }
+        match mark {
+            0..=marks::SMALL => visitor.visit_u64(u64::from(mark)),
+            marks::TINY_STR..=marks::TINY_STR_END => {
+                visitor.visit_borrowed_str(self.text(usize::from(mark - marks::TINY_STR))?)
+            }
+            marks::UNIT => visitor.visit_unit(),
+            marks::NONE => visitor.visit_none(),
+            marks::SOME => self.some(visitor),
+            marks::FALSE => visitor.visit_bool(false),
+            marks::TRUE => visitor.visit_bool(true),
+            marks::CHAR => {
+                let value = self.char()?;
+                if is_buffer::<V>() { visitor.visit_str(value.encode_utf8(&mut [0; 4])) } else { visitor.visit_char(value) }
+            }
+            marks::STR | marks::WIDE_STR => {
+                let len = self.length(mark, marks::STR)?;
+                visitor.visit_borrowed_str(self.text(len)?)
+            }
+            // What asks serde's buffer for a sequence or a string must see a sequence, as in JSON.
+            marks::BYTES | marks::WIDE_BYTES if !is_buffer::<V>() => {
+                let len = self.length(mark, marks::BYTES)?;
+                visitor.visit_borrowed_bytes(self.bytes(len)?)
+            }
+            marks::MAP | marks::WIDE_MAP => {
+                let left = self.count(mark, marks::MAP)?;
+                self.entries(left, visitor)
+            }
+            marks::STRUCT | marks::WIDE_STRUCT => {
+                let set = self.index(mark, marks::STRUCT)?;
+                self.named_fields(set, visitor)
+            }
+            marks::UNIT_VARIANT | marks::WIDE_UNIT_VARIANT => {
+                visitor.visit_borrowed_str(self.variant_name(mark, marks::UNIT_VARIANT)?)
+            }
+            marks::VARIANT | marks::WIDE_VARIANT => {
+                let name = self.variant_name(mark, marks::VARIANT)?;
+                self.variant_deeper(|reader| {
+                    let mut variant = LoneEntry { reader, name: Some(name) };
+                    let value = visitor.visit_map(&mut variant)?;
+                    all_read(usize::from(variant.name.is_some())).map(|()| value)
+                })
+            }
+            marks::U128 | marks::I128 if is_buffer::<V>() => Err(Error::wide_in_buffer()),
+            marks::U128 => visitor.visit_u128(u128::from_le_bytes(self.array()?)),
+            marks::I128 => visitor.visit_i128(i128::from_le_bytes(self.array()?)),
+            _ => self.sequence(mark, visitor),
+        }
+    }
+
+    /// A number behind its mark, or of a block: whole ones as JSON would have them.
+    fn any_number<V: Visitor<'de>>(&mut self, kind: Kind, visitor: V) -> Result<V::Value> {
+        let signed = |value: i64, visitor: V| match u64::try_from(value) {
+            Ok(value) => visitor.visit_u64(value),
+            Err(_) => visitor.visit_i64(value),
+        };
+        match kind {
+            Kind::Bool => visitor.visit_bool(self.bool()?),
+            Kind::U8 => visitor.visit_u64(self.byte()?.into()),
+            Kind::U16 => visitor.visit_u64(u16::from_le_bytes(self.array()?).into()),
+            Kind::U32 => visitor.visit_u64(u32::from_le_bytes(self.array()?).into()),
+            Kind::U64 => visitor.visit_u64(u64::from_le_bytes(self.array()?)),
+            Kind::I8 => signed(i8::from_le_bytes(self.array()?).into(), visitor),
+            Kind::I16 => signed(i16::from_le_bytes(self.array()?).into(), visitor),
+            Kind::I32 => signed(i32::from_le_bytes(self.array()?).into(), visitor),
+            Kind::I64 => signed(i64::from_le_bytes(self.array()?), visitor),
+            Kind::F32 => visitor.visit_f32(f32::from_le_bytes(self.array()?)),
+            Kind::F64 => visitor.visit_f64(f64::from_le_bytes(self.array()?)),
+        }
+    }
+
+    fn bool(&mut self) -> Result<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(Error::new(format_args!("a `bool` in it is {other}"))),
+        }
+    }
+
+    fn char(&mut self) -> Result<char> {
+        let code = u32::from_le_bytes(self.array()?);
+        char::from_u32(code).ok_or_else(|| Error::new(format_args!("a `char` in it is {code:#x}")))
+    }
+
+    /// `Some(x)` is `x` to a visitor that takes anything, as in JSON; but `Some(None)` and `Some(())` are not `None`.
+    fn some<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
+        let within = self.rest.iter().position(|mark| *mark != marks::SOME).ok_or_else(Error::cut_short)?;
+        if !matches!(self.rest[within], marks::UNIT | marks::NONE) {
+            self.rest = &self.rest[within..];
+            let mark = self.byte()?;
+            return self.any(mark, visitor);
+        }
+        self.deeper()?;
+        let value = visitor.visit_some(&mut *self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    /// A variant's value is one level, of its own or by what it is.
+    fn variant_deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let counts_itself = self.rest.first().is_some_and(|mark| {
+            matches!(*mark, marks::SEQ..=marks::WIDE_STRUCT | marks::SHORT_BLOCK..=u8::MAX)
+        });
+        if counts_itself {
+            return read(self);
+        }
+        self.deeper()?;
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    /// The next mark, unless the value is a number of a block; `Some` is passed by.
+    #[inline]
+    fn mark(&mut self) -> Result<u8> {
+        if let Some(kind) = self.run {
+            return Ok(marks::NUMBER + kind as u8);
+        }
+        loop {
+            let mark = self.byte()?;
+            if mark != marks::SOME {
+                return Ok(mark);
+            }
+        }
+    }
+
+    /// Passes by a value, without recursion.
+    fn skip(&mut self) -> Result<()> {
+        if let Some(kind) = self.run {
+            return self.bytes(kind.size()).map(drop);
+        }
+        let mut left = 1_u64;
+        while left > 0 {
+            left -= 1;
+            let mark = self.byte()?;
+            let (len, within) = self.extent(mark)?;
+            self.bytes(len)?;
+            left = left.checked_add(within).ok_or_else(Error::cut_short)?;
+        }
+        Ok(())
+    }
+
+    /// How long a value is behind its mark, without the values in it, and how many those are.
+    fn extent(&mut self, mark: u8) -> Result<(usize, u64)> {
+        if let Some(kind) = Kind::of_mark(mark, marks::NUMBER) {
+            return Ok((kind.size(), 0));
+        }
+        Ok(match mark {
+            0..=marks::SMALL | marks::UNIT | marks::NONE | marks::FALSE | marks::TRUE => (0, 0),
+            marks::TINY_STR..=marks::TINY_STR_END => (usize::from(mark - marks::TINY_STR), 0),
+            marks::SOME => (0, 1),
+            marks::CHAR => (4, 0),
+            marks::STR | marks::WIDE_STR => (self.length(mark, marks::STR)?, 0),
+            marks::BYTES | marks::WIDE_BYTES => (self.length(mark, marks::BYTES)?, 0),
+            marks::SEQ | marks::WIDE_SEQ => (0, self.count(mark, marks::SEQ)? as u64),
+            marks::MAP | marks::WIDE_MAP => (0, 2 * self.count(mark, marks::MAP)? as u64),
+            marks::STRUCT | marks::WIDE_STRUCT => {
+                let set = self.index(mark, marks::STRUCT)?;
+                (0, self.names()?.len(set)? as u64)
+            }
+            marks::UNIT_VARIANT | marks::WIDE_UNIT_VARIANT => {
+                self.index(mark, marks::UNIT_VARIANT)?;
+                (0, 0)
+            }
+            marks::VARIANT | marks::WIDE_VARIANT => {
+                self.index(mark, marks::VARIANT)?;
+                (0, 1)
+            }
+            marks::U128 | marks::I128 => (16, 0),
+            _ => {
+                self.block(mark)?;
+                (0, 0)
+            }
+        })
+    }
+}
+
+/// Whether a visitor fills the buffer of serde's derived code for untagged and internally tagged enums and flattened
+/// fields. Serde has no stable way to ask. Where the name of its type changes, bytes and characters in such types are
+/// refused or read as other formats without the distinction would, and the tests of this folder fail.
+fn is_buffer<V>() -> bool {
+    let name = type_name::<V>();
+    name.starts_with("serde") && name.contains("::content::")
+}
+
+#[inline]
+fn all_read(left: usize) -> Result<()> {
+    if left == 0 {
+        return Ok(());
+    }
+    Err(Error::new(format_args!("it has {left} elements more than its type takes")))
+}
+
+/// Numbers of one kind, as they lie in the message.
+struct Block<'de> {
+    kind: Kind,
+    dims: Dims,
+    data: &'de [u8],
+}
+
+impl Block<'_> {
+    /// Where its elements are arrays: their own inner lengths, and how many bytes each has.
+    fn rows(&self) -> Option<(Dims, usize)> {
+        let [first, second, third] = self.dims;
+        if first == 0 {
+            return None;
+        }
+        let inner = [second, third, 0];
+        let row = BlockHeader { kind: self.kind, dims: inner, count: first.into() }.data_len()?;
+        Some((inner, row))
+    }
+}
+
+struct Rows<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    rows: std::slice::ChunksExact<'de, u8>,
+    kind: Kind,
+    dims: Dims,
+}
+
+impl<'de> de::SeqAccess<'de> for Rows<'_, 'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        let Some(data) = self.rows.next() else { return Ok(None) };
+        let row = Row { reader: self.reader, block: Block { kind: self.kind, dims: self.dims, data } };
+        seed.deserialize(row).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.rows.len())
+    }
+}
+
+/// One array of a block of arrays.
+struct Row<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    block: Block<'de>,
+}
+
+impl<'de> de::Deserializer<'de> for Row<'_, 'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.reader.visit_block(self.block, visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+struct Elements<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    left: usize,
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
+    type Error = Error;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+struct Entries<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    left: usize,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
+    type Error = Error;
+
+    #[inline]
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+
+    #[inline]
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
+        seed.deserialize(&mut *self.reader)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// A struct's fields, by name.
+struct Fields<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    set: u32,
+    at: usize,
+    len: usize,
+}
+
+impl<'de> de::MapAccess<'de> for Fields<'_, 'de> {
+    type Error = Error;
+
+    #[inline]
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        let Some(name) = self.reader.names()?.set(self.set)?.get(self.at).copied() else { return Ok(None) };
+        self.at += 1;
+        seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
+    }
+
+    #[inline]
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
+        seed.deserialize(&mut *self.reader)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.len - self.at)
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($method:ident $type:ty, $kind:ident, $visit:ident;)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
+            match self.mark()? {
+                MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
+                small @ 0..=marks::SMALL => visitor.$visit(small as $type),
+                mark => self.any(mark, visitor),
+            }
+        }
+    )*};
+}
+
+macro_rules! floats {
+    ($($method:ident $type:ty, $kind:ident, $visit:ident;)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
+            match self.mark()? {
+                MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
+                mark => self.any(mark, visitor),
+            }
+        }
+    )*};
+}
+
+impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if let Some(kind) = self.run {
+            return self.any_number(kind, visitor);
+        }
+        let mark = self.byte()?;
+        self.any(mark, visitor)
+    }
+
+    #[inline]
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.mark()? {
+            marks::FALSE => visitor.visit_bool(false),
+            marks::TRUE => visitor.visit_bool(true),
+            BOOL_IN_BLOCK => visitor.visit_bool(self.bool()?),
+            mark => self.any(mark, visitor),
+        }
+    }
+
+    whole_numbers! {
+        deserialize_u8 u8, U8, visit_u8;
+        deserialize_i8 i8, I8, visit_i8;
+        deserialize_u16 u16, U16, visit_u16;
+        deserialize_i16 i16, I16, visit_i16;
+        deserialize_u32 u32, U32, visit_u32;
+        deserialize_i32 i32, I32, visit_i32;
+        deserialize_u64 u64, U64, visit_u64;
+        deserialize_i64 i64, I64, visit_i64;
+    }
+
+    floats! {
+        deserialize_f32 f32, F32, visit_f32;
+        deserialize_f64 f64, F64, visit_f64;
+    }
+
+    fn deserialize_u128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_i128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let mark = self.mark()?;
+        self.any(mark, visitor)
+    }
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.mark()? {
+            mark @ marks::TINY_STR..=marks::TINY_STR_END => {
+                visitor.visit_borrowed_str(self.text(usize::from(mark - marks::TINY_STR))?)
+            }
+            mark => self.any(mark, visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let mark = self.mark()?;
+        if self.run.is_some() {
+            return self.any(mark, visitor);
+        }
+        match mark {
+            marks::BYTES | marks::WIDE_BYTES => {
+                let len = self.length(mark, marks::BYTES)?;
+                visitor.visit_borrowed_bytes(self.bytes(len)?)
+            }
+            marks::SHORT_BLOCK..=u8::MAX => {
+                let block = self.block(mark)?;
+                if block.kind == Kind::U8 && block.rows().is_none() {
+                    return visitor.visit_borrowed_bytes(block.data);
+                }
+                self.visit_block(block, visitor)
+            }
+            _ => self.any(mark, visitor),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_bytes(visitor)
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let mark = if self.run.is_some() { None } else { self.rest.first() };
+        match mark {
+            Some(&marks::SOME) => {
+                self.byte()?;
+                self.deeper()?;
+                let value = visitor.visit_some(&mut *self)?;
+                self.depth -= 1;
+                Ok(value)
+            }
+            Some(&marks::NONE) => {
+                self.byte()?;
+                visitor.visit_none()
+            }
+            // As a value that was written without `Some`, by code of the user's own.
+            Some(&marks::UNIT) => {
+                self.byte()?;
+                visitor.visit_unit()
+            }
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.mark()? {
+            marks::UNIT | marks::NONE => visitor.visit_unit(),
+            mark => self.any(mark, visitor),
+        }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value> {
+        self.deserialize_unit(visitor)
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value> {
+        if name == RAW_JSON {
+            return self.deserialize_any(visitor);
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let mark = self.mark()?;
+        match mark {
+            _ if self.run.is_some() => self.any(mark, visitor),
+            marks::BYTES | marks::WIDE_BYTES | marks::SEQ | marks::WIDE_SEQ => {
+                self.sequence(mark, visitor)
+            }
+            marks::SHORT_BLOCK..=u8::MAX => self.sequence(mark, visitor),
+            _ => self.any(mark, visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value> {
+        self.deserialize_seq(visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let mark = self.mark()?;
+        self.any(mark, visitor)
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        let mark = self.mark()?;
+        if !matches!(mark, marks::STRUCT | marks::WIDE_STRUCT) {
+            return self.any(mark, visitor);
+        }
+        let set = self.index(mark, marks::STRUCT)?;
+        if self.names()?.is_by_position(set, fields, type_name::<V>()) {
+            return self.elements(fields.len(), visitor);
+        }
+        self.named_fields(set, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        let mark = self.mark()?;
+        match mark {
+            marks::UNIT_VARIANT | marks::WIDE_UNIT_VARIANT => {
+                let name = self.variant_name(mark, marks::UNIT_VARIANT)?;
+                visitor.visit_enum(BorrowedStrDeserializer::new(name))
+            }
+            marks::VARIANT | marks::WIDE_VARIANT => {
+                let name = self.variant_name(mark, marks::VARIANT)?;
+                self.variant_deeper(|reader| visitor.visit_enum(Variant { reader, name }))
+            }
+            // As code of the user's own may write an enum: as JSON has it.
+            marks::MAP => {
+                if self.count(mark, marks::MAP)? != 1 {
+                    return Err(Error::new("an enum in it is a map of other than one entry"));
+                }
+                self.deeper()?;
+                let value = visitor.visit_enum(MapVariant { reader: self })?;
+                self.depth -= 1;
+                Ok(value)
+            }
+            marks::STRUCT | marks::WIDE_STRUCT => {
+                let set = self.index(mark, marks::STRUCT)?;
+                let &[name] = self.names()?.set(set)? else {
+                    return Err(Error::new("an enum in it is a struct of other than one field"));
+                };
+                self.deeper()?;
+                let value = visitor.visit_enum(Variant { reader: self, name })?;
+                self.depth -= 1;
+                Ok(value)
+            }
+            marks::TINY_STR..=marks::TINY_STR_END => {
+                let name = self.text(usize::from(mark - marks::TINY_STR))?;
+                visitor.visit_enum(BorrowedStrDeserializer::new(name))
+            }
+            marks::STR => {
+                let len = self.length(mark, marks::STR)?;
+                visitor.visit_enum(BorrowedStrDeserializer::new(self.text(len)?))
+            }
+            _ => self.any(mark, visitor),
+        }
+    }
+
+    #[inline]
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.skip()?;
+        visitor.visit_unit()
+    }
+}
