@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::backoff::Backoff;
 use crate::codec::{self, CodecError, Number};
+use crate::framed;
 use crate::registry::RemoteFn;
 
 /// An argument whose encoding is longer than this, in bytes, becomes a blob.
@@ -256,7 +257,7 @@ pub struct Block {
     traceparent: Option<Arc<str>>,
     bytes: Vec<u8>,
     /// Where each task's arguments end in `bytes`.
-    ends: Vec<u32>,
+    ends: Vec<usize>,
     blobs: BTreeMap<u64, Vec<Arc<Blob>>>,
 }
 
@@ -285,13 +286,13 @@ impl Block {
         blobs: BTreeMap<u64, Vec<Arc<Blob>>>,
     ) -> Option<Self> {
         let mut ends = Vec::new();
-        let mut end = 0;
-        while end < bytes.len() {
-            let len = bytes.get(end..)?.first_chunk::<4>()?;
-            end = end.checked_add(4)?.checked_add(u32::from_le_bytes(*len) as usize)?;
-            ends.push(u32::try_from(end).ok()?);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (len, behind) = framed::length(rest)?;
+            rest = behind.get(len..)?;
+            ends.push(bytes.len() - rest.len());
         }
-        let whole = end == bytes.len() && ends.len() as u64 == tasks.end.checked_sub(tasks.start)?;
+        let whole = ends.len() as u64 == tasks.end.checked_sub(tasks.start)?;
         whole.then_some(Self { function, limits, first: tasks.start, traceparent: None, bytes, ends, blobs })
     }
 
@@ -313,10 +314,8 @@ impl Block {
         if !args.blobs.is_empty() {
             self.blobs.insert(self.first + self.ends.len() as u64, args.blobs);
         }
-        // Each task: the length of its arguments, then these.
-        self.bytes.extend_from_slice(&(args.bytes.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(&args.bytes);
-        self.ends.push(self.bytes.len() as u32);
+        framed::push(&args.bytes, &mut self.bytes);
+        self.ends.push(self.bytes.len());
     }
 
     /// Bytes held, blobs included.
@@ -325,7 +324,7 @@ impl Block {
     }
 
     pub(crate) fn is_full(&self, tasks: usize, bytes: usize) -> bool {
-        self.ends.len() >= tasks || self.bytes.len() >= bytes || (!self.blobs.is_empty() && self.size() >= bytes)
+        self.ends.len() >= tasks.min(u32::MAX as usize) || self.bytes.len() >= bytes || (!self.blobs.is_empty() && self.size() >= bytes)
     }
 
     /// How many tasks it has.
@@ -348,11 +347,11 @@ impl Block {
         self.limits
     }
 
-    /// The arguments of some of the tasks, each task's behind its length as `u32`.
+    /// The arguments of some of the tasks, each task's behind its length.
     pub(crate) fn args(&self, tasks: Range<u64>) -> &[u8] {
         let end_of = |task: u64| match (task - self.first) as usize {
             0 => 0,
-            n => self.ends[n - 1] as usize,
+            n => self.ends[n - 1],
         };
         &self.bytes[end_of(tasks.start)..end_of(tasks.end)]
     }

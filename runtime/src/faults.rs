@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Room, Timing};
 use crate::block::Limits;
 use crate::error::{Failure, Result};
+use crate::framed;
 use crate::scheduler;
 use crate::store::{BoxFuture, Stat, Store, StoreError, StoreResult};
 
@@ -159,8 +160,8 @@ impl FaultyBackend {
         let mut out = Vec::new();
         let (mut first, mut from, mut at) = (tasks.start, 0, 0);
         for task in tasks.clone() {
-            let len = results.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
-            let end = (at + 4 + len).min(results.len());
+            let piece = results.get(at..).and_then(framed::length);
+            let end = piece.map_or(results.len(), |(len, behind)| (results.len() - behind.len() + len).min(results.len()));
             if !spared && self.happens(self.faults.crash) {
                 if first < task {
                     let results = Results::packed(results[from..at].to_vec());

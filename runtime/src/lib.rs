@@ -120,6 +120,7 @@ mod envelope;
 mod error;
 mod executor;
 pub mod faults;
+mod framed;
 mod interrupt;
 mod job;
 pub mod kv;

@@ -9,7 +9,7 @@ use crate::block::{Block, Limits};
 use crate::call::{Call, Decoded, decode_result};
 use crate::channel::Bell;
 use crate::error::{Error, Failure, Result};
-use crate::worker::Tasks;
+use crate::framed::Pieces;
 
 /// Whatever hangs, hangs longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,8 +73,8 @@ impl Account {
             Reply::Done { tasks, results, timing, .. } => {
                 assert!(timing.compute < PATIENCE, "compute time is that of the tasks: {timing:?}");
                 let results = results.into_packed();
-                assert_eq!(Tasks(&results).count() as u64, tasks.end - tasks.start, "one result for each task");
-                for (task, result) in tasks.zip(Tasks(&results)) {
+                assert_eq!(Pieces(&results).count() as u64, tasks.end - tasks.start, "one result for each task");
+                for (task, result) in tasks.zip(Pieces(&results)) {
                     let value =
                         decode_result(result, &Decoded { function: "", task, attempt: 1 }).expect("results decode");
                     assert!(self.results.insert(task, Ok(value)).is_none(), "task {task} is accounted for once");

@@ -15,7 +15,8 @@ use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer
 use crate::error::Failure;
 use crate::executor;
 use crate::spans::InvocationSpan;
-use crate::worker::{self, Encoded, Tasks};
+use crate::framed::Pieces;
+use crate::worker::{self, Encoded};
 
 /// Results of short calls are given together, at least this often.
 const GIVE_EVERY: Duration = Duration::from_millis(1);
@@ -294,7 +295,7 @@ impl Shared {
         let mut out = Encoded::default();
         let function = block.function();
         let mut span = InvocationSpan::begin(block.traceparent(), function.name, tasks, *attempt);
-        for (task, args) in tasks.clone().zip(Tasks(block.args(tasks.clone()))) {
+        for (task, args) in tasks.clone().zip(Pieces(block.args(tasks.clone()))) {
             if !self.begin(*flight, Running { task, since: Instant::now(), timeout, end: tasks.end }) {
                 break;
             }

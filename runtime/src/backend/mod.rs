@@ -21,7 +21,8 @@ use crate::block::{Block, Limits};
 use crate::error::{Failure, Result};
 use crate::scheduler;
 use crate::spans::InvocationSpan;
-use crate::worker::{self, Encoded, Tasks};
+use crate::framed::{self, Pieces};
+use crate::worker::{self, Encoded};
 
 pub use conformance::conformance;
 pub(crate) use inline::{Queued, run_by_who_waits};
@@ -58,7 +59,7 @@ impl Invocation {
         let mut out = Encoded::default();
         let one = task..task.saturating_add(1);
         let outcome = if self.tasks.contains(&task) {
-            let args = Tasks(self.block.args(one.clone())).next().unwrap_or_default();
+            let args = Pieces(self.block.args(one.clone())).next().unwrap_or_default();
             let blobs = self.block.blobs(one.clone()).next().map_or(&[][..], |(_, blobs)| blobs);
             let function = self.block.function();
             let mut span = InvocationSpan::begin(self.block.traceparent(), function.name, &one, self.attempt);
@@ -124,7 +125,7 @@ pub struct Remote {
     pub ran: Duration,
 }
 
-/// Encoded results of consecutive tasks, each behind its length as a little-endian `u32`.
+/// Encoded results of consecutive tasks, each behind its length.
 ///
 /// A long result of a lone task is held apart, so that a `Vec<u8>` can be handed on as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,7 +158,8 @@ impl Results {
 
     /// The encoded result of a lone task, without its length, in two pieces.
     pub(crate) fn into_lone(mut self) -> (Vec<u8>, Vec<u8>) {
-        self.start.drain(..self.start.len().min(4));
+        let behind_length = framed::length(&self.start).map_or(0, |(_, behind)| behind.len());
+        self.start.drain(..self.start.len() - behind_length);
         (self.start, self.rest)
     }
 }

@@ -6,6 +6,7 @@
 //! call takes less than a socket's round trip.
 
 mod bell;
+mod last_words;
 mod region;
 mod ring;
 
@@ -36,10 +37,10 @@ pub(crate) mod kind {
     pub(crate) const FAILED: u32 = 6;
 }
 
-/// The body of a [`kind::LENGTH`], within what memory there may be.
+/// The body of a [`kind::LENGTH`].
 pub(crate) fn length(body: &[u8]) -> usize {
     let len = body.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    usize::try_from(len).unwrap_or(0).min(1 << 32)
+    usize::try_from(len).unwrap_or(0)
 }
 
 use serde::{Deserialize, Serialize};
@@ -109,7 +110,7 @@ pub(crate) struct FailedTask {
     pub(crate) clocked: Clocked,
 }
 
-/// Tells of consecutive tasks that succeeded; their results follow, each behind a `u32` length.
+/// Tells of consecutive tasks that succeeded; their results follow, each behind its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunHeader {
     pub(crate) flight: u64,

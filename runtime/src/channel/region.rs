@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::last_words::LastWords;
 use crate::platform;
 
 /// How many flights a worker holds at once: one that runs, the rest wait.
@@ -41,6 +42,7 @@ struct Header {
     ready: Position,
     /// The memory that the worker held when what it runs began, in bytes.
     baseline: Position,
+    last_words: LastWords,
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER);
@@ -123,6 +125,11 @@ impl Region {
     /// The memory that the worker held before what it runs now, in bytes.
     pub(crate) fn baseline(&self) -> &AtomicU64 {
         &self.header().baseline.0
+    }
+
+    /// What a panic said that ended the worker.
+    pub(crate) fn last_words(&self) -> &LastWords {
+        &self.header().last_words
     }
 
     /// How much of a process's shared memory is this, in bytes.

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::refs::{Ref, put_bytes, take_attached};
 use crate::registry::RemoteFn;
 use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, put_once, wait};
-use crate::worker::Tasks;
+use crate::framed::{self, Pieces};
 
 /// How long a result waits for others of its cell that are under way.
 const HOLD: Duration = Duration::from_millis(10);
@@ -360,8 +360,7 @@ impl Kept {
             let mut packed = Vec::new();
             for done in some {
                 let result: &[u8] = if self.keep == Keep::Only { &[] } else { &done.result };
-                packed.extend_from_slice(&(result.len() as u32).to_le_bytes());
-                packed.extend_from_slice(result);
+                framed::push(result, &mut packed);
             }
             let tasks = first.task..first.task + count as u64;
             outcomes.push(Outcome::Done {
@@ -610,12 +609,12 @@ impl Committer {
         let mut passed_by = results.size();
         let packed = results.into_packed();
         let is_new = |task: u64| new.iter().any(|range| range.contains(&task));
-        if Tasks(&packed).count() as u64 != tasks.end.saturating_sub(tasks.start) {
+        if Pieces(&packed).count() as u64 != tasks.end.saturating_sub(tasks.start) {
             let lost = format!("the results of the tasks {tasks:?} cannot be read; run the job again");
             return self.give(Outcome::Broken(Error::Job(lost)));
         }
         let mut calls = kept.calls();
-        for (task, result) in tasks.zip(Tasks(&packed)).filter(|(task, _)| is_new(*task)) {
+        for (task, result) in tasks.zip(Pieces(&packed)).filter(|(task, _)| is_new(*task)) {
             let call = if kept.commits { calls.end(task) } else { Some(CallHash::default()) };
             let Some(call) = call else {
                 let lost = format!("task {task} was run without being noted; this is a defect of wren");

@@ -16,7 +16,7 @@ use crate::call::{Decoded, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::job::Outcome;
 use crate::terminal;
-use crate::worker::Tasks;
+use crate::framed::Pieces;
 
 /// Results by index; those that have not come are `None`.
 struct Slots<T>(Vec<Option<T>>);
@@ -61,7 +61,7 @@ pub(super) fn decode_each<I, T: DeserializeOwned>(
         return give(tasks.start, decode_lone_result(results, &of(tasks.start)));
     }
     let whole = new == std::slice::from_ref(tasks);
-    for (task, bytes) in tasks.clone().zip(Tasks(&results.into_packed())) {
+    for (task, bytes) in tasks.clone().zip(Pieces(&results.into_packed())) {
         if whole || new.iter().any(|range| range.contains(&task)) {
             give(task, decode_result(bytes, &of(task)));
         }

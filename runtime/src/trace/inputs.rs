@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::{Args, Blob, Limits};
 use crate::envelope;
 use crate::platform;
-use crate::worker::Tasks;
+use crate::framed::Pieces;
 
 pub(crate) use keep::Inputs;
 
@@ -108,7 +108,7 @@ pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
             let (record, args) = Record::read(&body).map_err(damaged)?;
             if (record.first..record.first.saturating_add(record.count)).contains(&task) {
                 let nth = (task - record.first) as usize;
-                let args = Tasks(args).nth(nth).ok_or_else(|| damaged("it is cut short"))?;
+                let args = Pieces(args).nth(nth).ok_or_else(|| damaged("it is cut short"))?;
                 // A later run of the job counts.
                 found = Some((record, args.into()));
             }

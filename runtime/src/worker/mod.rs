@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::{Blob, INLINE_LIMIT, IS_BLOB};
 use crate::codec::{self, CodecError, Number};
 use crate::error::Failure;
+use crate::framed;
 use crate::registry::RemoteFn;
 
 pub(crate) use panics::{captures_panics, install_hook, message_of};
@@ -73,7 +74,7 @@ impl Encoded {
 
     /// Appends the result, behind its length.
     pub(crate) fn append_to(&self, results: &mut Vec<u8>) {
-        results.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        results.extend_from_slice(&framed::head(self.len()));
         results.extend_from_slice(&self.bytes);
         results.extend_from_slice(&self.long);
     }
@@ -210,22 +211,6 @@ impl Output<'_> {
             self.0.long = Long::new(value);
         }
         Ok(())
-    }
-}
-
-/// The arguments of consecutive tasks, one task after the other.
-pub(crate) struct Tasks<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Iterator for Tasks<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let (len, rest) = self.0.split_first_chunk::<4>()?;
-        let len = u32::from_le_bytes(*len) as usize;
-        let (args, rest) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-        self.0 = rest;
-        Some(args)
     }
 }
 

@@ -5,21 +5,55 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
+use crate::channel::Region;
 use crate::error::Failure;
 
 thread_local! {
     static IN_CALL: Cell<bool> = const { Cell::new(false) };
-    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+    /// The latest panics of this thread, since its call began if it runs one.
+    static HERE: RefCell<Recent> = const { RefCell::new(Recent(VecDeque::new())) };
 }
+
+/// Where a worker leaves what a panic said that ends it.
+static WORKER: OnceLock<Region> = OnceLock::new();
 
 /// The latest panics of threads that functions started: who joins one may let its panic go on (`resume_unwind`), as rayon
 /// does.
-static ELSEWHERE: Mutex<VecDeque<Failure>> = Mutex::new(VecDeque::new());
+static ELSEWHERE: Mutex<Recent> = Mutex::new(Recent(VecDeque::new()));
 
-/// How many of those are remembered.
-const MOST_ELSEWHERE: usize = 16;
+/// How many of either are remembered.
+const MOST: usize = 16;
+
+/// Panics, the latest last.
+struct Recent(VecDeque<Panic>);
+
+#[derive(Clone)]
+struct Panic {
+    message: String,
+    location: String,
+    backtrace: Option<String>,
+}
+
+impl From<Panic> for Failure {
+    fn from(Panic { message, location, backtrace }: Panic) -> Self {
+        Self::Panicked { message, location, backtrace }
+    }
+}
+
+impl Recent {
+    fn push(&mut self, panic: Panic) {
+        if self.0.len() == MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(panic);
+    }
+
+    fn find(&self, message: &str) -> Option<Panic> {
+        self.0.iter().rev().find(|panic| panic.message == message).cloned()
+    }
+}
 
 /// Makes panics inside remote functions quiet: they come back as errors, and are shown there. All
 /// other panics are reported as before.
@@ -28,25 +62,90 @@ pub(crate) fn install_hook() {
     INSTALL.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if IN_CALL.get() {
-                let failure = failure_of(info);
-                LAST.with_borrow_mut(|last| *last = Some(failure));
-            } else {
-                let mut elsewhere = ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner);
-                if elsewhere.len() == MOST_ELSEWHERE {
-                    elsewhere.pop_front();
+            let panic = panic_of(info);
+            let ending = ends_the_process(&panic.message);
+            let in_call = IN_CALL.get();
+            let _ = HERE.try_with(|here| {
+                let mut here = here.borrow_mut();
+                if let Some(ending) = ending {
+                    leave_last_words(&ending.told(here.0.make_contiguous(), &panic));
                 }
-                elsewhere.push_back(failure_of(info));
-                drop(elsewhere);
+                here.push(panic.clone());
+            });
+            if !in_call {
+                ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
+            }
+            // In a worker the driver tells of it.
+            if !in_call || ending.is_some() && WORKER.get().is_none() {
                 previous(info);
             }
         }));
     });
 }
 
-fn failure_of(info: &PanicHookInfo<'_>) -> Failure {
+/// Has the panics that end this worker told to its driver.
+pub(crate) fn leave_last_words_in(region: &Region) {
+    let _ = WORKER.set(region.clone());
+}
+
+fn leave_last_words(panic: &Panic) {
+    match WORKER.get() {
+        Some(region) => region.last_words().set(&panic.message, &panic.location),
+        None => eprintln!("{}, at {}", panic.message, panic.location),
+    }
+}
+
+/// A panic after which the process aborts.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// By itself.
+    Alone,
+    /// For the panic before it came to a function that cannot unwind.
+    CannotUnwind,
+    /// For a destructor panicked while the panic before that unwound.
+    InDestructor,
+}
+
+/// Whether the process aborts after a panic of that message. These are the standard library's messages; where they
+/// change, only SIGABRT is told.
+fn ends_the_process(message: &str) -> Option<Ending> {
+    const ALONE: [&str; 4] = [
+        "unsafe precondition(s) violated",
+        "misaligned pointer dereference",
+        "null pointer dereference occurred",
+        "trying to construct an enum from an invalid value",
+    ];
+    match message {
+        "panic in a function that cannot unwind" => Some(Ending::CannotUnwind),
+        "panic in a destructor during cleanup" => Some(Ending::InDestructor),
+        _ if cfg!(panic = "abort") || ALONE.iter().any(|start| message.starts_with(start)) => Some(Ending::Alone),
+        _ => None,
+    }
+}
+
+impl Ending {
+    /// The panic that is the cause, with what came after it, of those before the last one of a thread.
+    fn told(self, before: &[Panic], last: &Panic) -> Panic {
+        match (self, before) {
+            (Self::CannotUnwind, [.., cause]) => Panic {
+                message: format!("{}, and the process aborted: {}", cause.message, last.message),
+                ..cause.clone()
+            },
+            (Self::InDestructor, [.., cause, second]) => Panic {
+                message: format!(
+                    "{}, and the process aborted: a destructor panicked while that unwound: {}, at {}",
+                    cause.message, second.message, second.location
+                ),
+                ..cause.clone()
+            },
+            _ => last.clone(),
+        }
+    }
+}
+
+fn panic_of(info: &PanicHookInfo<'_>) -> Panic {
     let backtrace = Backtrace::capture();
-    Failure::Panicked {
+    Panic {
         message: message_of(info.payload()),
         location: info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
         backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
@@ -63,6 +162,10 @@ pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
 #[inline]
 pub(crate) fn captures_panics(call: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let outer = IN_CALL.replace(true);
+    if !outer {
+        // What the thread's last call caught may have had the same message. A thread that ends has none of it.
+        let _ = HERE.try_with(|here| here.borrow_mut().0.clear());
+    }
     // Nothing of the call's is looked at after a panic but the output buffer, which is truncated.
     let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(failure_by(payload)));
     IN_CALL.set(outer);
@@ -73,16 +176,15 @@ pub(crate) fn captures_panics(call: impl FnOnce() -> Result<(), Failure>) -> Res
 #[cold]
 fn failure_by(payload: Box<dyn Any + Send>) -> Failure {
     let message = message_of(&*payload);
-    // Not that of another panic, which the function caught: this one may have come from another thread.
-    let is_it = |failure: &Failure| matches!(failure, Failure::Panicked { message: known, .. } if *known == message);
-    let here = LAST.with_borrow_mut(Option::take).filter(is_it);
-    let known = here.or_else(|| {
-        let elsewhere = ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner);
-        elsewhere.iter().rev().find(|failure| is_it(failure)).cloned()
-    });
+    // Not another panic, which the function caught: this one may have come from another thread.
+    let here = HERE.try_with(|here| here.borrow().find(&message)).unwrap_or_default();
+    let known = here.or_else(|| ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).find(&message));
     // What was thrown may panic as it is dropped, and what that throws as well.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
-    known.unwrap_or_else(|| Failure::Panicked { message, location: "an unknown place".to_owned(), backtrace: None })
+    known.map_or_else(
+        || Failure::Panicked { message, location: "an unknown place".to_owned(), backtrace: None },
+        Failure::from,
+    )
 }

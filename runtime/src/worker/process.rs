@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
 
-use super::{BlobsByTask, Encoded, Tasks};
+use super::{BlobsByTask, Encoded};
 use crate::block::{self, Blob};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
@@ -21,6 +21,7 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
+use crate::framed::{self, Pieces};
 use crate::platform::{self, Guarded, ProcessMemory};
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
@@ -153,6 +154,7 @@ impl Worker {
 
     fn work(mut self) -> ! {
         super::install_hook();
+        super::panics::leave_last_words_in(&self.region);
         crate::start::mark_worker();
         crate::executor::set_place(1, 0);
         // From here on, forks are told apart.
@@ -279,7 +281,7 @@ fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob
     let name = function.as_ref().map_or("", |function| function.name);
     let all = header.first..header.first + u64::from(header.count);
     let mut span = InvocationSpan::begin(header.traceparent, name, &all, header.attempt);
-    let mut tasks = Tasks(args);
+    let mut tasks = Pieces(args);
     while let Some(task) = cursor.claim() {
         let args = tasks.next().unwrap_or(&[]);
         let (next, end) = cursor.read();
@@ -435,7 +437,7 @@ impl Results {
 
     #[inline]
     fn succeeded(&mut self, task: u64) {
-        let len = self.out.len() + 4;
+        let len = self.out.len() + framed::SHORT;
         if len > RUN_BYTES {
             self.send(0);
             return self.send_large(task);
@@ -450,8 +452,8 @@ impl Results {
         let out = std::mem::take(&mut self.out);
         let frame = self.room(RunHeader::LEN + RUN_BYTES);
         // `room` gives a slice of the length asked for, which holds the header and RUN_BYTES.
-        frame_write(frame, start..start + 4, &(out.len() as u32).to_le_bytes());
-        frame_write(frame, start + 4..start + len, &out.bytes);
+        frame_write(frame, start..start + framed::SHORT, &framed::head(out.len()));
+        frame_write(frame, start + framed::SHORT..start + len, &out.bytes);
         self.count += 1;
         self.bytes += len;
         self.out = out;
@@ -506,12 +508,14 @@ impl Results {
             self.writer.publish(kind::PART, part.len());
             self.bell.ring();
         }
-        let len = RunHeader::LEN + 4 + start.len();
+        let head = framed::head(out.len());
+        let start_at = RunHeader::LEN + head.len();
+        let len = start_at + start.len();
         header.clocked.commit = computed.elapsed().as_nanos() as u64;
         let frame = self.room(len);
         header.write(frame);
-        frame_write(frame, RunHeader::LEN..RunHeader::LEN + 4, &(out.len() as u32).to_le_bytes());
-        frame_write(frame, RunHeader::LEN + 4..len, start);
+        frame_write(frame, RunHeader::LEN..start_at, &head);
+        frame_write(frame, start_at..len, start);
         self.writer.publish(kind::RUN, len);
         self.bell.ring();
         self.first += 1;

@@ -9,6 +9,7 @@ mod drivers;
 mod failures;
 mod flow;
 mod jobs;
+mod panics;
 mod phases;
 mod places;
 mod processes;
@@ -117,6 +118,7 @@ async fn run() -> ExitCode {
         failures::trials(),
         flow::trials(),
         jobs::trials(),
+        panics::trials(),
         phases::trials(),
         drivers::trials(),
         places::trials(),

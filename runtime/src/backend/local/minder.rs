@@ -68,6 +68,11 @@ impl Exit {
         Failure::WorkerDied { signal, exit_code: self.status.and_then(|status| status.code()) }
     }
 
+    /// Whether it aborted, as a panic makes it that cannot unwind.
+    pub(super) fn was_aborted(&self) -> bool {
+        self.status.is_some_and(|status| status.signal() == Some(Signal::ABORT.as_raw()))
+    }
+
     /// Whether somebody killed it: it did not end by itself.
     pub(super) fn was_killed(&self) -> bool {
         self.status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()))

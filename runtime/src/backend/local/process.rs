@@ -330,7 +330,8 @@ impl Process {
     pub(super) fn read(&mut self, now: Duration, replies: &mut Vec<Reply>) {
         while let Some(frame) = self.reader.peek() {
             match frame.kind {
-                kind::LENGTH => self.parts.reserve_exact(length(frame.body)),
+                // Where there is not as much memory, or the length is none, the parts find room as they come.
+                kind::LENGTH => drop(self.parts.try_reserve_exact(length(frame.body))),
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::RUN => {
                     let header = RunHeader::read(frame.body);
@@ -488,7 +489,7 @@ impl Process {
             let (claimed, _) = self.region.cursor(flight.slot).read();
             let ran_one = flight.invocation.tasks.start + u64::from(claimed) > left.start;
             if active == Some(flight.slot) && ran_one && !left.is_empty() {
-                let failure = self.verdict.take().unwrap_or_else(|| exit.failure());
+                let failure = self.verdict.take().unwrap_or_else(|| self.failure_by(exit));
                 let mut timing = self.timing(&self.last_known(&flight, now), &flight);
                 timing.peak_memory = exit.peak_memory;
                 // Those before the one that it died in ran as well, if their results cannot be read.
@@ -505,6 +506,15 @@ impl Process {
                 replies.push(Reply::Returned { flight: id, tasks: left });
             }
         }
+    }
+
+    /// What the end of the worker is to the task that ran.
+    fn failure_by(&self, exit: &Exit) -> Failure {
+        let panic = if exit.was_aborted() { self.region.last_words().get() } else { None };
+        panic.map_or_else(
+            || exit.failure(),
+            |(message, location)| Failure::Panicked { message, location, backtrace: None },
+        )
     }
 
     /// Takes back the later half of what is unclaimed in a flight, or all of one that waits.

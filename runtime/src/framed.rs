@@ -1,0 +1,85 @@
+//! Pieces of bytes one after the other, each behind its length: the arguments of consecutive tasks, and their results.
+//!
+//! A length takes four bytes, and one that does not fit there twelve: `u32::MAX`, and then a `u64`.
+
+use smallvec::SmallVec;
+
+/// Bytes before a piece that is shorter than 4 GiB.
+pub(crate) const SHORT: usize = 4;
+
+/// What stands before a piece of so many bytes.
+#[inline]
+pub(crate) fn head(len: usize) -> SmallVec<[u8; 12]> {
+    let mut head = SmallVec::new();
+    match u32::try_from(len) {
+        Ok(len) if len < u32::MAX => head.extend_from_slice(&len.to_le_bytes()),
+        _ => {
+            head.extend_from_slice(&[0xff; 4]);
+            head.extend_from_slice(&(len as u64).to_le_bytes());
+        }
+    }
+    head
+}
+
+/// Appends a piece.
+#[inline]
+pub(crate) fn push(piece: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(&head(piece.len()));
+    to.extend_from_slice(piece);
+}
+
+/// The length of the first piece, and what stands behind its length.
+#[inline]
+pub(crate) fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (short, rest) = bytes.split_first_chunk::<SHORT>()?;
+    match u32::from_le_bytes(*short) {
+        u32::MAX => {
+            let (long, rest) = rest.split_first_chunk()?;
+            Some((usize::try_from(u64::from_le_bytes(*long)).ok()?, rest))
+        }
+        short => Some((short as usize, rest)),
+    }
+}
+
+/// The pieces of some bytes. One that is cut short is as long as there are bytes.
+pub(crate) struct Pieces<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = length(self.0)?;
+        let (piece, rest) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        self.0 = rest;
+        Some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_come_back() {
+        let mut bytes = Vec::new();
+        for piece in [&b"one"[..], b"", b"three"] {
+            push(piece, &mut bytes);
+        }
+        assert_eq!(bytes.len(), 3 * SHORT + 8);
+        assert!(Pieces(&bytes).eq([&b"one"[..], b"", b"three"]));
+        assert_eq!(Pieces(&bytes[..5]).collect::<Vec<_>>(), [b"o"]);
+        assert_eq!(Pieces(&[1, 2]).next(), None);
+    }
+
+    #[test]
+    fn lengths_from_4_gib_on_are_not_cut() {
+        let most = u32::MAX as usize;
+        for len in [0, 1, most - 1, most, most + 1, (4 << 30) + (100 << 20), usize::MAX] {
+            let head = head(len);
+            assert_eq!(length(&head), Some((len, &[][..])));
+            assert_eq!(head.len(), if len < most { 4 } else { 12 });
+            assert_eq!(length(&head[..head.len() - 1]), None);
+        }
+    }
+}
