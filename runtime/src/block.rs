@@ -187,6 +187,8 @@ impl ArgsEncoder {
     pub fn new() -> Self {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
+        // What the program encoded besides, perhaps into a file of its own, is not of this call.
+        drop(crate::refs::take_attached());
         Self { scratch, blobs: Vec::new(), error: None }
     }
 
@@ -324,7 +326,9 @@ impl Block {
     }
 
     pub(crate) fn is_full(&self, tasks: usize, bytes: usize) -> bool {
-        self.ends.len() >= tasks.min(u32::MAX as usize) || self.bytes.len() >= bytes || (!self.blobs.is_empty() && self.size() >= bytes)
+        self.ends.len() >= tasks.min(u32::MAX as usize)
+            || self.bytes.len() >= bytes
+            || (!self.blobs.is_empty() && self.size() >= bytes)
     }
 
     /// How many tasks it has.
@@ -400,6 +404,16 @@ mod tests {
     fn large_bytes_encode_as_serde_would() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
         assert_eq!(args(|e| e.push_bytes(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_ref_that_was_encoded_outside_of_a_call_goes_with_none() {
+        let executor = crate::Executor::builder().backend("inline").store("memory:outside-of-a-call").build().unwrap();
+        let value = crate::put(&vec![7_u8; 100]).on(&executor).await.unwrap();
+        assert_eq!(args(|e| e.push(&value)).blobs.len(), 1);
+        serde_json::to_string(&value).unwrap();
+        assert!(args(|e| e.push(&1_u8)).blobs.is_empty());
+        assert_eq!(args(|e| e.push(&(1_u8, &value))).blobs.len(), 1);
     }
 
     #[test]

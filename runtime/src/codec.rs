@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use read::Reader;
 use write::Writer;
 
-pub(crate) use numbers::{is_start_of, parts_of, read as read_numbers};
 pub use numbers::Number;
+pub(crate) use numbers::{is_start_of, parts_of, read as read_numbers};
 
 /// How deep values may be nested: what a debug build decodes on a thread's 2 MiB of stack.
 const MAX_DEPTH: usize = 256;

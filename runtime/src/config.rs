@@ -34,8 +34,23 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Option<Duration>,
     /// How many calls a worker runs until another takes its place.
     pub(crate) max_calls: Option<NonZeroU64>,
+    /// What becomes of a job that another build of the program began.
+    pub(crate) other_build: OtherBuild,
     /// Whether the backend is `lambda` for no other reason than that there is a deployment.
     pub(crate) deployed: bool,
+}
+
+/// What becomes of a named job that another build of the program began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OtherBuild {
+    /// It goes on with a warning.
+    #[default]
+    Warn,
+    /// It goes on.
+    Accept,
+    /// It is an error.
+    Error,
 }
 
 /// `Wren.toml`, all keys optional.
@@ -54,6 +69,7 @@ struct File {
     /// In seconds.
     idle_timeout: Option<u64>,
     max_calls: Option<u64>,
+    other_build: Option<OtherBuild>,
 }
 
 /// How long a worker may be idle, in seconds, where nobody says otherwise: as long as loky's.
@@ -65,7 +81,7 @@ const KEEP_INPUTS: u64 = 16;
 /// Logs of how many jobs are kept where nobody says otherwise.
 const HISTORY: u64 = 1_000;
 
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 16] = [
     "WREN_HISTORY",
     "WREN_BACKEND",
     "WREN_STORE",
@@ -76,6 +92,7 @@ const VARIABLES: [&str; 15] = [
     "WREN_KEEP_INPUTS",
     "WREN_IDLE_TIMEOUT",
     "WREN_MAX_CALLS",
+    "WREN_OTHER_BUILD",
     // Read elsewhere.
     "WREN_LIST",
     "WREN_WORKER",
@@ -115,6 +132,7 @@ impl Config {
             keep_inputs: megabytes(file.keep_inputs.unwrap_or(KEEP_INPUTS)),
             idle_timeout: idle_timeout(file.idle_timeout.unwrap_or(IDLE_TIMEOUT)),
             max_calls: NonZeroU64::new(file.max_calls.unwrap_or(0)),
+            other_build: file.other_build.unwrap_or_default(),
             deployed: false,
         };
         for (name, value) in variables {
@@ -129,6 +147,7 @@ impl Config {
                 "WREN_KEEP_INPUTS" => config.keep_inputs = megabytes(number(&name, &value)? as u64),
                 "WREN_IDLE_TIMEOUT" => config.idle_timeout = idle_timeout(number(&name, &value)? as u64),
                 "WREN_MAX_CALLS" => config.max_calls = NonZeroU64::new(number(&name, &value)? as u64),
+                "WREN_OTHER_BUILD" => config.other_build = other_build(&value)?,
                 known if VARIABLES.contains(&known) => {}
                 _ => return Err(unknown(&name)),
             }
@@ -208,8 +227,17 @@ fn idle_timeout(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
+fn other_build(value: &str) -> Result<OtherBuild> {
+    match value {
+        "warn" => Ok(OtherBuild::Warn),
+        "accept" => Ok(OtherBuild::Accept),
+        "error" => Ok(OtherBuild::Error),
+        _ => Err(Error::Config(format!("WREN_OTHER_BUILD is `{value}`; it can be `warn`, `accept` or `error`"))),
+    }
+}
+
 fn unknown(name: &str) -> Error {
-    let known = VARIABLES[..10].join(", ");
+    let known = VARIABLES[..11].join(", ");
     Error::Config(format!(
         "{name} is set, and no setting has that name; known are {known}; unset it or correct its name"
     ))
@@ -258,6 +286,10 @@ mod tests {
         assert_eq!((none.idle_timeout, none.max_calls), (Some(Duration::from_secs(300)), None));
         let pool = config(&[("WREN_MAX_CALLS", "7")], Some("idle_timeout = 0\nmax_calls = 3")).unwrap();
         assert_eq!((pool.idle_timeout, pool.max_calls), (None, NonZeroU64::new(7)));
+        let other_build = |variables: &[_]| config(variables, Some("other_build = \"error\"")).unwrap().other_build;
+        assert_eq!((none.other_build, other_build(&[])), (OtherBuild::Warn, OtherBuild::Error));
+        assert_eq!(other_build(&[("WREN_OTHER_BUILD", "accept")]), OtherBuild::Accept);
+        assert!(config(&[("WREN_OTHER_BUILD", "ignore")], None).is_err());
         let store = none.store_url().unwrap();
         assert!(store.starts_with("file:/") && store.ends_with(".wren/store"), "{store}");
     }
@@ -279,7 +311,7 @@ mod tests {
     fn unknown_names_are_errors_that_say_which_are_known() {
         let message = config(&[("WREN_WORKER_COUNT", "7")], None).unwrap_err().to_string();
         assert!(message.contains("WREN_WORKER_COUNT") && message.contains("WREN_WORKERS"), "{message}");
-        assert!(message.contains("WREN_MAX_CALLS; unset"), "all that can be set: {message}");
+        assert!(message.contains("WREN_OTHER_BUILD; unset"), "all that can be set: {message}");
         let message = config(&[], Some("worker = 7")).unwrap_err().to_string();
         assert!(message.contains("Wren.toml") && message.contains("worker"), "{message}");
         assert!(config(&[("WREN_WORKERS", "many")], None).is_err());

@@ -161,7 +161,8 @@ impl FaultyBackend {
         let (mut first, mut from, mut at) = (tasks.start, 0, 0);
         for task in tasks.clone() {
             let piece = results.get(at..).and_then(framed::length);
-            let end = piece.map_or(results.len(), |(len, behind)| (results.len() - behind.len() + len).min(results.len()));
+            let end =
+                piece.map_or(results.len(), |(len, behind)| (results.len() - behind.len() + len).min(results.len()));
             if !spared && self.happens(self.faults.crash) {
                 if first < task {
                     let results = Results::packed(results[from..at].to_vec());

@@ -2,6 +2,7 @@
 //! that runs by itself ([`Job`]).
 
 mod arguments;
+mod build;
 mod handle;
 mod kept;
 mod lease;

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer, Setup, Timing, scheme};
 use crate::error::Failure;
 use crate::executor;
-use crate::spans::InvocationSpan;
 use crate::framed::Pieces;
+use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded};
 
 /// Results of short calls are given together, at least this often.

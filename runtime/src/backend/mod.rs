@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{Block, Limits};
 use crate::error::{Failure, Result};
+use crate::framed::{self, Pieces};
 use crate::scheduler;
 use crate::spans::InvocationSpan;
-use crate::framed::{self, Pieces};
 use crate::worker::{self, Encoded};
 
 pub use conformance::conformance;

@@ -1,7 +1,7 @@
 //! Reads variants that have a value.
 
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, Deserializer, DeserializeSeed, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, Visitor};
 
 use super::error::{Error, Result};
 use super::read::Reader;

@@ -47,7 +47,8 @@ impl Writing {
         let index = match self.index.get(&set) {
             Some(index) => *index,
             None => {
-                let index = u32::try_from(self.sets.len()).map_err(|_| Error::new("it has over 2^32 sets of fields"))?;
+                let index =
+                    u32::try_from(self.sets.len()).map_err(|_| Error::new("it has over 2^32 sets of fields"))?;
                 self.sets.push(set.clone());
                 self.index.insert(set, index);
                 index
@@ -151,13 +152,20 @@ impl<'de> Reading<'de> {
     /// that it wants, in its order, and it was made by `#[derive(Deserialize)]`. A visitor written by hand may know how
     /// to read a map only, and nothing but its type's name tells the two apart.
     #[inline]
-    pub(super) fn is_by_position(&mut self, index: u32, fields: &'static [&'static str], visitor: &'static str) -> bool {
+    pub(super) fn is_by_position(
+        &mut self,
+        index: u32,
+        fields: &'static [&'static str],
+        visitor: &'static str,
+    ) -> bool {
         let Some(set) = self.sets.get_mut(index as usize) else { return false };
         if fields.len() != set.len {
             return false;
         }
         match set.asked {
-            Some(asked) if std::ptr::eq(asked.fields, fields.as_ptr()) && std::ptr::eq(asked.visitor, visitor.as_ptr()) => {
+            Some(asked)
+                if std::ptr::eq(asked.fields, fields.as_ptr()) && std::ptr::eq(asked.visitor, visitor.as_ptr()) =>
+            {
                 asked.by_position
             }
             _ => {

@@ -122,13 +122,16 @@ pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option
     match bytemuck::checked::try_cast_slice(data) {
         Ok(numbers) => Some(Cow::Borrowed(numbers)),
         // One that is no `bool`, or numbers that lie where this machine does not read them.
-        Err(_) => data.chunks_exact(size_of::<T>()).map(|one| bytemuck::checked::try_pod_read_unaligned(one).ok()).collect(),
+        Err(_) => {
+            data.chunks_exact(size_of::<T>()).map(|one| bytemuck::checked::try_pod_read_unaligned(one).ok()).collect()
+        }
     }
 }
 
 /// Whether these bytes are what stands before numbers of that type that take `len` bytes.
 pub(crate) fn is_start_of<T: Number>(start: &[u8], len: usize) -> bool {
-    let is_shape = |header: BlockHeader| T::SHAPE.0 == Some((header.kind, header.dims)) && header.data_len() == Some(len);
+    let is_shape =
+        |header: BlockHeader| T::SHAPE.0 == Some((header.kind, header.dims)) && header.data_len() == Some(len);
     start.len() == BlockHeader::LEN && BlockHeader::parse(start).is_some_and(is_shape)
 }
 

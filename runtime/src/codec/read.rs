@@ -223,7 +223,11 @@ impl<'de> Reader<'de> {
             marks::TRUE => visitor.visit_bool(true),
             marks::CHAR => {
                 let value = self.char()?;
-                if is_buffer::<V>() { visitor.visit_str(value.encode_utf8(&mut [0; 4])) } else { visitor.visit_char(value) }
+                if is_buffer::<V>() {
+                    visitor.visit_str(value.encode_utf8(&mut [0; 4]))
+                } else {
+                    visitor.visit_char(value)
+                }
             }
             marks::STR | marks::WIDE_STR => {
                 let len = self.length(mark, marks::STR)?;
@@ -310,9 +314,10 @@ impl<'de> Reader<'de> {
 
     /// A variant's value is one level, of its own or by what it is.
     fn variant_deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let counts_itself = self.rest.first().is_some_and(|mark| {
-            matches!(*mark, marks::SEQ..=marks::WIDE_STRUCT | marks::SHORT_BLOCK..=u8::MAX)
-        });
+        let counts_itself = self
+            .rest
+            .first()
+            .is_some_and(|mark| matches!(*mark, marks::SEQ..=marks::WIDE_STRUCT | marks::SHORT_BLOCK..=u8::MAX));
         if counts_itself {
             return read(self);
         }
@@ -716,9 +721,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         let mark = self.mark()?;
         match mark {
             _ if self.run.is_some() => self.any(mark, visitor),
-            marks::BYTES | marks::WIDE_BYTES | marks::SEQ | marks::WIDE_SEQ => {
-                self.sequence(mark, visitor)
-            }
+            marks::BYTES | marks::WIDE_BYTES | marks::SEQ | marks::WIDE_SEQ => self.sequence(mark, visitor),
             marks::SHORT_BLOCK..=u8::MAX => self.sequence(mark, visitor),
             _ => self.any(mark, visitor),
         }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::arguments::{self, Made};
+use super::build;
 use super::kept::Known;
 use super::lease::{Lease, Watch};
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
@@ -166,6 +167,7 @@ impl<R> Job<R> {
         identity.end()?;
         // Claimed first: who finds the manifest does not take the job over, and what another has done by now is seen.
         let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
+        build::check(&requests, &id, executor.shared().config.other_build).await?;
         let mut over = Over::default();
         if is_named {
             over = Over::find(&requests, &id).await?;
@@ -469,6 +471,7 @@ impl StoredJob {
                 self.id
             )));
         };
+        build::check(&self.requests, &self.id, self.executor.shared().config.other_build).await?;
         let known = over.done.keys().chain(&over.failed).copied().collect();
         let calls = arguments::read(&self.requests, &self.id, arguments, known).await?;
         self.run(calls, over, &Settings::default(), claimed)?;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::build;
 use super::lease::Lease;
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
 use super::record::{
@@ -27,12 +28,13 @@ use super::{Outcome, Port};
 use crate::backend::Results;
 use crate::block::Args;
 use crate::codec;
+use crate::config::OtherBuild;
 use crate::envelope;
 use crate::error::{Error, Result};
+use crate::framed::{self, Pieces};
 use crate::refs::{Ref, put_bytes, take_attached};
 use crate::registry::RemoteFn;
 use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, put_once, wait};
-use crate::framed::{self, Pieces};
 
 /// How long a result waits for others of its cell that are under way.
 const HOLD: Duration = Duration::from_millis(10);
@@ -115,6 +117,7 @@ impl Kept {
         id: String,
         named: bool,
         keep: Keep,
+        on_other_build: OtherBuild,
         port: Arc<Port>,
     ) -> Result<Arc<Self>> {
         let (mut objects, mut earlier, mut lease) = (Objects::default(), None, None);
@@ -122,6 +125,7 @@ impl Kept {
             check_name(&id)?;
             // What another program does of it meanwhile is there afterwards.
             lease = Some(Lease::take(&requests, &id).await?);
+            build::check(&requests, &id, on_other_build).await?;
             earlier = Manifest::find(&requests, &id).await?;
             objects = Objects::list(&requests, &id).await?;
         }

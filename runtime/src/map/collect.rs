@@ -14,9 +14,9 @@ use super::feed::Feed;
 use crate::backend::Results;
 use crate::call::{Decoded, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
+use crate::framed::Pieces;
 use crate::job::Outcome;
 use crate::terminal;
-use crate::framed::Pieces;
 
 /// Results by index; those that have not come are `None`.
 struct Slots<T>(Vec<Option<T>>);

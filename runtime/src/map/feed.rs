@@ -132,7 +132,8 @@ impl<I> Feed<I> {
             (false, Keep::Nothing) => feed.begin(None),
             (named, keep) => {
                 let requests = Requests::new(feed.executor.store());
-                feed.opening = Some(Box::pin(Kept::open(requests, id, named, keep, port)));
+                let on_other_build = feed.executor.shared().config.other_build;
+                feed.opening = Some(Box::pin(Kept::open(requests, id, named, keep, on_other_build, port)));
             }
         }
         feed

@@ -1,9 +1,10 @@
 //! The program that runs: where it is, and whether it has begun threads.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::system;
 
@@ -27,6 +28,16 @@ fn is_another(path: &Path, file: &Metadata) -> bool {
 pub(crate) fn own_path() -> io::Result<PathBuf> {
     // The standard library reads `/proc` on Linux.
     std::env::current_exe().or_else(|error| system::started_by().ok_or(error))
+}
+
+/// The build of this program, as a hash of its file; `None` where that cannot be read.
+pub(crate) fn build() -> Option<u64> {
+    static BUILD: OnceLock<Option<u64>> = OnceLock::new();
+    *BUILD.get_or_init(|| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(own_program().ok()?).ok()?).ok()?;
+        hasher.finalize().as_bytes().first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+    })
 }
 
 /// Whether this process has one thread, as far as the system tells: `false` may mean that it does not.

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{Args, Blob, Limits};
 use crate::envelope;
-use crate::platform;
 use crate::framed::Pieces;
+use crate::platform;
 
 pub(crate) use keep::Inputs;
 

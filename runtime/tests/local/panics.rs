@@ -44,7 +44,10 @@ fn aborts(how: &str) -> u32 {
 async fn panics_that_abort_are_told() {
     let executor = executor(1);
     let mut cases = vec![
-        ("in a destructor", "the cause, and the process aborted: a destructor panicked while that unwound: the second, at "),
+        (
+            "in a destructor",
+            "the cause, and the process aborted: a destructor panicked while that unwound: the second, at ",
+        ),
         ("in a callback", "the cause in a callback, and the process aborted: panic in a function that cannot unwind"),
         (
             "in a callback of a thread",
