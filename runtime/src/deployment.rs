@@ -1,5 +1,7 @@
 //! What `cargo wren deploy` put into the cloud, as `.wren/deployment.json` records it.
 
+mod sources;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::registry::{self, RemoteFn};
 
+pub use sources::Source;
+
 /// The form of the record; another is not read.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A deployed program: where it is, and what it was built from. It holds no secrets.
 ///
@@ -47,6 +51,8 @@ pub struct Deployment {
     pub concurrency: usize,
     /// The remote functions of the deployed program.
     pub functions: Vec<DeployedFn>,
+    /// The files of the project that it was built from.
+    pub sources: Vec<Source>,
     /// When it was deployed, in seconds since 1970.
     pub deployed_unix_s: u64,
 }
@@ -155,6 +161,12 @@ impl Deployment {
         Ok(self.differing(&registry::all()?))
     }
 
+    /// A file of the project that is no longer as it was when the program was deployed.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "asked where it runs"))]
+    pub(crate) fn changed_source(&self) -> Option<&Path> {
+        self.sources.iter().find(|source| source.is_changed()).map(|source| &*source.path)
+    }
+
     /// Whether the deployed program may be the one with these functions: it has one of them, or none but wren's.
     pub(crate) fn may_be_of(&self, own: &[&RemoteFn]) -> bool {
         let mut deployed = self.functions.iter().filter(|function| !registry::is_wrens(&function.name)).peekable();
@@ -232,6 +244,7 @@ impl Deployment {
             keep_days: 30,
             concurrency: 1000,
             functions: Vec::new(),
+            sources: Vec::new(),
             deployed_unix_s: 0,
         }
     }

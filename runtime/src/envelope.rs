@@ -1,5 +1,4 @@
-//! What is written to a store or sent to a machine elsewhere, in an envelope: magic, version, checksum,
-//! MessagePack.
+//! What is written to a store or sent to a machine elsewhere, in an envelope: magic, version, checksum, value.
 
 #[cfg(feature = "aws")]
 mod attempt;
@@ -15,7 +14,7 @@ pub(crate) use attempt::{
 };
 
 const MAGIC: [u8; 4] = *b"WREN";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER: usize = MAGIC.len() + 1 + 4;
 
 /// Encodes a value into an envelope.

@@ -411,6 +411,7 @@ impl Executor {
         setup.family = FAMILIES.fetch_add(1, Ordering::Relaxed);
         setup.directory.clone_from(&config.directory);
         (setup.idle_timeout, setup.max_calls) = (config.idle_timeout, config.max_calls);
+        setup.on_other_build = config.other_build;
         let printing = Arc::<Printing>::default();
         let prints = printing.clone();
         setup.lines = Lines::new(move |line| prints.take(line));

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
-use wren::deployment::{Code, DeployedFn, Deployment, FORMAT, LambdaFn};
+use wren::deployment::{Code, DeployedFn, Deployment, FORMAT, LambdaFn, Source};
 use wren::registry::is_wrens;
 use wren::{limits, trace};
 
@@ -99,6 +99,7 @@ struct Program {
     package: Package,
     functions: Vec<DeployedFn>,
     lambdas: Vec<LambdaFn>,
+    sources: Vec<Source>,
 }
 
 pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
@@ -183,7 +184,8 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         Some(path) => path.display().to_string(),
         None => args.select.chosen()?.options(),
     };
-    Ok(Program { options, package, functions, lambdas })
+    let sources = Source::of_program(&built.path);
+    Ok(Program { options, package, functions, lambdas, sources })
 }
 
 /// Has the program built with what runs on AWS, from the first deploy on.
@@ -303,6 +305,7 @@ fn record(args: &Args, site: &Site, program: &Program, concurrency: usize) -> De
         keep_days: args.keep_days,
         concurrency,
         functions: program.functions.clone(),
+        sources: program.sources.clone(),
         deployed_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     }
 }

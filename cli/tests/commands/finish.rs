@@ -164,7 +164,7 @@ fn a_project_is_not_called_as_what_it_is_made_of() {
     refused(&["wren"], "wren itself has that name");
     refused(&["inner/wren-cloud"], "wren itself has that name");
     refused(&["serde"], "wren depends on a package of that name");
-    refused(&["rmp_serde"], "wren depends on a package of that name");
+    refused(&["tracing-subscriber"], "wren depends on a package of that name");
     refused(&["core"], "Rust itself has a crate of that name");
     refused(&["hello", "--name", "proc-macro"], "Rust itself has a crate of that name");
     stdout(&wren(folder.path(), &["new", "serde", "--name", "my-serde"]));

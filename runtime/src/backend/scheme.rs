@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, Lines};
 use crate::channel::Bell;
+use crate::config::OtherBuild;
 use crate::error::{Error, Result};
 
 /// What a backend is opened with.
@@ -27,6 +28,9 @@ pub struct Setup {
     pub idle_timeout: Option<Duration>,
     /// How many calls a worker runs until another takes its place.
     pub max_calls: Option<NonZeroU64>,
+    /// What becomes of a deployment that may be of older code.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "asked where it runs"))]
+    pub(crate) on_other_build: OtherBuild,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
     /// Tells the executor, with those for calls nested in its own, from all others of this process.
@@ -43,6 +47,7 @@ impl Setup {
             lines: Lines::default(),
             idle_timeout: None,
             max_calls: None,
+            on_other_build: OtherBuild::default(),
             depth,
             family: 0,
         }

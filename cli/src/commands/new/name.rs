@@ -18,6 +18,7 @@ const DEPENDENCIES: &[&str] = &[
     "aws_smithy_http_client",
     "base64",
     "blake3",
+    "bytemuck",
     "bytes",
     "castaway",
     "crc32fast",
@@ -40,7 +41,6 @@ const DEPENDENCIES: &[&str] = &[
     "opentelemetry_otlp",
     "opentelemetry_sdk",
     "redis",
-    "rmp_serde",
     "rustix",
     "serde",
     "serde_json",
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn names_of_others_are_refused() {
-        for name in ["wren", "wren-cloud", "wren_cloud", "serde", "rmp-serde", "rmp_serde", "core", "proc-macro"] {
+        for name in ["wren", "wren-cloud", "wren_cloud", "serde", "crc32fast", "linkme", "core", "proc-macro"] {
             let refusal = check(name, Path::new("projects/x")).unwrap_err().to_string();
             assert!(refusal.contains(&format!("`cargo wren new projects/x --name my-{name}`")), "{refusal}");
         }

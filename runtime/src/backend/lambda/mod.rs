@@ -19,6 +19,7 @@ use super::lambda_tuning::{DIRECT, tune};
 use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Room, Setup, Timing};
 use crate::aws;
 use crate::block::Limits;
+use crate::config::OtherBuild;
 use crate::deployment::{Deployment, LambdaFn};
 use crate::envelope::{self, Outcome, Part, Report};
 use crate::error::{Error, Failure, Result};
@@ -98,11 +99,33 @@ impl LambdaBackend {
         if !stale.is_empty() {
             return Err(Error::StaleDeployment { functions: stale });
         }
+        check_sources(&deployment, setup.on_other_build)?;
         let (sender, replies) = mpsc::channel();
         let store = store::open(&deployment.store)?;
         let shared = Shared::new(deployment, store, most_direct, sender, setup.ringer.clone());
         Ok(Self { shared: Arc::new(shared), replies, flights: HashMap::new() })
     }
+}
+
+/// Tells where AWS may run older code than this program's, though its remote functions are the same.
+fn check_sources(deployment: &Deployment, on_other: OtherBuild) -> Result<()> {
+    if on_other == OtherBuild::Accept {
+        return Ok(());
+    }
+    let Some(source) = deployment.changed_source() else { return Ok(()) };
+    let what = format!(
+        "{} changed after the program was deployed, so that AWS may run older code than this program's; run `cargo wren \
+         deploy`, or `cargo wren run`, which deploys what changed",
+        source.display()
+    );
+    if on_other == OtherBuild::Error {
+        return Err(Error::Config(format!("{what}; to run what is deployed, set WREN_OTHER_BUILD=accept")));
+    }
+    terminal::note(&format!(
+        "wren: {what}; to run what is deployed in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
+         WREN_OTHER_BUILD=error"
+    ));
+    Ok(())
 }
 
 /// One line that says where a program runs.
@@ -307,5 +330,29 @@ fn remote(report: &Report) -> Remote {
         memory_mb: report.memory_mb,
         started: report.started,
         ran: report.ran,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_of_older_code_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("main.rs");
+        let deployment = |text: &str| {
+            std::fs::write(&source, text).unwrap();
+            std::fs::write(folder.path().join("main.d"), format!("main: {}\n", source.display())).unwrap();
+            let sources = crate::deployment::Source::of_program(&folder.path().join("main"));
+            Deployment { sources, ..Deployment::dummy() }
+        };
+        let deployment = deployment("fn rate() -> u8 { 1 }");
+        check_sources(&deployment, OtherBuild::Error).unwrap();
+        std::fs::write(&source, "fn rate() -> u8 { 2 }").unwrap();
+        let error = check_sources(&deployment, OtherBuild::Error).unwrap_err().to_string();
+        assert!(error.contains("main.rs changed after the program was deployed"), "{error}");
+        check_sources(&deployment, OtherBuild::Warn).unwrap();
+        check_sources(&deployment, OtherBuild::Accept).unwrap();
     }
 }
