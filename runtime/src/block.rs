@@ -4,17 +4,17 @@
 //! bit is clear, that many bytes of a value. Where the bit is set, the lower bits are the index
 //! of a [`Blob`], which travels once however many calls name it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::backoff::Backoff;
+use crate::blob::Blob;
 use crate::codec::{self, CodecError, Number};
 use crate::framed;
 use crate::registry::RemoteFn;
@@ -63,99 +63,8 @@ impl Limits {
     }
 }
 
-/// A large encoded value, held once in this process.
-#[derive(Debug)]
-pub(crate) struct Blob {
-    /// Unique in this process.
-    pub(crate) id: u64,
-    pub(crate) bytes: Vec<u8>,
-    hash: OnceLock<blake3::Hash>,
-}
-
-impl Blob {
-    pub(crate) fn new(bytes: Vec<u8>) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { id, bytes, hash: OnceLock::new() })
-    }
-
-    /// A blob as another process named it.
-    pub(crate) fn received(id: u64, bytes: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { id, bytes, hash: OnceLock::new() })
-    }
-
-    /// The content's address, if anybody has asked for it.
-    pub(crate) fn known_hash(&self) -> Option<[u8; 32]> {
-        self.hash.get().map(|hash| *hash.as_bytes())
-    }
-
-    /// The content's address.
-    pub(crate) fn hash(&self) -> blake3::Hash {
-        *self.hash.get_or_init(|| blake3::hash(&self.bytes))
-    }
-}
-
-/// Buffers of blobs that are gone, for those to come: fresh pages cost more than the copy into them.
-static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-
-/// How many are kept, and how large they may be.
-const SPARES: usize = 8;
-const LARGEST_SPARE: usize = 16 << 20;
-
-pub(crate) fn spare_buffer(len: usize) -> Vec<u8> {
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    match spare.iter().position(|buffer| buffer.capacity() >= len) {
-        Some(index) => spare.swap_remove(index),
-        None => Vec::with_capacity(len),
-    }
-}
-
-impl Drop for Blob {
-    fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.bytes);
-        if buffer.capacity() <= LARGEST_SPARE {
-            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-            if spare.len() < SPARES {
-                buffer.clear();
-                spare.push(buffer);
-            }
-        }
-    }
-}
-
-/// The last few blobs of this thread. A thousand calls that capture one model encode it a thousand
-/// times; comparing with the last encoding finds that it is one value. Comparing costs less than
-/// hashing, and ends at the first byte where values differ.
-const RECENT: usize = 4;
-
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static RECENT_BLOBS: RefCell<[Weak<Blob>; RECENT]> = const { RefCell::new([const { Weak::new() }; RECENT]) };
-}
-
-fn blob_of(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
-    let of_recent = RECENT_BLOBS.try_with(|recent| {
-        let mut recent = recent.borrow_mut();
-        let same = |b: &Arc<Blob>| {
-            b.bytes.len() == start.len() + bytes.len() && b.bytes.starts_with(start) && b.bytes[start.len()..] == *bytes
-        };
-        if let Some(found) = recent.iter().filter_map(Weak::upgrade).find(same) {
-            return found;
-        }
-        let blob = new_blob(bytes, start);
-        recent.rotate_right(1);
-        recent[0] = Arc::downgrade(&blob);
-        blob
-    });
-    // A thread that is about to end remembers none.
-    of_recent.unwrap_or_else(|_| new_blob(bytes, start))
-}
-
-fn new_blob(bytes: &[u8], start: &[u8]) -> Arc<Blob> {
-    let mut whole = spare_buffer(start.len() + bytes.len());
-    whole.extend_from_slice(start);
-    whole.extend_from_slice(bytes);
-    Blob::new(whole)
 }
 
 /// The encoded arguments of one call.
@@ -203,7 +112,7 @@ impl ArgsEncoder {
         }
         let len = self.scratch.len() - start - 4;
         if len > INLINE_LIMIT {
-            let blob = blob_of(&self.scratch[start + 4..], &[]);
+            let blob = Blob::of(&self.scratch[start + 4..], &[]);
             self.scratch.truncate(start);
             self.push_blob(blob);
         } else {
@@ -220,7 +129,7 @@ impl ArgsEncoder {
     pub fn push_numbers<T: Number + Serialize>(&mut self, value: &[T]) {
         let Some((start, numbers)) = codec::parts_of(value) else { return self.push(value) };
         if numbers.len() > INLINE_LIMIT {
-            return self.push_blob(blob_of(numbers, &start));
+            return self.push_blob(Blob::of(numbers, &start));
         }
         let len = (start.len() + numbers.len()) as u32;
         self.scratch.extend_from_slice(&len.to_le_bytes());
@@ -397,13 +306,13 @@ mod tests {
             })
             .collect();
         assert!(calls.iter().all(|c| Arc::ptr_eq(&c.blobs[0], &calls[0].blobs[0])));
-        assert_eq!(calls[0].blobs[0].bytes, codec::encode(&model).unwrap());
+        assert_eq!(*calls[0].blobs[0].bytes, codec::encode(&model).unwrap());
     }
 
     #[test]
     fn large_bytes_encode_as_serde_would() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
-        assert_eq!(args(|e| e.push_bytes(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
+        assert_eq!(*args(|e| e.push_bytes(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
     }
 
     #[tokio::test]

@@ -103,6 +103,7 @@ extern crate self as wren;
 mod aws;
 pub mod backend;
 mod backoff;
+mod blob;
 mod block;
 mod blocking;
 #[cfg(feature = "data")]

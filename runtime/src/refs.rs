@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::block::Blob;
+use crate::blob::Blob;
 use crate::call::{Decoded, decode_result};
 use crate::codec;
 use crate::error::{Error, Result};

@@ -26,7 +26,7 @@ pub(crate) mod kind {
     pub(crate) const PART: u32 = 2;
     /// Either way: the bytes of all parts to come, as `u64`, so that they find room at once.
     pub(crate) const LENGTH: u32 = 7;
-    /// Driver to worker: a [`BlobHeader`](super::BlobHeader); the blob came before as parts.
+    /// Driver to worker: a [`BlobHeader`](super::BlobHeader); the blob came before, as parts or as memory to map.
     pub(crate) const BLOB: u32 = 3;
     /// Driver to worker: the id of a blob that no later flight will name.
     pub(crate) const FORGET: u32 = 4;
@@ -72,6 +72,8 @@ pub(crate) struct BlobHeader {
     pub(crate) id: u64,
     /// The BLAKE3 of a blob that a `Ref` may name.
     pub(crate) hash: Option<[u8; 32]>,
+    /// Its length, where no parts came but a descriptor to map, over the socket.
+    pub(crate) mapped: Option<usize>,
 }
 
 /// The clock that all processes of a machine share, in nanoseconds.

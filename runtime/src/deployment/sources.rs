@@ -64,7 +64,8 @@ mod tests {
         }
         let escaped = |path: &Path| path.display().to_string().replace(' ', "\\ ");
         let program = root.join("hello");
-        fs::write(root.join("hello.d"), format!("{}: {} {}\n", escaped(&program), escaped(&main), escaped(&helper))).unwrap();
+        fs::write(root.join("hello.d"), format!("{}: {} {}\n", escaped(&program), escaped(&main), escaped(&helper)))
+            .unwrap();
         let sources = Source::of_program(&program);
         assert_eq!(sources.iter().map(|source| &source.path).collect::<Vec<_>>(), [&main, &helper, &lock]);
         assert!(!sources.iter().any(Source::is_changed));

@@ -78,12 +78,21 @@ pub(crate) fn nudge(socket: &OwnedFd) {
     let _ = rustix::net::send(socket, &[1], SendFlags::DONTWAIT | system::NO_SIGNAL);
 }
 
-/// Sends bytes and descriptors to the other side.
-pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>; MOST]) -> io::Result<()> {
+/// Sends bytes and descriptors, up to three, to the other side.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, bytes, fds, system::NO_SIGNAL)
+}
+
+/// As [`send`]; where there is no room, it is an error of the kind `WouldBlock`.
+pub(crate) fn try_send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, bytes, fds, system::NO_SIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(fds));
-    sendmsg(socket.as_fd(), &[IoSlice::new(bytes)], &mut control, system::NO_SIGNAL)?;
+    sendmsg(socket.as_fd(), &[IoSlice::new(bytes)], &mut control, flags)?;
     Ok(())
 }
 

@@ -10,12 +10,13 @@ mod memory;
 mod processes;
 mod program;
 mod random;
+mod shared;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "other.rs")]
 mod system;
 
 pub(crate) use descriptors::{
-    Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, wait_for_hangup,
+    Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, try_send, wait_for_hangup,
 };
 pub(crate) use ending::at_exit;
 pub(crate) use files::open_file;
@@ -25,4 +26,5 @@ pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{build, has_one_thread, own_path, own_program};
 pub(crate) use random::random;
+pub(crate) use shared::SharedBytes;
 pub(crate) use system::{adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of};

@@ -14,7 +14,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Args, Blob, Limits};
+use crate::blob::Blob;
+use crate::block::{Args, Limits};
 use crate::envelope;
 use crate::framed::Pieces;
 use crate::platform;

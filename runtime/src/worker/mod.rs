@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Blob, INLINE_LIMIT, IS_BLOB};
+use crate::blob::Blob;
+use crate::block::{INLINE_LIMIT, IS_BLOB};
 use crate::codec::{self, CodecError, Number};
 use crate::error::Failure;
 use crate::framed;

@@ -1,12 +1,12 @@
 //! The life of a local worker process: take flights from the channel, run their tasks one by one,
 //! put results back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::process::exit;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
 
 use super::{BlobsByTask, Encoded};
-use crate::block::{self, Blob};
+use crate::blob::{self, Blob, BlobBytes};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
     monotonic,
@@ -22,7 +22,7 @@ use crate::channel::{
 use crate::codec;
 use crate::error::Failure;
 use crate::framed::{self, Pieces};
-use crate::platform::{self, Guarded, ProcessMemory};
+use crate::platform::{self, Guarded, ProcessMemory, SharedBytes};
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
@@ -115,7 +115,7 @@ struct Worker {
     region: Region,
     reader: Reader,
     results: Results,
-    socket: Arc<Guarded>,
+    socket: Arc<Socket>,
     /// Parts that wait for the frame they belong to.
     parts: Vec<u8>,
     blobs: HashMap<u64, Arc<Blob>>,
@@ -138,7 +138,7 @@ impl Worker {
             return Err(io::Error::other("the greeting is of another version of wren"));
         };
         let region = Region::open(&region)?;
-        let socket = Arc::new(Guarded::copy(socket)?);
+        let socket = Arc::new(Socket::new(Guarded::copy(socket)?));
         let mark = format!("{ENV}={name}").into();
         let results = Results::new(&region, Bell::ringer(&bell, &ring)?, socket.clone(), mark);
         Ok(Self {
@@ -169,13 +169,20 @@ impl Worker {
                 kind::LENGTH => {
                     let len = length(frame.body);
                     if self.parts.capacity() < len {
-                        self.parts = block::spare_buffer(len);
+                        self.parts = blob::spare_buffer(len);
                     }
                 }
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::BLOB => {
                     let Ok(header) = codec::decode::<BlobHeader>(frame.body) else { give_up(UNREADABLE) };
-                    let blob = Blob::received(header.id, std::mem::take(&mut self.parts));
+                    let bytes = match header.mapped {
+                        None => BlobBytes::Own(std::mem::take(&mut self.parts)),
+                        Some(len) => match SharedBytes::open(&self.socket.next_descriptor(), len) {
+                            Ok(bytes) => BlobBytes::Shared(bytes),
+                            Err(error) => give_up(&format!("memory of the driver cannot be mapped: {error}")),
+                        },
+                    };
+                    let blob = Blob::received(header.id, bytes);
                     if let Some(hash) = header.hash {
                         crate::refs::receive(hash, &blob);
                     }
@@ -217,28 +224,56 @@ impl Worker {
         while !self.reader.has_frame() {
             self.region.worker_asleep().store(1, Ordering::SeqCst);
             if !self.reader.has_frame() {
-                sleep(&self.socket);
+                self.socket.sleep();
             }
             self.region.worker_asleep().store(0, Ordering::SeqCst);
         }
     }
 }
 
-/// Sleeps until the driver writes to the socket.
-fn sleep(socket: &Guarded) {
-    let mut rings = [0; 64];
-    let Some(fd) = socket.get() else {
-        give_up("a function closed descriptors that it had not opened, wren's among them; the worker is replaced");
-    };
-    match rustix::io::read(fd, &mut rings) {
-        Ok(0) => {
-            // The watching thread ends this process, and what functions started. If there is none:
-            std::thread::sleep(Duration::from_secs(1));
-            spans::flush();
-            exit(0);
+/// The socket to the driver: it wakes this process, and brings memory to map.
+struct Socket {
+    guarded: Guarded,
+    /// Descriptors that came, in the order in which they were sent.
+    received: Mutex<VecDeque<OwnedFd>>,
+}
+
+impl Socket {
+    fn new(guarded: Guarded) -> Self {
+        Self { guarded, received: Mutex::default() }
+    }
+
+    fn received(&self) -> MutexGuard<'_, VecDeque<OwnedFd>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next descriptor that the driver sent.
+    fn next_descriptor(&self) -> OwnedFd {
+        loop {
+            if let Some(fd) = self.received().pop_front() {
+                return fd;
+            }
+            self.sleep();
         }
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => give_up(&format!("the driver's socket cannot be read: {error}")),
+    }
+
+    /// Sleeps until the driver writes to the socket.
+    fn sleep(&self) {
+        let mut rings = [0; 64];
+        let Some(fd) = self.guarded.get() else {
+            give_up("a function closed descriptors that it had not opened, wren's among them; the worker is replaced");
+        };
+        match platform::receive(fd, &mut rings) {
+            Ok((0, _)) => {
+                // The watching thread ends this process, and what functions started. If there is none:
+                std::thread::sleep(Duration::from_secs(1));
+                spans::flush();
+                exit(0);
+            }
+            Ok((_, fds)) => self.received().extend(fds),
+            Err(Errno::INTR) => {}
+            Err(error) => give_up(&format!("the driver's socket cannot be read: {error}")),
+        }
     }
 }
 
@@ -250,10 +285,10 @@ fn give_up(why: &str) -> ! {
 }
 
 /// However the driver ends, so does this process, even inside a remote function, and what functions started.
-fn end_with_the_driver(socket: Arc<Guarded>, mark: Arc<str>) {
+fn end_with_the_driver(socket: Arc<Socket>, mark: Arc<str>) {
     let watch = move || {
         loop {
-            platform::wait_for_hangup(socket.as_fd_unchecked());
+            platform::wait_for_hangup(socket.guarded.as_fd_unchecked());
             IS_ENDING.store(true, Ordering::SeqCst);
             spans::flush();
             if platform::has_children() {
@@ -321,7 +356,7 @@ struct Results {
     region: Region,
     writer: Writer,
     bell: Bell,
-    socket: Arc<Guarded>,
+    socket: Arc<Socket>,
     /// By which processes are known that functions of this worker started.
     mark: Arc<str>,
     memory: ProcessMemory,
@@ -346,7 +381,7 @@ struct Results {
 }
 
 impl Results {
-    fn new(region: &Region, bell: Bell, socket: Arc<Guarded>, mark: Arc<str>) -> Self {
+    fn new(region: &Region, bell: Bell, socket: Arc<Socket>, mark: Arc<str>) -> Self {
         let now = Instant::now();
         Self {
             region: region.clone(),
@@ -549,7 +584,7 @@ impl Results {
             self.bell.ring();
             self.region.worker_wants_room().store(1, Ordering::SeqCst);
             if self.writer.reserve(len).is_none() {
-                sleep(&self.socket);
+                self.socket.sleep();
             }
             self.region.worker_wants_room().store(0, Ordering::SeqCst);
         }

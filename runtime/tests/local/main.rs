@@ -9,6 +9,7 @@ mod drivers;
 mod failures;
 mod flow;
 mod jobs;
+mod large;
 mod panics;
 mod phases;
 mod places;
@@ -118,6 +119,7 @@ async fn run() -> ExitCode {
         failures::trials(),
         flow::trials(),
         jobs::trials(),
+        large::trials(),
         panics::trials(),
         phases::trials(),
         drivers::trials(),

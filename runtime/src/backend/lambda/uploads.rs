@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::Invocation;
-use crate::block::{Blob, Block};
+use crate::blob::Blob;
+use crate::block::Block;
 use crate::envelope::{self, Answer, Args};
 use crate::refs;
 use crate::store::{Store, StoreError, StoreResult};

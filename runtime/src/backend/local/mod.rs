@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
+use crate::blob;
 use crate::channel::{SLOTS, monotonic};
 use crate::error::Failure;
 use crate::platform::{self, ProcessMemory};
@@ -133,6 +134,8 @@ impl LocalBackend {
     pub(crate) fn new(setup: &Setup) -> Self {
         let workers: Vec<_> = std::iter::repeat_with(|| Worker::None).take(setup.workers.max(1)).collect();
         let (each, own) = DESCRIPTORS;
+        blob::share_with_workers();
+        let own = own.saturating_add(blob::MOST_SHARED as u64);
         platform::allow_descriptors(own.saturating_add(each.saturating_mul(workers.len() as u64)));
         Self {
             workers,

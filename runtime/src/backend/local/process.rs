@@ -16,14 +16,15 @@ use std::time::Duration;
 use super::minder::{Exit, Label, Minded, Minder};
 use super::{CHECK_EVERY, Epoch};
 use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
-use crate::block::{Blob, Block, Limits};
+use crate::blob::Blob;
+use crate::block::{Block, Limits};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
     length, monotonic,
 };
 use crate::codec;
 use crate::error::Failure;
-use crate::platform;
+use crate::platform::{self, SharedBytes};
 use crate::spans;
 use crate::worker::process::ENV;
 
@@ -123,7 +124,11 @@ impl Surroundings {
 /// What waits for room in the ring.
 enum Outgoing {
     Frame(u32, Vec<u8>),
+    /// A large value, of which so many bytes are sent.
     Blob(Arc<Blob>, usize),
+    /// One that the worker maps, and whether its descriptor is sent.
+    Shared(Arc<Blob>, bool),
+    /// Arguments of tasks, of which so many bytes are sent.
     Args(Arc<Block>, Range<u64>, usize),
 }
 
@@ -254,9 +259,10 @@ impl Process {
         for (_, blobs) in invocation.block.blobs(invocation.tasks.clone()) {
             for blob in blobs {
                 if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
-                    let header = BlobHeader { id: blob.id, hash: blob.known_hash() };
-                    self.outbox.push_back(Outgoing::Blob(blob.clone(), 0));
-                    self.outbox.push_back(Outgoing::Frame(kind::BLOB, encoded(&header)));
+                    self.outbox.push_back(match blob.shared() {
+                        Some(_) => Outgoing::Shared(blob.clone(), false),
+                        None => Outgoing::Blob(blob.clone(), 0),
+                    });
                 }
             }
         }
@@ -306,7 +312,7 @@ impl Process {
     pub(super) fn write(&mut self) {
         let wants_room = self.region.driver_wants_room();
         while let Some(front) = self.outbox.front_mut() {
-            if front.write(&mut self.writer) {
+            if front.write(&mut self.writer, &self.socket) {
                 self.outbox.pop_front();
             } else if wants_room.swap(1, Ordering::SeqCst) != 0 {
                 // Asked already, and looked again since.
@@ -607,7 +613,16 @@ impl Process {
         if self.minded.memory.now().saturating_add(self.held_by_children) <= limit {
             return None;
         }
-        let before = self.region.baseline().load(Ordering::Acquire).saturating_add(Region::size());
+        // Values that it has mapped are the driver's.
+        let mapped = self
+            .blobs
+            .values()
+            .filter_map(Weak::upgrade)
+            .filter(|blob| blob.is_shared())
+            .map(|blob| blob.bytes.len() as u64)
+            .sum::<u64>();
+        let before =
+            self.region.baseline().load(Ordering::Acquire).saturating_add(Region::size()).saturating_add(mapped);
         let used = self.minded.memory.held().saturating_sub(before).saturating_add(self.held_by_children);
         let peak_mb = u32::try_from(used.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
@@ -669,12 +684,33 @@ impl Flight {
 
 impl Outgoing {
     /// Writes as much as there is room for; gives whether that was all.
-    fn write(&mut self, writer: &mut Writer) -> bool {
-        let (bytes, sent) = match self {
-            Outgoing::Frame(kind, body) => return writer.send(*kind, &[body]),
-            Outgoing::Blob(blob, sent) => (&blob.bytes[..], sent),
-            Outgoing::Args(block, tasks, sent) => (block.args(tasks.clone()), sent),
-        };
+    fn write(&mut self, writer: &mut Writer, socket: &OwnedFd) -> bool {
+        match self {
+            Outgoing::Frame(kind, body) => writer.send(*kind, &[body]),
+            Outgoing::Args(block, tasks, sent) => Self::write_parts(block.args(tasks.clone()), sent, writer),
+            Outgoing::Blob(blob, sent) => {
+                let header = BlobHeader { id: blob.id, hash: blob.known_hash(), mapped: None };
+                Self::write_parts(&blob.bytes, sent, writer) && writer.send(kind::BLOB, &[&encoded(&header)])
+            }
+            Outgoing::Shared(blob, true) => {
+                let header = BlobHeader { id: blob.id, hash: None, mapped: Some(blob.bytes.len()) };
+                writer.send(kind::BLOB, &[&encoded(&header)])
+            }
+            Outgoing::Shared(blob, is_sent) => {
+                match blob.shared().and_then(SharedBytes::fd).map(|fd| platform::try_send(socket, &[1], &[fd])) {
+                    Some(Ok(())) => *is_sent = true,
+                    Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    // A `Ref` names it by now; or too many descriptors are under way; or nobody is there any more, which
+                    // the minder tells.
+                    Some(Err(_)) | None => *self = Outgoing::Blob(blob.clone(), 0),
+                }
+                self.write(writer, socket)
+            }
+        }
+    }
+
+    /// Writes a long message as parts.
+    fn write_parts(bytes: &[u8], sent: &mut usize, writer: &mut Writer) -> bool {
         if *sent == 0 && !writer.send(kind::LENGTH, &[&(bytes.len() as u64).to_le_bytes()]) {
             return false;
         }

@@ -72,7 +72,7 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
     for task in [0, 2, 3, 5] {
         let input = task_input(folder.path(), task).unwrap().unwrap();
         assert_eq!((input.args.bytes, input.args.blobs.len()), (of(task).bytes, 1));
-        assert_eq!(input.args.blobs[0].bytes, of(task).blobs[0].bytes);
+        assert_eq!(*input.args.blobs[0].bytes, *of(task).blobs[0].bytes);
     }
     // One that is larger than the limit is kept if its task fails, and others that name it with it.
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
     inputs.keep(&large);
     inputs.keep_failed(&large, 1);
     inputs.keep_failed(&large, 2);
-    assert_eq!(task_input(folder.path(), 1).unwrap().unwrap().args.blobs[0].bytes, of(1).blobs[0].bytes);
+    assert_eq!(*task_input(folder.path(), 1).unwrap().unwrap().args.blobs[0].bytes, *of(1).blobs[0].bytes);
     assert!(task_input(folder.path(), 0).unwrap().is_none() && task_input(folder.path(), 2).unwrap().is_none());
 }
 

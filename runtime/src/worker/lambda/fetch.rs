@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::no_store;
-use crate::block::Blob;
+use crate::blob::Blob;
 use crate::envelope::{Args, Invocation};
 use crate::error::Failure;
 use crate::refs;
