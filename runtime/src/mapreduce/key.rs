@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::floats::{OneFloat, one_double, one_float};
 use crate::codec;
 
 /// A type that can be a key of [`MapReduce`](super::MapReduce): its encoding, compared byte by byte,
@@ -10,6 +11,9 @@ use crate::codec;
 ///
 /// Strings, bytes, integers, floats, `bool`, `char`, arrays of bytes, and tuples of these are keys.
 /// [`Encoded`] makes a key of any type of serde.
+///
+/// Floats that are equal are one key: `-0.0` is the key `0.0`. All NaN are one key, which comes behind all numbers. It is so
+/// in tuples and in [`Encoded`], too.
 ///
 /// ```
 /// use wren::mapreduce::Key;
@@ -21,6 +25,15 @@ use crate::codec;
 /// };
 /// assert!(encoded(-7) < encoded(0) && encoded(0) < encoded(7));
 /// assert_eq!(i32::decode(&encoded(-7)), Some(-7));
+///
+/// let encoded = |x: f64| {
+///     let mut bytes = Vec::new();
+///     x.encode(&mut bytes);
+///     bytes
+/// };
+/// assert_eq!(encoded(-0.0), encoded(0.0));
+/// assert_eq!(encoded(-f64::NAN), encoded(f64::NAN));
+/// assert!(encoded(f64::INFINITY) < encoded(f64::NAN));
 /// ```
 pub trait Key {
     /// The key as `reduce` sees it: `&str` of `str`, and of anything else the value itself.
@@ -125,9 +138,9 @@ by_value! {
     bool, |b| [u8::from(b)], |bytes: [u8; 1]| match bytes { [0] => Some(false), [1] => Some(true), _ => None };
     char, |c: char| u32::from(c).to_be_bytes(), |bytes| char::from_u32(u32::from_be_bytes(bytes));
     // As `total_cmp` orders them: negative numbers turned over whole, others by their sign.
-    f32, |x: f32| { let b = x.to_bits(); (if b >> 31 == 1 { !b } else { b | 1 << 31 }).to_be_bytes() },
+    f32, |x: f32| { let b = one_float(x).to_bits(); (if b >> 31 == 1 { !b } else { b | 1 << 31 }).to_be_bytes() },
         |bytes| { let b = u32::from_be_bytes(bytes); Some(f32::from_bits(if b >> 31 == 1 { b ^ 1 << 31 } else { !b })) };
-    f64, |x: f64| { let b = x.to_bits(); (if b >> 63 == 1 { !b } else { b | 1 << 63 }).to_be_bytes() },
+    f64, |x: f64| { let b = one_double(x).to_bits(); (if b >> 63 == 1 { !b } else { b | 1 << 63 }).to_be_bytes() },
         |bytes| { let b = u64::from_be_bytes(bytes); Some(f64::from_bits(if b >> 63 == 1 { b ^ 1 << 63 } else { !b })) };
     (), |()| [], |_: [u8; 0]| Some(());
 }
@@ -236,7 +249,8 @@ tuples! {
 }
 
 /// A key of any type that serde can encode. Keys that are equal must have one encoding, which a
-/// `HashMap` for instance has not; their order is that of their encodings.
+/// `HashMap` for instance has not; their order is that of their encodings. Floats in it are as [`Key`] says: `reduce` gets
+/// `0.0` for `-0.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Encoded<T>(pub T);
 
@@ -246,7 +260,7 @@ impl<T: Serialize + DeserializeOwned> Key for Encoded<T> {
 
     fn encode(&self, to: &mut Vec<u8>) {
         // What cannot be encoded is a key that cannot be decoded, which is an error where it is reduced.
-        let _ = codec::encode_into(&self.0, to);
+        let _ = codec::encode_into(&OneFloat(&self.0), to);
     }
 
     fn decode(bytes: &[u8]) -> Option<T> {
@@ -270,6 +284,15 @@ mod tests {
         bytes
     }
 
+    /// As `total_cmp`, but for what is one key.
+    fn doubles(a: &f64, b: &f64) -> std::cmp::Ordering {
+        one_double(*a).total_cmp(&one_double(*b))
+    }
+
+    fn floats(a: &f32, b: &f32) -> std::cmp::Ordering {
+        one_float(*a).total_cmp(&one_float(*b))
+    }
+
     macro_rules! sorts_as_it_does {
         ($($name:ident: $key:ty, $order:expr;)*) => {proptest! {$(
             #[test]
@@ -286,8 +309,8 @@ mod tests {
         small: i8, Ord::cmp;
         unsigned: u128, Ord::cmp;
         characters: char, Ord::cmp;
-        floats: f64, f64::total_cmp;
-        short_floats: f32, f32::total_cmp;
+        double_floats: f64, doubles;
+        short_floats: f32, floats;
         arrays: [u8; 3], Ord::cmp;
         pairs: (Vec<u8>, Vec<u8>), Ord::cmp;
         triples: (u8, Vec<u8>, String), Ord::cmp;
@@ -301,6 +324,51 @@ mod tests {
             assert_eq!(<(Vec<u8>, u8)>::decode(&encoded(a)).as_ref(), Some(a));
             assert!(keys[i + 1..].iter().all(|b| encoded(a) < encoded(b)));
         }
+    }
+
+    #[test]
+    fn zeros_are_one_key_and_so_are_all_nan() {
+        let nans = [f64::NAN, -f64::NAN, f64::from_bits(0x7ff0_0000_0000_0001), f64::from_bits(u64::MAX)];
+        for (zero, nan) in nans.map(|nan| (-0.0, nan)).into_iter().chain([(0.0, f64::NAN)]) {
+            let double = encoded(&(zero, nan, 1.5));
+            assert_eq!(double, encoded(&(0.0, f64::NAN, 1.5)));
+            assert_eq!(encoded(&(zero as f32, nan as f32)), encoded(&(0.0f32, f32::NAN)));
+            let any = |zero: f64, nan: f64| {
+                let map = std::collections::BTreeMap::from([(1, vec![zero, nan])]);
+                encoded(&Encoded((
+                    Some(zero),
+                    [nan],
+                    (zero as f32, Some(nan as f32)),
+                    map,
+                    Some(Kind::Range { from: zero }),
+                )))
+            };
+            assert_eq!(any(zero, nan), any(0.0, f64::NAN));
+            let decoded = <(f64, f64, f64)>::decode(&double).unwrap();
+            assert!(decoded.0.is_sign_positive() && decoded.1.is_nan() && decoded.2.to_bits() == 1.5f64.to_bits());
+        }
+        assert!(encoded(&f64::INFINITY) < encoded(&f64::NAN) && encoded(&f32::MAX) < encoded(&f32::NAN));
+    }
+
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+    enum Kind {
+        Unit,
+        One(f64),
+        Two(f32, String),
+        Range { from: f64 },
+    }
+
+    #[test]
+    fn what_serde_encodes_comes_back_as_it_was() {
+        let kinds = vec![Kind::Unit, Kind::One(-1.5), Kind::Two(2.5, "é".to_owned()), Kind::Range { from: 1e300 }];
+        let key = Encoded((kinds, (i128::MIN, u64::MAX, -1i8), Some('x'), None::<u8>, vec![0u8, 200], [true, false]));
+        assert_eq!(encoded(&key), codec::encode(&key.0).unwrap(), "without -0.0 and NaN, nothing is changed");
+        assert_eq!(
+            Encoded::<(Vec<Kind>, (i128, u64, i8), Option<char>, Option<u8>, Vec<u8>, [bool; 2])>::decode(&encoded(
+                &key
+            )),
+            Some(key.0)
+        );
     }
 
     #[test]

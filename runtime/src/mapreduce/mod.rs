@@ -2,6 +2,7 @@
 
 mod combined;
 mod emit;
+mod floats;
 mod granted;
 mod job;
 mod key;
