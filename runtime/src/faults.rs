@@ -363,6 +363,15 @@ impl Store for FaultyStore {
         self.inner.list(prefix, after, limit)
     }
 
+    fn list_stats<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<(String, Stat)>>> {
+        self.inner.list_stats(prefix, after, limit)
+    }
+
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>> {
         self.inner.delete(key)
     }

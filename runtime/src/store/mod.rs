@@ -128,7 +128,8 @@ impl StoreError {
 
 /// Shared object storage.
 ///
-/// Keys are `/`-separated and relative: `jobs/7/done/12`. Values are whole: a reader sees all of a
+/// Keys are `/`-separated and relative: `jobs/7/done/12`; [`check_key`] says which may be written. A store that others
+/// write to, such as a bucket of S3, may list and read others, too. Values are whole: a reader sees all of a
 /// value or none of it. [`conformance`] checks an implementation against all that is said here.
 ///
 /// wren polls the futures on threads of its own, within a runtime of tokio that has timers and I/O: they
@@ -186,6 +187,39 @@ pub trait Store: Send + Sync + fmt::Debug {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, StoreResult<Vec<String>>>;
+
+    /// As [`list`](Self::list), with what [`stat`](Self::stat) tells of each value. Where fewer than `limit` are given,
+    /// there are no more. A store whose listing knows the lengths needs no request for each.
+    fn list_stats<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<(String, Stat)>>> {
+        Box::pin(async move {
+            let mut found: Vec<(String, Stat)> = Vec::new();
+            let mut last = after.map(str::to_owned);
+            while found.len() < limit {
+                let wanted = (limit - found.len()).min(SIDE_BY_SIDE);
+                let keys = self.list(prefix, last.as_deref(), wanted).await?;
+                let stats = all_of(keys.iter().map(|key| self.stat(key))).await;
+                let ends = keys.len() < wanted;
+                last = keys.last().cloned().or(last);
+                for (key, stat) in keys.into_iter().zip(stats) {
+                    match stat {
+                        Ok(stat) => found.push((key, stat)),
+                        // Deleted since it was listed.
+                        Err(StoreError::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                if ends {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
 
     /// Removes a key; a key that is not there is no error.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>>;
@@ -248,7 +282,6 @@ pub(crate) fn is_known(scheme: &str) -> bool {
 }
 
 /// Runs several futures side by side; gives what they gave, in their order.
-#[cfg(feature = "data")]
 pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut waiting: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
     std::future::poll_fn(|cx| {
@@ -269,6 +302,8 @@ pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Outp
 }
 
 /// Refuses what is no key for any store: keys become paths and parts of URLs.
+///
+/// It holds for keys that are written. What others have written may be read by any key that the store can have.
 pub fn check_key(key: &str) -> StoreResult<()> {
     let reason = if key.is_empty() {
         "it is empty"

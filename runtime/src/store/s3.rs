@@ -1,5 +1,7 @@
 //! The `s3:` store: an object for each key, below a prefix of a bucket.
 
+mod keys;
+
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
@@ -11,7 +13,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinSet;
 
@@ -47,6 +49,9 @@ const CONFLICTS: u32 = 50;
 /// Long values are read and written in parallel parts, by requests on threads of wren's own.
 /// `put_if_absent` is `If-None-Match: *`, which S3 checks when the object is complete. Requests that
 /// S3 refuses for too much load are sent again after random pauses.
+///
+/// Any key that S3 has can be listed and read, as others have written it: `a//b`, `/a`, `a/`. Written are only keys that
+/// [`check_key`](super::check_key) accepts.
 #[derive(Clone)]
 pub struct S3Store {
     bucket: Arc<str>,
@@ -169,6 +174,16 @@ impl Store for S3Store {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, StoreResult<Vec<String>>> {
+        let found = self.list_stats(prefix, after, limit);
+        Box::pin(async move { Ok(found.await?.into_iter().map(|(key, _)| key).collect()) })
+    }
+
+    fn list_stats<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, StoreResult<Vec<(String, Stat)>>> {
         let after = after.map(str::to_owned);
         self.request(prefix, move |requests| async move { requests.list(after, limit).await })
     }
@@ -350,7 +365,7 @@ impl Requests {
     }
 
     async fn read(self, range: Option<Range<u64>>) -> StoreResult<Vec<u8>> {
-        check_key(&self.key)?;
+        keys::check_any(&self.key)?;
         let range = range.unwrap_or(0..u64::MAX);
         if range.is_empty() {
             return self.size().await.map(|_| Vec::new());
@@ -428,7 +443,7 @@ impl Requests {
     }
 
     async fn stat(&self) -> StoreResult<Stat> {
-        check_key(&self.key)?;
+        keys::check_any(&self.key)?;
         let head = self.s3.head_object().bucket(&*self.store.bucket).key(&self.full).send().await;
         let head = head.map_err(|e| self.error("look at", Refusal::of(&e)))?;
         let len = head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
@@ -439,23 +454,32 @@ impl Requests {
         self.stat().await.map(|stat| stat.len)
     }
 
-    async fn list(self, after: Option<String>, limit: usize) -> StoreResult<Vec<String>> {
+    async fn list(self, after: Option<String>, limit: usize) -> StoreResult<Vec<(String, Stat)>> {
         let own = self.store.prefix.len();
-        let mut keys: Vec<String> = Vec::new();
-        while keys.len() < limit {
-            let page = (limit - keys.len()).min(PAGE);
-            let after = keys.last().or(after.as_ref()).map(|key| format!("{}{key}", self.store.prefix));
+        let mut found: Vec<(String, Stat)> = Vec::new();
+        let mut last = after.map(|key| format!("{}{key}", self.store.prefix));
+        while found.len() < limit {
+            let page = (limit - found.len()).min(PAGE);
             let list = self.s3.list_objects_v2().bucket(&*self.store.bucket).prefix(&self.full);
-            let list = list.set_start_after(after).max_keys(page as i32).send().await;
-            let list = list.map_err(|e| self.error("list", Refusal::of(&e)))?;
-            let found = list.contents().iter().filter_map(|object| object.key()?.get(own..).map(str::to_owned));
-            let before = keys.len();
-            keys.extend(found);
-            if keys.len() == before || list.is_truncated() != Some(true) {
+            // Keys may have characters that XML cannot.
+            let list = list.set_start_after(last.clone()).max_keys(page as i32).encoding_type(EncodingType::Url);
+            let list = list.send().await.map_err(|e| self.error("list", Refusal::of(&e)))?;
+            let is_encoded = list.encoding_type() == Some(&EncodingType::Url);
+            for object in list.contents() {
+                let key = object.key().unwrap_or_default();
+                let key = if is_encoded { keys::decoded(key) } else { Some(key.to_owned()) };
+                let key = key.ok_or_else(|| self.error("list", Refusal::Other("a key is not UTF-8".to_owned())))?;
+                // The prefix itself may be an object, too, which is none of the store.
+                if let Some(own) = key.get(own..).filter(|own| !own.is_empty()) {
+                    found.push((own.to_owned(), keys::stat_of(object)));
+                }
+                last = Some(key);
+            }
+            if list.contents().is_empty() || list.is_truncated() != Some(true) {
                 break;
             }
         }
-        Ok(keys)
+        Ok(found)
     }
 
     async fn delete(self) -> StoreResult<()> {
