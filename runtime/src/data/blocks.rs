@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 
+use super::dialect::Dialect;
 use super::quotes::{self, MARK, State};
 use super::source::Source;
 use crate::error::Result;
@@ -33,7 +34,7 @@ pub(super) enum Cut {
     /// Behind so many bytes, or a multiple.
     Fixed(u64),
     /// Before a CSV record.
-    Csv { delimiter: u8 },
+    Csv(Dialect),
 }
 
 /// The blocks of a split: what [`Split::blocks`](super::Split::blocks) gives.
@@ -241,13 +242,13 @@ impl Blocks {
             },
             // A record that is longer than the address space does not fit into any block.
             Cut::Fixed(record) => self.filled - (self.filled as u64 % record) as usize,
-            Cut::Csv { delimiter } => {
+            Cut::Csv(csv) => {
                 if self.offset == 0 && looked.at == 0 && read.starts_with(MARK) {
                     looked.at = MARK.len();
                 }
                 let from = looked.at;
                 let new = &read[from..];
-                looked.state = quotes::scan(delimiter, looked.state, new, |plain| {
+                looked.state = quotes::scan(&csv, looked.state, new, |plain| {
                     looked.record = plain.last_record(new).map(|record| from + record).or(looked.record);
                 });
                 looked.at = self.filled;

@@ -1,59 +1,85 @@
 //! Which files and objects a path or a pattern names, in order.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::Metadata;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
-use glob::{MatchOptions, Pattern};
-
+use super::pattern::{Pattern, alternatives, is_hidden, is_wild};
 use super::source::Source;
+use super::walk::{self, Unseen};
 use crate::error::{Error, Result};
 use crate::mapreduce::{INCOMPLETE, is_part};
-use crate::store::{self, StoreError};
+use crate::store::{self, Stat, StoreError};
 
 /// How many keys are listed at once.
 const PAGE: usize = 10_000;
-
-/// How many values are asked for their length at once.
-const SIZES: usize = 64;
-
-const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// What a program asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     /// As it was written.
-    text: String,
-    /// Whether `*`, `?` and `[` stand for others.
-    wild: bool,
+    path: PathBuf,
+    /// The patterns that it stands for, and whether a character of each stands for others. Empty where it is a path.
+    patterns: Vec<(Vec<u8>, bool)>,
 }
 
+/// What was found, or the reason for which it is nothing.
+type Search = Result<std::result::Result<Vec<Found>, String>>;
+
 /// A file or an object that was found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) source: Source,
     pub(super) len: u64,
-    /// As in [`Stat`](store::Stat).
+    /// As in [`Stat`].
     pub(super) version: String,
 }
 
 impl Wanted {
     pub(super) fn path(path: &Path) -> Result<Self> {
-        Ok(Self { text: text_of(path)?, wild: false })
-    }
-
-    pub(super) fn pattern(path: &Path) -> Result<Self> {
-        let text = text_of(path)?;
-        let wild = text.contains(['*', '?', '[']);
-        let wanted = Self { text, wild };
-        Pattern::new(&wanted.text).map_err(|e| wanted.error(&format!("it is no pattern: {e}")))?;
+        let wanted = Self { path: path.to_owned(), patterns: Vec::new() };
+        wanted.check_some()?;
         Ok(wanted)
     }
 
+    pub(super) fn pattern(path: &Path) -> Result<Self> {
+        let mut wanted = Self::path(path)?;
+        let no_pattern = |reason: String| wanted.error(&format!("it is not a pattern: {reason}"));
+        let patterns = alternatives(path.as_os_str().as_bytes()).map_err(no_pattern)?;
+        for pattern in &patterns {
+            Pattern::new(pattern).map_err(no_pattern)?;
+        }
+        wanted.patterns = patterns.into_iter().map(|one| wanted.at_home(one)).collect::<Result<_>>()?;
+        Ok(wanted)
+    }
+
+    fn check_some(&self) -> Result<()> {
+        if self.path.as_os_str().is_empty() { Err(self.error("a path or a pattern is needed")) } else { Ok(()) }
+    }
+
     fn error(&self, reason: &str) -> Error {
-        Error::Input { path: self.text.clone(), reason: reason.to_owned() }
+        Error::Input { path: self.path.display().to_string(), reason: reason.to_owned() }
+    }
+
+    /// Puts the home folder in place of `~` at the begin.
+    fn at_home(&self, pattern: Vec<u8>) -> Result<(Vec<u8>, bool)> {
+        let wild = is_wild(&pattern);
+        if pattern != b"~" && !pattern.starts_with(b"~/") {
+            return Ok((pattern, wild));
+        }
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let home = home.ok_or_else(|| self.error("`~` is the home folder, and HOME is not set"))?;
+        let mut path = Vec::new();
+        for byte in home.into_vec() {
+            match is_wild(&[byte]) {
+                // No character of the folder's name stands for others.
+                true if wild => path.extend([b'[', byte, b']']),
+                _ => path.push(byte),
+            }
+        }
+        path.extend_from_slice(&pattern[1..]);
+        Ok((path, wild))
     }
 
     /// All that is meant, sorted by name.
@@ -63,126 +89,119 @@ impl Wanted {
     }
 
     fn find_here(&self) -> Result<Vec<Found>> {
-        let (scheme, rest) = self.text.split_once(':').unwrap_or(("", ""));
-        if scheme == "file" {
-            return self.files(rest.strip_prefix("//").unwrap_or(rest));
+        if self.patterns.is_empty() {
+            return self.find_one(self.path.as_os_str().as_bytes(), false)?.map_err(|reason| self.error(&reason));
         }
-        // What has a scheme and is known to none is for `store::open` to refuse.
-        if store::is_known(scheme) || rest.starts_with("//") {
-            self.values(scheme, rest)
-        } else {
-            self.files(&self.text)
+        let mut all = Vec::new();
+        let mut nothing = None;
+        for (pattern, wild) in &self.patterns {
+            // Of several, some may match nothing.
+            match self.find_one(pattern, *wild)? {
+                Ok(found) => all.extend(found),
+                Err(reason) => nothing = nothing.or(Some(reason)),
+            }
+        }
+        if let (true, Some(reason)) = (all.is_empty(), nothing) {
+            return Err(self.error(&reason));
+        }
+        Ok(sorted(all))
+    }
+
+    fn find_one(&self, wanted: &[u8], wild: bool) -> Search {
+        if let Ok(text) = std::str::from_utf8(wanted) {
+            let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
+            // What has a scheme and is known to none is for `store::open` to refuse.
+            if scheme != "file" && (store::is_known(scheme) || rest.starts_with("//")) {
+                return self.values(scheme, rest, wild);
+            }
+        }
+        match wanted.strip_prefix(b"file:") {
+            Some(path) => self.files(path.strip_prefix(b"//").unwrap_or(path), wild),
+            None => self.files(wanted, wild),
         }
     }
 
-    fn files(&self, path: &str) -> Result<Vec<Found>> {
-        let cannot = |path: &Path, e: &dyn std::fmt::Display| Error::Input {
-            path: path.display().to_string(),
-            reason: format!("it cannot be looked at: {e}"),
-        };
-        let mut found = Vec::new();
-        if !self.wild {
-            let path = Path::new(path);
-            match fs::metadata(path) {
-                Ok(data) if data.is_dir() => walk(path, &mut found).map_err(|e| cannot(path, &e))?,
-                Ok(_) => found.push(path.to_owned()),
-                Err(e) => return Err(cannot(path, &e)),
+    fn files(&self, wanted: &[u8], wild: bool) -> Search {
+        let path = Path::new(std::ffi::OsStr::from_bytes(wanted));
+        let at = |(path, reason): walk::Wrong| Error::Input { path: path.display().to_string(), reason };
+        let found = if wild {
+            let pattern = Pattern::new(wanted).map_err(|e| self.error(&e))?;
+            let walk = walk::matches(&pattern).map_err(at)?;
+            if walk.files.is_empty() {
+                return Ok(Err(nothing(walk.folders, path.exists())));
             }
-            if found.is_empty() {
-                return Err(self.error("the folder has no file; names that begin with `.` or `_` do not count"));
-            }
+            walk.files
         } else {
-            let paths = glob::glob_with(path, OPTIONS).map_err(|e| self.error(&format!("it is no pattern: {e}")))?;
-            let mut folders = 0;
-            for path in paths {
-                let path = path.map_err(|e| cannot(e.path(), &e.error()))?;
-                if self.skips(&path.to_string_lossy()) {
-                    continue;
+            match walk::look(path) {
+                Ok(data) if data.is_dir() => {
+                    let files = walk::below(path).map_err(at)?.files;
+                    if files.is_empty() {
+                        let reason = "the folder has no file; names that begin with `.` or `_` do not count";
+                        return Ok(Err(reason.to_owned()));
+                    }
+                    files
                 }
-                if path.is_dir() { folders += 1 } else { found.push(path) }
+                Ok(data) => vec![(path.to_owned(), data)],
+                Err(Unseen::Gone) => return Ok(Err(self.not_there(wanted))),
+                Err(Unseen::Wrong(reason)) => return Err(at((path.to_owned(), reason))),
             }
-            if found.is_empty() {
-                return Err(self.nothing(folders > 0));
-            }
-        }
-        let mut files = Vec::new();
-        for path in found {
-            let data = fs::metadata(&path).map_err(|e| cannot(&path, &e))?;
-            // Workers may stand in another folder.
-            let path = std::path::absolute(&path).map_err(|e| cannot(&path, &e))?;
-            files.push(Found {
-                source: Source::file(text_of(&path)?),
-                len: data.len(),
-                version: store::version_of(&data),
-            });
-        }
-        files.sort_by(|a, b| a.source.path().cmp(b.source.path()));
-        Ok(files)
+        };
+        let found = found.into_iter().map(|(path, data)| file(&path, &data).map_err(|reason| at((path, reason))));
+        found.collect::<Result<_>>().map(sorted).map(Ok)
     }
 
-    fn nothing(&self, folders: bool) -> Error {
-        self.error(if folders {
-            "it matches folders and no file; add `/*` for the files in them, or `/**/*` for those below too"
+    fn not_there(&self, wanted: &[u8]) -> String {
+        let mend = if wanted.starts_with(b"~") && self.patterns.is_empty() {
+            "; `Input::glob` knows `~`, and `Input::paths` takes it as it is"
+        } else if wanted.starts_with(b"~") {
+            "; only `~/` is known, and not the home folder of another user"
+        } else if wanted.contains(&b'$') {
+            "; `$` stands for itself: put the variable's value there"
         } else {
-            "nothing matches it; `*` does not match `/`, and names that begin with `.` or `_` are skipped"
-        })
+            ""
+        };
+        format!("nothing has this name{mend}")
     }
 
-    /// Whether a wildcard stands for a name that begins with a dot or an underscore.
-    fn skips(&self, path: &str) -> bool {
-        path.split('/').filter(|name| is_hidden(name)).any(|name| {
-            let asks = |part: &str| {
-                part == name || (part.contains(['*', '?', '[']) && part.as_bytes()[0] == name.as_bytes()[0])
-            };
-            !self.text.split(['/', ':']).any(asks)
-        })
-    }
-
-    fn values(&self, scheme: &str, rest: &str) -> Result<Vec<Found>> {
+    fn values(&self, scheme: &str, rest: &str, wild: bool) -> Search {
         let slashes = if rest.starts_with("//") { 2 } else { 0 };
         let end = rest[slashes..].find('/').map_or(rest.len(), |slash| slashes + slash);
         let store = store::open(&format!("{scheme}:{}", &rest[..end]))?;
-        let wanted = rest[end..].trim_start_matches('/');
-        let mut keys = Vec::new();
-        if self.wild {
-            let pattern = Pattern::new(wanted).map_err(|e| self.error(&format!("it is no pattern: {e}")))?;
+        // Keys of others may begin with a slash, and have several.
+        let wanted = rest[end..].strip_prefix('/').unwrap_or_default();
+        let mut found = if wild {
+            let pattern = Pattern::new(wanted.as_bytes()).map_err(|e| self.error(&e))?;
             let prefix = &wanted[..wanted.find(['*', '?', '[']).unwrap_or(wanted.len())];
-            keys = list(&*store, prefix)?;
-            keys.retain(|key| pattern.matches_with(key, OPTIONS) && !self.skips(key));
+            let mut found = list(&*store, prefix)?;
+            found.retain(|(key, _)| pattern.matches(key.as_bytes()));
+            found
         } else {
             // Of the keys that begin with another, that one is the first.
-            let first = store::wait(store.list(wanted, None, 1))?;
-            if first.first().is_some_and(|key| key == wanted && !key.ends_with('/')) {
-                self.check_complete(&*store, &first)?;
-                let store::Stat { len, version } = store::wait(store.stat(wanted))?;
-                return Ok(vec![Found { source: Source::value(&store.url(), wanted), len, version }]);
+            let first = store::wait(store.list_stats(wanted, None, 1))?;
+            if first.first().is_some_and(|(key, stat)| key == wanted && !is_folder(key, stat)) {
+                first
+            } else {
+                let folder =
+                    if wanted.is_empty() || wanted.ends_with('/') { wanted.to_owned() } else { format!("{wanted}/") };
+                let mut found = list(&*store, &folder)?;
+                found.retain(|(key, _)| !key[folder.len()..].split('/').any(|name| is_hidden(name.as_bytes())));
+                found
             }
-            let folder = wanted.trim_end_matches('/');
-            let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-            keys.extend(list(&*store, &folder)?);
-            keys.retain(|key| !key[folder.len()..].split('/').any(is_hidden));
+        };
+        found.retain(|(key, stat)| !is_folder(key, stat));
+        if found.is_empty() {
+            return Ok(Err(if wild { nothing(false, false) } else { "nothing is there, nor below it".to_owned() }));
         }
-        // Some programs make a folder by an empty object.
-        keys.retain(|key| !key.ends_with('/'));
-        if keys.is_empty() {
-            return Err(if self.wild { self.nothing(false) } else { self.error("nothing is there, nor below it") });
-        }
-        self.check_complete(&*store, &keys)?;
-        keys.sort_unstable();
-        let mut values = Vec::new();
-        for keys in keys.chunks(SIZES) {
-            let stats = store::wait(store::all_of(keys.iter().map(|key| store.stat(key))));
-            for (key, stat) in keys.iter().zip(stats) {
-                let store::Stat { len, version } = stat?;
-                values.push(Found { source: Source::value(&store.url(), key), len, version });
-            }
-        }
-        Ok(values)
+        self.check_complete(&*store, &found)?;
+        let url = store.url();
+        let value =
+            |(key, Stat { len, version }): (String, Stat)| Found { source: Source::value(&url, &key), len, version };
+        Ok(Ok(sorted(found.into_iter().map(value).collect())))
     }
 
     /// Refuses outputs of a job that has not ended well.
-    fn check_complete(&self, store: &dyn store::Store, keys: &[String]) -> Result<()> {
-        let parts = keys.iter().map(|key| key.rsplit_once('/').unwrap_or(("", key)));
+    fn check_complete(&self, store: &dyn store::Store, found: &[(String, Stat)]) -> Result<()> {
+        let parts = found.iter().map(|(key, _)| key.rsplit_once('/').unwrap_or(("", key)));
         let folders: BTreeSet<&str> = parts.filter(|(_, name)| is_part(name)).map(|(folder, _)| folder).collect();
         for folder in folders {
             let mark = if folder.is_empty() { INCOMPLETE.to_owned() } else { format!("{folder}/{INCOMPLETE}") };
@@ -195,7 +214,7 @@ impl Wanted {
                         job.trim()
                     )));
                 }
-                Err(StoreError::NotFound { .. }) => {}
+                Err(StoreError::NotFound { .. } | StoreError::BadKey { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -203,44 +222,45 @@ impl Wanted {
     }
 }
 
-fn list(store: &dyn store::Store, prefix: &str) -> Result<Vec<String>> {
-    let mut keys: Vec<String> = Vec::new();
+/// In the byte order of their names, each once.
+fn sorted(mut found: Vec<Found>) -> Vec<Found> {
+    found.sort_by(|a, b| a.source.bytes().cmp(b.source.bytes()));
+    found.dedup_by(|a, b| a.source == b.source);
+    found
+}
+
+/// Why a pattern gives nothing.
+fn nothing(folders: bool, is_name: bool) -> String {
+    let reason = if folders {
+        "it matches folders and no file; add `/*` for the files in them, or `/**/*` for those below too"
+    } else if is_name {
+        "nothing matches it, and something has exactly this name; `Input::paths` takes `*`, `?` and `[` for themselves, \
+         and in a pattern `[[]` stands for `[`"
+    } else {
+        "nothing matches it; `*` does not match `/`, and names that begin with `.` or `_` are skipped"
+    };
+    reason.to_owned()
+}
+
+/// A file, under the name by which workers find it.
+fn file(path: &Path, data: &Metadata) -> std::result::Result<Found, String> {
+    let path = walk::seen_from_elsewhere(path)?;
+    Ok(Found { source: Source::file(path), len: data.len(), version: store::version_of(data) })
+}
+
+/// Some programs make a folder by an empty object.
+fn is_folder(key: &str, stat: &Stat) -> bool {
+    key.ends_with('/') && stat.len == 0
+}
+
+fn list(store: &dyn store::Store, prefix: &str) -> Result<Vec<(String, Stat)>> {
+    let mut found: Vec<(String, Stat)> = Vec::new();
     loop {
-        let page = store::wait(store.list(prefix, keys.last().map(String::as_str), PAGE))?;
+        let page = store::wait(store.list_stats(prefix, found.last().map(|(key, _)| key.as_str()), PAGE))?;
         let last = page.len() < PAGE;
-        keys.extend(page);
+        found.extend(page);
         if last {
-            return Ok(keys);
+            return Ok(found);
         }
-    }
-}
-
-fn is_hidden(name: &str) -> bool {
-    name.starts_with(['.', '_']) && name != "." && name != ".."
-}
-
-/// Adds the files below a folder.
-fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if is_hidden(&entry.file_name().to_string_lossy()) {
-            continue;
-        }
-        // A link to a folder is not followed: it may lead back.
-        if entry.file_type()?.is_dir() {
-            walk(&entry.path(), found)?;
-        } else if entry.path().is_file() {
-            found.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
-fn text_of(path: &Path) -> Result<String> {
-    let not_text = || Error::Input { path: path.display().to_string(), reason: "its name is not UTF-8".to_owned() };
-    match path.to_str() {
-        Some("") => Err(Error::Input { path: String::new(), reason: "a path or a pattern is needed".to_owned() }),
-        Some(text) => Ok(text.to_owned()),
-        None => Err(not_text()),
     }
 }

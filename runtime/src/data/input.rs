@@ -4,16 +4,30 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
+use super::dialect::Dialect;
 use super::find::{Found, Wanted};
-use super::packed::Packing;
+use super::packed;
 use super::plan;
 use super::quotes::MARK;
+use super::source::heads;
 use super::split::{Format, Split};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
+use crate::store;
 
 /// How long a split is, where the program does not say: 64 MiB.
 const SPLIT: u64 = 64 << 20;
+
+/// How many files are looked into at once.
+const LOOKS: usize = 32;
+
+/// Whether a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packed {
+    No,
+    /// It is one split, whose reader will see.
+    Maybe,
+}
 
 /// Files and objects to be read by many calls, a [`Split`] each.
 ///
@@ -34,39 +48,66 @@ const SPLIT: u64 = 64 << 20;
 ///
 /// | method | splits |
 /// | --- | --- |
-/// | [`csv`](Self::csv), [`delimiter`](Self::delimiter), [`headers`](Self::headers) | at CSV records, which may have newlines inside quotes |
+/// | [`csv`](Self::csv) and what says how it looks, such as [`delimiter`](Self::delimiter) | at CSV records, which may have newlines inside quotes |
 /// | [`fixed`](Self::fixed) | at records of a fixed length |
 /// | [`whole`](Self::whole) | not at all: each file is a split |
 ///
-/// A file whose name ends in `.gz` or `.zst` is always one split.
+/// A file packed by gzip or zstd is always one split. Its content tells that it is packed, not its name. Files packed by
+/// bzip2, xz and others are an error that names the packing; [`raw`](Self::raw) reads all files as they are.
 ///
 /// Every byte of a file is in exactly one of its splits, in the order of the list. Files come in the
 /// byte order of their names, a file that two patterns name comes once, and empty files have no
 /// split.
+///
+/// # Links and special files
+///
+/// One rule holds for folders and for patterns, `**` and `*` alike:
+///
+/// | what | is |
+/// | --- | --- |
+/// | a link to a file | read as that file, under the link's name |
+/// | a link to a folder | followed; a folder is read once, by its own name where it has one, so that a link back ends |
+/// | a link to nothing, where its name matches | an error |
+/// | a pipe, a socket, a device, where its name matches | an error: several workers cannot read it, nor twice |
+/// | a file that says to be empty and is not, as in `/proc` | an error |
+/// | a folder that cannot be read | an error |
+///
+/// A name need not be UTF-8; [`Split::path`] then shows it with a replacement character.
 #[derive(Debug, Clone)]
 #[must_use = "an input does nothing before `splits`"]
 pub struct Input {
     wanted: Vec<Wanted>,
     format: Option<Format>,
     whole: bool,
+    raw: bool,
     split_size: u64,
     executor: Option<Executor>,
 }
 
 impl Input {
     fn new(wanted: Vec<Wanted>) -> Self {
-        Self { wanted, format: None, whole: false, split_size: SPLIT, executor: None }
+        Self { wanted, format: None, whole: false, raw: false, split_size: SPLIT, executor: None }
     }
 
     /// A file, all files below a folder, or those that match a pattern: local ones by their path,
     /// those of a store by its URL, such as `s3://bucket/logs/2026-*/*.csv.gz`.
     ///
-    /// `*` stands for any part of a name, `?` for a character, `[a-z]` for one of several, and `**`
-    /// for any number of folders. In folders, and where a wildcard would stand for them, names that
-    /// begin with `.` or `_` are skipped, such as `_SUCCESS`.
+    /// `*` stands for any part of a name, `?` for a character, `[a-z]` for one of several and `[!a-z]` for all others,
+    /// `**` for any number of folders, and `{csv,tsv}` for either. `[[]` stands for `[`, and so on. A path may begin with
+    /// `~/`, the home folder. In folders, and where a wildcard would stand for them, names that begin with `.` or `_` are
+    /// skipped, such as `_SUCCESS`.
+    ///
+    /// Keys of a store are taken as they are: in `s3://bucket//a` the key is `/a`.
+    ///
+    /// ```
+    /// # wren::block_on(async {
+    /// let splits = wren::Input::glob("{src,tests}/**/*.rs")?.splits().await?;
+    /// assert!(splits.iter().any(|split| split.path().ends_with("/src/lib.rs")));
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Input`] for what is no pattern.
+    /// [`Error::Input`] for what is not a pattern.
     pub fn glob(pattern: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::new(vec![Wanted::pattern(pattern.as_ref())?]))
     }
@@ -82,7 +123,7 @@ impl Input {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Input`] for an empty path, or one that is not UTF-8.
+    /// [`Error::Input`] for an empty path.
     pub fn paths(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Self> {
         paths.into_iter().map(|path| Wanted::path(path.as_ref())).collect::<Result<_>>().map(Self::new)
     }
@@ -95,33 +136,45 @@ impl Input {
     }
 
     /// Splits at the records of CSV as the `csv` crate reads it by default: fields separated by `,`,
-    /// quoted by `"`, a quote in them doubled; the first record of each file is its header.
+    /// quoted by `"`, a quote in them doubled; the first record of each file is its header. These say what is otherwise,
+    /// and each of them says that it is CSV:
+    ///
+    /// | method | default |
+    /// | --- | --- |
+    /// | [`delimiter`](Self::delimiter) | `b','` |
+    /// | [`quote`](Self::quote) | `b'"'` |
+    /// | [`comment`](Self::comment) | no comments |
+    /// | [`headers`](Self::headers) | `true` |
+    /// | [`trim`](Self::trim) | `false` |
+    /// | [`flexible`](Self::flexible) | `false` |
+    ///
+    /// ```
+    /// #[wren::remote]
+    /// fn cities(split: &wren::Split) -> wren::Result<Vec<(String, u32)>> {
+    ///     split.records()?.collect()
+    /// }
+    ///
+    /// # wren::block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("cities.txt");
+    /// std::fs::write(&path, "# name; founded\n'Ur; old' ; 3800\n Uruk ; 4000\n").unwrap();
+    /// let input = wren::Input::paths([&path])?.delimiter(b';').quote(b'\'').comment(b'#').headers(false).trim(true);
+    /// let cities = wren::map(|split| cities(&split), input.splits().await?).await?.concat();
+    /// assert_eq!(cities, [("Ur; old".to_owned(), 3800), ("Uruk".to_owned(), 4000)]);
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
     ///
     /// Whether a newline ends a record depends on all quotes before it. So files longer than a split
     /// are read once to find out: by a job of its own, in parallel, where the calls run. Nothing is
     /// read where each file is one split.
-    pub fn csv(mut self) -> Self {
-        if !matches!(self.format, Some(Format::Csv { .. })) {
-            self.format = Some(Format::Csv { delimiter: b',', headers: true });
-        }
-        self
+    pub fn csv(self) -> Self {
+        self.dialect(|_| ())
     }
 
-    /// CSV, as [`csv`](Self::csv) says, with another delimiter, for instance `b'\t'`.
-    pub fn delimiter(mut self, byte: u8) -> Self {
-        self = self.csv();
-        if let Some(Format::Csv { delimiter, .. }) = &mut self.format {
-            *delimiter = byte;
-        }
-        self
-    }
-
-    /// CSV, as [`csv`](Self::csv) says, of which the first record of a file is a header, or is not.
-    pub fn headers(mut self, has: bool) -> Self {
-        self = self.csv();
-        if let Some(Format::Csv { headers, .. }) = &mut self.format {
-            *headers = has;
-        }
+    pub(super) fn dialect(mut self, change: impl FnOnce(&mut Dialect)) -> Self {
+        let mut csv = if let Some(Format::Csv(csv)) = self.format { csv } else { Dialect::default() };
+        change(&mut csv);
+        self.format = Some(Format::Csv(csv));
         self
     }
 
@@ -135,6 +188,24 @@ impl Input {
     /// [`fixed`](Self::fixed) say what it is made of, it is taken for bytes.
     pub fn whole(mut self) -> Self {
         self.whole = true;
+        self
+    }
+
+    /// Reads files as they are, also those that are packed: for a program that unpacks them itself.
+    ///
+    /// ```
+    /// # wren::block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("a.bz2");
+    /// std::fs::write(&path, b"BZh91AY&SY...").unwrap();
+    /// let packed = wren::Input::paths([&path])?.whole().raw().splits().await?;
+    /// let mut bytes = Vec::new();
+    /// std::io::Read::read_to_end(&mut packed[0].reader()?, &mut bytes).unwrap();
+    /// assert_eq!(bytes, b"BZh91AY&SY...");
+    /// # Ok::<(), wren::Error>(()) }).unwrap();
+    /// ```
+    pub fn raw(mut self) -> Self {
+        self.raw = true;
         self
     }
 
@@ -157,23 +228,24 @@ impl Input {
         let mut files = Vec::new();
         for wanted in &self.wanted {
             let found = wanted.find().await?;
-            files.extend(found.into_iter().filter(|file| known.insert(file.source.path().to_owned())));
+            files.extend(found.into_iter().filter(|file| known.insert(file.source.clone())));
         }
         self.refuse_unseen(&files)?;
+        let packed = self.packed(&files, format).await?;
         let mut ranges = Vec::with_capacity(files.len());
-        for file in &files {
-            ranges.push(self.ranges(file, format)?);
+        for (file, packed) in files.iter().zip(&packed) {
+            ranges.push(self.ranges(file, format, *packed)?);
         }
         let first_records = match format {
-            Format::Csv { delimiter, .. } => self.at_records(&files, &mut ranges, delimiter).await?,
+            Format::Csv(csv) => self.at_records(&files, &mut ranges, csv).await?,
             _ => vec![0; files.len()],
         };
         let mut splits = Vec::new();
-        for ((file, ranges), first_record) in files.iter().zip(ranges).zip(first_records) {
+        for (((file, ranges), first_record), packed) in files.iter().zip(ranges).zip(first_records).zip(packed) {
             splits.extend(ranges.into_iter().map(|range| Split {
                 source: file.source.clone(),
                 format,
-                packing: Packing::of(file.source.path()),
+                may_be_packed: packed != Packed::No,
                 range,
                 len: file.len,
                 version: file.version.clone(),
@@ -181,6 +253,42 @@ impl Input {
             }));
         }
         Ok(splits)
+    }
+
+    /// What is known of each file being packed. The first bytes are read only of those that would be split, and of those
+    /// that cannot be what they are said to be unless they are packed.
+    async fn packed(&self, files: &[Found], format: Format) -> Result<Vec<Packed>> {
+        if self.raw {
+            return Ok(vec![Packed::No; files.len()]);
+        }
+        let (whole, split_size) = (self.whole, self.split_size);
+        let matters = move |file: &Found| match format {
+            Format::Fixed(record) if !file.len.is_multiple_of(record) => true,
+            _ => !whole && file.len > split_size,
+        };
+        if !files.iter().any(matters) {
+            return Ok(vec![Packed::Maybe; files.len()]);
+        }
+        let is_text = matches!(format, Format::Lines | Format::Csv(_));
+        let files: Vec<_> = files.iter().map(|file| (file.source.clone(), matters(file))).collect();
+        let look = move || {
+            let mut all = Vec::with_capacity(files.len());
+            for files in files.chunks(LOOKS) {
+                let looked_at = || files.iter().filter(|(_, matters)| *matters).map(|(source, _)| source);
+                let mut heads = heads(looked_at(), packed::HEAD)?.into_iter();
+                for (source, matters) in files {
+                    let head = if *matters { heads.next() } else { None };
+                    let Some(head) = head else {
+                        all.push(Packed::Maybe);
+                        continue;
+                    };
+                    let packing = packed::of(&head, is_text).map_err(|reason| source.error(reason))?;
+                    all.push(if packing.is_some() { Packed::Maybe } else { Packed::No });
+                }
+            }
+            Ok(all)
+        };
+        store::unblock(look).await?
     }
 
     /// Refuses this machine's files where the calls that would read them run on others.
@@ -204,19 +312,15 @@ impl Input {
             Format::Fixed(0) => {
                 Err(Error::Config("an input of records of 0 bytes has no end; say how long they are".to_owned()))
             }
-            Format::Csv { delimiter: byte @ (b'"' | b'\n' | b'\r'), .. } => {
-                let byte = byte.escape_ascii();
-                Err(Error::Config(format!("`{byte}` cannot separate fields: it has its own meaning in CSV")))
-            }
+            Format::Csv(csv) => csv.check().map(|()| format),
             format => Ok(format),
         }
     }
 
     /// Where a file is split, if it had no records.
-    fn ranges(&self, file: &Found, format: Format) -> Result<Vec<Range<u64>>> {
-        let packed = Packing::of(file.source.path()).is_some();
+    fn ranges(&self, file: &Found, format: Format, packed: Packed) -> Result<Vec<Range<u64>>> {
         if let Format::Fixed(record) = format
-            && !packed
+            && packed == Packed::No
             && !file.len.is_multiple_of(record)
         {
             let (len, left) = (file.len, file.len % record);
@@ -224,7 +328,8 @@ impl Input {
                 format!("it has {len} bytes, which is no whole number of records of {record}: {left} are left");
             return Err(file.source.error(reason));
         }
-        if packed || self.whole {
+        // A file that is short enough to be one split may be packed, too.
+        if self.whole || (packed == Packed::Maybe && file.len > 0) {
             return Ok(std::iter::once(0..file.len).collect());
         }
         let unit = if let Format::Fixed(record) = format { record } else { 1 };
@@ -237,7 +342,7 @@ impl Input {
 
     /// Moves the borders of CSV splits to where records begin; gives the length of each file's first
     /// record.
-    async fn at_records(&self, files: &[Found], ranges: &mut [Vec<Range<u64>>], delimiter: u8) -> Result<Vec<u64>> {
+    async fn at_records(&self, files: &[Found], ranges: &mut [Vec<Range<u64>>], csv: Dialect) -> Result<Vec<u64>> {
         let mut chunks = Vec::new();
         for (file, ranges) in files.iter().zip(&mut *ranges) {
             // Nothing is split inside a byte order mark.
@@ -253,7 +358,7 @@ impl Input {
         if chunks.is_empty() {
             return Ok(vec![0; files.len()]);
         }
-        let calls = |(file, chunk): (&Found, Range<u64>)| plan::scan(&file.source, file.len, chunk, delimiter);
+        let calls = |(file, chunk): (&Found, Range<u64>)| plan::scan(&file.source, file.len, chunk, csv);
         let executor = self.executor()?;
         let scans = crate::map(calls, chunks).on(&executor).quiet().await?;
         let mut scans = scans.as_slice();

@@ -5,6 +5,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use super::blocks::Blocks;
+use super::quotes::MARK;
 use crate::error::Result;
 
 /// The lines of a split: what [`Split::lines`](super::Split::lines) gives.
@@ -62,6 +63,10 @@ impl Lines {
             self.at = 0;
             if !more? {
                 return Ok(None);
+            }
+            if self.blocks.offset() == 0 && self.blocks.block().starts_with(MARK) {
+                self.at = MARK.len();
+                return self.next_place();
             }
         }
         let begin = self.at;

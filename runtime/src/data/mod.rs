@@ -6,10 +6,12 @@
 
 mod ahead;
 mod blocks;
+mod dialect;
 mod find;
 mod input;
 mod lines;
 mod packed;
+mod pattern;
 mod plan;
 mod quotes;
 mod reader;
@@ -18,6 +20,7 @@ mod source;
 mod split;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use blocks::Blocks;
 pub use input::Input;

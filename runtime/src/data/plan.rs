@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::BLOCK;
+use super::dialect::Dialect;
 use super::quotes::{self, MARK, STATES, State};
 use super::source::{Source, Stream};
 use crate::error::Result;
@@ -21,15 +22,15 @@ const RECORDS: usize = 2;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Scanned {
     /// The state behind the chunk.
-    ends: [State; 5],
+    ends: [State; STATES.len()],
     /// Where its first records begin in the file.
-    records: [Vec<u64>; 5],
+    records: [Vec<u64>; STATES.len()],
 }
 
 /// Scans one chunk.
 #[wren::remote]
-pub(super) fn scan(source: &Source, len: u64, chunk: Range<u64>, delimiter: u8) -> Result<Scanned> {
-    let mut tracks = Tracks::new(delimiter, chunk.start);
+pub(super) fn scan(source: &Source, len: u64, chunk: Range<u64>, csv: Dialect) -> Result<Scanned> {
+    let mut tracks = Tracks::new(csv, chunk.start);
     let mut text = Stream::open(source, chunk.clone(), len)?.take(chunk.end - chunk.start);
     let mut buffer = vec![0; BLOCK];
     loop {
@@ -42,21 +43,21 @@ pub(super) fn scan(source: &Source, len: u64, chunk: Range<u64>, delimiter: u8) 
 
 /// The scans from all states, side by side: those that have come to one state go on as one.
 struct Tracks {
-    delimiter: u8,
+    csv: Dialect,
     at: u64,
     /// The state now, and the states at the begin that led to it.
     tracks: Vec<(State, Vec<usize>)>,
-    records: [Vec<u64>; 5],
+    records: [Vec<u64>; STATES.len()],
 }
 
 impl Tracks {
-    fn new(delimiter: u8, at: u64) -> Self {
+    fn new(csv: Dialect, at: u64) -> Self {
         let tracks = match at {
             // Nothing is before the file.
             0 => vec![(State::RecordStart, (0..STATES.len()).collect())],
             _ => STATES.iter().enumerate().map(|(number, state)| (*state, vec![number])).collect(),
         };
-        Self { delimiter, at, tracks, records: Default::default() }
+        Self { csv, at, tracks, records: Default::default() }
     }
 
     fn scan(&mut self, text: &[u8]) {
@@ -65,7 +66,7 @@ impl Tracks {
         for (state, from) in &mut self.tracks {
             let missing = from.iter().map(|&number| RECORDS - self.records[number].len()).max().unwrap_or(0);
             let mut new = Vec::new();
-            *state = quotes::scan(self.delimiter, *state, text, |plain| {
+            *state = quotes::scan(&self.csv, *state, text, |plain| {
                 if new.len() < missing {
                     new.extend(plain.first_records(text, missing - new.len()));
                 }
@@ -107,7 +108,7 @@ pub(super) fn join(len: u64, scans: &[Scanned]) -> (Vec<Range<u64>>, u64) {
         state = scan.ends[state as usize];
     }
     match begins.first_mut() {
-        // Empty lines before the first record belong to it.
+        // Empty lines and comments before the first record belong to it.
         Some(first) => *first = 0,
         None => begins.push(0),
     }

@@ -2,14 +2,17 @@
 //!
 //! The rules are those of the `csv` crate: a quote opens only at the begin of a field; inside
 //! quotes a doubled one stands for itself; `\n`, `\r` and `\r\n` end records; empty lines are none.
+//! A comment begins where a record could, and goes on to a `\n`, whatever quotes are in it.
 //!
-//! Outside quotes, the state before a byte follows from the byte before it alone. So a scan jumps
-//! from quote to quote, and looks at what stands before each.
+//! Outside quotes and comments, the state before a byte follows from the byte before it alone. So a scan jumps
+//! from quote to quote, and looks at what stands before each; from comment to comment likewise.
 
 use std::ops::Range;
 
 use memchr::{memchr, memchr2, memrchr2};
 use serde::{Deserialize, Serialize};
+
+use super::dialect::Dialect;
 
 /// What a byte order mark at the begin of a file looks like; it belongs to no field.
 pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -26,13 +29,14 @@ pub(super) enum State {
     Quoted,
     /// A quote came inside quotes: the first of two, or the closing one.
     Quote,
+    Comment,
 }
 
 /// All states, each at the index that is its number.
-pub(super) const STATES: [State; 5] =
-    [State::RecordStart, State::FieldStart, State::InField, State::Quoted, State::Quote];
+pub(super) const STATES: [State; 6] =
+    [State::RecordStart, State::FieldStart, State::InField, State::Quoted, State::Quote, State::Comment];
 
-/// A stretch of text outside quotes.
+/// A stretch of text outside quotes and comments.
 #[derive(Debug)]
 pub(super) struct Plain {
     /// Before its first byte.
@@ -46,25 +50,29 @@ fn ends_record(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-/// Goes over `bytes`, tells of every stretch outside quotes, and gives the state behind them.
-pub(super) fn scan(delimiter: u8, mut state: State, bytes: &[u8], mut plain: impl FnMut(Plain)) -> State {
+/// Goes over `bytes`, tells of every stretch outside quotes and comments, and gives the state behind them.
+pub(super) fn scan(csv: &Dialect, mut state: State, bytes: &[u8], mut plain: impl FnMut(Plain)) -> State {
     let mut at = 0;
     while at < bytes.len() {
         match state {
-            State::Quoted => match memchr(b'"', &bytes[at..]) {
+            State::Quoted => match csv.quote.and_then(|quote| memchr(quote, &bytes[at..])) {
                 Some(i) => (state, at) = (State::Quote, at + i + 1),
                 None => return state,
             },
-            State::Quote if bytes[at] == b'"' => (state, at) = (State::Quoted, at + 1),
+            State::Quote if Some(bytes[at]) == csv.quote => (state, at) = (State::Quoted, at + 1),
             State::Quote => state = State::InField,
-            outside => match opening_quote(delimiter, outside, bytes, at) {
-                Some(quote) => {
-                    plain(Plain { state, at: at..quote, opens: true });
-                    (state, at) = (State::Quoted, quote + 1);
+            State::Comment => match memchr(b'\n', &bytes[at..]) {
+                Some(i) => (state, at) = (State::RecordStart, at + i + 1),
+                None => return state,
+            },
+            outside => match next_open(csv, outside, bytes, at) {
+                Some((open, inside)) => {
+                    plain(Plain { state, at: at..open, opens: inside == State::Quoted });
+                    (state, at) = (inside, open + 1);
                 }
                 None => {
                     plain(Plain { state, at: at..bytes.len(), opens: false });
-                    return after(delimiter, bytes[bytes.len() - 1]);
+                    return after(csv, bytes[bytes.len() - 1]);
                 }
             },
         }
@@ -72,25 +80,34 @@ pub(super) fn scan(delimiter: u8, mut state: State, bytes: &[u8], mut plain: imp
     state
 }
 
-/// The state behind a byte that lies outside quotes and opens none.
-fn after(delimiter: u8, byte: u8) -> State {
+/// The state behind a byte that lies outside quotes and comments, and opens none.
+fn after(csv: &Dialect, byte: u8) -> State {
     match byte {
         b'\n' | b'\r' => State::RecordStart,
-        byte if byte == delimiter => State::FieldStart,
+        byte if byte == csv.delimiter => State::FieldStart,
         _ => State::InField,
     }
 }
 
-/// The next quote that opens, from a place outside quotes on.
-fn opening_quote(delimiter: u8, state: State, bytes: &[u8], start: usize) -> Option<usize> {
+/// The next quote that opens, or the begin of a comment, from a place outside both on; and the state behind it.
+fn next_open(csv: &Dialect, state: State, bytes: &[u8], start: usize) -> Option<(usize, State)> {
     let mut at = start;
     loop {
-        let quote = at + memchr(b'"', &bytes[at..])?;
-        let before = if quote == start { state } else { after(delimiter, bytes[quote - 1]) };
-        if before != State::InField {
-            return Some(quote);
+        let rest = &bytes[at..];
+        let found = at
+            + match (csv.quote, csv.comment) {
+                (Some(quote), Some(comment)) => memchr2(quote, comment, rest)?,
+                (Some(byte), None) | (None, Some(byte)) => memchr(byte, rest)?,
+                (None, None) => return None,
+            };
+        let before = if found == start { state } else { after(csv, bytes[found - 1]) };
+        match before {
+            State::RecordStart if Some(bytes[found]) == csv.comment => return Some((found, State::Comment)),
+            State::RecordStart | State::FieldStart if Some(bytes[found]) == csv.quote => {
+                return Some((found, State::Quoted));
+            }
+            _ => at = found + 1,
         }
-        at = quote + 1;
     }
 }
 
@@ -148,33 +165,43 @@ mod tests {
     use super::*;
 
     /// The same, a byte at a time.
-    fn step(state: State, byte: u8) -> State {
-        match (state, byte) {
-            (State::Quoted, b'"') => State::Quote,
-            (State::Quoted, _) | (State::Quote | State::RecordStart | State::FieldStart, b'"') => State::Quoted,
-            (_, byte) => after(b',', byte),
+    fn step(csv: &Dialect, state: State, byte: u8) -> State {
+        let is_quote = Some(byte) == csv.quote;
+        match state {
+            State::Quoted if is_quote => State::Quote,
+            State::Quoted => State::Quoted,
+            State::Comment if byte != b'\n' => State::Comment,
+            State::RecordStart if Some(byte) == csv.comment => State::Comment,
+            State::Quote | State::RecordStart | State::FieldStart if is_quote => State::Quoted,
+            _ => after(csv, byte),
         }
     }
 
-    fn records(mut state: State, bytes: &[u8]) -> (State, Vec<usize>) {
+    fn records(csv: &Dialect, mut state: State, bytes: &[u8]) -> (State, Vec<usize>) {
         let mut found = Vec::new();
         for (at, &byte) in bytes.iter().enumerate() {
-            if state == State::RecordStart && !ends_record(byte) {
+            let before = state;
+            state = step(csv, state, byte);
+            if before == State::RecordStart && !ends_record(byte) && state != State::Comment {
                 found.push(at);
             }
-            state = step(state, byte);
         }
         (state, found)
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
         #[test]
-        fn jumping_from_quote_to_quote_finds_what_stepping_finds(text in "[a,\"\n\r]{0,40}", start in 0usize..5) {
-            let bytes = text.as_bytes();
-            let (state, expected) = records(STATES[start], bytes);
+        fn jumping_from_quote_to_quote_finds_what_stepping_finds(
+            text in "[a,\"#\n\r]{0,40}",
+            start in 0usize..STATES.len(),
+            quote in prop::option::of(Just(b'"')),
+            comment in prop::option::of(Just(b'#')),
+        ) {
+            let (bytes, csv) = (text.as_bytes(), Dialect { quote, comment, ..Dialect::default() });
+            let (state, expected) = records(&csv, STATES[start], bytes);
             let (mut all, mut last) = (Vec::new(), None);
-            let end = scan(b',', STATES[start], bytes, |plain| {
+            let end = scan(&csv, STATES[start], bytes, |plain| {
                 last = plain.last_record(bytes).or(last);
                 all.extend(plain.first_records(bytes, usize::MAX));
             });

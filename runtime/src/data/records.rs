@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Cursor, Read};
+use std::marker::PhantomData;
 
+use csv::StringRecord;
 use serde::de::DeserializeOwned;
 
+use super::dialect::Dialect;
+use super::quotes::{self, MARK, State};
 use super::reader::Reader;
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -12,18 +16,56 @@ use crate::error::{Error, Result};
 /// How much the parser takes at once, in bytes.
 const BUFFER: usize = 64 << 10;
 
-type Text = io::Chain<Cursor<Vec<u8>>, Reader>;
+/// Characters of a field, and columns of a header, that an error shows at most.
+const SHOWN: usize = 40;
+
+type Text = Ended<io::Chain<Cursor<Vec<u8>>, Reader>>;
 
 /// The CSV records of a split, each as a `T`: what [`Split::records`](super::Split::records) gives.
 ///
-/// A record that does not fit a `T` is an error, which names its place; the records behind it
+/// A record that does not fit a `T` is an error, which names its place and its column; the records behind it
 /// follow. Behind an error of reading there is nothing.
 pub struct Records<T> {
     source: Source,
-    records: csv::DeserializeRecordsIntoIter<Text, T>,
+    parser: csv::Reader<Text>,
+    header: Option<StringRecord>,
+    record: StringRecord,
     /// Where the parser's first byte lies in the file.
     base: i128,
     failed: bool,
+    gives: PhantomData<fn() -> T>,
+}
+
+/// Ends a comment that the file's end leaves open: the parser would take it for a record.
+struct Ended<R> {
+    text: R,
+    /// Where comments are looked for, and the state behind what was read.
+    comments: Option<(Dialect, State)>,
+    /// Whether nothing was read yet.
+    new: bool,
+}
+
+impl<R> Ended<R> {
+    fn new(text: R, dialect: &Dialect) -> Self {
+        Self { text, comments: dialect.comment.map(|_| (*dialect, State::RecordStart)), new: true }
+    }
+}
+
+impl<R: Read> Read for Ended<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.text.read(buffer)?;
+        if let Some((dialect, state)) = &mut self.comments {
+            let text = &buffer[..got];
+            let text = if self.new { text.strip_prefix(MARK).unwrap_or(text) } else { text };
+            *state = quotes::scan(dialect, *state, text, |_| ());
+            if got == 0 && *state == State::Comment && !buffer.is_empty() {
+                (buffer[0], *state) = (b'\n', State::RecordStart);
+                return Ok(1);
+            }
+            self.new = false;
+        }
+        Ok(got)
+    }
 }
 
 impl<T> fmt::Debug for Records<T> {
@@ -35,28 +77,76 @@ impl<T> fmt::Debug for Records<T> {
 impl<T: DeserializeOwned> Records<T> {
     /// Records of `text`, which begins at `offset` of the file. `first` is the file's first record,
     /// where that is not in `text`.
-    pub(super) fn new(
-        source: Source,
-        first: Vec<u8>,
-        text: Reader,
-        offset: u64,
-        delimiter: u8,
-        headers: bool,
-    ) -> Result<Self> {
+    pub(super) fn new(source: Source, first: Vec<u8>, text: Reader, offset: u64, dialect: &Dialect) -> Result<Self> {
         let base = i128::from(offset) - first.len() as i128;
         let has_first = !first.is_empty();
         // The parser sees the first record of the file in any case: by it, it knows how many fields
         // records have, and it takes a byte order mark for one only before it.
-        let text = Cursor::new(first).chain(text);
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .has_headers(headers)
-            .buffer_capacity(BUFFER)
-            .from_reader(text);
-        if has_first && !headers {
-            reader.read_byte_record(&mut csv::ByteRecord::new()).map_err(|e| explain(&source, base, e))?;
+        let text = Ended::new(Cursor::new(first).chain(text), dialect);
+        let parser = dialect.parser().buffer_capacity(BUFFER).from_reader(text);
+        let (header, record) = (None, StringRecord::new());
+        let mut records = Self { source, parser, header, record, base, failed: false, gives: PhantomData };
+        if dialect.headers {
+            let header = records.parser.headers().cloned();
+            records.header = Some(header.map_err(|e| records.explain(e))?);
+        } else if has_first {
+            let skipped = records.parser.read_byte_record(&mut csv::ByteRecord::new());
+            skipped.map_err(|e| records.explain(e))?;
         }
-        Ok(Self { source, records: reader.into_deserialize(), base, failed: false })
+        Ok(records)
+    }
+
+    /// The parser counts bytes from its own first, and fields from 0; this counts bytes from the file's first, and
+    /// columns from 1.
+    fn explain(&self, error: csv::Error) -> Error {
+        let source = &self.source;
+        let position = error.position().or(self.record.position());
+        let place = position.map(|position| i128::from(position.byte()) + self.base);
+        let place = place.map_or_else(|| "a record".to_owned(), |at| format!("the record at byte {at}"));
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => source.explain(error),
+            csv::ErrorKind::Utf8 { err, .. } => {
+                let (column, at) = (self.column(err.field()), err.valid_up_to());
+                source.error(format!("{place} is not UTF-8 in {column}, behind {at} bytes of it"))
+            }
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => source.error(format!(
+                "{place} has {len} fields, and the first record has {expected_len} of them; `.flexible(true)` takes such \
+                 records"
+            )),
+            csv::ErrorKind::Deserialize { err, .. } => {
+                let at = err.field().and_then(|field| usize::try_from(field).ok());
+                match (at, err.kind()) {
+                    (_, csv::DeserializeErrorKind::UnexpectedEndOfRow) => {
+                        let fields = self.record.len();
+                        source.error(format!("{place} does not fit: it ends after {fields} fields, and more are wanted"))
+                    }
+                    (Some(at), kind) => {
+                        let value = shortened(self.record.get(at).unwrap_or_default().escape_debug());
+                        source.error(format!("{place} does not fit: {} is `{value}`: {kind}", self.column(at)))
+                    }
+                    (None, kind) => source.error(format!("{place} does not fit: {kind}{}", self.columns())),
+                }
+            }
+            other => source.error(format!("{place}: {other:?}")),
+        }
+    }
+
+    fn column(&self, index: usize) -> String {
+        let number = index.saturating_add(1);
+        match self.header.as_ref().and_then(|header| header.get(index)) {
+            Some(name) => format!("column {number} (`{}`)", shortened(name.escape_debug())),
+            None => format!("column {number}"),
+        }
+    }
+
+    /// The names of all columns, for an error that is of none of them: a name that is missed may be among them, written
+    /// otherwise.
+    fn columns(&self) -> String {
+        let Some(header) = &self.header else { return String::new() };
+        let names: Vec<_> =
+            header.iter().take(SHOWN).map(|name| format!("`{}`", shortened(name.escape_debug()))).collect();
+        let more = if header.len() > SHOWN { ", …" } else { "" };
+        format!("; the columns are {}{more}", names.join(", "))
     }
 }
 
@@ -67,23 +157,18 @@ impl<T: DeserializeOwned> Iterator for Records<T> {
         if self.failed {
             return None;
         }
-        let record = self.records.next()?;
-        self.failed = record.as_ref().is_err_and(csv::Error::is_io_error);
-        Some(record.map_err(|e| explain(&self.source, self.base, e)))
+        let read = match self.parser.read_record(&mut self.record) {
+            Ok(false) => return None,
+            Ok(true) => self.record.deserialize(self.header.as_ref()),
+            Err(error) => Err(error),
+        };
+        self.failed = read.as_ref().is_err_and(csv::Error::is_io_error);
+        Some(read.map_err(|e| self.explain(e)))
     }
 }
 
-/// The parser counts from its own first byte; this counts from the file's.
-fn explain(source: &Source, base: i128, error: csv::Error) -> Error {
-    let place = error.position().map(|position| i128::from(position.byte()) + base);
-    let place = place.map_or_else(|| "a record".to_owned(), |at| format!("the record at byte {at}"));
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => source.explain(error),
-        csv::ErrorKind::Utf8 { err, .. } => source.error(format!("{place} is not UTF-8: {err}")),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            source.error(format!("{place} has {len} fields, and the first record has {expected_len}"))
-        }
-        csv::ErrorKind::Deserialize { err, .. } => source.error(format!("{place} does not fit: {err}")),
-        other => source.error(format!("{place}: {other:?}")),
-    }
+fn shortened(characters: impl Iterator<Item = char>) -> String {
+    let mut characters = characters.fuse();
+    let text: String = characters.by_ref().take(SHOWN).collect();
+    if characters.next().is_some() { text + "…" } else { text }
 }

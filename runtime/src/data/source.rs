@@ -1,9 +1,12 @@
 //! Where the bytes of an input lie, a local file or a key of a store, and how they are read in order.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,21 +19,26 @@ use crate::store::{self, Store};
 const STEP: u64 = 1 << 20;
 
 /// A file, or a value of a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Source {
     /// An absolute path, or the store's URL and behind a slash the key.
     path: String,
     /// Length of the store's URL in it; 0 for a file.
     store: usize,
+    /// The path's bytes, where they are not UTF-8: it then is shown with other characters in place of some.
+    raw: Option<Vec<u8>>,
 }
 
 impl Source {
-    pub(super) fn file(path: String) -> Self {
-        Self { path, store: 0 }
+    pub(super) fn file(path: PathBuf) -> Self {
+        match path.into_os_string().into_string() {
+            Ok(path) => Self { path, store: 0, raw: None },
+            Err(path) => Self { path: path.to_string_lossy().into_owned(), store: 0, raw: Some(path.into_vec()) },
+        }
     }
 
     pub(super) fn value(store: &str, key: &str) -> Self {
-        Self { path: format!("{store}/{key}"), store: store.len() }
+        Self { path: format!("{store}/{key}"), store: store.len(), raw: None }
     }
 
     /// Whether it is a file of this machine.
@@ -38,8 +46,14 @@ impl Source {
         self.store == 0
     }
 
+    /// The path, as it can be shown.
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The path as it is.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.path.as_bytes())
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> Error {
@@ -69,10 +83,37 @@ impl Source {
             let mend = if elsewhere { "; Lambda sees no files of the driver: put them to S3" } else { "" };
             self.error(format!("it cannot be opened: {e}{mend}"))
         };
-        let file = File::open(&self.path).map_err(cannot)?;
-        let now = file.metadata().map_err(cannot)?.len();
-        if now < len { Err(self.shrunk(now, len)) } else { Ok(From::File(file)) }
+        // Nothing waits for the other end of a pipe that has come in place of the file.
+        let open = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(OsStr::from_bytes(self.bytes()));
+        let file = open.map_err(cannot)?;
+        let data = file.metadata().map_err(cannot)?;
+        if len > 0 && !data.is_file() {
+            return Err(self.error("it was a file when it was split, and is something else now; split it again"));
+        }
+        if data.len() < len { Err(self.shrunk(data.len(), len)) } else { Ok(From::File(file)) }
     }
+
+    /// The first bytes, `most` of them where there are as many.
+    pub(super) fn head(&self, most: usize) -> Result<Vec<u8>> {
+        Ok(heads([self], most)?.concat())
+    }
+}
+
+/// The first bytes of several files or values, those of a store at once.
+pub(super) fn heads<'a>(sources: impl IntoIterator<Item = &'a Source>, most: usize) -> Result<Vec<Vec<u8>>> {
+    let opened = sources.into_iter().map(|source| Ok((source, source.open(0)?))).collect::<Result<Vec<_>>>()?;
+    let read = async |(source, from): &(&Source, From)| {
+        let unread = |e: &dyn std::fmt::Display| source.error(format!("it cannot be read at byte 0: {e}"));
+        match from {
+            From::Store(store, key) => store.get_range(key, 0..most as u64).await.map_err(|e| unread(&e)),
+            From::File(file) => {
+                let mut head = Vec::with_capacity(most);
+                file.take(most as u64).read_to_end(&mut head).map_err(|e| unread(&e))?;
+                Ok(head)
+            }
+        }
+    };
+    store::wait(store::all_of(opened.iter().map(read))).into_iter().collect()
 }
 
 #[derive(Debug)]

@@ -1,14 +1,15 @@
 //! One partition of an input: [`Split`].
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{Blocks, Cut};
+use super::dialect::Dialect;
 use super::lines::Lines;
-use super::packed::Packing;
+use super::packed::{self, Packing};
 use super::reader::Reader;
 use super::records::Records;
 use super::source::{Source, Stream};
@@ -21,7 +22,7 @@ const BEHIND: u64 = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Format {
     Lines,
-    Csv { delimiter: u8, headers: bool },
+    Csv(Dialect),
     Fixed(u64),
     Bytes,
 }
@@ -39,7 +40,8 @@ pub(super) enum Format {
 /// | [`blocks`](Self::blocks) | large blocks of whole records, lent in place: the fastest |
 /// | [`reader`](Self::reader) | the bytes, as a `Read` and a `BufRead` |
 ///
-/// Of a file packed by gzip or zstd all of them give what it unpacks to.
+/// Of a file packed by gzip or zstd all of them give what it unpacks to, unless [`Input::raw`](super::Input::raw) says
+/// otherwise.
 ///
 /// ```
 /// #[wren::remote]
@@ -61,7 +63,8 @@ pub(super) enum Format {
 pub struct Split {
     pub(super) source: Source,
     pub(super) format: Format,
-    pub(super) packing: Option<Packing>,
+    /// Whether it is a whole file that may be packed: its first bytes tell.
+    pub(super) may_be_packed: bool,
     /// Exact but for lines, of which those belong to a split that begin in it.
     pub(super) range: Range<u64>,
     /// The file's length when it was split.
@@ -87,13 +90,24 @@ impl Split {
         match self.format {
             Format::Lines => Shape::Lines,
             Format::Fixed(len) => usize::try_from(len).map_or(Shape::Other, Shape::Fixed),
-            Format::Csv { .. } | Format::Bytes => Shape::Other,
+            Format::Csv(_) | Format::Bytes => Shape::Other,
         }
     }
 
-    /// One of `parts` about equal parts; all of a packed file.
+    /// The same, knowing whether it is packed.
+    pub(crate) fn looked_at(&self) -> Result<Split> {
+        let may_be_packed = self.may_be_packed && self.packing(&self.source.head(packed::HEAD)?)?.is_some();
+        Ok(Split { may_be_packed, ..self.clone() })
+    }
+
+    fn packing(&self, head: &[u8]) -> Result<Option<Packing>> {
+        let is_text = matches!(self.format, Format::Lines | Format::Csv(_));
+        packed::of(head, is_text).map_err(|reason| self.source.error(reason))
+    }
+
+    /// One of `parts` about equal parts; all of a file that may be packed.
     pub(crate) fn part(&self, part: usize, parts: usize) -> Split {
-        if self.packing.is_some() {
+        if self.may_be_packed {
             return self.clone();
         }
         let unit = if let Format::Fixed(len) = self.format { len } else { 1 };
@@ -125,12 +139,12 @@ impl Split {
     /// fixed length; of an input of whole files, in blocks that end anywhere.
     ///
     /// # Errors
-    /// [`Error::Input`] where the file is not there, has shrunk since it was split, or is not packed
-    /// as its name says. Other errors of reading come from the blocks.
+    /// [`Error::Input`] where the file is not there, has shrunk since it was split, or is packed in a way that
+    /// wren does not unpack. Other errors of reading come from the blocks.
     pub fn blocks(&self) -> Result<Blocks> {
         self.cut(match self.format {
             Format::Lines => Cut::Lines,
-            Format::Csv { delimiter, .. } => Cut::Csv { delimiter },
+            Format::Csv(csv) => Cut::Csv(csv),
             Format::Fixed(record) => Cut::Fixed(record),
             Format::Bytes => Cut::Anywhere,
         })
@@ -192,11 +206,11 @@ impl Split {
     /// As [`blocks`](Self::blocks), and [`Error::Config`] for an input that was not declared to be
     /// CSV.
     pub fn records<T: DeserializeOwned>(&self) -> Result<Records<T>> {
-        let Format::Csv { delimiter, headers } = self.format else {
+        let Format::Csv(csv) = self.format else {
             let path = self.path();
             return Err(Error::Config(format!("{path} was not split as CSV; say `.csv()` before `.splits()`")));
         };
-        Records::new(self.source.clone(), self.first_record()?, self.reader()?, self.range.start, delimiter, headers)
+        Records::new(self.source.clone(), self.first_record()?, self.reader()?, self.range.start, &csv)
     }
 
     /// The first record of the file, where that is not in this split.
@@ -211,10 +225,19 @@ impl Split {
 
     fn cut(&self, cut: Cut) -> Result<Blocks> {
         let Range { start, end } = self.range;
-        if let Some(packing) = self.packing {
-            let packed = Stream::open(&self.source, 0..self.len, self.len)?;
-            let input = packing.unpack(packed).map_err(|e| self.source.explain(e))?;
-            return Ok(Blocks::new(&self.source, input, cut, 0, u64::MAX));
+        if self.may_be_packed {
+            let mut file = Stream::open(&self.source, 0..self.len, self.len)?;
+            let mut head = Vec::new();
+            (&mut file).take(packed::HEAD as u64).read_to_end(&mut head).map_err(|e| self.source.explain(e))?;
+            let packing = self.packing(&head)?;
+            let file = Cursor::new(head).chain(file);
+            return Ok(match packing {
+                Some(packing) => {
+                    let input = packing.unpack(file).map_err(|e| self.source.explain(e))?;
+                    Blocks::new(&self.source, input, cut, 0, u64::MAX)
+                }
+                None => Blocks::new(&self.source, Box::new(file), cut, 0, self.len),
+            });
         }
         if self.format == Format::Lines && end > start {
             let from = start.saturating_sub(1);

@@ -75,6 +75,7 @@ pub(super) struct Collect {
 #[crate::remote(crate = crate)]
 pub(super) fn sample(split: &Split, records: &Records, n: usize) -> Result<Vec<Vec<u8>>> {
     let mut keys = Vec::with_capacity(n);
+    let split = split.looked_at()?;
     for place in 0..PLACES {
         let wanted = n * (place + 1) / PLACES;
         let mut blocks = split.part(place, PLACES).blocks()?;

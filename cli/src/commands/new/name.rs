@@ -27,7 +27,6 @@ const DEPENDENCIES: &[&str] = &[
     "flate2",
     "foldhash",
     "futures_core",
-    "glob",
     "hashbrown",
     "heed",
     "indicatif",
