@@ -164,7 +164,7 @@ struct Line<'a> {
 /// The folder of the store that programs here use, if it is one.
 fn store() -> Result<Option<PathBuf>> {
     let url = wren::Executor::builder().backend("inline").build()?.store().url();
-    Ok(url.strip_prefix("file:").map(PathBuf::from))
+    Ok(wren::store::FileStore::folder_of(&url))
 }
 
 /// The jobs that were asked for, by what they have here.

@@ -1,5 +1,7 @@
 //! `cargo wren replay`: run one task of a job again, in this process.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -78,7 +80,9 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
             command
         }
     };
-    command.env("WREN_REPLAY", format!("{}@{}", args.task, folder.display()));
+    let mut asked = OsString::from(format!("{}@", args.task));
+    asked.push(&folder);
+    command.env("WREN_REPLAY", asked);
     command.envs(args.local_pool.then_some(("WREN_REPLAY_POOL", "1")));
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         command.env("RUST_BACKTRACE", "1");
@@ -130,10 +134,34 @@ fn program(args: &Args, recorded: &Path) -> Result<PathBuf> {
 
 /// A command with its variables, as a shell takes it.
 fn printed(command: &Command) -> String {
-    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy().replace('\'', "'\\''"));
+    let quoted = |text: &OsStr| match text.to_str() {
+        Some(text) => format!("'{}'", text.replace('\'', "'\\''")),
+        // As bash, zsh and ksh take bytes that are no text.
+        None => {
+            let bytes = text.as_bytes().iter().map(|byte| match byte {
+                b' '..=b'~' if !matches!(byte, b'\'' | b'\\') => char::from(*byte).to_string(),
+                byte => format!("\\x{byte:02x}"),
+            });
+            format!("$'{}'", bytes.collect::<String>())
+        }
+    };
     let variables = command.get_envs().filter_map(|(name, value)| Some((name.to_string_lossy(), quoted(value?))));
     let mut words: Vec<_> = variables.map(|(name, value)| format!("{name}={value}")).collect();
     words.push(quoted(command.get_program()));
     words.extend(command.get_args().map(quoted));
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_command_gives_a_shell_the_same_bytes() {
+        let words: [&[u8]; 4] = [b"plain", b"it's", b"/caf\xe9 it's \\n", "/\u{e9}".as_bytes()];
+        let mut command = Command::new("printf");
+        command.arg("%s|").args(words.map(OsStr::from_bytes));
+        let output = Command::new("bash").arg("-c").arg(printed(&command)).output().unwrap();
+        assert_eq!(output.stdout, [words.join(&b'|'), b"|".to_vec()].concat());
+    }
 }

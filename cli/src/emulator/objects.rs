@@ -19,13 +19,13 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::Credentials;
 use keys::Keys;
-use names::{key_of, path_of};
+use names::path_of;
 
 /// Buckets as folders of `root`.
 pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service, s3s_fs::Error> {
     let objects = Objects {
         files: FileSystem::new(root)?,
-        keys: Keys::new(root),
+        keys: Keys::new(root)?,
         locks: Locks::default(),
         buckets: Mutex::default(),
     };
@@ -125,6 +125,10 @@ impl Objects {
         self.files.head_object(request(input)).await.is_ok()
     }
 
+    fn note(&self, key: &str) -> S3Result<()> {
+        self.keys.note(key).map_err(|e| s3_error!(e, InternalError))
+    }
+
     async fn has_bucket(&self, bucket: String) -> bool {
         let input = HeadBucketInput { bucket, ..Default::default() };
         self.files.head_bucket(request(input)).await.is_ok()
@@ -198,10 +202,10 @@ impl S3 for Objects {
         &self,
         mut request: S3Request<CreateMultipartUploadInput>,
     ) -> Answer<CreateMultipartUploadOutput> {
-        request.input.key = path_of(&request.input.key);
+        let key = request.input.key.clone();
+        request.input.key = path_of(&key);
         let answer = self.files.create_multipart_upload(request).await?;
-        Ok(answer
-            .map_output(|output| CreateMultipartUploadOutput { key: output.key.map(|path| key_of(&path)), ..output }))
+        Ok(answer.map_output(|output| CreateMultipartUploadOutput { key: Some(key), ..output }))
     }
 
     async fn upload_part(&self, mut request: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
@@ -210,9 +214,10 @@ impl S3 for Objects {
     }
 
     async fn list_parts(&self, mut request: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
-        request.input.key = path_of(&request.input.key);
+        let key = request.input.key.clone();
+        request.input.key = path_of(&key);
         let answer = self.files.list_parts(request).await?;
-        Ok(answer.map_output(|output| ListPartsOutput { key: output.key.map(|path| key_of(&path)), ..output }))
+        Ok(answer.map_output(|output| ListPartsOutput { key: Some(key), ..output }))
     }
 
     async fn abort_multipart_upload(
@@ -252,19 +257,20 @@ impl S3 for Objects {
     async fn delete_objects(&self, mut request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
         let bucket = request.input.bucket.clone();
         let objects = &mut request.input.delete.objects;
-        let named: Vec<_> = objects.iter().map(|object| object.key.clone()).collect();
+        let named: HashMap<_, _> = objects.iter().map(|object| (path_of(&object.key), object.key.clone())).collect();
         objects.iter_mut().for_each(|object| object.key = path_of(&object.key));
         let answer = self.files.delete_objects(request).await;
-        for key in named {
-            self.keys.changed(&bucket, &key).await;
+        for key in named.values() {
+            self.keys.changed(&bucket, key).await;
         }
+        let key_of = |path: &mut Option<String>| {
+            if let Some(key) = path.as_ref().and_then(|path| named.get(path)) {
+                *path = Some(key.clone());
+            }
+        };
         let mut answer = answer?;
-        for deleted in answer.output.deleted.iter_mut().flatten() {
-            deleted.key = deleted.key.as_deref().map(key_of);
-        }
-        for error in answer.output.errors.iter_mut().flatten() {
-            error.key = error.key.as_deref().map(key_of);
-        }
+        answer.output.deleted.iter_mut().flatten().for_each(|deleted| key_of(&mut deleted.key));
+        answer.output.errors.iter_mut().flatten().for_each(|error| key_of(&mut error.key));
         Ok(answer)
     }
 
@@ -274,6 +280,7 @@ impl S3 for Objects {
         if let CopySource::Bucket { key, .. } = &mut request.input.copy_source {
             *key = path_of(key).into();
         }
+        self.note(&key)?;
         let _alone = self.locks.write(&bucket, &key).await;
         let answer = self.files.copy_object(request).await;
         self.keys.changed(&bucket, &key).await;
@@ -296,6 +303,7 @@ impl S3 for Objects {
     async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
         request.input.key = path_of(&key);
+        self.note(&key)?;
         let _alone = self.locks.write(&bucket, &key).await;
         let answer = self.files.put_object(request).await;
         self.keys.changed(&bucket, &key).await;
@@ -308,6 +316,7 @@ impl S3 for Objects {
     ) -> Answer<CompleteMultipartUploadOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
         request.input.key = path_of(&key);
+        self.note(&key)?;
         let _alone = self.locks.write(&bucket, &key).await;
         let absent = request.input.if_none_match.as_ref().is_some_and(ETagCondition::is_any);
         if absent && self.exists(&bucket, &key).await {

@@ -1,5 +1,6 @@
 //! An instance: one process that runs the code of a function, one call at a time.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -287,14 +288,12 @@ enum Event {
 
 /// The variables that a function has on Lambda; beyond them only where the emulator is, and a folder
 /// in place of `/tmp`, which is not the instance's own here.
-fn environment(place: &Place, version: &Version, api: &str, stream: &str, scratch: &Path) -> Vec<(String, String)> {
+fn environment(place: &Place, version: &Version, api: &str, stream: &str, scratch: &Path) -> Vec<(String, OsString)> {
     let settings = &version.settings;
-    let task = version.code.folder.display().to_string();
     let own = [
         ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
         ("LANG", "en_US.UTF-8"),
         ("TZ", ":UTC"),
-        ("LAMBDA_TASK_ROOT", &task),
         ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
         ("AWS_LAMBDA_FUNCTION_NAME", &version.name),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
@@ -310,10 +309,13 @@ fn environment(place: &Place, version: &Version, api: &str, stream: &str, scratc
         ("AWS_ACCESS_KEY_ID", &place.credentials.access_key),
         ("AWS_SECRET_ACCESS_KEY", &place.credentials.secret_key),
         ("AWS_ENDPOINT_URL", &place.endpoint),
-        ("TMPDIR", &scratch.display().to_string()),
     ];
-    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    own.into_iter().chain(settings.variables.clone()).collect()
+    // Folders may have any name.
+    let folders = [("LAMBDA_TASK_ROOT", version.code.folder.as_os_str()), ("TMPDIR", scratch.as_os_str())];
+    let own = own.map(|(name, value)| (name.to_owned(), value.into()));
+    let folders = folders.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = settings.variables.iter().map(|(name, value)| (name.clone(), value.into()));
+    own.into_iter().chain(folders).chain(settings).collect()
 }
 
 /// In a session of its own, with as many open files as on Lambda, and ended with the emulator.

@@ -1,6 +1,7 @@
 //! The keys of each bucket, in order, so that a listing costs what it gives: `s3s-fs` walks the
 //! whole bucket for each page.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Bound;
@@ -8,10 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use s3s::dto::{CommonPrefix, EncodingType, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp};
+use s3s::S3;
+use s3s::dto::{
+    CommonPrefix, ETag, EncodingType, HeadObjectInput, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp,
+};
+use s3s_fs::FileSystem;
 use tokio::sync::Mutex;
 
-use super::names::{key_of, path_of};
+use super::names::{self, key_of, path_of};
 
 /// Keys of one page at most, and where none are asked for.
 const PAGE: i32 = 1_000;
@@ -20,10 +25,12 @@ const PAGE: i32 = 1_000;
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// What a listing tells of an object.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct About {
     bytes: u64,
     modified: SystemTime,
+    /// Asked for when it is first told.
+    tag: Option<ETag>,
 }
 
 type Bucket = BTreeMap<String, About>;
@@ -31,13 +38,19 @@ type Bucket = BTreeMap<String, About>;
 /// The keys of the buckets that were listed once; those of others are on disk alone.
 pub(super) struct Keys {
     root: PathBuf,
+    files: FileSystem,
     buckets: Mutex<HashMap<String, Bucket>>,
 }
 
 impl Keys {
     /// Of the buckets that are folders of `root`, and their objects the files below, by [`path_of`].
-    pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), buckets: Mutex::default() }
+    pub(super) fn new(root: &Path) -> Result<Self, s3s_fs::Error> {
+        Ok(Self { root: root.to_owned(), files: FileSystem::new(root)?, buckets: Mutex::default() })
+    }
+
+    /// Makes sure that a key that is about to be written will be known by its file.
+    pub(super) fn note(&self, key: &str) -> io::Result<()> {
+        names::note(&self.root, key)
     }
 
     /// Looks again at a key that may have been written or deleted.
@@ -59,12 +72,30 @@ impl Keys {
     /// One page of the keys of a bucket that there is.
     pub(super) async fn page(&self, input: ListObjectsV2Input) -> io::Result<ListObjectsV2Output> {
         let mut buckets = self.buckets.lock().await;
-        if !buckets.contains_key(&input.bucket) {
-            let mut keys = Bucket::new();
-            walk(&self.root.join(&input.bucket), "", &mut keys)?;
-            buckets.insert(input.bucket.clone(), keys);
+        let bucket = input.bucket.clone();
+        let keys = match buckets.entry(bucket.clone()) {
+            Entry::Occupied(keys) => keys.into_mut(),
+            Entry::Vacant(new) => {
+                let mut keys = Bucket::new();
+                walk(&self.root, &self.root.join(&bucket), "", &mut keys)?;
+                new.insert(keys)
+            }
+        };
+        let (mut page, told) = page(keys, input);
+        for (object, key) in page.contents.iter_mut().flatten().zip(told) {
+            if object.e_tag.is_none() {
+                object.e_tag = self.tag(&bucket, &key).await;
+                if let Some(about) = keys.get_mut(&key) {
+                    about.tag.clone_from(&object.e_tag);
+                }
+            }
         }
-        Ok(page(&buckets[&input.bucket], input))
+        Ok(page)
+    }
+
+    async fn tag(&self, bucket: &str, key: &str) -> Option<ETag> {
+        let input = HeadObjectInput { bucket: bucket.to_owned(), key: path_of(key), ..Default::default() };
+        self.files.head_object(super::request(input)).await.ok()?.output.e_tag
     }
 }
 
@@ -72,10 +103,10 @@ fn about(data: &std::fs::Metadata) -> io::Result<About> {
     if !data.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    Ok(About { bytes: data.len(), modified: data.modified()? })
+    Ok(About { bytes: data.len(), modified: data.modified()?, tag: None })
 }
 
-fn walk(folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<()> {
+fn walk(root: &Path, folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         // Keys are text.
@@ -86,15 +117,16 @@ fn walk(folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<()> {
             data => data?,
         };
         if data.is_dir() {
-            walk(&entry.path(), &format!("{at}{name}/"), keys)?;
+            walk(root, &entry.path(), &format!("{at}{name}/"), keys)?;
         } else {
-            keys.insert(key_of(&format!("{at}{name}")), about(&data)?);
+            keys.insert(key_of(root, &format!("{at}{name}"))?, about(&data)?);
         }
     }
     Ok(())
 }
 
-fn page(keys: &Bucket, input: ListObjectsV2Input) -> ListObjectsV2Output {
+/// A page, and the keys of its objects as they are.
+fn page(keys: &Bucket, input: ListObjectsV2Input) -> (ListObjectsV2Output, Vec<String>) {
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
     let after = input.continuation_token.as_deref().max(input.start_after.as_deref());
@@ -102,7 +134,7 @@ fn page(keys: &Bucket, input: ListObjectsV2Input) -> ListObjectsV2Output {
     let url = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
     let told = |key: &str| if url { utf8_percent_encode(key, PLAIN).to_string() } else { key.to_owned() };
 
-    let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
+    let (mut contents, mut prefixes, mut as_they_are) = (Vec::new(), Vec::new(), Vec::new());
     let mut last: Option<String> = None;
     let mut from = match after {
         Some(after) if after >= prefix => Bound::Excluded(after.to_owned()),
@@ -132,14 +164,16 @@ fn page(keys: &Bucket, input: ListObjectsV2Input) -> ListObjectsV2Output {
                     key: Some(told(key)),
                     size: i64::try_from(about.bytes).ok(),
                     last_modified: Some(Timestamp::from(about.modified)),
+                    e_tag: about.tag.clone(),
                     ..Default::default()
                 });
+                as_they_are.push(key.clone());
                 last = Some(key.clone());
                 Bound::Excluded(key.clone())
             }
         };
     };
-    ListObjectsV2Output {
+    let output = ListObjectsV2Output {
         key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
         max_keys: Some(input.max_keys.unwrap_or(PAGE)),
         is_truncated: Some(is_truncated),
@@ -153,7 +187,8 @@ fn page(keys: &Bucket, input: ListObjectsV2Input) -> ListObjectsV2Output {
         encoding_type: input.encoding_type,
         name: Some(input.bucket),
         ..Default::default()
-    }
+    };
+    (output, as_they_are)
 }
 
 #[cfg(test)]
@@ -161,8 +196,8 @@ mod tests {
     use super::*;
 
     fn bucket(keys: &[&str]) -> Bucket {
-        let about = About { bytes: 1, modified: SystemTime::UNIX_EPOCH };
-        keys.iter().map(|key| ((*key).to_owned(), about)).collect()
+        let about = About { bytes: 1, modified: SystemTime::UNIX_EPOCH, tag: None };
+        keys.iter().map(|key| ((*key).to_owned(), about.clone())).collect()
     }
 
     /// All pages of a listing: keys, and groups in brackets.
@@ -178,7 +213,7 @@ mod tests {
                 max_keys: Some(most),
                 ..Default::default()
             };
-            let page = page(keys, input);
+            let (page, _) = page(keys, input);
             let contents = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
             let groups = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|group| group.prefix);
             let mut told: Vec<_> = contents.chain(groups.map(|group| format!("[{group}]"))).collect();
@@ -220,7 +255,7 @@ mod tests {
             encoding_type: Some(EncodingType::from_static(EncodingType::URL)),
             ..Default::default()
         };
-        let page = page(&bucket(&["a b/c+%é"]), input);
+        let (page, _) = page(&bucket(&["a b/c+%é"]), input);
         assert_eq!(page.contents.unwrap()[0].key.as_deref(), Some("a%20b/c%2B%25%C3%A9"));
     }
 
@@ -229,10 +264,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("b/x@")).unwrap();
         std::fs::write(root.path().join("b/x@/1"), "1").unwrap();
-        let keys = Keys::new(root.path());
+        let keys = Keys::new(root.path()).unwrap();
         let list = async || {
             let page = keys.page(ListObjectsV2Input { bucket: "b".to_owned(), ..Default::default() }).await.unwrap();
-            page.contents.unwrap_or_default().into_iter().filter_map(|o| o.key.zip(o.size)).collect::<Vec<_>>()
+            let contents = page.contents.unwrap_or_default();
+            assert!(contents.iter().all(|object| object.e_tag.is_some()), "{contents:?}");
+            contents.into_iter().filter_map(|o| o.key.zip(o.size)).collect::<Vec<_>>()
         };
         assert_eq!(list().await, [("x/1".to_owned(), 1)]);
         std::fs::write(root.path().join("b/x@/2"), "22").unwrap();
