@@ -1,5 +1,6 @@
 //! Settings, in one order: builder, `WREN_*` environment, `.wren/deployment.json`, `Wren.toml`, defaults.
 
+use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use serde::Deserialize;
 
 use crate::deployment::Deployment;
 use crate::error::{Error, Result};
+use crate::platform;
 
 /// What an executor is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,13 +113,13 @@ impl Config {
         // Other variables may be anything, and not text.
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with("WREN_"))?;
-            Some((name, value.to_string_lossy().into_owned()))
+            Some((name, value))
         });
         let here = std::env::current_dir().unwrap_or_default();
         Self::from(variables, &here)
     }
 
-    fn from(variables: impl Iterator<Item = (String, String)>, here: &Path) -> Result<Self> {
+    fn from(variables: impl Iterator<Item = (String, OsString)>, here: &Path) -> Result<Self> {
         let (file, root) = find_file(here)?;
         let mut config = Self {
             backend: None,
@@ -136,6 +138,20 @@ impl Config {
             deployed: false,
         };
         for (name, value) in variables {
+            // A folder may have any name.
+            let value = match value.into_string() {
+                Ok(value) => value,
+                Err(folder) if name == "WREN_DIR" => {
+                    config.set_directory(folder.into());
+                    continue;
+                }
+                // Read elsewhere.
+                Err(_) if VARIABLES[10..].contains(&name.as_str()) => continue,
+                Err(value) => {
+                    let value = value.to_string_lossy();
+                    return Err(Error::Config(format!("{name} is `{value}`, which is not UTF-8; set it to text")));
+                }
+            };
             match name.as_str() {
                 "WREN_BACKEND" => config.backend = Some(value),
                 "WREN_STORE" => config.store = Some(value).filter(|url| !url.is_empty()),
@@ -202,7 +218,7 @@ impl Config {
         {
             return Ok(deployment.store);
         }
-        Ok(format!("file:{}", self.directory.join("store").display()))
+        Ok(format!("file:{}", platform::text_of_path(&self.directory.join("store"))))
     }
 
     pub(crate) fn set_directory(&mut self, directory: PathBuf) {
@@ -265,7 +281,7 @@ mod tests {
         if let Some(text) = file {
             std::fs::write(folder.path().join("Wren.toml"), text).unwrap();
         }
-        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).into()));
         Config::from(variables, folder.path())
     }
 
@@ -305,6 +321,22 @@ mod tests {
         assert_eq!(directory(), root.path().join(".wren"));
         std::fs::write(root.path().join("a/Wren.toml"), "").unwrap();
         assert_eq!(directory(), root.path().join("a/.wren"));
+    }
+
+    #[test]
+    fn names_and_values_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let odd = || OsString::from_vec(b"/caf\xe9".to_vec());
+        let root = tempfile::tempdir().unwrap();
+        let here = root.path().join(OsString::from_vec(b"d\xff".to_vec()));
+        std::fs::create_dir(&here).unwrap();
+        let config = |name: &str| Config::from([(name.to_owned(), odd())].into_iter(), &here);
+        assert_eq!(config("WREN_DIR").unwrap().directory, PathBuf::from(odd()));
+        assert_eq!(config("WREN_DIR").unwrap().store_url().unwrap(), "file:%/caf%e9/store");
+        let message = config("WREN_BACKEND").unwrap_err().to_string();
+        assert!(message.contains("WREN_BACKEND is `/caf\u{fffd}`, which is not UTF-8"), "{message}");
+        assert_eq!(config("WREN_REPLAY").unwrap().directory, here.join(".wren"));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! that a debugger and a backtrace show it as any function of the program. Calls that it makes itself
 //! run on threads of this process, as in a worker.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::exit;
 use std::time::{Duration, Instant};
@@ -34,7 +36,6 @@ pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
     let Some(asked) = std::env::var_os(ENV) else { return };
     let pool = std::env::var_os(POOL).is_some();
     forget_the_request();
-    let asked = asked.to_string_lossy().into_owned();
     if pool {
         mark_initialized();
     } else {
@@ -66,10 +67,12 @@ fn forget_the_request() {
     }
 }
 
-fn replay(asked: &str, pool: bool) -> Result<i32> {
-    let wrong = || Error::Config(format!("{ENV} is `{asked}`; `cargo wren replay <job> <task>` sets it"));
-    let (task, folder) = asked.split_once('@').ok_or_else(wrong)?;
-    let (task, folder) = (task.parse::<u64>().map_err(|_| wrong())?, Path::new(folder));
+fn replay(asked: &OsStr, pool: bool) -> Result<i32> {
+    let wrong = || Error::Config(format!("{ENV} is `{}`; `cargo wren replay <job> <task>` sets it", asked.display()));
+    let bytes = asked.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'@').ok_or_else(wrong)?;
+    let task = std::str::from_utf8(&bytes[..at]).ok().and_then(|task| task.parse::<u64>().ok()).ok_or_else(wrong)?;
+    let folder = Path::new(OsStr::from_bytes(&bytes[at + 1..]));
     let id = folder.file_name().map(|id| id.to_string_lossy().into_owned()).ok_or_else(wrong)?;
     // Where results of named jobs are, and inputs of started ones.
     let store = Config::load()?.store_url().and_then(|url| store::open(&url));

@@ -30,6 +30,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::platform;
+
 pub use crate::progress::{ProgressBar, Standing};
 pub use clock::{Alignment, Exchange};
 pub use follow::Follow;
@@ -210,7 +212,7 @@ impl Event {
                     *text = clean(text);
                 }
                 about.name = about.name.as_deref().map(clean);
-                about.program = PathBuf::from(clean(&about.program.to_string_lossy()));
+                about.program = platform::path_of_text(&clean(&platform::text_of_path(&about.program)));
             }
             Event::Failed { message, stderr, class, .. } => {
                 (*message, *stderr) = (clean(message), clean(stderr));
@@ -303,6 +305,6 @@ pub struct About {
     #[serde(default)]
     pub memory_mb: Option<u32>,
     /// The program that ran it.
-    #[serde(default)]
+    #[serde(default, with = "crate::platform::as_text")]
     pub program: PathBuf,
 }

@@ -18,8 +18,8 @@ use super::handle::parse_counter;
 use super::numbers::add_to;
 use super::{Addition, KeyValue, KvError, KvResult, KvScheme, check_key, check_value};
 use crate::error::{Error, Result};
-use crate::start;
 use crate::store::clip;
+use crate::{platform, start};
 
 inventory::submit! {
     KvScheme { scheme: "embedded", open: |rest| Ok(Embedded::open(rest)?) }
@@ -71,7 +71,7 @@ impl Options {
         if folder.is_empty() {
             return Err(Error::Config("`embedded:` needs a folder: `embedded:.wren/kv`".to_owned()));
         }
-        let folder = std::path::absolute(folder)
+        let folder = std::path::absolute(platform::path_of_text(folder))
             .map_err(|e| Error::Config(format!("the folder {folder} of `embedded:` cannot be: {e}")))?;
         let mut parsed = Self { folder, sync: false, map: MAP };
         for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -271,7 +271,7 @@ fn file_of(folder: &Path) -> std::io::Result<(u64, u64)> {
 
 impl KeyValue for Embedded {
     fn url(&self) -> String {
-        let mut url = format!("embedded:{}", self.options.folder.display());
+        let mut url = format!("embedded:{}", platform::text_of_path(&self.options.folder));
         let mut separator = '?';
         let mut option = |text: String| {
             url.push(separator);

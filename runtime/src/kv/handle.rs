@@ -11,7 +11,7 @@ use super::{Addition, KeyValue, KvError, Number, Place};
 use crate::codec;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::start;
+use crate::{platform, start};
 
 /// The variable that [`kv`] reads.
 const VARIABLE: &str = "WREN_KV";
@@ -42,7 +42,7 @@ pub fn kv() -> Result<Kv> {
                 .to_owned(),
         ));
     }
-    Kv::open(&format!("embedded:{}", config.directory.join("kv").display()))
+    Kv::open(&format!("embedded:{}", platform::text_of_path(&config.directory.join("kv"))))
 }
 
 /// A handle of key-value storage. Cheap to clone; see the [module](mod@crate::kv) for what there is.

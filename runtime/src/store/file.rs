@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::platform;
 
 inventory::submit! {
-    StoreScheme { scheme: "file", open: |rest| Ok(Arc::new(FileStore::open(rest)?)) }
+    StoreScheme { scheme: "file", open: |rest| Ok(Arc::new(FileStore::open(platform::path_of_text(rest))?)) }
 }
 
 /// Where values are written before they get their names. No key begins with a dot.
@@ -55,6 +55,18 @@ impl FileStore {
         // Where the working directory was removed, only who uses the store learns of it.
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
         Ok(Self { root, is_remote: OnceLock::new() })
+    }
+
+    /// The folder of a store with this URL, or `None` where it is the URL of another kind of store. A path that is not
+    /// UTF-8 is coded in the URL.
+    ///
+    /// ```
+    /// let folder = wren::store::FileStore::folder_of("file:/srv/wren");
+    /// assert_eq!(folder.as_deref(), Some("/srv/wren".as_ref()));
+    /// assert_eq!(wren::store::FileStore::folder_of("memory:"), None);
+    /// ```
+    pub fn folder_of(url: &str) -> Option<PathBuf> {
+        url.strip_prefix("file:").map(platform::path_of_text)
     }
 
     fn error(&self, operation: &str, key: &str, error: &io::Error) -> StoreError {
@@ -358,7 +370,7 @@ pub(crate) fn version_of(data: &fs::Metadata) -> String {
 
 impl Store for FileStore {
     fn url(&self) -> String {
-        format!("file:{}", self.root.display())
+        format!("file:{}", platform::text_of_path(&self.root))
     }
 
     fn is_shared(&self) -> bool {
@@ -437,6 +449,19 @@ mod tests {
         let store = FileStore::open(folder.path()).unwrap();
         wait(store.put("a/b", b"1")).unwrap();
         assert_eq!(wait(open(&store.url()).unwrap().get("a/b")).unwrap(), b"1");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_utf_8_has_a_url_of_its_own() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9 %41"));
+        let store = FileStore::open(&inside).unwrap();
+        wait(store.put("a/b", b"1")).unwrap();
+        assert_eq!(wait(open(&store.url()).unwrap().get("a/b")).unwrap(), b"1");
+        assert!(inside.join("a/b").is_file());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no folder of a name that looks alike");
     }
 
     #[test]

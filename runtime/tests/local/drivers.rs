@@ -127,6 +127,7 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "surroundings" => super::processes::change_surroundings(Path::new(&std::env::var("PLACE").unwrap())).await,
         "tortured" => super::torture::drive(&folder).await,
         "full" => super::places::fill(&folder).await,
+        "odd names" => super::places::among_odd_names().await,
         _ => return Some(ExitCode::from(2)),
     };
     Some(match ended {

@@ -1,17 +1,23 @@
 //! Where a store may lie: shared by containers that do not see each other's processes, on a full disk.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
-use wren::Error;
 use wren::store::StoreError;
+use wren::{Error, Input, Split};
 
 use super::drivers::{DRIVE, executor_in};
 use super::{add, scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![containers_share_a_store, a_full_disk_is_an_error_and_what_failed_takes_no_room]
+    trials![
+        containers_share_a_store,
+        a_full_disk_is_an_error_and_what_failed_takes_no_room,
+        names_around_a_program_need_not_be_utf_8
+    ]
 }
 
 /// This program in namespaces of its own, where it is process 1.
@@ -91,5 +97,51 @@ pub(crate) async fn fill(folder: &Path) -> wren::Result<()> {
     assert!(left.is_empty(), "{left:?}");
     let small = wren::put(&"d".repeat(10_000)).on(&executor).await?;
     assert_eq!(small.get().await?.len(), 10_000);
+    Ok(())
+}
+
+/// The environment, the working folder, the program's own path, its arguments, and files that it reads.
+async fn names_around_a_program_need_not_be_utf_8() {
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    let root = scratch("odd-names");
+    let folder = root.join(odd);
+    std::fs::create_dir(&folder).unwrap();
+    let program = folder.join(odd);
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::write(folder.join(OsStr::from_bytes(b"\xff.log")), "one\ntwo\n").unwrap();
+    let mut command = Command::new(&program);
+    command.current_dir(&folder).env_remove("WREN_DIR").env(DRIVE, "odd names").env("HOME", &folder);
+    command.env("OLDPWD", odd).env(OsStr::from_bytes(b"N\xffME"), odd).env("RUST_LOG", odd).arg(odd);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(folder.join(".wren/store").is_dir() && folder.join(".wren/jobs/odd").is_dir());
+    let beside = std::fs::read_dir(&root).unwrap().flatten().filter(|entry| entry.file_name() != odd);
+    let beside: Vec<_> = beside.map(|entry| entry.file_name()).collect();
+    assert!(
+        !beside.iter().any(|name| name.to_string_lossy().starts_with("caf")),
+        "no folder that looks alike: {beside:?}"
+    );
+    let summary = wren::trace::JobSummary::read(&folder.join(".wren/jobs/odd")).unwrap();
+    assert_eq!(summary.about.program, program.canonicalize().unwrap());
+}
+
+#[wren::remote]
+fn lines(split: &Split) -> wren::Result<usize> {
+    split.lines()?.try_fold(0, |lines, line| line.map(|_| lines + 1))
+}
+
+/// What that program does.
+pub(crate) async fn among_odd_names() -> wren::Result<()> {
+    for pattern in ["*.log", ".", "~/*.log"] {
+        let input = Input::glob(pattern)?.split_size(4);
+        let splits: Vec<_> = input.splits().await?.into_iter().filter(|split| split.path().ends_with(".log")).collect();
+        assert_eq!(splits.len(), 2);
+        assert_eq!(wren::map(|split| lines(&split), splits).quiet().await?, [1, 1]);
+    }
+    let text = "text ".repeat(1_000_000);
+    let put = wren::put(&text).await?;
+    assert_eq!(put.get().await?, text);
+    let sums = || wren::map(|i| add(i, 1), 0..50).quiet().named("odd");
+    assert_eq!(sums().await?, sums().await?);
     Ok(())
 }
