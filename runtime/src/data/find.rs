@@ -151,6 +151,9 @@ impl Wanted {
     }
 
     fn not_there(&self, wanted: &[u8]) -> String {
+        if wanted.starts_with(b"/") && self.path.starts_with("~") {
+            return format!("`{}` is not there", String::from_utf8_lossy(wanted));
+        }
         let mend = if wanted.starts_with(b"~") && self.patterns.is_empty() {
             "; `Input::glob` knows `~`, and `Input::paths` takes it as it is"
         } else if wanted.starts_with(b"~") {

@@ -250,6 +250,11 @@ fn what_shells_put_in_place_is_named() {
     assert!(refused("~nobody-here/x.log").contains("only `~/` is known"));
     assert!(refused("$NOWHERE/x.log").contains("`$` stands for itself"));
     assert!(reason(splits(Input::paths(["~/no-such-file-of-wren"]).unwrap())).contains("`Input::glob` knows `~`"));
+    if let Some(home) = std::env::var_os("HOME") {
+        let message = refused("~/no-such-file-of-wren");
+        let path = Path::new(&home).join("no-such-file-of-wren");
+        assert!(message.contains(&format!("`{}` is not there", path.display())), "{message}");
+    }
     let (_folder, inside) = folder(&["[1]/a.log"]);
     assert!(refused(inside.join("[1]")).contains("`Input::paths` takes"));
     assert_eq!(found(inside.join("[[]1]/*")), ["[1]/a.log"]);
