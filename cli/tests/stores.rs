@@ -101,7 +101,7 @@ fn inner_foreign() {
     let keys: Vec<&str> = keys.into_iter().filter(|key| !one_line || !key.contains('\n')).collect();
     let client = client();
     wren::block_on(async {
-        for key in keys.iter().copied().into_iter().chain(["double/"]) {
+        for key in keys.iter().copied().chain(["double/"]) {
             let body = if key == "double/" { String::new() } else { format!("{key:?}\n") };
             let put = client.put_object().bucket("conformance-bucket").key(key).body(body.into_bytes().into());
             put.send().await.unwrap_or_else(|error| panic!("{key:?}: {error:?}"));
