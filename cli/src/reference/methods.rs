@@ -15,7 +15,7 @@ struct Section {
     blocks: &'static [&'static str],
 }
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section {
         heading: "Calls",
         about: "A remote function that is called gives a `Call`, which runs when it is awaited.",
@@ -64,6 +64,12 @@ const SECTIONS: [Section; 10] = [
         heading: "Inputs",
         about: "`wren::Input` finds files and splits them. [Inputs](../inputs.md) shows it.",
         file: "runtime/src/data/input.rs",
+        blocks: &["impl Input {"],
+    },
+    Section {
+        heading: "CSV",
+        about: "Of an `Input`. Each says that it is CSV. [Inputs](../inputs.md#csv) shows them.",
+        file: "runtime/src/data/dialect.rs",
         blocks: &["impl Input {"],
     },
     Section {

@@ -136,8 +136,9 @@ impl Input {
     }
 
     /// Splits at the records of CSV as the `csv` crate reads it by default: fields separated by `,`,
-    /// quoted by `"`, a quote in them doubled; the first record of each file is its header. These say what is otherwise,
-    /// and each of them says that it is CSV:
+    /// quoted by `"`, a quote in them doubled; the first record of each file is its header.
+    ///
+    /// These say what is otherwise, and each of them says that it is CSV:
     ///
     /// | method | default |
     /// | --- | --- |
