@@ -117,7 +117,8 @@ impl Split {
         Split { range: border(part)..end, ..self.clone() }
     }
 
-    /// The file, as an absolute path, or the object, as `s3://bucket/key`.
+    /// The file, as an absolute path, or the object, as `s3://bucket/key`. Of a name that is not UTF-8, it is an
+    /// approximation to show, with `\u{fffd}` in it; the split opens the file by its real name.
     pub fn path(&self) -> &str {
         self.source.path()
     }

@@ -36,6 +36,9 @@ pub(super) fn matches(pattern: &Pattern) -> Result<Walk, Wrong> {
     let root = if parts.len() > 1 && parts[0] == Part::Name(Vec::new()) { "/" } else { "" };
     // The system does not mind empty names.
     parts.retain(|part| *part != Part::Name(Vec::new()));
+    if parts.last() == Some(&Part::Folders) {
+        parts.push(Part::Wild(vec![Token::Many]));
+    }
     search(Path::new(root), &parts)
 }
 

@@ -122,6 +122,7 @@ fn a_folder_is_read_once_however_many_links_lead_to_it() {
     fs::remove_file(inside.join("round")).unwrap();
     assert_eq!(found(&inside), all);
     assert_eq!(found(inside.join("**")), all);
+    assert_eq!(found(inside.join("**/")), all);
 }
 
 #[test]
