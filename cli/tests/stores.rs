@@ -93,6 +93,8 @@ fn inner_foreign() {
         "odd/a+b c.txt",
         "odd/line\nend.txt",
         "odd/é&<>\"'.txt",
+        "dots/../x.txt",
+        "dots/./y.txt",
         "end/z/",
         "sub/c.txt",
         &long,
@@ -127,6 +129,8 @@ fn inner_foreign() {
     assert_eq!(read("/long"), [long.as_str()]);
     assert_eq!(read("//lead.txt"), ["/lead.txt"]);
     assert_eq!(read("/end"), ["end/z/"]);
+    assert_eq!(read("/dots"), ["dots/../x.txt", "dots/./y.txt"]);
+    assert_eq!(read("/dots/../x.txt"), ["dots/../x.txt"]);
     let odd: Vec<&str> = keys.iter().copied().filter(|key| key.starts_with("odd/")).collect();
     assert_eq!(read("/odd/*"), odd);
     assert_eq!(read("").len(), keys.len());
