@@ -168,9 +168,7 @@ impl Config {
                 _ => return Err(unknown(&name)),
             }
         }
-        if config.workers == 0 {
-            return Err(Error::Config("workers is 0; at least one is needed".to_owned()));
-        }
+        config.set_workers(config.workers)?;
         config.use_deployment()?;
         config.backend = config.backend.or(file.backend);
         config.kv = config.kv.or(file.kv);
@@ -219,6 +217,16 @@ impl Config {
             return Ok(deployment.store);
         }
         Ok(format!("file:{}", platform::text_of_path(&self.directory.join("store"))))
+    }
+
+    /// # Errors
+    /// [`Error::Config`] for none.
+    pub(crate) fn set_workers(&mut self, workers: usize) -> Result<()> {
+        if workers == 0 {
+            return Err(Error::Config("workers is 0; at least one is needed".to_owned()));
+        }
+        self.workers = workers;
+        Ok(())
     }
 
     pub(crate) fn set_directory(&mut self, directory: PathBuf) {

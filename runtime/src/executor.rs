@@ -244,7 +244,7 @@ impl Builder {
             config.store = Some(store);
         }
         if let Some(workers) = self.workers {
-            config.workers = workers;
+            config.set_workers(workers)?;
         }
         if let Some(idle) = self.idle_timeout {
             config.idle_timeout = Some(idle).filter(|idle| !idle.is_zero());

@@ -26,7 +26,7 @@ pub(crate) use instance::Instance;
 pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};
 pub(crate) use path_text::{as_text, path_of_text, text_of_path};
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
-pub(crate) use program::{build, has_one_thread, own_path, own_program};
+pub(crate) use program::{build, has_one_thread, name_process, own_path, own_program};
 pub(crate) use random::random;
 pub(crate) use shared::SharedBytes;
 pub(crate) use system::{adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of};

@@ -40,6 +40,12 @@ pub(crate) fn build() -> Option<u64> {
     })
 }
 
+/// Gives this process a name for `ps`, of up to 15 bytes, where the system lets it.
+pub(crate) fn name_process(name: &str) {
+    // That of the first thread is the process's.
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
 /// Whether this process has one thread, as far as the system tells: `false` may mean that it does not.
 pub(crate) fn has_one_thread() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -94,7 +94,9 @@ pub(crate) fn become_worker_if_asked() {
     let (Some(name), fd @ 1..) = (std::env::var_os(ENV), SOCKET.swap(0, Ordering::AcqRel)) else { return };
     // SAFETY: `take_socket` opened it for this function alone, and nothing closes it by its number.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    match Worker::connect(socket, name.to_string_lossy().into_owned()) {
+    let name = name.to_string_lossy().into_owned();
+    platform::name_process(&format!("wren-worker-{}", name.split('.').next().unwrap_or_default()));
+    match Worker::connect(socket, name) {
         Ok(worker) => {
             // In a runtime that the program made before `init`, blocking would be refused.
             if tokio::runtime::Handle::try_current().is_ok() {

@@ -26,6 +26,11 @@ fn pid() -> u32 {
 }
 
 #[wren::remote]
+fn name_in_ps() -> String {
+    std::fs::read_to_string("/proc/self/comm").unwrap_or_default()
+}
+
+#[wren::remote]
 fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
@@ -46,6 +51,9 @@ async fn calls_run_in_other_processes() {
     let other = pid().on(&executor).await.unwrap();
     assert_ne!(other, std::process::id());
     assert_eq!(add(2, 40).on(&executor).await.unwrap(), 42);
+    if cfg!(target_os = "linux") {
+        assert!(name_in_ps().on(&executor).await.unwrap().starts_with("wren-worker-"));
+    }
 }
 
 async fn a_map_gives_results_in_order() {

@@ -6,6 +6,8 @@
 //! take `--features aws,rayon`), it runs ten thousand calls where it was deployed, checks their results and prints
 //! what they cost the driver.
 
+mod arrays;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -52,6 +54,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok("start") => return Ok(start().await?),
         Ok("cloud") => return Ok(cloud().await?),
+        Ok("arrays") => {
+            println!("{:#?}", arrays::measure().await?);
+            return Ok(());
+        }
         Ok("log") => {
             println!("{:?} {:?}", log_overhead(100, 1).await?, log_overhead(12, 25).await?);
             return Ok(());
@@ -87,6 +93,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "aws")]
     figures.insert("bootstrap_to_next_ms", bootstrap_to_next()?.as_secs_f64() * 1e3);
     figures.insert("payload_gb_per_s", payload().await?);
+    figures.extend(arrays::measure().await?);
     let [named, resumed, keys] = named().await?;
     figures.insert("named_100k_s", named);
     figures.insert("resumed_100k_s", resumed);
@@ -101,7 +108,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn report(figures: &BTreeMap<&str, f64>) -> Result<(), Box<dyn std::error::Error>> {
     for (name, value) in figures {
-        println!("{name:20} {value:>14.2}");
+        println!("{name:28} {value:>14.2}");
     }
     let lines: Vec<String> = figures.iter().map(|(name, value)| format!("  \"{name}\": {value:.4}")).collect();
     std::fs::create_dir_all("target")?;
