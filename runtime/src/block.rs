@@ -97,7 +97,7 @@ impl ArgsEncoder {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
         // What the program encoded besides, perhaps into a file of its own, is not of this call.
-        drop(crate::refs::take_attached());
+        crate::refs::forget_attached();
         Self { scratch, blobs: Vec::new(), error: None }
     }
 

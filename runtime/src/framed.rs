@@ -7,24 +7,28 @@ use smallvec::SmallVec;
 /// Bytes before a piece that is shorter than 4 GiB.
 pub(crate) const SHORT: usize = 4;
 
+/// What stands before a piece of so many bytes, if it is shorter than 4 GiB.
+#[inline]
+pub(crate) fn short_head(len: usize) -> Option<[u8; SHORT]> {
+    u32::try_from(len).ok().filter(|len| *len < u32::MAX).map(u32::to_le_bytes)
+}
+
 /// What stands before a piece of so many bytes.
 #[inline]
 pub(crate) fn head(len: usize) -> SmallVec<[u8; 12]> {
-    let mut head = SmallVec::new();
-    match u32::try_from(len) {
-        Ok(len) if len < u32::MAX => head.extend_from_slice(&len.to_le_bytes()),
-        _ => {
-            head.extend_from_slice(&[0xff; 4]);
-            head.extend_from_slice(&(len as u64).to_le_bytes());
-        }
+    match short_head(len) {
+        Some(head) => SmallVec::from_slice(&head),
+        None => [0xff; SHORT].into_iter().chain((len as u64).to_le_bytes()).collect(),
     }
-    head
 }
 
 /// Appends a piece.
 #[inline]
 pub(crate) fn push(piece: &[u8], to: &mut Vec<u8>) {
-    to.extend_from_slice(&head(piece.len()));
+    match short_head(piece.len()) {
+        Some(head) => to.extend_from_slice(&head),
+        None => to.extend_from_slice(&head(piece.len())),
+    }
     to.extend_from_slice(piece);
 }
 

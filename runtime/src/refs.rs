@@ -102,6 +102,12 @@ fn named() -> MutexGuard<'static, Hashes> {
     NAMED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What was encoded outside of a call is not of the next one.
+#[inline]
+pub(crate) fn forget_attached() {
+    let _ = ATTACHED.try_with(|attached| attached.borrow_mut().clear());
+}
+
 /// The values that were attached since the last call of this.
 #[inline]
 pub(crate) fn take_attached() -> Vec<Arc<Blob>> {

@@ -489,7 +489,8 @@ impl Results {
         let out = std::mem::take(&mut self.out);
         let frame = self.room(RunHeader::LEN + RUN_BYTES);
         // `room` gives a slice of the length asked for, which holds the header and RUN_BYTES.
-        frame_write(frame, start..start + framed::SHORT, &framed::head(out.len()));
+        // It is shorter than RUN_BYTES.
+        frame_write(frame, start..start + framed::SHORT, &framed::short_head(out.len()).unwrap_or_default());
         frame_write(frame, start + framed::SHORT..start + len, &out.bytes);
         self.count += 1;
         self.bytes += len;
