@@ -122,6 +122,7 @@ compare:
 
 bench: stand-ins
 	cargo run --release --locked -p examples --features aws,rayon --bin wren-bench
+	cargo bench --locked -p wren-cloud --bench codec
 	cargo bench --locked -p wren-cloud --features zstd --bench compression
 	cargo bench --locked -p wren-cloud --features kv,redis --bench kv
 	cargo bench --locked -p wren-cloud --features aws --bench store --no-run

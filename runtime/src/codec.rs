@@ -14,6 +14,7 @@ mod marks;
 mod names;
 mod numbers;
 mod read;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -18,6 +18,7 @@
 //! | `b4` `b5` | `u128`, `i128` beyond 64 bits | 16 bytes |
 //! | `c1`–`ca` | a number | its bytes; `c0` + [`Kind`] |
 //! | `d0`–`da` | a sequence of up to 255 numbers of one [`Kind`] | how many, in 1 byte, their bytes |
+//! | `b6` | a sequence of structs or tuples of numbers, all of one shape | how many, in 8 bytes; in 1 byte how many marks; the marks of an element; the numbers of all |
 //! | `e0`–`ea` | a sequence of numbers of one [`Kind`] | 15 more bytes of a [header](super::numbers), their bytes |
 //!
 //! All is little-endian. Names of fields and variants stand once, behind the value: see [`names`](super::names).
@@ -40,6 +41,7 @@ pub(super) const FALSE: u8 = 0xb2;
 pub(super) const TRUE: u8 = 0xb3;
 pub(super) const U128: u8 = 0xb4;
 pub(super) const I128: u8 = 0xb5;
+pub(super) const ROWS: u8 = 0xb6;
 pub(super) const NUMBER: u8 = 0xc0;
 pub(super) const SHORT_BLOCK: u8 = 0xd0;
 pub(super) const LONG_BLOCK: u8 = 0xe0;
@@ -89,6 +91,20 @@ impl Kind {
     /// The kind that a mark names, added to `base`.
     pub(super) fn of_mark(mark: u8, base: u8) -> Option<Self> {
         Self::ALL.get(usize::from(mark.checked_sub(base)?)).copied()
+    }
+
+    /// The mark of a number, as what stands before one.
+    pub(super) fn marks(self) -> &'static [u8] {
+        const MARKS: [u8; 11] = {
+            let mut marks = [0; 11];
+            let mut kind = 0;
+            while kind < marks.len() {
+                marks[kind] = NUMBER + kind as u8;
+                kind += 1;
+            }
+            marks
+        };
+        &MARKS[self as usize..][..1]
     }
 
     /// Bytes of one number.

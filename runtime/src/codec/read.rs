@@ -10,6 +10,7 @@ use super::error::{Error, Result};
 use super::marks::{self, Kind};
 use super::names::Reading;
 use super::numbers::{BlockHeader, Dims};
+use super::rows;
 use super::{MAX_DEPTH, TooDeep};
 
 /// The mark that a `bool` of a block is taken to have; others are `FALSE` and `TRUE`.
@@ -23,8 +24,9 @@ pub(super) struct Reader<'de> {
     message: &'de [u8],
     rest: &'de [u8],
     depth: usize,
-    /// The kind of the numbers of the block that is being read.
-    run: Option<Kind>,
+    /// The marks of what is being read, where they stand apart: of one element of a block or of rows. `rest` then has the
+    /// numbers alone.
+    apart: Option<&'de [u8]>,
     /// Read when the first struct or enum is met.
     names: Option<Box<Reading<'de>>>,
 }
@@ -32,7 +34,7 @@ pub(super) struct Reader<'de> {
 impl<'de> Reader<'de> {
     #[inline]
     pub(super) fn new(message: &'de [u8]) -> Self {
-        Self { message, rest: message, depth: 0, run: None, names: None }
+        Self { message, rest: message, depth: 0, apart: None, names: None }
     }
 
     /// Checks that the message ends here.
@@ -62,6 +64,20 @@ impl<'de> Reader<'de> {
         Ok(*bytes)
     }
 
+    /// Where marks, lengths and indices are read.
+    #[inline]
+    fn heads(&mut self) -> &mut &'de [u8] {
+        self.apart.as_mut().unwrap_or(&mut self.rest)
+    }
+
+    #[inline]
+    fn head<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let heads = self.heads();
+        let (bytes, rest) = heads.split_first_chunk().ok_or_else(Error::cut_short)?;
+        *heads = rest;
+        Ok(*bytes)
+    }
+
     #[inline]
     fn bytes(&mut self, len: usize) -> Result<&'de [u8]> {
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or_else(Error::cut_short)?;
@@ -73,16 +89,16 @@ impl<'de> Reader<'de> {
     #[inline]
     fn length(&mut self, mark: u8, narrow: u8) -> Result<usize> {
         if mark == narrow {
-            return self.byte().map(usize::from);
+            return self.head().map(|[len]| usize::from(len));
         }
-        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| Error::cut_short())
+        usize::try_from(u64::from_le_bytes(self.head()?)).map_err(|_| Error::cut_short())
     }
 
     /// How many values follow. Each takes a byte at least.
     #[inline]
     fn count(&mut self, mark: u8, narrow: u8) -> Result<usize> {
         let count = self.length(mark, narrow)?;
-        if count > self.rest.len() {
+        if count > self.heads().len() {
             return Err(Error::cut_short());
         }
         Ok(count)
@@ -100,9 +116,9 @@ impl<'de> Reader<'de> {
             self.names = Some(Box::new(Reading::of(self.message)?));
         }
         if mark == narrow {
-            return self.array().map(|bytes| u32::from(u16::from_le_bytes(bytes)));
+            return self.head().map(|bytes| u32::from(u16::from_le_bytes(bytes)));
         }
-        self.array().map(u32::from_le_bytes)
+        self.head().map(u32::from_le_bytes)
     }
 
     /// The table of names, which [`index`](Self::index) has read.
@@ -119,7 +135,7 @@ impl<'de> Reader<'de> {
     #[inline]
     fn deeper(&mut self) -> Result<()> {
         if self.depth == MAX_DEPTH {
-            return Err(Error::new(TooDeep));
+            return Err(too_deep());
         }
         self.depth += 1;
         Ok(())
@@ -152,6 +168,10 @@ impl<'de> Reader<'de> {
                 let data = self.bytes(len)?;
                 self.visit_block(Block { kind: Kind::U8, dims: Dims::default(), data }, visitor)
             }
+            marks::ROWS => {
+                let (marks, numbers, count) = self.rows()?;
+                self.elements_apart(marks, numbers, count, visitor)
+            }
             _ => {
                 let block = self.block(mark)?;
                 self.visit_block(block, visitor)
@@ -162,21 +182,52 @@ impl<'de> Reader<'de> {
     #[inline]
     fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
         self.deeper()?;
-        let mut elements = Elements { reader: self, left };
+        let mut elements = Elements { reader: self, left, marks: None };
         let value = visitor.visit_seq(&mut elements)?;
         let left = elements.left;
         self.depth -= 1;
         all_read(left).map(|()| value)
     }
 
+    /// Reads elements that all have the same marks, of which `numbers` has the numbers.
+    #[inline]
+    fn elements_apart<V: Visitor<'de>>(
+        &mut self,
+        marks: &'de [u8],
+        numbers: &'de [u8],
+        left: usize,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.deeper()?;
+        let before = (std::mem::replace(&mut self.rest, numbers), self.apart);
+        let mut elements = Elements { reader: self, left, marks: Some(marks) };
+        let value = visitor.visit_seq(&mut elements);
+        let left = elements.left;
+        (self.rest, self.apart) = before;
+        self.depth -= 1;
+        let value = value?;
+        all_read(left).map(|()| value)
+    }
+
+    /// Reads the head of rows: the marks of an element, the numbers of all, and how many elements.
+    fn rows(&mut self) -> Result<(&'de [u8], &'de [u8], usize)> {
+        let count = usize::try_from(u64::from_le_bytes(self.head()?)).map_err(|_| Error::cut_short())?;
+        let [marks] = self.head()?;
+        let marks = self.bytes(marks.into())?;
+        if self.names.is_none() && marks.contains(&marks::STRUCT) {
+            self.names = Some(Box::new(Reading::of(self.message)?));
+        }
+        let names = self.names.as_deref();
+        let len = rows::row_len(marks, |set| names.and_then(|names| names.len(set.into()).ok()))
+            .ok_or_else(|| Error::new("the shape of a sequence in it is damaged"))?;
+        Ok((marks, self.bytes(count.checked_mul(len).ok_or_else(Error::cut_short)?)?, count))
+    }
+
     fn visit_block<V: Visitor<'de>>(&mut self, block: Block<'de>, visitor: V) -> Result<V::Value> {
         let Some((inner, row)) = block.rows() else {
             // The numbers are read one by one, as values whose mark is known.
-            let after = std::mem::replace(&mut self.rest, block.data);
-            let before = self.run.replace(block.kind);
-            let value = self.elements(block.data.len() / block.kind.size(), visitor);
-            (self.run, self.rest) = (before, after);
-            return value;
+            let count = block.data.len() / block.kind.size();
+            return self.elements_apart(block.kind.marks(), block.data, count, visitor);
         };
         self.deeper()?;
         let mut rows = Rows { reader: self, rows: block.data.chunks_exact(row), kind: block.kind, dims: inner };
@@ -285,11 +336,12 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn bool(&mut self) -> Result<bool> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(Error::new(format_args!("a `bool` in it is {other}"))),
+            other => Err(not_a_bool(other)),
         }
     }
 
@@ -303,7 +355,7 @@ impl<'de> Reader<'de> {
         let within = self.rest.iter().position(|mark| *mark != marks::SOME).ok_or_else(Error::cut_short)?;
         if !matches!(self.rest[within], marks::UNIT | marks::NONE) {
             self.rest = &self.rest[within..];
-            let mark = self.byte()?;
+            let [mark] = self.head()?;
             return self.any(mark, visitor);
         }
         self.deeper()?;
@@ -314,10 +366,9 @@ impl<'de> Reader<'de> {
 
     /// A variant's value is one level, of its own or by what it is.
     fn variant_deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let counts_itself = self
-            .rest
-            .first()
-            .is_some_and(|mark| matches!(*mark, marks::SEQ..=marks::WIDE_STRUCT | marks::SHORT_BLOCK..=u8::MAX));
+        let counts_itself = self.rest.first().is_some_and(
+            |mark| matches!(*mark, marks::SEQ..=marks::WIDE_STRUCT | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX),
+        );
         if counts_itself {
             return read(self);
         }
@@ -327,14 +378,23 @@ impl<'de> Reader<'de> {
         Ok(value)
     }
 
-    /// The next mark, unless the value is a number of a block; `Some` is passed by.
+    /// Takes the next of the marks that stand apart, if it is this one.
+    #[inline(always)]
+    fn is_next_apart(&mut self, mark: u8) -> bool {
+        match self.apart {
+            Some([next, rest @ ..]) if *next == mark => {
+                self.apart = Some(rest);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The next mark; `Some` is passed by.
     #[inline]
     fn mark(&mut self) -> Result<u8> {
-        if let Some(kind) = self.run {
-            return Ok(marks::NUMBER + kind as u8);
-        }
         loop {
-            let mark = self.byte()?;
+            let [mark] = self.head()?;
             if mark != marks::SOME {
                 return Ok(mark);
             }
@@ -343,13 +403,10 @@ impl<'de> Reader<'de> {
 
     /// Passes by a value, without recursion.
     fn skip(&mut self) -> Result<()> {
-        if let Some(kind) = self.run {
-            return self.bytes(kind.size()).map(drop);
-        }
         let mut left = 1_u64;
         while left > 0 {
             left -= 1;
-            let mark = self.byte()?;
+            let [mark] = self.head()?;
             let (len, within) = self.extent(mark)?;
             self.bytes(len)?;
             left = left.checked_add(within).ok_or_else(Error::cut_short)?;
@@ -384,6 +441,10 @@ impl<'de> Reader<'de> {
                 (0, 1)
             }
             marks::U128 | marks::I128 => (16, 0),
+            marks::ROWS => {
+                self.rows()?;
+                (0, 0)
+            }
             _ => {
                 self.block(mark)?;
                 (0, 0)
@@ -402,10 +463,22 @@ fn is_buffer<V>() -> bool {
 
 #[inline]
 fn all_read(left: usize) -> Result<()> {
-    if left == 0 {
-        return Ok(());
-    }
-    Err(Error::new(format_args!("it has {left} elements more than its type takes")))
+    if left == 0 { Ok(()) } else { Err(too_many(left)) }
+}
+
+#[cold]
+fn too_many(left: usize) -> Error {
+    Error::new(format_args!("it has {left} elements more than its type takes"))
+}
+
+#[cold]
+fn not_a_bool(byte: u8) -> Error {
+    Error::new(format_args!("a `bool` in it is {byte}"))
+}
+
+#[cold]
+fn too_deep() -> Error {
+    Error::new(TooDeep)
 }
 
 /// Numbers of one kind, as they lie in the message.
@@ -479,6 +552,8 @@ impl<'de> de::Deserializer<'de> for Row<'_, 'de> {
 struct Elements<'r, 'de> {
     reader: &'r mut Reader<'de>,
     left: usize,
+    /// The marks of each element, where they stand apart.
+    marks: Option<&'de [u8]>,
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
@@ -490,6 +565,9 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
             return Ok(None);
         }
         self.left -= 1;
+        if self.marks.is_some() {
+            self.reader.apart = self.marks;
+        }
         seed.deserialize(&mut *self.reader).map(Some)
     }
 
@@ -561,6 +639,9 @@ macro_rules! whole_numbers {
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
+            if self.is_next_apart(MARK) {
+                return visitor.$visit(<$type>::from_le_bytes(self.array()?));
+            }
             match self.mark()? {
                 MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
                 small @ 0..=marks::SMALL => visitor.$visit(small as $type),
@@ -575,6 +656,9 @@ macro_rules! floats {
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
+            if self.is_next_apart(MARK) {
+                return visitor.$visit(<$type>::from_le_bytes(self.array()?));
+            }
             match self.mark()? {
                 MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
                 mark => self.any(mark, visitor),
@@ -587,15 +671,15 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        if let Some(kind) = self.run {
-            return self.any_number(kind, visitor);
-        }
-        let mark = self.byte()?;
+        let [mark] = self.head()?;
         self.any(mark, visitor)
     }
 
     #[inline]
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if self.is_next_apart(BOOL_IN_BLOCK) {
+            return visitor.visit_bool(self.bool()?);
+        }
         match self.mark()? {
             marks::FALSE => visitor.visit_bool(false),
             marks::TRUE => visitor.visit_bool(true),
@@ -650,9 +734,6 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let mark = self.mark()?;
-        if self.run.is_some() {
-            return self.any(mark, visitor);
-        }
         match mark {
             marks::BYTES | marks::WIDE_BYTES => {
                 let len = self.length(mark, marks::BYTES)?;
@@ -675,22 +756,21 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let mark = if self.run.is_some() { None } else { self.rest.first() };
-        match mark {
+        match self.heads().first() {
             Some(&marks::SOME) => {
-                self.byte()?;
+                self.head::<1>()?;
                 self.deeper()?;
                 let value = visitor.visit_some(&mut *self)?;
                 self.depth -= 1;
                 Ok(value)
             }
             Some(&marks::NONE) => {
-                self.byte()?;
+                self.head::<1>()?;
                 visitor.visit_none()
             }
             // As a value that was written without `Some`, by code of the user's own.
             Some(&marks::UNIT) => {
-                self.byte()?;
+                self.head::<1>()?;
                 visitor.visit_unit()
             }
             _ => visitor.visit_some(self),
@@ -720,9 +800,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let mark = self.mark()?;
         match mark {
-            _ if self.run.is_some() => self.any(mark, visitor),
-            marks::BYTES | marks::WIDE_BYTES | marks::SEQ | marks::WIDE_SEQ => self.sequence(mark, visitor),
-            marks::SHORT_BLOCK..=u8::MAX => self.sequence(mark, visitor),
+            marks::BYTES..=marks::WIDE_SEQ | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX => self.sequence(mark, visitor),
             _ => self.any(mark, visitor),
         }
     }

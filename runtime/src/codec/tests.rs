@@ -264,6 +264,8 @@ fn read_as_all(bytes: &[u8]) {
     let _ = decode::<(&str, &[u8])>(bytes);
     let _ = decode::<serde::de::IgnoredAny>(bytes);
     let _ = decode::<Box<RawValue>>(bytes);
+    let _ = decode::<Vec<Inner>>(bytes);
+    let _ = decode::<Vec<Row>>(bytes);
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -285,7 +287,84 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// Elements that are of one shape, until they are not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Row {
+    Sample(Sample),
+    Pair(u8, f32),
+    Deep((bool, Meters), [[i16; 2]; 3]),
+    Text(String),
+    Numbers(Vec<u64>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Sample {
+    x: f32,
+    id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<i8>,
+    inner: Inner,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Inner {
+    flag: bool,
+    wide: (u64, [u8; 3]),
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let sample = |extra| {
+        (prop::num::f32::NORMAL, any::<(u32, bool, u64, [u8; 3])>()).prop_map(move |(x, (id, flag, wide, bytes))| {
+            Row::Sample(Sample { x, id, extra, inner: Inner { flag, wide: (wide, bytes) } })
+        })
+    };
+    let plain = prop_oneof![
+        sample(None).boxed(),
+        (any::<u8>(), prop::num::f32::NORMAL).prop_map(|(a, b)| Row::Pair(a, b)).boxed(),
+        any::<((bool, i16), [[i16; 2]; 3])>()
+            .prop_map(|((flag, meters), deep)| Row::Deep((flag, Meters(meters.into())), deep))
+            .boxed(),
+    ];
+    let other = prop_oneof![
+        Just(Row::Text("text".into())),
+        prop::collection::vec(200..900_u64, 3).prop_map(Row::Numbers),
+        sample(Some(3)),
+        Just(Row::Pair(7, 0.5)),
+    ];
+    let many = plain.prop_flat_map(|first| (Just(first), 0..60_usize));
+    (many, prop::collection::vec((other, any::<prop::sample::Index>()), 0..3)).prop_map(|((first, count), others)| {
+        let mut all = vec![first; count];
+        for (other, at) in others {
+            all.insert(at.index(all.len() + 1), other);
+        }
+        all
+    })
+}
+
 proptest! {
+    #[test]
+    fn tables_come_back_also_where_a_row_is_of_another_shape(all in rows()) {
+        comes_back(&all);
+        comes_back(&vec![all; 20]);
+    }
+
+    #[test]
+    fn plain_tables_come_back(
+        pairs in prop::collection::vec(any::<(u32, i8, bool)>(), 0..300),
+        arrays in prop::collection::vec(any::<[u8; 4]>(), 0..40),
+        keyed in prop::collection::vec((any::<u16>(), prop::num::f64::NORMAL), 0..40),
+    ) {
+        comes_back(&pairs);
+        comes_back(&arrays);
+        comes_back(&keyed.iter().copied().collect::<HashMap<u16, f64>>());
+        let samples: Vec<Inner> = pairs.iter().map(|(n, _, flag)| Inner { flag: *flag, wide: ((*n).into(), [1, 2, 3]) }).collect();
+        comes_back(&samples);
+        // As what it is not, it is an error or the same numbers.
+        let json: serde_json::Value = decode(&encode(&samples).unwrap()).unwrap();
+        prop_assert_eq!(json, serde_json::to_value(&samples).unwrap());
+    }
+
     #[test]
     fn json_comes_back(value in json()) {
         comes_back(&value);
@@ -582,6 +661,14 @@ fn a_length_that_lies_is_an_error() {
             assert!(decode::<String>(&bytes).is_err());
         }
     }
+}
+
+#[test]
+fn tables_take_little_more_than_their_numbers() {
+    let samples: Vec<Inner> = (0..1000).map(|i| Inner { flag: i % 2 == 0, wide: (i, [7; 3]) }).collect();
+    let len = encode(&samples).unwrap().len();
+    assert!(len < 1000 * 12 + 100, "{len}");
+    assert_eq!(encode(&vec![(1_u32, 2.0_f32); 1000]).unwrap().len(), 1 + 8 + 1 + 4 + 8000);
 }
 
 #[test]

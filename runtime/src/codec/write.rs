@@ -7,6 +7,7 @@ use super::error::{Error, Result};
 use super::marks::{self, Kind, WIDE};
 use super::names::{self, Set, Writing};
 use super::numbers::BlockHeader;
+use super::rows::{self, Shape};
 
 /// Writes one message behind what `out` already holds.
 pub(super) struct Writer<'a> {
@@ -18,6 +19,10 @@ pub(super) struct Writer<'a> {
     run: Run,
     /// Made for the first struct or enum.
     names: Option<Box<Writing>>,
+    /// Whether small numbers keep their kinds, and whether a sequence was written, whose length the next may not have: while
+    /// the shape of an element is looked for.
+    exact: bool,
+    has_sequence: bool,
     /// Lengths of tuples that did not hold numbers of one kind, as bits.
     mixed_tuples: u32,
 }
@@ -48,7 +53,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
-        Self { out, start, depth: 0, run: OFF, names: None, mixed_tuples: 0 }
+        Self { out, start, depth: 0, run: OFF, names: None, exact: false, has_sequence: false, mixed_tuples: 0 }
     }
 
     /// Ends the message.
@@ -76,25 +81,32 @@ impl<'a> Writer<'a> {
         self.out.truncate(at);
         put_length(self.out, marks::SEQ, 0, wide);
         for number in data.chunks_exact(kind.size()) {
-            put_number_of_block(self.out, kind, number);
+            put_number_of_block(self.out, kind, number, self.exact);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn number<const N: usize>(&mut self, kind: Kind, bytes: [u8; N], is_small: bool) {
+        if self.run.state == RunState::Numbers(kind) {
+            self.out.extend_from_slice(&bytes);
+        } else {
+            self.other_number(kind, &bytes, is_small && !self.exact);
+        }
+    }
+
+    /// A number that does not go on with a block.
+    #[inline(never)]
+    fn other_number(&mut self, kind: Kind, bytes: &[u8], is_small: bool) {
         match self.run.state {
-            RunState::Numbers(of) if of == kind => self.out.extend_from_slice(&bytes),
-            RunState::Off => put_number(self.out, kind, &bytes, is_small),
             RunState::First => {
                 self.run.state = RunState::Numbers(kind);
                 put_block_header(self.out, kind, self.run.wide);
-                self.out.extend_from_slice(&bytes);
+                return self.out.extend_from_slice(bytes);
             }
-            RunState::Numbers(_) => {
-                self.end_run();
-                put_number(self.out, kind, &bytes, is_small);
-            }
+            RunState::Numbers(_) => self.end_run(),
+            RunState::Off => {}
         }
+        put_number(self.out, kind, bytes, is_small);
     }
 
     fn wide(&mut self, mark: u8, bytes: [u8; 16]) -> Result<()> {
@@ -124,7 +136,7 @@ impl<'a> Writer<'a> {
         } else {
             put_length(self.out, marks::SEQ, 0, wide);
         }
-        Ok(Elements { writer: self, at, wide, count: 0, mixed_bit })
+        Ok(Elements { writer: self, at, wide, count: 0, mixed_bit, rows: Rows::No })
     }
 
     #[inline]
@@ -163,6 +175,10 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+}
+
+fn length_len(wide: bool) -> usize {
+    if wide { 9 } else { 2 }
 }
 
 fn block_header_len(wide: bool) -> usize {
@@ -214,8 +230,8 @@ fn put_number(out: &mut Vec<u8>, kind: Kind, bytes: &[u8], is_small: bool) {
 }
 
 /// Writes a number of a block with a mark of its own.
-fn put_number_of_block(out: &mut Vec<u8>, kind: Kind, bytes: &[u8]) {
-    let is_whole = !matches!(kind, Kind::F32 | Kind::F64);
+fn put_number_of_block(out: &mut Vec<u8>, kind: Kind, bytes: &[u8], exact: bool) {
+    let is_whole = !exact && !matches!(kind, Kind::F32 | Kind::F64);
     match bytes {
         [value] if kind == Kind::Bool => out.push(marks::FALSE + value),
         [first, rest @ ..] => {
@@ -372,7 +388,13 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
 
     #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'w, 'a>> {
-        self.sequence(len, 0)
+        self.has_sequence = true;
+        let may_have_rows = !self.exact && len.is_some_and(|len| len >= rows::FROM);
+        let mut elements = self.sequence(len, 0)?;
+        if may_have_rows {
+            elements.rows = Rows::First;
+        }
+        Ok(elements)
     }
 
     #[inline]
@@ -431,21 +453,94 @@ pub(super) struct Elements<'w, 'a> {
     count: usize,
     /// The tuple's length, as a bit; none for a sequence.
     mixed_bit: u32,
+    rows: Rows,
+}
+
+/// Whether the elements of a sequence are of one shape.
+enum Rows {
+    No,
+    /// There is none yet.
+    First,
+    /// All were, and their numbers reach to `end`; behind it is room.
+    Written {
+        shape: Box<Shape>,
+        end: usize,
+    },
 }
 
 impl Elements<'_, '_> {
-    #[inline]
+    #[inline(always)]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        value.serialize(&mut *self.writer)?;
+        match &mut self.rows {
+            Rows::No => value.serialize(&mut *self.writer)?,
+            Rows::First => self.first_element(value)?,
+            Rows::Written { shape, end } => {
+                let out = &mut *self.writer.out;
+                if out.len() - *end < rows::ROW {
+                    make_room_for_rows(out);
+                }
+                let row = out[*end..].first_chunk_mut();
+                if row.is_some_and(|row| shape.write(value, row)) {
+                    *end += shape.len;
+                } else {
+                    self.end_rows();
+                    value.serialize(&mut *self.writer)?;
+                }
+            }
+        }
         self.count += 1;
         Ok(())
     }
 
+    /// Writes the first element, and looks for its shape.
+    fn first_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        self.rows = Rows::No;
+        (self.writer.exact, self.writer.has_sequence) = (true, false);
+        let written = value.serialize(&mut *self.writer);
+        self.writer.exact = false;
+        written?;
+        if self.writer.run.state != RunState::Off || self.writer.has_sequence {
+            return Ok(());
+        }
+        let out = &mut *self.writer.out;
+        let first = out.get(self.at + length_len(self.wide)..).unwrap_or_default();
+        let Some((shape, numbers)) = Shape::of(first, self.writer.names.as_deref()) else { return Ok(()) };
+        out.truncate(self.at);
+        out.push(marks::ROWS);
+        out.extend_from_slice(&[0; 8]);
+        out.push(shape.marks.len() as u8);
+        out.extend_from_slice(&shape.marks);
+        out.extend_from_slice(&numbers);
+        self.rows = Rows::Written { shape: Box::new(shape), end: out.len() };
+        Ok(())
+    }
+
+    /// An element has another shape: those before it get marks of their own.
+    #[inline(never)]
+    fn end_rows(&mut self) {
+        let Rows::Written { shape, end } = std::mem::replace(&mut self.rows, Rows::No) else { return };
+        let out = &mut *self.writer.out;
+        out.truncate(end);
+        let numbers = out.split_off(end - self.count * shape.len);
+        out.truncate(self.at);
+        put_length(out, marks::SEQ, 0, self.wide);
+        for row in numbers.chunks_exact(shape.len) {
+            let out = std::cell::RefCell::new(&mut *out);
+            let number = |kind, bytes: &[u8]| put_number_of_block(&mut out.borrow_mut(), kind, bytes, false);
+            Shape::parts(&shape.marks, row, number, |group| out.borrow_mut().extend_from_slice(group));
+        }
+    }
+
     #[inline]
     fn finish(self) -> Result<()> {
-        let Self { writer, at, wide, count, mixed_bit } = self;
+        let Self { writer, at, wide, count, mixed_bit, rows } = self;
         let run = std::mem::replace(&mut writer.run, OFF);
         writer.depth -= 1;
+        if let Rows::Written { end, .. } = rows {
+            writer.out.truncate(end);
+            writer.out[at + 1..at + 9].copy_from_slice(&(count as u64).to_le_bytes());
+            return Ok(());
+        }
         match run.state {
             RunState::First => put_length(writer.out, marks::SEQ, 0, false),
             RunState::Off => {
@@ -456,6 +551,12 @@ impl Elements<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Room for more elements of rows, for one at least.
+#[cold]
+fn make_room_for_rows(out: &mut Vec<u8>) {
+    out.resize(out.len().saturating_mul(2).max(out.len() + rows::ROW), 0);
 }
 
 #[inline]

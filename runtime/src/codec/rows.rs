@@ -1,0 +1,385 @@
+//! Sequences of structs, tuples and arrays of numbers that are all of one shape: a table.
+//!
+//! The marks of an element stand once, and behind them the numbers of all elements, without marks. The first element is
+//! written as any value, and its marks taken out; from then on [`RowWriter`] writes, which knows numbers, tuples and
+//! structs only. Where an element has another shape, all of them get marks of their own.
+
+use serde::ser::{self, Serialize};
+
+use super::marks::{self, Kind};
+use super::names::Writing;
+
+/// The most bytes that an element may have.
+pub(super) const ROW: usize = 256;
+
+/// From how many elements on a shape is looked for.
+pub(super) const FROM: usize = 16;
+
+/// What an element consists of, in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Signature {
+    /// From the highest bit that is set: four bits for a number's kind, twelve for a tuple or a struct, with its length.
+    bits: u128,
+    parts: u32,
+}
+
+const TUPLE: u128 = 0xd;
+const STRUCT: u128 = 0xe;
+
+impl Signature {
+    const NEW: Self = Self { bits: 1, parts: 0 };
+
+    #[inline(always)]
+    fn number(&mut self, kind: Kind) {
+        self.bits = self.bits << 4 | kind as u128;
+        self.parts += 1;
+    }
+
+    #[inline(always)]
+    fn group(&mut self, code: u128, len: u8) {
+        self.bits = self.bits << 12 | code << 8 | u128::from(len);
+        self.parts += 1;
+    }
+}
+
+/// The shape of all elements of a sequence.
+pub(super) struct Shape {
+    /// The marks of an element, without its numbers.
+    pub(super) marks: Vec<u8>,
+    /// Bytes of an element's numbers.
+    pub(super) len: usize,
+    signature: Signature,
+    /// The fields of its structs, in order.
+    names: Vec<&'static str>,
+}
+
+impl Shape {
+    /// The shape of a value that was written with the kinds of its numbers, and its numbers.
+    pub(super) fn of(value: &[u8], table: Option<&Writing>) -> Option<(Self, Vec<u8>)> {
+        let (mut marks, mut names, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut signature = Signature::NEW;
+        let (mut rest, mut left) = (value, 1_usize);
+        while left > 0 {
+            left -= 1;
+            let (mark, behind) = rest.split_first()?;
+            rest = behind;
+            let mut take = |len: usize| {
+                let (taken, behind) = rest.split_at_checked(len)?;
+                rest = behind;
+                Some(taken)
+            };
+            match *mark {
+                mark @ (marks::FALSE | marks::TRUE) => {
+                    marks.push(marks::NUMBER + Kind::Bool as u8);
+                    numbers.push(mark - marks::FALSE);
+                    signature.number(Kind::Bool);
+                }
+                marks::SEQ => {
+                    let len = take(1)?[0];
+                    marks.extend_from_slice(&[marks::SEQ, len]);
+                    signature.group(TUPLE, len);
+                    left += usize::from(len);
+                }
+                marks::STRUCT => {
+                    let index = take(2)?;
+                    let set = table?.set(u16::from_le_bytes([index[0], index[1]]).into());
+                    marks.extend_from_slice(&[marks::STRUCT, index[0], index[1]]);
+                    names.extend_from_slice(set);
+                    signature.group(STRUCT, u8::try_from(set.len()).ok()?);
+                    left += set.len();
+                }
+                mark => match Kind::of_mark(mark, marks::NUMBER) {
+                    Some(kind) => {
+                        marks.push(mark);
+                        numbers.extend_from_slice(take(kind.size())?);
+                        signature.number(kind);
+                    }
+                    None => {
+                        let (kind, len) = (Kind::of_mark(mark, marks::SHORT_BLOCK)?, take(1)?[0]);
+                        marks.extend_from_slice(&[marks::SEQ, len]);
+                        signature.group(TUPLE, len);
+                        numbers.extend_from_slice(take(usize::from(len) * kind.size())?);
+                        for _ in 0..len {
+                            marks.push(marks::NUMBER + kind as u8);
+                            signature.number(kind);
+                        }
+                    }
+                },
+            }
+            // So that no part is shifted out of the signature.
+            if signature.bits.leading_zeros() < 16 || numbers.len() > ROW || left > ROW {
+                return None;
+            }
+        }
+        let len = numbers.len();
+        (len > 0 && marks.len() < 256).then_some((Self { marks, len, signature, names }, numbers))
+    }
+
+    /// Writes an element's numbers; `false` where it has another shape.
+    #[inline(always)]
+    pub(super) fn write<T: Serialize + ?Sized>(&mut self, value: &T, row: &mut [u8; ROW]) -> bool {
+        let names = &mut self.names[..];
+        let mut writer = RowWriter { row, len: 0, signature: Signature::NEW, names, field: 0 };
+        let written = value.serialize(&mut writer).is_ok();
+        written && writer.signature == self.signature && writer.len == self.len
+    }
+
+    /// Calls `number` with each number of an element, and `group` with the marks of tuples and structs.
+    pub(super) fn parts<'s>(
+        marks: &'s [u8],
+        mut row: &'s [u8],
+        mut number: impl FnMut(Kind, &'s [u8]),
+        mut group: impl FnMut(&'s [u8]),
+    ) {
+        let mut rest = marks;
+        while let Some(mark) = rest.first() {
+            let len = match Kind::of_mark(*mark, marks::NUMBER) {
+                Some(kind) => {
+                    let Some((bytes, behind)) = row.split_at_checked(kind.size()) else { return };
+                    number(kind, bytes);
+                    row = behind;
+                    1
+                }
+                None => {
+                    let len = if *mark == marks::SEQ { 2 } else { 3 };
+                    let Some(bytes) = rest.get(..len) else { return };
+                    group(bytes);
+                    len
+                }
+            };
+            rest = &rest[len..];
+        }
+    }
+}
+
+/// How many bytes of numbers an element with these marks has; `None` where they are not a shape.
+pub(super) fn row_len(marks: &[u8], set_len: impl Fn(u16) -> Option<usize>) -> Option<usize> {
+    let (mut rest, mut left, mut len) = (marks, 1_usize, 0_usize);
+    while left > 0 {
+        left -= 1;
+        let (mark, behind) = rest.split_first()?;
+        rest = behind;
+        match *mark {
+            marks::SEQ => {
+                let (count, behind) = rest.split_first()?;
+                left += usize::from(*count);
+                rest = behind;
+            }
+            marks::STRUCT => {
+                let (index, behind) = rest.split_first_chunk()?;
+                left = left.checked_add(set_len(u16::from_le_bytes(*index))?)?;
+                rest = behind;
+            }
+            mark => len += Kind::of_mark(mark, marks::NUMBER)?.size(),
+        }
+    }
+    (rest.is_empty() && len > 0).then_some(len)
+}
+
+/// Writes the numbers of one element.
+struct RowWriter<'r> {
+    row: &'r mut [u8; ROW],
+    len: usize,
+    signature: Signature,
+    /// The fields that its structs must have.
+    names: &'r mut [&'static str],
+    field: usize,
+}
+
+impl RowWriter<'_> {
+    #[inline(always)]
+    fn number<const N: usize>(&mut self, kind: Kind, bytes: [u8; N]) -> Result<(), NotARow> {
+        self.row.get_mut(self.len..self.len + N).ok_or(NotARow)?.copy_from_slice(&bytes);
+        self.len += N;
+        self.signature.number(kind);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn group(&mut self, code: u128, len: usize) -> Result<&mut Self, NotARow> {
+        self.signature.group(code, u8::try_from(len).map_err(|_| NotARow)?);
+        Ok(self)
+    }
+
+    #[inline(always)]
+    fn name(&mut self, name: &'static str) -> Result<(), NotARow> {
+        let expected = self.names.get_mut(self.field).ok_or(NotARow)?;
+        self.field += 1;
+        if std::ptr::eq(*expected, name) { Ok(()) } else { learn_name(expected, name) }
+    }
+}
+
+/// Compares names by what they are. The next comparison is of addresses: code that was compiled twice has two of each.
+#[cold]
+fn learn_name(expected: &mut &'static str, name: &'static str) -> Result<(), NotARow> {
+    if *expected != name {
+        return Err(NotARow);
+    }
+    *expected = name;
+    Ok(())
+}
+
+/// An element of another shape.
+#[derive(Debug)]
+struct NotARow;
+
+impl std::fmt::Display for NotARow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it has another shape")
+    }
+}
+
+impl std::error::Error for NotARow {}
+
+impl ser::Error for NotARow {
+    fn custom<T: std::fmt::Display>(_: T) -> Self {
+        // It is told when the element is written as any value.
+        NotARow
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident $type:ty, $kind:ident;)*) => {$(
+        #[inline(always)]
+        fn $method(self, value: $type) -> Result<(), NotARow> {
+            self.number(Kind::$kind, value.to_le_bytes())
+        }
+    )*};
+}
+
+macro_rules! not_a_row {
+    ($($method:ident($($arg:ident: $type:ty),*) -> $ok:ty;)*) => {$(
+        fn $method(self $(, $arg: $type)*) -> Result<$ok, NotARow> {
+            $(let _ = $arg;)*
+            Err(NotARow)
+        }
+    )*};
+}
+
+type Never = ser::Impossible<(), NotARow>;
+
+impl<'w> ser::Serializer for &'w mut RowWriter<'_> {
+    type Ok = ();
+    type Error = NotARow;
+    type SerializeSeq = Never;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Never;
+    type SerializeMap = Never;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Never;
+
+    numbers! {
+        serialize_u8 u8, U8;
+        serialize_i8 i8, I8;
+        serialize_u16 u16, U16;
+        serialize_i16 i16, I16;
+        serialize_u32 u32, U32;
+        serialize_i32 i32, I32;
+        serialize_u64 u64, U64;
+        serialize_i64 i64, I64;
+        serialize_f32 f32, F32;
+        serialize_f64 f64, F64;
+    }
+
+    #[inline(always)]
+    fn serialize_bool(self, value: bool) -> Result<(), NotARow> {
+        self.number(Kind::Bool, [u8::from(value)])
+    }
+
+    not_a_row! {
+        serialize_u128(value: u128) -> ();
+        serialize_i128(value: i128) -> ();
+        serialize_char(value: char) -> ();
+        serialize_str(value: &str) -> ();
+        serialize_bytes(value: &[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit() -> ();
+        serialize_unit_struct(name: &'static str) -> ();
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> ();
+        serialize_seq(len: Option<usize>) -> Never;
+        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> Never;
+        serialize_map(len: Option<usize>) -> Never;
+        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> Never;
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _value: &T) -> Result<(), NotARow> {
+        Err(NotARow)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _value: &T,
+    ) -> Result<(), NotARow> {
+        Err(NotARow)
+    }
+
+    #[inline(always)]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<(), NotARow> {
+        value.serialize(self)
+    }
+
+    #[inline(always)]
+    fn serialize_tuple(self, len: usize) -> Result<Self, NotARow> {
+        self.group(TUPLE, len)?;
+        Ok(self)
+    }
+
+    #[inline(always)]
+    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Self, NotARow> {
+        self.serialize_tuple(len)
+    }
+
+    #[inline(always)]
+    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Self, NotARow> {
+        self.group(STRUCT, len)?;
+        Ok(self)
+    }
+}
+
+macro_rules! tuples {
+    ($($trait:ident $method:ident,)*) => {$(
+        impl ser::$trait for &mut RowWriter<'_> {
+            type Ok = ();
+            type Error = NotARow;
+
+            #[inline(always)]
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotARow> {
+                value.serialize(&mut **self)
+            }
+
+            #[inline(always)]
+            fn end(self) -> Result<(), NotARow> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+tuples! {
+    SerializeTuple serialize_element,
+    SerializeTupleStruct serialize_field,
+}
+
+impl ser::SerializeStruct for &mut RowWriter<'_> {
+    type Ok = ();
+    type Error = NotARow;
+
+    #[inline(always)]
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), NotARow> {
+        self.name(name)?;
+        value.serialize(&mut **self)
+    }
+
+    #[inline(always)]
+    fn end(self) -> Result<(), NotARow> {
+        Ok(())
+    }
+
+    fn skip_field(&mut self, _name: &'static str) -> Result<(), NotARow> {
+        Err(NotARow)
+    }
+}
