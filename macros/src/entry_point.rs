@@ -14,8 +14,10 @@ use syn::{Error, ItemFn};
 
 use crate::crate_name::crate_name;
 use crate::options::{Options, report};
+use crate::tokens;
 
 pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
+    let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
     let options = Options::parse(tokens, &["crate"], &mut errors);
     let function: ItemFn = match syn::parse2(item.clone()) {

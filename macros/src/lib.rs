@@ -6,6 +6,7 @@ mod options;
 mod record;
 mod remote;
 mod staged;
+mod tokens;
 
 use proc_macro::TokenStream;
 

@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) backoff: Option<Expr>,
     pub(crate) retry_if: Option<Expr>,
     pub(crate) at_most_once: bool,
+    /// What the type is called that carries `local`.
+    pub(crate) carrier: Option<Ident>,
     pub(crate) path: Option<Path>,
 }
 
@@ -31,6 +33,7 @@ enum Value {
     Lit(Lit),
     Expr(Box<Expr>),
     Path(Path),
+    Ident(Ident),
     None,
 }
 
@@ -52,6 +55,12 @@ impl Parse for Pair {
         }
         let value = match name.to_string().as_str() {
             "crate" => Value::Path(Path::parse_mod_style(input)?),
+            "carrier" => Value::Ident(input.parse().map_err(|error| {
+                Error::new(
+                    error.span(),
+                    "`carrier` is the name of a type to be: `carrier = Train` gives `Train::local(..)`",
+                )
+            })?),
             "backoff" | "retry_if" => Value::Expr(input.parse()?),
             _ => Value::Lit(input.parse()?),
         };
@@ -119,6 +128,7 @@ impl Options {
             ("retry_if", Value::Expr(value)) => self.retry_if = Some((**value).clone()),
             (AT_MOST_ONCE, Value::None) => self.at_most_once = true,
             (_, Value::Path(path)) => self.path = Some(path.clone()),
+            (_, Value::Ident(name)) => self.carrier = Some(name.clone()),
             // `parse` lets known names only come here.
             _ => {}
         }

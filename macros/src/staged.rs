@@ -7,24 +7,25 @@
 //!
 //! impl MapReduce for J { .. }                      // as it stands
 //! const _: () = {
-//!     static MAP: RemoteFn = ..;                   // `module::J::map`, in the link-time registry
-//!     static REDUCE: RemoteFn = ..;                // `module::J::reduce`
+//!     static __WREN_MAP: RemoteFn = ..;            // `module::J::map`, in the link-time registry
+//!     static __WREN_REDUCE: RemoteFn = ..;         // `module::J::reduce`
 //!     impl Registered for J {
 //!         const COMBINES: bool = ..;               // whether the impl has a `combine`
 //!         const PARTITIONS: bool = ..;             // whether the impl has a `partition`
-//!         fn stages() -> &[&RemoteFn] { &[&MAP, &REDUCE] }
+//!         fn stages() -> &[&RemoteFn] { .. }
 //!     }
 //! };
 //! ```
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
 use syn::{Error, ImplItem, ImplItemFn, ItemImpl, Type};
 
 use crate::crate_name::crate_name;
 use crate::options::{Options, report};
 use crate::record::Record;
+use crate::tokens;
 
 const KNOWN: [&str; 4] = ["memory", "timeout", "retries", "crate"];
 
@@ -42,6 +43,7 @@ pub(crate) const BSP: Staged = Staged { attribute: "bsp", name: "Bsp", stages: &
 
 pub(crate) fn expand(staged: &Staged, options: TokenStream, item: TokenStream) -> TokenStream {
     let wrong = format!("`#[{}::{}]` goes on `impl {} for ..`", crate_name(), staged.attribute, staged.name);
+    let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
     let options = Options::parse(options, &KNOWN, &mut errors);
     let implementation: ItemImpl = match syn::parse2(item.clone()) {
@@ -81,6 +83,9 @@ fn check(staged: &Staged, implementation: &ItemImpl, wrong: String, errors: &mut
 
 fn name_of(ty: &Type) -> Option<&syn::Ident> {
     match ty {
+        // The type is in a group where it comes out of `macro_rules!`.
+        Type::Group(group) => name_of(&group.elem),
+        Type::Paren(paren) => name_of(&paren.elem),
         Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|last| &last.ident),
         _ => None,
     }
@@ -98,18 +103,22 @@ fn registration(staged: &Staged, options: &Options, implementation: &ItemImpl) -
     let ty = &implementation.self_ty;
     let Some(name) = name_of(ty) else { return TokenStream::new() };
     // Whatever is changed in the impl changes all stages: they share its types.
-    let tokens = implementation.to_token_stream().to_string();
-    let idents: Vec<_> =
-        staged.stages.iter().map(|stage| syn::Ident::new(&stage.to_uppercase(), name.span())).collect();
+    let body_hash = tokens::hash(implementation.to_token_stream());
+    // No item of the program has such a name.
+    let idents: Vec<_> = staged.stages.iter().map(|stage| format_ident!("__WREN_{}", stage.to_uppercase())).collect();
     let records = staged.stages.iter().zip(&idents).map(|(stage, ident)| {
         let place = method(implementation, stage).map_or(name.span(), |function| function.sig.ident.span());
-        let entry = syn::Ident::new(&format!("{stage}_entry"), name.span());
+        let entry = format_ident!("{stage}_entry");
+        let signature = format!("{} for {name}: {stage}", staged.name);
         let record = Record {
             ident: ident.clone(),
             name: format!("{name}::{stage}"),
-            signature: format!("{} for {name}: {stage}", staged.name),
+            beside: quote!(#ty),
+            signature_hash: tokens::hash(quote!(#signature)),
+            signature,
+            conditional: Vec::new(),
             place,
-            hashed: tokens.clone(),
+            body_hash,
             entry: quote!(#private::#entry::<#ty>),
         };
         record.expand(options)
@@ -125,8 +134,8 @@ fn registration(staged: &Staged, options: &Options, implementation: &ItemImpl) -
                 const COMBINES: bool = #combines;
                 const PARTITIONS: bool = #partitions;
                 fn stages() -> &'static [&'static #private::RemoteFn] {
-                    static STAGES: &[&#private::RemoteFn] = &[#(&#idents),*];
-                    STAGES
+                    static __WREN_STAGES: &[&#private::RemoteFn] = &[#(&#idents),*];
+                    __WREN_STAGES
                 }
             }
         };

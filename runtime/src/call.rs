@@ -390,19 +390,27 @@ pub trait Returned: Serialize + DeserializeOwned {}
 
 impl<T: Serialize + DeserializeOwned> Returned for T {}
 
-/// The `T` of a declared `Result<T, E>`, whatever alias it was declared by.
+/// A `Result`, by whatever alias, where the annotation asks for one.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is named `Result`, but is not `std::result::Result`",
-    note = "wren takes a return type named `Result` for the standard one; give yours another name"
+    message = "`{Self}` is no `Result`, and `retry_if` looks at the error of one",
+    label = "not `std::result::Result`",
+    note = "leave out `retry_if`, or return a `Result`"
 )]
+#[allow(missing_docs)]
 pub trait ResultType {
-    /// What `Ok` holds.
     type Ok;
+    type Err;
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
 }
 
-impl<T, E> ResultType for Result<T, E> {
+impl<T, E> ResultType for std::result::Result<T, E> {
     type Ok = T;
+    type Err = E;
+
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
 }
 
 /// Turns any error value into a failure: with its sources if it is an error, by its `Display` or
@@ -410,16 +418,14 @@ impl<T, E> ResultType for Result<T, E> {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! error_failure {
-    ($error:expr, $again:expr) => {{
-        #[allow(unused_imports)]
-        use $crate::__private::errors::{
-            AsDebug as _, AsDisplay as _, AsError as _, AsOpaque as _, AsSendError as _, AsValue as _,
-        };
-        let error = $error;
+    ($error:ident, $again:expr) => {{
+        use $crate::__private::errors::look_up::*;
+        // Before the error is moved.
+        let __wren_again = $again;
         // Method look-up takes off one `&` after the other, and so tries these traits in order.
-        let value = (&&$crate::__private::errors::Probe(&error)).value();
-        let kind = (&&&&$crate::__private::errors::Probe(&error)).kind();
-        $crate::__private::errors::with(kind.failure(error), value, $again)
+        let __wren_bytes = (&&$crate::__private::errors::Probe(&$error)).value();
+        let __wren_kind = (&&&&$crate::__private::errors::Probe(&$error)).kind();
+        $crate::__private::errors::with(__wren_kind.failure($error), __wren_bytes, __wren_again)
     }};
 }
 
@@ -428,13 +434,18 @@ macro_rules! error_failure {
 pub mod errors {
     use std::any::type_name;
     use std::error::Error;
-    use std::fmt::{Debug, Display};
+    use std::fmt::Display;
 
     use serde::Serialize;
-    use serde::de::DeserializeOwned;
 
     use crate::codec;
     use crate::error::Failure;
+    use crate::generated::Told;
+
+    /// The traits among which method look-up finds the kind of an error.
+    pub mod look_up {
+        pub use super::{AsDebug as _, AsDisplay as _, AsError as _, AsOpaque as _, AsSendError as _, AsValue as _};
+    }
 
     /// Holds a type for method look-up.
     #[derive(Debug)]
@@ -468,12 +479,13 @@ pub mod errors {
         retry_if(error)
     }
 
-    /// Of an error that can be had back in the driver.
+    /// Of an error that may be had back in the driver. The driver asks whether it can be decoded: here the compiler
+    /// would take an error that borrows for one that does not.
     #[allow(missing_docs)]
     pub trait AsValue {
         fn value(&self) -> Vec<u8>;
     }
-    impl<E: Serialize + DeserializeOwned> AsValue for &Probe<'_, E> {
+    impl<E: Serialize> AsValue for &Probe<'_, E> {
         fn value(&self) -> Vec<u8> {
             // One that does not encode is told by its text, as others are.
             codec::encode(self.0).ok().filter(|bytes| bytes.len() <= LARGEST_VALUE).unwrap_or_default()
@@ -489,7 +501,7 @@ pub mod errors {
     impl<E> AsOpaque for Probe<'_, E> {}
 
     macro_rules! kind {
-        ($trait:ident, $kind:ident, $on:ty, $($bound:tt)+) => {
+        ($trait:ident, $kind:ident, $on:ty $(, $($bound:tt)+)?) => {
             #[allow(missing_docs, missing_debug_implementations)]
             pub struct $kind;
             #[allow(missing_docs)]
@@ -498,13 +510,14 @@ pub mod errors {
                     $kind
                 }
             }
-            impl<E: $($bound)+> $trait for $on {}
+            impl<E $(: $($bound)+)?> $trait for $on {}
         };
     }
     kind!(AsSendError, SendErrorKind, &&&Probe<'_, E>, Into<Box<dyn Error + Send + Sync>>);
     kind!(AsError, ErrorKind, &&Probe<'_, E>, Into<Box<dyn Error>>);
     kind!(AsDisplay, DisplayKind, &Probe<'_, E>, Display);
-    kind!(AsDebug, DebugKind, Probe<'_, E>, Debug);
+    // Of any type, so that one without `Debug` is refused by its own name.
+    kind!(AsDebug, DebugKind, Probe<'_, E>);
 
     #[allow(missing_docs)]
     impl SendErrorKind {
@@ -526,7 +539,7 @@ pub mod errors {
     }
     #[allow(missing_docs)]
     impl DebugKind {
-        pub fn failure<E: Debug>(self, error: E) -> Failure {
+        pub fn failure<E: Told>(self, error: E) -> Failure {
             of_text::<E>(format!("{error:?}"), Vec::new())
         }
     }

@@ -87,7 +87,7 @@ pub struct Code {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeployedFn {
-    /// As in [`RemoteFn::name`].
+    /// As [`RemoteFn::id`] gives it.
     pub name: String,
     /// As in [`RemoteFn::signature`].
     pub signature: String,
@@ -170,13 +170,13 @@ impl Deployment {
     /// Whether the deployed program may be the one with these functions: it has one of them, or none but wren's.
     pub(crate) fn may_be_of(&self, own: &[&RemoteFn]) -> bool {
         let mut deployed = self.functions.iter().filter(|function| !registry::is_wrens(&function.name)).peekable();
-        deployed.peek().is_none() || deployed.any(|deployed| own.iter().any(|own| own.name == deployed.name))
+        deployed.peek().is_none() || deployed.any(|deployed| own.iter().any(|own| own.id() == deployed.name))
     }
 
     fn differing(&self, own: &[&RemoteFn]) -> Vec<String> {
         let deployed: BTreeMap<_, _> = self.functions.iter().map(|f| (f.name.as_str(), f)).collect();
-        let same = |f: &&RemoteFn| deployed.get(f.name).is_some_and(|d| d.is(f));
-        own.iter().filter(|f| !same(f)).map(|f| f.name.to_owned()).collect()
+        let same = |f: &&RemoteFn| deployed.get(f.id()).is_some_and(|d| d.is(f));
+        own.iter().filter(|f| !same(f)).map(|f| f.id().to_owned()).collect()
     }
 
     /// The Lambda function that serves calls of a remote function with these limits: the smallest that

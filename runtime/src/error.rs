@@ -231,17 +231,18 @@ pub enum Error {
         /// All names there are.
         registered: Vec<String>,
     },
-    /// Two remote functions have one name.
+    /// Several remote functions have the name by which one was asked for.
     ///
-    /// Rename one of them, or move it to another module.
-    #[error("two remote functions are named `{name}`: one at {first}, one at {second}; rename one of them")]
+    /// Calls are not affected: they know which function they are of. Add the place to the name, or rename the functions.
+    #[error(
+        "several remote functions are named `{name}`: at {}; add the place, as in `{name}@{}`, or rename them",
+        places.join(", "), places.first().map_or("file:line:column", |place| place)
+    )]
     DuplicateFunction {
         /// The name.
         name: String,
-        /// Source position of one, `file:line`.
-        first: String,
-        /// Source position of the other.
-        second: String,
+        /// Their source positions, each `file:line:column`.
+        places: Vec<String>,
     },
     /// The job or call was cancelled.
     ///

@@ -233,7 +233,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Config`] for settings that cannot be, [`Error::Backend`] where the system gives no
-    /// thread or memory, [`Error::DuplicateFunction`].
+    /// thread or memory.
     pub fn build(self) -> Result<Executor> {
         let mut config = Config::load()?;
         if let Some(backend) = self.backend {
@@ -402,7 +402,6 @@ impl Executor {
                 config.workers
             )));
         }
-        crate::registry::all()?;
         let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
         let bell = Bell::new().map_err(no_bell)?;
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
@@ -691,7 +690,7 @@ impl Shared {
 
     /// The mean duration of a call of this function, if any was measured.
     pub(crate) fn estimate(&self, function: &'static RemoteFn) -> Option<Duration> {
-        self.lock().scheduler.estimate(function.name)
+        self.lock().scheduler.estimate(function.id())
     }
 
     pub(crate) fn close(&self, job: JobKey) {

@@ -122,6 +122,7 @@ mod error;
 mod executor;
 pub mod faults;
 mod framed;
+mod generated;
 mod interrupt;
 mod job;
 pub mod kv;
@@ -190,9 +191,10 @@ pub mod __private {
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
+    pub use crate::generated::{Any, Reply, Told, Type, open, result};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
-    pub use crate::registry::{REMOTE_FNS, RemoteFn};
+    pub use crate::registry::{REMOTE_FNS, RemoteFn, Source};
     pub use crate::start::{Exit, main, main_sync};
     pub use crate::worker::{ArgsDecoder, Invoke, Output};
     pub use linkme;

@@ -48,7 +48,15 @@ pub fn init() {
 #[derive(Serialize)]
 struct Listing {
     wren: &'static str,
-    functions: Vec<&'static RemoteFn>,
+    functions: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    /// By which it is found.
+    name: &'static str,
+    #[serde(flatten)]
+    function: &'static RemoteFn,
 }
 
 /// The registry as JSON: `{"wren": "<version>", "functions": [..]}`.
@@ -56,7 +64,7 @@ struct Listing {
 /// # Errors
 /// As [`registry::all`].
 pub(crate) fn listing() -> Result<serde_json::Result<String>> {
-    let functions = registry::all()?;
+    let functions = registry::all()?.into_iter().map(|function| Listed { name: function.id(), function }).collect();
     Ok(serde_json::to_string(&Listing { wren: env!("CARGO_PKG_VERSION"), functions }))
 }
 

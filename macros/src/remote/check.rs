@@ -1,9 +1,12 @@
 //! Refuses what cannot be remote, each mistake at its own token, and says what to write instead.
 
-use proc_macro2::Span;
+use proc_macro2::{Ident, Span};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Error, FnArg, GenericParam, Lifetime, Safety, Signature, Type, TypeReference};
+use syn::{
+    Error, FnArg, GenericArgument, GenericParam, Lifetime, PathArguments, Safety, Signature, Type, TypePath,
+    TypeReference,
+};
 
 use super::parse::Remote;
 
@@ -24,9 +27,8 @@ pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
             }
         }
     }
-    let mut visitor = Returned { errors };
-    visitor.visit_type(&remote.output.declared);
-    if let Some(retry_if) = remote.options.retry_if.as_ref().filter(|_| !remote.output.is_result) {
+    returned(&remote.output.declared, errors);
+    if let Some(retry_if) = remote.options.retry_if.as_ref().filter(|_| remote.output.result.is_none()) {
         refuse(errors, retry_if.span(), "`retry_if` looks at the error of a `Result`, and this function returns none");
     }
 }
@@ -84,6 +86,14 @@ impl Visit<'_> for Argument<'_> {
                 "a worker cannot change the caller's value; take it by value and return the changed one",
             );
         }
+        if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident == "static") {
+            refuse(
+                self.errors,
+                lifetime.span(),
+                "a worker makes the argument for one call, and it does not live longer; write `&str` without `'static`, or \
+                 take an owned value: `String`, `Vec<T>`",
+            );
+        }
         visit::visit_type_reference(self, reference);
     }
 
@@ -104,6 +114,53 @@ impl Visit<'_> for Argument<'_> {
             Type::Ptr(_) => {
                 let message = "a pointer means nothing in another process; take a value or a reference";
                 refuse(self.errors, ty.span(), message);
+            }
+            Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
+            _ => visit::visit_type(self, ty),
+        }
+    }
+}
+
+/// Checks the declared result.
+///
+/// The error of a `Result` may be of any type: it is turned into text where it is made. Which part of a type is its
+/// error is not known here, for `AppResult<T, E>` may be anything; but it is never what comes first.
+fn returned(declared: &Type, errors: &mut Vec<Error>) {
+    let mut visitor = Returned { errors };
+    let Type::Path(TypePath { qself: None, path, .. }) = declared else { return visitor.visit_type(declared) };
+    let last = path.segments.last();
+    let arguments = match last.map(|last| &last.arguments) {
+        Some(PathArguments::AngleBracketed(arguments)) if !last.is_some_and(|last| is_map(&last.ident)) => arguments,
+        _ => return visitor.visit_type(declared),
+    };
+    // An alias of `Result` may hand a lifetime on to its error.
+    let may_borrow = last.is_some_and(|last| last.ident.to_string().ends_with("Result"));
+    let lifetimes = arguments.args.iter().filter(|argument| matches!(argument, GenericArgument::Lifetime(_)));
+    if !may_borrow {
+        lifetimes.for_each(|lifetime| visitor.visit_generic_argument(lifetime));
+    }
+    let mut types = arguments.args.iter().filter(|argument| matches!(argument, GenericArgument::Type(_)));
+    if let Some(first) = types.next() {
+        visitor.visit_generic_argument(first);
+    }
+    types.for_each(|error| ReturnedError { errors }.visit_generic_argument(error));
+}
+
+/// Whether a type of this name has a value in the place of the error.
+fn is_map(name: &Ident) -> bool {
+    name == "HashMap" || name == "BTreeMap"
+}
+
+/// What may be the error of a result.
+struct ReturnedError<'a> {
+    errors: &'a mut Vec<Error>,
+}
+
+impl Visit<'_> for ReturnedError<'_> {
+    fn visit_type(&mut self, ty: &Type) {
+        match ty {
+            Type::ImplTrait(_) => {
+                refuse(self.errors, ty.span(), "name the type of the error: its message is made from it")
             }
             Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
             _ => visit::visit_type(self, ty),

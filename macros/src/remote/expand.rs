@@ -13,50 +13,90 @@
 //!     }
 //! }
 //! pub fn f(a: A, b: &B) -> Call<R> {
-//!     static RECORD: RemoteFn = ..;            // in the link-time registry
-//!     fn entry(..) { decode arguments; f::local(..); encode the result }
-//!     encode arguments; call(&RECORD, ..)
+//!     static __WREN_RECORD: RemoteFn = ..;     // in the link-time registry; it has this closure:
+//!         |invoke| { decode arguments; f::local(..); encode the result }
+//!     encode arguments; call(&__WREN_RECORD, ..)
 //! }
 //! ```
 //!
 //! The enum lives among types and the function among values, so that one name serves both.
+//!
+//! Generated code meets names of the program: types, constants, macros' fragments. So it names everything by full
+//! paths, its own variables and items begin by `__wren`, and variables have the hygiene of the macro. What an
+//! argument or a result is, is for the type to say, not for its name: see `wren::__private` in `runtime/src/generated.rs`.
 
-use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::visit_mut::{self, VisitMut};
-use syn::{Attribute, ItemFn, Lifetime, Type, TypeReference};
+use syn::{Attribute, FnArg, Ident, ItemFn, Meta, Type, Visibility};
 
-use super::parse::{Param, Passing, Remote};
+use super::lifetimes::{anonymous, with_static};
+use super::parse::{Kind, Param, Remote, generated};
 use crate::record::Record;
+use crate::tokens;
 
 pub(super) fn expand(remote: &Remote) -> TokenStream {
     let attrs = Attributes::of(&remote.item.attrs);
-    let carrier = carrier(remote, &attrs);
-    let stub = stub(remote, &attrs);
+    let names = Names::new(remote);
+    let carrier = carrier(remote, &names, &attrs);
+    let stub = stub(remote, &names, &attrs);
     quote!(#carrier #stub)
 }
 
-/// Attributes, by where they go: `cfg` on every item, what documents on the stub, what compiles on
-/// the body, lints on both.
+/// Names that the generated code uses.
+struct Names {
+    private: TokenStream,
+    /// The type that carries `local`.
+    carrier: Ident,
+    record: Ident,
+    encoder: Ident,
+    decoder: Ident,
+    invoke: Ident,
+    output: Ident,
+    value: Ident,
+}
+
+impl Names {
+    fn new(remote: &Remote) -> Self {
+        let own = |name: &str| Ident::new(name, Span::mixed_site());
+        let mut carrier = remote.options.carrier.clone().unwrap_or_else(|| remote.item.sig.ident.clone());
+        // At the function's name, and of the macro: lints of the program do not look at it.
+        carrier.set_span(carrier.span().resolved_at(Span::mixed_site()));
+        Self {
+            private: remote.options.private(),
+            carrier,
+            record: own("__WREN_RECORD"),
+            encoder: own("__wren_encoder"),
+            decoder: own("__wren_decoder"),
+            invoke: own("__wren_invoke"),
+            output: own("__wren_output"),
+            value: own("__wren_value"),
+        }
+    }
+}
+
+/// Attributes, by where they go: what documents on the stub, what compiles on the body, lints on both.
 struct Attributes<'a> {
-    cfg: Vec<&'a Attribute>,
     docs: Vec<&'a Attribute>,
+    /// `doc(hidden)` and its kin.
+    shown: Vec<&'a Attribute>,
     stub: Vec<&'a Attribute>,
-    lints: Vec<&'a Attribute>,
+    lints: Vec<Attribute>,
     body: Vec<&'a Attribute>,
 }
 
 impl<'a> Attributes<'a> {
     fn of(attrs: &'a [Attribute]) -> Self {
-        let mut sorted = Self { cfg: vec![], docs: vec![], stub: vec![], lints: vec![], body: vec![] };
+        let mut sorted = Self { docs: vec![], shown: vec![], stub: vec![], lints: vec![], body: vec![] };
         for attr in attrs {
             let name = attr.path().get_ident().map(ToString::to_string).unwrap_or_default();
             match name.as_str() {
-                "cfg" | "cfg_attr" => sorted.cfg.push(attr),
+                "doc" if matches!(attr.meta, Meta::List(_)) => sorted.shown.push(attr),
                 "doc" => sorted.docs.push(attr),
                 "deprecated" | "must_use" => sorted.stub.push(attr),
-                "allow" | "warn" | "deny" | "forbid" => sorted.lints.push(attr),
+                "allow" | "warn" | "deny" | "forbid" => sorted.lints.push(attr.clone()),
+                "expect" => sorted.lints.push(allowed(attr)),
                 _ => sorted.body.push(attr),
             }
         }
@@ -64,279 +104,236 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// The enum that carries `f::local`.
-fn carrier(remote: &Remote, attrs: &Attributes<'_>) -> TokenStream {
-    let ItemFn { vis, sig, block, .. } = &remote.item;
-    let Attributes { cfg, docs, lints, body, .. } = attrs;
-    let name = &sig.ident;
-    let mut local = sig.clone();
-    local.ident = syn::Ident::new("local", name.span());
-    local.inputs = remote.params.iter().map(plain).collect();
-    let names = remote.params.iter().map(|param| &param.name);
-    let wait = sig.asyncness.map(|_| quote!(.await));
-    let about = format!("Carries [`{name}::local`], the remote function `{name}` as an ordinary one.");
-    quote! {
-        #(#cfg)*
-        #[doc = #about]
-        #[allow(non_camel_case_types, dead_code, clippy::empty_enums, missing_debug_implementations)]
-        #vis enum #name {}
+/// `expect` as `allow`. Where a lint would have been seen is one of several functions by now, and the others would
+/// miss it.
+fn allowed(expect: &Attribute) -> Attribute {
+    let mut allow = expect.clone();
+    if let Meta::List(list) = &mut allow.meta {
+        list.path = Ident::new("allow", expect.path().span()).into();
+    }
+    allow
+}
 
-        #(#cfg)*
-        #[allow(dead_code, clippy::too_many_arguments)]
-        impl #name {
-            #[doc = "Runs the function here, in this process and on this thread.\n\n"]
-            #(#docs)*
+/// The enum that carries `f::local`.
+fn carrier(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
+    let ItemFn { vis, sig, block, .. } = &remote.item;
+    let Attributes { shown, lints, body, .. } = attrs;
+    let (name, carrier) = (&sig.ident, &names.carrier);
+    let (mut inner, mut local) = (sig.clone(), sig.clone());
+    local.ident = Ident::new("local", name.span().resolved_at(Span::mixed_site()));
+    // The function inside of `local` is nearer than its parameters: one of the same name would not be seen.
+    let renamed = |(i, param): (usize, &Param)| match param.name == *name {
+        true => Param { name: generated(i), ..param.clone() },
+        false => param.clone(),
+    };
+    let params: Vec<_> = remote.params.iter().enumerate().map(renamed).collect();
+    local.inputs = params.iter().map(plain).collect();
+    inner.inputs.iter_mut().for_each(expected_here);
+    let passed = params.iter().map(|Param { name, cfg, .. }| quote!(#(#cfg)* #name));
+    let wait = sig.asyncness.map(|_| quote!(.await));
+    let misled = misled(vis);
+    let text = name.unraw();
+    let about = format!("Carries [`local`](Self::local), the remote function `{text}` as an ordinary one.");
+    let about_local = format!("Runs [`{text}`](fn@{text}) here, in this process and on this thread.");
+    quote! {
+        #[doc = #about]
+        #(#shown)*
+        #[non_exhaustive]
+        #vis enum #carrier {}
+
+        impl #carrier {
+            #[doc = #about_local]
+            #(#shown)*
+            #[allow(#(clippy::#misled),*)]
             #(#lints)*
             #vis #local {
                 #(#lints)*
                 #(#body)*
-                #sig #block
-                #name(#(#names),*) #wait
+                #inner #block
+                #name(#(#passed),*) #wait
             }
         }
     }
+}
+
+/// Lints of clippy whose advice cannot be taken: a remote function is never `const`, and that a function is exported
+/// is not seen of the one inside of `local`.
+fn misled(vis: &Visibility) -> impl Iterator<Item = Ident> {
+    let exported = ["needless_pass_by_value", "trivially_copy_pass_by_ref", "unnecessary_wraps"];
+    let exported = exported.into_iter().filter(|_| matches!(vis, Visibility::Public(_)));
+    ["missing_const_for_fn"].into_iter().chain(exported).map(|lint| Ident::new(lint, Span::call_site()))
 }
 
 /// The parameter without its pattern: `mut x: T` is `x: T`.
-fn plain(param: &Param) -> syn::FnArg {
-    let name = &param.name;
-    let ty = &param.written.ty;
-    syn::parse_quote!(#name: #ty)
+fn plain(param: &Param) -> FnArg {
+    let Param { name, ty, cfg, .. } = param;
+    syn::parse_quote!(#(#cfg)* #name: #ty)
+}
+
+/// `expect` on a parameter is `allow`, as on the function.
+fn expected_here(input: &mut FnArg) {
+    let FnArg::Typed(typed) = input else { return };
+    for attr in typed.attrs.iter_mut().filter(|attr| attr.path().is_ident("expect")) {
+        *attr = allowed(attr);
+    }
 }
 
 /// The function that makes the call.
-fn stub(remote: &Remote, attrs: &Attributes<'_>) -> TokenStream {
+fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
     let ItemFn { vis, sig, .. } = &remote.item;
-    let Attributes { cfg, docs, stub, lints, .. } = attrs;
-    let private = remote.options.private();
-    let name = &sig.ident;
-    let generics = &sig.generics;
-    let where_clause = &generics.where_clause;
+    let Attributes { docs, shown, stub, lints, .. } = attrs;
+    let Names { private, record, encoder, .. } = names;
+    let (name, generics, where_clause) = (&sig.ident, &sig.generics, &sig.generics.where_clause);
     let params = remote.params.iter().map(plain);
-    let pushes = remote.params.iter().map(push);
-    let checks = remote.params.iter().map(|param| check(param, &private));
-    let output = sent_back(remote, &private);
-    let check_output = {
-        let span = remote.output.declared.span();
-        quote_spanned!(span=> {
-            fn result<T: #private::Returned>() {}
-            let _ = result::<#output>;
-        })
-    };
-    let record = record(remote);
-    let entry = entry(remote, &private);
+    let pushes = remote.params.iter().map(|param| push(param, names));
+    let output = sent_back(remote, private);
+    let check_output = quote_spanned!(remote.output.declared.span()=> let _: fn() = #private::result::<#output>;);
+    let static_record = static_record(remote, names);
     quote! {
-        #(#cfg)*
         #(#docs)*
+        #(#shown)*
         #(#stub)*
         #(#lints)*
-        #[allow(clippy::too_many_arguments, clippy::ptr_arg, clippy::needless_pass_by_value, clippy::trivially_copy_pass_by_ref)]
         #vis fn #name #generics (#(#params),*) -> #private::Call<#output> #where_clause {
-            #record
-            #entry
-            #(#checks)*
+            use #private::Any as _;
+            #static_record
             #check_output
-            let mut args = #private::ArgsEncoder::new();
+            let mut #encoder = #private::ArgsEncoder::new();
             #(#pushes)*
-            #private::call(&RECORD, args)
+            #private::call(&#record, #encoder)
         }
     }
 }
 
-/// The type that the caller gets: what `Ok` holds of a declared `Result`.
+/// The type that the caller gets: what `Ok` holds of a `Result`.
 fn sent_back(remote: &Remote, private: &TokenStream) -> TokenStream {
-    let declared = &remote.output.declared;
-    if !remote.output.is_result {
-        return quote!(#declared);
-    }
-    quote_spanned!(declared.span()=> <#declared as #private::ResultType>::Ok)
-}
-
-fn push(param: &Param) -> TokenStream {
-    // At the type, where `check` has its errors: the compiler tells one place of one mistake once.
-    let span = param.written.ty.span();
-    let mut name = param.name.clone();
-    name.set_span(type_of(param).span().resolved_at(name.span()));
-    match &param.passing {
-        Passing::Value => quote_spanned!(span=> args.push(&#name);),
-        Passing::Boxed(_) | Passing::Str => quote_spanned!(span=> args.push(#name);),
-        Passing::Bytes => quote!(args.push_bytes(#name);),
-        Passing::ByteVec => quote!(args.push_bytes(&#name);),
+    let declared = with_static(&remote.output.declared, &remote.item.sig.generics);
+    let span = remote.output.declared.span();
+    match remote.output.result {
+        None => quote!(#declared),
+        Some(kind) => {
+            let reply = reply(kind, &declared, span, private);
+            quote_spanned!(span=> <#declared as #reply>::Ok)
+        }
     }
 }
 
-/// The type that is encoded.
-fn type_of(param: &Param) -> &Type {
-    match &param.passing {
-        Passing::Boxed(ty) => ty,
-        _ => &param.written.ty,
+/// The trait by which a declared type is taken apart.
+fn reply(kind: Kind, declared: &Type, span: Span, private: &TokenStream) -> TokenStream {
+    match kind {
+        Kind::Must => quote_spanned!(span=> #private::ResultType),
+        // `IS_RESULT` of the type itself comes before that of the trait, which all types have.
+        Kind::May => {
+            let is_result = quote_spanned!(span=> #private::Type::<#declared>::IS_RESULT);
+            quote!(#private::Reply<{ use #private::Any as _; #is_result }>)
+        }
     }
 }
 
-/// Asks for what an argument must be, at its own type, so that the compiler points there.
-fn check(param: &Param, private: &TokenStream) -> TokenStream {
-    let (ty, boxed) = match &param.passing {
-        Passing::Value => ((*param.written.ty).clone(), false),
-        Passing::Boxed(ty) => ((**ty).clone(), true),
-        Passing::Str | Passing::Bytes | Passing::ByteVec => return quote!(),
+fn push(param: &Param, names: &Names) -> TokenStream {
+    let Names { private, encoder, .. } = names;
+    let Param { name, cfg, .. } = param;
+    let (span, ty, method) = travelling(param);
+    let mut name = name.clone();
+    // At the type: the compiler tells one place of one mistake once.
+    name.set_span(span.resolved_at(name.span()));
+    let argument = match param.borrowed {
+        Some(_) => quote!(#name),
+        None => quote_spanned!(span=> &#name),
     };
-    let span = ty.span();
-    let ty = anonymous(ty);
-    let ty = if boxed { quote_spanned!(span=> ::std::boxed::Box<#ty>) } else { quote!(#ty) };
-    quote_spanned!(span=> {
-        fn argument<'de, T: #private::Argument<'de>>() {}
-        let _ = argument::<#ty>;
-    })
+    let push = format_ident!("push_{method}", span = span);
+    quote_spanned!(span=> #(#cfg)* #private::Type::<#ty>::NEW.#push(&mut #encoder, #argument);)
 }
 
-/// The type with its lifetimes left to the compiler.
-fn anonymous(mut ty: Type) -> Type {
-    struct Anonymous;
-    impl VisitMut for Anonymous {
-        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
-            if lifetime.ident != "static" {
-                *lifetime = Lifetime::new("'_", lifetime.span());
-            }
-        }
-
-        fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
-            // `&T` in a turbofish infers as it stands.
-            if reference.lifetime.as_ref().is_some_and(|l| l.ident != "static") {
-                reference.lifetime = None;
-            }
-            visit_mut::visit_type_mut(self, &mut reference.elem);
-        }
+/// The type that is encoded, where it stands, and in which way it is passed.
+fn travelling(param: &Param) -> (Span, Type, &'static str) {
+    match &param.borrowed {
+        Some(ty) => (ty.span(), anonymous(ty), "borrowed"),
+        None => (param.ty.span(), anonymous(&param.ty), "owned"),
     }
-    Anonymous.visit_type_mut(&mut ty);
-    ty
 }
 
-fn record(remote: &Remote) -> TokenStream {
-    let sig = &remote.item.sig;
-    let block = &remote.item.block;
+fn static_record(remote: &Remote, names: &Names) -> TokenStream {
+    let ItemFn { sig, block, .. } = &remote.item;
+    let hash_of = |param: &Param| {
+        let (text, ty) = (param.text(), &param.ty);
+        tokens::hash(quote!(#text #ty))
+    };
+    let (always, sometimes): (Vec<_>, Vec<_>) = remote.params.iter().partition(|param| param.cfg.is_empty());
+    let always = always.into_iter().map(|param| (param.text(), &param.ty)).map(|(text, ty)| quote!(#text: #ty));
+    let output = &remote.output.declared;
+    let carrier = &names.carrier;
     Record {
-        ident: syn::Ident::new("RECORD", proc_macro2::Span::call_site()),
-        name: sig.ident.to_string().trim_start_matches("r#").to_owned(),
-        signature: spaced(&quote!(#sig).to_string()),
+        ident: names.record.clone(),
+        name: sig.ident.unraw().to_string(),
+        beside: quote!(#carrier),
+        signature: tokens::written(quote!(#sig)),
+        signature_hash: tokens::hash(quote!((#(#always),*) -> #output)),
+        conditional: sometimes.into_iter().map(|param| (param.cfg.clone(), hash_of(param))).collect(),
         place: sig.ident.span(),
-        hashed: quote!(#sig #block).to_string(),
-        entry: quote!(entry),
+        body_hash: tokens::hash(quote!(#sig #block)),
+        entry: entry(remote, names),
     }
     .expand(&remote.options)
 }
 
 /// The worker's side: decode, call, encode.
-fn entry(remote: &Remote, private: &TokenStream) -> TokenStream {
-    let name = &remote.item.sig.ident;
-    let count = remote.params.len();
-    let decoded = remote.params.iter().map(decode);
+fn entry(remote: &Remote, names: &Names) -> TokenStream {
+    let Names { private, carrier, decoder, invoke, output, value, .. } = names;
+    let decoded = remote.params.iter().map(|param| decode(param, names));
     let passed = remote.params.iter().map(pass);
-    let mut value = quote!(#name::local(#(#passed),*));
+    let mut called = quote!(#carrier::local(#(#passed),*));
     if remote.item.sig.asyncness.is_some() {
-        value = quote!(#private::block_on(#value));
+        called = quote!(#private::block_on(#called));
     }
-    if remote.output.is_result {
-        let judged = match &remote.options.retry_if {
-            Some(retry_if) => {
-                quote_spanned!(retry_if.span()=> let again = #private::errors::is_worth_it(#retry_if, &error);)
-            }
-            None => quote!(let again = true;),
-        };
-        value = quote! {
-            match #value {
-                ::core::result::Result::Ok(value) => value,
-                ::core::result::Result::Err(error) => {
-                    #judged
-                    return ::core::result::Result::Err(#private::error_failure!(error, again));
-                }
-            }
-        };
+    let span = remote.output.declared.span();
+    if let Some(kind) = remote.output.result {
+        called = taken_apart(remote, names, kind, &called);
     }
-    let write = if remote.output.is_bytes { quote!(write_bytes(value)) } else { quote!(write(&value)) };
+    let write = quote_spanned!(span=> #private::Type::of(&#value).write(#output, #value));
     quote! {
-        #[allow(clippy::let_unit_value, clippy::unit_arg, deprecated, unused_mut, unused_variables)]
-        fn entry(invoke: &mut #private::Invoke<'_>) -> ::core::result::Result<(), #private::Failure> {
-            let (mut args, output) = invoke.split(#count);
+        |#invoke| {
+            let (mut #decoder, #output) = #private::open(#invoke);
             #(#decoded)*
-            args.finish()?;
-            let value = #value;
-            output.#write
+            #decoder.finish()?;
+            let #value = #called;
+            #write
         }
     }
 }
 
-fn decode(param: &Param) -> TokenStream {
-    let name = &param.name;
-    let text = name.to_string();
-    match &param.passing {
-        Passing::Value => {
-            let ty = anonymous((*param.written.ty).clone());
-            quote_spanned!(ty.span()=> let #name = args.next::<#ty>(#text)?;)
+/// The value of a `Result`, whose `Err` is the failure of the call.
+fn taken_apart(remote: &Remote, names: &Names, kind: Kind, called: &TokenStream) -> TokenStream {
+    let Names { private, value, .. } = names;
+    let declared = with_static(&remote.output.declared, &remote.item.sig.generics);
+    let span = remote.output.declared.span();
+    let reply = reply(kind, &declared, span, private);
+    let again = match &remote.options.retry_if {
+        Some(retry_if) => quote_spanned!(retry_if.span()=> #private::errors::is_worth_it(#retry_if, &#value)),
+        None => quote!(true),
+    };
+    let failure = quote_spanned!(span=> #private::error_failure!(#value, #again));
+    quote_spanned! {span=>
+        match <_ as #reply>::into_result(#called) {
+            ::core::result::Result::Ok(#value) => #value,
+            ::core::result::Result::Err(#value) => return ::core::result::Result::Err(#failure),
         }
-        Passing::Boxed(ty) => {
-            let ty = anonymous((**ty).clone());
-            quote_spanned!(ty.span()=> let #name = args.next::<::std::boxed::Box<#ty>>(#text)?;)
-        }
-        Passing::Str => quote!(let #name = args.next::<&str>(#text)?;),
-        Passing::Bytes | Passing::ByteVec => quote!(let #name = args.next_bytes(#text)?;),
     }
+}
+
+fn decode(param: &Param, names: &Names) -> TokenStream {
+    let Names { private, decoder, .. } = names;
+    let Param { name, cfg, .. } = param;
+    let text = param.text();
+    let (span, ty, method) = travelling(param);
+    let next = format_ident!("next_{method}", span = span);
+    quote_spanned!(span=> #(#cfg)* let #name = #private::Type::<#ty>::NEW.#next(&mut #decoder, #text)?;)
 }
 
 fn pass(param: &Param) -> TokenStream {
-    let name = &param.name;
-    match &param.passing {
-        Passing::Value | Passing::Str | Passing::Bytes => quote!(#name),
-        Passing::Boxed(_) => quote!(&*#name),
-        Passing::ByteVec => quote!(<[u8]>::to_vec(#name)),
-    }
-}
-
-/// Tokens as a person would space them: `fn f(x : & T) -> Vec < u8 >` loses its needless spaces.
-fn spaced(tokens: &str) -> String {
-    let mut text = tokens.split_whitespace().collect::<Vec<_>>().join(" ");
-    let rules = [
-        (" (", "("),
-        ("( ", "("),
-        (" )", ")"),
-        (" ,", ","),
-        (" :", ":"),
-        (" ;", ";"),
-        ("& ", "&"),
-        (" <", "<"),
-        ("< ", "<"),
-        (" >", ">"),
-        (":: ", "::"),
-        ("[ ", "["),
-        (" ]", "]"),
-        ("->(", "-> ("),
-        (",)", ")"),
-        (":(", ": ("),
-        (",(", ", ("),
-        (": :", "::"),
-        ("<' ", "<'"),
-    ];
-    for (from, to) in rules {
-        text = text.replace(from, to);
-    }
-    // The rule for `>` took the space before the arrow's next token along.
-    text.replace(")->", ") ->").replace("- >", "->").replace("->", " -> ").replace("  ", " ").replace("  ", " ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signatures_read_as_written() {
-        let cases = [
-            "fn f()",
-            "fn simulate(seed: u64, model: &Model) -> Result<Outcome, SimError>",
-            "async fn g<'a>(x: &'a str, y: Cow<'a, str>) -> Vec<u8>",
-            "fn h((a, b): (u32, [f64; 3]), c: &[T], d: std::path::PathBuf) -> (u32, Option<String>)",
-        ];
-        for case in cases {
-            let tokens: TokenStream = case.parse().unwrap();
-            assert_eq!(spaced(&tokens.to_string()), case);
-        }
+    let Param { name, cfg, .. } = param;
+    match &param.borrowed {
+        Some(_) => quote!(#(#cfg)* &*#name),
+        None => quote!(#(#cfg)* #name),
     }
 }

@@ -2,14 +2,17 @@
 
 mod check;
 mod expand;
+mod lifetimes;
 mod parse;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::options::report;
+use crate::tokens;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
     let function = parse::parse(options, &item, &mut errors);
     if let Some(function) = &function {

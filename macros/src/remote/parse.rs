@@ -1,14 +1,18 @@
 //! The annotated function, with all that is known of its signature.
 
-use proc_macro2::TokenStream;
+use std::collections::HashSet;
+
+use proc_macro2::{Span, TokenStream};
 use quote::format_ident;
+use syn::ext::IdentExt;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, ItemFn, Pat, PatType, Path, PathArguments, ReturnType, Type, TypeReference};
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, Meta, Pat, PatType, ReturnType, Token, Type};
 
 use crate::crate_name::crate_name;
 use crate::options::Options;
 
-const KNOWN: [&str; 7] = ["memory", "timeout", "retries", "retry_if", "backoff", "at_most_once", "crate"];
+const KNOWN: [&str; 8] = ["memory", "timeout", "retries", "retry_if", "backoff", "at_most_once", "carrier", "crate"];
 
 pub(super) struct Remote {
     pub(super) options: Options,
@@ -17,33 +21,34 @@ pub(super) struct Remote {
     pub(super) output: Output,
 }
 
-/// A parameter: `mut name: &T` has the name `name` outside the body, a pattern `__argN`.
+/// A parameter.
+#[derive(Clone)]
 pub(super) struct Param {
+    /// Its name outside of the body: of `mut name: T` it is `name`, of a pattern `__wren_0`. Only generated code can
+    /// use it, so that it is never taken for an item of the program, nor an item for it.
     pub(super) name: Ident,
-    pub(super) written: PatType,
-    pub(super) passing: Passing,
+    /// Its type as written, without the group around a macro's fragment.
+    pub(super) ty: Type,
+    /// `T` of `&T`: decoded as what can be borrowed, such as `Box<T>`.
+    pub(super) borrowed: Option<Type>,
+    /// On what it depends whether it is there.
+    pub(super) cfg: Vec<Attribute>,
 }
 
-/// How an argument is encoded and decoded.
-pub(super) enum Passing {
-    /// `T`.
-    Value,
-    /// `&T`, decoded as `Box<T>`.
-    Boxed(Box<Type>),
-    /// `&str`, borrowed from the message.
-    Str,
-    /// `&[u8]`, borrowed from the message.
-    Bytes,
-    /// `Vec<u8>`, in one copy.
-    ByteVec,
-}
-
+/// The declared type of the result.
 pub(super) struct Output {
     pub(super) declared: Type,
-    /// Whether the declared type is named `Result`.
-    pub(super) is_result: bool,
-    /// Whether what is sent back is a `Vec<u8>`.
-    pub(super) is_bytes: bool,
+    /// Whether it is a `Result` is for the compiler to find out: `AppResult<T>` may be one, or a type of the user's own.
+    /// `None` where it cannot be, as with `u64` or `(A, B)`; `Some(true)` where `retry_if` says that it is.
+    pub(super) result: Option<Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The annotation asks for a `Result`.
+    Must,
+    /// The type decides.
+    May,
 }
 
 pub(super) fn parse(options: TokenStream, item: &TokenStream, errors: &mut Vec<Error>) -> Option<Remote> {
@@ -55,74 +60,121 @@ pub(super) fn parse(options: TokenStream, item: &TokenStream, errors: &mut Vec<E
             return None;
         }
     };
+    let mut taken = HashSet::new();
     let params = item.sig.inputs.iter().enumerate().filter_map(|(i, input)| match input {
-        FnArg::Typed(written) => Some(param(i, written.clone())),
+        FnArg::Typed(written) => Some(param(i, written, &mut taken)),
         FnArg::Receiver(_) => None,
     });
     let params = params.collect();
-    let output = output(&item.sig.output);
+    let output = output(&item.sig.output, options.retry_if.is_some());
     Some(Remote { options, params, output, item })
 }
 
 fn not_a_function(item: &TokenStream, error: Error) -> Error {
     let is_method = syn::parse2::<syn::TraitItemFn>(item.clone()).is_ok();
     let is_item = syn::parse2::<syn::Item>(item.clone()).is_ok();
+    let name = crate_name();
     let message = match (is_method, is_item) {
         (true, _) => "a remote function needs a body; methods of traits cannot be remote".to_owned(),
-        (false, true) => format!("`#[{}::remote]` goes on a function", crate_name()),
+        (false, true) => format!("`#[{name}::remote]` goes on a function"),
+        _ if is_closure(item) => format!(
+            "a closure cannot be remote: workers find functions by name; write a `fn` with `#[{name}::remote]`, and pass \
+             what the closure captures as arguments"
+        ),
         // Rust's own syntax error says more.
         (false, false) => return error,
     };
     Error::new(item.span(), message)
 }
 
-fn param(index: usize, written: PatType) -> Param {
-    let name = match &*written.pat {
-        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => pattern.ident.clone(),
-        _ => format_ident!("__arg{index}"),
-    };
-    let passing = match &*written.ty {
-        Type::Reference(reference) => by_reference(reference),
-        ty if is_byte_vec(ty) => Passing::ByteVec,
-        _ => Passing::Value,
-    };
-    Param { name, passing, written }
+/// Whether it is `|x| ..` or `let f = |x| ..;`.
+fn is_closure(item: &TokenStream) -> bool {
+    use syn::{Expr, Local, LocalInit, Stmt};
+    let is_one = |expr: &Expr| matches!(expr, Expr::Closure(_));
+    if let Ok(expr) = syn::parse2::<Expr>(item.clone()) {
+        return is_one(&expr);
+    }
+    let statements = syn::parse::Parser::parse2(syn::Block::parse_within, item.clone());
+    matches!(statements.as_deref(),
+        Ok([Stmt::Local(Local { init: Some(LocalInit { expr, .. }), .. })]) if is_one(expr))
 }
 
-fn by_reference(reference: &TypeReference) -> Passing {
-    match &*reference.elem {
-        Type::Path(path) if path.path.is_ident("str") => Passing::Str,
-        Type::Slice(slice) if is_ident(&slice.elem, "u8") => Passing::Bytes,
-        other => Passing::Boxed(Box::new(other.clone())),
+fn param(index: usize, written: &PatType, taken: &mut HashSet<String>) -> Param {
+    let mut name = match &*written.pat {
+        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => pattern.ident.clone(),
+        _ => generated(index),
+    };
+    name.set_span(name.span().resolved_at(Span::mixed_site()));
+    // Two parameters of one name may come out of `macro_rules!`, which keeps them apart.
+    let is_taken = !taken.insert(name.to_string()) && cfg(&written.attrs).is_empty();
+    if is_taken || name.to_string().starts_with(OWN) {
+        name = generated(index);
+    }
+    let ty = ungrouped(&written.ty).clone();
+    let borrowed = match &ty {
+        Type::Reference(reference) => Some(ungrouped(&reference.elem).clone()),
+        _ => None,
+    };
+    Param { name, borrowed, ty, cfg: cfg(&written.attrs) }
+}
+
+/// How names of generated variables begin.
+const OWN: &str = "__wren_";
+
+/// The name of a parameter that has none outside of the body.
+pub(super) fn generated(index: usize) -> Ident {
+    format_ident!("{OWN}{index}", span = Span::mixed_site())
+}
+
+impl Param {
+    /// Its name as messages say it.
+    pub(super) fn text(&self) -> String {
+        self.name.unraw().to_string()
     }
 }
 
-fn is_ident(ty: &Type, name: &str) -> bool {
-    matches!(ty, Type::Path(path) if path.qself.is_none() && path.path.is_ident(name))
+/// The attributes that decide whether what they stand on is there.
+fn cfg(attrs: &[Attribute]) -> Vec<Attribute> {
+    attrs.iter().filter(|attr| attr.path().is_ident("cfg") || brings_cfg(attr)).cloned().collect()
 }
 
-fn is_byte_vec(ty: &Type) -> bool {
-    argument_of(ty, "Vec").is_some_and(|inner| is_ident(inner, "u8"))
+/// Whether it is `cfg_attr(.., cfg(..))`.
+fn brings_cfg(attr: &Attribute) -> bool {
+    let parts = Punctuated::<Meta, Token![,]>::parse_terminated;
+    attr.path().is_ident("cfg_attr")
+        && attr.parse_args_with(parts).is_ok_and(|parts| parts.iter().skip(1).any(|part| part.path().is_ident("cfg")))
 }
 
-/// The first type argument of a path whose last segment is `name`.
-fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
-    let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == name)?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        syn::GenericArgument::Type(ty) => Some(ty),
-        _ => None,
-    })
+/// The type without parentheses, and without the group that a fragment of `macro_rules!` is in.
+pub(super) fn ungrouped(mut ty: &Type) -> &Type {
+    loop {
+        ty = match ty {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            _ => return ty,
+        };
+    }
 }
 
-fn output(output: &ReturnType) -> Output {
+fn output(output: &ReturnType, must_be_result: bool) -> Output {
     let declared = match output {
         ReturnType::Default => syn::parse_quote!(()),
-        ReturnType::Type(_, ty) => (**ty).clone(),
+        ReturnType::Type(_, ty) => ungrouped(ty).clone(),
     };
-    let named_result = |path: &Path| path.segments.last().is_some_and(|last| last.ident == "Result");
-    let is_result = matches!(&declared, Type::Path(path) if path.qself.is_none() && named_result(&path.path));
-    let is_bytes = is_byte_vec(&declared) || (is_result && argument_of(&declared, "Result").is_some_and(is_byte_vec));
-    Output { declared, is_result, is_bytes }
+    let result = may_be_result(&declared).then_some(if must_be_result { Kind::Must } else { Kind::May });
+    Output { declared, result }
+}
+
+/// Types that Rust itself has are none: `(A, B)`, `[T; 3]`, `u64`.
+fn may_be_result(ty: &Type) -> bool {
+    const PRIMITIVES: [&str; 16] = [
+        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
+        "usize",
+    ];
+    match ty {
+        Type::Path(path) => !PRIMITIVES.iter().any(|primitive| path.qself.is_none() && path.path.is_ident(primitive)),
+        // A macro in the place of a type.
+        Type::Macro(_) => true,
+        _ => false,
+    }
 }

@@ -78,7 +78,7 @@ impl Packed {
             key
         });
         segment.calls.push(StoredCall {
-            function: call.function.name.to_owned(),
+            function: call.function.id().to_owned(),
             signature_hash: call.function.signature_hash(),
             limits: call.limits,
             args: call.args.bytes.to_vec(),

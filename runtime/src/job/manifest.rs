@@ -122,7 +122,7 @@ impl Identity {
             }
         }
         if task == 0 {
-            function.name.clone_into(&mut self.function);
+            function.id().clone_into(&mut self.function);
         }
         if task < MOST_HASHES {
             self.calls.extend_from_slice(&call[..SHORT]);
@@ -166,7 +166,9 @@ impl Identity {
 
 pub(super) fn call_hash(function: &RemoteFn, args: &Args) -> CallHash {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(function.name.as_bytes());
+    for part in function.origin() {
+        hasher.update(part.as_bytes());
+    }
     hasher.update(&function.signature_hash().to_le_bytes());
     hasher.update(&function.body_hash.to_le_bytes());
     hasher.update(&args.bytes);

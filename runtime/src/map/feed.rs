@@ -490,7 +490,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
     /// Takes note of a function that was not the one of the call before.
     #[cold]
     fn meet(&mut self, function: &'static RemoteFn) {
-        self.begin_log(function.name);
+        self.begin_log(function.id());
         if self.functions.last().is_none_or(|(_, last)| *last != function.name) {
             self.functions.push((self.taken, function.name));
         }

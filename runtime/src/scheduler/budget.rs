@@ -46,7 +46,7 @@ impl Scheduler {
 
     fn of_flight(&self, flight: &Flight, now: Time) -> UnderWay {
         let config = &self.config;
-        let mean = self.means.get(flight.block.function().name).copied();
+        let mean = self.means.get(flight.block.function().id()).copied();
         let turns = u32::try_from(flight.left().div_ceil(flight.at_once.max(1))).unwrap_or(u32::MAX);
         let expected = config.expected(&flight.block, mean).saturating_mul(turns);
         // Some machines take longer until they are up.

@@ -81,7 +81,7 @@ impl Rules<'_> {
         match self.last {
             Some((last, mean)) if std::ptr::eq(last, function) => mean,
             _ => {
-                let mean = self.means.get(function.name).copied();
+                let mean = self.means.get(function.id()).copied();
                 self.last = Some((function, mean));
                 mean
             }

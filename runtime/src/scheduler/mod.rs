@@ -371,7 +371,7 @@ impl Scheduler {
                 self.gone = self.gone.saturating_sub(1);
                 continue;
             };
-            let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().name)).copied();
+            let mean = state.ready.front().and_then(|run| self.means.get(run.block.function().id())).copied();
             let run = match mean.is_none() && state.probes(now, &self.config) {
                 true => None,
                 false => state.take_run(mean, left_usd, &self.config),
@@ -467,7 +467,7 @@ impl Scheduler {
         };
         self.beside = self.beside.saturating_mul(3).saturating_add(silent.saturating_sub(timing.compute)) / 4;
         self.window.admitted();
-        self.learn(block.function().name, timing.compute, tasks.end - tasks.start);
+        self.learn(block.function().id(), timing.compute, tasks.end - tasks.start);
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.spent_usd += timing.usd;
         let bytes_in = settled.iter().map(|range| block.args(range.clone()).len()).sum();

@@ -68,7 +68,7 @@ impl Uploads {
             first: tasks.start,
             count: tasks.end - tasks.start,
             attempt: *attempt,
-            function: function.name.to_owned(),
+            function: function.id().to_owned(),
             signature_hash: function.signature_hash(),
             body_hash: function.body_hash,
             limits: block.limits(),

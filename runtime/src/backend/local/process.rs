@@ -290,7 +290,7 @@ impl Process {
             first: tasks.start,
             count: (tasks.end - tasks.start) as u32,
             attempt: *attempt,
-            function: function.name,
+            function: function.id(),
             signature_hash: function.signature_hash(),
             memory_is_limited: block.limits().memory_mb.is_some(),
             traceparent: block.traceparent(),

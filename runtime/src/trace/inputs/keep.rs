@@ -137,7 +137,7 @@ impl Inputs {
         }
         let function = block.function();
         let record = Record {
-            function: function.name.to_owned(),
+            function: function.id().to_owned(),
             signature: function.signature.to_owned(),
             signature_hash: function.signature_hash(),
             body_hash: function.body_hash,

@@ -1,0 +1,194 @@
+//! What the code that `#[wren::remote]` generates asks of types.
+//!
+//! A macro sees names, and `Vec<u8>` may be a type of the user's own, or `AppResult<T>` a `Result`. So the generated
+//! code asks the type: `Type::<T>::NEW.push_owned(..)` is a method of `Type<Vec<u8>>` itself, which comes first in
+//! method look-up, or else one of the trait [`Any`], which every type has.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+
+use crate::block::ArgsEncoder;
+use crate::call::{Argument, Returned};
+use crate::error::Failure;
+use crate::worker::{ArgsDecoder, Invoke, Output};
+
+/// Stands for the type in method look-up.
+#[derive(Debug)]
+pub struct Type<T: ?Sized>(PhantomData<fn(&T)>);
+
+impl<T: ?Sized> Type<T> {
+    /// The type, named.
+    pub const NEW: Self = Self(PhantomData);
+
+    /// The type of a value.
+    #[inline]
+    pub fn of(_: &T) -> Self {
+        Self::NEW
+    }
+}
+
+impl<T, E> Type<Result<T, E>> {
+    /// Whether it is `std::result::Result`, by whatever alias.
+    pub const IS_RESULT: bool = true;
+}
+
+/// Bytes travel in one copy, where serde would go one by one.
+impl Type<Vec<u8>> {
+    /// Encodes an argument.
+    #[inline]
+    pub fn push_owned(self, args: &mut ArgsEncoder, value: &[u8]) {
+        args.push_bytes(value);
+    }
+
+    /// Decodes an argument.
+    ///
+    /// # Errors
+    /// [`Failure::BadArguments`].
+    #[inline]
+    pub fn next_owned(self, args: &mut ArgsDecoder<'_>, name: &str) -> Result<Vec<u8>, Failure> {
+        args.next_bytes(name).map(<[u8]>::to_vec)
+    }
+
+    /// Encodes the result.
+    ///
+    /// # Errors
+    /// [`Failure::BadResult`].
+    #[inline]
+    pub fn write(self, output: Output<'_>, value: Vec<u8>) -> Result<(), Failure> {
+        output.write_bytes(value)
+    }
+}
+
+/// `&[u8]` is borrowed from the message.
+impl Type<[u8]> {
+    /// Encodes an argument.
+    #[inline]
+    pub fn push_borrowed(self, args: &mut ArgsEncoder, value: &[u8]) {
+        args.push_bytes(value);
+    }
+
+    /// Decodes an argument.
+    ///
+    /// # Errors
+    /// [`Failure::BadArguments`].
+    #[inline]
+    pub fn next_borrowed<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<&'a [u8], Failure> {
+        args.next_bytes(name)
+    }
+}
+
+/// `&str` is borrowed from the message.
+impl Type<str> {
+    /// Decodes an argument.
+    ///
+    /// # Errors
+    /// [`Failure::BadArguments`].
+    #[inline]
+    pub fn next_borrowed<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<&'a str, Failure> {
+        args.next(name)
+    }
+}
+
+/// What every type has that has nothing of its own in [`Type`].
+#[allow(missing_docs, clippy::missing_errors_doc)]
+pub trait Any<T: ?Sized>: Sized {
+    const IS_RESULT: bool = false;
+
+    /// Encodes an argument that the function takes by value.
+    #[inline]
+    fn push_owned<'de>(self, args: &mut ArgsEncoder, value: &T)
+    where
+        T: Argument<'de>,
+    {
+        args.push(value);
+    }
+
+    /// Decodes an argument that the function takes by value.
+    #[inline]
+    fn next_owned<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<T, Failure>
+    where
+        T: Argument<'a>,
+    {
+        args.next(name)
+    }
+
+    /// Encodes an argument that the function borrows.
+    #[inline]
+    fn push_borrowed<'de>(self, args: &mut ArgsEncoder, value: &T)
+    where
+        Box<T>: Argument<'de>,
+        T: Serialize,
+    {
+        args.push(value);
+    }
+
+    /// Decodes an argument that the function borrows.
+    #[inline]
+    fn next_borrowed<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<Box<T>, Failure>
+    where
+        Box<T>: Argument<'a>,
+    {
+        args.next(name)
+    }
+
+    /// Encodes the result.
+    #[inline]
+    fn write(self, output: Output<'_>, value: T) -> Result<(), Failure>
+    where
+        T: Returned,
+    {
+        output.write(&value)
+    }
+}
+
+impl<T: ?Sized> Any<T> for Type<T> {}
+
+/// What a call gives of the declared type: of a `Result` what `Ok` holds, of any other type itself.
+#[allow(missing_docs)]
+pub trait Reply<const IS_RESULT: bool> {
+    type Ok;
+    type Err;
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
+}
+
+impl<T, E> Reply<true> for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+
+    #[inline]
+    fn into_result(self) -> Self {
+        self
+    }
+}
+
+impl<T> Reply<false> for T {
+    type Ok = T;
+    type Err = Infallible;
+
+    #[inline]
+    fn into_result(self) -> Result<T, Infallible> {
+        Ok(self)
+    }
+}
+
+/// Asks that a type can be a result.
+pub fn result<T: Returned>() {}
+
+/// What the worker's side of a call begins with: its arguments, and where its result goes.
+#[inline]
+pub fn open<'a, 'b>(invoke: &'b mut Invoke<'a>) -> (ArgsDecoder<'a>, Output<'b>) {
+    invoke.split(0)
+}
+
+/// What an error must be, at least.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a remote function",
+    label = "this error has no text that could travel back from a worker",
+    note = "put `#[derive(Debug)]` on it; with `std::error::Error`, its message and its causes travel too"
+)]
+pub trait Told: Debug {}
+
+impl<E: Debug + ?Sized> Told for E {}

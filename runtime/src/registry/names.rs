@@ -1,0 +1,231 @@
+//! The names by which remote functions are found.
+//!
+//! A function is named by its module and itself. That is not always enough: a function in the body of another has only
+//! the module's path, and `lib.rs` and `main.rs` of one package are one crate by name. A macro sees one function at a
+//! time and cannot know of the others. So the names are made when the program looks at all its functions: each has
+//! several, of which the first that no other function has is its id.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use super::{REMOTE_FNS, RemoteFn};
+use crate::error::{Error, Result};
+
+/// How many names a function has, from the shortest on.
+const FORMS: usize = 5;
+
+pub(super) struct Names {
+    functions: &'static [RemoteFn],
+    by_name: HashMap<&'static str, Named>,
+    /// Of functions that share their name, by their addresses.
+    ids: HashMap<usize, String>,
+}
+
+/// The functions of one name.
+enum Named {
+    One(&'static RemoteFn),
+    Several(Vec<&'static RemoteFn>),
+}
+
+impl Names {
+    pub(super) fn get() -> &'static Self {
+        static NAMES: OnceLock<Names> = OnceLock::new();
+        NAMES.get_or_init(|| Self::new(&REMOTE_FNS))
+    }
+
+    pub(super) fn new(functions: &'static [RemoteFn]) -> Self {
+        let mut by_name = HashMap::with_capacity(functions.len());
+        for function in functions {
+            by_name
+                .entry(function.name)
+                .and_modify(|named: &mut Named| match named {
+                    Named::One(first) => *named = Named::Several(vec![*first, function]),
+                    Named::Several(all) => all.push(function),
+                })
+                .or_insert(Named::One(function));
+        }
+        let mut names = Self { functions, by_name, ids: HashMap::new() };
+        let shared = names.by_name.values().flat_map(|named| match named {
+            Named::One(_) => &[][..],
+            Named::Several(all) => all,
+        });
+        let ids = shared.map(|function| (address(function), names.shortest(function)));
+        names.ids = ids.collect();
+        names
+    }
+
+    /// The first of a function's names by which it is found; the last one where there is none such.
+    fn shortest(&self, function: &'static RemoteFn) -> String {
+        let mut id = String::new();
+        for form in 0..FORMS {
+            id = form_of(function, form);
+            if matches!(self.find(&id), Ok(Some(found)) if std::ptr::eq(found, function)) {
+                break;
+            }
+        }
+        id
+    }
+
+    pub(super) fn id<'a>(&'static self, function: &'a RemoteFn) -> &'static str
+    where
+        'static: 'a,
+    {
+        match self.ids.is_empty() {
+            true => function.name,
+            false => self.ids.get(&address(function)).map_or(function.name, String::as_str),
+        }
+    }
+
+    /// The function of that name, whichever of its names it is.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateFunction`].
+    pub(super) fn find(&self, name: &str) -> Result<Option<&'static RemoteFn>> {
+        match self.by_name.get(name) {
+            Some(Named::One(function)) => return Ok(Some(function)),
+            Some(Named::Several(all)) => return Err(Self::ambiguous(name, all)),
+            None => {}
+        }
+        for form in 1..FORMS {
+            let all: Vec<_> = self.functions.iter().filter(|function| form_of(function, form) == name).collect();
+            match all[..] {
+                [] => {}
+                [function] => return Ok(Some(function)),
+                _ => return Err(Self::ambiguous(name, &all)),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn ambiguous(name: &str, all: &[&'static RemoteFn]) -> Error {
+        let mut places: Vec<_> = all.iter().map(|function| function.place()).collect();
+        places.sort_unstable();
+        Error::DuplicateFunction { name: name.to_owned(), places }
+    }
+}
+
+fn address(function: &RemoteFn) -> usize {
+    std::ptr::from_ref(function).addr()
+}
+
+/// One of the names of a function.
+fn form_of(function: &RemoteFn, form: usize) -> String {
+    let (name, path) = (function.name, path_of(function));
+    let [.., line, column] = function.source.place;
+    match form {
+        0 => name.to_owned(),
+        1 => path,
+        2 => format!("{name}@{}", function.file),
+        3 => format!("{name}@{}", function.place()),
+        // Two that stand at one place in a macro, which is called twice, with other tokens or elsewhere.
+        _ => format!("{name}@{}:{line}:{column}-{:08x}", function.place(), function.body_hash as u32),
+    }
+}
+
+/// The path of a function with the functions that it stands in: `my_crate::sum::item`.
+pub(super) fn path_of(function: &RemoteFn) -> String {
+    let beside = (function.source.beside)();
+    // Of `my_crate::Job<a::B>` the last part is `Job<a::B>`.
+    let plain = beside.split('<').next().unwrap_or(beside);
+    let parent = plain.rsplit_once("::").map_or("", |(parent, _)| parent);
+    // Async functions and closures are nameless parts of the path.
+    let parts = parent.split("::").filter(|part| !part.starts_with("{{"));
+    parts.chain([function.source.name]).collect::<Vec<_>>().join("::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Source;
+
+    fn names(functions: &[(&'static str, fn() -> &'static str, &'static str, u32)]) -> Names {
+        let record = |(name, beside, file, line)| {
+            let short = str::rsplit(name, "::").next().unwrap_or_default();
+            let source = Source { file, place: [line, 8, line, 5], name: short, beside };
+            RemoteFn::new(name, "fn()", source, [0; 2], |_| Ok(()))
+        };
+        Names::new(Vec::leak(functions.iter().copied().map(record).collect()))
+    }
+
+    fn ids(names: &'static Names) -> Vec<&'static str> {
+        names.functions.iter().map(|function| names.id(function)).collect()
+    }
+
+    fn leaked(names: Names) -> &'static Names {
+        Box::leak(Box::new(names))
+    }
+
+    #[test]
+    fn a_function_has_the_shortest_name_of_its_own() {
+        let names = leaked(names(&[
+            ("a::alone", || "a::alone", "src/lib.rs", 1),
+            ("a::item", || "a::sum::item", "src/lib.rs", 2),
+            ("a::item", || "a::product::{{closure}}::item", "src/lib.rs", 3),
+            ("a::f", || "a::f", "src/lib.rs", 4),
+            ("a::f", || "a::f", "src/main.rs", 4),
+            ("a::g", || "a::t::g", "src/lib.rs", 5),
+            ("a::g", || "a::t::g", "src/lib.rs", 6),
+            ("a::u::h", || "a::u::h", "src/lib.rs", 7),
+            ("a::h", || "a::u::h", "src/lib.rs", 8),
+            ("a::h", || "a::v::h", "src/lib.rs", 9),
+        ]));
+        let expected = [
+            "a::alone",
+            "a::sum::item",
+            "a::product::item",
+            "a::f@src/lib.rs",
+            "a::f@src/main.rs",
+            "a::g@src/lib.rs:5:8",
+            "a::g@src/lib.rs:6:8",
+            "a::u::h",
+            "a::h@src/lib.rs:8:8",
+            "a::v::h",
+        ];
+        assert_eq!(ids(names), expected);
+        for function in names.functions {
+            assert!(std::ptr::eq(names.find(names.id(function)).unwrap().unwrap(), function), "{}", names.id(function));
+        }
+    }
+
+    #[test]
+    fn one_name_twice_names_all_places() {
+        let names = names(&[
+            ("a::f", || "a::f", "src/main.rs", 30),
+            ("a::g", || "a::g", "src/lib.rs", 5),
+            ("a::f", || "a::f", "src/lib.rs", 4),
+        ]);
+        assert_eq!(
+            names.find("a::f").unwrap_err().to_string(),
+            "several remote functions are named `a::f`: at src/lib.rs:4:8, src/main.rs:30:8; add the place, as in \
+             `a::f@src/lib.rs:4:8`, or rename them"
+        );
+        assert_eq!(names.find("a::g").unwrap().unwrap().line, 5);
+        assert!(names.find("a::nothing").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_that_was_shared_and_a_name_that_is_are_both_found() {
+        // A job keeps `a::sum::item` of a time when there were two.
+        let names = names(&[("a::item", || "a::sum::item", "src/lib.rs", 2)]);
+        for name in ["a::item", "a::sum::item", "a::item@src/lib.rs", "a::item@src/lib.rs:2:8"] {
+            assert!(names.find(name).unwrap().is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_an_error_of_its_own_calls() {
+        let twice: (_, fn() -> _, _, _) = ("a::f", || "a::t::f", "src/lib.rs", 1);
+        let names = leaked(names(&[twice, twice, ("a::g", || "a::g", "src/lib.rs", 2)]));
+        assert_eq!(ids(names)[2], "a::g");
+        assert!(matches!(names.find(ids(names)[0]), Err(Error::DuplicateFunction { places, .. }) if places.len() == 2));
+        assert!(names.find("a::g").unwrap().is_some());
+    }
+
+    #[test]
+    fn stages_of_types_of_one_name_are_told_apart() {
+        let source = |beside| Source { file: "src/lib.rs", place: [1; 4], name: "Job::map", beside };
+        let record = |beside| RemoteFn::new("a::Job::map", "", source(beside), [0; 2], |_| Ok(()));
+        let names = leaked(Names::new(Vec::leak(vec![record(|| "a::x::Job<b::C>"), record(|| "a::y::Job")])));
+        assert_eq!(ids(names), ["a::x::Job::map", "a::y::Job::map"]);
+    }
+}
