@@ -8,7 +8,7 @@
 //! ```
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
 use syn::{Error, ItemFn};
 
@@ -55,6 +55,20 @@ fn check(function: &ItemFn, errors: &mut Vec<Error>) {
         errors.push(Error::new(
             signature.ident.span(),
             format!("`#[{name}::main]` goes on `main`; a function for workers takes `#[{name}::remote]`"),
+        ));
+    }
+    // A second event loop. The one that comes first would see an ordinary `main`, and that is well.
+    if let Some(other) =
+        function.attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|s| s.ident == "main"))
+    {
+        let path = other.path().to_token_stream();
+        let path = tokens::written(path);
+        errors.push(Error::new(
+            other.span(),
+            format!(
+                "`#[{name}::main]` gives `main` an event loop of tokio, of one thread; remove `#[{path}]`, or write \
+                 `#[{path}]` before `#[{name}::main]` to have its event loop"
+            ),
         ));
     }
     if !signature.inputs.is_empty() {

@@ -39,7 +39,7 @@ impl<T, E> Type<Result<T, E>> {
 impl Type<Vec<u8>> {
     /// Encodes an argument.
     #[inline]
-    pub fn push_owned(self, args: &mut ArgsEncoder, value: &[u8]) {
+    pub fn push_owned(self, _: Owned<'_, Vec<u8>>, args: &mut ArgsEncoder, value: &[u8]) {
         args.push_bytes(value);
     }
 
@@ -48,7 +48,12 @@ impl Type<Vec<u8>> {
     /// # Errors
     /// [`Failure::BadArguments`].
     #[inline]
-    pub fn next_owned(self, args: &mut ArgsDecoder<'_>, name: &str) -> Result<Vec<u8>, Failure> {
+    pub fn next_owned<'a>(
+        self,
+        _: Owned<'a, Vec<u8>>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<Vec<u8>, Failure> {
         args.next_bytes(name).map(<[u8]>::to_vec)
     }
 
@@ -57,7 +62,7 @@ impl Type<Vec<u8>> {
     /// # Errors
     /// [`Failure::BadResult`].
     #[inline]
-    pub fn write(self, output: Output<'_>, value: Vec<u8>) -> Result<(), Failure> {
+    pub fn write(self, _: Sent<Vec<u8>>, output: Output<'_>, value: Vec<u8>) -> Result<(), Failure> {
         output.write_bytes(value)
     }
 }
@@ -66,7 +71,7 @@ impl Type<Vec<u8>> {
 impl Type<[u8]> {
     /// Encodes an argument.
     #[inline]
-    pub fn push_borrowed(self, args: &mut ArgsEncoder, value: &[u8]) {
+    pub fn push_borrowed(self, _: Borrowed<'_, [u8]>, args: &mut ArgsEncoder, value: &[u8]) {
         args.push_bytes(value);
     }
 
@@ -75,7 +80,12 @@ impl Type<[u8]> {
     /// # Errors
     /// [`Failure::BadArguments`].
     #[inline]
-    pub fn next_borrowed<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<&'a [u8], Failure> {
+    pub fn next_borrowed<'a>(
+        self,
+        _: Borrowed<'a, [u8]>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<&'a [u8], Failure> {
         args.next_bytes(name)
     }
 }
@@ -87,7 +97,12 @@ impl Type<str> {
     /// # Errors
     /// [`Failure::BadArguments`].
     #[inline]
-    pub fn next_borrowed<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<&'a str, Failure> {
+    pub fn next_borrowed<'a>(
+        self,
+        _: Borrowed<'a, str>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<&'a str, Failure> {
         args.next(name)
     }
 }
@@ -99,48 +114,46 @@ pub trait Any<T: ?Sized>: Sized {
 
     /// Encodes an argument that the function takes by value.
     #[inline]
-    fn push_owned<'de>(self, args: &mut ArgsEncoder, value: &T)
+    fn push_owned(self, form: Owned<'_, T>, args: &mut ArgsEncoder, value: &T)
     where
-        T: Argument<'de>,
+        T: Sized,
     {
-        args.push(value);
+        (form.push)(args, value);
     }
 
     /// Decodes an argument that the function takes by value.
     #[inline]
-    fn next_owned<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<T, Failure>
+    fn next_owned<'a>(self, form: Owned<'a, T>, args: &mut ArgsDecoder<'a>, name: &str) -> Result<T, Failure>
     where
-        T: Argument<'a>,
+        T: Sized,
     {
-        args.next(name)
+        (form.next)(args, name)
     }
 
     /// Encodes an argument that the function borrows.
     #[inline]
-    fn push_borrowed<'de>(self, args: &mut ArgsEncoder, value: &T)
-    where
-        Box<T>: Argument<'de>,
-        T: Serialize,
-    {
-        args.push(value);
+    fn push_borrowed(self, form: Borrowed<'_, T>, args: &mut ArgsEncoder, value: &T) {
+        (form.push)(args, value);
     }
 
     /// Decodes an argument that the function borrows.
     #[inline]
-    fn next_borrowed<'a>(self, args: &mut ArgsDecoder<'a>, name: &str) -> Result<Box<T>, Failure>
-    where
-        Box<T>: Argument<'a>,
-    {
-        args.next(name)
+    fn next_borrowed<'a>(
+        self,
+        form: Borrowed<'a, T>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<Box<T>, Failure> {
+        (form.next)(args, name)
     }
 
     /// Encodes the result.
     #[inline]
-    fn write(self, output: Output<'_>, value: T) -> Result<(), Failure>
+    fn write(self, form: Sent<T>, output: Output<'_>, value: T) -> Result<(), Failure>
     where
-        T: Returned,
+        T: Sized,
     {
-        output.write(&value)
+        (form.write)(output, &value)
     }
 }
 
@@ -174,8 +187,51 @@ impl<T> Reply<false> for T {
     }
 }
 
-/// Asks that a type can be a result.
-pub fn result<T: Returned>() {}
+type Push<T> = fn(&mut ArgsEncoder, &T);
+type Next<'de, T> = fn(&mut ArgsDecoder<'de>, &str) -> Result<T, Failure>;
+
+/// How an argument travels by serde. The bounds of a type are asked for where one of these is made and nowhere else, so
+/// that a mistake is one error.
+#[derive(Debug)]
+pub struct Owned<'de, T> {
+    push: Push<T>,
+    next: Next<'de, T>,
+}
+
+/// Of a type that can be an argument.
+#[inline]
+pub fn owned<'de, T: Argument<'de>>() -> Owned<'de, T> {
+    Owned { push: |args, value| args.push(value), next: |args, name| args.next(name) }
+}
+
+/// How an argument travels that the function borrows.
+#[derive(Debug)]
+pub struct Borrowed<'de, T: ?Sized> {
+    push: Push<T>,
+    next: Next<'de, Box<T>>,
+}
+
+/// Of a type that can be borrowed by a remote function.
+#[inline]
+pub fn borrowed<'de, T: ?Sized>() -> Borrowed<'de, T>
+where
+    Box<T>: Argument<'de>,
+    T: Serialize,
+{
+    Borrowed { push: |args, value| args.push(value), next: |args, name| args.next(name) }
+}
+
+/// How a result travels.
+#[derive(Debug)]
+pub struct Sent<T> {
+    write: fn(Output<'_>, &T) -> Result<(), Failure>,
+}
+
+/// Of a type that can be a result.
+#[inline]
+pub fn result<T: Returned>() -> Sent<T> {
+    Sent { write: |output, value| output.write(value) }
+}
 
 /// What the worker's side of a call begins with: its arguments, and where its result goes.
 #[inline]

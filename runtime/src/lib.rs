@@ -170,7 +170,7 @@ pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result
 pub use executor::{Builder, Executor};
 pub use job::{Job, JobProgress, attach};
 pub use kv::kv;
-pub use map::{Calls, Map, MapStream, StreamCalls, gather, map, map_stream};
+pub use map::{Calls, Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
 #[cfg(feature = "data")]
 pub use mapreduce::map_reduce;
 pub use refs::{Ref, put};
@@ -191,7 +191,7 @@ pub mod __private {
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
-    pub use crate::generated::{Any, Reply, Told, Type, open, result};
+    pub use crate::generated::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, open, owned, result};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::registry::{REMOTE_FNS, RemoteFn, Source};

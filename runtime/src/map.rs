@@ -52,10 +52,11 @@ pub use stream::MapStream;
 /// ```
 ///
 /// Over a `Vec<String>`, for a function of `&str`: `wren::map(f, lines.iter().map(String::as_str))`.
-pub fn map<I, F, R>(f: F, items: I) -> Map<std::iter::Map<I::IntoIter, F>, R>
+pub fn map<I, F, C>(f: F, items: I) -> Map<std::iter::Map<I::IntoIter, F>, C::Output>
 where
     I: IntoIterator,
-    F: FnMut(I::Item) -> Call<R>,
+    F: FnMut(I::Item) -> C,
+    C: RemoteCall,
 {
     Map::new(items.into_iter().map(f))
 }
@@ -76,10 +77,11 @@ where
 /// assert_eq!(lengths, [2, 2, 2]);
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
-pub fn map_stream<S, F, R>(f: F, items: S) -> Map<StreamCalls<S, F>, R>
+pub fn map_stream<S, F, C>(f: F, items: S) -> Map<StreamCalls<S, F>, C::Output>
 where
     S: Stream,
-    F: FnMut(S::Item) -> Call<R>,
+    F: FnMut(S::Item) -> C,
+    C: RemoteCall,
 {
     Map::new(StreamCalls::new(items, f))
 }
@@ -98,11 +100,32 @@ where
 /// assert_eq!(both, [10, 25]);
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
-pub fn gather<I, R>(calls: I) -> Map<I::IntoIter, R>
+pub fn gather<I>(calls: I) -> Map<I::IntoIter, <I::Item as RemoteCall>::Output>
 where
-    I: IntoIterator<Item = Call<R>>,
+    I: IntoIterator<Item: RemoteCall>,
 {
     Map::new(calls.into_iter())
+}
+
+/// A [`Call`], which is what [`map`]'s function gives; no other type is one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a call of a remote function",
+    label = "expected a `Call`",
+    note = "put `#[wren::remote]` on a `fn`, and pass it or a closure that calls it: `wren::map(|x| f(x, &model), items)`",
+    note = "a closure runs here, not in a worker: without calls of remote functions in it there is nothing to send"
+)]
+pub trait RemoteCall: sealed::Sealed {
+    /// What the call gives.
+    type Output;
+}
+
+impl<R> RemoteCall for Call<R> {
+    type Output = R;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<R> Sealed for crate::call::Call<R> {}
 }
 
 /// A job to be: await it, or say first how it is to run and what it is to give.

@@ -9,10 +9,19 @@ use syn::{
 };
 
 use super::parse::Remote;
+use super::surroundings::is_associated;
 
 pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
     let signature = &remote.item.sig;
     qualifiers(signature, errors);
+    if signature.receiver().is_none() && is_associated(signature.ident.span()) {
+        refuse(
+            errors,
+            signature.ident.span(),
+            "a remote function cannot stand in an `impl` or a `trait`; move it out of the block, to the module, and call it \
+             from there",
+        );
+    }
     generics(signature, errors);
     for input in &signature.inputs {
         match input {

@@ -187,7 +187,6 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
     let params = remote.params.iter().map(plain);
     let pushes = remote.params.iter().map(|param| push(param, names));
     let output = sent_back(remote, private);
-    let check_output = quote_spanned!(remote.output.declared.span()=> let _: fn() = #private::result::<#output>;);
     let static_record = static_record(remote, names);
     quote! {
         #(#docs)*
@@ -197,7 +196,6 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
         #vis fn #name #generics (#(#params),*) -> #private::Call<#output> #where_clause {
             use #private::Any as _;
             #static_record
-            #check_output
             let mut #encoder = #private::ArgsEncoder::new();
             #(#pushes)*
             #private::call(&#record, #encoder)
@@ -233,24 +231,30 @@ fn reply(kind: Kind, declared: &Type, span: Span, private: &TokenStream) -> Toke
 fn push(param: &Param, names: &Names) -> TokenStream {
     let Names { private, encoder, .. } = names;
     let Param { name, cfg, .. } = param;
-    let (span, ty, method) = travelling(param);
-    let mut name = name.clone();
-    // At the type: the compiler tells one place of one mistake once.
-    name.set_span(span.resolved_at(name.span()));
+    let (ty, method) = travelling(param);
+    let mut argument = name.clone();
+    argument.set_span(ty.span().resolved_at(name.span()));
     let argument = match param.borrowed {
-        Some(_) => quote!(#name),
-        None => quote_spanned!(span=> &#name),
+        Some(_) => quote!(#argument),
+        None => quote_spanned!(ty.span()=> &#argument),
     };
-    let push = format_ident!("push_{method}", span = span);
-    quote_spanned!(span=> #(#cfg)* #private::Type::<#ty>::NEW.#push(&mut #encoder, #argument);)
+    let (form, push) = (form(&ty, method, private), format_ident!("push_{method}"));
+    quote!(#(#cfg)* #private::Type::<#ty>::NEW.#push(#form, &mut #encoder, #argument);)
 }
 
-/// The type that is encoded, where it stands, and in which way it is passed.
-fn travelling(param: &Param) -> (Span, Type, &'static str) {
+/// The type that is encoded, and in which way it is passed.
+fn travelling(param: &Param) -> (Type, &'static str) {
     match &param.borrowed {
-        Some(ty) => (ty.span(), anonymous(ty), "borrowed"),
-        None => (param.ty.span(), anonymous(&param.ty), "owned"),
+        Some(ty) => (anonymous(ty), "borrowed"),
+        None => (anonymous(&param.ty), "owned"),
     }
+}
+
+/// How serde does it, which the type is asked for. Driver's and worker's side have the same question at the same
+/// place, so that the compiler answers it once.
+fn form(ty: &Type, method: &str, private: &TokenStream) -> TokenStream {
+    let method = format_ident!("{method}");
+    quote_spanned!(ty.span()=> #private::#method::<#ty>())
 }
 
 fn static_record(remote: &Remote, names: &Names) -> TokenStream {
@@ -290,14 +294,15 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
     if let Some(kind) = remote.output.result {
         called = taken_apart(remote, names, kind, &called);
     }
-    let write = quote_spanned!(span=> #private::Type::of(&#value).write(#output, #value));
+    let sent = sent_back(remote, private);
+    let form = quote_spanned!(span=> #private::result::<#sent>());
     quote! {
         |#invoke| {
             let (mut #decoder, #output) = #private::open(#invoke);
             #(#decoded)*
             #decoder.finish()?;
             let #value = #called;
-            #write
+            #private::Type::of(&#value).write(#form, #output, #value)
         }
     }
 }
@@ -305,6 +310,8 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
 /// The value of a `Result`, whose `Err` is the failure of the call.
 fn taken_apart(remote: &Remote, names: &Names, kind: Kind, called: &TokenStream) -> TokenStream {
     let Names { private, value, .. } = names;
+    let mut value = value.clone();
+    value.set_span(remote.output.declared.span().resolved_at(value.span()));
     let declared = with_static(&remote.output.declared, &remote.item.sig.generics);
     let span = remote.output.declared.span();
     let reply = reply(kind, &declared, span, private);
@@ -325,9 +332,9 @@ fn decode(param: &Param, names: &Names) -> TokenStream {
     let Names { private, decoder, .. } = names;
     let Param { name, cfg, .. } = param;
     let text = param.text();
-    let (span, ty, method) = travelling(param);
-    let next = format_ident!("next_{method}", span = span);
-    quote_spanned!(span=> #(#cfg)* let #name = #private::Type::<#ty>::NEW.#next(&mut #decoder, #text)?;)
+    let (ty, method) = travelling(param);
+    let (form, next) = (form(&ty, method, private), format_ident!("next_{method}"));
+    quote!(#(#cfg)* let #name = #private::Type::<#ty>::NEW.#next(#form, &mut #decoder, #text)?;)
 }
 
 fn pass(param: &Param) -> TokenStream {

@@ -4,6 +4,7 @@ mod check;
 mod expand;
 mod lifetimes;
 mod parse;
+mod surroundings;
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,0 +1,9 @@
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Outcome;
+
+#[wren::remote(retries = 2, retry_if = String::is_empty)]
+fn train(x: u32) -> Outcome {
+    Outcome
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+mod tokio {
+    pub use wren::main;
+}
+
+#[wren::main]
+#[tokio::main]
+async fn main() {}
