@@ -120,11 +120,6 @@ impl ArgsEncoder {
         }
     }
 
-    /// Appends an argument of bytes, in one copy.
-    pub fn push_bytes(&mut self, value: &[u8]) {
-        self.push_numbers(value);
-    }
-
     /// Appends an argument of numbers, in one copy.
     pub fn push_numbers<T: Number + Serialize>(&mut self, value: &[T]) {
         let Some((start, numbers)) = codec::parts_of(value) else { return self.push(value) };
@@ -312,7 +307,7 @@ mod tests {
     #[test]
     fn large_bytes_encode_as_serde_would() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
-        assert_eq!(*args(|e| e.push_bytes(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
+        assert_eq!(*args(|e| e.push_numbers(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
     }
 
     #[tokio::test]

@@ -4,14 +4,16 @@
 //! code asks the type: `Type::<T>::NEW.push_owned(..)` is a method of `Type<Vec<u8>>` itself, which comes first in
 //! method look-up, or else one of the trait [`Any`], which every type has.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::block::ArgsEncoder;
 use crate::call::{Argument, Returned};
+use crate::codec::Number;
 use crate::error::Failure;
 use crate::worker::{ArgsDecoder, Invoke, Output};
 
@@ -35,12 +37,12 @@ impl<T, E> Type<Result<T, E>> {
     pub const IS_RESULT: bool = true;
 }
 
-/// Bytes travel in one copy, where serde would go one by one.
-impl Type<Vec<u8>> {
+/// Numbers, bytes among them, travel as they lie in memory, in one copy, where serde would go one by one.
+impl<T: Number + Serialize> Type<Vec<T>> {
     /// Encodes an argument.
     #[inline]
-    pub fn push_owned(self, _: Owned<'_, Vec<u8>>, args: &mut ArgsEncoder, value: &[u8]) {
-        args.push_bytes(value);
+    pub fn push_owned(self, _: Owned<'_, Vec<T>>, args: &mut ArgsEncoder, value: &[T]) {
+        args.push_numbers(value);
     }
 
     /// Decodes an argument.
@@ -50,11 +52,14 @@ impl Type<Vec<u8>> {
     #[inline]
     pub fn next_owned<'a>(
         self,
-        _: Owned<'a, Vec<u8>>,
+        _: Owned<'a, Vec<T>>,
         args: &mut ArgsDecoder<'a>,
         name: &str,
-    ) -> Result<Vec<u8>, Failure> {
-        args.next_bytes(name).map(<[u8]>::to_vec)
+    ) -> Result<Vec<T>, Failure>
+    where
+        T: Deserialize<'a>,
+    {
+        args.next_numbers(name).map(Cow::into_owned)
     }
 
     /// Encodes the result.
@@ -62,31 +67,34 @@ impl Type<Vec<u8>> {
     /// # Errors
     /// [`Failure::BadResult`].
     #[inline]
-    pub fn write(self, _: Sent<Vec<u8>>, output: Output<'_>, value: Vec<u8>) -> Result<(), Failure> {
-        output.write_bytes(value)
+    pub fn write(self, _: Sent<Vec<T>>, output: Output<'_>, value: Vec<T>) -> Result<(), Failure> {
+        output.write_numbers(value)
     }
 }
 
-/// `&[u8]` is borrowed from the message.
-impl Type<[u8]> {
+/// A slice of numbers is borrowed from the message.
+impl<T: Number + Serialize> Type<[T]> {
     /// Encodes an argument.
     #[inline]
-    pub fn push_borrowed(self, _: Borrowed<'_, [u8]>, args: &mut ArgsEncoder, value: &[u8]) {
-        args.push_bytes(value);
+    pub fn push_borrowed(self, _: Borrowed<'_, [T]>, args: &mut ArgsEncoder, value: &[T]) {
+        args.push_numbers(value);
     }
 
-    /// Decodes an argument.
+    /// Decodes an argument, which is copied only where it is not aligned.
     ///
     /// # Errors
     /// [`Failure::BadArguments`].
     #[inline]
     pub fn next_borrowed<'a>(
         self,
-        _: Borrowed<'a, [u8]>,
+        _: Borrowed<'a, [T]>,
         args: &mut ArgsDecoder<'a>,
         name: &str,
-    ) -> Result<&'a [u8], Failure> {
-        args.next_bytes(name)
+    ) -> Result<Cow<'a, [T]>, Failure>
+    where
+        T: Deserialize<'a>,
+    {
+        args.next_numbers(name)
     }
 }
 

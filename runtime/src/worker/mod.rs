@@ -152,12 +152,6 @@ impl<'a> ArgsDecoder<'a> {
         codec::decode(self.next_encoded(name)?).map_err(|e| bad_argument(name, &e))
     }
 
-    /// The next argument, of bytes.
-    #[inline]
-    pub fn next_bytes(&mut self, name: &str) -> Result<&'a [u8], Failure> {
-        self.next(name)
-    }
-
     /// The next argument, of numbers: as they lie in the message, where they are aligned there.
     pub fn next_numbers<T>(&mut self, name: &str) -> Result<Cow<'a, [T]>, Failure>
     where
@@ -193,12 +187,6 @@ impl Output<'_> {
     #[inline]
     pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
         codec::encode_into(value, &mut self.0.bytes).map_err(|e| Failure::BadResult { reason: e.to_string() })
-    }
-
-    /// Takes a result of bytes as it is.
-    #[inline]
-    pub fn write_bytes(self, value: Vec<u8>) -> Result<(), Failure> {
-        self.write_numbers(value)
     }
 
     /// Takes a result of numbers as they lie in memory.

@@ -122,6 +122,7 @@ pub(crate) fn set_environment(moto: &Moto) {
         // Two invocations at once end this emulator.
         concurrency: 1,
         functions: functions.collect(),
+        sources: Vec::new(),
         deployed_unix_s: 0,
     };
     deployment.save(&folder.join(".wren")).unwrap();
