@@ -12,12 +12,18 @@ const LIBRARY: &str = "wren";
 /// right for renamed, inherited and target-specific dependencies alike. Editors that expand macros in a process of
 /// their own get the usual name.
 pub(crate) fn crate_name() -> String {
-    named_by(std::env::args_os().filter_map(|argument| argument.into_string().ok()))
+    named_by(std::env::args_os().filter_map(|argument| argument.into_string().ok()).flat_map(of_file))
 }
 
 /// [`crate_name`] as an identifier of the crate that is compiled.
 pub(crate) fn crate_ident() -> Ident {
     Ident::new(&crate_name(), Span::call_site())
+}
+
+/// The arguments that `@file` stands for. Cargo writes them to a file where they would be too long for a command line.
+fn of_file(argument: String) -> Vec<String> {
+    let text = argument.strip_prefix('@').and_then(|file| std::fs::read_to_string(file).ok());
+    text.map_or_else(|| vec![argument], |text| text.lines().map(str::to_owned).collect())
 }
 
 fn named_by(arguments: impl Iterator<Item = String>) -> String {
@@ -54,6 +60,15 @@ mod tests {
         assert_eq!(named(&["rustc", "--extern", serde, "--extern", "wren=/t/libwren-02.rmeta"]), "wren");
         assert_eq!(named(&["rustc", "--extern", serde, "--extern", "cloud=/t/libwren-02.rlib"]), "cloud");
         assert_eq!(named(&["rustc", "--extern=priv:cloud=/t/libwren-02.rmeta"]), "cloud");
+    }
+
+    #[test]
+    fn arguments_may_come_from_a_file() {
+        let file = std::env::temp_dir().join(format!("wren-arguments-{}", std::process::id()));
+        std::fs::write(&file, "--extern\ncloud=/t/libwren-02.rlib\n").unwrap();
+        let arguments = ["rustc".to_owned(), format!("@{}", file.display())];
+        assert_eq!(named_by(arguments.into_iter().flat_map(of_file)), "cloud");
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

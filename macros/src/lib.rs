@@ -40,11 +40,38 @@ use proc_macro::TokenStream;
 /// | `retry_if = is_transient` | with `retries`: which `Err`s are run again, by a `fn(&E) -> bool` |
 /// | `backoff = BACKOFF` | with `retries`: the pauses before that, a constant `wren::Backoff` |
 /// | `at_most_once` | never run again, whatever became of it; see `Call::at_most_once` |
+/// | `carrier = Train` | the name of the type that has `local`, where the function's own name is taken by another type, a module or a crate |
 /// | `crate = path::to::wren` | where it is re-exported; a dependency that the manifest renames needs no option |
 ///
 /// Arguments implement serde's `Serialize` and `Deserialize`; `&str`, `&[T]`, `&Path` and `&T` work
-/// as they stand. A declared `Result<T, E>` gives a `Call<T>`, and its `Err` is the call's error,
-/// with all sources.
+/// as they stand, and so do `Rc<T>` and `Arc<T>`. A declared `Result<T, E>`, by whatever alias, gives a `Call<T>`, and
+/// its `Err` is the call's error, with all sources. `E` is any type with `Debug`, also one that borrows from the arguments.
+///
+/// # A module of the same name
+///
+/// `f::local` is a function of a type named `f`. Rust allows one type or module of a name, and so a module `f` beside
+/// the function, or `use f::f;`, is E0428 or E0255. The option `carrier` names the type:
+///
+/// ```
+/// mod grep {
+///     #[wren::remote(carrier = Grep)]
+///     pub fn grep(text: &str, word: &str) -> usize {
+///         text.matches(word).count()
+///     }
+/// }
+/// use grep::{Grep, grep};
+///
+/// # wren::block_on(async {
+/// assert_eq!(grep("a b a", "a").await?, 2);
+/// assert_eq!(Grep::local("a b a", "b"), 1);
+/// # Ok::<(), wren::Error>(()) }).unwrap();
+/// ```
+///
+/// # Attributes
+///
+/// Documentation, `deprecated` and `must_use` are the function's; a doctest in it runs once. `cfg` may stand on the
+/// function and on parameters. Lints hold for the function and for its body. `expect` is taken for `allow`: a function
+/// becomes several, and a lint is seen in one of them.
 #[proc_macro_attribute]
 pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
     remote::expand(options.into(), item.into()).into()

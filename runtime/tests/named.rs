@@ -270,3 +270,47 @@ fn a_job_that_is_removed_leaves_nothing() {
         assert_eq!(left.len(), 2, "{left:?}");
     });
 }
+
+/// Two functions of one name, of the same tokens.
+mod same_name {
+    use super::Call;
+
+    const OFFSET: u64 = 1;
+
+    pub(super) fn one(x: u64) -> Call<u64> {
+        #[wren::remote]
+        fn item(x: u64) -> u64 {
+            x + OFFSET
+        }
+        item(x)
+    }
+
+    pub(super) fn other(x: u64) -> Call<u64> {
+        const OFFSET: u64 = 100;
+        #[wren::remote]
+        fn item(x: u64) -> u64 {
+            x + OFFSET
+        }
+        item(x)
+    }
+}
+
+#[test]
+fn a_call_of_another_function_of_the_same_name_is_another_call() {
+    let _alone = ALONE.lock();
+    wren::block_on(async {
+        let executor = executor(MemoryStore::named(""));
+        let both = || vec![same_name::one(1), same_name::other(1)];
+        for form in FORMS {
+            let name = format!("both-{form:?}");
+            assert_eq!(run(form, &executor, &name, both()).await.unwrap(), [2, 101], "{form:?}");
+            assert_eq!(run(form, &executor, &name, both()).await.unwrap(), [2, 101], "{form:?}, again");
+            let swapped = vec![same_name::other(1), same_name::one(1)];
+            let error = run(form, &executor, &name, swapped).await.unwrap_err();
+            assert!(matches!(&error, Error::Job(why) if why.starts_with("task 0 of job")), "{form:?}: {error}");
+        }
+        // What a started job keeps of its calls is found again.
+        let job = Job::<u64>::attach(executor.clone(), "both-Start").unwrap();
+        assert_eq!(job.wait().await.unwrap(), [2, 101]);
+    });
+}

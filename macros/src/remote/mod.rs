@@ -28,3 +28,43 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::{TokenStream, TokenTree};
+
+    fn expanded(item: &str) -> TokenStream {
+        super::expand(TokenStream::new(), item.parse().unwrap())
+    }
+
+    fn count(tokens: TokenStream) -> usize {
+        let of = |tree| match tree {
+            TokenTree::Group(group) => 2 + count(group.stream()),
+            _ => 1,
+        };
+        tokens.into_iter().map(of).sum()
+    }
+
+    #[test]
+    fn documentation_stands_once() {
+        let text = expanded("/// ```\n/// assert!(true);\n/// ```\npub fn f() {}").to_string();
+        assert_eq!(text.matches("assert!(true)").count(), 1, "a doctest runs once: {text}");
+    }
+
+    /// Compile time is what a newcomer meets first.
+    #[test]
+    fn the_expansion_is_small() {
+        let tokens = count(expanded("fn f(x: u64, y: &str) -> u64 { x }"));
+        assert!(tokens < 640, "{tokens} tokens");
+        let tokens = count(expanded("fn f(x: Seed, y: &Model) -> Result<Outcome, Problem> { x }"));
+        assert!(tokens < 900, "{tokens} tokens");
+    }
+
+    #[test]
+    fn what_a_user_writes_is_not_met() {
+        let names = ["fn entry(", "static RECORD", "let args", "let mut args", "let output", "__arg"];
+        let text =
+            expanded("fn f((a, b): (u8, u8), mut c: Vec<u8>, _: &str) -> Result<u8, String> { Ok(a) }").to_string();
+        assert!(!names.iter().any(|name| text.contains(name)), "{text}");
+    }
+}

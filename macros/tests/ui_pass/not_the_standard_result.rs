@@ -1,3 +1,5 @@
+//! A type named `Result` is what it is.
+#[derive(serde::Serialize, serde::Deserialize)]
 enum Result<T> {
     Fine(T),
 }
@@ -7,4 +9,7 @@ fn own(x: u32) -> Result<u32> {
     Result::Fine(x)
 }
 
-fn main() {}
+fn main() {
+    let Result::Fine(one) = wren::block_on(own(1)).unwrap();
+    assert_eq!(one, 1);
+}

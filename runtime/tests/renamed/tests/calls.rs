@@ -28,5 +28,17 @@ fn its_program_runs_its_own_workers() {
     let output = program.env("WREN_DIR", &folder).env("WREN_BACKEND", "local").output().unwrap();
     let _ = std::fs::remove_dir_all(folder);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "[0, 2, 4]\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "[0, 2, 4]\n[1000, 1002, 1004]\n");
+}
+
+#[test]
+fn functions_of_one_name_in_library_and_program_are_listed_apart() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_renamed-fixture"));
+    let output = program.env("WREN_LIST", "json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let listing = String::from_utf8_lossy(&output.stdout);
+    for file in ["lib.rs", "main.rs"] {
+        let name = format!("\"name\":\"renamed_fixture::double@runtime/tests/renamed/src/{file}\"");
+        assert!(listing.contains(&name), "{listing}");
+    }
 }
