@@ -50,12 +50,7 @@ impl<T: Number + Serialize> Type<Vec<T>> {
     /// # Errors
     /// [`Failure::BadArguments`].
     #[inline]
-    pub fn next_owned<'a>(
-        self,
-        _: Owned<'a, Vec<T>>,
-        args: &mut ArgsDecoder<'a>,
-        name: &str,
-    ) -> Result<Vec<T>, Failure>
+    pub fn next_owned<'a>(self, _: Owned<'a, Vec<T>>, args: &mut ArgsDecoder<'a>, name: &str) -> Result<Vec<T>, Failure>
     where
         T: Deserialize<'a>,
     {

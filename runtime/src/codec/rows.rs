@@ -258,7 +258,7 @@ macro_rules! not_a_row {
 
 type Never = ser::Impossible<(), NotARow>;
 
-impl<'w> ser::Serializer for &'w mut RowWriter<'_> {
+impl ser::Serializer for &mut RowWriter<'_> {
     type Ok = ();
     type Error = NotARow;
     type SerializeSeq = Never;
