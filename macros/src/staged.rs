@@ -7,8 +7,8 @@
 //!
 //! impl MapReduce for J { .. }                      // as it stands
 //! const _: () = {
-//!     static __WREN_MAP: RemoteFn = ..;            // `module::J::map`, in the link-time registry
-//!     static __WREN_REDUCE: RemoteFn = ..;         // `module::J::reduce`
+//!     static __wren_map: RemoteFn = ..;            // `module::J::map`, in the link-time registry
+//!     static __wren_reduce: RemoteFn = ..;         // `module::J::reduce`
 //!     impl Registered for J {
 //!         const COMBINES: bool = ..;               // whether the impl has a `combine`
 //!         const PARTITIONS: bool = ..;             // whether the impl has a `partition`
@@ -105,7 +105,7 @@ fn registration(staged: &Staged, options: &Options, implementation: &ItemImpl) -
     // Whatever is changed in the impl changes all stages: they share its types.
     let body_hash = tokens::hash(implementation.to_token_stream());
     // No item of the program has such a name.
-    let idents: Vec<_> = staged.stages.iter().map(|stage| format_ident!("__WREN_{}", stage.to_uppercase())).collect();
+    let idents: Vec<_> = staged.stages.iter().map(|stage| format_ident!("__wren_{stage}")).collect();
     let records = staged.stages.iter().zip(&idents).map(|(stage, ident)| {
         let place = method(implementation, stage).map_or(name.span(), |function| function.sig.ident.span());
         let entry = format_ident!("{stage}_entry");
@@ -134,8 +134,8 @@ fn registration(staged: &Staged, options: &Options, implementation: &ItemImpl) -
                 const COMBINES: bool = #combines;
                 const PARTITIONS: bool = #partitions;
                 fn stages() -> &'static [&'static #private::RemoteFn] {
-                    static __WREN_STAGES: &[&#private::RemoteFn] = &[#(&#idents),*];
-                    __WREN_STAGES
+                    static __wren_stages: &[&#private::RemoteFn] = &[#(&#idents),*];
+                    __wren_stages
                 }
             }
         };

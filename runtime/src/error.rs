@@ -235,8 +235,8 @@ pub enum Error {
     ///
     /// Calls are not affected: they know which function they are of. Add the place to the name, or rename the functions.
     #[error(
-        "several remote functions are named `{name}`: at {}; add the place, as in `{name}@{}`, or rename them",
-        places.join(", "), places.first().map_or("file:line:column", |place| place)
+        "several remote functions are named `{name}`: at {}; say which, as `{name}@file:line:column`, or rename them",
+        places.join(", ")
     )]
     DuplicateFunction {
         /// The name.

@@ -216,10 +216,9 @@ pub struct Borrowed<'de, T: ?Sized> {
 
 /// Of a type that can be borrowed by a remote function.
 #[inline]
-pub fn borrowed<'de, T: ?Sized>() -> Borrowed<'de, T>
+pub fn borrowed<'de, T: ?Sized + Serialize>() -> Borrowed<'de, T>
 where
     Box<T>: Argument<'de>,
-    T: Serialize,
 {
     Borrowed { push: |args, value| args.push(value), next: |args, name| args.next(name) }
 }

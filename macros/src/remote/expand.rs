@@ -13,9 +13,9 @@
 //!     }
 //! }
 //! pub fn f(a: A, b: &B) -> Call<R> {
-//!     static __WREN_RECORD: RemoteFn = ..;     // in the link-time registry; it has this closure:
+//!     static __wren_record: RemoteFn = ..;     // in the link-time registry; it has this closure:
 //!         |invoke| { decode arguments; f::local(..); encode the result }
-//!     encode arguments; call(&__WREN_RECORD, ..)
+//!     encode arguments; call(&__wren_record, ..)
 //! }
 //! ```
 //!
@@ -66,7 +66,7 @@ impl Names {
         Self {
             private: remote.options.private(),
             carrier,
-            record: own("__WREN_RECORD"),
+            record: own("__wren_record"),
             encoder: own("__wren_encoder"),
             decoder: own("__wren_decoder"),
             invoke: own("__wren_invoke"),

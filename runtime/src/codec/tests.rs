@@ -595,7 +595,9 @@ enum Expr {
     List { all: Vec<Expr> },
 }
 
-fn nested(depth: usize, wrap: fn(Box<Expr>) -> Expr) -> Expr {
+type Wrap = fn(Box<Expr>) -> Expr;
+
+fn nested(depth: usize, wrap: Wrap) -> Expr {
     (0..depth).fold(Expr::Leaf, |expr, _| wrap(Box::new(expr)))
 }
 
@@ -607,7 +609,7 @@ fn on_a_small_stack<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static
 #[test]
 fn what_can_be_written_can_be_read_and_deeper_is_an_error() {
     on_a_small_stack(|| {
-        let wraps: [(fn(Box<Expr>) -> Expr, usize); 4] = [
+        let wraps: [(Wrap, usize); 4] = [
             (Expr::Not, 256),
             (|expr| Expr::And(Box::new(Expr::Leaf), expr), 256),
             (|expr| Expr::Maybe(Some(expr)), 128),

@@ -138,7 +138,9 @@ mod tests {
     use super::*;
     use crate::registry::Source;
 
-    fn names(functions: &[(&'static str, fn() -> &'static str, &'static str, u32)]) -> Names {
+    type Named = (&'static str, fn() -> &'static str, &'static str, u32);
+
+    fn names(functions: &[Named]) -> Names {
         let record = |(name, beside, file, line)| {
             let short = str::rsplit(name, "::").next().unwrap_or_default();
             let source = Source { file, place: [line, 8, line, 5], name: short, beside };
@@ -196,8 +198,8 @@ mod tests {
         ]);
         assert_eq!(
             names.find("a::f").unwrap_err().to_string(),
-            "several remote functions are named `a::f`: at src/lib.rs:4:8, src/main.rs:30:8; add the place, as in \
-             `a::f@src/lib.rs:4:8`, or rename them"
+            "several remote functions are named `a::f`: at src/lib.rs:4:8, src/main.rs:30:8; say which, as \
+             `a::f@file:line:column`, or rename them"
         );
         assert_eq!(names.find("a::g").unwrap().unwrap().line, 5);
         assert!(names.find("a::nothing").unwrap().is_none());
