@@ -2,7 +2,7 @@
 
 #![deny(warnings)]
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::ptr_arg, clippy::too_many_arguments, unreachable_pub, reason = "names are tried")]
+#![allow(clippy::too_many_arguments, clippy::ptr_arg, unreachable_pub, reason = "names and types are tried")]
 
 use std::sync::Arc;
 

@@ -96,8 +96,9 @@ pub(super) fn variants(source: &str, name: &str) -> Vec<Variant> {
 fn message(attribute: &str) -> String {
     let Some((_, rest)) = attribute.split_once('"') else { return String::new() };
     // What `Display` writes at an unnamed place is one of the fields, or their list.
-    rest.rsplit_once('"')
-        .map_or_else(String::new, |(text, _)| text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}"))
+    let end = rest.match_indices('"').map(|(at, _)| at).find(|at| !rest[..*at].ends_with('\\'));
+    let text = end.map_or("", |end| &rest[..end]);
+    text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}")
 }
 
 /// Documentation as it is gathered, line by line.

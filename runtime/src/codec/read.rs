@@ -27,6 +27,8 @@ pub(super) struct Reader<'de> {
     /// The marks of what is being read, where they stand apart: of one element of a block or of rows. `rest` then has the
     /// numbers alone.
     apart: Option<&'de [u8]>,
+    /// The array of a block of arrays that is to be read next, where the mark that stands apart is `ROW`.
+    row: Option<Block<'de>>,
     /// Read when the first struct or enum is met.
     names: Option<Box<Reading<'de>>>,
 }
@@ -34,7 +36,7 @@ pub(super) struct Reader<'de> {
 impl<'de> Reader<'de> {
     #[inline]
     pub(super) fn new(message: &'de [u8]) -> Self {
-        Self { message, rest: message, depth: 0, apart: None, names: None }
+        Self { message, rest: message, depth: 0, apart: None, row: None, names: None }
     }
 
     /// Checks that the message ends here.
@@ -168,6 +170,10 @@ impl<'de> Reader<'de> {
                 let data = self.bytes(len)?;
                 self.visit_block(Block { kind: Kind::U8, dims: Dims::default(), data }, visitor)
             }
+            marks::ROW => {
+                let row = self.row.take().ok_or_else(|| Error::new("a mark in it means nothing"))?;
+                self.visit_block(row, visitor)
+            }
             marks::ROWS => {
                 let (marks, numbers, count) = self.rows()?;
                 self.elements_apart(marks, numbers, count, visitor)
@@ -181,8 +187,19 @@ impl<'de> Reader<'de> {
 
     #[inline]
     fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
+        self.elements_with(left, None, None, visitor)
+    }
+
+    #[inline]
+    fn elements_with<V: Visitor<'de>>(
+        &mut self,
+        left: usize,
+        marks: Option<&'de [u8]>,
+        rows: Option<BlockRows<'de>>,
+        visitor: V,
+    ) -> Result<V::Value> {
         self.deeper()?;
-        let mut elements = Elements { reader: self, left, marks: None };
+        let mut elements = Elements { reader: self, left, marks, rows };
         let value = visitor.visit_seq(&mut elements)?;
         let left = elements.left;
         self.depth -= 1;
@@ -190,7 +207,6 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads elements that all have the same marks, of which `numbers` has the numbers.
-    #[inline]
     fn elements_apart<V: Visitor<'de>>(
         &mut self,
         marks: &'de [u8],
@@ -198,15 +214,21 @@ impl<'de> Reader<'de> {
         left: usize,
         visitor: V,
     ) -> Result<V::Value> {
-        self.deeper()?;
+        self.read_apart(marks, numbers, left, None, visitor)
+    }
+
+    fn read_apart<V: Visitor<'de>>(
+        &mut self,
+        marks: &'de [u8],
+        numbers: &'de [u8],
+        left: usize,
+        rows: Option<BlockRows<'de>>,
+        visitor: V,
+    ) -> Result<V::Value> {
         let before = (std::mem::replace(&mut self.rest, numbers), self.apart);
-        let mut elements = Elements { reader: self, left, marks: Some(marks) };
-        let value = visitor.visit_seq(&mut elements);
-        let left = elements.left;
+        let value = self.elements_with(left, Some(marks), rows, visitor);
         (self.rest, self.apart) = before;
-        self.depth -= 1;
-        let value = value?;
-        all_read(left).map(|()| value)
+        value
     }
 
     /// Reads the head of rows: the marks of an element, the numbers of all, and how many elements.
@@ -229,12 +251,8 @@ impl<'de> Reader<'de> {
             let count = block.data.len() / block.kind.size();
             return self.elements_apart(block.kind.marks(), block.data, count, visitor);
         };
-        self.deeper()?;
-        let mut rows = Rows { reader: self, rows: block.data.chunks_exact(row), kind: block.kind, dims: inner };
-        let value = visitor.visit_seq(&mut rows)?;
-        let left = rows.rows.len();
-        self.depth -= 1;
-        all_read(left).map(|()| value)
+        let rows = Some((block.data.chunks_exact(row), block.kind, inner));
+        self.read_apart(marks::ROW_MARKS, block.data, block.data.len() / row, rows, visitor)
     }
 
     fn entries<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
@@ -445,6 +463,10 @@ impl<'de> Reader<'de> {
                 self.rows()?;
                 (0, 0)
             }
+            marks::ROW => {
+                self.row = None;
+                (0, 0)
+            }
             _ => {
                 self.block(mark)?;
                 (0, 0)
@@ -501,59 +523,15 @@ impl Block<'_> {
     }
 }
 
-struct Rows<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    rows: std::slice::ChunksExact<'de, u8>,
-    kind: Kind,
-    dims: Dims,
-}
-
-impl<'de> de::SeqAccess<'de> for Rows<'_, 'de> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        let Some(data) = self.rows.next() else { return Ok(None) };
-        let row = Row { reader: self.reader, block: Block { kind: self.kind, dims: self.dims, data } };
-        seed.deserialize(row).map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.rows.len())
-    }
-}
-
-/// One array of a block of arrays.
-struct Row<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    block: Block<'de>,
-}
-
-impl<'de> de::Deserializer<'de> for Row<'_, 'de> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.reader.visit_block(self.block, visitor)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
-    }
-}
+/// The arrays of a block, their kind, and the lengths of the arrays in them.
+type BlockRows<'de> = (std::slice::ChunksExact<'de, u8>, Kind, Dims);
 
 struct Elements<'r, 'de> {
     reader: &'r mut Reader<'de>,
     left: usize,
     /// The marks of each element, where they stand apart.
     marks: Option<&'de [u8]>,
+    rows: Option<BlockRows<'de>>,
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
@@ -567,6 +545,9 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
         self.left -= 1;
         if self.marks.is_some() {
             self.reader.apart = self.marks;
+            if let Some((rows, kind, dims)) = &mut self.rows {
+                self.reader.row = rows.next().map(|data| Block { kind: *kind, dims: *dims, data });
+            }
         }
         seed.deserialize(&mut *self.reader).map(Some)
     }

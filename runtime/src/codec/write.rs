@@ -65,7 +65,6 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a value that is no number.
-    #[inline]
     fn other(&mut self) {
         if self.run.state != RunState::Off {
             self.end_run();
@@ -116,7 +115,6 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    #[inline]
     fn deeper(&mut self) -> Result<()> {
         if self.depth == MAX_DEPTH {
             return Err(Error::new(super::TooDeep));
@@ -126,7 +124,6 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a sequence, of which `len` elements are expected.
-    #[inline]
     fn sequence(&mut self, len: Option<usize>, mixed_bit: u32) -> Result<Elements<'_, 'a>> {
         self.other();
         self.deeper()?;
@@ -139,12 +136,10 @@ impl<'a> Writer<'a> {
         Ok(Elements { writer: self, at, wide, count: 0, mixed_bit, rows: Rows::No })
     }
 
-    #[inline]
     fn tuple(&mut self, len: usize) -> Result<Elements<'_, 'a>> {
         self.sequence(Some(len), if len < 32 { 1 << len } else { 0 })
     }
 
-    #[inline]
     fn structure(&mut self, name: &'static str) -> Result<Fields<'_, 'a>> {
         self.other();
         self.deeper()?;
@@ -155,7 +150,6 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a variant, which has a value if `mark` says so.
-    #[inline]
     fn variant(&mut self, mark: u8, name: &'static str) -> Result<()> {
         self.other();
         let names = self.names.get_or_insert_default();
@@ -194,7 +188,6 @@ fn put_block_header(out: &mut Vec<u8>, kind: Kind, wide: bool) {
 }
 
 /// Writes a mark and a length.
-#[inline]
 fn put_length(out: &mut Vec<u8>, mark: u8, len: usize, wide: bool) {
     match u8::try_from(len) {
         Ok(len) if !wide => out.extend_from_slice(&[mark, len]),
@@ -218,7 +211,6 @@ fn set_length(out: &mut Vec<u8>, at: usize, len: usize, wide: bool) {
 }
 
 /// Writes a number with a mark of its own. `is_small` is whether it is a whole one from 0 to 127.
-#[inline]
 fn put_number(out: &mut Vec<u8>, kind: Kind, bytes: &[u8], is_small: bool) {
     if is_small {
         return out.push(bytes[0]);
@@ -312,7 +304,6 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         Ok(())
     }
 
-    #[inline]
     fn serialize_str(self, value: &str) -> Result<()> {
         self.other();
         if value.len() <= usize::from(marks::TINY_STR_END - marks::TINY_STR) {
@@ -324,7 +315,6 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         Ok(())
     }
 
-    #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<()> {
         self.other();
         put_length(self.out, marks::BYTES, value.len(), false);
@@ -361,7 +351,6 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         self.serialize_unit()
     }
 
-    #[inline]
     fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Result<()> {
         self.variant(marks::UNIT_VARIANT, variant)
     }
@@ -397,7 +386,6 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         Ok(elements)
     }
 
-    #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Elements<'w, 'a>> {
         self.tuple(len)
     }
@@ -531,7 +519,6 @@ impl Elements<'_, '_> {
         }
     }
 
-    #[inline]
     fn finish(self) -> Result<()> {
         let Self { writer, at, wide, count, mixed_bit, rows } = self;
         let run = std::mem::replace(&mut writer.run, OFF);
@@ -559,7 +546,6 @@ fn make_room_for_rows(out: &mut Vec<u8>) {
     out.resize(out.len().saturating_mul(2).max(out.len() + rows::ROW), 0);
 }
 
-#[inline]
 fn set_block_length(out: &mut Vec<u8>, at: usize, kind: Kind, count: usize, wide: bool) {
     match u8::try_from(count) {
         Ok(count) if !wide => out[at + 1] = count,
@@ -639,15 +625,18 @@ pub(super) struct Fields<'w, 'a> {
 }
 
 impl Fields<'_, '_> {
-    #[inline]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+        self.name(key);
+        value.serialize(&mut *self.writer)
+    }
+
+    fn name(&mut self, key: &'static str) {
         match self.guess.zip(self.writer.names.as_deref()) {
             Some((guess, names)) if names.name(guess, self.matched).is_some_and(|name| names::is_same(name, key)) => {
                 self.matched += 1;
             }
             _ => self.name_own(key),
         }
-        value.serialize(&mut *self.writer)
     }
 
     #[inline(never)]
@@ -662,7 +651,6 @@ impl Fields<'_, '_> {
         }
     }
 
-    #[inline]
     fn finish(mut self) -> Result<()> {
         self.writer.depth -= 1;
         let is_guessed = |set: u32| self.writer.names.as_deref().is_some_and(|n| n.name(set, self.matched).is_none());

@@ -138,9 +138,10 @@ mod tests {
     use super::*;
     use crate::registry::Source;
 
-    type Named = (&'static str, fn() -> &'static str, &'static str, u32);
+    /// Name, path of a type beside it, file, line.
+    type Recorded = (&'static str, fn() -> &'static str, &'static str, u32);
 
-    fn names(functions: &[Named]) -> Names {
+    fn names(functions: &[Recorded]) -> Names {
         let record = |(name, beside, file, line)| {
             let short = str::rsplit(name, "::").next().unwrap_or_default();
             let source = Source { file, place: [line, 8, line, 5], name: short, beside };
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_apart_is_an_error_of_its_own_calls() {
-        let twice: (_, fn() -> _, _, _) = ("a::f", || "a::t::f", "src/lib.rs", 1);
+        let twice: Recorded = ("a::f", || "a::t::f", "src/lib.rs", 1);
         let names = leaked(names(&[twice, twice, ("a::g", || "a::g", "src/lib.rs", 2)]));
         assert_eq!(ids(names)[2], "a::g");
         assert!(matches!(names.find(ids(names)[0]), Err(Error::DuplicateFunction { places, .. }) if places.len() == 2));
