@@ -8,7 +8,7 @@
 //! Types that ask are told that the format is for people to read, and so write an address as a string: what serde reads
 //! ahead into its buffer, it takes for such a format's.
 
-mod enums;
+mod access;
 mod error;
 mod marks;
 mod names;

@@ -47,8 +47,8 @@ pub(super) const SHORT_BLOCK: u8 = 0xd0;
 pub(super) const LONG_BLOCK: u8 = 0xe0;
 
 /// Stands in no message: the mark of an array of a block of arrays, while it is read.
-pub(super) const ROW: u8 = 0xff;
-pub(super) const ROW_MARKS: &[u8] = &[ROW];
+pub(super) const ARRAY: u8 = 0xff;
+pub(super) const ARRAY_MARKS: &[u8] = &[ARRAY];
 
 /// Added to a mark whose length or index takes the larger of its two widths.
 pub(super) const WIDE: u8 = 1;

@@ -141,13 +141,6 @@ impl<'de> Reading<'de> {
         found.ok_or_else(|| Error::new("it names fields that its table does not have"))
     }
 
-    /// How many names a set has.
-    #[inline]
-    pub(super) fn len(&self, index: u32) -> Result<usize> {
-        let set = self.sets.get(index as usize);
-        set.map(|set| set.len).ok_or_else(|| Error::new("it names fields that its table does not have"))
-    }
-
     /// Whether a set's values may be given to a visitor one after the other, without their names: the names are those
     /// that it wants, in its order, and it was made by `#[derive(Deserialize)]`. A visitor written by hand may know how
     /// to read a map only, and nothing but its type's name tells the two apart.

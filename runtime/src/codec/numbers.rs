@@ -61,18 +61,18 @@ impl BlockHeader {
 pub trait Number: CheckedBitPattern + NoUninit + Send + Sync {
     /// Its kind and the lengths of its arrays; `None` where a block cannot say these.
     #[doc(hidden)]
-    const SHAPE: Shape;
+    const FORM: Form;
 }
 
-/// See [`Number::SHAPE`].
+/// See [`Number::FORM`].
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape(Option<(Kind, Dims)>);
+pub struct Form(Option<(Kind, Dims)>);
 
 macro_rules! number {
     ($($type:ty: $kind:ident,)*) => {$(
         impl Number for $type {
-            const SHAPE: Shape = Shape(Some((Kind::$kind, [0; 3])));
+            const FORM: Form = Form(Some((Kind::$kind, [0; 3])));
         }
     )*};
 }
@@ -82,15 +82,15 @@ number! {
 }
 
 impl<T: Number + Pod, const N: usize> Number for [T; N] {
-    const SHAPE: Shape = match T::SHAPE {
-        Shape(Some((kind, [a, b, 0]))) if N > 0 && N <= u16::MAX as usize => Shape(Some((kind, [N as u16, a, b]))),
-        _ => Shape(None),
+    const FORM: Form = match T::FORM {
+        Form(Some((kind, [a, b, 0]))) if N > 0 && N <= u16::MAX as usize => Form(Some((kind, [N as u16, a, b]))),
+        _ => Form(None),
     };
 }
 
 /// What stands before numbers, and they as bytes; `None` where they cannot be a block.
 pub(crate) fn parts_of<T: Number>(numbers: &[T]) -> Option<(Start, &[u8])> {
-    let (kind, dims) = T::SHAPE.0?;
+    let (kind, dims) = T::FORM.0?;
     let mut start = Start::new();
     match u8::try_from(numbers.len()) {
         Ok(count) if dims[0] == 0 => start.extend_from_slice(&[marks::SHORT_BLOCK + kind as u8, count]),
@@ -105,7 +105,7 @@ pub(crate) type Start = smallvec::SmallVec<[u8; BlockHeader::LEN]>;
 /// The numbers of a message that is a block of them, borrowed where they are aligned; `None` if it is something else.
 /// The message is `start`, or what stands before the numbers and then, apart, the numbers.
 pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option<Cow<'de, [T]>> {
-    let (kind, dims) = T::SHAPE.0?;
+    let (kind, dims) = T::FORM.0?;
     let (count, data) = match start {
         [mark, count, data @ ..] if dims[0] == 0 && *mark == marks::SHORT_BLOCK + kind as u8 => {
             (usize::from(*count), data)
@@ -130,9 +130,8 @@ pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option
 
 /// Whether these bytes are what stands before numbers of that type that take `len` bytes.
 pub(crate) fn is_start_of<T: Number>(start: &[u8], len: usize) -> bool {
-    let is_shape =
-        |header: BlockHeader| T::SHAPE.0 == Some((header.kind, header.dims)) && header.data_len() == Some(len);
-    start.len() == BlockHeader::LEN && BlockHeader::parse(start).is_some_and(is_shape)
+    let is_form = |header: BlockHeader| T::FORM.0 == Some((header.kind, header.dims)) && header.data_len() == Some(len);
+    start.len() == BlockHeader::LEN && BlockHeader::parse(start).is_some_and(is_form)
 }
 
 #[cfg(test)]

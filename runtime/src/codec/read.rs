@@ -2,10 +2,9 @@
 
 use std::any::type_name;
 
-use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, DeserializeSeed, Visitor};
+use serde::de::{self, Visitor};
 
-use super::enums::{LoneEntry, MapVariant, Variant};
+use super::access::{Arrays, Block, Elements, Entries, Keys, Variant};
 use super::error::{Error, Result};
 use super::marks::{self, Kind};
 use super::names::Reading;
@@ -26,9 +25,9 @@ pub(super) struct Reader<'de> {
     depth: usize,
     /// The marks of what is being read, where they stand apart: of one element of a block or of rows. `rest` then has the
     /// numbers alone.
-    apart: Option<&'de [u8]>,
-    /// The array of a block of arrays that is to be read next, where the mark that stands apart is `ROW`.
-    row: Option<Block<'de>>,
+    pub(super) apart: Option<&'de [u8]>,
+    /// The array of a block of arrays that is to be read next, where the mark that stands apart is `ARRAY`.
+    pub(super) next_array: Option<Block<'de>>,
     /// Read when the first struct or enum is met.
     names: Option<Box<Reading<'de>>>,
 }
@@ -36,7 +35,7 @@ pub(super) struct Reader<'de> {
 impl<'de> Reader<'de> {
     #[inline]
     pub(super) fn new(message: &'de [u8]) -> Self {
-        Self { message, rest: message, depth: 0, apart: None, row: None, names: None }
+        Self { message, rest: message, depth: 0, apart: None, next_array: None, names: None }
     }
 
     /// Checks that the message ends here.
@@ -111,12 +110,28 @@ impl<'de> Reader<'de> {
         std::str::from_utf8(self.bytes(len)?).map_err(|_| Error::new("a string in it is no UTF-8"))
     }
 
-    /// An index into the table of names.
+    /// A string behind its mark; `None` of what is no string.
     #[inline]
-    fn index(&mut self, mark: u8, narrow: u8) -> Result<u32> {
+    fn string(&mut self, mark: u8) -> Result<Option<&'de str>> {
+        let len = match mark {
+            marks::TINY_STR..=marks::TINY_STR_END => usize::from(mark - marks::TINY_STR),
+            marks::STR | marks::WIDE_STR => self.length(mark, marks::STR)?,
+            _ => return Ok(None),
+        };
+        self.text(len).map(Some)
+    }
+
+    fn read_names(&mut self) -> Result<()> {
         if self.names.is_none() {
             self.names = Some(Box::new(Reading::of(self.message)?));
         }
+        Ok(())
+    }
+
+    /// An index into the table of names.
+    #[inline]
+    fn index(&mut self, mark: u8, narrow: u8) -> Result<u32> {
+        self.read_names()?;
         if mark == narrow {
             return self.head().map(|bytes| u32::from(u16::from_le_bytes(bytes)));
         }
@@ -129,18 +144,26 @@ impl<'de> Reader<'de> {
         self.names.as_deref_mut().ok_or_else(|| Error::new("it has no table of field names"))
     }
 
-    fn variant_name(&mut self, mark: u8, narrow: u8) -> Result<&'de str> {
-        let index = self.index(mark, narrow)?;
-        self.names()?.set(index)?.first().copied().ok_or_else(|| Error::new("a variant in it has no name"))
+    /// A name of a set of fields.
+    pub(super) fn field_name(&mut self, set: u32, at: usize) -> Result<&'de str> {
+        self.names()?.set(set)?.get(at).copied().ok_or_else(|| Error::new("it has fewer names than fields"))
     }
 
+    fn variant_name(&mut self, mark: u8, narrow: u8) -> Result<&'de str> {
+        let index = self.index(mark, narrow)?;
+        self.field_name(index, 0)
+    }
+
+    /// Reads what is one level deeper.
     #[inline]
-    fn deeper(&mut self) -> Result<()> {
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth == MAX_DEPTH {
             return Err(too_deep());
         }
         self.depth += 1;
-        Ok(())
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
     }
 
     fn block(&mut self, mark: u8) -> Result<Block<'de>> {
@@ -170,13 +193,13 @@ impl<'de> Reader<'de> {
                 let data = self.bytes(len)?;
                 self.visit_block(Block { kind: Kind::U8, dims: Dims::default(), data }, visitor)
             }
-            marks::ROW => {
-                let row = self.row.take().ok_or_else(|| Error::new("a mark in it means nothing"))?;
-                self.visit_block(row, visitor)
+            marks::ARRAY => {
+                let array = self.next_array.take().ok_or_else(|| Error::new("a mark in it means nothing"))?;
+                self.visit_block(array, visitor)
             }
             marks::ROWS => {
                 let (marks, numbers, count) = self.rows()?;
-                self.elements_apart(marks, numbers, count, visitor)
+                self.elements_apart(marks, numbers, count, None, visitor)
             }
             _ => {
                 let block = self.block(mark)?;
@@ -187,23 +210,7 @@ impl<'de> Reader<'de> {
 
     #[inline]
     fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
-        self.elements_with(left, None, None, visitor)
-    }
-
-    #[inline]
-    fn elements_with<V: Visitor<'de>>(
-        &mut self,
-        left: usize,
-        marks: Option<&'de [u8]>,
-        rows: Option<BlockRows<'de>>,
-        visitor: V,
-    ) -> Result<V::Value> {
-        self.deeper()?;
-        let mut elements = Elements { reader: self, left, marks, rows };
-        let value = visitor.visit_seq(&mut elements)?;
-        let left = elements.left;
-        self.depth -= 1;
-        all_read(left).map(|()| value)
+        self.visit_elements(left, None, None, visitor)
     }
 
     /// Reads elements that all have the same marks, of which `numbers` has the numbers.
@@ -212,23 +219,28 @@ impl<'de> Reader<'de> {
         marks: &'de [u8],
         numbers: &'de [u8],
         left: usize,
-        visitor: V,
-    ) -> Result<V::Value> {
-        self.read_apart(marks, numbers, left, None, visitor)
-    }
-
-    fn read_apart<V: Visitor<'de>>(
-        &mut self,
-        marks: &'de [u8],
-        numbers: &'de [u8],
-        left: usize,
-        rows: Option<BlockRows<'de>>,
+        arrays: Option<Arrays<'de>>,
         visitor: V,
     ) -> Result<V::Value> {
         let before = (std::mem::replace(&mut self.rest, numbers), self.apart);
-        let value = self.elements_with(left, Some(marks), rows, visitor);
+        let value = self.visit_elements(left, Some(marks), arrays, visitor);
         (self.rest, self.apart) = before;
         value
+    }
+
+    #[inline]
+    fn visit_elements<V: Visitor<'de>>(
+        &mut self,
+        left: usize,
+        marks: Option<&'de [u8]>,
+        arrays: Option<Arrays<'de>>,
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.nested(|reader| {
+            let mut elements = Elements { reader, left, marks, arrays };
+            let value = visitor.visit_seq(&mut elements)?;
+            all_read(elements.left).map(|()| value)
+        })
     }
 
     /// Reads the head of rows: the marks of an element, the numbers of all, and how many elements.
@@ -236,43 +248,35 @@ impl<'de> Reader<'de> {
         let count = usize::try_from(u64::from_le_bytes(self.head()?)).map_err(|_| Error::cut_short())?;
         let [marks] = self.head()?;
         let marks = self.bytes(marks.into())?;
-        if self.names.is_none() && marks.contains(&marks::STRUCT) {
-            self.names = Some(Box::new(Reading::of(self.message)?));
+        if marks.contains(&marks::STRUCT) {
+            self.read_names()?;
         }
         let names = self.names.as_deref();
-        let len = rows::row_len(marks, |set| names.and_then(|names| names.len(set.into()).ok()))
+        let len = rows::row_len(marks, |set| names.and_then(|names| Some(names.set(set.into()).ok()?.len())))
             .ok_or_else(|| Error::new("the shape of a sequence in it is damaged"))?;
         Ok((marks, self.bytes(count.checked_mul(len).ok_or_else(Error::cut_short)?)?, count))
     }
 
     fn visit_block<V: Visitor<'de>>(&mut self, block: Block<'de>, visitor: V) -> Result<V::Value> {
-        let Some((inner, row)) = block.rows() else {
-            // The numbers are read one by one, as values whose mark is known.
-            let count = block.data.len() / block.kind.size();
-            return self.elements_apart(block.kind.marks(), block.data, count, visitor);
+        let arrays = block.arrays();
+        // Numbers are read one by one, as values whose mark is known.
+        let (marks, count) = match &arrays {
+            Some((arrays, ..)) => (marks::ARRAY_MARKS, arrays.len()),
+            None => (block.kind.marks(), block.data.len() / block.kind.size()),
         };
-        let rows = Some((block.data.chunks_exact(row), block.kind, inner));
-        self.read_apart(marks::ROW_MARKS, block.data, block.data.len() / row, rows, visitor)
+        self.elements_apart(marks, block.data, count, arrays, visitor)
     }
 
-    fn entries<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
-        self.deeper()?;
-        let mut entries = Entries { reader: self, left };
+    fn entries<V: Visitor<'de>>(&mut self, left: usize, keys: Keys<'de>, visitor: V) -> Result<V::Value> {
+        let mut entries = Entries { reader: self, left, keys };
         let value = visitor.visit_map(&mut entries)?;
-        let left = entries.left;
-        self.depth -= 1;
-        all_read(left).map(|()| value)
+        all_read(entries.left).map(|()| value)
     }
 
     /// Reads a struct as a map of its fields' names.
     fn named_fields<V: Visitor<'de>>(&mut self, set: u32, visitor: V) -> Result<V::Value> {
-        self.deeper()?;
-        let len = self.names()?.len(set)?;
-        let mut fields = Fields { reader: self, set, at: 0, len };
-        let value = visitor.visit_map(&mut fields)?;
-        let left = fields.len - fields.at;
-        self.depth -= 1;
-        all_read(left).map(|()| value)
+        let len = self.names()?.set(set)?.len();
+        self.nested(|reader| reader.entries(len, Keys::Set(set, len), visitor))
     }
 
     /// Reads a value into what takes any, as serde_json would show it.
@@ -280,11 +284,11 @@ impl<'de> Reader<'de> {
         if let Some(kind) = Kind::of_mark(mark, marks::NUMBER) {
             return self.any_number(kind, visitor);
         }
+        if let Some(text) = self.string(mark)? {
+            return visitor.visit_borrowed_str(text);
+        }
         match mark {
             0..=marks::SMALL => visitor.visit_u64(u64::from(mark)),
-            marks::TINY_STR..=marks::TINY_STR_END => {
-                visitor.visit_borrowed_str(self.text(usize::from(mark - marks::TINY_STR))?)
-            }
             marks::UNIT => visitor.visit_unit(),
             marks::NONE => visitor.visit_none(),
             marks::SOME => self.some(visitor),
@@ -298,10 +302,6 @@ impl<'de> Reader<'de> {
                     visitor.visit_char(value)
                 }
             }
-            marks::STR | marks::WIDE_STR => {
-                let len = self.length(mark, marks::STR)?;
-                visitor.visit_borrowed_str(self.text(len)?)
-            }
             // What asks serde's buffer for a sequence or a string must see a sequence, as in JSON.
             marks::BYTES | marks::WIDE_BYTES if !is_buffer::<V>() => {
                 let len = self.length(mark, marks::BYTES)?;
@@ -309,7 +309,7 @@ impl<'de> Reader<'de> {
             }
             marks::MAP | marks::WIDE_MAP => {
                 let left = self.count(mark, marks::MAP)?;
-                self.entries(left, visitor)
+                self.nested(|reader| reader.entries(left, Keys::Written, visitor))
             }
             marks::STRUCT | marks::WIDE_STRUCT => {
                 let set = self.index(mark, marks::STRUCT)?;
@@ -320,11 +320,7 @@ impl<'de> Reader<'de> {
             }
             marks::VARIANT | marks::WIDE_VARIANT => {
                 let name = self.variant_name(mark, marks::VARIANT)?;
-                self.variant_deeper(|reader| {
-                    let mut variant = LoneEntry { reader, name: Some(name) };
-                    let value = visitor.visit_map(&mut variant)?;
-                    all_read(usize::from(variant.name.is_some())).map(|()| value)
-                })
+                self.nested_variant(|reader| reader.entries(1, Keys::One(name), visitor))
             }
             marks::U128 | marks::I128 if is_buffer::<V>() => Err(Error::wide_in_buffer()),
             marks::U128 => visitor.visit_u128(u128::from_le_bytes(self.array()?)),
@@ -376,24 +372,15 @@ impl<'de> Reader<'de> {
             let [mark] = self.head()?;
             return self.any(mark, visitor);
         }
-        self.deeper()?;
-        let value = visitor.visit_some(&mut *self)?;
-        self.depth -= 1;
-        Ok(value)
+        self.nested(|reader| visitor.visit_some(reader))
     }
 
     /// A variant's value is one level, of its own or by what it is.
-    fn variant_deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    fn nested_variant<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let counts_itself = self.rest.first().is_some_and(
             |mark| matches!(*mark, marks::SEQ..=marks::WIDE_STRUCT | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX),
         );
-        if counts_itself {
-            return read(self);
-        }
-        self.deeper()?;
-        let value = read(self)?;
-        self.depth -= 1;
-        Ok(value)
+        if counts_itself { read(self) } else { self.nested(read) }
     }
 
     /// Takes the next of the marks that stand apart, if it is this one.
@@ -448,7 +435,7 @@ impl<'de> Reader<'de> {
             marks::MAP | marks::WIDE_MAP => (0, 2 * self.count(mark, marks::MAP)? as u64),
             marks::STRUCT | marks::WIDE_STRUCT => {
                 let set = self.index(mark, marks::STRUCT)?;
-                (0, self.names()?.len(set)? as u64)
+                (0, self.names()?.set(set)?.len() as u64)
             }
             marks::UNIT_VARIANT | marks::WIDE_UNIT_VARIANT => {
                 self.index(mark, marks::UNIT_VARIANT)?;
@@ -463,8 +450,8 @@ impl<'de> Reader<'de> {
                 self.rows()?;
                 (0, 0)
             }
-            marks::ROW => {
-                self.row = None;
+            marks::ARRAY => {
+                self.next_array = None;
                 (0, 0)
             }
             _ => {
@@ -503,120 +490,9 @@ fn too_deep() -> Error {
     Error::new(TooDeep)
 }
 
-/// Numbers of one kind, as they lie in the message.
-struct Block<'de> {
-    kind: Kind,
-    dims: Dims,
-    data: &'de [u8],
-}
-
-impl Block<'_> {
-    /// Where its elements are arrays: their own inner lengths, and how many bytes each has.
-    fn rows(&self) -> Option<(Dims, usize)> {
-        let [first, second, third] = self.dims;
-        if first == 0 {
-            return None;
-        }
-        let inner = [second, third, 0];
-        let row = BlockHeader { kind: self.kind, dims: inner, count: first.into() }.data_len()?;
-        Some((inner, row))
-    }
-}
-
-/// The arrays of a block, their kind, and the lengths of the arrays in them.
-type BlockRows<'de> = (std::slice::ChunksExact<'de, u8>, Kind, Dims);
-
-struct Elements<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    left: usize,
-    /// The marks of each element, where they stand apart.
-    marks: Option<&'de [u8]>,
-    rows: Option<BlockRows<'de>>,
-}
-
-impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
-    type Error = Error;
-
-    #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        if self.marks.is_some() {
-            self.reader.apart = self.marks;
-            if let Some((rows, kind, dims)) = &mut self.rows {
-                self.reader.row = rows.next().map(|data| Block { kind: *kind, dims: *dims, data });
-            }
-        }
-        seed.deserialize(&mut *self.reader).map(Some)
-    }
-
-    #[inline]
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
-}
-
-struct Entries<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    left: usize,
-}
-
-impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
-    type Error = Error;
-
-    #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        seed.deserialize(&mut *self.reader).map(Some)
-    }
-
-    #[inline]
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
-        seed.deserialize(&mut *self.reader)
-    }
-
-    #[inline]
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
-    }
-}
-
-/// A struct's fields, by name.
-struct Fields<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    set: u32,
-    at: usize,
-    len: usize,
-}
-
-impl<'de> de::MapAccess<'de> for Fields<'_, 'de> {
-    type Error = Error;
-
-    #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        let Some(name) = self.reader.names()?.set(self.set)?.get(self.at).copied() else { return Ok(None) };
-        self.at += 1;
-        seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
-    }
-
-    #[inline]
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
-        seed.deserialize(&mut *self.reader)
-    }
-
-    #[inline]
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.len - self.at)
-    }
-}
-
-macro_rules! whole_numbers {
-    ($($method:ident $type:ty, $kind:ident, $visit:ident;)*) => {$(
+/// Numbers of one type. A whole one may also have been written as a small one.
+macro_rules! numbers {
+    ($($method:ident $type:ty, $kind:ident, $visit:ident $(, $small:ident)?;)*) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
@@ -625,23 +501,7 @@ macro_rules! whole_numbers {
             }
             match self.mark()? {
                 MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
-                small @ 0..=marks::SMALL => visitor.$visit(small as $type),
-                mark => self.any(mark, visitor),
-            }
-        }
-    )*};
-}
-
-macro_rules! floats {
-    ($($method:ident $type:ty, $kind:ident, $visit:ident;)*) => {$(
-        #[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-            const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
-            if self.is_next_apart(MARK) {
-                return visitor.$visit(<$type>::from_le_bytes(self.array()?));
-            }
-            match self.mark()? {
-                MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
+                $($small @ 0..=marks::SMALL => visitor.$visit($small as $type),)?
                 mark => self.any(mark, visitor),
             }
         }
@@ -669,18 +529,15 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
-    whole_numbers! {
-        deserialize_u8 u8, U8, visit_u8;
-        deserialize_i8 i8, I8, visit_i8;
-        deserialize_u16 u16, U16, visit_u16;
-        deserialize_i16 i16, I16, visit_i16;
-        deserialize_u32 u32, U32, visit_u32;
-        deserialize_i32 i32, I32, visit_i32;
-        deserialize_u64 u64, U64, visit_u64;
-        deserialize_i64 i64, I64, visit_i64;
-    }
-
-    floats! {
+    numbers! {
+        deserialize_u8 u8, U8, visit_u8, small;
+        deserialize_i8 i8, I8, visit_i8, small;
+        deserialize_u16 u16, U16, visit_u16, small;
+        deserialize_i16 i16, I16, visit_i16, small;
+        deserialize_u32 u32, U32, visit_u32, small;
+        deserialize_i32 i32, I32, visit_i32, small;
+        deserialize_u64 u64, U64, visit_u64, small;
+        deserialize_i64 i64, I64, visit_i64, small;
         deserialize_f32 f32, F32, visit_f32;
         deserialize_f64 f64, F64, visit_f64;
     }
@@ -700,11 +557,10 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.mark()? {
-            mark @ marks::TINY_STR..=marks::TINY_STR_END => {
-                visitor.visit_borrowed_str(self.text(usize::from(mark - marks::TINY_STR))?)
-            }
-            mark => self.any(mark, visitor),
+        let mark = self.mark()?;
+        match self.string(mark)? {
+            Some(text) => visitor.visit_borrowed_str(text),
+            None => self.any(mark, visitor),
         }
     }
 
@@ -722,7 +578,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
             }
             marks::SHORT_BLOCK..=u8::MAX => {
                 let block = self.block(mark)?;
-                if block.kind == Kind::U8 && block.rows().is_none() {
+                if block.kind == Kind::U8 && block.arrays().is_none() {
                     return visitor.visit_borrowed_bytes(block.data);
                 }
                 self.visit_block(block, visitor)
@@ -740,10 +596,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         match self.heads().first() {
             Some(&marks::SOME) => {
                 self.head::<1>()?;
-                self.deeper()?;
-                let value = visitor.visit_some(&mut *self)?;
-                self.depth -= 1;
-                Ok(value)
+                self.nested(|reader| visitor.visit_some(reader))
             }
             Some(&marks::NONE) => {
                 self.head::<1>()?;
@@ -834,41 +687,30 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         match mark {
             marks::UNIT_VARIANT | marks::WIDE_UNIT_VARIANT => {
                 let name = self.variant_name(mark, marks::UNIT_VARIANT)?;
-                visitor.visit_enum(BorrowedStrDeserializer::new(name))
+                visitor.visit_enum(Variant::unit(self, name))
             }
             marks::VARIANT | marks::WIDE_VARIANT => {
                 let name = self.variant_name(mark, marks::VARIANT)?;
-                self.variant_deeper(|reader| visitor.visit_enum(Variant { reader, name }))
+                self.nested_variant(|reader| visitor.visit_enum(Variant::with_value(reader, Some(name))))
             }
             // As code of the user's own may write an enum: as JSON has it.
             marks::MAP => {
                 if self.count(mark, marks::MAP)? != 1 {
                     return Err(Error::new("an enum in it is a map of other than one entry"));
                 }
-                self.deeper()?;
-                let value = visitor.visit_enum(MapVariant { reader: self })?;
-                self.depth -= 1;
-                Ok(value)
+                self.nested(|reader| visitor.visit_enum(Variant::with_value(reader, None)))
             }
             marks::STRUCT | marks::WIDE_STRUCT => {
                 let set = self.index(mark, marks::STRUCT)?;
                 let &[name] = self.names()?.set(set)? else {
                     return Err(Error::new("an enum in it is a struct of other than one field"));
                 };
-                self.deeper()?;
-                let value = visitor.visit_enum(Variant { reader: self, name })?;
-                self.depth -= 1;
-                Ok(value)
+                self.nested(|reader| visitor.visit_enum(Variant::with_value(reader, Some(name))))
             }
-            marks::TINY_STR..=marks::TINY_STR_END => {
-                let name = self.text(usize::from(mark - marks::TINY_STR))?;
-                visitor.visit_enum(BorrowedStrDeserializer::new(name))
-            }
-            marks::STR => {
-                let len = self.length(mark, marks::STR)?;
-                visitor.visit_enum(BorrowedStrDeserializer::new(self.text(len)?))
-            }
-            _ => self.any(mark, visitor),
+            _ => match self.string(mark)? {
+                Some(name) => visitor.visit_enum(Variant::unit(self, name)),
+                None => self.any(mark, visitor),
+            },
         }
     }
 

@@ -124,32 +124,35 @@ impl Shape {
         written && writer.signature == self.signature && writer.len == self.len
     }
 
-    /// Calls `number` with each number of an element, and `group` with the marks of tuples and structs.
-    pub(super) fn parts<'s>(
-        marks: &'s [u8],
-        mut row: &'s [u8],
-        mut number: impl FnMut(Kind, &'s [u8]),
-        mut group: impl FnMut(&'s [u8]),
-    ) {
-        let mut rest = marks;
+    /// Gives the numbers of an element, and the marks of tuples and structs, in order.
+    pub(super) fn parts<'s>(&'s self, mut row: &'s [u8], mut give: impl FnMut(Part<'s>)) {
+        let mut rest = &self.marks[..];
         while let Some(mark) = rest.first() {
-            let len = match Kind::of_mark(*mark, marks::NUMBER) {
-                Some(kind) => {
-                    let Some((bytes, behind)) = row.split_at_checked(kind.size()) else { return };
-                    number(kind, bytes);
-                    row = behind;
-                    1
-                }
-                None => {
-                    let len = if *mark == marks::SEQ { 2 } else { 3 };
-                    let Some(bytes) = rest.get(..len) else { return };
-                    group(bytes);
-                    len
-                }
+            let kind = Kind::of_mark(*mark, marks::NUMBER);
+            let len = match kind {
+                Some(_) => 1,
+                None if *mark == marks::SEQ => 2,
+                None => 3,
             };
-            rest = &rest[len..];
+            let (head, behind) = rest.split_at(len.min(rest.len()));
+            rest = behind;
+            give(match kind {
+                Some(kind) => {
+                    let (number, behind) = row.split_at(kind.size().min(row.len()));
+                    row = behind;
+                    Part::Number(kind, number)
+                }
+                None => Part::Group(head),
+            });
         }
     }
+}
+
+/// A part of an element.
+pub(super) enum Part<'s> {
+    Number(Kind, &'s [u8]),
+    /// The mark of a tuple or a struct, with its length or its names.
+    Group(&'s [u8]),
 }
 
 /// How many bytes of numbers an element with these marks has; `None` where they are not a shape.

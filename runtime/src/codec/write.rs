@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::marks::{self, Kind, WIDE};
 use super::names::{self, Set, Writing};
 use super::numbers::BlockHeader;
-use super::rows::{self, Shape};
+use super::rows::{self, Part, Shape};
 
 /// Writes one message behind what `out` already holds.
 pub(super) struct Writer<'a> {
@@ -120,6 +120,15 @@ impl<'a> Writer<'a> {
             return Err(Error::new(super::TooDeep));
         }
         self.depth += 1;
+        Ok(())
+    }
+
+    /// Writes a value that is one level deeper.
+    #[inline]
+    fn nested<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        self.deeper()?;
+        value.serialize(&mut *self)?;
+        self.depth -= 1;
         Ok(())
     }
 
@@ -332,11 +341,8 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
         self.other();
-        self.deeper()?;
         self.out.push(marks::SOME);
-        value.serialize(&mut *self)?;
-        self.depth -= 1;
-        Ok(())
+        self.nested(value)
     }
 
     #[inline]
@@ -369,10 +375,7 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         value: &T,
     ) -> Result<()> {
         self.variant(marks::VARIANT, variant)?;
-        self.deeper()?;
-        value.serialize(&mut *self)?;
-        self.depth -= 1;
-        Ok(())
+        self.nested(value)
     }
 
     #[inline]
@@ -513,9 +516,10 @@ impl Elements<'_, '_> {
         out.truncate(self.at);
         put_length(out, marks::SEQ, 0, self.wide);
         for row in numbers.chunks_exact(shape.len) {
-            let out = std::cell::RefCell::new(&mut *out);
-            let number = |kind, bytes: &[u8]| put_number_of_block(&mut out.borrow_mut(), kind, bytes, false);
-            Shape::parts(&shape.marks, row, number, |group| out.borrow_mut().extend_from_slice(group));
+            shape.parts(row, |part| match part {
+                Part::Number(kind, bytes) => put_number_of_block(out, kind, bytes, false),
+                Part::Group(marks) => out.extend_from_slice(marks),
+            });
         }
     }
 
@@ -625,11 +629,6 @@ pub(super) struct Fields<'w, 'a> {
 }
 
 impl Fields<'_, '_> {
-    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-        self.name(key);
-        value.serialize(&mut *self.writer)
-    }
-
     fn name(&mut self, key: &'static str) {
         match self.guess.zip(self.writer.names.as_deref()) {
             Some((guess, names)) if names.name(guess, self.matched).is_some_and(|name| names::is_same(name, key)) => {
@@ -672,32 +671,24 @@ impl Fields<'_, '_> {
     }
 }
 
-impl ser::SerializeStruct for Fields<'_, '_> {
-    type Ok = ();
-    type Error = Error;
+macro_rules! fields {
+    ($($trait:ident)*) => {$(
+        impl ser::$trait for Fields<'_, '_> {
+            type Ok = ();
+            type Error = Error;
 
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-        self.field(key, value)
-    }
+            #[inline]
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+                self.name(key);
+                value.serialize(&mut *self.writer)
+            }
 
-    #[inline]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
+            #[inline]
+            fn end(self) -> Result<()> {
+                self.finish()
+            }
+        }
+    )*};
 }
 
-impl ser::SerializeStructVariant for Fields<'_, '_> {
-    type Ok = ();
-    type Error = Error;
-
-    #[inline]
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-        self.field(key, value)
-    }
-
-    #[inline]
-    fn end(self) -> Result<()> {
-        self.finish()
-    }
-}
+fields! { SerializeStruct SerializeStructVariant }

@@ -1,0 +1,176 @@
+//! What visitors read from: the elements of a sequence, the entries of a map, the value of a variant. There is one type
+//! of each, whatever is in the message, since a visitor's code is compiled for each.
+
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, Unexpected, Visitor};
+
+use super::error::{Error, Result};
+use super::marks::Kind;
+use super::numbers::{BlockHeader, Dims};
+use super::read::Reader;
+
+/// Numbers of one kind, as they lie in the message.
+pub(super) struct Block<'de> {
+    pub(super) kind: Kind,
+    pub(super) dims: Dims,
+    pub(super) data: &'de [u8],
+}
+
+/// The arrays of a block, their kind, and the lengths of the arrays in them.
+pub(super) type Arrays<'de> = (std::slice::ChunksExact<'de, u8>, Kind, Dims);
+
+impl<'de> Block<'de> {
+    /// Its elements, where they are arrays.
+    pub(super) fn arrays(&self) -> Option<Arrays<'de>> {
+        let [first, second, third] = self.dims;
+        if first == 0 {
+            return None;
+        }
+        let inner = [second, third, 0];
+        let len = BlockHeader { kind: self.kind, dims: inner, count: first.into() }.data_len()?;
+        Some((self.data.chunks_exact(len), self.kind, inner))
+    }
+}
+
+/// The elements of a sequence, or the fields of a struct.
+pub(super) struct Elements<'r, 'de> {
+    pub(super) reader: &'r mut Reader<'de>,
+    pub(super) left: usize,
+    /// The marks of each element, where they stand apart.
+    pub(super) marks: Option<&'de [u8]>,
+    pub(super) arrays: Option<Arrays<'de>>,
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
+    type Error = Error;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        if self.marks.is_some() {
+            self.reader.apart = self.marks;
+            if let Some((arrays, kind, dims)) = &mut self.arrays {
+                self.reader.next_array = arrays.next().map(|data| Block { kind: *kind, dims: *dims, data });
+            }
+        }
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// The entries of a map.
+pub(super) struct Entries<'r, 'de> {
+    pub(super) reader: &'r mut Reader<'de>,
+    pub(super) left: usize,
+    pub(super) keys: Keys<'de>,
+}
+
+/// Where the keys of a map are.
+pub(super) enum Keys<'de> {
+    /// Before each value.
+    Written,
+    /// In the table: those of a set, which has so many.
+    Set(u32, usize),
+    /// This one: the name of a variant.
+    One(&'de str),
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
+    type Error = Error;
+
+    #[inline]
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let name = match self.keys {
+            Keys::Written => None,
+            Keys::Set(set, len) => Some(self.reader.field_name(set, len - self.left)?),
+            Keys::One(name) => Some(name),
+        };
+        self.left -= 1;
+        match name {
+            None => seed.deserialize(&mut *self.reader).map(Some),
+            Some(name) => seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some),
+        }
+    }
+
+    #[inline]
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
+        seed.deserialize(&mut *self.reader)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+/// A variant: its name, if that was read already, and then its value, if it has one.
+pub(super) struct Variant<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    name: Option<&'de str>,
+    has_value: bool,
+}
+
+impl<'de> de::EnumAccess<'de> for Variant<'_, 'de> {
+    type Error = Error;
+    type Variant = Self;
+
+    #[inline]
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
+        let variant = match self.name {
+            Some(name) => seed.deserialize(BorrowedStrDeserializer::<Error>::new(name))?,
+            None => seed.deserialize(&mut *self.reader)?,
+        };
+        Ok((variant, self))
+    }
+}
+
+impl<'r, 'de> Variant<'r, 'de> {
+    pub(super) fn unit(reader: &'r mut Reader<'de>, name: &'de str) -> Self {
+        Self { reader, name: Some(name), has_value: false }
+    }
+
+    /// Without a name, that is read first.
+    pub(super) fn with_value(reader: &'r mut Reader<'de>, name: Option<&'de str>) -> Self {
+        Self { reader, name, has_value: true }
+    }
+
+    fn value(self, wanted: &str) -> Result<&'r mut Reader<'de>> {
+        if self.has_value {
+            return Ok(self.reader);
+        }
+        Err(de::Error::invalid_type(Unexpected::UnitVariant, &wanted))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<()> {
+        if self.has_value { de::Deserialize::deserialize(self.reader) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
+        seed.deserialize(self.value("newtype variant")?)
+    }
+
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value> {
+        self.value("tuple variant")?.deserialize_tuple(len, visitor)
+    }
+
+    #[inline]
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        self.value("struct variant")?.deserialize_struct("", fields, visitor)
+    }
+}
