@@ -55,6 +55,24 @@ pub(crate) enum OtherBuild {
     Error,
 }
 
+impl OtherBuild {
+    /// Tells what may be of older code, and how to go on with that: as a line, as an error's text, or not at all.
+    ///
+    /// # Errors
+    /// The text, where it is to be an error.
+    pub(crate) fn tell(self, what: &str, to_go_on: &str) -> std::result::Result<(), String> {
+        match self {
+            Self::Accept => {}
+            Self::Error => return Err(format!("{what}; {to_go_on}, set WREN_OTHER_BUILD=accept")),
+            Self::Warn => crate::terminal::note(&format!(
+                "wren: {what}; {to_go_on} in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
+                 WREN_OTHER_BUILD=error"
+            )),
+        }
+        Ok(())
+    }
+}
+
 /// `Wren.toml`, all keys optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

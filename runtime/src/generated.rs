@@ -15,7 +15,7 @@ use crate::block::ArgsEncoder;
 use crate::call::{Argument, Returned};
 use crate::codec::Number;
 use crate::error::Failure;
-use crate::worker::{ArgsDecoder, Invoke, Output};
+use crate::worker::{ArgsDecoder, Output};
 
 /// Stands for the type in method look-up.
 #[derive(Debug)]
@@ -233,12 +233,6 @@ pub struct Sent<T> {
 #[inline]
 pub fn result<T: Returned>() -> Sent<T> {
     Sent { write: |output, value| output.write(value) }
-}
-
-/// What the worker's side of a call begins with: its arguments, and where its result goes.
-#[inline]
-pub fn open<'a, 'b>(invoke: &'b mut Invoke<'a>) -> (ArgsDecoder<'a>, Output<'b>) {
-    invoke.split(0)
 }
 
 /// What an error must be, at least.

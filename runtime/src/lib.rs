@@ -191,7 +191,7 @@ pub mod __private {
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
-    pub use crate::generated::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, open, owned, result};
+    pub use crate::generated::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, owned, result};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::registry::{REMOTE_FNS, RemoteFn, Source};

@@ -298,7 +298,7 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
     let form = quote_spanned!(span=> #private::result::<#sent>());
     quote! {
         |#invoke| {
-            let (mut #decoder, #output) = #private::open(#invoke);
+            let (mut #decoder, #output) = #invoke.split();
             #(#decoded)*
             #decoder.finish()?;
             let #value = #called;

@@ -47,7 +47,7 @@ pub(super) struct FinishStage {
 /// Runs a loading task; generated code uses it.
 #[doc(hidden)]
 pub fn load_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
-    let (mut args, output) = invoke.split(3);
+    let (mut args, output) = invoke.split();
     let job: T = args.next("job")?;
     let stage: MapStage = args.next("stage")?;
     let input: T::Input = args.next("input")?;
@@ -66,7 +66,7 @@ fn load<T: Bsp>(job: &T, stage: &MapStage, input: T::Input) -> Result<Scattered,
 /// Runs a partition's step; generated code uses it.
 #[doc(hidden)]
 pub fn step_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
-    let (mut args, output) = invoke.split(3);
+    let (mut args, output) = invoke.split();
     let job: T = args.next("job")?;
     let stage: StepStage = args.next("stage")?;
     let summaries = args.next("summaries")?;
@@ -99,7 +99,7 @@ fn state_of<T: Bsp>(store: &dyn store::Store, key: &str) -> Result<T::State, Box
 /// Gives a partition's outputs; generated code uses it.
 #[doc(hidden)]
 pub fn finish_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
-    let (mut args, output) = invoke.split(2);
+    let (mut args, output) = invoke.split();
     let job: T = args.next("job")?;
     let stage: FinishStage = args.next("stage")?;
     args.finish()?;

@@ -181,7 +181,6 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads a sequence of any form, behind its mark.
-    #[inline]
     fn sequence<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
         match mark {
             marks::SEQ | marks::WIDE_SEQ => {
@@ -208,7 +207,6 @@ impl<'de> Reader<'de> {
         }
     }
 
-    #[inline]
     fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
         self.visit_elements(left, None, None, visitor)
     }
@@ -228,7 +226,6 @@ impl<'de> Reader<'de> {
         value
     }
 
-    #[inline]
     fn visit_elements<V: Visitor<'de>>(
         &mut self,
         left: usize,

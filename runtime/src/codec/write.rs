@@ -460,11 +460,19 @@ enum Rows {
 }
 
 impl Elements<'_, '_> {
+    /// Writes a part of a tuple: only sequences are looked at for rows.
+    #[inline]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        value.serialize(&mut *self.writer)?;
+        self.count += 1;
+        Ok(())
+    }
+
     #[inline(always)]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         match &mut self.rows {
-            Rows::No => value.serialize(&mut *self.writer)?,
-            Rows::First => self.first_element(value)?,
+            Rows::No => {}
+            Rows::First => return self.first_element(value),
             Rows::Written { shape, end } => {
                 let out = &mut *self.writer.out;
                 if out.len() - *end < rows::ROW {
@@ -473,29 +481,33 @@ impl Elements<'_, '_> {
                 let row = out[*end..].first_chunk_mut();
                 if row.is_some_and(|row| shape.write(value, row)) {
                     *end += shape.len;
-                } else {
-                    self.end_rows();
-                    value.serialize(&mut *self.writer)?;
+                    self.count += 1;
+                    return Ok(());
                 }
+                self.end_rows();
             }
         }
-        self.count += 1;
-        Ok(())
+        self.part(value)
     }
 
     /// Writes the first element, and looks for its shape.
     fn first_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         self.rows = Rows::No;
         (self.writer.exact, self.writer.has_sequence) = (true, false);
-        let written = value.serialize(&mut *self.writer);
+        let written = self.part(value);
         self.writer.exact = false;
         written?;
-        if self.writer.run.state != RunState::Off || self.writer.has_sequence {
-            return Ok(());
+        if self.writer.run.state == RunState::Off && !self.writer.has_sequence {
+            self.begin_rows();
         }
+        Ok(())
+    }
+
+    /// Makes rows of a sequence with its first element, if that has a shape.
+    fn begin_rows(&mut self) {
         let out = &mut *self.writer.out;
         let first = out.get(self.at + length_len(self.wide)..).unwrap_or_default();
-        let Some((shape, numbers)) = Shape::of(first, self.writer.names.as_deref()) else { return Ok(()) };
+        let Some((shape, numbers)) = Shape::of(first, self.writer.names.as_deref()) else { return };
         out.truncate(self.at);
         out.push(marks::ROWS);
         out.extend_from_slice(&[0; 8]);
@@ -503,7 +515,6 @@ impl Elements<'_, '_> {
         out.extend_from_slice(&shape.marks);
         out.extend_from_slice(&numbers);
         self.rows = Rows::Written { shape: Box::new(shape), end: out.len() };
-        Ok(())
     }
 
     /// An element has another shape: those before it get marks of their own.
@@ -561,14 +572,14 @@ fn set_block_length(out: &mut Vec<u8>, at: usize, kind: Kind, count: usize, wide
 }
 
 macro_rules! elements {
-    ($($trait:ident $method:ident,)*) => {$(
+    ($($trait:ident $method:ident by $write:ident,)*) => {$(
         impl ser::$trait for Elements<'_, '_> {
             type Ok = ();
             type Error = Error;
 
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-                self.element(value)
+                self.$write(value)
             }
 
             #[inline]
@@ -580,10 +591,10 @@ macro_rules! elements {
 }
 
 elements! {
-    SerializeSeq serialize_element,
-    SerializeTuple serialize_element,
-    SerializeTupleStruct serialize_field,
-    SerializeTupleVariant serialize_field,
+    SerializeSeq serialize_element by element,
+    SerializeTuple serialize_element by part,
+    SerializeTupleStruct serialize_field by part,
+    SerializeTupleVariant serialize_field by part,
 }
 
 /// A map that is being written.

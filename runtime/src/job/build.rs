@@ -12,7 +12,6 @@ use crate::envelope;
 use crate::error::{Error, Result};
 use crate::platform;
 use crate::store::{Requests, unblock};
-use crate::terminal;
 
 #[derive(Serialize, Deserialize)]
 struct Build {
@@ -26,25 +25,15 @@ struct Build {
 /// [`Error::Job`] where another build is to be an error.
 pub(super) async fn check(requests: &Requests, id: &str, on_other: OtherBuild) -> Result<()> {
     let Some(hash) = unblock(platform::build).await? else { return Ok(()) };
-    match begun_by(requests, id, hash).await? {
-        other if other == hash => return Ok(()),
-        _ if on_other == OtherBuild::Accept => return Ok(()),
-        _ => {}
+    if begun_by(requests, id, hash).await? == hash {
+        return Ok(());
     }
     let what = format!(
         "job `{id}` was begun by another build of this program: its remote functions are the same, but code that they \
-         call may have changed, and results of then stay"
+         call may have changed, and results of then stay; to run it anew, give it another name or remove `{id}` from {}",
+        requests.store().url()
     );
-    let store = requests.store().url();
-    let anew = format!("to run it anew, give it another name or remove `{id}` from {store}");
-    if on_other == OtherBuild::Error {
-        return Err(Error::Job(format!("{what}; {anew}; to go on with them, set WREN_OTHER_BUILD=accept")));
-    }
-    terminal::note(&format!(
-        "wren: {what}; {anew}; to go on with them in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
-         WREN_OTHER_BUILD=error"
-    ));
-    Ok(())
+    on_other.tell(&what, "to go on with them").map_err(Error::Job)
 }
 
 async fn begun_by(requests: &Requests, id: &str, own: u64) -> Result<u64> {

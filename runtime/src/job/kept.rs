@@ -32,7 +32,7 @@ use crate::config::OtherBuild;
 use crate::envelope;
 use crate::error::{Error, Result};
 use crate::framed::{self, Pieces};
-use crate::refs::{Ref, put_bytes, take_attached};
+use crate::refs::{Ref, forget_attached, put_bytes};
 use crate::registry::RemoteFn;
 use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, put_once, wait};
 
@@ -342,7 +342,7 @@ impl Kept {
             done.result = codec::encode(&value)?;
         }
         // What the encodings attached is not an argument.
-        drop(take_attached());
+        forget_attached();
         Ok(())
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct ReduceStage {
 /// Runs a map task; generated code uses it.
 #[doc(hidden)]
 pub fn map_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
-    let (mut args, output) = invoke.split(3);
+    let (mut args, output) = invoke.split();
     let job: T = args.next("job")?;
     let stage: MapStage = args.next("stage")?;
     let input: T::Input = args.next("input")?;
@@ -83,7 +83,7 @@ fn map_task<T: MapReduce>(job: &T, stage: &MapStage, input: T::Input) -> Result<
 /// Runs a reduce task; generated code uses it.
 #[doc(hidden)]
 pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
-    let (mut args, output) = invoke.split(2);
+    let (mut args, output) = invoke.split();
     let job: T = args.next("job")?;
     let stage: ReduceStage = args.next("stage")?;
     args.finish()?;

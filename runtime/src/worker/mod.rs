@@ -114,10 +114,9 @@ impl std::fmt::Debug for Invoke<'_> {
 }
 
 impl<'a> Invoke<'a> {
-    /// The arguments to decode, of which there must be `count`, and where the result goes.
+    /// The arguments to decode, and where the result goes.
     #[inline]
-    pub fn split(&mut self, count: usize) -> (ArgsDecoder<'a>, Output<'_>) {
-        let _ = count;
+    pub fn split(&mut self) -> (ArgsDecoder<'a>, Output<'_>) {
         (ArgsDecoder { rest: self.args, blobs: self.blobs }, Output(self.out))
     }
 }

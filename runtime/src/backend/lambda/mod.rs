@@ -118,14 +118,7 @@ fn check_sources(deployment: &Deployment, on_other: OtherBuild) -> Result<()> {
          deploy`, or `cargo wren run`, which deploys what changed",
         source.display()
     );
-    if on_other == OtherBuild::Error {
-        return Err(Error::Config(format!("{what}; to run what is deployed, set WREN_OTHER_BUILD=accept")));
-    }
-    terminal::note(&format!(
-        "wren: {what}; to run what is deployed in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
-         WREN_OTHER_BUILD=error"
-    ));
-    Ok(())
+    on_other.tell(&what, "to run what is deployed").map_err(Error::Config)
 }
 
 /// One line that says where a program runs.
