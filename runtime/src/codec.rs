@@ -3,7 +3,7 @@
 //! Whatever serde can say arrives as it was, or is refused with an error. A reader can ask for any value and learns what
 //! it is, so that untagged and internally tagged enums, flattened fields and `serde_json::Value` decode as from JSON.
 //! What makes it fast: sequences of numbers are blocks, names of fields stand once in a message, and a derived struct
-//! whose fields are those of the message is read without names. [`marks`] has the table of its bytes.
+//! whose fields are those of the message is read without names. The book has the table of its bytes, and `marks.rs`.
 //!
 //! Types that ask are told that the format is for people to read, and so write an address as a string: what serde reads
 //! ahead into its buffer, it takes for such a format's.
