@@ -399,6 +399,9 @@ impl Plan {
             return Err(error);
         }
         self.forget(stages).await?;
+        if let Some(outputs) = outputs {
+            outputs.stage_again().await?;
+        }
         Ok(None)
     }
 

@@ -162,12 +162,11 @@ pub(crate) fn is_local(url: &str) -> bool {
 }
 
 impl FileSink {
-    /// A file of that name in a folder, which is made where it is a local one.
+    /// A file of that name in a folder. A local one is there: see [`Outputs`](super::outputs::Outputs).
     pub(crate) fn create(url: &str, name: &str, shuffle: &Shuffle) -> Result<Self> {
         let failed = |folder: &Path, error: std::io::Error| failed(folder, name, &error);
         let (to, folder) = if is_local(url) {
             let folder = PathBuf::from(url);
-            std::fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
             (Destination::Path(folder.join(name)), folder)
         } else {
             let key = name.to_owned();

@@ -1,8 +1,12 @@
 //! The folder of a job's outputs, which holds exactly what the job wrote.
 //!
-//! Tasks write their files to a folder beside it, and when all are there, the two change places. Where that cannot be, in
-//! a store or where nothing can be written beside the folder, what was there before is removed file by file, and a mark
-//! says until then that not all is there.
+//! Tasks write their files to a staged folder beside it, and when all are there, the two change places. Where that cannot
+//! be, in a store or where nothing can be written beside the folder, what was there before is removed file by file, and a
+//! mark says until then that not all is there.
+//!
+//! An attempt that lost, or one of a job that failed, may still write when the job is over. Hence only the driver makes
+//! the staged folder, and it first gives the folder another name, under which no task finds it, and then takes or removes
+//! it.
 
 use std::fs;
 use std::io;
@@ -66,10 +70,10 @@ impl Outputs {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let beside = folder.with_file_name(format!(".{name}.{job}"));
         let within = folder.join(format!(".{job}"));
-        let made = folder.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir_all(&beside));
+        let made = folder.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| stage(&beside));
         let staged = match made {
             Ok(()) => beside,
-            Err(_) => fs::create_dir_all(&within).map(|()| within).map_err(|e| failed(&folder, &e))?,
+            Err(_) => stage(&within).map(|()| within).map_err(|e| failed(&folder, &e))?,
         };
         let target = staged.to_str().map(str::to_owned);
         let target = target.ok_or_else(|| Error::Config(format!("the folder {} is not UTF-8", staged.display())))?;
@@ -84,8 +88,15 @@ impl Outputs {
     /// Removes what tasks wrote of a job that is given up.
     pub(crate) fn discard(&self) {
         if let Place::Local { staged, .. } = &self.place {
-            let _ = fs::remove_dir_all(staged);
+            let _ = discard(staged);
         }
+    }
+
+    /// Makes the folder that tasks write to once more: they run again after [`Outputs::commit`] gave false.
+    pub(crate) async fn stage_again(&self) -> Result<()> {
+        let Place::Local { folder, staged } = &self.place else { return Ok(()) };
+        let (folder, staged) = (folder.clone(), staged.clone());
+        unblock(move || stage(&staged).map_err(|e| failed(&folder, &e))).await?
     }
 
     /// Puts the files of a job where they belong, and nothing beside them. Gives false where they are gone: a named job
@@ -145,18 +156,19 @@ fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<
     let is_wanted = |name: &str| names_of.iter().any(|(wanted, _)| wanted == name);
     let put = || {
         if are_in(staged) && staged.is_dir() {
+            let whole = withdraw(staged)?;
             // What attempts left that lost, or an earlier run with more files.
-            for name in names(staged)?.into_iter().filter(|name| !is_wanted(name)) {
-                remove(&staged.join(name))?;
+            for name in names(&whole)?.into_iter().filter(|name| !is_wanted(name)) {
+                remove(&whole.join(name))?;
             }
-            if staged.parent() == Some(folder) {
-                move_in(folder, staged)?
+            if whole.parent() == Some(folder) {
+                move_in(folder, &whole)?
             } else {
-                change_places(folder, staged)?
+                change_places(folder, &whole)?
             }
             return Ok(true);
         }
-        let _ = fs::remove_dir_all(staged);
+        let _ = discard(staged);
         if !are_in(folder) {
             return Ok(false);
         }
@@ -168,19 +180,48 @@ fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<
     put().map_err(|e| failed(folder, &e))
 }
 
-/// Puts the staged folder in the place of the other at once.
-fn change_places(folder: &Path, staged: &Path) -> io::Result<()> {
+/// Makes the folder that tasks write to.
+fn stage(staged: &Path) -> io::Result<()> {
+    // Of a run that was killed while it put its outputs in their place, or after it had.
+    let _ = fs::remove_dir_all(withdrawn(staged));
+    fs::create_dir_all(staged)
+}
+
+/// The name of a staged folder that tasks do not write to any more.
+fn withdrawn(staged: &Path) -> PathBuf {
+    with_suffix(staged, ".over")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Takes the staged folder from the tasks that may still write to it.
+fn withdraw(staged: &Path) -> io::Result<PathBuf> {
+    let withdrawn = withdrawn(staged);
+    fs::rename(staged, &withdrawn)?;
+    Ok(withdrawn)
+}
+
+fn discard(staged: &Path) -> io::Result<()> {
+    fs::remove_dir_all(withdraw(staged)?)
+}
+
+/// Puts a folder in the place of the other at once.
+fn change_places(folder: &Path, whole: &Path) -> io::Result<()> {
     if !folder.exists() {
-        return fs::rename(staged, folder);
+        return fs::rename(whole, folder);
     }
-    let mut old = staged.to_owned();
-    if crate::platform::exchange(staged, folder).is_err() {
+    let mut old = whole.to_owned();
+    if crate::platform::exchange(whole, folder).is_err() {
         // A file system that cannot: for a moment there is no folder.
-        old.set_extension("old");
+        old = with_suffix(whole, ".old");
         match fs::rename(folder, &old) {
-            Ok(()) => fs::rename(staged, folder)?,
+            Ok(()) => fs::rename(whole, folder)?,
             // Nor can a folder be renamed that another file system is mounted at.
-            Err(_) => return move_in(folder, staged),
+            Err(_) => return move_in(folder, whole),
         }
     }
     // Hidden files are somebody's, and stay.
@@ -191,17 +232,17 @@ fn change_places(folder: &Path, staged: &Path) -> io::Result<()> {
 }
 
 /// Replaces the files one by one: first there are too few, and never too many.
-fn move_in(folder: &Path, staged: &Path) -> io::Result<()> {
+fn move_in(folder: &Path, whole: &Path) -> io::Result<()> {
     for name in names(folder)?.into_iter().filter(|name| is_part(name)) {
         remove(&folder.join(name))?;
     }
-    for name in names(staged)? {
-        let (from, to) = (staged.join(&name), folder.join(&name));
+    for name in names(whole)? {
+        let (from, to) = (whole.join(&name), folder.join(&name));
         if fs::rename(&from, &to).is_err() {
             fs::copy(&from, &to)?;
         }
     }
-    fs::remove_dir_all(staged)
+    fs::remove_dir_all(whole)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -266,6 +307,32 @@ mod tests {
         fs::write(folder.join("README"), "mine").unwrap();
         let refused = write(&folder, "sixth", 1).unwrap_err().to_string();
         assert!(refused.contains("`README` in it is none"), "{refused}");
+    }
+
+    #[test]
+    fn a_task_that_still_writes_when_the_job_is_over_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().canonicalize().unwrap().join("out");
+        for committed in [false, true, true] {
+            let outputs = wait(Outputs::of("job", folder.to_str().unwrap())).unwrap();
+            let target = PathBuf::from(outputs.target());
+            fs::write(target.join("part-00000"), "a").unwrap();
+            let late = std::thread::spawn({
+                let target = target.clone();
+                // Names of its own each time, as an attempt's unfinished file has.
+                move || (0..).take_while(|n| fs::write(target.join(format!(".{n}")), "half").is_ok()).count()
+            });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            if committed {
+                let file = (target.join("part-00000"), 1);
+                assert!(wait(outputs.commit(&mut reduced(&[file]))).unwrap());
+            } else {
+                outputs.discard();
+            }
+            assert!(late.join().unwrap() > 0);
+            let (beside, within) = (names(root.path()).unwrap(), names(&folder).unwrap());
+            assert_eq!((beside.len(), within.len()), (usize::from(committed), usize::from(committed)), "{beside:?}");
+        }
     }
 
     #[test]
