@@ -9,14 +9,18 @@
 //! ahead into its buffer, it takes for such a format's.
 
 mod access;
+mod compound;
 mod error;
+mod item;
 mod marks;
 mod names;
 mod numbers;
+mod put;
 mod read;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod visit;
 mod write;
 
 use std::any::type_name;

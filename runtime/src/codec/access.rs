@@ -5,39 +5,15 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Unexpected, Visitor};
 
 use super::error::{Error, Result};
-use super::marks::Kind;
-use super::numbers::{BlockHeader, Dims};
+use super::item::Arrays;
 use super::read::Reader;
-
-/// Numbers of one kind, as they lie in the message.
-pub(super) struct Block<'de> {
-    pub(super) kind: Kind,
-    pub(super) dims: Dims,
-    pub(super) data: &'de [u8],
-}
-
-/// The arrays of a block, their kind, and the lengths of the arrays in them.
-pub(super) type Arrays<'de> = (std::slice::ChunksExact<'de, u8>, Kind, Dims);
-
-impl<'de> Block<'de> {
-    /// Its elements, where they are arrays.
-    pub(super) fn arrays(&self) -> Option<Arrays<'de>> {
-        let [first, second, third] = self.dims;
-        if first == 0 {
-            return None;
-        }
-        let inner = [second, third, 0];
-        let len = BlockHeader { kind: self.kind, dims: inner, count: first.into() }.data_len()?;
-        Some((self.data.chunks_exact(len), self.kind, inner))
-    }
-}
 
 /// The elements of a sequence, or the fields of a struct.
 pub(super) struct Elements<'r, 'de> {
     pub(super) reader: &'r mut Reader<'de>,
     pub(super) left: usize,
-    /// The marks of each element, where they stand apart.
-    pub(super) marks: Option<&'de [u8]>,
+    /// Whether the marks of each element stand apart.
+    pub(super) is_table: bool,
     pub(super) arrays: Option<Arrays<'de>>,
 }
 
@@ -50,10 +26,10 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
             return Ok(None);
         }
         self.left -= 1;
-        if self.marks.is_some() {
-            self.reader.apart = self.marks;
-            if let Some((arrays, kind, dims)) = &mut self.arrays {
-                self.reader.next_array = arrays.next().map(|data| Block { kind: *kind, dims: *dims, data });
+        if self.is_table {
+            self.reader.next_of_table();
+            if let Some(arrays) = &mut self.arrays {
+                self.reader.next_array = arrays.next();
             }
         }
         seed.deserialize(&mut *self.reader).map(Some)
@@ -73,6 +49,7 @@ pub(super) struct Entries<'r, 'de> {
 }
 
 /// Where the keys of a map are.
+#[derive(Clone, Copy)]
 pub(super) enum Keys<'de> {
     /// Before each value.
     Written,
@@ -90,11 +67,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
         if self.left == 0 {
             return Ok(None);
         }
-        let name = match self.keys {
-            Keys::Written => None,
-            Keys::Set(set, len) => Some(self.reader.field_name(set, len - self.left)?),
-            Keys::One(name) => Some(name),
-        };
+        let name = self.reader.next_key(self.keys, self.left)?;
         self.left -= 1;
         match name {
             None => seed.deserialize(&mut *self.reader).map(Some),

@@ -15,30 +15,45 @@ pub(super) const ROW: usize = 256;
 /// From how many elements on a shape is looked for.
 pub(super) const FROM: usize = 16;
 
-/// What an element consists of, in order.
+/// What an element consists of, in order, and how much of it there is.
+///
+/// The halves of the bits do not lie side by side, since they would then be compared at once, and a processor that has just
+/// written two halves waits for both before it loads them as one.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 struct Signature {
     /// From the highest bit that is set: four bits for a number's kind, twelve for a tuple or a struct, with its length.
-    bits: u128,
-    parts: u32,
+    low: u64,
+    /// Bytes of its numbers.
+    len: usize,
+    high: u64,
+    /// How many names of fields.
+    names: usize,
+    parts: usize,
 }
 
-const TUPLE: u128 = 0xd;
-const STRUCT: u128 = 0xe;
+const TUPLE: u64 = 0xd;
+const STRUCT: u64 = 0xe;
 
 impl Signature {
-    const NEW: Self = Self { bits: 1, parts: 0 };
+    const NEW: Self = Self { low: 1, len: 0, high: 0, names: 0, parts: 0 };
 
     #[inline(always)]
-    fn number(&mut self, kind: Kind) {
-        self.bits = self.bits << 4 | kind as u128;
+    fn append(&mut self, bits: u64, width: u32) {
+        self.high = self.high << width | self.low >> (64 - width);
+        self.low = self.low << width | bits;
         self.parts += 1;
     }
 
     #[inline(always)]
-    fn group(&mut self, code: u128, len: u8) {
-        self.bits = self.bits << 12 | code << 8 | u128::from(len);
-        self.parts += 1;
+    fn number(&mut self, kind: Kind) {
+        self.append(kind as u64, 4);
+        self.len += kind.size();
+    }
+
+    #[inline(always)]
+    fn group(&mut self, code: u64, len: u8) {
+        self.append(code << 8 | u64::from(len), 12);
     }
 }
 
@@ -46,14 +61,18 @@ impl Signature {
 pub(super) struct Shape {
     /// The marks of an element, without its numbers.
     pub(super) marks: Vec<u8>,
-    /// Bytes of an element's numbers.
-    pub(super) len: usize,
     signature: Signature,
     /// The fields of its structs, in order.
     names: Vec<&'static str>,
 }
 
 impl Shape {
+    /// Bytes of an element's numbers.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.signature.len
+    }
+
     /// The shape of a value that was written with the kinds of its numbers, and its numbers.
     pub(super) fn of(value: &[u8], table: Option<&Writing>) -> Option<(Self, Vec<u8>)> {
         let (mut marks, mut names, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,21 +126,20 @@ impl Shape {
                 },
             }
             // So that no part is shifted out of the signature.
-            if signature.bits.leading_zeros() < 16 || numbers.len() > ROW || left > ROW {
+            if signature.high.leading_zeros() < 16 || numbers.len() > ROW || left > ROW {
                 return None;
             }
         }
-        let len = numbers.len();
-        (len > 0 && marks.len() < 256).then_some((Self { marks, len, signature, names }, numbers))
+        signature.names = names.len();
+        let has_numbers = !numbers.is_empty() && marks.len() < 256;
+        has_numbers.then_some((Self { marks, signature, names }, numbers))
     }
 
     /// Writes an element's numbers; `false` where it has another shape.
     #[inline(always)]
     pub(super) fn write<T: Serialize + ?Sized>(&mut self, value: &T, row: &mut [u8; ROW]) -> bool {
-        let names = &mut self.names[..];
-        let mut writer = RowWriter { row, len: 0, signature: Signature::NEW, names, field: 0 };
-        let written = value.serialize(&mut writer).is_ok();
-        written && writer.signature == self.signature && writer.len == self.len
+        let writer = RowWriter { row, names: &mut self.names, signature: Signature::NEW };
+        matches!(value.serialize(writer), Ok(signature) if signature == self.signature)
     }
 
     /// Gives the numbers of an element, and the marks of tuples and structs, in order.
@@ -179,35 +197,41 @@ pub(super) fn row_len(marks: &[u8], set_len: impl Fn(u16) -> Option<usize>) -> O
     (rest.is_empty() && len > 0).then_some(len)
 }
 
-/// Writes the numbers of one element.
+/// Writes the numbers of one element. It is handed on by value, so that it need not be in memory.
 struct RowWriter<'r> {
     row: &'r mut [u8; ROW],
-    len: usize,
-    signature: Signature,
-    /// The fields that its structs must have.
+    /// The names that the fields of structs must have.
     names: &'r mut [&'static str],
-    field: usize,
+    /// Of what is written so far.
+    signature: Signature,
 }
 
 impl RowWriter<'_> {
     #[inline(always)]
-    fn number<const N: usize>(&mut self, kind: Kind, bytes: [u8; N]) -> Result<(), NotARow> {
-        self.row.get_mut(self.len..self.len + N).ok_or(NotARow)?.copy_from_slice(&bytes);
-        self.len += N;
+    fn number<const N: usize>(mut self, kind: Kind, bytes: [u8; N]) -> Result<Signature, NotARow> {
+        let at = self.signature.len;
+        self.row.get_mut(at..at + N).ok_or(NotARow)?.copy_from_slice(&bytes);
         self.signature.number(kind);
-        Ok(())
+        Ok(self.signature)
     }
 
     #[inline(always)]
-    fn group(&mut self, code: u128, len: usize) -> Result<&mut Self, NotARow> {
+    fn group(mut self, code: u64, len: usize) -> Result<Self, NotARow> {
         self.signature.group(code, u8::try_from(len).map_err(|_| NotARow)?);
         Ok(self)
     }
 
     #[inline(always)]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotARow> {
+        let Self { row, names, signature } = self;
+        *signature = value.serialize(RowWriter { row, names, signature: *signature })?;
+        Ok(())
+    }
+
+    #[inline(always)]
     fn name(&mut self, name: &'static str) -> Result<(), NotARow> {
-        let expected = self.names.get_mut(self.field).ok_or(NotARow)?;
-        self.field += 1;
+        let expected = self.names.get_mut(self.signature.names).ok_or(NotARow)?;
+        self.signature.names += 1;
         if std::ptr::eq(*expected, name) { Ok(()) } else { learn_name(expected, name) }
     }
 }
@@ -244,7 +268,7 @@ impl ser::Error for NotARow {
 macro_rules! numbers {
     ($($method:ident $type:ty, $kind:ident;)*) => {$(
         #[inline(always)]
-        fn $method(self, value: $type) -> Result<(), NotARow> {
+        fn $method(self, value: $type) -> Result<Signature, NotARow> {
             self.number(Kind::$kind, value.to_le_bytes())
         }
     )*};
@@ -259,10 +283,10 @@ macro_rules! not_a_row {
     )*};
 }
 
-type Never = ser::Impossible<(), NotARow>;
+type Never = ser::Impossible<Signature, NotARow>;
 
-impl ser::Serializer for &mut RowWriter<'_> {
-    type Ok = ();
+impl ser::Serializer for RowWriter<'_> {
+    type Ok = Signature;
     type Error = NotARow;
     type SerializeSeq = Never;
     type SerializeTuple = Self;
@@ -286,27 +310,27 @@ impl ser::Serializer for &mut RowWriter<'_> {
     }
 
     #[inline(always)]
-    fn serialize_bool(self, value: bool) -> Result<(), NotARow> {
+    fn serialize_bool(self, value: bool) -> Result<Signature, NotARow> {
         self.number(Kind::Bool, [u8::from(value)])
     }
 
     not_a_row! {
-        serialize_u128(value: u128) -> ();
-        serialize_i128(value: i128) -> ();
-        serialize_char(value: char) -> ();
-        serialize_str(value: &str) -> ();
-        serialize_bytes(value: &[u8]) -> ();
-        serialize_none() -> ();
-        serialize_unit() -> ();
-        serialize_unit_struct(name: &'static str) -> ();
-        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> ();
+        serialize_u128(value: u128) -> Signature;
+        serialize_i128(value: i128) -> Signature;
+        serialize_char(value: char) -> Signature;
+        serialize_str(value: &str) -> Signature;
+        serialize_bytes(value: &[u8]) -> Signature;
+        serialize_none() -> Signature;
+        serialize_unit() -> Signature;
+        serialize_unit_struct(name: &'static str) -> Signature;
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> Signature;
         serialize_seq(len: Option<usize>) -> Never;
         serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> Never;
         serialize_map(len: Option<usize>) -> Never;
         serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> Never;
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, _value: &T) -> Result<(), NotARow> {
+    fn serialize_some<T: Serialize + ?Sized>(self, _value: &T) -> Result<Signature, NotARow> {
         Err(NotARow)
     }
 
@@ -316,19 +340,22 @@ impl ser::Serializer for &mut RowWriter<'_> {
         _index: u32,
         _variant: &'static str,
         _value: &T,
-    ) -> Result<(), NotARow> {
+    ) -> Result<Signature, NotARow> {
         Err(NotARow)
     }
 
     #[inline(always)]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<(), NotARow> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<Signature, NotARow> {
         value.serialize(self)
     }
 
     #[inline(always)]
     fn serialize_tuple(self, len: usize) -> Result<Self, NotARow> {
-        self.group(TUPLE, len)?;
-        Ok(self)
+        self.group(TUPLE, len)
     }
 
     #[inline(always)]
@@ -338,25 +365,24 @@ impl ser::Serializer for &mut RowWriter<'_> {
 
     #[inline(always)]
     fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Self, NotARow> {
-        self.group(STRUCT, len)?;
-        Ok(self)
+        self.group(STRUCT, len)
     }
 }
 
 macro_rules! tuples {
     ($($trait:ident $method:ident,)*) => {$(
-        impl ser::$trait for &mut RowWriter<'_> {
-            type Ok = ();
+        impl ser::$trait for RowWriter<'_> {
+            type Ok = Signature;
             type Error = NotARow;
 
             #[inline(always)]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotARow> {
-                value.serialize(&mut **self)
+                self.part(value)
             }
 
             #[inline(always)]
-            fn end(self) -> Result<(), NotARow> {
-                Ok(())
+            fn end(self) -> Result<Signature, NotARow> {
+                Ok(self.signature)
             }
         }
     )*};
@@ -367,19 +393,19 @@ tuples! {
     SerializeTupleStruct serialize_field,
 }
 
-impl ser::SerializeStruct for &mut RowWriter<'_> {
-    type Ok = ();
+impl ser::SerializeStruct for RowWriter<'_> {
+    type Ok = Signature;
     type Error = NotARow;
 
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), NotARow> {
         self.name(name)?;
-        value.serialize(&mut **self)
+        self.part(value)
     }
 
     #[inline(always)]
-    fn end(self) -> Result<(), NotARow> {
-        Ok(())
+    fn end(self) -> Result<Signature, NotARow> {
+        Ok(self.signature)
     }
 
     fn skip_field(&mut self, _name: &'static str) -> Result<(), NotARow> {

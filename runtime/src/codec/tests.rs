@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeSeq;
 use serde::{Deserializer, Serializer};
 use serde_json::value::RawValue;
 
@@ -661,6 +662,28 @@ fn a_length_that_lies_is_an_error() {
             assert!(decode::<HashMap<u64, u64>>(&bytes).is_err());
             assert!(decode::<Vec<u8>>(&bytes).is_err());
             assert!(decode::<String>(&bytes).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_length_that_lies_when_it_is_written_does_no_harm() {
+    struct Lies<T>(Vec<T>, usize);
+    impl<T: Serialize> Serialize for Lies<T> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut elements = serializer.serialize_seq(Some(self.1))?;
+            self.0.iter().try_for_each(|element| elements.serialize_element(element))?;
+            elements.end()
+        }
+    }
+    for said in [0, 1, 16, 255, 256, usize::MAX] {
+        for len in [0, 1, 16, 255, 300] {
+            let numbers: Vec<u32> = (0..len).collect();
+            let pairs: Vec<(u8, f64)> = (0..len).map(|i| (i as u8, 0.5)).collect();
+            let words: Vec<String> = (0..len).map(|i| i.to_string()).collect();
+            assert_eq!(decode::<Vec<u32>>(&encode(&Lies(numbers.clone(), said)).unwrap()).unwrap(), numbers);
+            assert_eq!(decode::<Vec<(u8, f64)>>(&encode(&Lies(pairs.clone(), said)).unwrap()).unwrap(), pairs);
+            assert_eq!(decode::<Vec<String>>(&encode(&Lies(words.clone(), said)).unwrap()).unwrap(), words);
         }
     }
 }
