@@ -1,6 +1,5 @@
 //! One call of a remote function: a lazy future.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Results;
 use crate::backoff::Backoff;
 use crate::block::{Args, ArgsEncoder, Limits};
-use crate::codec::{self, CodecError};
+use crate::codec::{self, Aligned, CodecError};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
 use crate::job::{Outcome, Port};
@@ -309,10 +308,10 @@ pub(crate) struct Decoded<'a> {
     pub(crate) attempt: u32,
 }
 
-/// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec<u8>` keeps the buffer it
+/// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec` of numbers keeps the buffer it
 /// came in.
 pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Decoded<'_>) -> Result<R> {
-    let (mut start, mut rest) = results.into_lone();
+    let (mut start, rest) = results.into_lone();
     if rest.is_empty() {
         return decode_result(&start, of);
     }
@@ -320,15 +319,14 @@ pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Dec
         return decode_result(&rest, of);
     }
     let mut value: Option<R> = None;
-    if codec::is_start_of::<u8>(&start, rest.len())
-        && let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<u8>>)
-    {
-        *value = Some(std::mem::take(&mut rest));
+    let rest = taken_over(&mut value, &start, rest);
+    if let Some(rest) = &rest {
+        numbers_of(&mut value, &start, rest);
     }
-    numbers_of(&mut value, &start, &rest);
     match value {
         Some(value) => Ok(value),
         None => {
+            let rest = rest.unwrap_or_default();
             start.extend_from_slice(&rest);
             decode_result(&start, of)
         }
@@ -351,21 +349,35 @@ pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>)
     })
 }
 
-/// Reads numbers as they lie in memory, where `R` is a `Vec` of them and there is none yet. `rest` is what of them is
-/// not in `start`.
+/// Reads numbers as they lie in memory, where `R` is a `Vec` of them. `rest` is what of them is not in `start`.
 #[inline]
 fn numbers_of<R>(value: &mut Option<R>, start: &[u8], rest: &[u8]) {
     macro_rules! try_as {
         ($($number:ty)*) => {$(
             if let Ok(value) = castaway::cast!(&mut *value, &mut Option<Vec<$number>>) {
-                if value.is_none() {
-                    *value = codec::read_numbers(start, rest).map(Cow::into_owned);
-                }
+                *value = codec::read_numbers(start, rest).map(codec::owned);
                 return;
             }
         )*};
     }
     try_as!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8 bool);
+}
+
+/// Takes over the memory of numbers, where `R` is a `Vec` of them; gives it back otherwise.
+fn taken_over<R>(value: &mut Option<R>, start: &[u8], rest: Aligned) -> Option<Aligned> {
+    macro_rules! try_as {
+        ($($number:ty)*) => {$(
+            if codec::is_start_of::<$number>(start, rest.len())
+                && let Ok(value) = castaway::cast!(&mut *value, &mut Option<Vec<$number>>)
+            {
+                let taken = rest.into_numbers::<$number>();
+                return taken.map(|numbers| *value = Some(numbers)).err();
+            }
+        )*};
+    }
+    // Not `bool`: each byte of these has to be looked at.
+    try_as!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8);
+    Some(rest)
 }
 
 /// What an argument must be: it is encoded by the driver and decoded by the worker.

@@ -9,6 +9,7 @@
 //! ahead into its buffer, it takes for such a format's.
 
 mod access;
+mod aligned;
 mod compound;
 mod error;
 mod item;
@@ -31,8 +32,9 @@ use serde::{Deserialize, Serialize};
 use read::Reader;
 use write::Writer;
 
+pub(crate) use aligned::Aligned;
 pub use numbers::Number;
-pub(crate) use numbers::{is_start_of, parts_of, read as read_numbers};
+pub(crate) use numbers::{is_start_of, owned, parts_of, read as read_numbers};
 
 /// How deep values may be nested: what a debug build decodes on a thread's 2 MiB of stack.
 const MAX_DEPTH: usize = 256;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::ArgsEncoder;
 use crate::call::{Argument, Returned};
-use crate::codec::Number;
+use crate::codec::{self, Number};
 use crate::error::Failure;
 use crate::worker::{ArgsDecoder, Output};
 
@@ -54,7 +54,7 @@ impl<T: Number + Serialize> Type<Vec<T>> {
     where
         T: Deserialize<'a>,
     {
-        args.next_numbers(name).map(Cow::into_owned)
+        args.next_numbers(name).map(codec::owned)
     }
 
     /// Encodes the result.

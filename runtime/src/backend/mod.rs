@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Block, Limits};
+use crate::codec::Aligned;
 use crate::error::{Failure, Result};
 use crate::framed::{self, Pieces};
 use crate::scheduler;
@@ -127,21 +128,21 @@ pub struct Remote {
 
 /// Encoded results of consecutive tasks, each behind its length.
 ///
-/// A long result of a lone task is held apart, so that a `Vec<u8>` can be handed on as it came.
+/// A long result of a lone task is held apart, so that a `Vec` of numbers can be handed on as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Results {
     start: Vec<u8>,
-    rest: Vec<u8>,
+    rest: Aligned,
 }
 
 impl Results {
     /// Results in one buffer.
     pub fn packed(bytes: Vec<u8>) -> Self {
-        Self { start: bytes, rest: Vec::new() }
+        Self { start: bytes, rest: Aligned::default() }
     }
 
     /// The result of one task in two pieces: its length and what comes before `rest`, and `rest`.
-    pub(crate) fn apart(start: Vec<u8>, rest: Vec<u8>) -> Self {
+    pub(crate) fn apart(start: Vec<u8>, rest: Aligned) -> Self {
         Self { start, rest }
     }
 
@@ -157,7 +158,7 @@ impl Results {
     }
 
     /// The encoded result of a lone task, without its length, in two pieces.
-    pub(crate) fn into_lone(mut self) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn into_lone(mut self) -> (Vec<u8>, Aligned) {
         let behind_length = framed::length(&self.start).map_or(0, |(_, behind)| behind.len());
         self.start.drain(..self.start.len() - behind_length);
         (self.start, self.rest)

@@ -37,10 +37,21 @@ pub(crate) mod kind {
     pub(crate) const FAILED: u32 = 6;
 }
 
-/// The body of a [`kind::LENGTH`].
-pub(crate) fn length(body: &[u8]) -> usize {
-    let len = body.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    usize::try_from(len).unwrap_or(0)
+/// The body of a [`kind::LENGTH`]: how many bytes follow, and to how many what is in them is aligned.
+pub(crate) fn length_body(len: usize, align: usize) -> [u8; 16] {
+    let mut body = [0; 16];
+    body[..8].copy_from_slice(&(len as u64).to_le_bytes());
+    body[8..].copy_from_slice(&(align as u64).to_le_bytes());
+    body
+}
+
+/// See [`length_body`]; zeros where it is none.
+pub(crate) fn length(body: &[u8]) -> (usize, usize) {
+    let number = |at: usize| {
+        let bytes = body.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.and_then(|bytes| usize::try_from(u64::from_le_bytes(*bytes)).ok()).unwrap_or(0)
+    };
+    (number(0), number(8))
 }
 
 use serde::{Deserialize, Serialize};

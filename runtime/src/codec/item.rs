@@ -85,6 +85,13 @@ impl<'de> Block<'de> {
 
     /// Numbers are read one by one, as elements of a table of one column.
     fn sequence(self) -> Sequence<'de> {
+        // Short arrays are as the tuples of a table.
+        if let [len, 0, 0] = self.dims
+            && let Some(marks) = self.kind.marks_of_array(len)
+        {
+            let left = self.data.len() / (self.kind.size() * usize::from(len));
+            return Sequence { left, table: Some(Place::table(marks, self.data)), arrays: None };
+        }
         let arrays = self.arrays();
         let (marks, left) = match &arrays {
             Some(arrays) => (marks::ARRAY_MARKS, arrays.arrays.len()),

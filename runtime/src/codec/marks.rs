@@ -111,6 +111,30 @@ impl Kind {
         &MARKS[self as usize..][..1]
     }
 
+    /// The marks of an array of so many numbers, if that is short.
+    pub(super) fn marks_of_array(self, len: u16) -> Option<&'static [u8]> {
+        const LONGEST: usize = 16;
+        /// For each kind, and each length from 1: how a sequence of such begins, and its numbers.
+        const MARKS: [[[u8; 2 + LONGEST]; LONGEST]; 11] = {
+            let mut marks = [[[0; 2 + LONGEST]; LONGEST]; 11];
+            let mut kind = 0;
+            while kind < marks.len() {
+                let mut len = 1;
+                while len <= LONGEST {
+                    let array = &mut marks[kind][len - 1];
+                    *array = [NUMBER + kind as u8; 2 + LONGEST];
+                    array[0] = SEQ;
+                    array[1] = len as u8;
+                    len += 1;
+                }
+                kind += 1;
+            }
+            marks
+        };
+        let len = usize::from(len);
+        Some(&MARKS[self as usize].get(len.checked_sub(1)?)?[..2 + len])
+    }
+
     /// Bytes of one number.
     pub(super) const fn size(self) -> usize {
         match self {

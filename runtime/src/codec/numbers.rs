@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use bytemuck::{CheckedBitPattern, NoUninit, Pod};
 
 use super::marks::{self, Kind};
+use crate::platform;
 
 const _: () = assert!(cfg!(target_endian = "little"), "values are written as they lie in memory, little end first");
 
@@ -124,6 +125,19 @@ pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option
         // One that is no `bool`, or numbers that lie where this machine does not read them.
         Err(_) => {
             data.chunks_exact(size_of::<T>()).map(|one| bytemuck::checked::try_pod_read_unaligned(one).ok()).collect()
+        }
+    }
+}
+
+/// A `Vec` of numbers that were read.
+pub(crate) fn owned<T: Number>(numbers: Cow<'_, [T]>) -> Vec<T> {
+    match numbers {
+        Cow::Owned(numbers) => numbers,
+        Cow::Borrowed(numbers) => {
+            let mut copy = Vec::with_capacity(numbers.len());
+            platform::prefer_large_pages(&mut copy);
+            copy.extend_from_slice(numbers);
+            copy
         }
     }
 }

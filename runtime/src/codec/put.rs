@@ -2,6 +2,7 @@
 
 use super::marks::{self, Kind, WIDE};
 use super::numbers::BlockHeader;
+use crate::platform;
 
 /// Whether the length of what may have so many elements takes 8 bytes.
 pub(super) fn is_wide(expected: usize) -> bool {
@@ -10,7 +11,9 @@ pub(super) fn is_wide(expected: usize) -> bool {
 
 /// Makes room for what is expected to follow, if there is so much memory.
 pub(super) fn reserve(out: &mut Vec<u8>, len: usize, expected: usize) {
-    let _ = out.try_reserve(len.saturating_mul(expected));
+    if out.try_reserve(len.saturating_mul(expected)).is_ok() {
+        platform::prefer_large_pages(out);
+    }
 }
 
 /// Appends zeros, to be written over.

@@ -123,6 +123,23 @@ pub(crate) fn is_socket_of(fd: BorrowedFd<'_>, maker: u32) -> bool {
     socket_peercred(fd).is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(maker))
 }
 
+/// From how many bytes on memory is asked for in large pages, which have 2 MiB on most machines.
+const LARGE: usize = 4 << 20;
+
+/// Has the room of a `Vec` come in large pages, where it has much: to get it page by page costs more than to fill it.
+pub(crate) fn prefer_large_pages<T>(numbers: &mut Vec<T>) {
+    let room = numbers.spare_capacity_mut();
+    if size_of_val(room) < LARGE {
+        return;
+    }
+    let page = rustix::param::page_size();
+    let before = room.as_ptr().cast::<u8>().align_offset(page);
+    let len = size_of_val(room).saturating_sub(before) / page * page;
+    // SAFETY: the pages lie within the room that the `Vec` owns, and how large they are changes nothing that is in them.
+    // miri does not know the call.
+    let _ = unsafe { madvise(room.as_mut_ptr().cast::<u8>().add(before).cast(), len, Advice::LinuxHugepage) };
+}
+
 /// Lets two paths of one file system change places at once.
 pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -29,4 +29,6 @@ pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{build, has_one_thread, name_process, own_path, own_program};
 pub(crate) use random::random;
 pub(crate) use shared::SharedBytes;
-pub(crate) use system::{adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of};
+pub(crate) use system::{
+    adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages,
+};

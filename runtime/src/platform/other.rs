@@ -71,6 +71,9 @@ pub(crate) fn is_socket_of(fd: std::os::fd::BorrowedFd<'_>, _maker: u32) -> bool
     rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
 }
 
+/// The system chooses the size of pages.
+pub(crate) fn prefer_large_pages<T>(_numbers: &mut Vec<T>) {}
+
 /// Lets two paths of one file system change places at once.
 pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -35,17 +35,27 @@ pub(crate) struct Long(Option<Box<dyn AsBytes + Send>>);
 
 trait AsBytes {
     fn as_bytes(&self) -> &[u8];
+    fn align(&self) -> usize;
 }
 
 impl<T: Number> AsBytes for Vec<T> {
     fn as_bytes(&self) -> &[u8] {
         bytemuck::cast_slice(self)
     }
+
+    fn align(&self) -> usize {
+        align_of::<T>()
+    }
 }
 
 impl Long {
     fn new<T: Number>(numbers: Vec<T>) -> Self {
         Self(Some(Box::new(numbers)))
+    }
+
+    /// To how many bytes each of the numbers is aligned.
+    pub(crate) fn align(&self) -> usize {
+        self.0.as_ref().map_or(1, |numbers| numbers.align())
     }
 }
 

@@ -17,7 +17,7 @@ use super::{BlobsByTask, Encoded};
 use crate::blob::{self, Blob, BlobBytes};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
-    monotonic,
+    length_body, monotonic,
 };
 use crate::codec;
 use crate::error::Failure;
@@ -169,7 +169,7 @@ impl Worker {
             self.began_to_read.get_or_insert_with(monotonic);
             match frame.kind {
                 kind::LENGTH => {
-                    let len = length(frame.body);
+                    let (len, _) = length(frame.body);
                     if self.parts.capacity() < len {
                         self.parts = blob::spare_buffer(len);
                     }
@@ -539,8 +539,9 @@ impl Results {
         let mut header = self.header(1, computed);
         let mut out = std::mem::take(&mut self.out);
         let (start, rest) = if out.long.is_empty() { (&[][..], &out.bytes[..]) } else { (&out.bytes[..], &*out.long) };
-        self.room(8).copy_from_slice(&(rest.len() as u64).to_le_bytes());
-        self.writer.publish(kind::LENGTH, 8);
+        let length = length_body(rest.len(), out.long.align());
+        self.room(length.len()).copy_from_slice(&length);
+        self.writer.publish(kind::LENGTH, length.len());
         for part in rest.chunks(MAX_BODY) {
             self.room(part.len()).copy_from_slice(part);
             self.writer.publish(kind::PART, part.len());

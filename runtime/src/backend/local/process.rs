@@ -20,9 +20,9 @@ use crate::blob::Blob;
 use crate::block::{Block, Limits};
 use crate::channel::{
     Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
-    length, monotonic,
+    length, length_body, monotonic,
 };
-use crate::codec;
+use crate::codec::{self, Aligned};
 use crate::error::Failure;
 use crate::platform::{self, SharedBytes};
 use crate::spans;
@@ -54,7 +54,7 @@ pub(super) struct Process {
     flights: Vec<Flight>,
     outbox: VecDeque<Outgoing>,
     /// Parts that wait for the frame they belong to.
-    parts: Vec<u8>,
+    parts: Aligned,
     /// Blobs the worker has.
     blobs: HashMap<u64, Weak<Blob>>,
     /// Why it was killed, if by us.
@@ -178,7 +178,7 @@ impl Process {
             minded,
             flights: Vec::new(),
             outbox: VecDeque::new(),
-            parts: Vec::new(),
+            parts: Aligned::default(),
             blobs: HashMap::new(),
             verdict: None,
             watched: None,
@@ -336,8 +336,10 @@ impl Process {
     pub(super) fn read(&mut self, now: Duration, replies: &mut Vec<Reply>) {
         while let Some(frame) = self.reader.peek() {
             match frame.kind {
-                // Where there is not as much memory, or the length is none, the parts find room as they come.
-                kind::LENGTH => drop(self.parts.try_reserve_exact(length(frame.body))),
+                kind::LENGTH => {
+                    let (len, align) = length(frame.body);
+                    self.parts = Aligned::with_capacity(align, len);
+                }
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::RUN => {
                     let header = RunHeader::read(frame.body);
@@ -711,7 +713,7 @@ impl Outgoing {
 
     /// Writes a long message as parts.
     fn write_parts(bytes: &[u8], sent: &mut usize, writer: &mut Writer) -> bool {
-        if *sent == 0 && !writer.send(kind::LENGTH, &[&(bytes.len() as u64).to_le_bytes()]) {
+        if *sent == 0 && !writer.send(kind::LENGTH, &[&length_body(bytes.len(), 1)]) {
             return false;
         }
         while *sent < bytes.len() {
