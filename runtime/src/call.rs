@@ -349,6 +349,14 @@ pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>)
     })
 }
 
+/// The numbers, points and pixels that a `Vec` is most often of: others are read by serde.
+macro_rules! for_numbers {
+    ($macro:ident) => {
+        $macro!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8);
+        $macro!([f32; 2] [f32; 3] [f32; 4] [f64; 2] [f64; 3] [f64; 4] [u8; 3] [u8; 4]);
+    };
+}
+
 /// Reads numbers as they lie in memory, where `R` is a `Vec` of them. `rest` is what of them is not in `start`.
 #[inline]
 fn numbers_of<R>(value: &mut Option<R>, start: &[u8], rest: &[u8]) {
@@ -360,7 +368,8 @@ fn numbers_of<R>(value: &mut Option<R>, start: &[u8], rest: &[u8]) {
             }
         )*};
     }
-    try_as!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8 bool);
+    for_numbers!(try_as);
+    try_as!(bool);
 }
 
 /// Takes over the memory of numbers, where `R` is a `Vec` of them; gives it back otherwise.
@@ -376,7 +385,7 @@ fn taken_over<R>(value: &mut Option<R>, start: &[u8], rest: Aligned) -> Option<A
         )*};
     }
     // Not `bool`: each byte of these has to be looked at.
-    try_as!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8);
+    for_numbers!(try_as);
     Some(rest)
 }
 

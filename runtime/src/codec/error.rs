@@ -4,13 +4,17 @@ use std::fmt;
 
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What the serializer and the deserializer tell serde.
+/// What the serializer and the deserializer tell serde. One pointer, since each number that is read is handed on beside
+/// the room for it.
 #[derive(Debug)]
-pub(super) struct Error(Box<str>);
+pub(super) struct Error(Box<Reason>);
+
+#[derive(Debug)]
+struct Reason(String);
 
 impl Error {
     pub(super) fn new(reason: impl fmt::Display) -> Self {
-        Self(reason.to_string().into())
+        Self(Box::new(Reason(reason.to_string())))
     }
 
     #[cold]
@@ -21,7 +25,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.0)
     }
 }
 

@@ -240,6 +240,20 @@ impl<'de> Reader<'de> {
         })
     }
 
+    /// What stands where a `bool` is wanted.
+    pub(super) fn marked_bool(&mut self) -> Result<Item<'de>> {
+        let mark = self.mark()?;
+        self.item(mark)
+    }
+
+    /// The set of names of a struct; the mark of another value.
+    pub(super) fn struct_head(&mut self) -> Result<Result<u32, u8>> {
+        match self.mark()? {
+            mark @ (marks::STRUCT | marks::WIDE_STRUCT) => self.index(mark, marks::STRUCT).map(Ok),
+            mark => Ok(Err(mark)),
+        }
+    }
+
     /// Bytes behind their mark, or of a block of them.
     pub(super) fn bytes_or_item(&mut self, mark: u8) -> Result<Item<'de>> {
         if mark < marks::SHORT_BLOCK || mark == marks::ARRAY {

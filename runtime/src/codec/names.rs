@@ -144,7 +144,7 @@ impl<'de> Reading<'de> {
     /// Whether a set's values may be given to a visitor one after the other, without their names: the names are those
     /// that it wants, in its order, and it was made by `#[derive(Deserialize)]`. A visitor written by hand may know how
     /// to read a map only, and nothing but its type's name tells the two apart.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_by_position(
         &mut self,
         index: u32,

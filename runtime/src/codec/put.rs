@@ -11,7 +11,8 @@ pub(super) fn is_wide(expected: usize) -> bool {
 
 /// Makes room for what is expected to follow, if there is so much memory.
 pub(super) fn reserve(out: &mut Vec<u8>, len: usize, expected: usize) {
-    if out.try_reserve(len.saturating_mul(expected)).is_ok() {
+    let before = out.capacity();
+    if out.try_reserve(len.saturating_mul(expected)).is_ok() && out.capacity() > before {
         platform::prefer_large_pages(out);
     }
 }

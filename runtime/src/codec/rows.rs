@@ -17,16 +17,17 @@ pub(super) const FROM: usize = 16;
 
 /// What an element consists of, in order, and how much of it there is.
 ///
-/// The halves of the bits do not lie side by side, since they would then be compared at once, and a processor that has just
+/// The two with bits do not lie side by side, since they would then be compared at once, and a processor that has just
 /// written two halves waits for both before it loads them as one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 struct Signature {
     /// From the highest bit that is set: four bits for a number's kind, twelve for a tuple or a struct, with its length.
-    low: u64,
+    first: u64,
     /// Bytes of its numbers.
     len: usize,
-    high: u64,
+    /// What has no room in the first bits, likewise.
+    second: u64,
     /// How many names of fields.
     names: usize,
     parts: usize,
@@ -36,12 +37,20 @@ const TUPLE: u64 = 0xd;
 const STRUCT: u64 = 0xe;
 
 impl Signature {
-    const NEW: Self = Self { low: 1, len: 0, high: 0, names: 0, parts: 0 };
+    const NEW: Self = Self { first: 1, len: 0, second: 1, names: 0, parts: 0 };
+
+    /// The most bits of a part.
+    const WIDEST: u32 = 12;
+
+    /// Whether there is room for one more part: so that none is shifted out.
+    fn has_room(self) -> bool {
+        self.second < 1 << (u64::BITS - Self::WIDEST)
+    }
 
     #[inline(always)]
     fn append(&mut self, bits: u64, width: u32) {
-        self.high = self.high << width | self.low >> (64 - width);
-        self.low = self.low << width | bits;
+        let to = if self.first < 1 << (u64::BITS - Self::WIDEST) { &mut self.first } else { &mut self.second };
+        *to = *to << width | bits;
         self.parts += 1;
     }
 
@@ -53,7 +62,7 @@ impl Signature {
 
     #[inline(always)]
     fn group(&mut self, code: u64, len: u8) {
-        self.append(code << 8 | u64::from(len), 12);
+        self.append(code << 8 | u64::from(len), Self::WIDEST);
     }
 }
 
@@ -125,8 +134,7 @@ impl Shape {
                     }
                 },
             }
-            // So that no part is shifted out of the signature.
-            if signature.high.leading_zeros() < 16 || numbers.len() > ROW || left > ROW {
+            if !signature.has_room() || numbers.len() > ROW || left > ROW {
                 return None;
             }
         }

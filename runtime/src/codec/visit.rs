@@ -144,14 +144,18 @@ macro_rules! numbers {
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             const MARK: u8 = marks::NUMBER + Kind::$kind as u8;
+            #[inline(never)]
+            fn marked<'de, V: Visitor<'de>>(reader: &mut Reader<'de>, visitor: V) -> Result<V::Value> {
+                match reader.mark()? {
+                    MARK => visitor.$visit(<$type>::from_le_bytes(reader.array()?)),
+                    $($small @ 0..=marks::SMALL => visitor.$visit($small as $type),)?
+                    mark => reader.any_number(mark, visitor),
+                }
+            }
             if self.take_apart(MARK) {
                 return visitor.$visit(<$type>::from_le_bytes(self.array()?));
             }
-            match self.mark()? {
-                MARK => visitor.$visit(<$type>::from_le_bytes(self.array()?)),
-                $($small @ 0..=marks::SMALL => visitor.$visit($small as $type),)?
-                mark => self.any_number(mark, visitor),
-            }
+            marked(self, visitor)
         }
     )*};
 }
@@ -189,11 +193,9 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         if self.take_apart(BOOL_IN_BLOCK) {
             return visitor.visit_bool(self.bool()?);
         }
-        match self.mark()? {
-            marks::FALSE => visitor.visit_bool(false),
-            marks::TRUE => visitor.visit_bool(true),
-            BOOL_IN_BLOCK => visitor.visit_bool(self.bool()?),
-            mark => Err(self.item(mark)?.refused(&visitor)),
+        match self.marked_bool()? {
+            Item::Bool(value) => visitor.visit_bool(value),
+            other => Err(other.refused(&visitor)),
         }
     }
 
@@ -324,9 +326,9 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     ) -> Result<V::Value> {
         let set = match self.take_struct_apart() {
             Some(set) => set,
-            None => match self.mark()? {
-                mark @ (marks::STRUCT | marks::WIDE_STRUCT) => self.index(mark, marks::STRUCT)?,
-                mark => return self.any_struct(mark, visitor),
+            None => match self.struct_head()? {
+                Ok(set) => set,
+                Err(mark) => return self.any_struct(mark, visitor),
             },
         };
         if self.names()?.is_by_position(set, fields, type_name::<V>()) {
