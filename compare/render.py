@@ -42,6 +42,10 @@ def gigabytes(_: str, told: Told) -> float:
     return 2 * 64 * (8 << 20) / told["seconds"] / 1e9
 
 
+def of_array(bytes_: int) -> Callable[[str, Told], float]:
+    return lambda _, told: bytes_ / told["seconds"] / 1e9
+
+
 def seconds(_: str, told: Told) -> float:
     return told["seconds"]
 
@@ -53,10 +57,16 @@ ROWS: dict[str, tuple[str, Callable[[str, Told], float], Callable[[float], str]]
     "noop": ("calls that do nothing, a second", rate, count),
     "pi": ("speed-up on two processors, Monte Carlo pi", speed_up, lambda x: f"{x:.2f}"),
     "payload": ("64 × 8 MiB there and back, GB/s", gigabytes, lambda x: f"{x:.2f}"),
+    "array": ("64 MiB of floats from a call, GB/s", of_array(64 << 20), lambda x: f"{x:.2f}"),
+    "array-back": ("64 MiB of floats there and back, GB/s", of_array(64 << 20), lambda x: f"{x:.2f}"),
+    "array-shared": ("32 MB of floats taken by 32 calls, GB/s", of_array(32 * 32_000_000), lambda x: f"{x:.1f}"),
     "killed": ("a worker is killed", seconds, duration),
     "words": (f"word count, {RESULTS['mib']['words']} MiB", seconds, duration),
     "sort": (f"sort, {RESULTS['mib']['sort']} MiB", seconds, duration),
 }
+
+
+ARRAYS = ["array", "array-back", "array-shared"]
 
 
 def ordered() -> list[str]:
@@ -97,7 +107,7 @@ def table() -> str:
     """A row for each peer: medians, and in brackets the range of the rounds."""
     machine, versions = RESULTS["machine"], RESULTS["versions"]
     lines = []
-    for cases in (["first", "call", "noop", "pi"], ["payload", "killed", "words", "sort"]):
+    for cases in (["first", "call", "noop", "pi"], ["payload", "killed", "words", "sort"], ARRAYS):
         lines += ["| | " + " | ".join(ROWS[case][0] for case in cases) + " |", "| --- |" + " --- |" * len(cases)]
         for peer in ordered():
             cells = [cell(case, peer).replace("|", "\\|") for case in cases]

@@ -1,10 +1,10 @@
 """Runs the cases by wren and by what one would pick instead, and writes results.json.
 
-    python3 compare/run.py [--rounds 3] [--case CASE]... [--peer PEER]...
+    python3 compare/run.py [--rounds 3] [--case CASE]... [--peer PEER]... [--update]
 
 Peers of Python get virtual environments below target/compare, once. Each case of each peer is a process of its own; in each
 round all of them run one after another, so that what else the machine does meets all alike. A partial run prints
-its figures and leaves results.json as it is. Standard library only.
+its figures and leaves results.json as it is, or with --update puts them in the place of those cases. Standard library only.
 """
 
 import argparse
@@ -54,6 +54,9 @@ CASES: dict[str, tuple[list[str], Any]] = {
     "noop": (OF_FUNCTIONS, None),
     "pi": (OF_FUNCTIONS, 1),
     "payload": ([peer for peer in OF_FUNCTIONS if peer != "rayon"], 1),
+    "array": (["wren", "Ray"], 1),
+    "array-back": (["wren", "Ray"], 1),
+    "array-shared": (["wren", "Ray"], 1),
     "killed": (OF_FUNCTIONS, sum_to(7)),
     "words": (OF_FUNCTIONS, None),
     "sort": (["wren", "rayon", "PySpark", "GNU sort"], RECORDS),
@@ -207,6 +210,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--peer", action="append", choices=PEERS)
+    parser.add_argument("--update", action="store_true")
     args = parser.parse_args()
     peers = args.peer or list(PEERS)
     left_out = {}
@@ -232,12 +236,20 @@ def main() -> int:
                 told["load"] = os.getloadavg()[0]
                 found.setdefault(case, {}).setdefault(peer, []).append(told)
                 print(f"round {number + 1}  {case:<8} {peer:<16} {told.get('failed') or round(told['seconds'], 6)}", flush=True)
+    minutes = round((time.monotonic() - begun) / 60, 1)
+    if args.update:
+        if args.peer:
+            parser.error("--update takes all peers of a case: they are compared in one run")
+        results = json.loads((HERE / "results.json").read_text())
+        results["found"].update(found)
+        results["minutes"] = round(results["minutes"] + minutes, 1)
+        return written(results)
     if args.case or args.peer:
         return 0
     results = {
         "date": datetime.date.today().isoformat(),
         "rounds": args.rounds,
-        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "minutes": minutes,
         "machine": machine(),
         "versions": versions(peers),
         "left_out": left_out,
@@ -245,6 +257,11 @@ def main() -> int:
         "mib": {"words": WORDS_MIB, "sort": RECORDS_MIB},
         "found": found,
     }
+    return written(results)
+
+
+def written(results: dict[str, Any]) -> int:
+    """Writes the figures, and what the book shows of them."""
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return subprocess.run([sys.executable, HERE / "render.py"]).returncode
 

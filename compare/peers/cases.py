@@ -13,6 +13,8 @@ from typing import Any, Callable, Iterable
 PI_TASKS, PI_POINTS = 64, 500_000
 PAYLOADS, PAYLOAD = 64, 8 << 20
 CALLS = 50
+# The array of a result, in MiB; the one that calls share, in floats, and how many calls; and of how many runs the best counts.
+ARRAY, SHARED, TAKERS, RUNS = 64, 4_000_000, 32, 5
 
 
 def increment(n: int) -> int:
@@ -75,6 +77,18 @@ class Peer:
     def sort(self, folder: str, out: str) -> int:
         raise NotImplementedError
 
+    def array(self, mib: int) -> Any:
+        """An array of floats that a call makes."""
+        raise NotImplementedError
+
+    def back(self, array: Any) -> Any:
+        """What a call gives back that takes an array."""
+        raise NotImplementedError
+
+    def ends(self, array: Any, calls: int) -> list[float]:
+        """The sum of two elements, by each of so many calls that take the same array."""
+        raise NotImplementedError
+
     def close(self) -> None:
         pass
 
@@ -108,7 +122,26 @@ def run(peer: Peer, case: str, arguments: list[str]) -> dict[str, Any]:
         data = [line[i : i + PAYLOAD] for i in range(PAYLOADS)]
         seconds, results = timed(lambda: peer.map(echo, data))
         return {"seconds": seconds, "answer": int(results == data)}
+    if case.startswith("array"):
+        return arrays(peer, case)
     raise SystemExit(f"no case is called {case}")
+
+
+def arrays(peer: Peer, case: str) -> dict[str, Any]:
+    import numpy
+
+    if case == "array":
+        runs = [timed(lambda: peer.array(ARRAY)) for _ in range(RUNS)]
+        right = all(len(array) == (ARRAY << 20) // 8 and array[-1] == 0.5 for _, array in runs)
+    elif case == "array-back":
+        sent = [numpy.full((ARRAY << 20) // 8, float(n)) for n in range(RUNS)]
+        runs = [timed(lambda: peer.back(array)) for array in sent]
+        right = all(len(array) == len(one) and array[-1] == one[-1] for (_, array), one in zip(runs, sent))
+    else:
+        shared = numpy.arange(SHARED, dtype=numpy.float64)
+        runs = [timed(lambda: peer.ends(shared, TAKERS)) for _ in range(RUNS)]
+        right = all(sums == [SHARED - 1.0] * TAKERS for _, sums in runs)
+    return {"seconds": min(seconds for seconds, _ in runs), "answer": int(right)}
 
 
 def main(make: Callable[[], Peer]) -> None:

@@ -6,9 +6,25 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Workers import the cases by name.
 os.environ["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
 
+import numpy
 import ray
 
 from cases import Peer, main
+
+
+@ray.remote
+def floats(mib):
+    return numpy.full((mib << 20) // 8, 0.5)
+
+
+@ray.remote
+def given(array):
+    return array
+
+
+@ray.remote
+def two_of(array, at):
+    return float(array[at] + array[-1 - at])
 
 
 class Ray(Peer):
@@ -27,6 +43,16 @@ class Ray(Peer):
     def map(self, function, arguments):
         task = self.task(function)
         return ray.get([task.remote(argument) for argument in arguments])
+
+    def array(self, mib):
+        return ray.get(floats.remote(mib))
+
+    def back(self, array):
+        return ray.get(given.remote(ray.put(array)))
+
+    def ends(self, array, calls):
+        once = ray.put(array)
+        return ray.get([two_of.remote(once, at) for at in range(calls)])
 
     def close(self):
         ray.shutdown()

@@ -1,6 +1,6 @@
 //! `make compare`: wren's side and rayon's side of the cases that `compare/run.py` measures beside others.
 //!
-//!     wren-compare <wren|rayon> <first|call|noop|pi|payload|killed|words|sort> [ARGUMENT...]
+//!     wren-compare <wren|rayon> <first|call|noop|pi|payload|array|array-back|array-shared|killed|words|sort> [ARGUMENT...]
 //!     wren-compare generate <words|records> FOLDER MIB
 //!
 //! It is built by `cargo build --release -p examples --features data,rayon --bin wren-compare`.
@@ -23,6 +23,15 @@ const PI: (u64, u64) = (64, 30_000_000);
 
 /// The arguments of the case `payload`, and how long each is, in bytes.
 const PAYLOAD: (usize, usize) = (64, 8 << 20);
+
+/// The array of the cases `array` and `array-back`, in MiB.
+const ARRAY: usize = 64;
+
+/// The array of the case `array-shared`, in floats, and how many calls take it.
+const SHARED: (usize, usize) = (4_000_000, 32);
+
+/// Of how many runs of these the best counts.
+const RUNS: usize = 5;
 
 /// How many calls one after another are measured.
 const CALLS: usize = 1_000;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wren::mapreduce::{BoxError, Emitter, MapReduce, Output, Values};
 use wren::{Input, Split};
 
-use crate::{CALLS, PI, Result, hits, payloads, usage};
+use crate::{ARRAY, CALLS, PI, RUNS, Result, SHARED, hits, payloads, usage};
 
 #[wren::remote]
 fn increment(n: u64) -> u64 {
@@ -65,6 +65,21 @@ impl MapReduce for Words {
     }
 }
 
+#[wren::remote]
+fn floats(mib: usize) -> Vec<f64> {
+    vec![0.5; (mib << 20) / 8]
+}
+
+#[wren::remote]
+fn back(floats: Vec<f64>) -> Vec<f64> {
+    floats
+}
+
+#[wren::remote]
+fn two_of(floats: &[f64], at: usize) -> f64 {
+    floats[at] + floats[floats.len() - 1 - at]
+}
+
 pub(crate) fn run(case: &str, arguments: &[&str]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run_case(case, arguments))
@@ -112,6 +127,11 @@ async fn run_case(case: &str, arguments: &[&str]) -> Result<()> {
             let seconds = begun.elapsed().as_secs_f64();
             println!("{{\"seconds\": {seconds}, \"answer\": {}}}", u64::from(back == all));
         }
+        ("array" | "array-back" | "array-shared", []) => {
+            wren::map(increment, 0..100).await?;
+            let (seconds, right) = arrays(case).await?;
+            println!("{{\"seconds\": {seconds}, \"answer\": {}}}", u64::from(right));
+        }
         ("killed", [mark]) => {
             let all = wren::map(|n| die_once(n, (*mark).to_owned()), 0..8).await?;
             println!("{{\"answer\": {}}}", all.iter().sum::<u64>());
@@ -131,4 +151,33 @@ async fn run_case(case: &str, arguments: &[&str]) -> Result<()> {
         _ => usage(),
     }
     Ok(())
+}
+
+/// The best of some runs in seconds, and whether all gave what they should.
+async fn arrays(case: &str) -> Result<(f64, bool)> {
+    let (mut best, mut right) = (f64::MAX, true);
+    let len = (ARRAY << 20) / 8;
+    let shared: Vec<f64> = (0..SHARED.0).map(|n| n as f64).collect();
+    // What is sent is made before.
+    for (run, sent) in (0..RUNS).map(|run| vec![run as f64; len]).collect::<Vec<_>>().into_iter().enumerate() {
+        let begun = Instant::now();
+        right &= match case {
+            "array" => {
+                let array = floats(ARRAY).await?;
+                best = best.min(begun.elapsed().as_secs_f64());
+                (array.len(), array.last()) == (len, Some(&0.5))
+            }
+            "array-back" => {
+                let array = back(sent).await?;
+                best = best.min(begun.elapsed().as_secs_f64());
+                (array.len(), array.last()) == (len, Some(&(run as f64)))
+            }
+            _ => {
+                let sums = wren::map(|at| two_of(&shared, at), 0..SHARED.1).await?;
+                best = best.min(begun.elapsed().as_secs_f64());
+                sums == vec![(SHARED.0 - 1) as f64; SHARED.1]
+            }
+        };
+    }
+    Ok((best, right))
 }
