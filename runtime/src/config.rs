@@ -65,7 +65,7 @@ impl OtherBuild {
             Self::Accept => {}
             Self::Error => return Err(format!("{what}; {to_go_on}, set WREN_OTHER_BUILD=accept")),
             Self::Warn => crate::terminal::note(&format!(
-                "wren: {what}; {to_go_on} in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
+                "{what}; {to_go_on} in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
                  WREN_OTHER_BUILD=error"
             )),
         }
