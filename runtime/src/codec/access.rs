@@ -67,7 +67,10 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
         if self.left == 0 {
             return Ok(None);
         }
-        let name = self.reader.next_key(self.keys, self.left)?;
+        let name = match self.keys {
+            Keys::Written => None,
+            keys => self.reader.next_key(keys, self.left)?,
+        };
         self.left -= 1;
         match name {
             None => seed.deserialize(&mut *self.reader).map(Some),

@@ -7,6 +7,7 @@
 //! what they cost the driver.
 
 mod arrays;
+mod kmers;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -58,6 +59,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{:#?}", arrays::measure().await?);
             return Ok(());
         }
+        Ok("kmers") => {
+            println!("{:#?}", kmers::measure(&scratch("kmers")).await?);
+            return Ok(());
+        }
         Ok("log") => {
             println!("{:?} {:?}", log_overhead(100, 1).await?, log_overhead(12, 25).await?);
             return Ok(());
@@ -94,6 +99,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.insert("bootstrap_to_next_ms", bootstrap_to_next()?.as_secs_f64() * 1e3);
     figures.insert("payload_gb_per_s", payload().await?);
     figures.extend(arrays::measure().await?);
+    figures.extend(kmers::measure(&scratch("kmers")).await?);
     let [named, resumed, keys] = named().await?;
     figures.insert("named_100k_s", named);
     figures.insert("resumed_100k_s", resumed);
