@@ -23,7 +23,7 @@ impl Default for Aligned {
     }
 }
 
-/// Room for so many bytes; none where there is not as much memory, or the length is none: it is found as they come.
+/// Room for so many bytes. Where there is not as much memory, or the length is wrong, room is found as they come.
 fn room<T>(len: usize) -> Vec<T> {
     let mut room = Vec::new();
     let _ = room.try_reserve_exact(len.div_ceil(size_of::<T>()));

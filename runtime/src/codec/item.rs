@@ -240,8 +240,8 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// What stands where a `bool` is wanted.
-    pub(super) fn marked_bool(&mut self) -> Result<Item<'de>> {
+    /// The next value, without `Some` before it.
+    pub(super) fn next_item(&mut self) -> Result<Item<'de>> {
         let mark = self.mark()?;
         self.item(mark)
     }

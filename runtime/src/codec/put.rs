@@ -24,7 +24,7 @@ pub(super) fn zeros(out: &mut Vec<u8>, len: usize) {
 }
 
 /// Writes a mark and an index of names.
-pub(super) fn index(out: &mut Vec<u8>, mark: u8, index: u32) {
+pub(super) fn put_index(out: &mut Vec<u8>, mark: u8, index: u32) {
     match u16::try_from(index) {
         Ok(index) => {
             let [low, high] = index.to_le_bytes();

@@ -64,28 +64,6 @@ impl<'de> Reader<'de> {
         self.shallower(0).map(|()| value)
     }
 
-    /// Gives a number behind its mark to a visitor of numbers.
-    fn any_number<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
-        match self.item(mark)? {
-            Item::Unsigned(value) => visitor.visit_u64(value),
-            Item::Signed(value) => visitor.visit_i64(value),
-            Item::F32(value) => visitor.visit_f32(value),
-            Item::F64(value) => visitor.visit_f64(value),
-            Item::U128(value) => visitor.visit_u128(value),
-            Item::I128(value) => visitor.visit_i128(value),
-            other => Err(other.refused(&visitor)),
-        }
-    }
-
-    /// Gives a value behind its mark to a visitor of strings.
-    fn any_text<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
-        match self.item(mark)? {
-            Item::Str(text) => visitor.visit_borrowed_str(text),
-            Item::Char(value) => visitor.visit_char(value),
-            other => Err(other.refused(&visitor)),
-        }
-    }
-
     /// Gives a value behind its mark to a visitor of sequences.
     fn any_sequence<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
         match mark {
@@ -130,6 +108,28 @@ impl Item<'_> {
     }
 }
 
+/// Gives a value to a visitor of numbers.
+fn give_number<'de, V: Visitor<'de>>(item: Item<'de>, visitor: V) -> Result<V::Value> {
+    match item {
+        Item::Unsigned(value) => visitor.visit_u64(value),
+        Item::Signed(value) => visitor.visit_i64(value),
+        Item::F32(value) => visitor.visit_f32(value),
+        Item::F64(value) => visitor.visit_f64(value),
+        Item::U128(value) => visitor.visit_u128(value),
+        Item::I128(value) => visitor.visit_i128(value),
+        other => Err(other.refused(&visitor)),
+    }
+}
+
+/// Gives a value to a visitor of strings.
+fn give_text<'de, V: Visitor<'de>>(item: Item<'de>, visitor: V) -> Result<V::Value> {
+    match item {
+        Item::Str(text) => visitor.visit_borrowed_str(text),
+        Item::Char(value) => visitor.visit_char(value),
+        other => Err(other.refused(&visitor)),
+    }
+}
+
 /// Whether a visitor fills the buffer of serde's derived code for untagged and internally tagged enums and flattened
 /// fields. Serde has no stable way to ask. Where the name of its type changes, bytes and characters in such types are
 /// refused or read as other formats without the distinction would, and the tests of this folder fail.
@@ -149,7 +149,7 @@ macro_rules! numbers {
                 match reader.mark()? {
                     MARK => visitor.$visit(<$type>::from_le_bytes(reader.array()?)),
                     $($small @ 0..=marks::SMALL => visitor.$visit($small as $type),)?
-                    mark => reader.any_number(mark, visitor),
+                    mark => give_number(reader.item(mark)?, visitor),
                 }
             }
             if self.take_apart(MARK) {
@@ -193,7 +193,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         if self.take_apart(BOOL_IN_BLOCK) {
             return visitor.visit_bool(self.bool()?);
         }
-        match self.marked_bool()? {
+        match self.next_item()? {
             Item::Bool(value) => visitor.visit_bool(value),
             other => Err(other.refused(&visitor)),
         }
@@ -213,8 +213,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     }
 
     fn deserialize_u128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let mark = self.mark()?;
-        self.any_number(mark, visitor)
+        give_number(self.next_item()?, visitor)
     }
 
     fn deserialize_i128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -222,8 +221,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     }
 
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let mark = self.mark()?;
-        self.any_text(mark, visitor)
+        give_text(self.next_item()?, visitor)
     }
 
     #[inline]
@@ -231,7 +229,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         let mark = self.mark()?;
         match self.string(mark)? {
             Some(text) => visitor.visit_borrowed_str(text),
-            None => self.any_text(mark, visitor),
+            None => give_text(self.item(mark)?, visitor),
         }
     }
 
@@ -267,9 +265,9 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match self.mark()? {
-            marks::UNIT | marks::NONE => visitor.visit_unit(),
-            mark => Err(self.item(mark)?.refused(&visitor)),
+        match self.next_item()? {
+            Item::Unit | Item::None => visitor.visit_unit(),
+            other => Err(other.refused(&visitor)),
         }
     }
 
@@ -310,8 +308,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        let mark = self.mark()?;
-        match self.item(mark)? {
+        match self.next_item()? {
             Item::Map(map) => self.map(map, visitor),
             other => Err(other.refused(&visitor)),
         }
@@ -344,8 +341,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        let mark = self.mark()?;
-        match self.item(mark)? {
+        match self.next_item()? {
             Item::Str(name) => visitor.visit_enum(Variant::unit(self, name)),
             // Code of the user's own may write an enum as JSON has it.
             Item::Map(Map { left: 1, keys, is_level }) => {

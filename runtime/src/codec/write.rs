@@ -7,7 +7,7 @@ use super::compound::{Elements, Entries, Fields, Rows};
 use super::error::{Error, Result};
 use super::marks::{self, Kind};
 use super::names::{Set, Writing};
-use super::put::{self, block_header_len, put_block_header, put_length, put_number, put_number_of_block};
+use super::put::{self, block_header_len, put_block_header, put_index, put_length, put_number, put_number_of_block};
 use super::rows;
 
 /// Writes one message behind what `out` already holds.
@@ -169,7 +169,7 @@ impl<'a> Writer<'a> {
             Some(guess) => guess,
             None => names.index(name, Set::from_slice(&[name]))?,
         };
-        put::index(self.out, mark, index);
+        put_index(self.out, mark, index);
         Ok(())
     }
 }
