@@ -21,7 +21,7 @@
 //! | pebble `timeout` | a call over its time is ended and its worker with it | `a_task_over_its_time_is_ended`, `a_call_over_its_time_is_ended_on_a_warm_worker_too` |
 //! | pebble, `Future.cancel` | a call that runs can be cancelled | `a_dropped_call_is_cancelled_and_frees_its_worker` |
 //! | loky, CPython | what cannot be pickled fails its own call and no other | `an_item_that_cannot_be_encoded_is_one_task_that_failed`, `a_result_that_cannot_be_decoded_is_one_error` |
-//! | loky (crash while unpickling) | a result however deep harms nobody | `variants_of_enums_count_as_levels`, `deep_nesting_is_an_error_and_no_overflow` |
+//! | loky (crash while unpickling) | a result however deep harms nobody | `what_can_be_written_can_be_read_and_deeper_is_an_error`, `deep_nesting_is_an_error_and_no_overflow` |
 //! | CPython | an exception keeps its type, its causes and its traceback's text | `an_error_has_its_own_type_back`, `errors_arrive_with_their_sources`, `an_error_of_any_length_is_told` |
 //! | CPython `test_atexit`, loky | no worker outlives its program, however that ends | `no_worker_outlives_a_driver_that_is_killed_in_a_call`, `nothing_that_functions_started_outlives_the_driver` |
 //! | loky, joblib | a pool inside a worker's function works and starts no more processes | `nested_calls_do_not_block_a_full_pool`, `calls_on_the_executor_that_runs_their_caller_do_not_wait_for_themselves` |
