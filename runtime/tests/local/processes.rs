@@ -540,7 +540,11 @@ fn scribble(seed: u64) -> u64 {
 
 async fn a_function_that_writes_over_the_channel_hangs_nobody() {
     let mut refused = 0;
-    for seed in 0..20 {
+    // Until it was noticed: on a busy machine the garbage often comes when the results were read.
+    for seed in 0..500 {
+        if seed >= 20 && refused > 0 {
+            break;
+        }
         let executor = pool(1);
         let ended = tokio::time::timeout(Duration::from_secs(20), scribble(seed).on(&executor)).await;
         refused += u32::from(ended.expect("it ends").is_err());
