@@ -212,6 +212,8 @@ def main() -> int:
     parser.add_argument("--peer", action="append", choices=PEERS)
     parser.add_argument("--update", action="store_true")
     args = parser.parse_args()
+    if args.update and args.peer:
+        parser.error("--update takes all peers of a case: they are compared in one run")
     peers = args.peer or list(PEERS)
     left_out = {}
     if "PySpark" in peers and not shutil.which("java"):
@@ -238,8 +240,6 @@ def main() -> int:
                 print(f"round {number + 1}  {case:<8} {peer:<16} {told.get('failed') or round(told['seconds'], 6)}", flush=True)
     minutes = round((time.monotonic() - begun) / 60, 1)
     if args.update:
-        if args.peer:
-            parser.error("--update takes all peers of a case: they are compared in one run")
         results = json.loads((HERE / "results.json").read_text())
         results["found"].update(found)
         results["minutes"] = round(results["minutes"] + minutes, 1)

@@ -318,17 +318,15 @@ pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Dec
     if start.is_empty() {
         return decode_result(&rest, of);
     }
-    let mut value: Option<R> = None;
-    let rest = taken_over(&mut value, &start, rest);
-    if let Some(rest) = &rest {
-        numbers_of(&mut value, &start, rest);
-    }
-    match value {
+    let rest = match taken_over(&start, rest) {
+        Ok(value) => return Ok(value),
+        Err(rest) => rest,
+    };
+    match numbers_of(&start, &rest) {
         Some(value) => Ok(value),
         None => {
-            let rest = rest.unwrap_or_default();
             start.extend_from_slice(&rest);
-            decode_result(&start, of)
+            decode_by_serde(&start, of)
         }
     }
 }
@@ -336,13 +334,15 @@ pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Dec
 /// Decodes a result. A `Vec` of numbers is taken in one copy, where serde would go one by one.
 #[inline]
 pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>) -> Result<R> {
-    let mut value: Option<R> = None;
-    numbers_of(&mut value, bytes, &[]);
-    let decoded = match value {
+    match numbers_of(bytes, &[]) {
         Some(value) => Ok(value),
-        None => codec::decode(bytes),
-    };
-    decoded.map_err(|error| {
+        None => decode_by_serde(bytes, of),
+    }
+}
+
+#[inline]
+fn decode_by_serde<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>) -> Result<R> {
+    codec::decode(bytes).map_err(|error| {
         let Decoded { function, task, attempt } = *of;
         let attempt = Attempt { function: function.to_owned(), task, attempt, ..Attempt::default() };
         Error::BadResult { attempt: Box::new(attempt), reason: error.to_string() }
@@ -359,34 +359,38 @@ macro_rules! for_numbers {
 
 /// Reads numbers as they lie in memory, where `R` is a `Vec` of them. `rest` is what of them is not in `start`.
 #[inline]
-fn numbers_of<R>(value: &mut Option<R>, start: &[u8], rest: &[u8]) {
+fn numbers_of<R>(start: &[u8], rest: &[u8]) -> Option<R> {
+    let mut value: Option<R> = None;
     macro_rules! try_as {
         ($($number:ty)*) => {$(
-            if let Ok(value) = castaway::cast!(&mut *value, &mut Option<Vec<$number>>) {
+            if let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<$number>>) {
                 *value = codec::read_numbers(start, rest).map(codec::owned);
-                return;
             }
         )*};
     }
     for_numbers!(try_as);
     try_as!(bool);
+    value
 }
 
 /// Takes over the memory of numbers, where `R` is a `Vec` of them; gives it back otherwise.
-fn taken_over<R>(value: &mut Option<R>, start: &[u8], rest: Aligned) -> Option<Aligned> {
+fn taken_over<R>(start: &[u8], mut rest: Aligned) -> std::result::Result<R, Aligned> {
+    let mut value: Option<R> = None;
     macro_rules! try_as {
         ($($number:ty)*) => {$(
-            if codec::is_start_of::<$number>(start, rest.len())
-                && let Ok(value) = castaway::cast!(&mut *value, &mut Option<Vec<$number>>)
+            if let Ok(value) = castaway::cast!(&mut value, &mut Option<Vec<$number>>)
+                && codec::is_start_of::<$number>(start, rest.len())
             {
-                let taken = rest.into_numbers::<$number>();
-                return taken.map(|numbers| *value = Some(numbers)).err();
+                match rest.into_numbers() {
+                    Ok(numbers) => (*value, rest) = (Some(numbers), Aligned::default()),
+                    Err(back) => rest = back,
+                }
             }
         )*};
     }
     // Not `bool`: each byte of these has to be looked at.
     for_numbers!(try_as);
-    Some(rest)
+    value.ok_or(rest)
 }
 
 /// What an argument must be: it is encoded by the driver and decoded by the worker.

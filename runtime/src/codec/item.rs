@@ -39,11 +39,16 @@ pub(super) struct Sequence<'de> {
 pub(super) struct Map<'de> {
     pub(super) left: usize,
     pub(super) keys: Keys<'de>,
-    /// Whether it counts as a level.
-    pub(super) is_level: bool,
+    /// How many levels it counts as.
+    pub(super) levels: usize,
 }
 
 impl<'de> Sequence<'de> {
+    /// So many values, each behind its mark.
+    pub(super) fn of_values(left: usize) -> Self {
+        Self { left, table: None, arrays: None }
+    }
+
     /// Bytes as numbers.
     pub(super) fn of_bytes(data: &'de [u8]) -> Self {
         Block { kind: Kind::U8, dims: Dims::default(), data }.sequence()
@@ -115,18 +120,18 @@ impl<'de> Reader<'de> {
         char::from_u32(code).ok_or_else(|| Error::new(format_args!("a `char` in it is {code:#x}")))
     }
 
-    /// Whether a variant's value is a level: if it is none of its own.
-    fn is_level_of_variant(&self) -> bool {
-        !matches!(
-            self.heads().first().copied(),
-            Some(marks::SEQ..=marks::WIDE_STRUCT | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX)
-        )
+    /// How many levels a variant counts as: none where its value is one.
+    fn levels_of_variant(&self) -> usize {
+        match self.heads().first() {
+            Some(&(marks::SEQ..=marks::WIDE_STRUCT | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX)) => 0,
+            _ => 1,
+        }
     }
 
     /// A struct as a map.
     pub(super) fn map_of_set(&mut self, set: u32) -> Result<Map<'de>> {
         let left = self.names()?.set(set)?.len();
-        Ok(Map { left, keys: Keys::Set(set, left), is_level: true })
+        Ok(Map { left, keys: Keys::Set(set, left), levels: 1 })
     }
 
     fn block(&mut self, mark: u8) -> Result<Block<'de>> {
@@ -158,9 +163,7 @@ impl<'de> Reader<'de> {
     /// The head of a sequence behind its mark.
     pub(super) fn sequence_head(&mut self, mark: u8) -> Result<Sequence<'de>> {
         match mark {
-            marks::SEQ | marks::WIDE_SEQ => {
-                Ok(Sequence { left: self.count(mark, marks::SEQ)?, table: None, arrays: None })
-            }
+            marks::SEQ | marks::WIDE_SEQ => self.count(mark, marks::SEQ).map(Sequence::of_values),
             marks::BYTES | marks::WIDE_BYTES => {
                 let len = self.length(mark, marks::BYTES)?;
                 self.bytes(len).map(Sequence::of_bytes)
@@ -206,7 +209,7 @@ impl<'de> Reader<'de> {
             }
             marks::MAP | marks::WIDE_MAP => {
                 let left = self.count(mark, marks::MAP)?;
-                Item::Map(Map { left, keys: Keys::Written, is_level: true })
+                Item::Map(Map { left, keys: Keys::Written, levels: 1 })
             }
             marks::STRUCT | marks::WIDE_STRUCT => {
                 let set = self.index(mark, marks::STRUCT)?;
@@ -215,7 +218,7 @@ impl<'de> Reader<'de> {
             marks::UNIT_VARIANT | marks::WIDE_UNIT_VARIANT => Item::Str(self.variant_name(mark, marks::UNIT_VARIANT)?),
             marks::VARIANT | marks::WIDE_VARIANT => {
                 let keys = Keys::One(self.variant_name(mark, marks::VARIANT)?);
-                Item::Map(Map { left: 1, keys, is_level: self.is_level_of_variant() })
+                Item::Map(Map { left: 1, keys, levels: self.levels_of_variant() })
             }
             marks::U128 => Item::U128(u128::from_le_bytes(self.array()?)),
             marks::I128 => Item::I128(i128::from_le_bytes(self.array()?)),

@@ -153,37 +153,35 @@ impl<'de> Reader<'de> {
         self.place.marks_at = 0;
     }
 
-    /// Begins to read what is one level deeper.
+    /// Begins to read what is so many levels deeper: one, or none where its value counts itself.
     #[inline]
-    pub(super) fn deeper(&mut self) -> Result<()> {
-        if self.depth == MAX_DEPTH {
+    pub(super) fn deeper(&mut self, levels: usize) -> Result<()> {
+        if self.depth + levels > MAX_DEPTH {
             return Err(too_deep());
         }
-        self.depth += 1;
+        self.depth += levels;
         Ok(())
     }
 
-    /// Ends what was one level deeper, and checks that all of it was read.
+    /// Ends what was so many levels deeper, of which so many values were not read: they all have to be.
     #[inline]
-    pub(super) fn shallower(&mut self, left: usize) -> Result<()> {
-        self.depth -= 1;
-        all_read(left)
+    pub(super) fn shallower(&mut self, levels: usize, left: usize) -> Result<()> {
+        self.depth -= levels;
+        if left == 0 { Ok(()) } else { Err(too_many(left)) }
     }
 
-    /// Begins to read a table; gives what was read before.
-    pub(super) fn enter(&mut self, table: Option<Place<'de>>) -> Result<Place<'de>> {
-        self.deeper()?;
-        let before = self.place;
-        self.place = table.unwrap_or(before);
-        Ok(before)
+    /// Begins to read a table, if that is one; gives what was read before.
+    #[inline]
+    pub(super) fn enter(&mut self, table: Option<Place<'de>>) -> Option<Place<'de>> {
+        table.map(|table| std::mem::replace(&mut self.place, table))
     }
 
-    /// Ends a table.
-    pub(super) fn leave(&mut self, table: bool, before: Place<'de>, left: usize) -> Result<()> {
-        if table {
+    /// Goes on with what was read before a table.
+    #[inline]
+    pub(super) fn leave(&mut self, before: Option<Place<'de>>) {
+        if let Some(before) = before {
             self.place = before;
         }
-        self.shallower(left)
     }
 
     /// A length behind its mark.
@@ -278,12 +276,6 @@ impl<'de> Reader<'de> {
         let index = self.index(mark, narrow)?;
         self.field_name(index, 0)
     }
-}
-
-/// Checks that a visitor has read all of what it was given.
-#[inline]
-pub(super) fn all_read(left: usize) -> Result<()> {
-    if left == 0 { Ok(()) } else { Err(too_many(left)) }
 }
 
 #[cold]

@@ -39,17 +39,17 @@ const STRUCT: u64 = 0xe;
 impl Signature {
     const NEW: Self = Self { first: 1, len: 0, second: 1, names: 0, parts: 0 };
 
-    /// The most bits of a part.
-    const WIDEST: u32 = 12;
+    /// From here on, bits have no room for one more part of any kind.
+    const FULL: u64 = 1 << (u64::BITS - 12);
 
     /// Whether there is room for one more part: so that none is shifted out.
     fn has_room(self) -> bool {
-        self.second < 1 << (u64::BITS - Self::WIDEST)
+        self.second < Self::FULL
     }
 
     #[inline(always)]
     fn append(&mut self, bits: u64, width: u32) {
-        let to = if self.first < 1 << (u64::BITS - Self::WIDEST) { &mut self.first } else { &mut self.second };
+        let to = if self.first < Self::FULL { &mut self.first } else { &mut self.second };
         *to = *to << width | bits;
         self.parts += 1;
     }
@@ -62,7 +62,7 @@ impl Signature {
 
     #[inline(always)]
     fn group(&mut self, code: u64, len: u8) {
-        self.append(code << 8 | u64::from(len), Self::WIDEST);
+        self.append(code << 8 | u64::from(len), 12);
     }
 }
 

@@ -9,7 +9,7 @@ use super::access::{Elements, Entries, Variant};
 use super::error::{Error, Result};
 use super::item::{Item, Map, Sequence};
 use super::marks::{self, Kind};
-use super::read::{Reader, all_read};
+use super::read::Reader;
 
 /// The mark that a `bool` of a block is taken to have; others are `FALSE` and `TRUE`.
 const BOOL_IN_BLOCK: u8 = marks::NUMBER + Kind::Bool as u8;
@@ -18,50 +18,32 @@ const BOOL_IN_BLOCK: u8 = marks::NUMBER + Kind::Bool as u8;
 const RAW_JSON: &str = "$serde_json::private::RawValue";
 
 impl<'de> Reader<'de> {
-    /// Gives the values that follow to a visitor: a tuple's, or a struct's without their names.
     #[inline]
-    fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value> {
-        self.deeper()?;
-        let mut elements = Elements { reader: self, left, is_table: false, arrays: None };
-        let value = visitor.visit_seq(&mut elements)?;
-        let left = elements.left;
-        self.shallower(left).map(|()| value)
-    }
-
     fn sequence<V: Visitor<'de>>(&mut self, sequence: Sequence<'de>, visitor: V) -> Result<V::Value> {
         let Sequence { left, table, arrays } = sequence;
         let is_table = table.is_some();
-        let before = self.enter(table)?;
+        self.deeper(1)?;
+        let before = self.enter(table);
         let mut elements = Elements { reader: self, left, is_table, arrays };
         let value = visitor.visit_seq(&mut elements)?;
         let left = elements.left;
-        self.leave(is_table, before, left).map(|()| value)
+        self.leave(before);
+        self.shallower(1, left).map(|()| value)
     }
 
     fn map<V: Visitor<'de>>(&mut self, map: Map<'de>, visitor: V) -> Result<V::Value> {
-        let Map { left, keys, is_level } = map;
-        if is_level {
-            self.deeper()?;
-        }
+        let Map { left, keys, levels } = map;
+        self.deeper(levels)?;
         let mut entries = Entries { reader: self, left, keys };
         let value = visitor.visit_map(&mut entries)?;
         let left = entries.left;
-        if is_level { self.shallower(left) } else { all_read(left) }.map(|()| value)
-    }
-
-    fn variant<V: Visitor<'de>>(&mut self, name: Option<&'de str>, is_level: bool, visitor: V) -> Result<V::Value> {
-        if !is_level {
-            return visitor.visit_enum(Variant::with_value(self, name));
-        }
-        self.deeper()?;
-        let value = visitor.visit_enum(Variant::with_value(self, name))?;
-        self.shallower(0).map(|()| value)
+        self.shallower(levels, left).map(|()| value)
     }
 
     fn some<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
-        self.deeper()?;
+        self.deeper(1)?;
         let value = visitor.visit_some(&mut *self)?;
-        self.shallower(0).map(|()| value)
+        self.shallower(1, 0).map(|()| value)
     }
 
     /// Gives a value behind its mark to a visitor of sequences.
@@ -292,7 +274,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value> {
         match self.take_tuple_apart() {
-            Some(len) => self.elements(len, visitor),
+            Some(len) => self.sequence(Sequence::of_values(len), visitor),
             None => self.deserialize_seq(visitor),
         }
     }
@@ -329,7 +311,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
             },
         };
         if self.names()?.is_by_position(set, fields, type_name::<V>()) {
-            return self.elements(fields.len(), visitor);
+            return self.sequence(Sequence::of_values(fields.len()), visitor);
         }
         let map = self.map_of_set(set)?;
         self.map(map, visitor)
@@ -344,9 +326,11 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         match self.next_item()? {
             Item::Str(name) => visitor.visit_enum(Variant::unit(self, name)),
             // Code of the user's own may write an enum as JSON has it.
-            Item::Map(Map { left: 1, keys, is_level }) => {
+            Item::Map(Map { left: 1, keys, levels }) => {
                 let name = self.next_key(keys, 1)?;
-                self.variant(name, is_level, visitor)
+                self.deeper(levels)?;
+                let value = visitor.visit_enum(Variant::with_value(&mut *self, name))?;
+                self.shallower(levels, 0).map(|()| value)
             }
             Item::Map(_) => Err(Error::new("an enum in it is a map of other than one entry")),
             other => Err(other.refused(&visitor)),
