@@ -859,11 +859,18 @@ impl Core {
 
     /// Submits what iterators gave that hold up who asked them for more.
     fn submit_for_idle_workers(&mut self, now: Duration) {
-        let waiting = |(job, entry): (&JobKey, &Entry)| {
-            let pending = entry.pending.as_ref().filter(|_| self.scheduler.has_use_for(*job))?;
-            Some((*job, pending.take_for_idle_workers()?))
-        };
-        let blocks: Vec<_> = self.jobs.iter().filter_map(waiting).collect();
+        let mut blocks = Vec::new();
+        for (job, entry) in &self.jobs {
+            let Some(pending) = &entry.pending else { continue };
+            if !self.scheduler.has_use_for(*job) {
+                continue;
+            }
+            blocks.extend(pending.take_for_idle_workers().map(|block| (*job, block)));
+            if let Some(kept) = &entry.kept {
+                let not_kept = pending.seeking.act_for_idle_workers(kept, &entry.port);
+                blocks.extend(not_kept.into_iter().map(|block| (*job, block)));
+            }
+        }
         for (job, block) in blocks {
             self.submit(job, block, now);
         }

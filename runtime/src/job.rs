@@ -11,6 +11,7 @@ mod pending;
 mod port;
 mod record;
 mod remove;
+mod seeking;
 
 pub(crate) use arguments::stored_input;
 pub(crate) use handle::stored_result;
@@ -18,6 +19,7 @@ pub use handle::{Job, JobProgress, attach};
 pub(crate) use kept::{Keep, Kept, LookUp};
 pub(crate) use pending::Pending;
 pub(crate) use port::{Outcome, Port};
+pub(crate) use seeking::{Seeking, Sought, Submitted};
 
 use crate::platform;
 

@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::framed::{self, Pieces};
 use crate::refs::{Ref, forget_attached, put_bytes};
 use crate::registry::RemoteFn;
-use crate::store::{Requests, SIDE_BY_SIDE, StoreError, event_loop, put_once, wait};
+use crate::store::{Requests, SIDE_BY_SIDE, event_loop, find_size, put_once};
 
 /// How long a result waits for others of its cell that are under way.
 const HOLD: Duration = Duration::from_millis(10);
@@ -420,10 +420,9 @@ impl Kept {
             Ok((done.task, value.key()))
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;
-        let gone = self.requests.for_each(keys, |store, (task, key)| match wait(store.size(&key)) {
-            Ok(_) => Ok(None),
-            Err(StoreError::NotFound { .. }) => Ok(Some(task)),
-            Err(error) => Err(error),
+        let gone = self.requests.for_each(keys, |store, (task, key)| {
+            let is_gone = find_size(store, &key)?.is_none();
+            Ok(is_gone.then_some(task))
         });
         Ok(gone.await?.into_iter().flatten().collect())
     }

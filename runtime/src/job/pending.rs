@@ -1,10 +1,11 @@
-//! The block that is being filled, while its thread is inside of the iterator that fills it.
+//! Calls that an iterator gave and that are not submitted, while their thread is inside the iterator.
 
 use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::Seeking;
 use crate::block::Block;
 
 /// Whoever fills a block lends it here before it asks the iterator for more, and takes it back after: an iterator may
@@ -17,6 +18,8 @@ pub(crate) struct Pending {
     lent: AtomicPtr<Block>,
     /// What the reactor took and submitted: the tasks, and the bytes of their arguments.
     submitted: Mutex<Vec<(Range<u64>, usize)>>,
+    /// Calls that are in no block until it is known whether an earlier run left their results.
+    pub(crate) seeking: Seeking,
 }
 
 impl Pending {

@@ -159,6 +159,17 @@ impl Port {
         Some(outcome)
     }
 
+    /// Takes the tasks of every [`Outcome::NotKept`].
+    pub(crate) fn take_not_kept(&self) -> Vec<u64> {
+        let mut not_kept = Vec::new();
+        self.lock().outcomes.retain_mut(|outcome| {
+            let Outcome::NotKept { tasks } = outcome else { return true };
+            not_kept.append(tasks);
+            false
+        });
+        not_kept
+    }
+
     /// Whether all outcomes were taken, and no more will come.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();

@@ -11,7 +11,7 @@ use super::record::refs_of;
 use crate::codec;
 use crate::error::Result;
 use crate::refs::key_of;
-use crate::store::{Requests, Store, StoreError, StoreResult, wait};
+use crate::store::{Requests, Store, StoreResult, find_size, wait};
 
 /// Removes all keys of a job, and the values that only it names.
 pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arguments>) -> Result<()> {
@@ -104,11 +104,8 @@ impl Needles {
 
     /// Those that stand in a value, which is read in parts.
     fn within_value(&self, store: &dyn Store, key: &str) -> StoreResult<Vec<[u8; 32]>> {
-        let size = match wait(store.size(key)) {
-            // Removed meanwhile.
-            Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
-            other => other?,
-        };
+        // None where it was removed meanwhile.
+        let Some(size) = find_size(store, key)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for start in (0..size).step_by(PART) {
             // What crosses the end of a part is whole in it, too.

@@ -14,7 +14,7 @@ use crate::call::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
-use crate::job::{Keep, Kept, LookUp, Outcome, Pending, Port, new_id};
+use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted, new_id};
 use crate::platform;
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
@@ -77,22 +77,11 @@ pub(crate) struct Feed<I> {
     /// Arguments that were submitted: by first task of the block, tasks not consumed and bytes.
     waiting: BTreeMap<u64, (u64, usize)>,
     waiting_bytes: usize,
-    /// Calls whose results are sought in the store, and those that are next to be.
-    sought: BTreeMap<u64, Sought>,
-    to_seek: Vec<LookUp>,
     /// Tasks whose arguments could not be encoded, and whose failures were not taken yet.
     not_encoded: HashSet<u64>,
     log: SharedLog,
     logged: bool,
     ended: bool,
-}
-
-/// A call whose result an earlier run may have left.
-struct Sought {
-    look_up: LookUp,
-    function: &'static RemoteFn,
-    limits: Limits,
-    args: Args,
 }
 
 impl<I> Feed<I> {
@@ -121,8 +110,6 @@ impl<I> Feed<I> {
             consumed: 0,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
-            sought: BTreeMap::new(),
-            to_seek: Vec::new(),
             not_encoded: HashSet::new(),
             log: SharedLog::default(),
             logged: false,
@@ -232,12 +219,26 @@ impl<I> Feed<I> {
         I: Calls,
     {
         let Some(calls) = &mut self.calls else { return Poll::Ready(None) };
-        let Some(block) = self.block.take() else { return calls.poll_next(cx) };
-        self.pending.lend(block);
-        let next = calls.poll_next(cx);
-        self.block = self.pending.take_back();
-        if self.block.is_none() {
-            self.catch_up();
+        if self.kept.is_some() {
+            self.pending.seeking.enter_iterator();
+        }
+        let next = match self.block.take() {
+            None => calls.poll_next(cx),
+            Some(block) => {
+                self.pending.lend(block);
+                let next = calls.poll_next(cx);
+                self.block = self.pending.take_back();
+                if self.block.is_none() {
+                    self.catch_up();
+                }
+                next
+            }
+        };
+        if self.kept.is_some() {
+            for Submitted { tasks, bytes, sought_bytes } in self.pending.seeking.leave_iterator() {
+                self.waiting_bytes -= sought_bytes;
+                self.note_submitted(tasks, bytes);
+            }
         }
         next
     }
@@ -296,28 +297,29 @@ impl<I> Feed<I> {
     }
 
     fn close_if_all_are_submitted(&mut self) {
-        if let (None, true, false, Some(job)) = (&self.calls, self.sought.is_empty(), self.ended, self.job) {
+        if let (None, true, false, Some(job)) = (&self.calls, self.pending.seeking.is_empty(), self.ended, self.job) {
             self.ended = true;
             self.executor.shared().close(job);
         }
     }
 
     /// Asks for the results of calls that an earlier run may have left.
-    fn seek(&mut self) {
-        if let Some(kept) = self.kept.as_ref().filter(|_| !self.to_seek.is_empty()) {
-            kept.look_up(std::mem::take(&mut self.to_seek));
+    fn seek(&self) {
+        if let Some(kept) = &self.kept {
+            self.pending.seeking.ask(kept);
         }
     }
 
-    /// The results of these calls were found, or the calls are run after all.
-    fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) {
-        if self.sought.is_empty() {
-            return;
+    /// The results of these calls were found, or the calls are run after all. Gives whether any was sought.
+    fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> bool {
+        let Some(kept) = self.kept.clone() else { return false };
+        let found = self.pending.seeking.take(tasks);
+        if found.is_empty() {
+            return false;
         }
-        for task in tasks {
-            let Some(Sought { look_up, function, limits, args }) = self.sought.remove(&task) else { continue };
+        for (task, Sought { look_up, function, limits, args }) in found {
             self.waiting_bytes -= args.size() as usize;
-            if run && let Some(kept) = &self.kept {
+            if run {
                 kept.run_after_all(&look_up);
                 self.push(task, function, Some(limits), args);
             }
@@ -326,6 +328,7 @@ impl<I> Feed<I> {
             self.submit();
         }
         self.close_if_all_are_submitted();
+        true
     }
 
     fn note_consumed(&mut self, tasks: &Range<u64>) {
@@ -352,9 +355,7 @@ impl<I> Feed<I> {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
                     for tasks in new {
                         // What was found is in no block that waits.
-                        if self.sought.contains_key(&tasks.start) {
-                            self.found(tasks.clone(), false);
-                        } else {
+                        if !self.found(tasks.clone(), false) {
                             self.note_consumed(tasks);
                         }
                     }
@@ -475,9 +476,8 @@ impl<I: Calls<Result = R>, R> Feed<I> {
                 Some(look_up) => {
                     self.submit();
                     self.waiting_bytes += args.size() as usize;
-                    self.sought.insert(task, Sought { look_up, function, limits, args });
-                    self.to_seek.push(look_up);
-                    if self.to_seek.len() >= SEEK_TASKS {
+                    let not_asked_for = self.pending.seeking.add(task, Sought { look_up, function, limits, args });
+                    if not_asked_for >= SEEK_TASKS {
                         self.seek();
                         return Ok(true);
                     }

@@ -115,7 +115,7 @@ macro_rules! common_settings {
             self
         }
 
-        /// At most `n` tasks are in flight at once.
+        /// At most `n` tasks run at once. 0 is taken for 1.
         pub fn concurrency(mut self, n: usize) -> Self {
             self.settings.run.concurrency = Some(n);
             self

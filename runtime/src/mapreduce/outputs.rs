@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::output::{Reduced, is_local};
 use crate::error::{Error, Result};
-use crate::store::{self, Requests, StoreError, unblock, wait};
+use crate::store::{self, Requests, StoreError, find_size, unblock};
 
 /// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
 /// [`Input`](crate::Input) does not take them.
@@ -125,12 +125,11 @@ async fn commit_to_store(url: &str, files: Vec<(String, u64)>) -> Result<bool> {
     let requests = Requests::new(store::open(url)?);
     let key = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
     let wanted: Vec<(String, u64)> = files.iter().map(|(file, bytes)| (key(file), *bytes)).collect();
-    let sizes = requests.for_each(wanted.clone(), |store, (key, bytes)| match wait(store.size(&key)) {
-        Ok(size) => Ok(size == bytes),
-        Err(StoreError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error),
+    let are_whole = requests.for_each(wanted.clone(), |store, (key, bytes)| {
+        let size = find_size(store, &key)?;
+        Ok(size == Some(bytes))
     });
-    if sizes.await?.contains(&false) {
+    if are_whole.await?.contains(&false) {
         return Ok(false);
     }
     let mut old = requests.list("part-".to_owned()).await?;
@@ -265,6 +264,7 @@ fn failed(folder: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::wait;
 
     fn reduced(files: &[(PathBuf, u64)]) -> Vec<Reduced<()>> {
         let one = |(path, bytes): &(PathBuf, u64)| Reduced {

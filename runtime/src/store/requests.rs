@@ -126,6 +126,14 @@ pub(crate) fn put_once(store: &dyn Store, key: &str, value: &[u8]) -> StoreResul
     }
 }
 
+/// The size of the value of a key, or none where it has no value.
+pub(crate) fn find_size(store: &dyn Store, key: &str) -> StoreResult<Option<u64>> {
+    match wait(store.size(key)) {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// A store for async code.
 #[derive(Debug, Clone)]
 pub(crate) struct Requests(Arc<dyn Store>);

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use wren::Executor;
 
 use super::{executor, note, notes, scratch, slow_pid, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         an_iterator_can_wait_for_an_earlier_result,
+        an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result,
         what_an_iterator_gives_runs_while_it_is_slow,
         a_limit_on_calls_that_run_is_one_on_items_that_are_taken,
         chunks_keep_all_workers_busy,
@@ -27,6 +29,15 @@ fn noted(path: &Path, task: u64) -> u64 {
     task
 }
 
+/// Waits until the task before has run.
+fn wait_for_the_one_before(path: &Path, task: u64) {
+    let begun = Instant::now();
+    while task > 0 && !notes(path).contains(&(task - 1)) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "task {} never ran", task - 1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A crawler, a prompt: the next item comes of what an earlier one has done.
 async fn an_iterator_can_wait_for_an_earlier_result() {
     for (chunk, workers) in [(1, 1), (1, 2), (10, 2)] {
@@ -35,15 +46,39 @@ async fn an_iterator_can_wait_for_an_earlier_result() {
         // One that has worked, and whose reactor sleeps.
         slow_pid(0).on(&executor).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let items = (0..20u64).inspect(|task| {
-            let begun = Instant::now();
-            while *task > 0 && !notes(&path).contains(&(task - 1)) {
-                assert!(begun.elapsed() < Duration::from_secs(20), "task {} never ran", task - 1);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
+        let items = (0..20u64).inspect(|task| wait_for_the_one_before(&path, *task));
         let done = wren::map(|task| noted(&path, task), items).on(&executor).quiet().chunk(chunk).await.unwrap();
         assert!(done.into_iter().eq(0..20));
+    }
+}
+
+/// `noted` in a folder, where nothing is broken: else two of three tasks fail.
+#[wren::remote]
+fn noted_unless_broken(folder: &Path, task: u64) -> Result<u64, String> {
+    if !task.is_multiple_of(3) && folder.join("broken").exists() {
+        return Err(format!("task {task} is broken"));
+    }
+    note(&folder.join("done"), task).map_err(|e| e.to_string())?;
+    Ok(task)
+}
+
+/// Some results are there, others may be, and the iterator waits for a call that is to run again.
+async fn an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result() {
+    for (backend, workers) in [("local", 1), ("local", 2), ("inline", 2)] {
+        let folder = scratch("resumed_crawler");
+        let executor = Executor::builder().backend(backend).workers(workers).store("memory:").build().unwrap();
+        let call = |task| noted_unless_broken(&folder, task);
+        std::fs::write(folder.join("broken"), "").unwrap();
+        let outcomes = wren::map(call, 0..70).on(&executor).quiet().named("crawler").try_all().await.unwrap();
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 24);
+        std::fs::remove_file(folder.join("broken")).unwrap();
+        let path = folder.join("done");
+        let items = (0..70).inspect(|task| wait_for_the_one_before(&path, *task));
+        let done = wren::map(call, items).on(&executor).quiet().named("crawler").await.unwrap();
+        assert!(done.into_iter().eq(0..70));
+        let mut ran = notes(&path);
+        ran.sort_unstable();
+        assert!(ran.into_iter().eq(0..70), "each ran once");
     }
 }
 

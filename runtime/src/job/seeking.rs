@@ -1,0 +1,120 @@
+//! Calls whose results an earlier run of a job may have left, until it is known whether it did.
+//!
+//! The thread that takes calls from the job's iterator notes them here, asks for their results, and submits the calls
+//! that have none. While it is inside the iterator, which may wait for one of these very calls, the executor's reactor
+//! asks and submits in its place.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Kept, LookUp, Port};
+use crate::block::{Args, Block, Limits};
+use crate::registry::RemoteFn;
+
+/// A call whose result an earlier run may have left.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    pub(crate) look_up: LookUp,
+    pub(crate) function: &'static RemoteFn,
+    pub(crate) limits: Limits,
+    pub(crate) args: Args,
+}
+
+/// Calls that the reactor has submitted.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) tasks: Range<u64>,
+    /// Bytes of their block.
+    pub(crate) bytes: usize,
+    /// Bytes of their arguments while they were sought.
+    pub(crate) sought_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Seeking(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    sought: BTreeMap<u64, Sought>,
+    /// Calls whose results nobody has asked for yet.
+    not_asked_for: Vec<LookUp>,
+    /// Whether the iterator is being asked for more.
+    is_in_iterator: bool,
+    submitted: Vec<Submitted>,
+}
+
+impl State {
+    fn ask(&mut self, kept: &Kept) {
+        if !self.not_asked_for.is_empty() {
+            kept.look_up(std::mem::take(&mut self.not_asked_for));
+        }
+    }
+}
+
+impl Seeking {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a call. Gives how many results nobody has asked for yet.
+    pub(crate) fn add(&self, task: u64, call: Sought) -> usize {
+        let mut state = self.lock();
+        state.not_asked_for.push(call.look_up);
+        state.sought.insert(task, call);
+        state.not_asked_for.len()
+    }
+
+    /// Asks for the results of the calls that were added.
+    pub(crate) fn ask(&self, kept: &Kept) {
+        self.lock().ask(kept);
+    }
+
+    /// Removes the calls of these tasks: their results were found, or they are to be run.
+    pub(crate) fn take(&self, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, Sought)> {
+        let mut state = self.lock();
+        if state.sought.is_empty() {
+            return Vec::new();
+        }
+        tasks.into_iter().filter_map(|task| Some((task, state.sought.remove(&task)?))).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().sought.is_empty()
+    }
+
+    /// From here on, the reactor acts in place of the thread that is about to ask the iterator for more.
+    pub(crate) fn enter_iterator(&self) {
+        self.lock().is_in_iterator = true;
+    }
+
+    /// The thread is back from the iterator. Gives the calls that the reactor has submitted meanwhile.
+    pub(crate) fn leave_iterator(&self) -> Vec<Submitted> {
+        let mut state = self.lock();
+        state.is_in_iterator = false;
+        std::mem::take(&mut state.submitted)
+    }
+
+    /// For the reactor: asks for results, and gives the calls that are to be run as blocks, for idle workers.
+    pub(crate) fn act_for_idle_workers(&self, kept: &Kept, port: &Port) -> Vec<Block> {
+        let mut state = self.lock();
+        if !state.is_in_iterator || state.sought.is_empty() {
+            return Vec::new();
+        }
+        state.ask(kept);
+        let mut blocks: Vec<Block> = Vec::new();
+        for task in port.take_not_kept() {
+            let Some(Sought { look_up, function, limits, args }) = state.sought.remove(&task) else { continue };
+            kept.run_after_all(&look_up);
+            if blocks.last().is_none_or(|b| !b.accepts(function, &limits) || b.tasks().end != task) {
+                blocks.push(Block::new(function, limits, task));
+                state.submitted.push(Submitted { tasks: task..task, bytes: 0, sought_bytes: 0 });
+            }
+            let (Some(block), Some(submitted)) = (blocks.last_mut(), state.submitted.last_mut()) else { continue };
+            submitted.sought_bytes += args.size() as usize;
+            block.push(args);
+            (submitted.tasks, submitted.bytes) = (block.tasks(), block.size());
+        }
+        blocks
+    }
+}
