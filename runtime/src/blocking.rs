@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::executor;
 
@@ -16,8 +16,10 @@ thread_local! {
     static RUNTIME: Cell<Option<Runtime>> = const { Cell::new(None) };
 }
 
+/// An event loop for the calling thread. Threads that it starts (`spawn_blocking`) are inside the calls that this one is.
 pub(crate) fn new_runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+    let depth = executor::depth();
+    Builder::new_current_thread().enable_all().on_thread_start(move || executor::set_depth(depth)).build()
 }
 
 /// Runs a future to its end on this thread: for `main` functions, tests and remote functions that
@@ -36,6 +38,10 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 /// Inside an async function, as `tokio`'s own `block_on` does; and where the system has no more
 /// file descriptors for an event loop.
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    // A thread's variables end one by one: wren's may still be there where tokio's are not.
+    if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+        return without_runtime(future.into_future());
+    }
     // One runtime a thread: making one costs more than a short call. A nested use makes its own.
     let Ok(kept) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
     let runtime = kept.map_or_else(new_runtime, Ok);

@@ -10,6 +10,12 @@ use crate::codec::{self, CodecError};
 use crate::kv::KvError;
 use crate::store::StoreError;
 
+/// A sum of money, with two digits that are not zero at least.
+fn dollars(usd: f64) -> String {
+    let decimals = (4..12).find(|decimals| usd == 0.0 || usd.abs() * 10f64.powi(*decimals) >= 10.0).unwrap_or(12);
+    format!("{usd:.*} USD", decimals as usize)
+}
+
 /// `std::result::Result` with wren's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -258,7 +264,10 @@ pub enum Error {
     /// Raise `.budget(..)`, or make the job cheaper. Run again by the same name, a `named` job goes on
     /// where it was.
     #[error(
-        "the job was stopped at {spent_usd:.4} USD, before it would pass its budget of {budget_usd:.4} USD; {done} tasks were done"
+        "the job was stopped at {}, {} its budget of {}; {done} tasks were done",
+        dollars(*spent_usd),
+        if spent_usd > budget_usd { "which includes what ran then and is past" } else { "before it would pass" },
+        dollars(*budget_usd)
     )]
     OverBudget {
         /// The sum given to `.budget(..)`.

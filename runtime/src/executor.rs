@@ -69,8 +69,12 @@ struct Inner {
     shared: Arc<Shared>,
     /// Tells it from others, with the executors of `levels`.
     family: u64,
-    /// Where calls go that its own calls make of it, on threads of this process: levels wait for deeper ones only.
+    /// How deep the calls are nested that it is for.
+    level: usize,
+    /// Where calls go that calls on threads of this process make: levels wait for deeper ones only.
     levels: Mutex<Vec<Executor>>,
+    /// Where calls go from threads whose depth is not known.
+    unknown_level: Mutex<Option<Executor>>,
 }
 
 /// What the reactor thread holds too; it ends when `Inner` is dropped.
@@ -265,24 +269,41 @@ thread_local! {
     /// How deep the calls of this thread are nested in calls of this process. On a thread that a remote function
     /// started, nobody knows.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-
-    /// The family of executors whose calls this thread runs; 0 for none.
-    static FAMILY: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The depth of calls from threads of which nobody knows it, in a worker: they may be inside any call that runs there.
 pub(crate) const UNKNOWN: usize = usize::MAX;
 
+/// The level of executors for calls from such threads: the calls that their own threads make come back to them.
+const MOST_LEVEL: usize = UNKNOWN - 1;
+
 /// How many of those may wait for each other.
 const MOST_UNKNOWN: usize = 1024;
+
+/// The settings of such an executor, made of those of the one in whose place it stands.
+fn for_unknown_depth(config: Config) -> Config {
+    Config {
+        backend: Some("inline".to_owned()),
+        at_once: NonZeroUsize::new(config.workers),
+        workers: MOST_UNKNOWN,
+        ..config
+    }
+}
 
 /// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
 const MOST_WORKERS: usize = 10_000;
 
-/// What the calling thread runs from now on: calls that are nested so deep, of an executor of that family.
-pub(crate) fn set_place(depth: usize, family: u64) {
+/// How deep the calls are nested that the calling thread runs from now on.
+pub(crate) fn set_depth(depth: usize) {
     DEPTH.set(depth);
-    FAMILY.set(family);
+}
+
+/// How deep the calls of the calling thread are nested.
+pub(crate) fn depth() -> usize {
+    match DEPTH.get() {
+        0 if start::is_worker() => UNKNOWN,
+        depth => depth,
+    }
 }
 
 impl Executor {
@@ -312,15 +333,14 @@ impl Executor {
         Error::if_forked()?;
         static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
         static FIRST: OnceLock<Executor> = OnceLock::new();
-        let depth = DEPTH.get();
-        let may_be_nested = depth == UNKNOWN || depth == 0 && start::is_worker();
+        let depth = depth();
         if waits
-            && may_be_nested
+            && depth == UNKNOWN
             && let Some(executor) = waiter::executor_of_this_thread()
         {
             return executor;
         }
-        if may_be_nested {
+        if depth == UNKNOWN {
             return Self::of_unknown_depth();
         }
         if let (0, Some(first)) = (depth, FIRST.get()) {
@@ -335,7 +355,7 @@ impl Executor {
             }
             let level = match levels.first() {
                 None => Self::open(config, None, None, 0)?,
-                Some(first) => Self::open_on(config, None, None, levels.len(), |setup| first.open_relative(setup))?,
+                Some(first) => first.open_relative(config, None, levels.len())?,
             };
             levels.push(level);
         }
@@ -343,29 +363,41 @@ impl Executor {
         Ok(levels[depth].clone())
     }
 
-    /// Where a call goes that names this executor: to threads of a deeper level, where a call of the executor makes it on a
-    /// thread of this process. It might wait for itself otherwise.
+    /// Where a call goes that names this executor: to threads of a deeper level, where a call makes it on a thread of this
+    /// process. The thread's own call may be one of this executor, or be waited for by one, and so wait for itself.
     ///
     /// # Errors
     /// As [`Builder::build`].
     pub(crate) fn for_caller(self) -> Result<Self> {
-        let level = DEPTH.get();
-        if self.0.family != FAMILY.get() || !self.is_inline() || level == UNKNOWN {
+        let depth = depth();
+        if !self.is_inline() || self.0.level >= depth.min(MOST_LEVEL) {
             return Ok(self);
         }
-        let mut levels = self.0.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        while levels.len() < level {
-            let (mut config, depth) = (self.0.shared.config.clone(), levels.len() + 1);
-            config.backend = Some("inline".to_owned());
-            levels.push(Self::open_on(config, None, Some(self.store()), depth, |setup| self.open_relative(setup))?);
+        let config = self.0.shared.config.clone();
+        if depth == UNKNOWN {
+            let mut executor = self.0.unknown_level.lock().unwrap_or_else(PoisonError::into_inner);
+            return match &*executor {
+                Some(executor) => Ok(executor.clone()),
+                None => {
+                    let opened = self.open_relative(for_unknown_depth(config), Some(self.store()), MOST_LEVEL)?;
+                    Ok(executor.insert(opened).clone())
+                }
+            };
         }
-        Ok(level.checked_sub(1).and_then(|index| levels.get(index)).unwrap_or(&self).clone())
+        let mut levels = self.0.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        while levels.len() < depth {
+            let mut config = config.clone();
+            config.backend = Some("inline".to_owned());
+            let level = levels.len() + 1;
+            levels.push(self.open_relative(config, Some(self.store()), level)?);
+        }
+        Ok(depth.checked_sub(1).and_then(|index| levels.get(index)).unwrap_or(&self).clone())
     }
 
-    /// Opens the backend of an executor for calls that are nested in this one's.
-    fn open_relative(&self, setup: &mut Setup) -> Result<Box<dyn Backend>> {
-        setup.family = self.0.family;
-        backend::open("inline", setup)
+    /// Opens an executor for calls that are nested in this one's.
+    fn open_relative(&self, config: Config, store: Option<Arc<dyn Store>>, level: usize) -> Result<Self> {
+        let family = self.0.family;
+        Self::open_on(config, None, store, level, Some(family), |setup| backend::open("inline", setup))
     }
 
     fn of_unknown_depth() -> Result<Self> {
@@ -374,24 +406,21 @@ impl Executor {
         if let Some(executor) = &*executor {
             return Ok(executor.clone());
         }
-        let mut config = Config::load()?;
-        config.backend = Some("inline".to_owned());
-        config.at_once = NonZeroUsize::new(config.workers);
-        config.workers = MOST_UNKNOWN;
-        // Calls that its own threads make come back to it.
-        Ok(executor.insert(Self::open(config, None, None, UNKNOWN - 1)?).clone())
+        let opened = Self::open(for_unknown_depth(Config::load()?), None, None, MOST_LEVEL)?;
+        Ok(executor.insert(opened).clone())
     }
 
-    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, depth: usize) -> Result<Self> {
+    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, level: usize) -> Result<Self> {
         let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
-        Self::open_on(config, faults, opened, depth, |setup| backend::open(&url, setup))
+        Self::open_on(config, faults, opened, level, None, |setup| backend::open(&url, setup))
     }
 
     fn open_on(
         mut config: Config,
         faults: Option<Faults>,
         opened: Option<Arc<dyn Store>>,
-        depth: usize,
+        level: usize,
+        family: Option<u64>,
         open_backend: impl FnOnce(&mut Setup) -> Result<Box<dyn Backend>>,
     ) -> Result<Self> {
         Error::if_forked()?;
@@ -406,8 +435,8 @@ impl Executor {
         let bell = Bell::new().map_err(no_bell)?;
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
         static FAMILIES: AtomicU64 = AtomicU64::new(1);
-        let mut setup = Setup::new(config.workers, bell.clone(), depth + 1);
-        setup.family = FAMILIES.fetch_add(1, Ordering::Relaxed);
+        let family = family.unwrap_or_else(|| FAMILIES.fetch_add(1, Ordering::Relaxed));
+        let mut setup = Setup::new(config.workers, bell.clone(), level + 1);
         setup.directory.clone_from(&config.directory);
         (setup.idle_timeout, setup.max_calls) = (config.idle_timeout, config.max_calls);
         setup.on_other_build = config.other_build;
@@ -456,7 +485,8 @@ impl Executor {
         reactor
             .spawn(move || react(&weak, &bell))
             .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
-        Ok(Self(Arc::new(Inner { shared, family: setup.family, levels: Mutex::default() })))
+        let (levels, unknown_level) = Default::default();
+        Ok(Self(Arc::new(Inner { shared, family, level, levels, unknown_level })))
     }
 
     /// Whether it is the same executor, or that for calls which are nested in the other's.

@@ -27,7 +27,7 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ID_LEN: usize = 12;
 
 /// Whether it is as [`new_id`] gives it.
-fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     text.len() == ID_LEN && text.bytes().all(|byte| DIGITS.contains(&byte))
 }
 

@@ -185,7 +185,6 @@ pub use wren_macros::{main, remote};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::block::ArgsEncoder;
-    pub use crate::blocking::block_on;
     #[cfg(feature = "data")]
     pub use crate::bsp::{finish_entry, load_entry, step_entry};
     pub use crate::call::{Argument, Call, ResultType, Returned, call};
@@ -196,7 +195,7 @@ pub mod __private {
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::registry::{REMOTE_FNS, RemoteFn, Source};
     pub use crate::start::{Exit, main, main_sync};
-    pub use crate::worker::{ArgsDecoder, Invoke, Output};
+    pub use crate::worker::{ArgsDecoder, Invoke, Output, run_async};
     pub use linkme;
 
     pub use crate::call::errors;

@@ -317,7 +317,8 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     /// kept in the store, so that another process can [`attach`](crate::attach) to it.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store), and what concerns settings.
+    /// [`Error::Store`](crate::Error::Store), and what concerns settings. Where an item cannot be encoded, nothing is
+    /// started: [`Error::BadArguments`](crate::Error::BadArguments).
     pub async fn start(self) -> Result<Job<R>>
     where
         R: DeserializeOwned,

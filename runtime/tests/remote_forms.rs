@@ -500,7 +500,7 @@ struct NotThree(u64);
 impl serde::Serialize for NotThree {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            3 => Err(serde::ser::Error::custom("three is not taken")),
+            3 if !THREE_IS_TAKEN.with(std::cell::Cell::get) => Err(serde::ser::Error::custom("three is not taken")),
             n => serializer.serialize_newtype_struct("NotThree", &n),
         }
     }
@@ -532,6 +532,22 @@ fn an_item_that_cannot_be_encoded_is_one_task_that_failed() {
     seen.sort_unstable();
     assert_eq!(seen, (0..8).collect::<Vec<_>>());
     assert!(matches!(block_on(wren::map(inside, items())), Err(Error::BadArguments { .. })));
+    // A job that is kept goes on once the item can be encoded.
+    let executor = wren::Executor::builder().backend("inline").store("memory:not-encoded").build().unwrap();
+    let named = || wren::map(inside, items()).named("not-encoded").on(&executor);
+    for _ in 0..2 {
+        let all = block_on(named().try_all()).unwrap();
+        assert!(all.iter().enumerate().all(|(task, one)| one.is_ok() == (task != 3)), "{all:?}");
+    }
+    THREE_IS_TAKEN.with(|is| is.set(true));
+    assert_eq!(block_on(named()).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    THREE_IS_TAKEN.with(|is| is.set(false));
+    let all = block_on(named().try_all()).unwrap();
+    assert_eq!(all.iter().filter(|one| one.is_err()).count(), 1, "{all:?}");
+}
+
+thread_local! {
+    static THREE_IS_TAKEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 #[test]
@@ -568,4 +584,95 @@ fn on_its_own_again(depth: u64) -> wren::Call<u64> {
 fn calls_on_the_executor_that_runs_their_caller_do_not_wait_for_themselves() {
     let count = block_on(on_its_own(5).on(&OWN)).unwrap();
     assert_eq!(count, 2 * 2 * 2 * 2);
+}
+
+static OTHER: std::sync::LazyLock<wren::Executor> =
+    std::sync::LazyLock::new(|| wren::Executor::builder().backend("inline").workers(1).build().unwrap());
+
+/// Comes back to the executor that it began on by way of another one, of the default one, and of a thread of the event
+/// loop's.
+#[wren::remote]
+async fn there_and_back(route: Vec<u8>) -> wren::Result<usize> {
+    let Some((next, rest)) = route.split_first() else { return Ok(0) };
+    let call = there_and_back_again(rest);
+    let steps = match next {
+        b'a' => call.on(&OWN).await?,
+        b'b' => call.on(&OTHER).await?,
+        b'd' => call.await?,
+        _ => tokio::task::spawn_blocking(move || block_on(call.on(&OWN))).await.unwrap()?,
+    };
+    Ok(steps + 1)
+}
+
+fn there_and_back_again(route: &[u8]) -> wren::Call<usize> {
+    there_and_back(route.to_vec())
+}
+
+#[test]
+fn calls_do_not_wait_for_themselves_by_way_of_other_executors() {
+    for route in ["aba", "ababab", "ada", "dbad", "abdabd", "asa", "assss", "abs", "dsbsa"] {
+        assert_eq!(block_on(there_and_back_again(route.as_bytes())).unwrap(), route.len(), "{route}");
+    }
+}
+
+/// Adds to a file again and again.
+#[wren::remote]
+async fn ticks_in(path: &Path, spawned: bool) -> u32 {
+    use std::io::Write;
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+    let ticks = async move {
+        for _ in 0..1_000 {
+            file.write_all(b".").unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    if spawned {
+        tokio::spawn(ticks);
+        std::future::pending().await
+    } else {
+        ticks.await;
+        1
+    }
+}
+
+#[test]
+fn an_async_function_that_is_given_up_ends() {
+    use std::time::Duration;
+    let executor = wren::Executor::builder().backend("inline").workers(2).build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (spawned, dropped) in [(false, false), (false, true), (true, false), (true, true)] {
+        let path = folder.path().join(format!("{spawned}-{dropped}"));
+        let limit = Duration::from_millis(60);
+        let call = ticks_in(&path, spawned).on(&executor);
+        if dropped {
+            assert!(block_on(async { tokio::time::timeout(limit, call).await }).is_err());
+        } else {
+            let late = block_on(call.timeout(limit)).unwrap_err();
+            assert!(matches!(late, Error::TimedOut { .. }), "{late}");
+        }
+        let ticks = || std::fs::metadata(&path).map_or(0, |data| data.len());
+        // Others run meanwhile.
+        assert_eq!(block_on(successor(1).on(&executor)).unwrap(), 2);
+        std::thread::sleep(Duration::from_millis(100));
+        let at_its_end = ticks();
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(ticks(), at_its_end, "spawned: {spawned}, dropped: {dropped}");
+    }
+}
+
+#[test]
+fn chunks_keep_all_threads_busy() {
+    #[wren::remote]
+    fn on_thread(task: u64) -> String {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        format!("{task} {:?}", std::thread::current().id())
+    }
+    let executor = wren::Executor::builder().backend("inline").workers(4).build().unwrap();
+    for (concurrency, chunk, tasks) in [(4, 100, 60), (3, 100, 60), (4, 5, 7), (4, 24, 24)] {
+        let ran = wren::map(on_thread, 0..tasks).concurrency(concurrency).chunk(chunk).on(&executor);
+        let ran = block_on(ran).unwrap();
+        let threads: std::collections::BTreeSet<_> = ran.iter().map(|ran| ran.split_once(' ').unwrap().1).collect();
+        assert!(threads.len() >= concurrency - 1, "{chunk}: {} threads", threads.len());
+        assert!(ran.iter().enumerate().all(|(task, ran)| ran.starts_with(&format!("{task} "))), "{ran:?}");
+    }
 }

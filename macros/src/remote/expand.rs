@@ -288,7 +288,7 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
     let passed = remote.params.iter().map(pass);
     let mut called = quote!(#carrier::local(#(#passed),*));
     if remote.item.sig.asyncness.is_some() {
-        called = quote!(#private::block_on(#called));
+        called = quote!(#private::run_async(#called));
     }
     let span = remote.output.declared.span();
     if let Some(kind) = remote.output.result {

@@ -2,7 +2,7 @@
 //! remote function makes itself.
 //!
 //! There is no process to lose or to kill: a crash ends the program, `memory` is not enforced, and
-//! a call that passes its `timeout` is given up while its thread runs on.
+//! a call that passes its `timeout` is given up while its thread runs on; an async function ends at its next `await`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::executor;
 use crate::framed::Pieces;
 use crate::spans::InvocationSpan;
-use crate::worker::{self, Encoded};
+use crate::worker::{self, Encoded, StopSignal};
 
 /// Results of short calls are given together, at least this often.
 const GIVE_EVERY: Duration = Duration::from_millis(1);
@@ -40,9 +40,8 @@ struct Shared {
     ringer: Ringer,
     /// When the scheduler's time began.
     clock: Instant,
-    /// How deep calls that these threads make are nested, in calls of which executor.
+    /// How deep calls that these threads make are nested.
     depth: usize,
-    family: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +63,9 @@ struct Running {
     task: u64,
     since: Instant,
     timeout: Option<Duration>,
+    /// The first task that the flight does not run.
     end: u64,
+    stop: Arc<StopSignal>,
 }
 
 inventory::submit! {
@@ -133,10 +134,16 @@ impl Shared {
 
 impl InlineBackend {
     fn new(setup: &Setup) -> Self {
-        let Setup { workers, ringer, depth, family, clock, .. } = setup.clone();
-        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, clock, depth, family };
+        let Setup { workers, ringer, depth, clock, .. } = setup.clone();
+        let shared = Shared { state: Mutex::default(), work: Condvar::new(), ringer, clock, depth };
         Self { shared: Arc::new(shared), threads: workers.max(1), is_run_by_who_waits: false }
     }
+}
+
+/// Takes the later half of tasks that have not begun, and one that is alone.
+fn take_later_half(start: u64, end: &mut u64) -> Range<u64> {
+    let middle = start + end.saturating_sub(start) / 2;
+    middle..std::mem::replace(end, middle.min(*end))
 }
 
 /// A thread that runs functions.
@@ -198,8 +205,25 @@ impl Backend for InlineBackend {
     fn cancel(&mut self, flight: FlightId, _now: Duration) {
         let mut state = self.shared.lock();
         state.queue.retain(|waiting| waiting.flight != flight);
-        if state.running.contains_key(&flight) {
+        if let Some(running) = state.running.get(&flight) {
+            let stop = running.stop.clone();
             state.cancelled.insert(flight);
+            drop(state);
+            stop.set();
+        }
+    }
+
+    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+        let mut state = self.shared.lock();
+        let taken = match state.queue.iter_mut().find(|waiting| waiting.flight == flight) {
+            Some(waiting) => take_later_half(waiting.tasks.start, &mut waiting.tasks.end),
+            None => match state.running.get_mut(&flight) {
+                Some(running) => take_later_half(running.task + 1, &mut running.end),
+                None => return,
+            },
+        };
+        if !taken.is_empty() {
+            replies.push(Reply::Returned { flight, tasks: taken });
         }
     }
 
@@ -222,7 +246,8 @@ impl State {
     fn note_running(&mut self, invocation: &Invocation) {
         let Invocation { flight, tasks, block, .. } = invocation;
         let (task, end, timeout) = (tasks.start, tasks.end, block.limits().timeout);
-        self.running.insert(*flight, Running { task, since: Instant::now(), timeout, end });
+        let stop = Arc::default();
+        self.running.insert(*flight, Running { task, since: Instant::now(), timeout, end, stop });
     }
 
     /// Whether a call has a limit, or will have.
@@ -240,7 +265,8 @@ impl State {
         if !self.cancelled.insert(flight) {
             return;
         }
-        if let Some(Running { task, since, end, .. }) = self.running.remove(&flight) {
+        if let Some(Running { task, since, end, stop, .. }) = self.running.remove(&flight) {
+            stop.set();
             let compute = since.elapsed();
             let timing = Timing { started: now.saturating_sub(compute), compute, ..Timing::default() };
             let failure = Failure::TimedOut { limit };
@@ -257,7 +283,7 @@ impl Shared {
     fn run_on_thread(self: &Arc<Self>, state: &mut State, invocation: Invocation, replies: &mut Vec<Reply>) {
         let (shared, own) = (self.clone(), invocation.clone());
         let run = move || {
-            executor::set_place(shared.depth, shared.family);
+            executor::set_depth(shared.depth);
             shared.fly(&own, 0);
         };
         state.note_running(&invocation);
@@ -268,7 +294,7 @@ impl Shared {
     }
 
     fn work(&self, number: u32) {
-        executor::set_place(self.depth, self.family);
+        executor::set_depth(self.depth);
         let mut state = self.lock();
         loop {
             if let Some(invocation) = state.next() {
@@ -287,49 +313,59 @@ impl Shared {
     }
 
     fn fly(&self, invocation: &Invocation, number: u32) {
+        let stop = self.lock().running.get(&invocation.flight).map(|running| running.stop.clone());
+        // None where it was given up already.
+        if let Some(stop) = stop {
+            worker::stopped_by(&stop, || self.run_tasks(invocation, number));
+        }
+        let mut state = self.lock();
+        state.running.remove(&invocation.flight);
+        state.cancelled.remove(&invocation.flight);
+    }
+
+    fn run_tasks(&self, invocation: &Invocation, number: u32) {
         let Invocation { flight, tasks, attempt, block, .. } = invocation;
-        let timeout = block.limits().timeout;
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
         let started = Instant::now();
-        let mut run = Run { first: tasks.start, results: Vec::new(), clock: self.clock, started, since: started };
+        let (first, end) = (tasks.start, tasks.start);
+        let mut run = Run { first, end, results: Vec::new(), clock: self.clock, started, since: started };
         let mut out = Encoded::default();
         let function = block.function();
         let mut span = InvocationSpan::begin(block.traceparent(), function.name, tasks, *attempt);
         for (task, args) in tasks.clone().zip(Pieces(block.args(tasks.clone()))) {
-            if !self.begin(*flight, Running { task, since: Instant::now(), timeout, end: tasks.end }) {
-                break;
-            }
+            let Some(is_last) = self.begin(*flight, task) else { break };
             out.clear();
             let blobs = blobs.get(&task).copied().unwrap_or(&[]);
-            match span.task(task, task + 1 == tasks.end, || worker::run(function, args, blobs, &mut out)) {
+            match span.task(task, is_last, || worker::run(function, args, blobs, &mut out)) {
                 Ok(()) => {
                     out.append_to(&mut run.results);
-                    if run.since.elapsed() > GIVE_EVERY || task + 1 == tasks.end {
-                        self.give(*flight, run.done(*flight, task + 1, number));
+                    run.end = task + 1;
+                    if run.since.elapsed() > GIVE_EVERY {
+                        self.give(*flight, run.done(*flight, number));
                     }
                 }
                 Err(failure) => {
                     let timing = run.timing(number);
-                    let done = run.done(*flight, task, number);
-                    run.first = task + 1;
+                    let done = run.done(*flight, number);
+                    (run.first, run.end) = (task + 1, task + 1);
                     let failed = Reply::Failed { flight: *flight, task, failure, stderr: String::new(), timing };
                     self.give(*flight, done.into_iter().chain([failed]));
                 }
             }
         }
-        let mut state = self.lock();
-        state.running.remove(flight);
-        state.cancelled.remove(flight);
+        self.give(*flight, run.done(*flight, number));
     }
 
-    /// Notes what runs now; false if the flight was cancelled.
-    fn begin(&self, flight: FlightId, running: Running) -> bool {
+    /// Notes that a task begins. Gives whether it is the flight's last one; none if it is not to be run: the flight was
+    /// cancelled, or the task was taken back.
+    fn begin(&self, flight: FlightId, task: u64) -> Option<bool> {
         let mut state = self.lock();
         if state.cancelled.contains(&flight) {
-            return false;
+            return None;
         }
-        state.running.insert(flight, running);
-        true
+        let running = state.running.get_mut(&flight).filter(|running| task < running.end)?;
+        (running.task, running.since) = (task, Instant::now());
+        Some(task + 1 == running.end)
     }
 
     fn give(&self, flight: FlightId, replies: impl IntoIterator<Item = Reply>) {
@@ -346,6 +382,8 @@ impl Shared {
 /// Consecutive successes that were not given yet.
 struct Run {
     first: u64,
+    /// The first task after them.
+    end: u64,
     results: Vec<u8>,
     /// When the scheduler's time began.
     clock: Instant,
@@ -366,10 +404,10 @@ impl Run {
         }
     }
 
-    fn done(&mut self, flight: FlightId, end: u64, worker: u32) -> Option<Reply> {
-        let tasks: Range<u64> = self.first..end;
+    fn done(&mut self, flight: FlightId, worker: u32) -> Option<Reply> {
+        let tasks: Range<u64> = self.first..self.end;
         let timing = self.timing(worker);
-        self.first = end;
+        self.first = self.end;
         self.since = Instant::now();
         let results = std::mem::take(&mut self.results);
         (!tasks.is_empty()).then(|| Reply::Done { flight, tasks, results: Results::packed(results), timing })

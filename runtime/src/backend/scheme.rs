@@ -33,8 +33,6 @@ pub struct Setup {
     pub(crate) on_other_build: OtherBuild,
     /// How deep the executor's calls are nested in calls of this process.
     pub(crate) depth: usize,
-    /// Tells the executor, with those for calls nested in its own, from all others of this process.
-    pub(crate) family: u64,
 }
 
 impl Setup {
@@ -49,7 +47,6 @@ impl Setup {
             max_calls: None,
             on_other_build: OtherBuild::default(),
             depth,
-            family: 0,
         }
     }
 }

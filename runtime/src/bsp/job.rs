@@ -87,7 +87,7 @@ where
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
         let steps = Steps::new(self)?;
-        let outputs = Outputs::of(&steps.plan.id, &steps.plan.folder(&folder)?).await?;
+        let outputs = steps.plan.outputs(&steps.plan.folder(&folder)?).await?;
         let target = Target::Folder { url: outputs.target().to_owned(), format };
         let finished = steps.run(target, Some(outputs)).await?;
         Ok(Written::of(finished))

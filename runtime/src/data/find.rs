@@ -1,7 +1,9 @@
 //! Which files and objects a path or a pattern names, in order.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -122,7 +124,7 @@ impl Wanted {
     }
 
     fn files(&self, wanted: &[u8], wild: bool) -> Search {
-        let path = Path::new(std::ffi::OsStr::from_bytes(wanted));
+        let path = Path::new(OsStr::from_bytes(wanted));
         let at = |(path, reason): walk::Wrong| Error::Input { path: path.display().to_string(), reason };
         let found = if wild {
             let pattern = Pattern::new(wanted).map_err(|e| self.error(&e))?;
@@ -146,6 +148,16 @@ impl Wanted {
                 Err(Unseen::Wrong(reason)) => return Err(at((path.to_owned(), reason))),
             }
         };
+        let parts = found.iter().filter(|(path, _)| path.file_name().and_then(OsStr::to_str).is_some_and(is_part));
+        let folders: BTreeSet<&Path> = parts.filter_map(|(path, _)| path.parent()).collect();
+        // A store of files may have been written there.
+        for mark in folders.into_iter().map(|folder| folder.join(INCOMPLETE)) {
+            match std::fs::read(&mark) {
+                Ok(job) => return Err(self.incomplete(&job, &mark.display().to_string())),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(at((mark, error.to_string()))),
+            }
+        }
         let found = found.into_iter().map(|(path, data)| file(&path, &data).map_err(|reason| at((path, reason))));
         found.collect::<Result<_>>().map(sorted).map(Ok)
     }
@@ -202,6 +214,16 @@ impl Wanted {
         Ok(Ok(sorted(found.into_iter().map(value).collect())))
     }
 
+    /// The error of outputs that a mark says are not complete.
+    fn incomplete(&self, job: &[u8], mark: &str) -> Error {
+        let job = String::from_utf8_lossy(job);
+        self.error(&format!(
+            "the outputs there are not complete: {} writes them, or has failed; run it again, or remove `{mark}` to take \
+             what is there",
+            job.trim()
+        ))
+    }
+
     /// Refuses outputs of a job that has not ended well.
     fn check_complete(&self, store: &dyn store::Store, found: &[(String, Stat)]) -> Result<()> {
         let parts = found.iter().map(|(key, _)| key.rsplit_once('/').unwrap_or(("", key)));
@@ -209,14 +231,7 @@ impl Wanted {
         for folder in folders {
             let mark = if folder.is_empty() { INCOMPLETE.to_owned() } else { format!("{folder}/{INCOMPLETE}") };
             match store::wait(store.get(&mark)) {
-                Ok(job) => {
-                    let job = String::from_utf8_lossy(&job);
-                    return Err(self.error(&format!(
-                        "the outputs there are not complete: {} writes them, or has failed; run it again, or remove \
-                         `{mark}` to take what is there",
-                        job.trim()
-                    )));
-                }
+                Ok(job) => return Err(self.incomplete(&job, &mark)),
                 Err(StoreError::NotFound { .. } | StoreError::BadKey { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -44,7 +44,7 @@ fn open() -> Result<(Executor, Queued)> {
     config.backend = Some("inline".to_owned());
     config.workers = 1;
     let mut queued = None;
-    let executor = Executor::open_on(config, None, None, super::UNKNOWN - 1, |setup| {
+    let executor = Executor::open_on(config, None, None, super::MOST_LEVEL, None, |setup| {
         let (backend, of_backend) = backend::run_by_who_waits(setup);
         queued = Some(of_backend);
         Ok(backend)

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::build;
 use super::lease::Lease;
-use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
+use super::manifest::{Identity, Manifest, NOT_ENCODED, call_hash, check_name, other_call, other_kind};
 use super::record::{
     CallHash, Done, FailedRecord, Kind, Objects, Record, bit, cancel_key, cell_key, cell_of, done_key, failed_key,
     forget,
@@ -216,6 +216,17 @@ impl Kept {
         }
         calls.begin(task, call);
         Ok(None)
+    }
+
+    /// Notes the next call of a job, which is not run: its arguments cannot be encoded.
+    ///
+    /// # Errors
+    /// [`Error::Job`] if the earlier run made fewer calls.
+    pub(crate) fn note_not_encoded(&self, function: &'static RemoteFn) -> Result<()> {
+        if !self.commits {
+            return Ok(());
+        }
+        self.calls().identity.add(function, &NOT_ENCODED)
     }
 
     /// A call that is known to be run.

@@ -21,6 +21,15 @@ const MOST_HASHES: u64 = 1 << 20;
 /// Bytes of a call's hash in a manifest: enough to find a mistake.
 const SHORT: usize = 8;
 
+/// In place of the hash of a call whose arguments cannot be encoded. It may be any call: once they can be, it is run.
+pub(super) const NOT_ENCODED: CallHash = [0; 32];
+
+/// Whether two short hashes may be of one call.
+fn may_be_the_same(a: &[u8], b: &[u8]) -> bool {
+    let not_encoded = &NOT_ENCODED[..SHORT];
+    a == b || a == not_encoded || b == not_encoded
+}
+
 /// What is stored of a job as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -77,7 +86,7 @@ impl Manifest {
 
     /// Refuses to take two jobs for one.
     fn check(&self, other: &Self, id: &str, store: &str) -> Result<()> {
-        let differs = self.calls.chunks(SHORT).zip(other.calls.chunks(SHORT)).position(|(a, b)| a != b);
+        let differs = self.calls.chunks(SHORT).zip(other.calls.chunks(SHORT)).position(|(a, b)| !may_be_the_same(a, b));
         match differs {
             Some(task) => Err(other_call(id, store, task as u64, &self.function)),
             None if self.tasks != other.tasks => Err(other_number(id, store, other.tasks, self.tasks)),
@@ -117,7 +126,7 @@ impl Identity {
             if task >= earlier.tasks {
                 return Err(other_number(&self.id, &self.store, earlier.tasks, task + 1));
             }
-            if earlier.hash(task).is_some_and(|hash| *hash != call[..SHORT]) {
+            if earlier.hash(task).is_some_and(|hash| !may_be_the_same(hash, &call[..SHORT])) {
                 return Err(other_call(&self.id, &self.store, task, function.name));
             }
         }

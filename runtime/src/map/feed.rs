@@ -464,12 +464,19 @@ impl<I: Calls<Result = R>, R> Feed<I> {
                 }
                 continue;
             };
-            // What is kept of a job names all its calls, so that one which cannot be encoded is the job's error.
             let limits = limits.unwrap_or_else(|| self.usual_limits());
             if self.settings.name.is_some() {
                 parts.check_resumable(&limits, task)?;
             }
-            let args = parts.args(task)?;
+            let args = match parts.args {
+                Ok(args) => args,
+                Err(reason) => {
+                    kept.note_not_encoded(function)?;
+                    self.taken += 1;
+                    self.fail(task, function, &reason);
+                    continue;
+                }
+            };
             self.taken += 1;
             match kept.note(task, function, &args)? {
                 None => self.push(task, function, Some(limits), args),

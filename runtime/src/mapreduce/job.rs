@@ -208,7 +208,7 @@ where
         let plan = Plan::new(self.settings)?;
         let folder = plan.folder(&folder)?;
         let stages = Stages::new(self.job, self.inputs, plan)?;
-        let outputs = Outputs::of(&stages.plan.id, &folder).await?;
+        let outputs = stages.plan.outputs(&folder).await?;
         let target = Target::Folder { url: outputs.target().to_owned(), format };
         let reduced = stages.run(target, Some(outputs)).await?;
         Ok(Written::of(reduced))
@@ -294,6 +294,11 @@ impl Plan {
         if better && let Ok(store) = store::open(&url) {
             self.store = store;
         }
+    }
+
+    /// Outputs in a folder that [`Plan::folder`] gave.
+    pub(crate) async fn outputs(&self, folder: &str) -> Result<Outputs> {
+        Outputs::of(&self.id, self.settings.run.name.is_some(), folder).await
     }
 
     /// The folder for outputs as workers find it.

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::outputs::check_mark;
 use super::{BoxError, Shuffle};
 use crate::error::{Error, Result};
+use crate::platform;
 use crate::store::{self, StoreError};
 
 /// How written outputs look.
@@ -136,9 +138,9 @@ fn flatten<'a>(value: &'a serde_json::Value, parts: &mut Vec<&'a serde_json::Val
     }
 }
 
-/// How the names of files begin that a job is writing, by what its shuffle's objects begin with.
-pub(super) fn unfinished(prefix: &str) -> String {
-    format!(".{}-", prefix.split('/').next().unwrap_or_default())
+/// The job whose shuffle's objects begin with this.
+fn job_of(prefix: &str) -> &str {
+    prefix.split('/').next().unwrap_or_default()
 }
 
 /// A file that gets its name when it is whole, so that of several attempts one is seen.
@@ -146,14 +148,37 @@ pub(super) fn unfinished(prefix: &str) -> String {
 pub(crate) struct FileSink {
     to: Destination,
     file: BufWriter<File>,
-    path: tempfile::TempPath,
+    name: Unfinished,
     bytes: u64,
+}
+
+/// What a file is called that is being written.
+#[derive(Debug)]
+enum Unfinished {
+    /// Nothing yet, so that a worker which is killed leaves nothing; then a name in this folder that begins so.
+    Unnamed { folder: PathBuf, prefix: String },
+    /// Where the file system has no unnamed files.
+    Named(tempfile::TempPath),
+}
+
+impl Unfinished {
+    /// A name for a file that is whole.
+    fn name(self, file: &File) -> std::io::Result<tempfile::TempPath> {
+        match self {
+            Self::Named(path) => Ok(path),
+            Self::Unnamed { folder, prefix } => {
+                let path = folder.join(format!("{prefix}{:016x}", platform::random()));
+                platform::name_file(file, &path)?;
+                tempfile::TempPath::try_from_path(path)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 enum Destination {
     Path(PathBuf),
-    Store { url: String, key: String },
+    Store { url: String, key: String, job: String },
 }
 
 /// Whether outputs go to a local folder of this name: anything but a store's URL.
@@ -169,31 +194,39 @@ impl FileSink {
             let folder = PathBuf::from(url);
             (Destination::Path(folder.join(name)), folder)
         } else {
-            let key = name.to_owned();
-            (Destination::Store { url: url.to_owned(), key }, store::open(url)?.scratch())
+            let (key, job) = (name.to_owned(), job_of(&shuffle.prefix).to_owned());
+            (Destination::Store { url: url.to_owned(), key, job }, store::open(url)?.scratch())
         };
         // A name with a dot is passed over by whoever reads the folder meanwhile.
-        let mut builder = tempfile::Builder::new();
-        let prefix = unfinished(&shuffle.prefix);
-        builder.prefix(&prefix).permissions(Permissions::from_mode(0o666));
-        let file = builder.tempfile_in(&folder).map_err(|e| failed(&folder, e))?;
-        let (file, path) = file.into_parts();
-        Ok(Self { to, file: BufWriter::with_capacity(256 << 10, file), path, bytes: 0 })
+        let prefix = format!(".{}-", job_of(&shuffle.prefix));
+        let (file, name) = match platform::unnamed_file(&folder) {
+            Ok(file) => (file, Unfinished::Unnamed { folder, prefix }),
+            Err(_) => {
+                let mut builder = tempfile::Builder::new();
+                builder.prefix(&prefix).permissions(Permissions::from_mode(0o666));
+                let file = builder.tempfile_in(&folder).map_err(|e| failed(&folder, e))?;
+                let (file, path) = file.into_parts();
+                (file, Unfinished::Named(path))
+            }
+        };
+        Ok(Self { to, file: BufWriter::with_capacity(256 << 10, file), name, bytes: 0 })
     }
 
     /// Gives the file its name; gives where it is, and its length.
     pub(crate) fn finish(self) -> Result<(String, u64)> {
-        let Self { to, file, path, bytes } = self;
+        let Self { to, file, name, bytes } = self;
         let written = file.into_inner().map_err(std::io::IntoInnerError::into_error);
+        let named = written.and_then(|file| name.name(&file));
         match to {
             Destination::Path(to) => {
-                written.map_err(|e| failed(&to, "", &e))?;
+                let path = named.map_err(|e| failed(&to, "", &e))?;
                 path.persist(&to).map_err(|e| failed(&to, "", &e.error))?;
                 Ok((to.display().to_string(), bytes))
             }
-            Destination::Store { url, key } => {
+            Destination::Store { url, key, job } => {
                 let store = store::open(&url)?;
-                written.map_err(|e| store.unreadable(&key, &path, &e))?;
+                let path = named.map_err(|e| store.unreadable(&key, Path::new("its temporary file"), &e))?;
+                check_mark(&*store, &job)?;
                 store::wait(store.put_file(&key, &path))?;
                 Ok((format!("{}/{key}", url.trim_end_matches('/')), bytes))
             }

@@ -8,17 +8,55 @@
 //! the staged folder, and it first gives the folder another name, under which no task finds it, and then takes or removes
 //! it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::output::{Reduced, is_local};
 use crate::error::{Error, Result};
-use crate::store::{self, Requests, StoreError, find_size, unblock};
+use crate::job::is_id;
+use crate::store::{self, Requests, Store, StoreError, StoreResult, find_size, unblock, wait};
 
 /// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
 /// [`Input`](crate::Input) does not take them.
 pub(crate) const INCOMPLETE: &str = "_incomplete";
+
+/// What the mark of a job says.
+fn mark_of(job: &str) -> String {
+    format!("job {job}\n")
+}
+
+/// What the mark in a store says, if there is one.
+fn mark_in(store: &dyn Store) -> StoreResult<Option<String>> {
+    match wait(store.get(INCOMPLETE)) {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        mark => Ok(Some(String::from_utf8_lossy(&mark?).into_owned())),
+    }
+}
+
+/// Refuses to write an output of a job to a store where the mark is not that of the job: another one writes there, or has
+/// put its outputs there since.
+///
+/// # Errors
+/// [`Error::Job`], and [`Error::Store`] where the store fails.
+pub(super) fn check_mark(store: &dyn Store, job: &str) -> Result<()> {
+    let mark = mark_in(store)?;
+    if mark.as_ref().is_some_and(|mark| *mark == mark_of(job)) {
+        return Ok(());
+    }
+    Err(replaced(&store.url(), job, mark.as_deref()))
+}
+
+/// The error of a job whose outputs another one has replaced, by what the mark says now.
+fn replaced(url: &str, job: &str, mark: Option<&str>) -> Error {
+    let other = mark.map_or("another job has written", |mark| mark.trim());
+    let verb = if mark.is_some() { " writes" } else { "" };
+    Error::Job(format!(
+        "{other}{verb} its outputs to {url} while job `{job}` does; give each job a folder of its own, and run it again"
+    ))
+}
 
 /// Where outputs go.
 #[derive(Debug, Clone)]
@@ -30,8 +68,22 @@ pub(crate) struct Outputs {
 
 #[derive(Debug, Clone)]
 enum Place {
-    Store { url: String },
-    Local { folder: PathBuf, staged: PathBuf },
+    Store(InStore),
+    /// The staged folder is locked while the job runs, see [`sweep`].
+    Local {
+        folder: PathBuf,
+        staged: PathBuf,
+        lock: Arc<Mutex<Option<File>>>,
+    },
+}
+
+/// A folder in a store.
+#[derive(Debug, Clone)]
+struct InStore {
+    store: Arc<dyn Store>,
+    job: String,
+    /// Whether other programs may run the same job.
+    is_named: bool,
 }
 
 /// Whether an entry of a folder of outputs is one.
@@ -46,13 +98,14 @@ impl Outputs {
     ///
     /// # Errors
     /// [`Error::Config`] for a folder with files that are no outputs.
-    pub(crate) async fn of(job: &str, folder: &str) -> Result<Self> {
+    pub(crate) async fn of(job: &str, is_named: bool, folder: &str) -> Result<Self> {
+        let job = job.to_owned();
         if !is_local(folder) {
-            let mark = format!("job {job}\n").into_bytes();
-            Requests::new(store::open(folder)?).put(INCOMPLETE.to_owned(), mark).await?;
-            return Ok(Self { place: Place::Store { url: folder.to_owned() }, target: folder.to_owned() });
+            let place = InStore { store: store::open(folder)?, job, is_named };
+            place.put_mark().await?;
+            return Ok(Self { place: Place::Store(place), target: folder.to_owned() });
         }
-        let (job, folder) = (job.to_owned(), PathBuf::from(folder));
+        let folder = PathBuf::from(folder);
         unblock(move || Self::of_local(&job, folder)).await?
     }
 
@@ -70,14 +123,17 @@ impl Outputs {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let beside = folder.with_file_name(format!(".{name}.{job}"));
         let within = folder.join(format!(".{job}"));
+        sweep(&beside, &format!(".{name}."));
+        sweep(&within, ".");
         let made = folder.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| stage(&beside));
-        let staged = match made {
-            Ok(()) => beside,
-            Err(_) => stage(&within).map(|()| within).map_err(|e| failed(&folder, &e))?,
+        let (staged, lock) = match made {
+            Ok(lock) => (beside, lock),
+            Err(_) => stage(&within).map(|lock| (within, lock)).map_err(|e| failed(&folder, &e))?,
         };
         let target = staged.to_str().map(str::to_owned);
         let target = target.ok_or_else(|| Error::Config(format!("the folder {} is not UTF-8", staged.display())))?;
-        Ok(Self { place: Place::Local { folder, staged }, target })
+        let lock = Arc::new(Mutex::new(lock));
+        Ok(Self { place: Place::Local { folder, staged, lock }, target })
     }
 
     /// The folder that tasks write to.
@@ -94,9 +150,18 @@ impl Outputs {
 
     /// Makes the folder that tasks write to once more: they run again after [`Outputs::commit`] gave false.
     pub(crate) async fn stage_again(&self) -> Result<()> {
-        let Place::Local { folder, staged } = &self.place else { return Ok(()) };
-        let (folder, staged) = (folder.clone(), staged.clone());
-        unblock(move || stage(&staged).map_err(|e| failed(&folder, &e))).await?
+        match &self.place {
+            Place::Store(place) => place.put_mark().await,
+            Place::Local { folder, staged, lock } => {
+                let (folder, staged, lock) = (folder.clone(), staged.clone(), lock.clone());
+                let stage_again = move || {
+                    let new = stage(&staged).map_err(|e| failed(&folder, &e))?;
+                    *lock.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                    Ok(())
+                };
+                unblock(stage_again).await?
+            }
+        }
     }
 
     /// Puts the files of a job where they belong, and nothing beside them. Gives false where they are gone: a named job
@@ -104,8 +169,8 @@ impl Outputs {
     pub(crate) async fn commit<T>(&self, reduced: &mut [Reduced<T>]) -> Result<bool> {
         let files: Vec<(String, u64)> = reduced.iter().filter_map(|reduced| reduced.file.clone()).collect();
         match &self.place {
-            Place::Store { url } => commit_to_store(url, files).await,
-            Place::Local { folder, staged } => {
+            Place::Store(place) => place.commit(files).await,
+            Place::Local { folder, staged, .. } => {
                 let (to, from) = (folder.clone(), staged.clone());
                 if !unblock(move || commit_here(&to, &from, &files)).await?? {
                     return Ok(false);
@@ -121,23 +186,35 @@ impl Outputs {
     }
 }
 
-async fn commit_to_store(url: &str, files: Vec<(String, u64)>) -> Result<bool> {
-    let requests = Requests::new(store::open(url)?);
-    let key = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
-    let wanted: Vec<(String, u64)> = files.iter().map(|(file, bytes)| (key(file), *bytes)).collect();
-    let are_whole = requests.for_each(wanted.clone(), |store, (key, bytes)| {
-        let size = find_size(store, &key)?;
-        Ok(size == Some(bytes))
-    });
-    if are_whole.await?.contains(&false) {
-        return Ok(false);
+impl InStore {
+    async fn put_mark(&self) -> Result<()> {
+        let mark = mark_of(&self.job).into_bytes();
+        Requests::new(self.store.clone()).put(INCOMPLETE.to_owned(), mark).await
     }
-    let mut old = requests.list("part-".to_owned()).await?;
-    old.retain(|key| is_part(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
-    requests.remove(old).await?;
-    // The last: until then there may be parts of an earlier job.
-    requests.remove(vec![INCOMPLETE.to_owned()]).await?;
-    Ok(true)
+
+    async fn commit(&self, files: Vec<(String, u64)>) -> Result<bool> {
+        let requests = Requests::new(self.store.clone());
+        // Without the mark, another program has ended this job, or another job has put its outputs here.
+        let mark = requests.make(|store| mark_in(store)).await?;
+        if mark.as_ref().map_or(!self.is_named, |mark| *mark != mark_of(&self.job)) {
+            return Err(replaced(&self.store.url(), &self.job, mark.as_deref()));
+        }
+        let key = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
+        let wanted: Vec<(String, u64)> = files.iter().map(|(file, bytes)| (key(file), *bytes)).collect();
+        let are_whole = requests.for_each(wanted.clone(), |store, (key, bytes)| {
+            let size = find_size(store, &key)?;
+            Ok(size == Some(bytes))
+        });
+        if are_whole.await?.contains(&false) {
+            return Ok(false);
+        }
+        let mut old = requests.list("part-".to_owned()).await?;
+        old.retain(|key| is_part(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
+        requests.remove(old).await?;
+        // The last: until then there may be parts of an earlier job.
+        requests.remove(vec![INCOMPLETE.to_owned()]).await?;
+        Ok(true)
+    }
 }
 
 fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<bool> {
@@ -179,16 +256,53 @@ fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<
     put().map_err(|e| failed(folder, &e))
 }
 
-/// Makes the folder that tasks write to.
-fn stage(staged: &Path) -> io::Result<()> {
+/// The file in a staged folder that its driver has locked.
+const LOCK: &str = ".lock";
+
+/// How long nobody has changed a folder that a driver which died has left: one that begins has no lock yet.
+const LEFT: Duration = Duration::from_secs(60);
+
+/// Makes the folder that tasks write to, and locks it where the file system has locks.
+fn stage(staged: &Path) -> io::Result<Option<File>> {
     // Of a run that was killed while it put its outputs in their place, or after it had.
     let _ = fs::remove_dir_all(withdrawn(staged));
-    fs::create_dir_all(staged)
+    fs::create_dir_all(staged)?;
+    let lock = File::options().write(true).create(true).truncate(false).open(staged.join(LOCK))?;
+    Ok(lock.try_lock().is_ok().then_some(lock))
 }
 
-/// The name of a staged folder that tasks do not write to any more.
+/// Removes what drivers left that were killed: folders beside a staged one whose names begin so and end in the id of a job
+/// without a name, and which nobody has locked. What named jobs left, they go on with.
+fn sweep(staged: &Path, prefix: &str) {
+    let Some(folder) = staged.parent() else { return };
+    for name in names(folder).unwrap_or_default() {
+        let Some(rest) = name.strip_prefix(prefix) else { continue };
+        let is_of_a_job = is_id(rest.strip_suffix(OVER).unwrap_or(rest));
+        let path = folder.join(&name);
+        if is_of_a_job && path != staged && is_left(&path) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn is_left(staged: &Path) -> bool {
+    let changed = fs::symlink_metadata(staged).and_then(|data| data.modified());
+    if !changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT)) {
+        return false;
+    }
+    match File::options().write(true).open(staged.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        // Its driver was killed while it put the outputs in their place.
+        Err(_) => staged.to_string_lossy().ends_with(OVER),
+    }
+}
+
+/// What is added to the name of a staged folder that tasks do not write to any more.
+const OVER: &str = ".over";
+
+/// The name of such a folder.
 fn withdrawn(staged: &Path) -> PathBuf {
-    with_suffix(staged, ".over")
+    with_suffix(staged, OVER)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -264,7 +378,7 @@ fn failed(folder: &Path, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::wait;
+    use crate::mapreduce::{FileSink, Shuffle};
 
     fn reduced(files: &[(PathBuf, u64)]) -> Vec<Reduced<()>> {
         let one = |(path, bytes): &(PathBuf, u64)| Reduced {
@@ -278,7 +392,7 @@ mod tests {
     /// Writes files as tasks do, and commits them.
     fn write(folder: &Path, job: &str, parts: usize) -> Result<bool> {
         wait(async {
-            let outputs = Outputs::of(job, folder.to_str().unwrap()).await?;
+            let outputs = Outputs::of(job, false, folder.to_str().unwrap()).await?;
             let files: Vec<_> =
                 (0..parts).map(|part| Path::new(outputs.target()).join(format!("part-{part:05}"))).collect();
             files.iter().for_each(|file| fs::write(file, job).unwrap());
@@ -314,7 +428,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().canonicalize().unwrap().join("out");
         for committed in [false, true, true] {
-            let outputs = wait(Outputs::of("job", folder.to_str().unwrap())).unwrap();
+            let outputs = wait(Outputs::of("job", false, folder.to_str().unwrap())).unwrap();
             let target = PathBuf::from(outputs.target());
             fs::write(target.join("part-00000"), "a").unwrap();
             let late = std::thread::spawn({
@@ -341,7 +455,7 @@ mod tests {
         wait(async {
             let store = Requests::new(store::open(url).unwrap());
             let executor = crate::Executor::builder().backend("inline").build().unwrap();
-            let outputs = Outputs::of("first", url).await.unwrap();
+            let outputs = Outputs::of("first", false, url).await.unwrap();
             for part in ["part-00000", "part-00001"] {
                 store.put(part.to_owned(), b"a\n".to_vec()).await.unwrap();
             }
@@ -362,12 +476,72 @@ mod tests {
     }
 
     #[test]
+    fn two_jobs_in_one_folder_of_a_store_are_not_mixed() {
+        let root = tempfile::tempdir().unwrap();
+        let url = format!("file:{}/out", root.path().display());
+        let executor = crate::Executor::builder().backend("inline").build().unwrap();
+        let splits = |pattern: String| wait(crate::Input::glob(&pattern).unwrap().on(&executor).splits());
+        let write = |outputs: &Outputs, job: &str| -> Result<(PathBuf, u64)> {
+            let (store, prefix) = ("memory:".to_owned(), format!("{job}/shuffle/"));
+            let shuffle = Shuffle { store, prefix, compress: false, memory_mb: 64 };
+            let mut sink = FileSink::create(outputs.target(), "part-00000", &shuffle)?;
+            io::Write::write_all(&mut sink, b"line\n").unwrap();
+            sink.finish().map(|(file, bytes)| (file.into(), bytes))
+        };
+        let commit = |outputs: &Outputs, file: &(PathBuf, u64)| {
+            wait(outputs.commit(&mut reduced(std::slice::from_ref(file)))).map_err(|e| e.to_string())
+        };
+        let slow = wait(Outputs::of("slow", false, &url)).unwrap();
+        let of_slow = write(&slow, "slow").unwrap();
+        // What is in a store of files is found as files, too.
+        for pattern in [url.clone(), format!("{url}/*"), url.replace("file:", ""), format!("{url}/part-00000")] {
+            let error = splits(pattern).unwrap_err().to_string();
+            assert!(error.contains("job slow writes them"), "{error}");
+        }
+        let quick = wait(Outputs::of("quick", false, &url)).unwrap();
+        let of_quick = write(&quick, "quick").unwrap();
+        let refused = write(&slow, "slow").unwrap_err().to_string();
+        assert!(refused.contains("job quick writes its outputs to file:"), "{refused}");
+        assert!(commit(&slow, &of_slow).unwrap_err().contains("job quick"));
+        assert_eq!(commit(&quick, &of_quick), Ok(true));
+        let refused = write(&slow, "slow").unwrap_err().to_string();
+        assert!(refused.contains("another job has written its outputs"), "{refused}");
+        assert!(commit(&slow, &of_slow).is_err());
+        assert_eq!(splits(url).unwrap().len(), 1);
+        let left: Vec<_> = names(&root.path().join("out/.tmp")).unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn what_drivers_left_that_were_killed_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().canonicalize().unwrap().join("out");
+        let dead = crate::job::new_id();
+        let paths = [dead.clone(), format!("{}{OVER}", crate::job::new_id()), "named".to_owned()];
+        let paths = paths.map(|job| root.path().join(format!(".out.{job}")));
+        paths.iter().for_each(|path| drop(stage(path).unwrap()));
+        fs::remove_file(paths[1].join(LOCK)).unwrap();
+        let is_there = || paths.each_ref().map(|path| path.exists());
+        assert!(write(&folder, "first", 1).unwrap());
+        assert_eq!(is_there(), [true; 3], "they may be about to be locked");
+        let long_ago = std::time::SystemTime::now() - 2 * LEFT;
+        paths.iter().for_each(|path| File::open(path).unwrap().set_modified(long_ago).unwrap());
+        let lock = File::options().write(true).open(paths[0].join(LOCK)).unwrap();
+        lock.lock().unwrap();
+        assert!(write(&folder, "second", 1).unwrap());
+        assert_eq!(is_there(), [true, false, true], "one is locked, and a named job goes on with its own");
+        drop(lock);
+        assert!(write(&folder, "third", 1).unwrap());
+        assert_eq!(is_there(), [false, false, true]);
+    }
+
+    #[test]
     fn files_that_are_gone_are_noticed() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().canonicalize().unwrap().join("out");
         let commit = |len| {
             wait(async {
-                let outputs = Outputs::of("job", folder.to_str().unwrap()).await.unwrap();
+                let outputs = Outputs::of("job", false, folder.to_str().unwrap()).await.unwrap();
                 outputs.commit(&mut reduced(&[(Path::new(outputs.target()).join("part-00000"), len)])).await.unwrap()
             })
         };

@@ -1,15 +1,16 @@
 //! What Linux has and other systems do not.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::PollFlags;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, linkat, memfd_create, open};
 use rustix::mm::{Advice, madvise};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
@@ -45,6 +46,23 @@ pub(super) fn adopt(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
 /// An empty file that is in memory and has no name.
 pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Ok(memfd_create("wren", MemfdFlags::CLOEXEC)?)
+}
+
+/// A new file in a folder that has no name: it is gone when it is closed, however the process ends. Not all file systems
+/// have such files.
+pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {
+    // Without it, `name_file` has no way to the file.
+    if !Path::new("/proc/self/fd").exists() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let mode = Mode::from_raw_mode(0o666);
+    Ok(open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)?.into())
+}
+
+/// Gives a name to a file of [`unnamed_file`], in the same file system.
+pub(crate) fn name_file(file: &File, path: &Path) -> io::Result<()> {
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// Tells a process from its forks without a system call.

@@ -32,3 +32,5 @@ pub(crate) use shared::SharedBytes;
 pub(crate) use system::{
     adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages,
 };
+#[cfg(feature = "data")]
+pub(crate) use system::{name_file, unnamed_file};

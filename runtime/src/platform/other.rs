@@ -1,8 +1,9 @@
 //! What macOS does in place of what Linux has. It compiles, and nobody has run it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::PollFlags;
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
@@ -50,6 +51,16 @@ pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// There are no such files: the caller takes one with a name.
+pub(crate) fn unnamed_file(_folder: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See [`unnamed_file`].
+pub(crate) fn name_file(_file: &File, _path: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Nothing is known beyond what the standard library finds.
 pub(super) fn started_by() -> Option<PathBuf> {
     None
@@ -75,7 +86,7 @@ pub(crate) fn is_socket_of(fd: std::os::fd::BorrowedFd<'_>, _maker: u32) -> bool
 pub(crate) fn prefer_large_pages<T>(_numbers: &mut Vec<T>) {}
 
 /// Lets two paths of one file system change places at once.
-pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
+pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
@@ -84,7 +95,7 @@ pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Re
 pub(super) use super::fork::Maker as ForkMark;
 
 /// Whether a file lies on another machine: the system says which volumes are local.
-pub(crate) fn is_remote(file: &std::fs::File) -> bool {
+pub(crate) fn is_remote(file: &File) -> bool {
     /// `MNT_LOCAL` of sys/mount.h.
     const LOCAL: u32 = 0x1000;
     rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_flags & LOCAL == 0)

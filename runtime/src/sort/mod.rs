@@ -91,7 +91,7 @@ impl Sort {
         let folder = plan.folder(&folder.into())?;
         let granted = Granted::of(&plan.executor, module_path!(), plan.settings.limits)?;
         let splits = input.on(&plan.executor).splits().await?;
-        let outputs = Outputs::of(&plan.id, &folder).await?;
+        let outputs = plan.outputs(&folder).await?;
         let Some(first) = splits.first() else {
             outputs.commit::<()>(&mut []).await?;
             return Ok(Written::of::<()>(Vec::new()));

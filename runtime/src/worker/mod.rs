@@ -5,6 +5,7 @@
 pub(crate) mod lambda;
 mod panics;
 pub(crate) mod process;
+mod stop;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,6 +22,8 @@ use crate::framed;
 use crate::registry::RemoteFn;
 
 pub(crate) use panics::{captures_panics, install_hook, message_of};
+pub use stop::run_async;
+pub(crate) use stop::{StopSignal, stopped_by};
 
 /// An encoded result: `bytes` and, behind them, the numbers of a long `Vec`, which are not copied.
 #[derive(Debug, Default)]

@@ -158,7 +158,7 @@ impl Worker {
         super::install_hook();
         super::panics::leave_last_words_in(&self.region);
         crate::start::mark_worker();
-        crate::executor::set_place(1, 0);
+        crate::executor::set_depth(1);
         // From here on, forks are told apart.
         platform::is_forked();
         end_with_the_driver(self.socket.clone(), self.results.mark.clone());
