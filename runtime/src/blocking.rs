@@ -24,7 +24,8 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 
 /// Runs a future to its end on this thread: for `main` functions, tests and remote functions that
 /// are not `async`. On a thread that a remote function started, such as one of rayon's, the calls that it waits for run
-/// on that thread, so that threads that wait for each other's calls never wait for ever.
+/// on that thread, so that threads that wait for each other's calls never wait for ever. Nothing else of the future goes
+/// on meanwhile, such as a `tokio::time::timeout` around the call; the call's own `timeout` does.
 /// Tasks that the future spawned (`tokio::spawn`) and that have not ended are stopped when it is at its end.
 ///
 /// ```
@@ -35,8 +36,8 @@ pub(crate) fn new_runtime() -> io::Result<Runtime> {
 /// ```
 ///
 /// # Panics
-/// Inside an async function, as `tokio`'s own `block_on` does; and where the system has no more
-/// file descriptors for an event loop.
+/// Inside an async function, as `tokio`'s own `block_on` does, and so in an `atexit` handler if an async function calls
+/// `std::process::exit`; and where the system has no more file descriptors for an event loop.
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     // A thread's variables end one by one: wren's may still be there where tokio's are not.
     if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {

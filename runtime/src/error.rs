@@ -264,10 +264,10 @@ pub enum Error {
     /// Raise `.budget(..)`, or make the job cheaper. Run again by the same name, a `named` job goes on
     /// where it was.
     #[error(
-        "the job was stopped at {}, {} its budget of {}; {done} tasks were done",
-        dollars(*spent_usd),
-        if spent_usd > budget_usd { "which includes what ran then and is past" } else { "before it would pass" },
-        dollars(*budget_usd)
+        "the job was stopped at {spent}, {where_it_was} its budget of {budget}; {done} tasks were done",
+        spent = dollars(*spent_usd),
+        where_it_was = if spent_usd > budget_usd { "past" } else { "before it would pass" },
+        budget = dollars(*budget_usd)
     )]
     OverBudget {
         /// The sum given to `.budget(..)`.
@@ -604,5 +604,21 @@ struct List<'a>(&'a [String]);
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_money_are_told_apart() {
+        let told = |spent_usd, budget_usd| Error::OverBudget { budget_usd, spent_usd, done: 7 }.to_string();
+        let before =
+            "the job was stopped at 4.9990 USD, before it would pass its budget of 5.0000 USD; 7 tasks were done";
+        assert_eq!(told(4.999, 5.0), before);
+        let past = "the job was stopped at 0.0015 USD, past its budget of 0.000050 USD; 7 tasks were done";
+        assert_eq!(told(0.0015, 0.00005), past);
+        assert_eq!((dollars(0.0), dollars(1e-30)), ("0.0000 USD".to_owned(), "0.000000000000 USD".to_owned()));
     }
 }

@@ -42,6 +42,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How often the reactor looks while there are jobs: a thread that does its work may be held up, by a program's iterator.
 const LOOK_ANYWAY: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether all calls wait for others.
+const LOOK_FOR_BLOCKED: Duration = Duration::from_millis(250);
+
 /// Bytes of results that a job may have waiting for whoever takes them: beyond them its workers wait.
 const MOST_RESULTS: usize = 64 << 20;
 
@@ -99,6 +102,8 @@ struct Core {
     next_look: Option<Duration>,
     /// Whether the backend was told something after it had last said when to look again.
     is_unpolled: bool,
+    /// When it is next looked whether all calls wait for others.
+    blocked_at: Duration,
     /// Jobs that wait until their results are taken.
     held: Vec<JobKey>,
     /// When it is next shown where jobs stand; none while there are no jobs with a log.
@@ -113,21 +118,32 @@ struct Core {
 /// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
 /// does not wait for the scheduler.
 #[derive(Debug, Default)]
-struct Printing(Mutex<HashMap<Arc<str>, WeakLog>>);
+struct Printing(Mutex<Logs>);
+
+#[derive(Debug, Default)]
+struct Logs {
+    by_run: HashMap<Arc<str>, WeakLog>,
+    /// At how many logs those that have ended are removed.
+    full: usize,
+}
 
 impl Printing {
-    fn logs(&self) -> MutexGuard<'_, HashMap<Arc<str>, WeakLog>> {
+    fn logs(&self) -> MutexGuard<'_, Logs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self, run: &Arc<str>, log: &SharedLog) {
         let mut logs = self.logs();
-        logs.retain(|_, log| log.is_held());
-        logs.insert(run.clone(), log.downgrade());
+        if logs.by_run.len() >= logs.full {
+            logs.by_run.retain(|_, log| log.is_held());
+            // Of thousands that are open at once, all are looked at a few times only.
+            logs.full = 2 * logs.by_run.len() + 16;
+        }
+        logs.by_run.insert(run.clone(), log.downgrade());
     }
 
     fn take(&self, line: &Printed<'_>) {
-        let log = self.logs().get(line.run).and_then(WeakLog::upgrade);
+        let log = self.logs().by_run.get(line.run).and_then(WeakLog::upgrade);
         if let Some(log) = log {
             log.note(Note::Printed(line.into()));
         }
@@ -141,9 +157,17 @@ struct Entry {
     /// Stands before the port where results go to the store first.
     kept: Option<Arc<Kept>>,
     log: Option<SharedLog>,
+    /// Whether one of the program's calls may wait for it: it comes from a thread that a call may have started.
+    may_be_awaited: bool,
 }
 
 impl Entry {
+    fn new(port: Arc<Port>) -> Self {
+        // In a worker, calls from such threads go elsewhere.
+        let may_be_awaited = DEPTH.get() == 0 && thread::current().name() != Some("main");
+        Self { port, pending: None, kept: None, log: None, may_be_awaited }
+    }
+
     fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
         match &self.kept {
             Some(kept) => kept.give(outcome),
@@ -200,6 +224,10 @@ impl Builder {
     }
 
     /// How many calls run at once; the number of processors by default.
+    ///
+    /// Calls that calls on threads of this process make (backend `inline`) run beside them, as many at once. So does a call
+    /// from a thread that wren did not start, once no running call has used a processor for a second: they may all wait for
+    /// that one.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -468,6 +496,7 @@ impl Executor {
             wakers: Vec::new(),
             next_look: None,
             is_unpolled: false,
+            blocked_at: Duration::ZERO,
             held: Vec::new(),
             next_stand: None,
             stopped: false,
@@ -657,7 +686,7 @@ impl Shared {
         }
         spec.concurrency = spec.concurrency.or(self.config.at_once);
         let mut core = self.lock();
-        let entry = Entry { port, pending, kept, log: Some(log) };
+        let entry = Entry { pending, kept, log: Some(log), ..Entry::new(port) };
         let opened = if core.refuses { None } else { core.guarded(|core| core.scheduler.open(spec)) };
         let Some(job) = opened else {
             core.refuse(&entry);
@@ -774,7 +803,7 @@ impl Shared {
         let mut block = Block::new(function, limits, 0);
         block.set_traceparent(spans::current());
         block.push(args);
-        let entry = Entry { port: port.clone(), pending: None, kept: None, log: None };
+        let entry = Entry::new(port.clone());
         let job = self.with_core(|core, now| {
             if core.refuses {
                 return NO_JOB;
@@ -788,7 +817,7 @@ impl Shared {
         });
         job.filter(|job| *job != NO_JOB).unwrap_or_else(|| {
             let mut core = self.lock();
-            core.refuse(&Entry { port, pending: None, kept: None, log: None });
+            core.refuse(&Entry::new(port));
             self.unlock(core);
             NO_JOB
         })
@@ -935,6 +964,9 @@ impl Core {
             if self.next_stand.is_some_and(|at| at <= now) {
                 self.stand(now);
             }
+            if self.blocked_at <= now {
+                self.look_for_blocked(now);
+            }
             while let Some(invocation) = self.scheduler.next(now) {
                 self.is_unpolled = true;
                 self.backend.invoke(invocation, now, &mut self.replies);
@@ -946,6 +978,14 @@ impl Core {
         let unpolled = self.is_unpolled.then_some(LOOK_AGAIN);
         let polled = [poll_after, unpolled].into_iter().flatten().min().map(|after| now + after);
         [polled, self.scheduler.wake_at(), self.next_stand].into_iter().flatten().min()
+    }
+
+    /// Lets calls begin that the running ones may all wait for.
+    fn look_for_blocked(&mut self, now: Duration) {
+        self.blocked_at = now + LOOK_FOR_BLOCKED;
+        let may_be = self.jobs.values().any(|entry| entry.may_be_awaited);
+        let blocked = if may_be { self.backend.blocked() } else { 0 };
+        self.scheduler.set_blocked(blocked);
     }
 
     /// Shows where jobs stand, and cancels those that somebody asked to.

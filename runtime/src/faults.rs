@@ -232,6 +232,10 @@ impl Backend for FaultyBackend {
         self.inner.reclaim(flight, replies);
     }
 
+    fn blocked(&mut self) -> usize {
+        self.inner.blocked()
+    }
+
     fn cancel(&mut self, flight: FlightId, now: Duration) {
         self.inner.cancel(flight, now);
     }

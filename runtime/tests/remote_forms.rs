@@ -615,6 +615,34 @@ fn calls_do_not_wait_for_themselves_by_way_of_other_executors() {
     }
 }
 
+/// Comes back by threads of which wren knows nothing: it sees only that no call goes on.
+#[wren::remote]
+fn by_threads(depth: u32) -> wren::Result<u32> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    let below = || by_threads_again(depth - 1);
+    let all: Vec<wren::Result<u32>> = std::thread::scope(|scope| {
+        let threads = [false, true].map(|maps| {
+            scope.spawn(move || match maps {
+                true => block_on(wren::map(|_| below(), 0..2).on(&OWN)).map(|all| all.into_iter().sum()),
+                false => block_on(below().on(&OWN)),
+            })
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    all.into_iter().sum()
+}
+
+fn by_threads_again(depth: u32) -> wren::Call<u32> {
+    by_threads(depth)
+}
+
+#[test]
+fn calls_do_not_wait_for_themselves_by_way_of_threads() {
+    assert_eq!(block_on(by_threads(2).on(&OWN)).unwrap(), 3 * 3);
+}
+
 /// Adds to a file again and again.
 #[wren::remote]
 async fn ticks_in(path: &Path, spawned: bool) -> u32 {

@@ -15,11 +15,15 @@ use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer
 use crate::error::Failure;
 use crate::executor;
 use crate::framed::Pieces;
+use crate::platform;
 use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded, StopSignal};
 
 /// Results of short calls are given together, at least this often.
 const GIVE_EVERY: Duration = Duration::from_millis(1);
+
+/// A thread that has not run for so long waits for something. Where all do, it may be for calls that are to run here.
+const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often timeouts are checked.
 const CHECK_EVERY: Duration = Duration::from_millis(2);
@@ -66,6 +70,9 @@ struct Running {
     /// The first task that the flight does not run.
     end: u64,
     stop: Arc<StopSignal>,
+    thread: Option<u32>,
+    /// How often its thread has run, and since when that is so.
+    turns: (Option<u64>, Instant),
 }
 
 inventory::submit! {
@@ -202,6 +209,19 @@ impl Backend for InlineBackend {
         }
     }
 
+    fn blocked(&mut self) -> usize {
+        let mut state = self.shared.lock();
+        let mut are_blocked = state.running.len() >= self.threads;
+        for running in state.running.values_mut() {
+            let turns = running.thread.and_then(platform::turns_of_thread);
+            if turns.is_none() || turns != running.turns.0 {
+                running.turns = (turns, Instant::now());
+            }
+            are_blocked &= running.turns.1.elapsed() > BLOCKED_AFTER;
+        }
+        if are_blocked { state.running.len() } else { 0 }
+    }
+
     fn cancel(&mut self, flight: FlightId, _now: Duration) {
         let mut state = self.shared.lock();
         state.queue.retain(|waiting| waiting.flight != flight);
@@ -245,9 +265,9 @@ impl State {
 
     fn note_running(&mut self, invocation: &Invocation) {
         let Invocation { flight, tasks, block, .. } = invocation;
-        let (task, end, timeout) = (tasks.start, tasks.end, block.limits().timeout);
-        let stop = Arc::default();
-        self.running.insert(*flight, Running { task, since: Instant::now(), timeout, end, stop });
+        let (task, end, timeout, since) = (tasks.start, tasks.end, block.limits().timeout, Instant::now());
+        let running = Running { task, since, timeout, end, stop: Arc::default(), thread: None, turns: (None, since) };
+        self.running.insert(*flight, running);
     }
 
     /// Whether a call has a limit, or will have.
@@ -313,7 +333,10 @@ impl Shared {
     }
 
     fn fly(&self, invocation: &Invocation, number: u32) {
-        let stop = self.lock().running.get(&invocation.flight).map(|running| running.stop.clone());
+        let stop = self.lock().running.get_mut(&invocation.flight).map(|running| {
+            running.thread = platform::this_thread();
+            running.stop.clone()
+        });
         // None where it was given up already.
         if let Some(stop) = stop {
             worker::stopped_by(&stop, || self.run_tasks(invocation, number));

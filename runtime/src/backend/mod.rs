@@ -254,6 +254,12 @@ pub trait Backend: Send {
         let _ = (flight, replies);
     }
 
+    /// How many invocations make no progress while none does: they may all wait for calls that are to run here. Others
+    /// run beside them then, until some go on.
+    fn blocked(&mut self) -> usize {
+        0
+    }
+
     /// Stops an invocation. Its tasks need no reply any more.
     fn cancel(&mut self, flight: FlightId, now: Duration);
 

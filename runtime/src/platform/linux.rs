@@ -48,6 +48,17 @@ pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Ok(memfd_create("wren", MemfdFlags::CLOEXEC)?)
 }
 
+/// The system's number of the calling thread.
+pub(crate) fn this_thread() -> Option<u32> {
+    u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).ok()
+}
+
+/// How often a thread of this process has run on a processor, by its number. It stays the same while the thread waits.
+pub(crate) fn turns_of_thread(thread: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    stat.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
 /// A new file in a folder that has no name: it is gone when it is closed, however the process ends. Not all file systems
 /// have such files.
 pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {

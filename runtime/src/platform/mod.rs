@@ -30,7 +30,8 @@ pub(crate) use program::{build, has_one_thread, name_process, own_path, own_prog
 pub(crate) use random::random;
 pub(crate) use shared::SharedBytes;
 pub(crate) use system::{
-    adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages,
+    adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages, this_thread,
+    turns_of_thread,
 };
 #[cfg(feature = "data")]
 pub(crate) use system::{name_file, unnamed_file};

@@ -51,6 +51,16 @@ pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The system does not say how often a thread has run: see [`turns_of_thread`].
+pub(crate) fn this_thread() -> Option<u32> {
+    None
+}
+
+/// See [`this_thread`].
+pub(crate) fn turns_of_thread(_thread: u32) -> Option<u64> {
+    None
+}
+
 /// There are no such files: the caller takes one with a name.
 pub(crate) fn unnamed_file(_folder: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())

@@ -122,7 +122,7 @@ impl Scheduler {
 
     /// With workers idle and nothing ready, asks back part of the longest flight.
     pub(super) fn reclaim(&mut self, updates: &mut Vec<Update>) {
-        if self.flights.is_empty() || self.flights.len() >= self.config.workers {
+        if self.flights.is_empty() || self.flights.len().saturating_sub(self.blocked) >= self.config.workers {
             return;
         }
         let room = |f: &Flight| self.jobs.get(&f.job).is_some_and(Job::has_room);
@@ -173,7 +173,7 @@ impl Scheduler {
 
     /// Flights that take a slot.
     pub(super) fn in_time(&self) -> usize {
-        self.flights.len().saturating_sub(self.late)
+        self.flights.len().saturating_sub(self.late).saturating_sub(self.blocked)
     }
 
     /// Readies copies of stragglers, as many as there are idle workers.

@@ -282,6 +282,8 @@ pub struct Scheduler {
     /// Jobs that have a budget, and when it is next looked at what they spend.
     budgeted: usize,
     budgets_at: Time,
+    /// Flights whose calls wait for others, as far as the backend can tell; these need their slots.
+    blocked: usize,
     /// Flights that were late at the last `tick`.
     late: usize,
 }
@@ -305,6 +307,7 @@ impl Scheduler {
             budgeted: 0,
             budgets_at: Time::ZERO,
             late: 0,
+            blocked: 0,
             config,
         }
     }
@@ -506,6 +509,11 @@ impl Scheduler {
     pub fn has_use_for(&self, job: JobKey) -> bool {
         let has_use = |state: &Job| state.ready.is_empty() && state.has_room();
         self.flights.len() < self.config.workers && self.jobs.get(&job).is_some_and(has_use)
+    }
+
+    /// Of the flights, so many wait for other calls, and take no slot.
+    pub fn set_blocked(&mut self, flights: usize) {
+        self.blocked = flights;
     }
 
     /// Begins nothing more of a job, or goes on with it.

@@ -125,6 +125,7 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "handles by tokio" => handles_by_tokio(&folder).await,
         "saves" => saves(&folder).await,
         "surroundings" => super::processes::change_surroundings(Path::new(&std::env::var("PLACE").unwrap())).await,
+        "at exit" => super::processes::call_at_exit().await,
         "tortured" => super::torture::drive(&folder).await,
         "full" => super::places::fill(&folder).await,
         "odd names" => super::places::among_odd_names().await,

@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_function_that_writes_over_the_channel_hangs_nobody,
         calls_from_any_thread_of_a_function_end,
         threads_that_wait_for_calls_run_them,
+        a_call_at_the_end_of_a_program_is_answered,
         idle_workers_go_and_come_again,
         a_worker_is_replaced_after_so_many_calls,
         workers_have_the_environment_of_the_moment_that_the_pool_was_made,
@@ -633,6 +634,39 @@ async fn threads_that_wait_for_calls_run_them() {
     }
 }
 
+/// What a driver does that calls once more when its `main` has returned.
+pub(crate) async fn call_at_exit() -> wren::Result<()> {
+    extern "C" fn call() {
+        println!("at exit: {:?}", wren::block_on(add(1, 2)));
+    }
+    assert_eq!(add(0, 1).await?, 1);
+    // SAFETY: the function lives as long as the program.
+    assert_eq!(unsafe { libc::atexit(call) }, 0);
+    Ok(())
+}
+
+async fn a_call_at_the_end_of_a_program_is_answered() {
+    let output = limited("unset WREN_DIR; exec \"$0\"", "at exit", &[]);
+    assert!(output.contains("at exit: Ok(3)"), "{output}");
+}
+
+static IN_WORKER: std::sync::LazyLock<Executor> =
+    std::sync::LazyLock::new(|| Executor::builder().backend("inline").workers(1).build().unwrap());
+
+/// Calls itself on an executor of the worker's own, each time from a thread of its own.
+#[wren::remote]
+fn in_worker(depth: u32) -> wren::Result<u32> {
+    if depth == 0 {
+        return Ok(0);
+    }
+    let call = move || wren::block_on(in_worker_again(depth - 1).on(&IN_WORKER));
+    Ok(std::thread::spawn(call).join().unwrap()? + 1)
+}
+
+fn in_worker_again(depth: u32) -> wren::Call<u32> {
+    in_worker(depth)
+}
+
 async fn calls_from_any_thread_of_a_function_end() {
     let executor = pool(1);
     let limit = Duration::from_secs(20);
@@ -641,6 +675,8 @@ async fn calls_from_any_thread_of_a_function_end() {
         let sum = tokio::time::timeout(limit, nest(depth).on(&executor)).await;
         assert_eq!(sum.expect("it ends").unwrap(), model(depth));
     }
+    let count = tokio::time::timeout(limit, in_worker(50).on(&executor)).await;
+    assert_eq!(count.expect("it ends").unwrap(), 50);
     let sum = tokio::time::timeout(limit, map_elsewhere(100_000).on(&executor)).await;
     assert_eq!(sum.expect("it ends").unwrap(), (1..=100_000).sum::<u64>());
     let many = wren::Executor::builder().workers(usize::MAX).build().map(drop).unwrap_err();
