@@ -30,6 +30,8 @@ lint:
 deny:
 	@command -v cargo-deny >/dev/null || [ -x "$${CARGO_HOME:-$$HOME/.cargo}/bin/cargo-deny" ] || { \
 	  echo "installing cargo-deny (once, about two minutes)"; cargo install cargo-deny --version 0.20.2 --locked; }
+	@# Those of other systems, too, which no build here has fetched.
+	cargo fetch --locked --quiet
 	cargo deny --offline --all-features --log-level error check licenses bans sources
 
 # What AWS is replaced by in tests, installed below target/: moto, the AWS CLI and boto3, and the

@@ -10,7 +10,7 @@
 //! | `as_completed`, `imap_unordered` | results come as they complete | `a_stream_over_an_endless_iterator_is_bounded` |
 //! | `Executor.map` of 3.14, joblib | an iterator is taken as results are, and may have no end | `a_range_may_be_longer_than_memory`, `a_stream_over_an_endless_iterator_is_bounded` |
 //! | joblib `pre_dispatch` | few items are taken ahead of what runs | `a_limit_on_calls_that_run_is_one_on_items_that_are_taken` |
-//! | joblib, `imap` | making items and computing overlap; an iterator may wait for an earlier result | `what_an_iterator_gives_runs_while_it_is_slow`, `an_iterator_can_wait_for_an_earlier_result` |
+//! | joblib, `imap` | making items and computing overlap; an iterator may wait for an earlier result | `what_an_iterator_gives_runs_while_it_is_slow`, `an_iterator_can_wait_for_an_earlier_result`, `an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result` |
 //! | `imap` with a slow consumer | memory is bounded (there it is not) | `who_takes_results_slowly_makes_workers_wait` |
 //! | `chunksize` | calls travel together; idle workers take over what waits in a chunk (there it stays whole) | `concurrency_and_chunks_are_kept`, `chunks_keep_all_workers_busy` |
 //! | `BrokenProcessPool`, loky `TerminatedWorkerError` | a dead worker is noticed at once | `killed_workers_lose_nothing` |
@@ -25,6 +25,7 @@
 //! | CPython | an exception keeps its type, its causes and its traceback's text | `an_error_has_its_own_type_back`, `errors_arrive_with_their_sources`, `an_error_of_any_length_is_told` |
 //! | CPython `test_atexit`, loky | no worker outlives its program, however that ends | `no_worker_outlives_a_driver_that_is_killed_in_a_call`, `nothing_that_functions_started_outlives_the_driver` |
 //! | loky, joblib | a pool inside a worker's function works and starts no more processes | `nested_calls_do_not_block_a_full_pool`, `calls_on_the_executor_that_runs_their_caller_do_not_wait_for_themselves` |
+//! | loky `test_no_deadlock_on_nested_reusable_exector` | calls that wait for each other by way of several pools, and of threads, go on | `calls_do_not_wait_for_themselves_by_way_of_other_executors`, `calls_do_not_wait_for_themselves_by_way_of_threads` |
 //! | CPython | a fork of the program does no harm | `a_fork_of_a_driver_gets_errors_and_does_no_harm` |
 //! | joblib `loky` | a worker that cannot be started is an error, and no hang | `a_worker_that_does_not_start_is_an_error_in_words`, `a_pool_lives_with_the_workers_that_it_can_have` |
 //! | `Executor.submit` | may be called from any thread | `calls_from_any_thread_of_a_function_end`, `a_call_from_a_thread_that_ends_is_answered` |
@@ -40,7 +41,7 @@
 //! | tokio `JoinHandle`, `JoinSet` | calls are futures: `join!`, `select!`, `spawn`, dropping cancels | `calls_are_futures_like_any_other`, `a_dropped_call_is_cancelled_and_frees_its_worker` |
 //! | tokio | awaiting blocks no event loop | `async_code_does_not_block`, `a_thousand_objects_on_every_kind_of_event_loop` |
 //! | tokio `StreamExt` | items can come from a stream, results are one | `items_come_from_a_stream_as_they_come`, `a_stream_can_wait_for_earlier_results` |
-//! | tokio `spawn` | what a call spawned ends with it (there it goes on) | `what_a_function_spawned_ends_with_its_call` |
+//! | tokio `spawn` | what a call spawned ends with it (there it goes on) | `what_a_function_spawned_ends_with_its_call`, `an_async_function_that_is_given_up_ends` |
 //!
 //! # Clusters: PyWren, Lithops, Ray, Dask, Spark, Modal
 //!
@@ -54,7 +55,7 @@
 //! | Lithops, Dask `as_completed` | a failure says which task it was, and what it printed | `what_functions_print_is_shown_with_their_task`, `a_failed_job_shows_what_failed` |
 //! | Dask `Client.cancel`, Ray `ray.cancel` | a job is stopped from elsewhere, and its workers with it | `a_running_job_is_cancelled_from_another_terminal`, `a_cancelled_job_stops_its_workers` |
 //! | Ray `memory=`, Modal | a call over its memory is told so, and no other suffers | `a_task_over_its_memory_is_ended`, `a_call_is_charged_for_its_own_memory_and_its_childrens` |
-//! | Spark `saveAsTextFile` | outputs are whole or marked | `a_folder_in_a_store_is_marked_until_all_is_there`, `a_worker_that_dies_writing_leaves_no_file` |
+//! | Spark `saveAsTextFile` | outputs are whole or marked, and of one job | `a_folder_in_a_store_is_marked_until_all_is_there`, `two_jobs_in_one_folder_of_a_store_are_not_mixed`, `a_worker_that_dies_writing_leaves_no_file` |
 //! | Spark `sortByKey`, `reduceByKey` | what a plain program gives, whatever dies | `sorts_are_those_of_coreutils_whatever_dies`, `counts_are_those_of_a_plain_program_whatever_dies` |
 //! | Modal, Lithops | a budget, or a limit, on what a job may cost | `a_budget_is_not_passed`, `what_runs_longer_than_others_did_counts_as_it_runs` |
 //! | Lithops `clean` | what a job left can be removed | `a_job_that_is_removed_leaves_nothing`, `a_named_job_is_found_and_removed_and_runs_again` |

@@ -210,16 +210,18 @@ impl Backend for InlineBackend {
     }
 
     fn blocked(&mut self) -> usize {
-        let mut state = self.shared.lock();
-        let mut are_blocked = state.running.len() >= self.threads;
-        for running in state.running.values_mut() {
+        let State { running, cancelled, .. } = &mut *self.shared.lock();
+        let mut flights = 0;
+        let mut are_blocked = true;
+        for (_, running) in running.iter_mut().filter(|(flight, _)| !cancelled.contains(flight)) {
+            flights += 1;
             let turns = running.thread.and_then(platform::turns_of_thread);
             if turns.is_none() || turns != running.turns.0 {
                 running.turns = (turns, Instant::now());
             }
             are_blocked &= running.turns.1.elapsed() > BLOCKED_AFTER;
         }
-        if are_blocked { state.running.len() } else { 0 }
+        if are_blocked && flights >= self.threads { flights } else { 0 }
     }
 
     fn cancel(&mut self, flight: FlightId, _now: Duration) {
