@@ -61,6 +61,7 @@ pub(crate) fn turns_of_thread(thread: u32) -> Option<u64> {
 
 /// A new file in a folder that has no name: it is gone when it is closed, however the process ends. Not all file systems
 /// have such files.
+#[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {
     // Without it, `name_file` has no way to the file.
     if !Path::new("/proc/self/fd").exists() {
@@ -71,6 +72,7 @@ pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {
 }
 
 /// Gives a name to a file of [`unnamed_file`], in the same file system.
+#[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn name_file(file: &File, path: &Path) -> io::Result<()> {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW)?)

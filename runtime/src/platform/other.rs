@@ -62,11 +62,13 @@ pub(crate) fn turns_of_thread(_thread: u32) -> Option<u64> {
 }
 
 /// There are no such files: the caller takes one with a name.
+#[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn unnamed_file(_folder: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// See [`unnamed_file`].
+#[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn name_file(_file: &File, _path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
