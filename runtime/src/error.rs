@@ -10,12 +10,6 @@ use crate::codec::{self, CodecError};
 use crate::kv::KvError;
 use crate::store::StoreError;
 
-/// A sum of money, with two digits that are not zero at least.
-fn dollars(usd: f64) -> String {
-    let decimals = (4..12).find(|decimals| usd == 0.0 || usd.abs() * 10f64.powi(*decimals) >= 10.0).unwrap_or(12);
-    format!("{usd:.*} USD", decimals as usize)
-}
-
 /// `std::result::Result` with wren's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -605,6 +599,12 @@ impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { f.write_str("none") } else { f.write_str(&self.0.join(", ")) }
     }
+}
+
+/// A sum of money, with two digits that are not zero at least.
+fn dollars(usd: f64) -> String {
+    let decimals = (4..12).find(|decimals| usd == 0.0 || usd.abs() * 10f64.powi(*decimals) >= 10.0).unwrap_or(12);
+    format!("{usd:.*} USD", decimals as usize)
 }
 
 #[cfg(test)]

@@ -74,10 +74,8 @@ struct Inner {
     family: u64,
     /// How deep the calls are nested that it is for.
     level: usize,
-    /// Where calls go that calls on threads of this process make: levels wait for deeper ones only.
-    levels: Mutex<Vec<Executor>>,
-    /// Where calls go from threads whose depth is not known.
-    unknown_level: Mutex<Option<Executor>>,
+    /// Where calls go that calls on threads of this process make, by their depth: levels wait for deeper ones only.
+    levels: Mutex<HashMap<usize, Executor>>,
 }
 
 /// What the reactor thread holds too; it ends when `Inner` is dropped.
@@ -287,7 +285,7 @@ impl Builder {
         if let Some(directory) = self.directory {
             config.set_directory(directory);
         }
-        Executor::open(config, self.faults, self.opened_store, 0)
+        Executor::open(config, self.faults, self.opened_store)
     }
 }
 
@@ -307,16 +305,6 @@ const MOST_LEVEL: usize = UNKNOWN - 1;
 
 /// How many of those may wait for each other.
 const MOST_UNKNOWN: usize = 1024;
-
-/// The settings of such an executor, made of those of the one in whose place it stands.
-fn for_unknown_depth(config: Config) -> Config {
-    Config {
-        backend: Some("inline".to_owned()),
-        at_once: NonZeroUsize::new(config.workers),
-        workers: MOST_UNKNOWN,
-        ..config
-    }
-}
 
 /// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
 const MOST_WORKERS: usize = 10_000;
@@ -359,8 +347,6 @@ impl Executor {
 
     fn of_thread(waits: bool) -> Result<Self> {
         Error::if_forked()?;
-        static LEVELS: OnceLock<Mutex<Vec<Executor>>> = OnceLock::new();
-        static FIRST: OnceLock<Executor> = OnceLock::new();
         let depth = depth();
         if waits
             && depth == UNKNOWN
@@ -368,27 +354,26 @@ impl Executor {
         {
             return executor;
         }
-        if depth == UNKNOWN {
-            return Self::of_unknown_depth();
+        Self::first()?.at_level(depth)
+    }
+
+    /// The executor of calls that name none and are not nested.
+    fn first() -> Result<&'static Self> {
+        static FIRST: OnceLock<Executor> = OnceLock::new();
+        static OPENING: Mutex<()> = Mutex::new(());
+        if let Some(first) = FIRST.get() {
+            return Ok(first);
         }
-        if let (0, Some(first)) = (depth, FIRST.get()) {
-            return Ok(first.clone());
+        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = FIRST.get() {
+            return Ok(first);
         }
-        let levels = LEVELS.get_or_init(Mutex::default);
-        let mut levels = levels.lock().unwrap_or_else(PoisonError::into_inner);
-        while levels.len() <= depth {
-            let mut config = Config::load()?;
-            if !levels.is_empty() || start::is_worker() {
-                config.backend = Some("inline".to_owned());
-            }
-            let level = match levels.first() {
-                None => Self::open(config, None, None, 0)?,
-                Some(first) => first.open_relative(config, None, levels.len())?,
-            };
-            levels.push(level);
+        let mut config = Config::load()?;
+        if start::is_worker() {
+            config.backend = Some("inline".to_owned());
         }
-        let _ = FIRST.set(levels[0].clone());
-        Ok(levels[depth].clone())
+        let first = Self::open(config, None, None)?;
+        Ok(FIRST.get_or_init(|| first))
     }
 
     /// Where a call goes that names this executor: to threads of a deeper level, where a call makes it on a thread of this
@@ -397,50 +382,34 @@ impl Executor {
     /// # Errors
     /// As [`Builder::build`].
     pub(crate) fn for_caller(self) -> Result<Self> {
-        let depth = depth();
-        if !self.is_inline() || self.0.level >= depth.min(MOST_LEVEL) {
-            return Ok(self);
-        }
-        let config = self.0.shared.config.clone();
-        if depth == UNKNOWN {
-            let mut executor = self.0.unknown_level.lock().unwrap_or_else(PoisonError::into_inner);
-            return match &*executor {
-                Some(executor) => Ok(executor.clone()),
-                None => {
-                    let opened = self.open_relative(for_unknown_depth(config), Some(self.store()), MOST_LEVEL)?;
-                    Ok(executor.insert(opened).clone())
-                }
-            };
+        if self.is_inline() { self.at_level(depth()) } else { Ok(self) }
+    }
+
+    /// This executor, or the one of its relatives that is for calls nested so deep.
+    fn at_level(&self, depth: usize) -> Result<Self> {
+        let level = depth.min(MOST_LEVEL);
+        if self.0.level >= level {
+            return Ok(self.clone());
         }
         let mut levels = self.0.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        while levels.len() < depth {
-            let mut config = config.clone();
-            config.backend = Some("inline".to_owned());
-            let level = levels.len() + 1;
-            levels.push(self.open_relative(config, Some(self.store()), level)?);
-        }
-        Ok(depth.checked_sub(1).and_then(|index| levels.get(index)).unwrap_or(&self).clone())
-    }
-
-    /// Opens an executor for calls that are nested in this one's.
-    fn open_relative(&self, config: Config, store: Option<Arc<dyn Store>>, level: usize) -> Result<Self> {
-        let family = self.0.family;
-        Self::open_on(config, None, store, level, Some(family), |setup| backend::open("inline", setup))
-    }
-
-    fn of_unknown_depth() -> Result<Self> {
-        static EXECUTOR: Mutex<Option<Executor>> = Mutex::new(None);
-        let mut executor = EXECUTOR.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(executor) = &*executor {
+        if let Some(executor) = levels.get(&level) {
             return Ok(executor.clone());
         }
-        let opened = Self::open(for_unknown_depth(Config::load()?), None, None, MOST_LEVEL)?;
-        Ok(executor.insert(opened).clone())
+        // Where the first one's calls run elsewhere, its workers are not threads of this process.
+        let mut config = if self.is_inline() { self.0.shared.config.clone() } else { Config::load()? };
+        config.backend = Some("inline".to_owned());
+        if depth == UNKNOWN {
+            config.at_once = NonZeroUsize::new(config.workers);
+            config.workers = MOST_UNKNOWN;
+        }
+        let (family, store) = (Some(self.0.family), Some(self.store()));
+        let opened = Self::open_on(config, None, store, level, family, |setup| backend::open("inline", setup))?;
+        Ok(levels.entry(level).or_insert(opened).clone())
     }
 
-    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>, level: usize) -> Result<Self> {
+    fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>) -> Result<Self> {
         let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
-        Self::open_on(config, faults, opened, level, None, |setup| backend::open(&url, setup))
+        Self::open_on(config, faults, opened, 0, None, |setup| backend::open(&url, setup))
     }
 
     fn open_on(
@@ -514,8 +483,7 @@ impl Executor {
         reactor
             .spawn(move || react(&weak, &bell))
             .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
-        let (levels, unknown_level) = Default::default();
-        Ok(Self(Arc::new(Inner { shared, family, level, levels, unknown_level })))
+        Ok(Self(Arc::new(Inner { shared, family, level, levels: Mutex::default() })))
     }
 
     /// Whether it is the same executor, or that for calls which are nested in the other's.

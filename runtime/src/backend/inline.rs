@@ -4,7 +4,7 @@
 //! There is no process to lose or to kill: a crash ends the program, `memory` is not enforced, and
 //! a call that passes its `timeout` is given up while its thread runs on; an async function ends at its next `await`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -55,8 +55,8 @@ struct State {
     is_awaited: bool,
     waits: Option<Waker>,
     replies: Vec<Reply>,
+    /// Flights that somebody waits for: not those that were cancelled or given up, though their threads may run on.
     running: HashMap<FlightId, Running>,
-    cancelled: HashSet<FlightId>,
     idle: usize,
     started: usize,
     stopped: bool,
@@ -210,28 +210,24 @@ impl Backend for InlineBackend {
     }
 
     fn blocked(&mut self) -> usize {
-        let State { running, cancelled, .. } = &mut *self.shared.lock();
-        let mut flights = 0;
-        let mut are_blocked = true;
-        for (_, running) in running.iter_mut().filter(|(flight, _)| !cancelled.contains(flight)) {
-            flights += 1;
+        let mut state = self.shared.lock();
+        let mut are_blocked = state.running.len() >= self.threads;
+        for running in state.running.values_mut() {
             let turns = running.thread.and_then(platform::turns_of_thread);
             if turns.is_none() || turns != running.turns.0 {
                 running.turns = (turns, Instant::now());
             }
             are_blocked &= running.turns.1.elapsed() > BLOCKED_AFTER;
         }
-        if are_blocked && flights >= self.threads { flights } else { 0 }
+        if are_blocked { state.running.len() } else { 0 }
     }
 
     fn cancel(&mut self, flight: FlightId, _now: Duration) {
         let mut state = self.shared.lock();
         state.queue.retain(|waiting| waiting.flight != flight);
-        if let Some(running) = state.running.get(&flight) {
-            let stop = running.stop.clone();
-            state.cancelled.insert(flight);
+        if let Some(running) = state.running.remove(&flight) {
             drop(state);
-            stop.set();
+            running.stop.set();
         }
     }
 
@@ -278,15 +274,11 @@ impl State {
         self.running.values().any(|running| running.timeout.is_some()) || waiting()
     }
 
-    /// Fails the calls that run for too long; their threads find the flight cancelled when they return.
+    /// Fails the calls that run for too long; their threads do not find the flight any more when they return.
     fn give_up_late(&mut self, now: Duration) {
         let late = |r: &Running| r.timeout.filter(|limit| r.since.elapsed() > *limit);
-        let mut running = self.running.iter().filter(|(flight, _)| !self.cancelled.contains(flight));
-        let found = running.find_map(|(flight, r)| Some((*flight, late(r)?)));
+        let found = self.running.iter().find_map(|(flight, r)| Some((*flight, late(r)?)));
         let Some((flight, limit)) = found else { return };
-        if !self.cancelled.insert(flight) {
-            return;
-        }
         if let Some(Running { task, since, end, stop, .. }) = self.running.remove(&flight) {
             stop.set();
             let compute = since.elapsed();
@@ -342,10 +334,8 @@ impl Shared {
         // None where it was given up already.
         if let Some(stop) = stop {
             worker::stopped_by(&stop, || self.run_tasks(invocation, number));
+            self.lock().running.remove(&invocation.flight);
         }
-        let mut state = self.lock();
-        state.running.remove(&invocation.flight);
-        state.cancelled.remove(&invocation.flight);
     }
 
     fn run_tasks(&self, invocation: &Invocation, number: u32) {
@@ -381,13 +371,10 @@ impl Shared {
         self.give(*flight, run.done(*flight, number));
     }
 
-    /// Notes that a task begins. Gives whether it is the flight's last one; none if it is not to be run: the flight was
-    /// cancelled, or the task was taken back.
+    /// Notes that a task begins. Gives whether it is the flight's last one; none if it is not to be run: nobody waits for
+    /// the flight, or the task was taken back.
     fn begin(&self, flight: FlightId, task: u64) -> Option<bool> {
         let mut state = self.lock();
-        if state.cancelled.contains(&flight) {
-            return None;
-        }
         let running = state.running.get_mut(&flight).filter(|running| task < running.end)?;
         (running.task, running.since) = (task, Instant::now());
         Some(task + 1 == running.end)
@@ -395,7 +382,7 @@ impl Shared {
 
     fn give(&self, flight: FlightId, replies: impl IntoIterator<Item = Reply>) {
         let mut state = self.lock();
-        if state.cancelled.contains(&flight) {
+        if !state.running.contains_key(&flight) {
             return;
         }
         state.replies.extend(replies);

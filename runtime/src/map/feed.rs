@@ -312,11 +312,11 @@ impl<I> Feed<I> {
 
     /// The results of these calls were found, or the calls are run after all. Gives whether any was sought.
     fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> bool {
-        let Some(kept) = self.kept.clone() else { return false };
-        let found = self.pending.seeking.take(tasks);
-        if found.is_empty() {
+        if self.kept.is_none() {
             return false;
         }
+        let found = self.pending.seeking.take(tasks);
+        let (false, Some(kept)) = (found.is_empty(), self.kept.clone()) else { return false };
         for (task, Sought { look_up, function, limits, args }) in found {
             self.waiting_bytes -= args.size() as usize;
             if run {

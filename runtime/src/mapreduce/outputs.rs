@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::output::{Reduced, is_local};
 use crate::error::{Error, Result};
 use crate::job::is_id;
-use crate::store::{self, Requests, Store, StoreError, StoreResult, find_size, unblock, wait};
+use crate::store::{self, Requests, Store, StoreError, StoreResult, find, find_size, unblock};
 
 /// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
 /// [`Input`](crate::Input) does not take them.
@@ -30,10 +30,7 @@ fn mark_of(job: &str) -> String {
 
 /// What the mark in a store says, if there is one.
 fn mark_in(store: &dyn Store) -> StoreResult<Option<String>> {
-    match wait(store.get(INCOMPLETE)) {
-        Err(StoreError::NotFound { .. }) => Ok(None),
-        mark => Ok(Some(String::from_utf8_lossy(&mark?).into_owned())),
-    }
+    Ok(find(store, INCOMPLETE)?.map(|mark| String::from_utf8_lossy(&mark).into_owned()))
 }
 
 /// Refuses to write an output of a job to a store where the mark is not that of the job: another one writes there, or has
@@ -51,10 +48,9 @@ pub(super) fn check_mark(store: &dyn Store, job: &str) -> Result<()> {
 
 /// The error of a job whose outputs another one has replaced, by what the mark says now.
 fn replaced(url: &str, job: &str, mark: Option<&str>) -> Error {
-    let other = mark.map_or("another job has written", |mark| mark.trim());
-    let verb = if mark.is_some() { " writes" } else { "" };
+    let other = mark.map_or_else(|| "another job has written".to_owned(), |mark| format!("{} writes", mark.trim()));
     Error::Job(format!(
-        "{other}{verb} its outputs to {url} while job `{job}` does; give each job a folder of its own, and run it again"
+        "{other} its outputs to {url} while job `{job}` does; give each job a folder of its own, and run it again"
     ))
 }
 
@@ -379,6 +375,7 @@ fn failed(folder: &Path, error: &io::Error) -> Error {
 mod tests {
     use super::*;
     use crate::mapreduce::{FileSink, Shuffle};
+    use crate::store::wait;
 
     fn reduced(files: &[(PathBuf, u64)]) -> Vec<Reduced<()>> {
         let one = |(path, bytes): &(PathBuf, u64)| Reduced {

@@ -122,7 +122,7 @@ impl Scheduler {
 
     /// With workers idle and nothing ready, asks back part of the longest flight.
     pub(super) fn reclaim(&mut self, updates: &mut Vec<Update>) {
-        if self.flights.is_empty() || self.flights.len().saturating_sub(self.blocked) >= self.config.workers {
+        if self.flights.is_empty() || !self.has_idle_workers() {
             return;
         }
         let room = |f: &Flight| self.jobs.get(&f.job).is_some_and(Job::has_room);
@@ -169,6 +169,11 @@ impl Scheduler {
             // Never more than twice as many flights as there are slots.
             self.late = late.min(self.config.slots);
         }
+    }
+
+    /// Whether workers run nothing, or only what waits for other calls.
+    pub(super) fn has_idle_workers(&self) -> bool {
+        self.flights.len().saturating_sub(self.blocked) < self.config.workers
     }
 
     /// Flights that take a slot.

@@ -508,7 +508,7 @@ impl Scheduler {
     /// Whether a job has nothing ready, and workers are idle that could have more of it.
     pub fn has_use_for(&self, job: JobKey) -> bool {
         let has_use = |state: &Job| state.ready.is_empty() && state.has_room();
-        self.flights.len() < self.config.workers && self.jobs.get(&job).is_some_and(has_use)
+        self.has_idle_workers() && self.jobs.get(&job).is_some_and(has_use)
     }
 
     /// Of the flights, so many wait for other calls, and take no slot.

@@ -24,11 +24,11 @@ pub use file::FileStore;
 #[cfg(feature = "data")]
 pub(crate) use file::version_of;
 pub use memory::MemoryStore;
-#[cfg(feature = "data")]
-pub(crate) use requests::spawn_last;
 pub(crate) use requests::{
     Requests, SIDE_BY_SIDE, event_loop, find_size, finish_last, put_once, sleep, unblock, wait, wait_for_in_the_end,
 };
+#[cfg(feature = "data")]
+pub(crate) use requests::{find, spawn_last};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 

@@ -126,6 +126,14 @@ pub(crate) fn put_once(store: &dyn Store, key: &str, value: &[u8]) -> StoreResul
     }
 }
 
+/// The value of a key, or none.
+pub(crate) fn find(store: &dyn Store, key: &str) -> StoreResult<Option<Vec<u8>>> {
+    match wait(store.get(key)) {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// The size of the value of a key, or none where it has no value.
 pub(crate) fn find_size(store: &dyn Store, key: &str) -> StoreResult<Option<u64>> {
     match wait(store.size(key)) {
@@ -198,11 +206,7 @@ impl Requests {
 
     /// The value of a key, or none.
     pub(crate) async fn find(&self, key: String) -> Result<Option<Vec<u8>>> {
-        let found = self.make(move |store| match wait(store.get(&key)) {
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            other => other.map(Some),
-        });
-        found.await
+        self.make(move |store| find(store, &key)).await
     }
 
     pub(crate) async fn put(&self, key: String, value: Vec<u8>) -> Result<()> {
