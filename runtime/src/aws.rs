@@ -114,7 +114,7 @@ pub(crate) async fn lambda() -> aws_sdk_lambda::Client {
 /// Spawns a request that is to be sent even if the program ends meanwhile.
 pub(crate) fn spawn_last_words(future: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = runtime() {
-        crate::store::wait_for_in_the_end(runtime.spawn(future));
+        crate::platform::finish_before_exit(runtime.spawn(future));
     }
 }
 

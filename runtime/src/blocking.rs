@@ -10,7 +10,7 @@ use std::thread::{self, Thread};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::executor;
+use crate::{executor, platform};
 
 thread_local! {
     static RUNTIME: Cell<Option<Runtime>> = const { Cell::new(None) };
@@ -18,8 +18,8 @@ thread_local! {
 
 /// An event loop for the calling thread. Threads that it starts (`spawn_blocking`) are inside the calls that this one is.
 pub(crate) fn new_runtime() -> io::Result<Runtime> {
-    let depth = executor::depth();
-    Builder::new_current_thread().enable_all().on_thread_start(move || executor::set_depth(depth)).build()
+    let depth = platform::depth();
+    Builder::new_current_thread().enable_all().on_thread_start(move || platform::set_depth(depth)).build()
 }
 
 /// Runs a future to its end on this thread: for `main` functions, tests and remote functions that

@@ -146,7 +146,7 @@ impl Config {
             at_once: None,
             workers: file.workers.unwrap_or_else(processors),
             directory: root.join(".wren"),
-            logs: crate::start::is_initialized(),
+            logs: platform::is_initialized(),
             quiet: file.quiet.unwrap_or(false),
             history: file.history.unwrap_or(HISTORY),
             keep_inputs: megabytes(file.keep_inputs.unwrap_or(KEEP_INPUTS)),
@@ -201,7 +201,7 @@ impl Config {
     /// A program that was deployed runs there, unless its environment says where. One that is built without what
     /// that takes does not run here instead without a word.
     fn use_deployment(&mut self) -> Result<()> {
-        if self.backend.is_some() || !crate::start::is_initialized() {
+        if self.backend.is_some() || !platform::is_initialized() {
             return Ok(());
         }
         let Some(record) = Deployment::load(&self.directory)? else { return Ok(()) };
@@ -229,7 +229,7 @@ impl Config {
             return Ok(url.clone());
         }
         #[cfg(feature = "aws")]
-        if self.backend.as_deref().is_some_and(crate::backend::is_lambda)
+        if self.backend.as_deref().is_some_and(is_lambda)
             && let Some(deployment) = Deployment::load(&self.directory)?
         {
             return Ok(deployment.store);
@@ -251,6 +251,20 @@ impl Config {
         self.directory = directory;
         self.logs = true;
     }
+}
+
+/// Whether a backend's URL means AWS Lambda: `lambda`, or `lambda:event`.
+///
+/// ```
+/// assert!(wren::backend::is_lambda("lambda:event") && !wren::backend::is_lambda("local"));
+/// ```
+pub fn is_lambda(url: &str) -> bool {
+    url == "lambda" || url.starts_with("lambda:")
+}
+
+/// Whether calls of the backend of this URL run in this process: `inline`, or `sim:`.
+pub(crate) fn is_inline(url: &str) -> bool {
+    url == "inline" || url == "sim" || url.starts_with("sim:")
 }
 
 pub(crate) fn processors() -> usize {

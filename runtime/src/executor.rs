@@ -2,7 +2,6 @@
 
 mod waiter;
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -18,17 +17,16 @@ use std::time::{Duration, Instant};
 use crate::backend::Room;
 use crate::backend::{self, Backend, Lines, Printed, Reply, Setup};
 use crate::block::{Args, Block, Limits};
-use crate::channel::Bell;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::job::{Kept, Outcome, Pending, Port};
 use crate::map::Settings;
-use crate::platform;
+use crate::platform::Bell;
+use crate::platform::{self, UNKNOWN_DEPTH};
 use crate::registry::{self, RemoteFn};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::spans;
-use crate::start;
 use crate::store::{self, Store};
 use crate::trace::{About, Inputs, JobLog, Note, Place, Ran, SharedLog, WeakLog};
 
@@ -162,7 +160,7 @@ struct Entry {
 impl Entry {
     fn new(port: Arc<Port>) -> Self {
         // In a worker, calls from such threads go elsewhere.
-        let may_be_awaited = DEPTH.get() == 0 && thread::current().name() != Some("main");
+        let may_be_awaited = matches!(platform::depth(), 0 | UNKNOWN_DEPTH) && thread::current().name() != Some("main");
         Self { port, pending: None, kept: None, log: None, may_be_awaited }
     }
 
@@ -291,17 +289,8 @@ impl Builder {
 
 pub(crate) use waiter::block_on;
 
-thread_local! {
-    /// How deep the calls of this thread are nested in calls of this process. On a thread that a remote function
-    /// started, nobody knows.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The depth of calls from threads of which nobody knows it, in a worker: they may be inside any call that runs there.
-pub(crate) const UNKNOWN: usize = usize::MAX;
-
 /// The level of executors for calls from such threads: the calls that their own threads make come back to them.
-const MOST_LEVEL: usize = UNKNOWN - 1;
+const MOST_LEVEL: usize = UNKNOWN_DEPTH - 1;
 
 /// How many of those may wait for each other.
 const MOST_UNKNOWN: usize = 1024;
@@ -309,17 +298,8 @@ const MOST_UNKNOWN: usize = 1024;
 /// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
 const MOST_WORKERS: usize = 10_000;
 
-/// How deep the calls are nested that the calling thread runs from now on.
-pub(crate) fn set_depth(depth: usize) {
-    DEPTH.set(depth);
-}
-
-/// How deep the calls of the calling thread are nested.
-pub(crate) fn depth() -> usize {
-    match DEPTH.get() {
-        0 if start::is_worker() => UNKNOWN,
-        depth => depth,
-    }
+fn default_backend() -> &'static str {
+    if platform::is_initialized() { "local" } else { "inline" }
 }
 
 impl Executor {
@@ -347,9 +327,9 @@ impl Executor {
 
     fn of_thread(waits: bool) -> Result<Self> {
         Error::if_forked()?;
-        let depth = depth();
+        let depth = platform::depth();
         if waits
-            && depth == UNKNOWN
+            && depth == UNKNOWN_DEPTH
             && let Some(executor) = waiter::executor_of_this_thread()
         {
             return executor;
@@ -369,7 +349,7 @@ impl Executor {
             return Ok(first);
         }
         let mut config = Config::load()?;
-        if start::is_worker() {
+        if platform::is_worker() {
             config.backend = Some("inline".to_owned());
         }
         let first = Self::open(config, None, None)?;
@@ -382,7 +362,7 @@ impl Executor {
     /// # Errors
     /// As [`Builder::build`].
     pub(crate) fn for_caller(self) -> Result<Self> {
-        if self.is_inline() { self.at_level(depth()) } else { Ok(self) }
+        if self.is_inline() { self.at_level(platform::depth()) } else { Ok(self) }
     }
 
     /// This executor, or the one of its relatives that is for calls nested so deep.
@@ -398,7 +378,7 @@ impl Executor {
         // Where the first one's calls run elsewhere, its workers are not threads of this process.
         let mut config = if self.is_inline() { self.0.shared.config.clone() } else { Config::load()? };
         config.backend = Some("inline".to_owned());
-        if depth == UNKNOWN {
+        if depth == UNKNOWN_DEPTH {
             config.at_once = NonZeroUsize::new(config.workers);
             config.workers = MOST_UNKNOWN;
         }
@@ -408,7 +388,7 @@ impl Executor {
     }
 
     fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>) -> Result<Self> {
-        let url = config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned());
+        let url = config.backend.clone().unwrap_or_else(|| default_backend().to_owned());
         Self::open_on(config, faults, opened, 0, None, |setup| backend::open(&url, setup))
     }
 
@@ -502,12 +482,12 @@ impl Executor {
 
     /// The URL of its backend.
     fn backend_url(&self) -> &str {
-        self.0.shared.config.backend.as_deref().unwrap_or_else(|| start::default_backend())
+        self.0.shared.config.backend.as_deref().unwrap_or_else(|| default_backend())
     }
 
     /// Whether calls run in this process.
     pub(crate) fn is_inline(&self) -> bool {
-        backend::is_inline(self.backend_url())
+        config::is_inline(self.backend_url())
     }
 
     /// Whether calls run on this machine.
@@ -688,7 +668,7 @@ impl Shared {
             name: settings.name.clone(),
             function: function.to_owned(),
             tasks,
-            backend: config.backend.clone().unwrap_or_else(|| start::default_backend().to_owned()),
+            backend: config.backend.clone().unwrap_or_else(|| default_backend().to_owned()),
             workers: config.workers,
             memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
             program: platform::own_path().unwrap_or_default(),

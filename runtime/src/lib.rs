@@ -134,7 +134,6 @@ pub mod mapreduce;
 pub mod otel;
 mod platform;
 pub mod price;
-mod progress;
 mod refs;
 #[doc(hidden)]
 pub mod registry;

@@ -20,7 +20,8 @@ use crate::block::Limits;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::job::{Job, Keep, new_id};
+use crate::job::{Job, Keep};
+use crate::platform;
 use crate::refs::Ref;
 use crate::scheduler::JobSpec;
 
@@ -167,7 +168,7 @@ impl Settings {
     pub(crate) fn spec(&self, id: &str) -> JobSpec {
         JobSpec {
             // A job can be run again: what another run left in a store is not this one's.
-            run: Some(format!("{id}.{}", new_id()).into()),
+            run: Some(format!("{id}.{}", platform::new_id()).into()),
             concurrency: self.concurrency,
             chunk: self.chunk,
             budget_usd: self.budget_usd,

@@ -44,7 +44,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::{Error, Result};
-use crate::{start, terminal};
+use crate::platform;
+use crate::terminal;
 
 /// How long an export may take; `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -142,7 +143,7 @@ fn provider() -> Result<SdkTracerProvider> {
         batches = batches.with_scheduled_delay(DELAY);
     }
     let batches = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build()).build();
-    let role = if start::is_worker() { "worker" } else { "driver" };
+    let role = if platform::is_worker() { "worker" } else { "driver" };
     let mut resource = Resource::builder()
         .with_attribute(KeyValue::new("wren.role", role))
         .with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())));
@@ -164,7 +165,7 @@ pub(crate) fn are_exported() -> bool {
 /// Exports the spans of this worker from now on, as its driver does its own.
 pub(crate) fn adopt(traceparent: Option<&str>) {
     static INSTALLED: OnceLock<Option<Exporter>> = OnceLock::new();
-    if traceparent.is_some() && start::is_worker() && PROVIDER.get().is_none() {
+    if traceparent.is_some() && platform::is_worker() && PROVIDER.get().is_none() {
         INSTALLED.get_or_init(|| match install() {
             Ok(exporter) => Some(exporter),
             Err(error) => {
@@ -215,7 +216,7 @@ pub(crate) fn flush() {
 
 /// Sends what waits where nothing is sent later.
 pub(crate) fn flush_before_a_freeze() {
-    if start::in_lambda() {
+    if platform::in_lambda() {
         flush();
     }
 }

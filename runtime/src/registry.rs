@@ -209,6 +209,29 @@ pub fn find(name: &str) -> Result<&'static RemoteFn> {
     })
 }
 
+#[derive(Serialize)]
+struct Listing {
+    wren: &'static str,
+    functions: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    /// By which it is found.
+    name: &'static str,
+    #[serde(flatten)]
+    function: &'static RemoteFn,
+}
+
+/// The registry as JSON: `{"wren": "<version>", "functions": [..]}`.
+///
+/// # Errors
+/// As [`all`].
+pub(crate) fn listing() -> Result<serde_json::Result<String>> {
+    let functions = all()?.into_iter().map(|function| Listed { name: function.id(), function }).collect();
+    Ok(serde_json::to_string(&Listing { wren: env!("CARGO_PKG_VERSION"), functions }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

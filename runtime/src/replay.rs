@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{self, Invocation, Reply, Setup};
 use crate::block::Block;
-use crate::channel::Bell;
 use crate::codec;
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
 use crate::job;
 use crate::platform;
+use crate::platform::Bell;
 use crate::refs::{self, Ref};
 use crate::registry::{self, RemoteFn};
 use crate::store::{self, Store};
@@ -39,7 +39,7 @@ pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
     if pool {
         mark_initialized();
     } else {
-        crate::start::mark_worker();
+        crate::platform::mark_worker();
     }
     let run = move || match replay(&asked, pool) {
         Ok(code) => code,

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::platform;
 
-pub use crate::progress::{ProgressBar, Standing};
+pub use crate::terminal::{ProgressBar, Standing};
 pub use clock::{Alignment, Exchange};
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::{Backend, FlightId, Invocation, Reply, Setup, scheme};
 use crate::block::{Block, Limits};
 use crate::call::{Call, Decoded, decode_result};
-use crate::channel::Bell;
 use crate::error::{Error, Failure, Result};
 use crate::framed::Pieces;
+use crate::platform::Bell;
 
 /// Whatever hangs, hangs longer.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer, Setup, Timing, scheme};
 use crate::error::Failure;
-use crate::executor;
 use crate::framed::Pieces;
 use crate::platform;
 use crate::spans::InvocationSpan;
@@ -201,7 +200,7 @@ impl Backend for InlineBackend {
         match thread_named(format!("wren-inline-{number}")).spawn(move || shared.work(number)) {
             Ok(_) => state.started += 1,
             // Some thread will come to it, if there is one.
-            Err(_) if state.started > 0 && self.shared.depth != executor::UNKNOWN => {}
+            Err(_) if state.started > 0 && self.shared.depth != platform::UNKNOWN_DEPTH => {}
             Err(error) => {
                 let queue = std::mem::take(&mut state.queue);
                 queue.into_iter().for_each(|invocation| fail_without_thread(invocation, &error, replies));
@@ -297,7 +296,7 @@ impl Shared {
     fn run_on_thread(self: &Arc<Self>, state: &mut State, invocation: Invocation, replies: &mut Vec<Reply>) {
         let (shared, own) = (self.clone(), invocation.clone());
         let run = move || {
-            executor::set_depth(shared.depth);
+            platform::set_depth(shared.depth);
             shared.fly(&own, 0);
         };
         state.note_running(&invocation);
@@ -308,7 +307,7 @@ impl Shared {
     }
 
     fn work(&self, number: u32) {
-        executor::set_depth(self.depth);
+        platform::set_depth(self.depth);
         let mut state = self.lock();
         loop {
             if let Some(invocation) = state.next() {

@@ -3,18 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-/// Standard output or standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Stream {
-    /// Standard output.
-    #[serde(rename = "stdout")]
-    Out,
-    /// Standard error.
-    #[serde(rename = "stderr")]
-    Err,
-}
+use crate::terminal::Stream;
 
 /// A line that a task printed.
 #[derive(Debug, Clone, Copy)]

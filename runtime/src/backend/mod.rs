@@ -25,13 +25,15 @@ use crate::scheduler;
 use crate::spans::InvocationSpan;
 use crate::worker::{self, Encoded};
 
+pub use crate::config::is_lambda;
+pub use crate::terminal::Stream;
 pub use conformance::conformance;
 pub(crate) use inline::{Queued, run_by_who_waits};
-pub use lines::{Lines, Printed, Stream};
+pub use lines::{Lines, Printed};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
-pub use scheme::{BackendScheme, Ringer, Setup, is_lambda};
-pub(crate) use scheme::{is_inline, open};
+pub(crate) use scheme::open;
+pub use scheme::{BackendScheme, Ringer, Setup};
 
 /// Names one invocation among all of a scheduler's.
 pub type FlightId = u64;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{Backend, Lines};
-use crate::channel::Bell;
 use crate::config::OtherBuild;
 use crate::error::{Error, Result};
+use crate::platform::Bell;
 
 /// What a backend is opened with.
 #[derive(Debug, Clone)]
@@ -116,20 +116,6 @@ inventory::submit! {
 #[cfg(not(feature = "sim"))]
 inventory::submit! {
     BackendScheme { scheme: "sim", open: |_, _| Err(Error::left_out("the backend `sim`", "sim")) }
-}
-
-/// Whether a backend's URL means AWS Lambda: `lambda`, or `lambda:event`.
-///
-/// ```
-/// assert!(wren::backend::is_lambda("lambda:event") && !wren::backend::is_lambda("local"));
-/// ```
-pub fn is_lambda(url: &str) -> bool {
-    url == "lambda" || url.starts_with("lambda:")
-}
-
-/// Whether calls of the backend of this URL run in this process: `inline`, or `sim:`.
-pub(crate) fn is_inline(url: &str) -> bool {
-    url == "inline" || url == "sim" || url.starts_with("sim:")
 }
 
 /// Opens the backend of a URL: `local`, `inline:`.

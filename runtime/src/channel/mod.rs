@@ -5,12 +5,10 @@
 //! it outlives its worker. And while both sides are awake a call costs no system call, so a warm
 //! call takes less than a socket's round trip.
 
-mod bell;
 mod last_words;
 mod region;
 mod ring;
 
-pub(crate) use bell::Bell;
 pub(crate) use region::{Region, SLOTS};
 pub(crate) use ring::{Reader, Writer};
 
@@ -85,18 +83,6 @@ pub(crate) struct BlobHeader {
     pub(crate) hash: Option<[u8; 32]>,
     /// Its length, where no parts came but a descriptor to map, over the socket.
     pub(crate) mapped: Option<usize>,
-}
-
-/// The clock that all processes of a machine share, in nanoseconds.
-pub(crate) fn monotonic() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // By libc, and not by rustix, which reads the kernel's own library, and crashes under valgrind, which hides that.
-    // SAFETY: it writes to `time` alone. It cannot fail: every system has this clock.
-    unsafe {
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
-    }
-    // Counted from the machine's start: never negative, and good for five hundred years.
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// When a worker did what it tells of, in nanoseconds: the first three by [`monotonic`].

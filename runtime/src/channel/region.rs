@@ -142,7 +142,7 @@ impl Region {
         Some(self.header().ready.0.load(Ordering::Acquire)).filter(|at| *at != 0)
     }
 
-    /// `at` is when, by [`monotonic`](super::monotonic).
+    /// `at` is when, by [`monotonic`](crate::platform::monotonic).
     pub(crate) fn set_ready(&self, at: u64) {
         self.header().ready.0.store(at.max(1), Ordering::Release);
     }

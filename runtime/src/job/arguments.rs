@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Arguments, Manifest, call_hash};
-use super::new_id;
 use super::record::{CallHash, damaged};
 use crate::blob::Blob;
 use crate::block::{Args, Block, Limits};
 use crate::envelope;
 use crate::error::{Error, Result};
+use crate::platform::new_id;
 use crate::refs::{hash_of, key_of};
 use crate::registry::{self, RemoteFn};
 use crate::store::{Requests, Store, StoreResult, put_once, wait};

@@ -21,11 +21,12 @@ use super::lease::{Lease, Watch};
 use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
 use super::record::{CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks};
 use super::remove::remove;
-use super::{Keep, Kept, Outcome, Port, new_id};
+use super::{Keep, Kept, Outcome, Port};
 use crate::call::{Decoded, decode_result};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
 use crate::map::{Calls, Settings};
+use crate::platform;
 use crate::platform::Instance;
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
@@ -144,7 +145,7 @@ impl<R> Job<R> {
         mut calls: I,
         settings: Settings,
     ) -> Result<Self> {
-        let id = settings.name.clone().unwrap_or_else(new_id);
+        let id = settings.name.clone().unwrap_or_else(platform::new_id);
         check_name(&id)?;
         let is_named = settings.name.is_some();
         let requests = Requests::new(executor.store());

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use crate::envelope;
 use crate::error::Result;
+use crate::platform;
 use crate::platform::Instance;
-use crate::store::{Requests, event_loop, sleep, wait_for_in_the_end};
+use crate::store::{Requests, event_loop, sleep};
 use crate::terminal;
 
 /// How often a holder writes that it is there, and after how long without that it is not.
@@ -157,7 +158,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.ended.notify_one();
-        self.beats.take().into_iter().for_each(wait_for_in_the_end);
+        self.beats.take().into_iter().for_each(platform::finish_before_exit);
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::arguments;
-use super::is_id;
 use super::lease::Lease;
 use super::manifest::Arguments;
 use super::record::refs_of;
 use crate::codec;
 use crate::error::Result;
+use crate::platform::is_id;
 use crate::refs::key_of;
 use crate::store::{Requests, Store, StoreResult, find_size, wait};
 

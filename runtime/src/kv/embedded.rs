@@ -18,8 +18,8 @@ use super::handle::parse_counter;
 use super::numbers::add_to;
 use super::{Addition, KeyValue, KvError, KvResult, KvScheme, check_key, check_value};
 use crate::error::{Error, Result};
+use crate::platform;
 use crate::store::clip;
-use crate::{platform, start};
 
 inventory::submit! {
     KvScheme { scheme: "embedded", open: |rest| Ok(Embedded::open(rest)?) }
@@ -109,7 +109,7 @@ impl Embedded {
         // LMDB must be opened once in a process; and closing it while threads end is a race of its own.
         static OPEN: OnceLock<Mutex<HashMap<PathBuf, Arc<Embedded>>>> = OnceLock::new();
         let mut options = Options::parse(rest)?;
-        if start::in_lambda() {
+        if platform::in_lambda() {
             return Err(Error::Config(
                 "`embedded:` is a folder of one machine, and functions on AWS Lambda share none: use \
                  `redis://host:port/db`"

@@ -11,7 +11,7 @@ use super::{Addition, KeyValue, KvError, Number, Place};
 use crate::codec;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::{platform, start};
+use crate::platform;
 
 /// The variable that [`kv`] reads.
 const VARIABLE: &str = "WREN_KV";
@@ -33,8 +33,8 @@ pub fn kv() -> Result<Kv> {
         let named_by_variable = std::env::var(VARIABLE).is_ok_and(|set| set == *url);
         return Kv::open_as(url, named_by_variable.then(|| format!("{BY_NAME}{VARIABLE}")));
     }
-    let on_lambda = config.backend.as_deref().is_some_and(crate::backend::is_lambda);
-    if on_lambda || start::in_lambda() {
+    let on_lambda = config.backend.as_deref().is_some_and(crate::config::is_lambda);
+    if on_lambda || platform::in_lambda() {
         return Err(Error::Config(
             "no key-value storage is named, and the embedded one is not reached from AWS Lambda: set WREN_KV or `kv` \
              in Wren.toml to a `redis://host:port/db` in the functions' network, and pass the handle to them as an \

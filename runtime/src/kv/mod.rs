@@ -19,7 +19,7 @@
 mod conformance;
 #[cfg(feature = "kv")]
 mod embedded;
-mod error;
+
 mod handle;
 mod numbers;
 mod params;
@@ -32,10 +32,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
+pub use crate::error::{KvError, KvResult};
 pub use conformance::{conformance, hammer, hammered};
 #[cfg(feature = "kv")]
 pub use embedded::Embedded;
-pub use error::{KvError, KvResult};
 pub use handle::{Kv, kv};
 pub use numbers::{Number, Numbers};
 pub use params::Params;

@@ -14,7 +14,7 @@ use crate::call::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
-use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted, new_id};
+use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted};
 use crate::platform;
 use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
@@ -87,7 +87,7 @@ pub(crate) struct Feed<I> {
 impl<I> Feed<I> {
     pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: Keep) -> Self {
         let port = Arc::new(Port::default());
-        let id = settings.name.clone().unwrap_or_else(new_id);
+        let id = settings.name.clone().unwrap_or_else(platform::new_id);
         let mut feed = Self {
             calls: Some(calls),
             executor,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::output::{Reduced, is_local};
 use crate::error::{Error, Result};
-use crate::job::is_id;
+use crate::platform::is_id;
 use crate::store::{self, Requests, Store, StoreError, StoreResult, find, find_size, unblock};
 
 /// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
@@ -513,8 +513,8 @@ mod tests {
     fn what_drivers_left_that_were_killed_is_removed() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().canonicalize().unwrap().join("out");
-        let dead = crate::job::new_id();
-        let paths = [dead.clone(), format!("{}{OVER}", crate::job::new_id()), "named".to_owned()];
+        let dead = crate::platform::new_id();
+        let paths = [dead.clone(), format!("{}{OVER}", crate::platform::new_id()), "named".to_owned()];
         let paths = paths.map(|job| root.path().join(format!(".out.{job}")));
         paths.iter().for_each(|path| drop(stage(path).unwrap()));
         fs::remove_file(paths[1].join(LOCK)).unwrap();

@@ -3,9 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
-
-use crate::terminal;
 
 /// Reads the memory of one process.
 #[derive(Debug)]
@@ -96,20 +93,11 @@ pub(crate) fn machine_memory_mb() -> u32 {
     kilobytes(&text, "MemTotal:").map_or(u32::MAX, |total| u32::try_from(total >> 10).unwrap_or(u32::MAX))
 }
 
-/// What to say of a call's memory limit, if it has one and nothing enforces it.
-fn unenforced(limit_mb: Option<u32>, worker: &ProcessMemory) -> Option<&'static str> {
+/// The note for a call that has a memory limit which nothing enforces, because its worker's memory cannot be read.
+pub(crate) fn unenforced_limit(limit_mb: Option<u32>, worker: &ProcessMemory) -> Option<&'static str> {
     let is_enforced = limit_mb.is_none() || worker.is_known();
     (!is_enforced)
         .then_some("memory limits are not enforced on this system: a worker's memory cannot be read here (no /proc)")
-}
-
-/// Says once in this process that memory limits are not enforced, if a call has one and the worker that runs it
-/// cannot be measured.
-pub(crate) fn say_if_unenforced(limit_mb: Option<u32>, worker: &ProcessMemory) {
-    static SAID: Once = Once::new();
-    if let Some(note) = unenforced(limit_mb, worker) {
-        SAID.call_once(|| terminal::note(note));
-    }
 }
 
 #[cfg(test)]
@@ -120,8 +108,8 @@ mod tests {
     fn without_proc_a_limit_is_not_enforced_and_that_is_said() {
         let nowhere = ProcessMemory::below(Path::new("/no/proc/is/mounted"), "1");
         assert_eq!((nowhere.is_known(), nowhere.now(), nowhere.peak()), (false, 0, 0));
-        assert!(unenforced(Some(512), &nowhere).unwrap().contains("not enforced"));
-        assert_eq!(unenforced(None, &nowhere), None, "who set no limit is told nothing");
+        assert!(unenforced_limit(Some(512), &nowhere).unwrap().contains("not enforced"));
+        assert_eq!(unenforced_limit(None, &nowhere), None, "who set no limit is told nothing");
     }
 
     #[test]
@@ -134,6 +122,6 @@ mod tests {
         let memory = ProcessMemory::below(proc.path(), "7");
         assert_eq!(memory.now(), 3 * rustix::param::page_size() as u64);
         assert_eq!(memory.peak(), 2 << 20);
-        assert_eq!(unenforced(Some(512), &memory), None);
+        assert_eq!(unenforced_limit(Some(512), &memory), None);
     }
 }

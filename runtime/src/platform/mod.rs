@@ -1,33 +1,47 @@
 //! What differs between Linux, macOS, and Linux without `/proc`. The rest of the crate asks here and names no
 //! system.
 
+mod bell;
+mod clock;
+mod depth;
 mod descriptors;
 mod ending;
+mod exit;
 mod files;
 mod fork;
+mod id;
 mod instance;
 mod memory;
 mod path_text;
 mod processes;
 mod program;
 mod random;
+mod role;
 mod shared;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "other.rs")]
 mod system;
 
+pub(crate) use bell::Bell;
+pub(crate) use clock::monotonic;
+pub(crate) use depth::{UNKNOWN_DEPTH, depth, set_depth};
 pub(crate) use descriptors::{
     Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, try_send, wait_for_hangup,
 };
 pub(crate) use ending::at_exit;
+pub(crate) use exit::{finish_before_exit, finish_tasks};
 pub(crate) use files::open_file;
 pub(crate) use fork::is_forked;
+pub(crate) use id::{is_id, new_id};
 pub(crate) use instance::Instance;
-pub(crate) use memory::{ProcessMemory, machine_memory_mb, say_if_unenforced};
+pub(crate) use memory::{ProcessMemory, machine_memory_mb, unenforced_limit};
 pub(crate) use path_text::{as_text, path_of_text, text_of_path};
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{build, has_one_thread, name_process, own_path, own_program};
 pub(crate) use random::random;
+#[cfg_attr(not(feature = "aws"), allow(unused_imports, reason = "for workers on AWS"))]
+pub(crate) use role::RUNTIME_API;
+pub(crate) use role::{in_lambda, is_initialized, is_worker, mark_initialized, mark_worker};
 pub(crate) use shared::SharedBytes;
 pub(crate) use system::{
     adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages, this_thread,

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::{Store, StoreError, StoreResult};
 use crate::error::{Error, Result};
@@ -255,31 +255,11 @@ impl Requests {
     }
 }
 
-/// Tasks that the program waits for before it ends: what a job with a shuffle leaves is removed, and what runs elsewhere is
-/// told to stop.
-static LAST: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
-
-/// Has [`finish_last`] wait for a task that nobody awaits.
-pub(crate) fn wait_for_in_the_end(task: JoinHandle<()>) {
-    let mut last = lock(&LAST);
-    last.retain(|task| !task.is_finished());
-    last.push(task);
-}
-
 /// Spawns what is to be done even if nobody awaits it.
 #[cfg(feature = "data")]
 pub(crate) fn spawn_last(task: impl Future<Output = ()> + Send + 'static) {
     // Without an event loop nothing was stored either.
     if let Ok(handle) = event_loop() {
-        wait_for_in_the_end(handle.spawn(task));
-    }
-}
-
-/// Waits until such tasks are done, and no longer than `patience`.
-pub(crate) fn finish_last(patience: Duration) {
-    let begun = Instant::now();
-    let done = || lock(&LAST).iter().all(JoinHandle::is_finished);
-    while !done() && begun.elapsed() < patience {
-        thread::sleep(Duration::from_millis(2));
+        crate::platform::finish_before_exit(handle.spawn(task));
     }
 }

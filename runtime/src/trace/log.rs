@@ -19,9 +19,9 @@ use super::{About, Event, Remote, Times};
 use crate::backend::Timing;
 use crate::error::{Attempt, Failure};
 use crate::platform;
-use crate::progress::Standing;
 use crate::scheduler::{self, Progress, Sent};
 use crate::spans::JobSpan;
+use crate::terminal::Standing;
 use crate::terminal::{self, Bar};
 
 /// The log, in the folder of its job.

@@ -11,7 +11,7 @@ use super::{About, Event, Follow, LOG};
 use crate::config::Config;
 use crate::error::Result;
 use crate::platform;
-use crate::progress::Standing;
+use crate::terminal::Standing;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -16,13 +16,14 @@ use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_
 use super::{BlobsByTask, Encoded};
 use crate::blob::{self, Blob, BlobBytes};
 use crate::channel::{
-    Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
-    length_body, monotonic,
+    BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
+    length_body,
 };
 use crate::codec;
 use crate::error::Failure;
 use crate::framed::{self, Pieces};
 use crate::platform::{self, Guarded, ProcessMemory, SharedBytes};
+use crate::platform::{Bell, monotonic};
 use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
@@ -157,8 +158,8 @@ impl Worker {
     fn work(mut self) -> ! {
         super::install_hook();
         super::panics::leave_last_words_in(&self.region);
-        crate::start::mark_worker();
-        crate::executor::set_depth(1);
+        platform::mark_worker();
+        platform::set_depth(1);
         // From here on, forks are told apart.
         platform::is_forked();
         end_with_the_driver(self.socket.clone(), self.results.mark.clone());

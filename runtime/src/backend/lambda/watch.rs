@@ -180,9 +180,9 @@ mod tests {
     use super::*;
     use crate::backend::Ringer;
     use crate::block::{Block, Limits};
-    use crate::channel::Bell;
     use crate::deployment::Deployment;
     use crate::envelope::{Outcome, Part, Report};
+    use crate::platform::Bell;
     use crate::store::{BoxFuture, MemoryStore, Store};
 
     /// Counts listings.

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
 use crate::blob;
-use crate::channel::{SLOTS, monotonic};
+use crate::channel::SLOTS;
+use crate::error::Error;
 use crate::error::Failure;
+use crate::platform::monotonic;
 use crate::platform::{self, ProcessMemory};
 use crate::scheduler;
-use crate::start;
 use minder::Minder;
 use process::{Process, START_LIMIT, Surroundings};
 
@@ -119,12 +120,31 @@ struct Memory {
     next_check: Duration,
 }
 
+/// Workers are this same program: it must begin with `init`, and a worker starts none of its own.
+fn may_start_workers() -> Result<(), Error> {
+    if platform::is_worker() {
+        return Err(Error::Config(
+            "a worker has no workers of its own: what a remote function calls runs on threads of its worker; leave out \
+             `.backend(\"local\")`, or the whole executor"
+                .to_owned(),
+        ));
+    }
+    if !platform::is_initialized() {
+        return Err(Error::Config(
+            "the `local` backend starts this program again as a worker, and its `main` would not know: put \
+             `#[wren::main]` on `main`, or call `wren::init()` first in it"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 inventory::submit! {
     BackendScheme {
         scheme: "local",
         open: |rest, setup| {
             scheme::nothing_more("local", rest)?;
-            start::may_start_workers()?;
+            may_start_workers()?;
             Ok(Box::new(LocalBackend::new(setup)))
         },
     }

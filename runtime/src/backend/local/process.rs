@@ -19,14 +19,18 @@ use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
 use crate::blob::Blob;
 use crate::block::{Block, Limits};
 use crate::channel::{
-    Bell, BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind,
-    length, length_body, monotonic,
+    BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
+    length_body,
 };
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
+use crate::platform::ProcessMemory;
 use crate::platform::{self, SharedBytes};
+use crate::platform::{Bell, monotonic};
 use crate::spans;
+use crate::terminal;
 use crate::worker::process::ENV;
+use std::sync::Once;
 
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs
 /// a few milliseconds, so short tasks may as well end by themselves.
@@ -226,7 +230,7 @@ impl Process {
 
     /// Sends a flight, which waited since then; `load` must be below [`SLOTS`].
     pub(super) fn launch(&mut self, invocation: Invocation, since: Duration, now: Duration) {
-        platform::say_if_unenforced(invocation.block.limits().memory_mb, &self.minded.memory);
+        note_unenforced_limit(invocation.block.limits().memory_mb, &self.minded.memory);
         let taken = |slot: &usize| self.flights.iter().any(|f| f.slot == *slot);
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
         let Range { start, end } = invocation.tasks;
@@ -751,4 +755,12 @@ fn greet(socket: &OwnedFd, region: &Region, bell: &Bell) -> io::Result<()> {
 fn ended_before(greeted: &io::Result<()>) -> bool {
     let kind = greeted.as_ref().err().map(io::Error::kind);
     matches!(kind, Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
+}
+
+/// Notes once in this process that memory limits are not enforced, for a call that has one.
+fn note_unenforced_limit(limit_mb: Option<u32>, worker: &ProcessMemory) {
+    static NOTED: Once = Once::new();
+    if let Some(note) = platform::unenforced_limit(limit_mb, worker) {
+        NOTED.call_once(|| terminal::note(note));
+    }
 }

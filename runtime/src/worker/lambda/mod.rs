@@ -21,8 +21,8 @@ use crate::block::Block;
 use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
 use crate::error::{Error, Failure};
 use crate::limits;
+use crate::platform::RUNTIME_API;
 use crate::registry::{self, RemoteFn};
-use crate::start::RUNTIME_API;
 use crate::store::{self, Store, StoreError};
 
 use pool::{Pool, Stop};
@@ -93,7 +93,7 @@ impl Worker {
         let started = Instant::now();
         let response = match Request::from_json(payload) {
             Ok(Request::Attempt(invocation)) => self.attempt(*invocation, context, started).await,
-            Ok(Request::Registry) => match crate::start::listing() {
+            Ok(Request::Registry) => match crate::registry::listing() {
                 Ok(Ok(listing)) => return listing,
                 Ok(Err(error)) => Response::Refused(Failure::Backend(error.to_string())),
                 Err(error) => Response::Refused(Failure::Backend(error.to_string())),

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{self, Backend, FlightId, LocalBackend, Reply, Setup, Timing};
 use crate::block::Block;
-use crate::channel::Bell;
 use crate::envelope::{Part, Ran};
 use crate::error::Failure;
 use crate::limits;
+use crate::platform::Bell;
 
 /// An attempt ends this part of its time before Lambda would end it, within [`MARGIN`], so that its
 /// outcome still gets out.

@@ -5,6 +5,8 @@
 //! [`MOST`] bytes; later ones are dropped, and it is said how many. Before somebody gets the result of a call, what the
 //! call printed is shown ([`settle`]), unless that takes too long.
 
+mod progress;
+
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +15,22 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backend::Stream;
+use serde::{Deserialize, Serialize};
+
 use crate::platform;
-use crate::progress::{ProgressBar, Standing, above_the_bar};
+use progress::above_the_bar;
+pub use progress::{ProgressBar, Standing};
+
+/// Standard output or standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    #[serde(rename = "stdout")]
+    Out,
+    /// Standard error.
+    #[serde(rename = "stderr")]
+    Err,
+}
 
 /// How many bytes wait at most to be shown.
 const MOST: u64 = 4 << 20;

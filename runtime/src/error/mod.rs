@@ -1,5 +1,8 @@
 //! What can go wrong, by class: one variant of [`Error`] for each.
 
+mod kv;
+mod store;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -7,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
-use crate::kv::KvError;
-use crate::store::StoreError;
+
+pub use kv::{KvError, KvResult};
+pub use store::{StoreError, StoreResult};
 
 /// `std::result::Result` with wren's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

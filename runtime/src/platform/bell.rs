@@ -9,7 +9,7 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::platform::{self, Guarded};
+use super::Guarded;
 
 /// A flag in shared memory that says whether anybody sleeps, and a pipe to wake them by: while the
 /// sleeper is awake, ringing costs one atomic operation.
@@ -33,8 +33,8 @@ enum Ends {
 impl Bell {
     /// A bell for this process to sleep at.
     pub(crate) fn new() -> io::Result<Self> {
-        let file = platform::shared_file(4096)?;
-        let (read, write) = platform::pipe()?;
+        let file = super::shared_file(4096)?;
+        let (read, write) = super::pipe()?;
         let page = map(&file)?;
         Ok(Self(Arc::new(Inner { page, ends: Ends::Sleeper { file, read, write } })))
     }
