@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::io;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -10,6 +11,7 @@ use std::thread::{self, Thread};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::function::until_stopped;
 use crate::{executor, platform};
 
 thread_local! {
@@ -54,6 +56,13 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     };
     used.keep();
     output
+}
+
+/// Runs the future of an async function to its end. If the call is stopped before, the future is dropped, and a panic
+/// goes up to whoever runs the call.
+#[doc(hidden)]
+pub fn run_async<F: Future>(future: F) -> F::Output {
+    block_on(until_stopped(future)).unwrap_or_else(|| resume_unwind(Box::new("the call was stopped")))
 }
 
 /// A runtime that a future ran on.

@@ -9,16 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::backend::Results;
-use crate::backoff::Backoff;
-use crate::block::{Args, ArgsEncoder, Limits};
 use crate::codec::{self, Aligned, CodecError};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
+use crate::function::Backoff;
+use crate::function::RemoteFn;
+use crate::function::{Args, ArgsEncoder, Limits};
 use crate::job::{Outcome, Port};
-use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
 use crate::terminal;
 
@@ -391,181 +390,4 @@ fn taken_over<R>(start: &[u8], mut rest: Aligned) -> std::result::Result<R, Alig
     // Not `bool`: each byte of these has to be looked at.
     for_numbers!(try_as);
     value.ok_or(rest)
-}
-
-/// What an argument must be: it is encoded by the driver and decoded by the worker.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be an argument of a remote function",
-    label = "this type cannot travel to a worker",
-    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on it, or pass something from which it can be made"
-)]
-pub trait Argument<'de>: Serialize + Deserialize<'de> {}
-
-impl<'de, T: Serialize + Deserialize<'de>> Argument<'de> for T {}
-
-/// What a result must be: it is encoded by the worker and decoded by the driver.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the result of a remote function",
-    label = "this type cannot travel back from a worker",
-    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on it, or return something from which it can be made"
-)]
-pub trait Returned: Serialize + DeserializeOwned {}
-
-impl<T: Serialize + DeserializeOwned> Returned for T {}
-
-/// A `Result`, by whatever alias, where the annotation asks for one.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no `Result`, and `retry_if` looks at the error of one",
-    label = "not `std::result::Result`",
-    note = "leave out `retry_if`, or return a `Result`"
-)]
-#[allow(missing_docs)]
-pub trait ResultType {
-    type Ok;
-    type Err;
-    fn into_result(self) -> Result<Self::Ok, Self::Err>;
-}
-
-impl<T, E> ResultType for std::result::Result<T, E> {
-    type Ok = T;
-    type Err = E;
-
-    fn into_result(self) -> Result<T, E> {
-        self
-    }
-}
-
-/// Turns any error value into a failure: with its sources if it is an error, by its `Display` or
-/// its `Debug` if it is not. Generated code uses it.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! error_failure {
-    ($error:ident, $again:expr) => {{
-        use $crate::__private::errors::look_up::*;
-        // Before the error is moved.
-        let __wren_again = $again;
-        // Method look-up takes off one `&` after the other, and so tries these traits in order.
-        let __wren_bytes = (&&$crate::__private::errors::Probe(&$error)).value();
-        let __wren_kind = (&&&&$crate::__private::errors::Probe(&$error)).kind();
-        $crate::__private::errors::with(__wren_kind.failure($error), __wren_bytes, __wren_again)
-    }};
-}
-
-/// How errors of different kinds become failures; see [`error_failure!`].
-#[doc(hidden)]
-pub mod errors {
-    use std::any::type_name;
-    use std::error::Error;
-    use std::fmt::Display;
-
-    use serde::Serialize;
-
-    use crate::codec;
-    use crate::error::Failure;
-    use crate::generated::Told;
-
-    /// The traits among which method look-up finds the kind of an error.
-    pub mod look_up {
-        pub use super::{AsDebug as _, AsDisplay as _, AsError as _, AsOpaque as _, AsSendError as _, AsValue as _};
-    }
-
-    /// Holds a type for method look-up.
-    #[derive(Debug)]
-    pub struct Probe<'a, E>(pub &'a E);
-
-    /// Causes of an error that are told: one that names itself as its cause has no end of them.
-    const MOST_CAUSES: usize = 64;
-
-    /// An error's own value travels up to this size, in bytes.
-    const LARGEST_VALUE: usize = 64 << 10;
-
-    pub(crate) fn of_error<E>(error: &dyn Error) -> Failure {
-        let causes = std::iter::successors(error.source(), |&e| e.source());
-        of_text::<E>(error.to_string(), causes.take(MOST_CAUSES).map(ToString::to_string).collect())
-    }
-
-    fn of_text<E>(message: String, chain: Vec<String>) -> Failure {
-        Failure::Returned { message, chain, type_name: type_name::<E>().to_owned(), value: Vec::new(), again: true }
-    }
-
-    /// The failure with the error's own value, and whether it may be run again.
-    pub fn with(mut failure: Failure, of: Vec<u8>, may_run_again: bool) -> Failure {
-        if let Failure::Returned { value, again, .. } = &mut failure {
-            (*value, *again) = (of, may_run_again);
-        }
-        failure
-    }
-
-    /// What `retry_if` says of an error.
-    pub fn is_worth_it<E>(retry_if: impl FnOnce(&E) -> bool, error: &E) -> bool {
-        retry_if(error)
-    }
-
-    /// Of an error that may be had back in the driver. The driver asks whether it can be decoded: here the compiler
-    /// would take an error that borrows for one that does not.
-    #[allow(missing_docs)]
-    pub trait AsValue {
-        fn value(&self) -> Vec<u8>;
-    }
-    impl<E: Serialize> AsValue for &Probe<'_, E> {
-        fn value(&self) -> Vec<u8> {
-            // One that does not encode is told by its text, as others are.
-            codec::encode(self.0).ok().filter(|bytes| bytes.len() <= LARGEST_VALUE).unwrap_or_default()
-        }
-    }
-    /// Of one that cannot.
-    #[allow(missing_docs)]
-    pub trait AsOpaque {
-        fn value(&self) -> Vec<u8> {
-            Vec::new()
-        }
-    }
-    impl<E> AsOpaque for Probe<'_, E> {}
-
-    macro_rules! kind {
-        ($trait:ident, $kind:ident, $on:ty $(, $($bound:tt)+)?) => {
-            #[allow(missing_docs, missing_debug_implementations)]
-            pub struct $kind;
-            #[allow(missing_docs)]
-            pub trait $trait {
-                fn kind(&self) -> $kind {
-                    $kind
-                }
-            }
-            impl<E $(: $($bound)+)?> $trait for $on {}
-        };
-    }
-    kind!(AsSendError, SendErrorKind, &&&Probe<'_, E>, Into<Box<dyn Error + Send + Sync>>);
-    kind!(AsError, ErrorKind, &&Probe<'_, E>, Into<Box<dyn Error>>);
-    kind!(AsDisplay, DisplayKind, &Probe<'_, E>, Display);
-    // Of any type, so that one without `Debug` is refused by its own name.
-    kind!(AsDebug, DebugKind, Probe<'_, E>);
-
-    #[allow(missing_docs)]
-    impl SendErrorKind {
-        pub fn failure<E: Into<Box<dyn Error + Send + Sync>>>(self, error: E) -> Failure {
-            of_error::<E>(&*error.into())
-        }
-    }
-    #[allow(missing_docs)]
-    impl ErrorKind {
-        pub fn failure<E: Into<Box<dyn Error>>>(self, error: E) -> Failure {
-            of_error::<E>(&*error.into())
-        }
-    }
-    #[allow(missing_docs)]
-    impl DisplayKind {
-        pub fn failure<E: Display>(self, error: E) -> Failure {
-            of_text::<E>(error.to_string(), Vec::new())
-        }
-    }
-    #[allow(missing_docs)]
-    impl DebugKind {
-        pub fn failure<E: Told>(self, error: E) -> Failure {
-            of_text::<E>(format!("{error:?}"), Vec::new())
-        }
-    }
 }

@@ -208,7 +208,7 @@ impl Config {
         if cfg!(feature = "aws") {
             self.backend = Some("lambda".to_owned());
             self.deployed = true;
-        } else if record.may_be_of(&crate::registry::all()?) {
+        } else if record.may_be_of(&crate::function::registry::all()?) {
             let path = Deployment::path(&self.directory, record.endpoint.as_deref());
             return Err(Error::Config(format!(
                 "this program is deployed to AWS ({}), and was now built without the feature `aws`, which running \

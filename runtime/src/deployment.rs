@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::registry::{self, RemoteFn};
+use crate::function::{RemoteFn, registry};
 
 pub use sources::Source;
 

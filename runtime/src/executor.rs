@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "data")]
 use crate::backend::Room;
 use crate::backend::{self, Backend, Lines, Printed, Reply, Setup};
-use crate::block::{Args, Block, Limits};
+use crate::block::Block;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
+use crate::function::{Args, Limits};
+use crate::function::{RemoteFn, registry};
 use crate::job::{Kept, Outcome, Pending, Port};
 use crate::map::Settings;
 use crate::platform::Bell;
 use crate::platform::{self, UNKNOWN_DEPTH};
-use crate::registry::{self, RemoteFn};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::spans;
 use crate::store::{self, Store};
@@ -832,7 +833,7 @@ impl Core {
         }
         // What is broken after a panic is not used again.
         let acted = catch_unwind(AssertUnwindSafe(|| act(self)));
-        acted.map_err(|panic| self.break_down(&crate::worker::message_of(&*panic))).ok()
+        acted.map_err(|panic| self.break_down(&crate::function::message_of(&*panic))).ok()
     }
 
     fn break_down(&mut self, message: &str) {

@@ -23,9 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Room, Timing};
-use crate::block::Limits;
 use crate::error::{Failure, Result};
-use crate::framed;
+use crate::function::Limits;
+use crate::function::framed;
 use crate::scheduler;
 use crate::store::{BoxFuture, Stat, Store, StoreError, StoreResult};
 

@@ -102,8 +102,6 @@ extern crate self as wren;
 #[cfg(feature = "aws")]
 mod aws;
 pub mod backend;
-mod backoff;
-mod blob;
 mod block;
 mod blocking;
 #[cfg(feature = "data")]
@@ -121,8 +119,7 @@ mod envelope;
 mod error;
 mod executor;
 pub mod faults;
-mod framed;
-mod generated;
+mod function;
 mod interrupt;
 mod job;
 pub mod kv;
@@ -135,8 +132,6 @@ pub mod otel;
 mod platform;
 pub mod price;
 mod refs;
-#[doc(hidden)]
-pub mod registry;
 mod replay;
 #[doc(hidden)]
 pub mod scheduler;
@@ -157,8 +152,7 @@ mod worker;
 /// [`kv::KvScheme`].
 pub use inventory;
 
-pub use backoff::Backoff;
-pub use block::{Block, INLINE_LIMIT, Limits};
+pub use block::Block;
 pub use blocking::block_on;
 #[cfg(feature = "data")]
 pub use bsp::bsp;
@@ -167,6 +161,9 @@ pub use call::Call;
 pub use data::{Input, Split};
 pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result};
 pub use executor::{Builder, Executor};
+#[doc(hidden)]
+pub use function::registry;
+pub use function::{Backoff, INLINE_LIMIT, Limits};
 pub use job::{Job, JobProgress, attach};
 pub use kv::kv;
 pub use map::{Calls, Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
@@ -183,21 +180,24 @@ pub use wren_macros::{main, remote};
 /// What generated code uses. Not for programs: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::block::ArgsEncoder;
+    pub use crate::blocking::run_async;
     #[cfg(feature = "data")]
     pub use crate::bsp::{finish_entry, load_entry, step_entry};
-    pub use crate::call::{Argument, Call, ResultType, Returned, call};
+    pub use crate::call::{Call, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
-    pub use crate::generated::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, owned, result};
+    pub use crate::function::ArgsEncoder;
+    pub use crate::function::RemoteFn;
+    pub use crate::function::registry::{REMOTE_FNS, Source};
+    pub use crate::function::types::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, owned, result};
+    pub use crate::function::{ArgsDecoder, Invoke, Output};
+    pub use crate::function::{Argument, ResultType, Returned};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
-    pub use crate::registry::{REMOTE_FNS, RemoteFn, Source};
     pub use crate::start::{Exit, main, main_sync};
-    pub use crate::worker::{ArgsDecoder, Invoke, Output, run_async};
     pub use linkme;
 
-    pub use crate::call::errors;
+    pub use crate::function::errors;
 
     /// For `cargo wren`, which finds AWS as programs do.
     #[cfg(feature = "aws")]

@@ -15,11 +15,11 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use crate::backoff::Backoff;
-use crate::block::Limits;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
+use crate::function::Backoff;
+use crate::function::Limits;
 use crate::job::{Job, Keep};
 use crate::platform;
 use crate::refs::Ref;

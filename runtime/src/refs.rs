@@ -1,6 +1,5 @@
 //! Large values, stored once: [`put`] and [`Ref`].
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::blob::Blob;
 use crate::call::{Decoded, decode_result};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
+use crate::function::Blob;
+use crate::function::attached;
 use crate::store::{self, StoreError};
 
 /// The folder of values in a store.
@@ -66,16 +66,9 @@ impl<'de, T> Deserialize<'de> for Ref<T> {
     }
 }
 
-thread_local! {
-    /// Values that the arguments being encoded name, and that only this process has.
-    static ATTACHED: RefCell<Vec<Arc<Blob>>> = const { RefCell::new(Vec::new()) };
-}
-
 /// A worker process does not see the memory of this one: the value itself goes along.
 fn attach(hash: &[u8; 32], url: &str) {
-    let is_attached =
-        |attached: &RefCell<Vec<Arc<Blob>>>| attached.borrow().iter().any(|blob| blob.hash().as_bytes() == hash);
-    if !url.starts_with("memory:") || ATTACHED.try_with(is_attached).unwrap_or(true) {
+    if !url.starts_with("memory:") || attached::is_attached(hash) {
         return;
     }
     let fetch = || {
@@ -88,7 +81,7 @@ fn attach(hash: &[u8; 32], url: &str) {
     };
     // A value that is gone is an error where it is asked for.
     if let Some(blob) = known(hash).or_else(fetch) {
-        let _ = ATTACHED.try_with(|attached| attached.borrow_mut().push(blob));
+        attached::attach(blob);
     }
     let named = named().get(hash).cloned().unwrap_or_default();
     named.iter().for_each(|inner| attach(inner, url));
@@ -100,18 +93,6 @@ type Hashes = HashMap<[u8; 32], Vec<[u8; 32]>>;
 fn named() -> MutexGuard<'static, Hashes> {
     static NAMED: OnceLock<Mutex<Hashes>> = OnceLock::new();
     NAMED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What was encoded outside of a call is not of the next one.
-#[inline]
-pub(crate) fn forget_attached() {
-    let _ = ATTACHED.try_with(|attached| attached.borrow_mut().clear());
-}
-
-/// The values that were attached since the last call of this.
-#[inline]
-pub(crate) fn take_attached() -> Vec<Arc<Blob>> {
-    ATTACHED.try_with(RefCell::take).unwrap_or_default()
 }
 
 impl<T> Clone for Ref<T> {
@@ -215,7 +196,7 @@ pub(crate) fn hash_of(key: &str) -> Option<[u8; 32]> {
 pub fn put<T: Serialize + ?Sized>(value: &T) -> Put<T> {
     let bytes = codec::encode(value).map_err(Error::from);
     // What the encoding attached is not an argument, but goes along where this value is one.
-    let inner: Vec<[u8; 32]> = take_attached().iter().map(|blob| *blob.hash().as_bytes()).collect();
+    let inner: Vec<[u8; 32]> = attached::take().iter().map(|blob| *blob.hash().as_bytes()).collect();
     if let (Ok(bytes), false) = (&bytes, inner.is_empty()) {
         named().insert(*blake3::hash(bytes).as_bytes(), inner);
     }

@@ -15,15 +15,16 @@ use crate::block::Block;
 use crate::codec;
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
+use crate::function;
+use crate::function::Encoded;
+use crate::function::{RemoteFn, registry};
 use crate::job;
 use crate::platform;
 use crate::platform::Bell;
 use crate::refs::{self, Ref};
-use crate::registry::{self, RemoteFn};
 use crate::store::{self, Store};
 use crate::terminal;
 use crate::trace::{self, TaskInput};
-use crate::worker::{self, Encoded};
 
 /// Asks for a replay: `<task>@<folder of the job>`.
 const ENV: &str = "WREN_REPLAY";
@@ -146,7 +147,7 @@ fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
         refs::remember(*blob.hash().as_bytes(), blob);
     }
     let mut out = Encoded::default();
-    worker::run_uncaught(function, &input.args.bytes, &input.args.blobs, &mut out)?;
+    function::run_uncaught(function, &input.args.bytes, &input.args.blobs, &mut out)?;
     let mut result = out.bytes;
     result.extend_from_slice(&out.long);
     Ok(result)

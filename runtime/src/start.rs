@@ -4,8 +4,8 @@ use std::future::Future;
 use std::process::{ExitCode, Termination, exit};
 use std::time::Duration;
 
+use crate::function::registry;
 use crate::platform;
-use crate::registry;
 use crate::terminal;
 use crate::worker::process;
 

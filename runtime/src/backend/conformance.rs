@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Backend, FlightId, Invocation, Reply, Setup, scheme};
-use crate::block::{Block, Limits};
+use crate::block::Block;
 use crate::call::{Call, Decoded, decode_result};
 use crate::error::{Error, Failure, Result};
-use crate::framed::Pieces;
+use crate::function::Limits;
+use crate::function::framed::Pieces;
 use crate::platform::Bell;
 
 /// Whatever hangs, hangs longer.

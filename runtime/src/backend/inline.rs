@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer, Setup, Timing, scheme};
 use crate::error::Failure;
-use crate::framed::Pieces;
+use crate::function;
+use crate::function::framed::Pieces;
+use crate::function::{Encoded, StopSignal};
 use crate::platform;
 use crate::spans::InvocationSpan;
-use crate::worker::{self, Encoded, StopSignal};
 
 /// Results of short calls are given together, at least this often.
 const GIVE_EVERY: Duration = Duration::from_millis(1);
@@ -178,7 +179,7 @@ impl Backend for InlineBackend {
     }
 
     fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {
-        worker::install_hook();
+        function::install_hook();
         let mut state = self.shared.lock();
         if self.is_run_by_who_waits {
             // Nobody can end what the thread runs that waits.
@@ -332,7 +333,7 @@ impl Shared {
         });
         // None where it was given up already.
         if let Some(stop) = stop {
-            worker::stopped_by(&stop, || self.run_tasks(invocation, number));
+            function::stopped_by(&stop, || self.run_tasks(invocation, number));
             self.lock().running.remove(&invocation.flight);
         }
     }
@@ -350,7 +351,7 @@ impl Shared {
             let Some(is_last) = self.begin(*flight, task) else { break };
             out.clear();
             let blobs = blobs.get(&task).copied().unwrap_or(&[]);
-            match span.task(task, is_last, || worker::run(function, args, blobs, &mut out)) {
+            match span.task(task, is_last, || function::run(function, args, blobs, &mut out)) {
                 Ok(()) => {
                     out.append_to(&mut run.results);
                     run.end = task + 1;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backoff::Backoff;
+use crate::function::Backoff;
 use crate::scheduler::{self, Probe, Speculation};
 
 /// Invocations that wait for their response at once; further ones are events.

@@ -17,13 +17,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Block, Limits};
+use crate::block::Block;
 use crate::codec::Aligned;
 use crate::error::{Failure, Result};
-use crate::framed::{self, Pieces};
+use crate::function;
+use crate::function::Encoded;
+use crate::function::Limits;
+use crate::function::framed;
+use crate::function::framed::Pieces;
 use crate::scheduler;
 use crate::spans::InvocationSpan;
-use crate::worker::{self, Encoded};
 
 pub use crate::config::is_lambda;
 pub use crate::terminal::Stream;
@@ -56,7 +59,7 @@ pub struct Invocation {
 impl Invocation {
     /// Runs one of the tasks on this thread; `now` is when. A panic is a failure of the task.
     pub fn run(&self, task: u64, now: Duration) -> Reply {
-        worker::install_hook();
+        function::install_hook();
         let flight = self.flight;
         let begun = Instant::now();
         let mut out = Encoded::default();
@@ -66,7 +69,7 @@ impl Invocation {
             let blobs = self.block.blobs(one.clone()).next().map_or(&[][..], |(_, blobs)| blobs);
             let function = self.block.function();
             let mut span = InvocationSpan::begin(self.block.traceparent(), function.name, &one, self.attempt);
-            span.task(task, true, || worker::run(function, args, blobs, &mut out))
+            span.task(task, true, || function::run(function, args, blobs, &mut out))
         } else {
             Err(Failure::Backend(format!("task {task} is none of {:?}", self.tasks)))
         };

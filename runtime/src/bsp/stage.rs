@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{Bsp, Inbox, Messages, Outbox, Step};
 use crate::codec;
 use crate::error::Failure;
+use crate::function::Invoke;
 use crate::mapreduce::{BoxError, MapStage, Output, Pairs, Reduced, Shuffle, Target, failure, gathered};
 use crate::shuffle::{Scattered, Segment};
 use crate::store;
-use crate::worker::Invoke;
 
 /// What a partition is told of a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]

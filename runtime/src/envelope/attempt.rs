@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{open, seal};
 use crate::backend::FlightId;
-use crate::block::Limits;
 use crate::codec;
 use crate::error::Failure;
+use crate::function::Limits;
 
 /// Version of the JSON around envelopes.
 const VERSION: u32 = 1;

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Arguments, Manifest, call_hash};
 use super::record::{CallHash, damaged};
-use crate::blob::Blob;
-use crate::block::{Args, Block, Limits};
+use crate::block::Block;
 use crate::envelope;
 use crate::error::{Error, Result};
+use crate::function::Blob;
+use crate::function::{Args, Limits};
+use crate::function::{RemoteFn, registry};
 use crate::platform::new_id;
 use crate::refs::{hash_of, key_of};
-use crate::registry::{self, RemoteFn};
 use crate::store::{Requests, Store, StoreResult, put_once, wait};
 use crate::trace::TaskInput;
 

@@ -26,14 +26,16 @@ use super::record::{
 };
 use super::{Outcome, Port};
 use crate::backend::Results;
-use crate::block::Args;
 use crate::codec;
 use crate::config::OtherBuild;
 use crate::envelope;
 use crate::error::{Error, Result};
-use crate::framed::{self, Pieces};
-use crate::refs::{Ref, forget_attached, put_bytes};
-use crate::registry::RemoteFn;
+use crate::function::Args;
+use crate::function::RemoteFn;
+use crate::function::attached;
+use crate::function::framed;
+use crate::function::framed::Pieces;
+use crate::refs::{Ref, put_bytes};
 use crate::store::{Requests, SIDE_BY_SIDE, event_loop, find_size, put_once};
 
 /// How long a result waits for others of its cell that are under way.
@@ -353,7 +355,7 @@ impl Kept {
             done.result = codec::encode(&value)?;
         }
         // What the encodings attached is not an argument.
-        forget_attached();
+        attached::forget();
         Ok(())
     }
 

@@ -9,9 +9,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{CallHash, damaged};
-use crate::block::Args;
 use crate::error::{Error, Result};
-use crate::registry::RemoteFn;
+use crate::function::Args;
+use crate::function::RemoteFn;
 use crate::store::Requests;
 use crate::{codec, envelope};
 

@@ -66,7 +66,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::block::Limits;
+    use crate::function::Limits;
 
     /// One thread lends and takes back, another takes for idle workers: each block goes to one of them, and is told of.
     #[test]

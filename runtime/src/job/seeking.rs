@@ -9,8 +9,9 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Kept, LookUp, Port};
-use crate::block::{Args, Block, Limits};
-use crate::registry::RemoteFn;
+use crate::block::Block;
+use crate::function::RemoteFn;
+use crate::function::{Args, Limits};
 
 /// A call whose result an earlier run may have left.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::feed::Feed;
 use crate::backend::Results;
 use crate::call::{Decoded, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
-use crate::framed::Pieces;
+use crate::function::framed::Pieces;
 use crate::job::Outcome;
 use crate::terminal;
 

@@ -9,14 +9,15 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::{Calls, Settings};
-use crate::block::{Args, Block, Limits};
+use crate::block::Block;
 use crate::call::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
+use crate::function::RemoteFn;
+use crate::function::{Args, Limits};
 use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted};
 use crate::platform;
-use crate::registry::RemoteFn;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
 use crate::trace::{Note, Ran, SharedLog};

@@ -1,10 +1,10 @@
 //! What the tasks of a stage get of the machines that run them.
 
-use crate::block::{ArgsEncoder, Limits};
 use crate::call::{Call, call};
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::registry::RemoteFn;
+use crate::function::RemoteFn;
+use crate::function::{ArgsEncoder, Limits};
 
 /// Memory of a worker where neither the attribute, nor the builder, nor the backend says one, in MB.
 const DEFAULT_MEMORY_MB: u32 = 512;

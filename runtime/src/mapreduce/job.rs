@@ -13,13 +13,13 @@ use super::output::{Format, Reduced, Target, is_local};
 use super::outputs::Outputs;
 use super::stage::{MapStage, ReduceStage, Shuffle};
 use super::{MapReduce, Registered};
-use crate::block::Limits;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
+use crate::function::Limits;
+use crate::function::RemoteFn;
 use crate::map::{Map, gather};
 use crate::platform::new_id;
-use crate::registry::RemoteFn;
 use crate::shuffle::{Model, Scattered};
 use crate::store::{self, BoxFuture, Requests, Store, StoreError};
 

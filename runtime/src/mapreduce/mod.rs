@@ -15,7 +15,7 @@ mod values;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::registry::RemoteFn;
+use crate::function::RemoteFn;
 
 pub use emit::Emitter;
 pub(crate) use granted::Granted;

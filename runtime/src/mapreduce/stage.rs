@@ -8,11 +8,11 @@ use super::emit::{Emits, Emitter, NO_KEY, Pairs};
 use super::output::{Output, Reduced, Target};
 use super::values::Values;
 use super::{BoxError, Key, MapReduce};
-use crate::call::errors;
 use crate::error::{Error, Failure};
+use crate::function::Invoke;
+use crate::function::errors;
 use crate::shuffle::{Merged, Scattered, Segment, Segments, Sorter};
 use crate::store;
-use crate::worker::Invoke;
 
 /// What both stages know of the shuffle.
 #[derive(Debug, Clone, Serialize, Deserialize)]

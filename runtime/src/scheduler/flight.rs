@@ -11,7 +11,7 @@ use super::{Config, Failed, JobKey, Scheduler, Sent, Speculation, Time, Update};
 use crate::backend::Timing;
 use crate::block::Block;
 use crate::error::Failure;
-use crate::registry::RemoteFn;
+use crate::function::RemoteFn;
 
 /// A job that has much else to do copies what is late after so many times the wait.
 const LATER: u32 = 5;

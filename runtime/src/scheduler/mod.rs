@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
-use crate::backoff::Backoff;
 use crate::block::Block;
 use crate::error::Failure;
+use crate::function::Backoff;
 
 use flight::Flight;
 use job::{Job, Run};

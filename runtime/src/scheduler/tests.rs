@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::*;
-use crate::block::Limits;
+use crate::function::Limits;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::world::World;
 use super::{Model, Workload};
 use crate::backend::{Reply, lambda_tuning};
-use crate::block::{Args, Block, Limits};
+use crate::block::Block;
+use crate::function::RemoteFn;
+use crate::function::{Args, Limits};
 use crate::limits;
 use crate::price;
-use crate::registry::RemoteFn;
 use crate::scheduler::{Config, JobSpec, Scheduler, Time, Update};
 
 /// The driver takes what came in so long together.

@@ -14,10 +14,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::blob::Blob;
-use crate::block::{Args, Limits};
 use crate::envelope;
-use crate::framed::Pieces;
+use crate::function::Blob;
+use crate::function::framed::Pieces;
+use crate::function::{Args, Limits};
 use crate::platform;
 
 pub(crate) use keep::Inputs;

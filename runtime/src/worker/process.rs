@@ -13,18 +13,21 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
 
-use super::{BlobsByTask, Encoded};
-use crate::blob::{self, Blob, BlobBytes};
 use crate::channel::{
     BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
     length_body,
 };
 use crate::codec;
 use crate::error::Failure;
-use crate::framed::{self, Pieces};
+use crate::function;
+use crate::function::blob::BlobBytes;
+use crate::function::framed;
+use crate::function::framed::Pieces;
+use crate::function::{Blob, blob};
+use crate::function::{BlobsByTask, Encoded};
+use crate::function::{RemoteFn, registry};
 use crate::platform::{self, Guarded, ProcessMemory, SharedBytes};
 use crate::platform::{Bell, monotonic};
-use crate::registry::{self, RemoteFn};
 use crate::spans::{self, InvocationSpan};
 
 /// Set in a worker process: its number, a random part by which what its functions start is found, and the driver's process.
@@ -156,8 +159,9 @@ impl Worker {
     }
 
     fn work(mut self) -> ! {
-        super::install_hook();
-        super::panics::leave_last_words_in(&self.region);
+        function::install_hook();
+        let region = self.region.clone();
+        function::report_fatal_panics(move |message, location| region.last_words().set(message, location));
         platform::mark_worker();
         platform::set_depth(1);
         // From here on, forks are told apart.
@@ -327,7 +331,7 @@ fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob
         results.run_task(index, more, |out| {
             let function = function.as_ref().map_err(Clone::clone)?;
             let blobs = if blobs.is_empty() { &[] } else { blobs.get(&u64::from(task)).map_or(&[][..], |b| b) };
-            span.task(index, !more, || super::run(function, args, blobs, out))
+            span.task(index, !more, || function::run(function, args, blobs, out))
         });
     }
     results.send(RunHeader::LAST);

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::Invocation;
-use crate::blob::Blob;
 use crate::block::Block;
 use crate::envelope::{self, Answer, Args};
+use crate::function::Blob;
 use crate::refs;
 use crate::store::{Store, StoreError, StoreResult};
 

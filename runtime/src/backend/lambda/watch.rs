@@ -179,9 +179,10 @@ mod tests {
 
     use super::*;
     use crate::backend::Ringer;
-    use crate::block::{Block, Limits};
+    use crate::block::Block;
     use crate::deployment::Deployment;
     use crate::envelope::{Outcome, Part, Report};
+    use crate::function::Limits;
     use crate::platform::Bell;
     use crate::store::{BoxFuture, MemoryStore, Store};
 

@@ -12,10 +12,10 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
-use crate::blob;
 use crate::channel::SLOTS;
 use crate::error::Error;
 use crate::error::Failure;
+use crate::function::blob;
 use crate::platform::monotonic;
 use crate::platform::{self, ProcessMemory};
 use crate::scheduler;

@@ -16,14 +16,15 @@ use std::time::Duration;
 use super::minder::{Exit, Label, Minded, Minder};
 use super::{CHECK_EVERY, Epoch};
 use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
-use crate::blob::Blob;
-use crate::block::{Block, Limits};
+use crate::block::Block;
 use crate::channel::{
     BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
     length_body,
 };
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
+use crate::function::Blob;
+use crate::function::Limits;
 use crate::platform::ProcessMemory;
 use crate::platform::{self, SharedBytes};
 use crate::platform::{Bell, monotonic};

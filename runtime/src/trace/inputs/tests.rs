@@ -3,7 +3,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::*;
-use crate::block::{ArgsEncoder, Block};
+use crate::block::Block;
+use crate::function::ArgsEncoder;
 
 fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
     let mut encoder = ArgsEncoder::new();

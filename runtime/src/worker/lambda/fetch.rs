@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::no_store;
-use crate::blob::Blob;
 use crate::envelope::{Args, Invocation};
 use crate::error::Failure;
+use crate::function::Blob;
 use crate::refs;
 use crate::store::{Store, StoreError, StoreResult};
 

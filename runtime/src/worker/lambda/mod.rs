@@ -20,9 +20,9 @@ use serde_json::value::RawValue;
 use crate::block::Block;
 use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
 use crate::error::{Error, Failure};
+use crate::function::{RemoteFn, registry};
 use crate::limits;
 use crate::platform::RUNTIME_API;
-use crate::registry::{self, RemoteFn};
 use crate::store::{self, Store, StoreError};
 
 use pool::{Pool, Stop};
@@ -93,7 +93,7 @@ impl Worker {
         let started = Instant::now();
         let response = match Request::from_json(payload) {
             Ok(Request::Attempt(invocation)) => self.attempt(*invocation, context, started).await,
-            Ok(Request::Registry) => match crate::registry::listing() {
+            Ok(Request::Registry) => match crate::function::registry::listing() {
                 Ok(Ok(listing)) => return listing,
                 Ok(Err(error)) => Response::Refused(Failure::Backend(error.to_string())),
                 Err(error) => Response::Refused(Failure::Backend(error.to_string())),
@@ -274,8 +274,8 @@ fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Limits;
     use crate::envelope::Args;
+    use crate::function::Limits;
 
     #[wren::remote]
     fn here(x: u64) -> u64 {

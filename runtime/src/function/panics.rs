@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
-use crate::channel::Region;
 use crate::error::Failure;
 
 thread_local! {
@@ -16,8 +15,10 @@ thread_local! {
     static HERE: RefCell<Recent> = const { RefCell::new(Recent(VecDeque::new())) };
 }
 
-/// Where a worker leaves what a panic said that ends it.
-static WORKER: OnceLock<Region> = OnceLock::new();
+/// Takes message and location of a panic that ends this worker.
+type Sink = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+static FATAL_PANICS: OnceLock<Sink> = OnceLock::new();
 
 /// The latest panics of threads that functions started: who joins one may let its panic go on (`resume_unwind`), as rayon
 /// does.
@@ -68,7 +69,7 @@ pub(crate) fn install_hook() {
             let _ = HERE.try_with(|here| {
                 let mut here = here.borrow_mut();
                 if let Some(ending) = ending {
-                    leave_last_words(&ending.told(here.0.make_contiguous(), &panic));
+                    report_fatal(&ending.told(here.0.make_contiguous(), &panic));
                 }
                 here.push(panic.clone());
             });
@@ -76,21 +77,21 @@ pub(crate) fn install_hook() {
                 ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
             }
             // In a worker the driver tells of it.
-            if !in_call || ending.is_some() && WORKER.get().is_none() {
+            if !in_call || ending.is_some() && FATAL_PANICS.get().is_none() {
                 previous(info);
             }
         }));
     });
 }
 
-/// Has the panics that end this worker told to its driver.
-pub(crate) fn leave_last_words_in(region: &Region) {
-    let _ = WORKER.set(region.clone());
+/// Has panics that end this worker reported to its driver, by message and location.
+pub(crate) fn report_fatal_panics(to: impl Fn(&str, &str) + Send + Sync + 'static) {
+    let _ = FATAL_PANICS.set(Box::new(to));
 }
 
-fn leave_last_words(panic: &Panic) {
-    match WORKER.get() {
-        Some(region) => region.last_words().set(&panic.message, &panic.location),
+fn report_fatal(panic: &Panic) {
+    match FATAL_PANICS.get() {
+        Some(report) => report(&panic.message, &panic.location),
         None => eprintln!("{}, at {}", panic.message, panic.location),
     }
 }

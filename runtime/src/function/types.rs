@@ -9,13 +9,13 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::block::ArgsEncoder;
-use crate::call::{Argument, Returned};
 use crate::codec::{self, Number};
 use crate::error::Failure;
-use crate::worker::{ArgsDecoder, Output};
+use crate::function::ArgsEncoder;
+use crate::function::{ArgsDecoder, Output};
 
 /// Stands for the type in method look-up.
 #[derive(Debug)]
@@ -244,3 +244,48 @@ pub fn result<T: Returned>() -> Sent<T> {
 pub trait Told: Debug {}
 
 impl<E: Debug + ?Sized> Told for E {}
+
+/// What an argument must be: it is encoded by the driver and decoded by the worker.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a remote function",
+    label = "this type cannot travel to a worker",
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on it, or pass something from which it can be made"
+)]
+pub trait Argument<'de>: Serialize + Deserialize<'de> {}
+
+impl<'de, T: Serialize + Deserialize<'de>> Argument<'de> for T {}
+
+/// What a result must be: it is encoded by the worker and decoded by the driver.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of a remote function",
+    label = "this type cannot travel back from a worker",
+    note = "put `#[derive(serde::Serialize, serde::Deserialize)]` on it, or return something from which it can be made"
+)]
+pub trait Returned: Serialize + DeserializeOwned {}
+
+impl<T: Serialize + DeserializeOwned> Returned for T {}
+
+/// A `Result`, by whatever alias, where the annotation asks for one.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no `Result`, and `retry_if` looks at the error of one",
+    label = "not `std::result::Result`",
+    note = "leave out `retry_if`, or return a `Result`"
+)]
+#[allow(missing_docs)]
+pub trait ResultType {
+    type Ok;
+    type Err;
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
+}
+
+impl<T, E> ResultType for std::result::Result<T, E> {
+    type Ok = T;
+    type Err = E;
+
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
+}

@@ -3,12 +3,9 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-
-use crate::blocking::block_on;
 
 thread_local! {
     /// That of the calls which this thread runs, where they can be stopped.
@@ -59,18 +56,16 @@ pub(crate) fn stopped_by<T>(signal: &Arc<StopSignal>, run: impl FnOnce() -> T) -
     run()
 }
 
-/// Runs the future of an async function to its end. If the call is stopped before, the future is dropped, and a panic
-/// goes up to whoever runs the call.
-#[doc(hidden)]
-pub fn run_async<F: Future>(future: F) -> F::Output {
+/// The output of a future, or none if the call that this thread runs is stopped first. The future is dropped then.
+pub(crate) async fn until_stopped<F: Future>(future: F) -> Option<F::Output> {
     // Without unwinding, a call could end with its process only.
     let signal =
         if cfg!(panic = "abort") { None } else { SIGNAL.try_with(|signal| signal.borrow().clone()).ok().flatten() };
-    let Some(signal) = signal else { return block_on(future) };
+    let Some(signal) = signal else { return Some(future.await) };
     let mut future = pin!(Some(future));
-    let output = block_on(poll_fn(|cx| {
+    poll_fn(|cx| {
         if signal.is_set_or_register(cx.waker()) {
-            // Here, where the event loop is that the future may need.
+            // Here, inside the event loop that the future may need.
             future.set(None);
             return Poll::Ready(None);
         }
@@ -78,6 +73,6 @@ pub fn run_async<F: Future>(future: F) -> F::Output {
             Some(future) => future.poll(cx).map(Some),
             None => Poll::Ready(None),
         }
-    }));
-    output.unwrap_or_else(|| resume_unwind(Box::new("the call was stopped")))
+    })
+    .await
 }

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use super::{REMOTE_FNS, RemoteFn};
+use super::REMOTE_FNS;
 use crate::error::{Error, Result};
+use crate::function::RemoteFn;
 
 /// How many names a function has, from the shortest on.
 const FORMS: usize = 5;
@@ -136,7 +137,7 @@ pub(super) fn path_of(function: &RemoteFn) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Source;
+    use crate::function::registry::Source;
 
     /// Name, path of a type beside it, file, line.
     type Recorded = (&'static str, fn() -> &'static str, &'static str, u32);

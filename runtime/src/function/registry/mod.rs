@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backoff::Backoff;
 use crate::error::{Error, Failure, Result};
-use crate::worker::Invoke;
+use crate::function::Backoff;
+use crate::function::Invoke;
 use names::Names;
 
 /// All remote functions that were linked into this program, in no particular order.

@@ -1,0 +1,30 @@
+//! Remote functions: the registry, arguments in, result out, panics. A worker process, a thread of the `inline` backend
+//! and a worker on AWS Lambda share it.
+
+pub(crate) mod args;
+pub(crate) mod attached;
+mod backoff;
+pub(crate) mod blob;
+pub mod errors;
+pub(crate) mod framed;
+mod limits;
+mod output;
+mod panics;
+pub mod registry;
+mod run;
+mod stop;
+pub(crate) mod types;
+
+pub(crate) use args::Args;
+pub use args::{ArgsDecoder, ArgsEncoder, INLINE_LIMIT};
+pub use backoff::Backoff;
+pub(crate) use blob::Blob;
+pub use limits::Limits;
+pub(crate) use output::Encoded;
+pub use output::Output;
+pub(crate) use panics::{captures_panics, install_hook, message_of, report_fatal_panics};
+pub use registry::RemoteFn;
+pub use run::Invoke;
+pub(crate) use run::{BlobsByTask, run, run_uncaught};
+pub(crate) use stop::{StopSignal, stopped_by, until_stopped};
+pub use types::{Argument, ResultType, Returned};

@@ -1,0 +1,104 @@
+//! The result of one call, encoded.
+
+use std::ops::Deref;
+
+use serde::Serialize;
+
+use super::args::INLINE_LIMIT;
+use super::framed;
+use crate::codec::{self, Number};
+use crate::error::Failure;
+
+/// An encoded result: `bytes` and, behind them, the numbers of a long `Vec`, which are not copied.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) long: Long,
+}
+
+/// The bytes of a `Vec` of numbers, whatever numbers these are.
+#[derive(Default)]
+pub(crate) struct Long(Option<Box<dyn AsBytes + Send>>);
+
+trait AsBytes {
+    fn as_bytes(&self) -> &[u8];
+    fn align(&self) -> usize;
+}
+
+impl<T: Number> AsBytes for Vec<T> {
+    fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+
+    fn align(&self) -> usize {
+        align_of::<T>()
+    }
+}
+
+impl Long {
+    fn new<T: Number>(numbers: Vec<T>) -> Self {
+        Self(Some(Box::new(numbers)))
+    }
+
+    /// To how many bytes each of the numbers is aligned.
+    pub(crate) fn align(&self) -> usize {
+        self.0.as_ref().map_or(1, |numbers| numbers.align())
+    }
+}
+
+impl Deref for Long {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |numbers| numbers.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for Long {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Long({} bytes)", self.len())
+    }
+}
+
+impl Encoded {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.long = Long::default();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.long.len()
+    }
+
+    /// Appends the result, behind its length.
+    pub(crate) fn append_to(&self, results: &mut Vec<u8>) {
+        results.extend_from_slice(&framed::head(self.len()));
+        results.extend_from_slice(&self.bytes);
+        results.extend_from_slice(&self.long);
+    }
+}
+
+/// Takes the result of a call.
+#[doc(hidden)]
+pub struct Output<'a>(pub(super) &'a mut Encoded);
+
+impl Output<'_> {
+    /// Encodes the result.
+    #[inline]
+    pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+        codec::encode_into(value, &mut self.0.bytes).map_err(|e| Failure::BadResult { reason: e.to_string() })
+    }
+
+    /// Takes a result of numbers as they lie in memory.
+    #[inline]
+    pub fn write_numbers<T: Number + Serialize>(self, value: Vec<T>) -> Result<(), Failure> {
+        let Some((start, numbers)) = codec::parts_of(&value) else { return self.write(&value) };
+        self.0.bytes.extend_from_slice(&start);
+        if numbers.len() <= INLINE_LIMIT {
+            self.0.bytes.extend_from_slice(numbers);
+        } else {
+            self.0.long = Long::new(value);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! Runs one call: arguments in, result out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{ArgsDecoder, Blob, Encoded, Output, RemoteFn, captures_panics};
+use crate::error::Failure;
+
+/// Runs one call: `args` and `blobs` as [`Args`](super::Args) holds them. The result goes to
+/// `out`, which is empty.
+#[inline]
+pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &mut Encoded) -> Result<(), Failure> {
+    let mut invoke = Invoke { args, blobs, out };
+    captures_panics(|| (function.entry)(&mut invoke))
+}
+
+/// As [`run`], and a panic goes on up the stack.
+pub(crate) fn run_uncaught(
+    function: &RemoteFn,
+    args: &[u8],
+    blobs: &[Arc<Blob>],
+    out: &mut Encoded,
+) -> Result<(), Failure> {
+    (function.entry)(&mut Invoke { args, blobs, out })
+}
+
+/// One call as generated code sees it.
+#[doc(hidden)]
+pub struct Invoke<'a> {
+    args: &'a [u8],
+    blobs: &'a [Arc<Blob>],
+    out: &'a mut Encoded,
+}
+
+impl std::fmt::Debug for Invoke<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Invoke({} bytes)", self.args.len())
+    }
+}
+
+impl<'a> Invoke<'a> {
+    /// The arguments to decode, and where the result goes.
+    #[inline]
+    pub fn split(&mut self) -> (ArgsDecoder<'a>, Output<'_>) {
+        (ArgsDecoder { rest: self.args, blobs: self.blobs }, Output(self.out))
+    }
+}
+
+/// The blobs that the tasks of one flight name, by task.
+pub(crate) type BlobsByTask = HashMap<u64, Vec<Arc<Blob>>>;
