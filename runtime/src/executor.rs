@@ -13,19 +13,18 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::attempt::{Block, Lines, Printed, Reply};
+use crate::backend;
 #[cfg(feature = "data")]
 use crate::backend::Room;
-use crate::backend::{self, Backend, Lines, Printed, Reply, Setup};
-use crate::block::Block;
+use crate::backend::{Backend, Setup};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
-use crate::function::{Args, Limits};
-use crate::function::{RemoteFn, registry};
+use crate::function::{Args, Limits, RemoteFn, registry};
 use crate::job::{Kept, Outcome, Pending, Port};
 use crate::map::Settings;
-use crate::platform::Bell;
-use crate::platform::{self, UNKNOWN_DEPTH};
+use crate::platform::{self, Bell, UNKNOWN_DEPTH};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
 use crate::spans;
 use crate::store::{self, Store};

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Backend, FlightId, Invocation, Reply, Results, Room, Timing};
+use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
+use crate::backend::{Backend, Room};
 use crate::error::{Failure, Result};
-use crate::function::Limits;
-use crate::function::framed;
+use crate::function::{Limits, framed};
 use crate::scheduler;
 use crate::store::{BoxFuture, Stat, Store, StoreError, StoreResult};
 

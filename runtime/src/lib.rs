@@ -99,10 +99,10 @@ compile_error!("wren runs on Linux and on macOS; on Windows, use it in WSL");
 // Generated code and examples name the crate from outside.
 extern crate self as wren;
 
+mod attempt;
 #[cfg(feature = "aws")]
 mod aws;
 pub mod backend;
-mod block;
 mod blocking;
 #[cfg(feature = "data")]
 pub mod bsp;
@@ -152,7 +152,7 @@ mod worker;
 /// [`kv::KvScheme`].
 pub use inventory;
 
-pub use block::Block;
+pub use attempt::Block;
 pub use blocking::block_on;
 #[cfg(feature = "data")]
 pub use bsp::bsp;
@@ -186,12 +186,9 @@ pub mod __private {
     pub use crate::call::{Call, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
-    pub use crate::function::ArgsEncoder;
-    pub use crate::function::RemoteFn;
     pub use crate::function::registry::{REMOTE_FNS, Source};
     pub use crate::function::types::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, owned, result};
-    pub use crate::function::{ArgsDecoder, Invoke, Output};
-    pub use crate::function::{Argument, ResultType, Returned};
+    pub use crate::function::{ArgsDecoder, ArgsEncoder, Argument, Invoke, Output, RemoteFn, ResultType, Returned};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::start::{Exit, main, main_sync};

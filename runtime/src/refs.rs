@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Decoded, decode_result};
+use crate::attempt::{Decoded, decode_result};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::function::Blob;
-use crate::function::attached;
+use crate::function::{Blob, attached};
 use crate::store::{self, StoreError};
 
 /// The folder of values in a store.

@@ -10,21 +10,16 @@ use std::path::Path;
 use std::process::exit;
 use std::time::{Duration, Instant};
 
-use crate::backend::{self, Invocation, Reply, Setup};
-use crate::block::Block;
-use crate::codec;
+use crate::attempt::{Block, Invocation, Reply};
+use crate::backend::{self, Setup};
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
-use crate::function;
-use crate::function::Encoded;
-use crate::function::{RemoteFn, registry};
-use crate::job;
-use crate::platform;
-use crate::platform::Bell;
+use crate::function::{self, Encoded, RemoteFn, registry};
+use crate::platform::{self, Bell};
 use crate::refs::{self, Ref};
 use crate::store::{self, Store};
-use crate::terminal;
 use crate::trace::{self, TaskInput};
+use crate::{codec, job, terminal};
 
 /// Asks for a replay: `<task>@<folder of the job>`.
 const ENV: &str = "WREN_REPLAY";

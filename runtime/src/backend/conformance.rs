@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, FlightId, Invocation, Reply, Setup, scheme};
-use crate::block::Block;
-use crate::call::{Call, Decoded, decode_result};
+use super::{Backend, Setup, scheme};
+use crate::attempt::{Block, Decoded, FlightId, Invocation, Reply, decode_result};
+use crate::call::Call;
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
 use crate::function::framed::Pieces;

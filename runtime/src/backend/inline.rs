@@ -11,11 +11,11 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendScheme, FlightId, Invocation, Reply, Results, Ringer, Setup, Timing, scheme};
+use super::{Backend, BackendScheme, Ringer, Setup, scheme};
+use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
 use crate::error::Failure;
-use crate::function;
 use crate::function::framed::Pieces;
-use crate::function::{Encoded, StopSignal};
+use crate::function::{self, Encoded, StopSignal};
 use crate::platform;
 use crate::spans::InvocationSpan;
 

@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Backend, Lines};
+use super::Backend;
+use crate::attempt::Lines;
 use crate::config::OtherBuild;
 use crate::error::{Error, Result};
 use crate::platform::Bell;

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{open, seal};
-use crate::backend::FlightId;
+use crate::attempt::FlightId;
 use crate::codec;
 use crate::error::Failure;
 use crate::function::Limits;
@@ -44,7 +44,7 @@ pub(crate) struct Invocation {
     pub(crate) answer: Answer,
 }
 
-/// Encoded arguments of consecutive tasks, as [`Block`](crate::block::Block) has them.
+/// Encoded arguments of consecutive tasks, as [`Block`](crate::attempt::Block) has them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Args {
     Inline(#[serde(with = "codec::bytes")] Vec<u8>),
@@ -104,7 +104,7 @@ pub(crate) struct Ran {
     pub(crate) worker: u32,
 }
 
-/// The attempt as its machine saw it; see [`Remote`](crate::backend::Remote).
+/// The attempt as its machine saw it; see [`Remote`](crate::attempt::Remote).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) request: String,

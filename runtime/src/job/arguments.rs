@@ -7,12 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Arguments, Manifest, call_hash};
 use super::record::{CallHash, damaged};
-use crate::block::Block;
+use crate::attempt::Block;
 use crate::envelope;
 use crate::error::{Error, Result};
-use crate::function::Blob;
-use crate::function::{Args, Limits};
-use crate::function::{RemoteFn, registry};
+use crate::function::{Args, Blob, Limits, RemoteFn, registry};
 use crate::platform::new_id;
 use crate::refs::{hash_of, key_of};
 use crate::store::{Requests, Store, StoreResult, put_once, wait};

@@ -17,26 +17,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::build;
 use super::lease::Lease;
 use super::manifest::{Identity, Manifest, NOT_ENCODED, call_hash, check_name, other_call, other_kind};
 use super::record::{
     CallHash, Done, FailedRecord, Kind, Objects, Record, bit, cancel_key, cell_key, cell_of, done_key, failed_key,
     forget,
 };
-use super::{Outcome, Port};
-use crate::backend::Results;
-use crate::codec;
+use super::{Outcome, Port, build};
+use crate::attempt::Results;
 use crate::config::OtherBuild;
-use crate::envelope;
 use crate::error::{Error, Result};
-use crate::function::Args;
-use crate::function::RemoteFn;
-use crate::function::attached;
-use crate::function::framed;
-use crate::function::framed::Pieces;
+use crate::function::framed::{self, Pieces};
+use crate::function::{Args, RemoteFn, attached};
 use crate::refs::{Ref, put_bytes};
 use crate::store::{Requests, SIDE_BY_SIDE, event_loop, find_size, put_once};
+use crate::{codec, envelope};
 
 /// How long a result waits for others of its cell that are under way.
 const HOLD: Duration = Duration::from_millis(10);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Seeking;
-use crate::block::Block;
+use crate::attempt::Block;
 
 /// Whoever fills a block lends it here before it asks the iterator for more, and takes it back after: an iterator may
 /// block for long. Meanwhile the executor's reactor may take the block and submit it, where workers are idle.

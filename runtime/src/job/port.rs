@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use crate::backend::Results;
+use crate::attempt::Results;
 use crate::error::{Attempt, Error, Failure};
 
 /// What came of some tasks of a job.

@@ -9,9 +9,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Kept, LookUp, Port};
-use crate::block::Block;
-use crate::function::RemoteFn;
-use crate::function::{Args, Limits};
+use crate::attempt::Block;
+use crate::function::{Args, Limits, RemoteFn};
 
 /// A call whose result an earlier run may have left.
 #[derive(Debug)]

@@ -11,8 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Calls;
 use super::feed::Feed;
-use crate::backend::Results;
-use crate::call::{Decoded, decode_lone_result, decode_result};
+use crate::attempt::{Decoded, Results, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
 use crate::function::framed::Pieces;
 use crate::job::Outcome;

@@ -9,13 +9,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::{Calls, Settings};
-use crate::block::Block;
+use crate::attempt::Block;
 use crate::call::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
-use crate::function::RemoteFn;
-use crate::function::{Args, Limits};
+use crate::function::{Args, Limits, RemoteFn};
 use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted};
 use crate::platform;
 use crate::scheduler::JobKey;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::flight::Flight;
 use super::{Config, JobKey, Scheduler, Time, Update};
-use crate::block::Block;
+use crate::attempt::Block;
 
 /// How often it is looked at what runs of jobs with a budget.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

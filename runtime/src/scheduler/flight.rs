@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use super::job::{Job, Run};
 use super::{Config, Failed, JobKey, Scheduler, Sent, Speculation, Time, Update};
-use crate::backend::Timing;
-use crate::block::Block;
+use crate::attempt::{Block, Timing};
 use crate::error::Failure;
 use crate::function::RemoteFn;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::done_set::DoneSet;
 use super::{Config, JobSpec, Progress, Time};
-use crate::block::Block;
+use crate::attempt::Block;
 
 /// Tasks that may run: all of one block and at one attempt.
 #[derive(Debug, Clone)]

@@ -21,8 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
-use crate::block::Block;
+use crate::attempt::{Block, FlightId, Invocation, Reply, Results, Timing};
 use crate::error::Failure;
 use crate::function::Backoff;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::job::Run;
 use super::{Failed, JobKey, Scheduler, Time, Update, Whose};
-use crate::backend::FlightId;
+use crate::attempt::FlightId;
 use crate::error::{Failure, FailureClass};
 
 /// Runs whose time has not come.

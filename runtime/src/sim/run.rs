@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use super::world::World;
 use super::{Model, Workload};
-use crate::backend::{Reply, lambda_tuning};
-use crate::block::Block;
-use crate::function::RemoteFn;
-use crate::function::{Args, Limits};
-use crate::limits;
-use crate::price;
+use crate::attempt::{Block, Reply};
+use crate::backend::lambda_tuning;
+use crate::function::{Args, Limits, RemoteFn};
 use crate::scheduler::{Config, JobSpec, Scheduler, Time, Update};
+use crate::{limits, price};
 
 /// The driver takes what came in so long together.
 const TURN: Duration = Duration::from_millis(10);

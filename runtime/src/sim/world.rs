@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use super::model::Model;
 use super::{Durations, Workload};
-use crate::backend::{FlightId, Invocation, Reply, Results, Timing};
+use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
 use crate::error::Failure;
-use crate::limits;
-use crate::price;
+use crate::{limits, price};
 
 /// Keys that one listing gives.
 const PAGE: usize = 1_000;

@@ -16,13 +16,12 @@ use super::notes::Note;
 use super::output::OutputLog;
 use super::prune::prune_sometimes;
 use super::{About, Event, Remote, Times};
-use crate::backend::Timing;
+use crate::attempt::Timing;
 use crate::error::{Attempt, Failure};
 use crate::platform;
 use crate::scheduler::{self, Progress, Sent};
 use crate::spans::JobSpan;
-use crate::terminal::Standing;
-use crate::terminal::{self, Bar};
+use crate::terminal::{self, Bar, Standing};
 
 /// The log, in the folder of its job.
 pub const LOG: &str = "events.jsonl";

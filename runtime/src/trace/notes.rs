@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::inputs::Inputs;
 use super::{JobLog, Ran};
-use crate::backend::{Printed, Stream};
-use crate::block::Block;
+use crate::attempt::{Block, Printed};
 use crate::error::Failure;
 use crate::platform;
 use crate::scheduler::Progress;
-use crate::terminal;
+use crate::terminal::{self, Stream};
 
 /// How often the thread writes.
 const EVERY: Duration = Duration::from_millis(100);

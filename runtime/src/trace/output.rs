@@ -7,8 +7,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Printed, Stream};
+use crate::attempt::Printed;
 use crate::platform;
+use crate::terminal::Stream;
 
 pub(super) const FILE: &str = "output.jsonl";
 

@@ -16,19 +16,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::lambda_tuning::{DIRECT, tune};
-use super::{Backend, BackendScheme, FlightId, Invocation, Remote, Reply, Results, Ringer, Room, Setup, Timing};
-use crate::aws;
+use super::{Backend, BackendScheme, Ringer, Room, Setup};
+use crate::attempt::{FlightId, Invocation, Remote, Reply, Results, Timing};
 use crate::config::OtherBuild;
 use crate::deployment::{Deployment, LambdaFn};
 use crate::envelope::{self, Outcome, Part, Report};
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
-use crate::limits;
 use crate::platform::new_id;
-use crate::price;
-use crate::scheduler;
 use crate::store::{self, Store};
-use crate::terminal;
+use crate::{aws, limits, price, scheduler, terminal};
 
 use uploads::Uploads;
 use watch::Watch;

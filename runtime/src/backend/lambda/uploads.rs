@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OnceCell;
 
 use super::Invocation;
-use crate::block::Block;
+use crate::attempt::Block;
 use crate::envelope::{self, Answer, Args};
 use crate::function::Blob;
 use crate::refs;

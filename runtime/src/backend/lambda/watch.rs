@@ -12,10 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 use super::{FlightId, Invocation, Shared};
-use crate::aws;
-use crate::envelope;
 use crate::error::Failure;
 use crate::store::{StoreError, StoreResult};
+use crate::{aws, envelope};
 
 /// The pause between two looks: while outcomes come, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -178,8 +177,8 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::attempt::Block;
     use crate::backend::Ringer;
-    use crate::block::Block;
     use crate::deployment::Deployment;
     use crate::envelope::{Outcome, Part, Report};
     use crate::function::Limits;

@@ -14,13 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::backend::{FlightId, Invocation, Lines, Printed};
+use crate::attempt::{FlightId, Invocation, Lines, Printed};
 use crate::channel::{Region, SLOTS};
 use crate::error::Failure;
-use crate::platform::Bell;
-use crate::platform::{self, ProcessMemory};
-use crate::terminal;
-use crate::terminal::Stream;
+use crate::platform::{self, Bell, ProcessMemory};
+use crate::terminal::{self, Stream};
 
 /// How much of a task's standard error is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendScheme, FlightId, Invocation, Lines, Reply, Ringer, Setup, scheme};
+use super::{Backend, BackendScheme, Ringer, Setup, scheme};
+use crate::attempt::{FlightId, Invocation, Lines, Reply};
 use crate::channel::SLOTS;
-use crate::error::Error;
-use crate::error::Failure;
+use crate::error::{Error, Failure};
 use crate::function::blob;
-use crate::platform::monotonic;
-use crate::platform::{self, ProcessMemory};
+use crate::platform::{self, ProcessMemory, monotonic};
 use crate::scheduler;
 use minder::Minder;
 use process::{Process, START_LIMIT, Surroundings};

@@ -15,22 +15,17 @@ use std::time::Duration;
 
 use super::minder::{Exit, Label, Minded, Minder};
 use super::{CHECK_EVERY, Epoch};
-use crate::backend::{FlightId, Invocation, Lines, Reply, Results, Timing};
-use crate::block::Block;
+use crate::attempt::{Block, FlightId, Invocation, Lines, Reply, Results, Timing};
 use crate::channel::{
     BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
     length_body,
 };
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
-use crate::function::Blob;
-use crate::function::Limits;
-use crate::platform::ProcessMemory;
-use crate::platform::{self, SharedBytes};
-use crate::platform::{Bell, monotonic};
-use crate::spans;
-use crate::terminal;
+use crate::function::{Blob, Limits};
+use crate::platform::{self, Bell, ProcessMemory, SharedBytes, monotonic};
 use crate::worker::process::ENV;
+use crate::{spans, terminal};
 use std::sync::Once;
 
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs

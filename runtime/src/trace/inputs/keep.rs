@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{BLOB, FILE, FRAME_HEADER, Frames, Record, TASKS};
-use crate::block::Block;
+use crate::attempt::Block;
 use crate::envelope;
 
 /// Keeps the inputs of one job.

@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::*;
-use crate::block::Block;
+use crate::attempt::Block;
 use crate::function::ArgsEncoder;
 
 fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {

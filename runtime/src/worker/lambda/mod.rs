@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
-use crate::block::Block;
+use crate::attempt::Block;
 use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
 use crate::error::{Error, Failure};
 use crate::function::{RemoteFn, registry};

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backend::{self, Backend, FlightId, LocalBackend, Reply, Setup, Timing};
-use crate::block::Block;
+use crate::attempt::{Block, FlightId, Reply, Timing};
+use crate::backend::{Backend, LocalBackend, Setup};
 use crate::envelope::{Part, Ran};
 use crate::error::Failure;
 use crate::limits;
@@ -99,7 +99,7 @@ impl Pool {
                 self.flights += 1;
                 let flight = self.flights;
                 account.flying.insert(flight, Flying { left: tasks.clone(), heard: now });
-                let invocation = backend::Invocation { flight, run: None, tasks, attempt, block: block.clone() };
+                let invocation = crate::attempt::Invocation { flight, run: None, tasks, attempt, block: block.clone() };
                 self.backend.invoke(invocation, now, &mut replies);
             }
             let again = self.backend.poll(now, &mut replies);

@@ -1,0 +1,39 @@
+//! Runs a task of an invocation on the current thread.
+
+use std::time::{Duration, Instant};
+
+use crate::attempt::{Invocation, Reply, Results, Timing};
+use crate::error::Failure;
+use crate::function::framed::Pieces;
+use crate::function::{self, Encoded};
+use crate::spans::InvocationSpan;
+
+impl Invocation {
+    /// Runs one of the tasks on this thread; `now` is when. A panic is a failure of the task.
+    pub fn run(&self, task: u64, now: Duration) -> Reply {
+        function::install_hook();
+        let flight = self.flight;
+        let begun = Instant::now();
+        let mut out = Encoded::default();
+        let one = task..task.saturating_add(1);
+        let outcome = if self.tasks.contains(&task) {
+            let args = Pieces(self.block.args(one.clone())).next().unwrap_or_default();
+            let blobs = self.block.blobs(one.clone()).next().map_or(&[][..], |(_, blobs)| blobs);
+            let function = self.block.function();
+            let mut span = InvocationSpan::begin(self.block.traceparent(), function.name, &one, self.attempt);
+            span.task(task, true, || function::run(function, args, blobs, &mut out))
+        } else {
+            Err(Failure::Backend(format!("task {task} is none of {:?}", self.tasks)))
+        };
+        let compute = begun.elapsed();
+        let timing = Timing { started: now, compute, ..Timing::default() };
+        match outcome {
+            Ok(()) => {
+                let mut packed = Vec::with_capacity(out.len() + 4);
+                out.append_to(&mut packed);
+                Reply::Done { flight, tasks: one, results: Results::packed(packed), timing }
+            }
+            Err(failure) => Reply::Failed { flight, task, failure, stderr: String::new(), timing },
+        }
+    }
+}
