@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::deployment::Deployment;
+use crate::aws::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::platform;
 

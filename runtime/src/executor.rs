@@ -22,13 +22,12 @@ use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::function::{Args, Limits, RemoteFn, registry};
+use crate::history::{About, Forecast, Inputs, JobLog, Note, Place, Ran, SharedLog, WeakLog, spans};
 use crate::job::{Kept, Outcome, Pending, Port};
 use crate::map::Settings;
 use crate::platform::{self, Bell, UNKNOWN_DEPTH};
 use crate::scheduler::{self, JobKey, JobSpec, Scheduler, Update};
-use crate::spans;
 use crate::store::{self, Store};
-use crate::trace::{About, Inputs, JobLog, Note, Place, Ran, SharedLog, WeakLog};
 
 /// How often it is shown where jobs stand, and looked whether one is to be cancelled.
 const STAND_EVERY: Duration = Duration::from_millis(200);
@@ -297,6 +296,17 @@ const MOST_UNKNOWN: usize = 1024;
 
 /// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
 const MOST_WORKERS: usize = 10_000;
+
+#[cfg(feature = "sim")]
+fn forecast_of(backend: &str) -> Option<Box<dyn Forecast>> {
+    let watch = crate::sim::Watch::of(backend)?;
+    Some(Box::new(watch))
+}
+
+#[cfg(not(feature = "sim"))]
+fn forecast_of(_backend: &str) -> Option<Box<dyn Forecast>> {
+    None
+}
 
 fn default_backend() -> &'static str {
     if platform::is_initialized() { "local" } else { "inline" }
@@ -687,7 +697,8 @@ impl Shared {
         };
         let most = config.keep_inputs;
         let inputs = (most > 0 && !matches!(place, Place::Nowhere)).then(|| (Inputs::new(&folder, most), most));
-        let begun = JobLog::new(about, quiet, place, self.clock);
+        let forecast = forecast_of(&about.backend);
+        let begun = JobLog::new(about, quiet, place, forecast, self.clock);
         log.begin(begun, inputs);
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{executor, platform, start, terminal, trace};
+use crate::{executor, history, platform, start, terminal};
 
 /// How long `main` may go on after the first signal, for instance to save what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -132,7 +132,7 @@ fn exit_code(signal: libc::c_int) -> u8 {
 }
 
 fn say() {
-    terminal::note(&format!("interrupted; {}", trace::tally()));
+    terminal::note(&format!("interrupted; {}", history::tally()));
     terminal::finish();
 }
 

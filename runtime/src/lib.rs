@@ -86,7 +86,7 @@
 //! - [`put`] and [`Ref`]: large values, stored once;
 //! - [`kv()`] and [`kv::Params`]: small values that many functions read and change at once;
 //! - [`Error`]: every way to fail, a variant each;
-//! - [`trace`]: what was written down of every job;
+//! - [`history`]: what was written down of every job;
 //! - `otel`: driver and workers as one trace of OpenTelemetry (feature `otel`);
 //! - `sim`: what a job would take on AWS, simulated (feature `sim`);
 //! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
@@ -100,7 +100,6 @@ compile_error!("wren runs on Linux and on macOS; on Windows, use it in WSL");
 extern crate self as wren;
 
 mod attempt;
-#[cfg(feature = "aws")]
 mod aws;
 pub mod backend;
 mod blocking;
@@ -113,25 +112,20 @@ pub mod codec;
 mod config;
 #[cfg(feature = "data")]
 pub mod data;
-#[doc(hidden)]
-pub mod deployment;
 mod envelope;
 mod error;
 mod executor;
 pub mod faults;
 mod function;
+pub mod history;
 mod interrupt;
 mod job;
 pub mod kv;
-pub mod limits;
 mod map;
 #[cfg(feature = "data")]
 pub mod mapreduce;
-#[cfg(feature = "otel")]
-pub mod otel;
 mod platform;
-pub mod price;
-mod refs;
+mod put;
 mod replay;
 #[doc(hidden)]
 pub mod scheduler;
@@ -141,11 +135,9 @@ mod shuffle;
 pub mod sim;
 #[cfg(feature = "data")]
 mod sort;
-mod spans;
 mod start;
 pub mod store;
 mod terminal;
-pub mod trace;
 mod worker;
 
 /// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`], a [`store::StoreScheme`] or a
@@ -153,6 +145,9 @@ mod worker;
 pub use inventory;
 
 pub use attempt::Block;
+#[doc(hidden)]
+pub use aws::deployment;
+pub use aws::{limits, price};
 pub use blocking::block_on;
 #[cfg(feature = "data")]
 pub use bsp::bsp;
@@ -164,12 +159,16 @@ pub use executor::{Builder, Executor};
 #[doc(hidden)]
 pub use function::registry;
 pub use function::{Backoff, INLINE_LIMIT, Limits};
+#[cfg(feature = "otel")]
+pub use history::otel;
 pub use job::{Job, JobProgress, attach};
 pub use kv::kv;
 pub use map::{Calls, Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
 #[cfg(feature = "data")]
 pub use mapreduce::map_reduce;
-pub use refs::{Ref, put};
+pub use put::put;
+pub use store::Ref;
+
 #[cfg(feature = "data")]
 pub use sort::{Sort, sort};
 pub use start::init;

@@ -18,12 +18,11 @@ use serde::de::DeserializeOwned;
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::function::Backoff;
-use crate::function::Limits;
+use crate::function::{Backoff, Limits};
 use crate::job::{Job, Keep};
 use crate::platform;
-use crate::refs::Ref;
 use crate::scheduler::JobSpec;
+use crate::store::Ref;
 
 pub use calls::{Calls, StreamCalls};
 use collect::{Collect, TryAll};

@@ -15,10 +15,9 @@ use crate::backend::{self, Setup};
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
 use crate::function::{self, Encoded, RemoteFn, registry};
+use crate::history::{self, TaskInput};
 use crate::platform::{self, Bell};
-use crate::refs::{self, Ref};
-use crate::store::{self, Store};
-use crate::trace::{self, TaskInput};
+use crate::store::{self, Ref, Store, blobs};
 use crate::{codec, job, terminal};
 
 /// Asks for a replay: `<task>@<folder of the job>`.
@@ -102,7 +101,7 @@ fn replay(asked: &OsStr, pool: bool) -> Result<i32> {
 
 /// What the task was given: the folder of the job has it, or for a started job its store.
 fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn Store>>) -> Result<TaskInput> {
-    let kept = trace::task_input(folder, task).map_err(|e| {
+    let kept = history::task_input(folder, task).map_err(|e| {
         Error::Job(format!("the inputs in {} cannot be read: {e}; run the job again", folder.display()))
     })?;
     let kept = match (kept, store) {
@@ -110,7 +109,7 @@ fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn S
         (kept, _) => kept,
     };
     kept.ok_or_else(|| {
-        let tasks = trace::task_count(folder);
+        let tasks = history::task_count(folder);
         Error::Job(match tasks.filter(|tasks| task >= *tasks) {
             Some(tasks) => format!("job {id} has no task {task}: it has {tasks}, counted from 0"),
             None => format!(
@@ -139,7 +138,7 @@ fn function_of(input: &TaskInput) -> Result<&'static RemoteFn> {
 /// Runs the function on this thread; gives its encoded result.
 fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
     for blob in &input.args.blobs {
-        refs::remember(*blob.hash().as_bytes(), blob);
+        blobs::remember(*blob.hash().as_bytes(), blob);
     }
     let mut out = Encoded::default();
     function::run_uncaught(function, &input.args.bytes, &input.args.blobs, &mut out)?;
@@ -195,7 +194,7 @@ fn returned(function: &RemoteFn, result: &[u8], recorded: Option<&[u8]>, took: D
 
 /// Whether a result is what the store has of it: the result, or a reference to it.
 fn is_same(result: &[u8], recorded: &[u8]) -> bool {
-    let is_named = |of: &Ref<()>| of.key() == refs::key_of(blake3::hash(result).as_bytes());
+    let is_named = |of: &Ref<()>| of.key() == blobs::key_of(blake3::hash(result).as_bytes());
     result == recorded || codec::decode::<Ref<()>>(recorded).is_ok_and(|of| is_named(&of))
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use wren::trace::{self, Follow, JobState, JobSummary, ProgressBar};
+use wren::history::{self, Follow, JobState, JobSummary, ProgressBar};
 
 use super::jobs;
 
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn attach(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let job = jobs::chosen(&directory, args.job.as_deref())?;
     let folder = jobs::folder(&directory, &job);
     let mut follow = Follow::open(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
@@ -89,7 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let begin = r#"{"event":"job","id":"abc","name":null,"function":"demo::f","tasks":3,"backend":"local","workers":2,"started_unix_ms":1,"pid":1,"wren":"0"}"#;
         let end = r#"{"event":"end","t":2.0,"state":"failed","done":2,"failed":1,"retried":0,"compute_s":1.0,"wall_s":2.0,"usd":0.0}"#;
-        let path = folder.path().join(trace::LOG);
+        let path = folder.path().join(history::LOG);
         std::fs::write(&path, format!("{begin}\n")).unwrap();
         let interrupted = farewell(&JobSummary::read(folder.path()).unwrap());
         assert!(interrupted.starts_with("abc: interrupted after 0.0ns: 0/3 done; its driver ended"), "{interrupted}");

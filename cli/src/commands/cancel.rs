@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use wren::trace::{self, Follow, JobState};
+use wren::history::{self, Follow, JobState};
 
 use super::jobs;
 
@@ -32,7 +32,7 @@ pub(crate) fn cancel(args: &Args) -> Result<ExitCode> {
 }
 
 fn cancel_one(wanted: &str) -> Result<()> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let job = jobs::find(jobs::all(&directory)?, wanted)?;
     match job.state {
         JobState::Running => {}
@@ -43,7 +43,7 @@ fn cancel_one(wanted: &str) -> Result<()> {
         state => bail!("job {} does not run: it is {}", job.id, jobs::state(state)),
     }
     let folder = jobs::folder(&directory, &job);
-    let request = folder.join(trace::CANCEL);
+    let request = folder.join(history::CANCEL);
     fs::write(&request, "").with_context(|| format!("{} cannot be written", request.display()))?;
     let mut follow = Follow::open(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let asked = Instant::now();

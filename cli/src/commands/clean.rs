@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use wren::trace;
+use wren::history;
 
 use super::{destroy, jobs};
 use crate::table;
@@ -113,7 +113,7 @@ struct Sum {
 }
 
 pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let store = store()?;
     let now = SystemTime::now();
     let mut found = match &store {
@@ -180,7 +180,7 @@ fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSe
         }
     }
     let is_wanted = |id: &str| wanted.iter().any(|job| id == job || is_stage_of(id, job));
-    match logged.iter().find(|job| job.state == trace::JobState::Running && is_wanted(&job.id)) {
+    match logged.iter().find(|job| job.state == history::JobState::Running && is_wanted(&job.id)) {
         Some(running) => bail!("job {0} runs; `cargo wren cancel {0}` ends it", running.id),
         None => Ok(wanted),
     }
@@ -308,7 +308,7 @@ struct Held(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl Held {
     fn log(folder: &Path) -> Option<Self> {
-        let path = folder.join(trace::LOG);
+        let path = folder.join(history::LOG);
         // Anything else than a file, such as a pipe, is no log, and opening it may wait for ever.
         let log =
             fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file).and_then(|_| File::open(&path).ok())?;
@@ -371,7 +371,7 @@ fn remove(found: &Found, directory: &Path) -> Result<u64> {
 
 /// Whether a job runs that has its log here.
 fn is_running(directory: &Path) -> Result<bool> {
-    Ok(jobs::all(directory)?.iter().any(|job| job.state == trace::JobState::Running))
+    Ok(jobs::all(directory)?.iter().any(|job| job.state == history::JobState::Running))
 }
 
 fn size(bytes: u64) -> String {

@@ -9,15 +9,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 use wren::deployment::{Code, DeployedFn, Deployment, FORMAT, LambdaFn, Source};
 use wren::registry::is_wrens;
-use wren::{limits, trace};
+use wren::{history, limits};
 
 use crate::aws::{self, Aws};
 use crate::deploy::build::{self, Built, Host};
 use crate::deploy::feature::{self, Feature};
-use crate::deploy::name::Name;
+use crate::deploy::name::{self, Name};
 use crate::deploy::package::Package;
 use crate::deploy::report::{Change, Report};
-use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, name, policy, profile, role, verify};
+use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, policy, profile, role, verify};
 use crate::listing;
 use crate::program::{self, Select};
 
@@ -103,7 +103,7 @@ struct Program {
 }
 
 pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let report = Report::new(args.dry_run, false);
     if let Some(emulator) = aws::emulator_note() {
         eprintln!("deploying to {emulator}");

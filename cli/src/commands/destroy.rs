@@ -7,14 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use serde_json::json;
 use wren::deployment::Deployment;
-use wren::trace;
+use wren::history;
 
 use crate::aws::{self, Aws};
-use crate::deploy::Site;
 use crate::deploy::name::Name;
-use crate::deploy::removal;
 use crate::deploy::report::Report;
-use crate::deploy::site;
+use crate::deploy::{Site, removal, site};
 
 /// Remove a deployment from AWS
 ///
@@ -37,7 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn destroy(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     if let Some(emulator) = aws::emulator_note() {
         eprintln!("destroying at {emulator}");
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 use wren::deployment::Deployment;
-use wren::trace;
+use wren::history;
 
 use crate::aws::{self, Aws};
 use crate::deploy::build::{Host, Way};
@@ -75,7 +75,7 @@ impl Checks {
 }
 
 pub(crate) fn doctor(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let mut checks = Checks::default();
     build_check(&mut checks);
     aws::block_on(async {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use wren::trace::{self, Event, JobState, JobSummary};
+use wren::history::{self, Event, JobState, JobSummary};
 
 use crate::table;
 
@@ -47,7 +47,7 @@ struct Shown {
 }
 
 pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let jobs = all(&directory)?;
     let mut out = std::io::stdout().lock();
     match &args.job {
@@ -61,7 +61,7 @@ pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
 
 /// All jobs that ran here, the latest first.
 pub(super) fn all(directory: &Path) -> Result<Vec<JobSummary>> {
-    trace::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))
+    history::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))
 }
 
 /// Where a job has its log, and what else is kept of it.
@@ -156,7 +156,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         seconds(summary.compute_s)
     )?;
     writeln!(out, "memory    {} MB at most in a worker", summary.peak_mb)?;
-    writeln!(out, "log       {}", folder.join(trace::LOG).display())?;
+    writeln!(out, "log       {}", folder.join(history::LOG).display())?;
     if !failures.is_empty() {
         writeln!(out)?;
         let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();

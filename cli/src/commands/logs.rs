@@ -12,7 +12,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use wren::backend::is_lambda;
-use wren::trace;
+use wren::history;
 
 use super::jobs;
 use crate::aws::{self, Aws, if_there};
@@ -59,7 +59,7 @@ struct Line {
 }
 
 pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let job = job(&directory, &args.what)?;
     if let Some(job) = job.as_ref().filter(|job| !is_lambda(&job.backend)) {
         return kept(args, &directory, job);
@@ -98,16 +98,16 @@ fn since(time: Duration) -> i64 {
 }
 
 /// Shows what was kept here of a job's output.
-fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCode> {
+fn kept(args: &Args, directory: &Path, job: &history::JobSummary) -> Result<ExitCode> {
     if let Some(task) = args.task {
         jobs::check_task(job, task)?;
     }
     let folder = jobs::folder(directory, job);
     let lines =
-        trace::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
+        history::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
     let since = args.since.map_or(0, since);
     // What wren says of the log itself belongs to every task.
-    let wanted = |line: &trace::Line| args.task.is_none_or(|task| line.task.is_none_or(|of| of == task));
+    let wanted = |line: &history::Line| args.task.is_none_or(|task| line.task.is_none_or(|of| of == task));
     let mut out = std::io::stdout().lock();
     let mut shown = 0;
     for line in lines.filter(|line| wanted(line) && line.unix_ms as i64 >= since) {
@@ -141,10 +141,10 @@ fn kept(args: &Args, directory: &Path, job: &trace::JobSummary) -> Result<ExitCo
 }
 
 /// The job that is meant, if it was logged here.
-fn job(directory: &Path, wanted: &str) -> Result<Option<trace::JobSummary>> {
+fn job(directory: &Path, wanted: &str) -> Result<Option<history::JobSummary>> {
     let jobs = jobs::all(directory)?;
-    let exact = |job: &trace::JobSummary| job.id == wanted || job.name.as_deref() == Some(wanted);
-    let begins = |job: &trace::JobSummary| wanted.len() >= 4 && job.id.starts_with(wanted);
+    let exact = |job: &history::JobSummary| job.id == wanted || job.name.as_deref() == Some(wanted);
+    let begins = |job: &history::JobSummary| wanted.len() >= 4 && job.id.starts_with(wanted);
     let index = jobs.iter().position(exact).or_else(|| jobs.iter().position(begins));
     Ok(index.and_then(|index| jobs.into_iter().nth(index)))
 }

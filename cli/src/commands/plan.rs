@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use wren::deployment::Deployment;
 use wren::sim::{Interval, Limit, Model, Prediction, STATED_ERROR, Workload, predict};
-use wren::{limits, price, trace};
+use wren::{history, limits, price};
 
 use measured::Measured;
 
@@ -105,7 +105,7 @@ struct Told<'a> {
 }
 
 pub(crate) fn plan(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let measured = match args.duration {
         Some(_) => None,
         None => Some(Measured::find(&directory, args.of.as_deref())?),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
-use wren::trace::{self, Event, JobSummary};
+use wren::history::{self, Event, JobSummary};
 
 use super::jobs;
 use crate::listing;
@@ -58,7 +58,7 @@ struct Recorded {
 }
 
 pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let job = jobs::find(jobs::all(&directory)?, &args.job)?;
     jobs::check_task(&job, args.task)?;
     let folder = jobs::folder(&directory, &job);

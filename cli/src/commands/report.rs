@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use wren::trace::{self, JobState, Timeline};
+use wren::history::{self, JobState, Timeline};
 
 use super::jobs;
 use crate::report::figures::{Cause, STRAGGLER};
@@ -43,7 +43,7 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     if [args.json, to_stdout(&args.html), to_stdout(&args.chrome_trace)].into_iter().filter(|to| *to).count() > 1 {
         bail!("standard output takes one of --json, --html and --chrome-trace; write the others to files");
     }
-    let directory = trace::directory()?;
+    let directory = history::directory()?;
     let job = jobs::chosen(&directory, args.job.as_deref())?;
     let folder = jobs::folder(&directory, &job);
     let timeline = Timeline::read(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
@@ -70,7 +70,7 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
 
 /// What tasks printed, as far as it was kept.
 fn outputs(folder: &Path) -> Result<BTreeMap<u64, String>> {
-    let lines = trace::outputs(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let lines = history::outputs(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let mut outputs = BTreeMap::<_, String>::new();
     for line in lines {
         if let Some(task) = line.task {

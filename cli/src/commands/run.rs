@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use wren::backend::is_lambda;
 use wren::deployment::Deployment;
-use wren::trace;
+use wren::history;
 
 use super::deploy;
 use crate::deploy::profile;
@@ -78,7 +78,7 @@ fn deployment(args: &Args, chosen: &Chosen) -> Result<Option<deploy::Args>> {
         return Ok(None);
     }
     // Another program's deployment is left alone.
-    let record = Deployment::load(&trace::directory()?)?.filter(|record| record.program == chosen.options());
+    let record = Deployment::load(&history::directory()?)?.filter(|record| record.program == chosen.options());
     Ok(match record {
         Some(record) => Some(deploy::Args::again(args.select.clone(), &record)),
         None => args.deploy.then(|| deploy::Args::first(args.select.clone())),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use wren::trace::{Ended, Phase, Span, Timeline};
+use wren::history::{Ended, Phase, Span, Timeline};
 
 /// Points of a counter at most: what is between them is told by the one after.
 const POINTS: usize = 20_000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wren::trace::{Ended, JobSummary, Phase, Span, Timeline};
+use wren::history::{Ended, JobSummary, Phase, Span, Timeline};
 
 use super::path::CriticalPath;
 

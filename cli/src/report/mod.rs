@@ -11,7 +11,7 @@ pub(crate) use figures::Report;
 mod tests {
     use std::fs;
 
-    use wren::trace::Timeline;
+    use wren::history::Timeline;
 
     /// A log of a job on so many local workers.
     pub(super) fn log(workers: usize, lines: &[String]) -> String {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use wren::trace::{Ended, JobSummary, Span, Timeline};
+use wren::history::{Ended, JobSummary, Span, Timeline};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use wren::backend::is_lambda;
-use wren::trace::{Ended, Phase, Timeline};
+use wren::history::{Ended, Phase, Timeline};
 
 /// What is told in a sentence is at least this part of the wall time.
 const WORTH_A_SENTENCE: f64 = 0.05;

@@ -16,8 +16,8 @@ use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
 use crate::error::Failure;
 use crate::function::framed::Pieces;
 use crate::function::{self, Encoded, StopSignal};
+use crate::history::spans::InvocationSpan;
 use crate::platform;
-use crate::spans::InvocationSpan;
 
 /// Results of short calls are given together, at least this often.
 const GIVE_EVERY: Duration = Duration::from_millis(1);

@@ -6,7 +6,7 @@ use crate::attempt::{Invocation, Reply, Results, Timing};
 use crate::error::Failure;
 use crate::function::framed::Pieces;
 use crate::function::{self, Encoded};
-use crate::spans::InvocationSpan;
+use crate::history::spans::InvocationSpan;
 
 impl Invocation {
     /// Runs one of the tasks on this thread; `now` is when. A panic is a failure of the task.

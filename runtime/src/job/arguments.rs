@@ -11,10 +11,10 @@ use crate::attempt::Block;
 use crate::envelope;
 use crate::error::{Error, Result};
 use crate::function::{Args, Blob, Limits, RemoteFn, registry};
+use crate::history::TaskInput;
 use crate::platform::new_id;
-use crate::refs::{hash_of, key_of};
+use crate::store::blobs::{hash_of, key_of};
 use crate::store::{Requests, Store, StoreResult, put_once, wait};
-use crate::trace::TaskInput;
 
 /// Segments are of about this many bytes, large arguments aside.
 const SEGMENT: usize = 1 << 20;

@@ -24,11 +24,11 @@ use super::{Keep, Kept, Outcome, Port, build};
 use crate::attempt::{Decoded, decode_result};
 use crate::error::{Attempt, Error, Result};
 use crate::executor::Executor;
+use crate::history::{Claim, SharedLog, claim, try_claim};
 use crate::map::{Calls, Settings};
 use crate::platform::{self, Instance};
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
-use crate::trace::{Claim, SharedLog, claim, try_claim};
 
 /// How often it is looked whether somebody asked for a job's end: in a store of this machine, and in one
 /// where each look costs money.

@@ -29,8 +29,7 @@ use crate::config::OtherBuild;
 use crate::error::{Error, Result};
 use crate::function::framed::{self, Pieces};
 use crate::function::{Args, RemoteFn, attached};
-use crate::refs::{Ref, put_bytes};
-use crate::store::{Requests, SIDE_BY_SIDE, event_loop, find_size, put_once};
+use crate::store::{Ref, Requests, SIDE_BY_SIDE, event_loop, find_size, put_bytes, put_once};
 use crate::{codec, envelope};
 
 /// How long a result waits for others of its cell that are under way.

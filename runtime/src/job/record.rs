@@ -14,8 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
-use crate::refs::Ref;
-use crate::store::{Requests, Store, StoreError, StoreResult, wait};
+use crate::store::{Ref, Requests, Store, StoreError, StoreResult, wait};
 use crate::{codec, envelope};
 
 /// Tasks of a cell: as many as a word has bits.

@@ -10,7 +10,7 @@ use super::record::refs_of;
 use crate::codec;
 use crate::error::Result;
 use crate::platform::is_id;
-use crate::refs::key_of;
+use crate::store::blobs::key_of;
 use crate::store::{Requests, Store, StoreResult, find_size, wait};
 
 /// Removes all keys of a job, and the values that only it names.

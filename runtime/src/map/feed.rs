@@ -15,11 +15,11 @@ use crate::config::processors;
 use crate::error::{Error, Failure, Result};
 use crate::executor::{Executor, Hushed};
 use crate::function::{Args, Limits, RemoteFn};
+use crate::history::{Note, Ran, SharedLog};
 use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted};
 use crate::platform;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
-use crate::trace::{Note, Ran, SharedLog};
 
 /// Tasks that may be submitted and not consumed.
 const WINDOW_TASKS: u64 = 256 << 10;

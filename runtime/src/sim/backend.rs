@@ -4,9 +4,10 @@
 //! `sim:` takes the [`Model`] of today, `sim:pywren2017` another by its name. Tasks are as long as they
 //! were here, so that a processor of Lambda's that is slower makes the job longer than is said.
 
+use crate::aws::limits;
 use crate::backend::{BackendScheme, inline};
 use crate::error::Error;
-use crate::limits;
+use crate::history::Forecast;
 
 use super::{Durations, Model, Workload, predict};
 
@@ -51,9 +52,10 @@ impl Watch {
         let model = model(rest.strip_prefix(':').unwrap_or(rest))?;
         Some(Self { model, seconds: Vec::new(), step: 1, tasks: 0, bytes_in: 0, bytes_out: 0 })
     }
+}
 
-    /// So many tasks ran one after another, in so many seconds.
-    pub(crate) fn done(&mut self, count: u64, seconds: f64, bytes_in: usize, bytes_out: usize) {
+impl Forecast for Watch {
+    fn done(&mut self, count: u64, seconds: f64, bytes_in: usize, bytes_out: usize) {
         self.bytes_in += bytes_in as u64;
         self.bytes_out += bytes_out as u64;
         for task in self.tasks..self.tasks + count {
@@ -69,8 +71,7 @@ impl Watch {
         self.tasks += count;
     }
 
-    /// What the job would have taken.
-    pub(crate) fn words(self, memory_mb: Option<u32>) -> Option<String> {
+    fn text(self: Box<Self>, memory_mb: Option<u32>) -> Option<String> {
         let tasks = self.tasks;
         if tasks == 0 {
             return None;
@@ -114,7 +115,7 @@ mod tests {
     fn what_a_job_would_take_is_said_in_words() {
         let mut watch = Watch::of("sim:").unwrap();
         (0..100).for_each(|_| watch.done(1, 0.5, 8, 8));
-        let words = watch.words(None).unwrap();
+        let words = Box::new(watch).text(None).unwrap();
         assert!(words.starts_with("on AWS Lambda it would take about "), "{words}");
     }
 

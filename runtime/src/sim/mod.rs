@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::limits;
+use crate::aws::limits;
 
 pub(crate) use backend::Watch;
 pub use model::{Limit, Model, Spread};

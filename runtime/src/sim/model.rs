@@ -15,7 +15,7 @@
 //! "website" is `content/` of <https://github.com/pywren/website>. The paper itself was not at hand when
 //! this was written. Numbers that come from it by way of others say so.
 
-use crate::limits;
+use crate::aws::limits;
 
 /// A random amount that is never negative: log-normal, with this mean and standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::world::World;
 use super::{Model, Workload};
 use crate::attempt::{Block, Reply};
+use crate::aws::{limits, price};
 use crate::backend::lambda_tuning;
 use crate::function::{Args, Limits, RemoteFn};
 use crate::scheduler::{Config, JobSpec, Scheduler, Time, Update};
-use crate::{limits, price};
 
 /// The driver takes what came in so long together.
 const TURN: Duration = Duration::from_millis(10);
@@ -28,7 +28,7 @@ pub struct Run {
     pub compute_s: f64,
     /// Seconds of instances that are paid for.
     pub paid_s: f64,
-    /// What AWS asks for all of it, in dollars of [`crate::price`].
+    /// What AWS asks for all of it, in dollars of [`crate::aws::price`].
     pub usd: f64,
     /// Tasks that succeeded.
     pub done: u64,

@@ -92,12 +92,16 @@ fn money_is_that_of_the_price_list() {
     };
     // All of them wait for their response.
     let run = simulate(&model, &Workload::new(10, 2.0).with_memory(1_024), 1);
-    let want = 10.0 * (2.0 * crate::price::GB_SECOND + crate::price::REQUEST);
+    let want = 10.0 * (2.0 * crate::aws::price::GB_SECOND + crate::aws::price::REQUEST);
     assert!((run.usd / want - 1.0).abs() < 1e-9, "{} is not {want}", run.usd);
     // The others' outcomes go through S3.
     let run = simulate(&Model { direct: 0, ..model }, &Workload::new(10, 2.0).with_memory(1_024), 1);
     assert_eq!(run.events, 10);
-    assert!(run.usd > want + 10.0 * (crate::price::S3_WRITE + crate::price::S3_READ), "{} and {want}", run.usd);
+    assert!(
+        run.usd > want + 10.0 * (crate::aws::price::S3_WRITE + crate::aws::price::S3_READ),
+        "{} and {want}",
+        run.usd
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::model::Model;
 use super::{Durations, Workload};
 use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
+use crate::aws::{limits, price};
 use crate::error::Failure;
-use crate::{limits, price};
 
 /// Keys that one listing gives.
 const PAGE: usize = 1_000;

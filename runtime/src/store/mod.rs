@@ -1,8 +1,10 @@
 //! Shared object storage: keys to bytes, with put-if-absent, by which results are committed.
 
+pub(crate) mod blobs;
 mod conformance;
 mod file;
 mod memory;
+mod refs;
 mod requests;
 #[cfg(feature = "aws")]
 mod s3;
@@ -22,6 +24,8 @@ pub use file::FileStore;
 #[cfg(feature = "data")]
 pub(crate) use file::version_of;
 pub use memory::MemoryStore;
+pub use refs::Ref;
+pub(crate) use refs::{encode, put_bytes};
 pub(crate) use requests::{Requests, SIDE_BY_SIDE, event_loop, find_size, put_once, sleep, unblock, wait};
 #[cfg(feature = "data")]
 pub(crate) use requests::{find, spawn_last};

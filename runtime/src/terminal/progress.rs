@@ -64,7 +64,7 @@ impl Standing {
 ///
 /// ```
 /// use std::time::Duration;
-/// use wren::trace::Standing;
+/// use wren::history::Standing;
 ///
 /// let standing = Standing {
 ///     done: 1_200, failed: 2, retried: 0, running: 500, queued: 8_298, tasks: Some(10_000),

@@ -19,16 +19,11 @@ use crate::channel::{
 };
 use crate::codec;
 use crate::error::Failure;
-use crate::function;
-use crate::function::blob::BlobBytes;
-use crate::function::framed;
-use crate::function::framed::Pieces;
-use crate::function::{Blob, blob};
-use crate::function::{BlobsByTask, Encoded};
-use crate::function::{RemoteFn, registry};
-use crate::platform::{self, Guarded, ProcessMemory, SharedBytes};
-use crate::platform::{Bell, monotonic};
-use crate::spans::{self, InvocationSpan};
+use crate::function::blob::{self, BlobBytes};
+use crate::function::framed::{self, Pieces};
+use crate::function::{self, Blob, BlobsByTask, Encoded, RemoteFn, registry};
+use crate::history::spans::{self, InvocationSpan};
+use crate::platform::{self, Bell, Guarded, ProcessMemory, SharedBytes, monotonic};
 
 /// Set in a worker process: its number, a random part by which what its functions start is found, and the driver's process.
 pub(crate) const ENV: &str = "WREN_WORKER";
@@ -191,7 +186,7 @@ impl Worker {
                     };
                     let blob = Blob::received(header.id, bytes);
                     if let Some(hash) = header.hash {
-                        crate::refs::receive(hash, &blob);
+                        crate::store::blobs::receive(hash, &blob);
                     }
                     self.blobs.insert(header.id, blob);
                 }

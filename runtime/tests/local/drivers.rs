@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use wren::trace::{JobState, JobSummary};
+use wren::history::{JobState, JobSummary};
 use wren::{Error, Executor, Job};
 
 use super::{add, children_of, note, notes, scratch, slow_pid, trials};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use wren::faults::Faults;
+use wren::history::{Event, JobState, JobSummary};
 use wren::store::{FileStore, Store};
-use wren::trace::{Event, JobState, JobSummary};
 use wren::{Error, Executor};
 
 use super::{add, note, notes, scratch, slow_pid, trials};
@@ -102,7 +102,7 @@ async fn a_log_tells_of_every_task() {
     let executor = Executor::builder().backend("local").workers(2).directory(&folder).build().unwrap();
     let outcomes = wren::map(|i| odd(i).retries(1), 0..100).on(&executor).quiet().chunk(10).try_all().await.unwrap();
     assert_eq!(outcomes.len(), 100);
-    let summary = wren::trace::jobs(&folder).unwrap().remove(0);
+    let summary = wren::history::jobs(&folder).unwrap().remove(0);
     assert_eq!((summary.state, summary.tasks, summary.done), (JobState::Done, Some(100), 50));
     assert_eq!((summary.failed, summary.retried, summary.workers), (50, 50, 2));
     assert!(summary.function.ends_with("jobs::odd") && summary.peak_mb > 0, "{summary:?}");

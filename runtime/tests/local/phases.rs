@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use wren::Executor;
-use wren::trace::{Ended, Event, JobSummary, Phase, Span, Timeline};
+use wren::history::{Ended, Event, JobSummary, Phase, Span, Timeline};
 
 use super::{add, note, notes, scratch, trials};
 
@@ -35,7 +35,7 @@ fn us(seconds: f64) -> u64 {
 /// The latest job's spans, after a look at each line of its log: from `queued` to `t` all time is in one
 /// phase or another, and the timeline's phases are exactly those. Nothing was made to fit.
 fn checked(folder: &Path, wall: Duration) -> Vec<Span> {
-    let job = wren::trace::jobs(folder).unwrap().remove(0);
+    let job = wren::history::jobs(folder).unwrap().remove(0);
     let folder = folder.join("jobs").join(job.id);
     let mut lines = Vec::new();
     JobSummary::read_with(&folder, |event| match event {

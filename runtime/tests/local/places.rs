@@ -123,7 +123,7 @@ async fn names_around_a_program_need_not_be_utf_8() {
     );
     let log = std::fs::read_to_string(folder.join(".wren/jobs/odd/events.jsonl")).unwrap();
     assert!(log.contains("caf%e9\""), "the program is in the log: {log}");
-    assert_eq!(wren::trace::JobSummary::read(&folder.join(".wren/jobs/odd")).unwrap().done, 50);
+    assert_eq!(wren::history::JobSummary::read(&folder.join(".wren/jobs/odd")).unwrap().done, 50);
 }
 
 #[wren::remote]

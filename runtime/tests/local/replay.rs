@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
 use wren::backend::Stream;
-use wren::{Executor, trace};
+use wren::{Executor, history};
 
 use super::{scratch, trials};
 
@@ -76,7 +76,7 @@ async fn what_tasks_print_is_kept_with_their_job() {
     run(&folder).await;
     let job = folder.join("jobs/faulty");
     let mut lines = BTreeMap::new();
-    for line in trace::outputs(&job).unwrap() {
+    for line in history::outputs(&job).unwrap() {
         assert_eq!((line.function.as_str(), line.attempt), ("faulty", 1));
         assert!(line.t < 100.0 && line.unix_ms > 1_700_000_000_000 && line.worker < 2, "{line:?}");
         lines.insert((line.task.unwrap(), line.stream == Stream::Err), line.line);
@@ -87,8 +87,8 @@ async fn what_tasks_print_is_kept_with_their_job() {
         assert_eq!(lines[&(task, true)], format!("task {task} complains"));
     }
     let mut failed = BTreeMap::new();
-    trace::JobSummary::read_with(&job, |event| {
-        if let trace::Event::Failed { task, stderr, message, .. } = event {
+    history::JobSummary::read_with(&job, |event| {
+        if let history::Event::Failed { task, stderr, message, .. } = event {
             failed.insert(*task, (stderr.clone(), message.clone()));
         }
     })
@@ -184,7 +184,7 @@ async fn a_task_that_was_tried_again_has_its_input_kept() {
     let all = wren::map(|(task, large)| fails_once(task, large, &done), (0..).zip(&large)).on(&executor).quiet();
     assert_eq!(all.named("tried").await.unwrap().len(), 8);
     let job = folder.join("jobs/tried");
-    let input = |task| trace::task_input(&job, task).unwrap();
+    let input = |task| history::task_input(&job, task).unwrap();
     assert!(input(6).is_none());
     assert!(input(7).unwrap().size > 3 << 20);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use wren::backend::is_lambda;
-use wren::trace::{Ended, JobSummary, Phase, Timeline};
+use wren::history::{Ended, JobSummary, Phase, Timeline};
 
 use crate::commands::jobs;
 

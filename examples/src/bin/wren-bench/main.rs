@@ -163,7 +163,7 @@ async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
             times[which].push(start.elapsed() / maps);
         }
     }
-    let jobs = wren::trace::jobs(&folder).unwrap_or_default();
+    let jobs = wren::history::jobs(&folder).unwrap_or_default();
     assert!(jobs.len() == turns * maps as usize && jobs.iter().all(|job| job.done == 100_000), "logs were written");
     assert!(!Path::new(NOWHERE).exists());
     let _ = std::fs::remove_dir_all(&folder);

@@ -18,14 +18,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::lambda_tuning::{DIRECT, tune};
 use super::{Backend, BackendScheme, Ringer, Room, Setup};
 use crate::attempt::{FlightId, Invocation, Remote, Reply, Results, Timing};
+use crate::aws::deployment::{Deployment, LambdaFn};
+use crate::aws::{self, limits, price};
 use crate::config::OtherBuild;
-use crate::deployment::{Deployment, LambdaFn};
 use crate::envelope::{self, Outcome, Part, Report};
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
 use crate::platform::new_id;
 use crate::store::{self, Store};
-use crate::{aws, limits, price, scheduler, terminal};
+use crate::{scheduler, terminal};
 
 use uploads::Uploads;
 use watch::Watch;
@@ -334,7 +335,7 @@ mod tests {
         let deployment = |text: &str| {
             std::fs::write(&source, text).unwrap();
             std::fs::write(folder.path().join("main.d"), format!("main: {}\n", source.display())).unwrap();
-            let sources = crate::deployment::Source::of_program(&folder.path().join("main"));
+            let sources = crate::aws::deployment::Source::of_program(&folder.path().join("main"));
             Deployment { sources, ..Deployment::dummy() }
         };
         let deployment = deployment("fn rate() -> u8 { 1 }");

@@ -11,11 +11,10 @@ use aws_sdk_lambda::types::InvocationType;
 use serde::Deserialize;
 
 use super::{Invocation, LONG, Reply, Shared, watch};
-use crate::aws;
-use crate::deployment::LambdaFn;
+use crate::aws::deployment::LambdaFn;
+use crate::aws::{self, limits};
 use crate::envelope::{Answer, Response};
 use crate::error::Failure;
-use crate::limits;
 use crate::terminal;
 
 /// Room for what is around the arguments in a payload, in bytes.

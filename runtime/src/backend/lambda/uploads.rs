@@ -10,8 +10,7 @@ use super::Invocation;
 use crate::attempt::Block;
 use crate::envelope::{self, Answer, Args};
 use crate::function::Blob;
-use crate::refs;
-use crate::store::{Store, StoreError, StoreResult};
+use crate::store::{Store, StoreError, StoreResult, blobs};
 
 /// A write that several invocations wait for, and whose failure the next of them makes up for.
 type Once = Arc<OnceCell<()>>;
@@ -96,7 +95,7 @@ impl Uploads {
 
     async fn blob(&self, hash: [u8; 32], blob: &Blob) -> StoreResult<()> {
         let once = once(&self.blobs, hash);
-        let key = refs::key_of(&hash);
+        let key = blobs::key_of(&hash);
         let put = || async {
             // Another program may have put it; a look is cheaper than the value.
             if self.store.size(&key).await.is_ok() {

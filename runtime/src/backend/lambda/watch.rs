@@ -178,8 +178,8 @@ mod tests {
 
     use super::*;
     use crate::attempt::Block;
+    use crate::aws::deployment::Deployment;
     use crate::backend::Ringer;
-    use crate::deployment::Deployment;
     use crate::envelope::{Outcome, Part, Report};
     use crate::function::Limits;
     use crate::platform::Bell;

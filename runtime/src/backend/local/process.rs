@@ -23,9 +23,10 @@ use crate::channel::{
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
 use crate::function::{Blob, Limits};
+use crate::history::spans;
 use crate::platform::{self, Bell, ProcessMemory, SharedBytes, monotonic};
+use crate::terminal;
 use crate::worker::process::ENV;
-use crate::{spans, terminal};
 use std::sync::Once;
 
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs

@@ -9,8 +9,7 @@ use super::no_store;
 use crate::envelope::{Args, Invocation};
 use crate::error::Failure;
 use crate::function::Blob;
-use crate::refs;
-use crate::store::{Store, StoreError, StoreResult};
+use crate::store::{Store, StoreError, StoreResult, blobs};
 
 type BlobsByTask = BTreeMap<u64, Vec<Arc<Blob>>>;
 
@@ -21,9 +20,9 @@ pub(super) async fn arguments(
     invocation: &Invocation,
 ) -> Result<(Vec<u8>, BlobsByTask), Failure> {
     let mut fetching = JoinSet::new();
-    let mut blobs: Vec<Option<Arc<Blob>>> = invocation.blobs.iter().map(refs::known).collect();
+    let mut blobs: Vec<Option<Arc<Blob>>> = invocation.blobs.iter().map(blobs::known).collect();
     for (index, hash) in invocation.blobs.iter().enumerate().filter(|(index, _)| blobs[*index].is_none()) {
-        let store = store.ok_or_else(|| Failure::Store(no_store(&refs::key_of(hash))))?.clone();
+        let store = store.ok_or_else(|| Failure::Store(no_store(&blobs::key_of(hash))))?.clone();
         let hash = *hash;
         fetching.spawn(async move { blob(&*store, hash).await.map(|blob| (index, blob)) });
     }
@@ -49,12 +48,12 @@ pub(super) async fn arguments(
 }
 
 async fn blob(store: &dyn Store, hash: [u8; 32]) -> StoreResult<Arc<Blob>> {
-    let key = refs::key_of(&hash);
+    let key = blobs::key_of(&hash);
     let blob = Blob::new(store.get(&key).await?);
     if *blob.hash().as_bytes() != hash {
         let reason = "the content is not what its name says".to_owned();
         return Err(StoreError::Damaged { store: store.url(), key, reason });
     }
-    refs::remember(hash, &blob);
+    blobs::remember(hash, &blob);
     Ok(blob)
 }

@@ -18,10 +18,10 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
 use crate::attempt::Block;
+use crate::aws::limits;
 use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
 use crate::error::{Error, Failure};
 use crate::function::{RemoteFn, registry};
-use crate::limits;
 use crate::platform::RUNTIME_API;
 use crate::store::{self, Store, StoreError};
 

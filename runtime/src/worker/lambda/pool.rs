@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::attempt::{Block, FlightId, Reply, Timing};
+use crate::aws::limits;
 use crate::backend::{Backend, LocalBackend, Setup};
 use crate::envelope::{Part, Ran};
 use crate::error::Failure;
-use crate::limits;
 use crate::platform::Bell;
 
 /// An attempt ends this part of its time before Lambda would end it, within [`MARGIN`], so that its

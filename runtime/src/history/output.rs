@@ -65,7 +65,7 @@ struct Written<'a> {
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
-/// for line in wren::trace::outputs(".wren/jobs/sweep".as_ref())?.filter(|line| line.task == Some(17)) {
+/// for line in wren::history::outputs(".wren/jobs/sweep".as_ref())?.filter(|line| line.task == Some(17)) {
 ///     println!("{:.3} s: {}", line.t, line.line);
 /// }
 /// # Ok(()) }

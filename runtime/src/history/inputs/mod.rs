@@ -14,11 +14,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::envelope;
-use crate::function::Blob;
 use crate::function::framed::Pieces;
-use crate::function::{Args, Limits};
-use crate::platform;
+use crate::function::{Args, Blob, Limits};
+use crate::{envelope, platform};
 
 pub(crate) use keep::Inputs;
 
@@ -80,7 +78,7 @@ pub struct TaskInput {
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
-/// if let Some(input) = wren::trace::task_input(".wren/jobs/sweep".as_ref(), 17)? {
+/// if let Some(input) = wren::history::task_input(".wren/jobs/sweep".as_ref(), 17)? {
 ///     println!("task 17 called {} with {} bytes", input.function, input.size);
 /// }
 /// # Ok(()) }

@@ -1,5 +1,4 @@
-//! What the S3 store and the Lambda backend share: an event loop, the SDK's settings, the words of
-//! its errors.
+//! The event loop, settings and error messages that the S3 store and the Lambda backend share.
 
 use std::error::Error as StdError;
 use std::future::Future;

@@ -21,7 +21,7 @@ use tracing::subscriber::NoSubscriber;
 use tracing::{Dispatch, Span, error, field, info_span, warn};
 
 use crate::error::Failure;
-use crate::trace::About;
+use crate::history::About;
 
 /// So many tasks of an invocation have spans of their own in any case.
 const FIRST: u32 = 4;
@@ -197,9 +197,9 @@ fn in_span<T>(span: Span, run: impl FnOnce() -> Result<T, Failure>) -> Result<T,
 }
 
 #[cfg(feature = "otel")]
-use crate::otel::{adopt, flush_before_a_freeze, inside, traceparent};
+use crate::history::otel::{adopt, flush_before_a_freeze, inside, traceparent};
 #[cfg(feature = "otel")]
-pub(crate) use crate::otel::{are_exported, current, flush};
+pub(crate) use crate::history::otel::{are_exported, current, flush};
 
 #[cfg(not(feature = "otel"))]
 use without_otel::{adopt, flush_before_a_freeze, inside, traceparent};

@@ -18,9 +18,9 @@ use super::prune::prune_sometimes;
 use super::{About, Event, Remote, Times};
 use crate::attempt::Timing;
 use crate::error::{Attempt, Failure};
+use crate::history::spans::JobSpan;
 use crate::platform;
 use crate::scheduler::{self, Progress, Sent};
-use crate::spans::JobSpan;
 use crate::terminal::{self, Bar, Standing};
 
 /// The log, in the folder of its job.
@@ -66,6 +66,15 @@ impl Place {
     }
 }
 
+/// Says at the end of a job how it would have run elsewhere.
+pub(crate) trait Forecast: std::fmt::Debug + Send {
+    /// `count` tasks ran one after another, in `seconds`.
+    fn done(&mut self, count: u64, seconds: f64, bytes_in: usize, bytes_out: usize);
+
+    /// The forecast, if any task was done.
+    fn text(self: Box<Self>, memory_mb: Option<u32>) -> Option<String>;
+}
+
 /// Counts, shows and writes down what happens to a job. Only [`write`](JobLog::write) touches a disk.
 #[derive(Debug)]
 pub(crate) struct JobLog {
@@ -94,14 +103,19 @@ pub(crate) struct JobLog {
     compute: Duration,
     usd: f64,
     /// Where the backend is `sim`.
-    #[cfg(feature = "sim")]
-    simulated: Option<crate::sim::Watch>,
+    forecast: Option<Box<dyn Forecast>>,
     ended: bool,
 }
 
 impl JobLog {
     /// Begins the log of a job. `clock` is when the scheduler's time began.
-    pub(crate) fn new(about: About, quiet: bool, place: Place, clock: Instant) -> Self {
+    pub(crate) fn new(
+        about: About,
+        quiet: bool,
+        place: Place,
+        forecast: Option<Box<dyn Forecast>>,
+        clock: Instant,
+    ) -> Self {
         let now = Instant::now();
         let mut log = Self {
             output: (!matches!(place, Place::Nowhere)).then(OutputLog::new),
@@ -109,8 +123,7 @@ impl JobLog {
             place,
             bar: (!quiet).then(|| Bar::new(about.name.as_deref(), &about.function)).flatten(),
             span: JobSpan::begin(&about),
-            #[cfg(feature = "sim")]
-            simulated: crate::sim::Watch::of(&about.backend),
+            forecast,
             about,
             lines: Vec::new(),
             begun: now,
@@ -257,9 +270,8 @@ impl JobLog {
     /// `tasks` were executed; `new` of them had no result before.
     fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &Ran, bytes_in: usize, bytes_out: usize) {
         self.done += new;
-        #[cfg(feature = "sim")]
-        if let Some(simulated) = &mut self.simulated {
-            simulated.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
+        if let Some(forecast) = &mut self.forecast {
+            forecast.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
         }
         let now = self.heard(at, ran);
         self.line(&Event::Done {
@@ -380,9 +392,8 @@ impl JobLog {
         });
         if !self.quiet {
             terminal::note(&self.summary(state, wall));
-            #[cfg(feature = "sim")]
-            if let Some(words) = self.simulated.take().and_then(|simulated| simulated.words(self.about.memory_mb)) {
-                terminal::note(&words);
+            if let Some(text) = self.forecast.take().and_then(|forecast| forecast.text(self.about.memory_mb)) {
+                terminal::note(&text);
             }
         }
     }

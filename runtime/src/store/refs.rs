@@ -3,20 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::blobs::{fetch, key_of, known, remember};
 use crate::attempt::{Decoded, decode_result};
-use crate::codec;
 use crate::error::{Error, Result};
-use crate::executor::Executor;
 use crate::function::{Blob, attached};
-use crate::store::{self, StoreError};
-
-/// The folder of values in a store.
-pub(crate) const BLOBS: &str = "blobs";
+use crate::{codec, store};
 
 /// A value of type `T` in the store, named by the BLAKE3 of its encoding.
 ///
@@ -130,22 +126,6 @@ impl<T> Ref<T> {
     }
 }
 
-/// The bytes of a value, from the store of that URL.
-fn fetch(url: &str, hash: [u8; 32]) -> Result<Arc<Blob>> {
-    Error::if_forked()?;
-    let store = store::open(url)?;
-    let key = key_of(&hash);
-    let bytes = store::wait(store.get(&key))?;
-    if *blake3::hash(&bytes).as_bytes() != hash {
-        let reason = "the content is not what its name says".to_owned();
-        return Err(StoreError::Damaged { store: url.to_owned(), key, reason }.into());
-    }
-    let blob = Blob::new(bytes);
-    blob.hash();
-    remember(hash, &blob);
-    Ok(blob)
-}
-
 impl<T: DeserializeOwned> Ref<T> {
     /// Fetches the value.
     ///
@@ -179,113 +159,19 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
-pub(crate) fn key_of(hash: &[u8; 32]) -> String {
-    format!("{BLOBS}/{}", blake3::Hash::from_bytes(*hash).to_hex())
-}
-
-/// The hash that a key of a value is of.
-pub(crate) fn hash_of(key: &str) -> Option<[u8; 32]> {
-    let hex = key.strip_prefix(BLOBS)?.strip_prefix('/')?;
-    blake3::Hash::from_hex(hex).ok().map(|hash| *hash.as_bytes())
-}
-
-/// Puts a value into the store. Values that are equal are stored once.
-///
-/// See [`Ref`] for an example.
-pub fn put<T: Serialize + ?Sized>(value: &T) -> Put<T> {
-    let bytes = codec::encode(value).map_err(Error::from);
-    // What the encoding attached is not an argument, but goes along where this value is one.
-    let inner: Vec<[u8; 32]> = attached::take().iter().map(|blob| *blob.hash().as_bytes()).collect();
-    if let (Ok(bytes), false) = (&bytes, inner.is_empty()) {
-        named().insert(*blake3::hash(bytes).as_bytes(), inner);
-    }
-    Put { bytes, executor: None, value: PhantomData }
-}
-
-/// What [`put`] returns: await it, or say first which executor's store it goes to.
-#[must_use = "nothing is stored before this is awaited"]
-pub struct Put<T: ?Sized> {
-    bytes: Result<Vec<u8>>,
-    executor: Option<Executor>,
-    value: PhantomData<fn() -> Box<T>>,
-}
-
-impl<T: ?Sized> fmt::Debug for Put<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Put")
-    }
-}
-
-impl<T: ?Sized> Put<T> {
-    /// Uses the store of an executor of one's own.
-    pub fn on(mut self, executor: &Executor) -> Self {
-        self.executor = Some(executor.clone());
-        self
-    }
-}
-
-impl<T: 'static> IntoFuture for Put<T> {
-    type Output = Result<Ref<T>>;
-    type IntoFuture = store::BoxFuture<'static, Result<Ref<T>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let executor = self.executor.map_or_else(Executor::current, Ok)?;
-            let (store, bytes) = (executor.store(), self.bytes?);
-            Ok(store::unblock(move || put_bytes(&*store, &bytes)).await??)
-        })
-    }
-}
-
 pub(crate) fn put_bytes<T>(store: &dyn store::Store, bytes: &[u8]) -> store::StoreResult<Ref<T>> {
     let hash = *blake3::hash(bytes).as_bytes();
     store::put_once(store, &key_of(&hash), bytes)?;
     Ok(Ref { hash, len: bytes.len() as u64, store: store.url(), value: PhantomData })
 }
 
-/// Blobs that this process fetched or was sent, while there is room.
-type Known = Mutex<HashMap<[u8; 32], Arc<Blob>>>;
-
-/// How much is kept, in bytes: where memory is limited, an eighth of it.
-fn keep() -> usize {
-    static KEEP: OnceLock<usize> = OnceLock::new();
-    *KEEP.get_or_init(|| {
-        let limit_mb = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok().and_then(|mb| mb.parse::<usize>().ok());
-        limit_mb.map_or(256 << 20, |mb| (mb << 20) / 8)
-    })
-}
-
-fn cache() -> &'static Known {
-    static KNOWN: OnceLock<Known> = OnceLock::new();
-    KNOWN.get_or_init(Mutex::default)
-}
-
-pub(crate) fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
-    let kept = cache().lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
-    kept.or_else(|| sent().get(hash)?.upgrade())
-}
-
-type Sent = HashMap<[u8; 32], Weak<Blob>>;
-
-/// Blobs that the driver sent to this worker, which holds them as long as they may be asked for: those of a `memory:`
-/// store are nowhere else.
-fn sent() -> MutexGuard<'static, Sent> {
-    static SENT: OnceLock<Mutex<Sent>> = OnceLock::new();
-    SENT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes note of a blob that the driver sent.
-pub(crate) fn receive(hash: [u8; 32], blob: &Arc<Blob>) {
-    let mut sent = sent();
-    sent.retain(|_, blob| blob.strong_count() > 0);
-    sent.insert(hash, Arc::downgrade(blob));
-}
-
-/// Keeps a blob for later [`Ref::get`]s.
-pub(crate) fn remember(hash: [u8; 32], blob: &Arc<Blob>) {
-    let mut known = cache().lock().unwrap_or_else(PoisonError::into_inner);
-    if known.values().map(|b| b.bytes.len()).sum::<usize>() + blob.bytes.len() > keep() {
-        known.clear();
+/// Encodes a value for the store, and notes which other values it names.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let bytes = codec::encode(value)?;
+    // What the encoding attached is not an argument, but goes along where this value is one.
+    let inner: Vec<[u8; 32]> = attached::take().iter().map(|blob| *blob.hash().as_bytes()).collect();
+    if !inner.is_empty() {
+        named().insert(*blake3::hash(&bytes).as_bytes(), inner);
     }
-    known.insert(hash, blob.clone());
+    Ok(bytes)
 }

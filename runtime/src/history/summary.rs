@@ -231,7 +231,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::trace::{JobLog, Note, Place, Ran};
+    use crate::history::{JobLog, Note, Place, Ran};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -245,7 +245,7 @@ mod tests {
             program: PathBuf::new(),
         };
         let place = Place::New { directory: directory.to_owned(), history: 100 };
-        let mut log = JobLog::new(about, true, place, Instant::now());
+        let mut log = JobLog::new(about, true, place, None, Instant::now());
         log.write();
         log
     }
@@ -331,7 +331,7 @@ mod tests {
         let job = JobSummary::read(&folder).unwrap();
         assert_eq!((job.id.as_str(), job.done, job.wall_s), ("evil", 3, 1.0));
         assert_eq!(job.name.as_deref(), Some("\u{fffd}[2Jn"));
-        let timeline = crate::trace::Timeline::read(&folder).unwrap();
+        let timeline = crate::history::Timeline::read(&folder).unwrap();
         assert_eq!((timeline.about.id.as_str(), timeline.spans.len()), ("evil", 1));
         // A pipe that nobody writes to is no log.
         let pipe = directory.path().join("jobs/pipe");
@@ -357,7 +357,7 @@ mod tests {
             bytes.truncate(bytes.len().saturating_sub(cut));
             fs::write(&path, bytes).unwrap();
             let _ = JobSummary::read(path.parent().unwrap());
-            let _ = crate::trace::Timeline::read(path.parent().unwrap());
+            let _ = crate::history::Timeline::read(path.parent().unwrap());
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
-//! for job in wren::trace::jobs(".wren".as_ref())? {
+//! for job in wren::history::jobs(".wren".as_ref())? {
 //!     println!("{}: {:?}, {} tasks done", job.id, job.state, job.done);
 //! }
 //! # Ok(()) }
@@ -20,8 +20,11 @@ mod follow;
 mod inputs;
 mod log;
 mod notes;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod output;
 mod prune;
+pub(crate) mod spans;
 mod summary;
 mod timeline;
 
@@ -38,7 +41,7 @@ pub use follow::Follow;
 pub(crate) use inputs::Inputs;
 pub use inputs::{TaskInput, task_input};
 pub use log::{CANCEL, LOG};
-pub(crate) use log::{Claim, JobLog, Place, Ran, claim, try_claim};
+pub(crate) use log::{Claim, Forecast, JobLog, Place, Ran, claim, try_claim};
 pub(crate) use notes::{Note, SharedLog, WeakLog, tally};
 pub use output::{Line, Outputs, outputs};
 pub(crate) use summary::task_count;

@@ -51,12 +51,12 @@ impl Inputs {
     }
 
     /// Whether inputs of tasks that have not failed are kept no more.
-    pub(in crate::trace) fn is_full(&self) -> bool {
+    pub(in crate::history) fn is_full(&self) -> bool {
         self.full || self.broken
     }
 
     /// Keeps a block of tasks, if there is room. Blocks come in the order of their tasks.
-    pub(in crate::trace) fn keep(&mut self, block: &Block) {
+    pub(in crate::history) fn keep(&mut self, block: &Block) {
         if self.is_full() {
             return;
         }
@@ -70,7 +70,7 @@ impl Inputs {
     }
 
     /// Keeps a task that failed.
-    pub(in crate::trace) fn keep_failed(&mut self, block: &Block, task: u64) {
+    pub(in crate::history) fn keep_failed(&mut self, block: &Block, task: u64) {
         let known = task < self.kept_until || self.failed.contains(&task);
         // The one that passes the limit is still kept: it may be the only one.
         if self.broken || known || self.failed_bytes > self.limit {

@@ -13,8 +13,8 @@ use crate::platform;
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
-/// let mut follow = wren::trace::Follow::open(".wren/jobs/8f0w2mxk4t1q".as_ref())?;
-/// while let Some(job) = follow.read()?.filter(|job| job.state == wren::trace::JobState::Running) {
+/// let mut follow = wren::history::Follow::open(".wren/jobs/8f0w2mxk4t1q".as_ref())?;
+/// while let Some(job) = follow.read()?.filter(|job| job.state == wren::history::JobState::Running) {
 ///     println!("{} of {:?} tasks are done", job.done, job.tasks);
 ///     std::thread::sleep(std::time::Duration::from_secs(1));
 /// }

@@ -217,7 +217,7 @@ impl DeployedFn {
 /// A task may take its whole timeout; fetching arguments and committing results come on top, as far
 /// as Lambda's own limit allows.
 pub fn placed(memory_mb: Option<u32>, timeout: Option<Duration>) -> (u32, u32) {
-    use crate::limits;
+    use crate::aws::limits;
     let memory_mb = memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB);
     let timeout_s = timeout.map_or(limits::MAX_TIMEOUT_S, |timeout| {
         u32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).saturating_add(limits::OVERHEAD_S)

@@ -39,7 +39,7 @@ pub struct Exchange {
 /// How a machine's clock stands to the driver's.
 ///
 /// ```
-/// use wren::trace::{Alignment, Exchange};
+/// use wren::history::{Alignment, Exchange};
 ///
 /// // The machine's clock is 5 s ahead; messages take 1 ms to it and 3 ms back.
 /// let began = 1_800_000_000_000_000;
