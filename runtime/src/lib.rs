@@ -106,13 +106,11 @@ mod blocking;
 #[cfg(feature = "data")]
 pub mod bsp;
 mod call;
-mod channel;
 #[doc(hidden)]
 pub mod codec;
 mod config;
 #[cfg(feature = "data")]
 pub mod data;
-mod envelope;
 mod error;
 mod executor;
 pub mod faults;
@@ -138,7 +136,6 @@ mod sort;
 mod start;
 pub mod store;
 mod terminal;
-mod worker;
 
 /// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`], a [`store::StoreScheme`] or a
 /// [`kv::KvScheme`].

@@ -4,10 +4,9 @@ use std::future::Future;
 use std::process::{ExitCode, Termination, exit};
 use std::time::Duration;
 
+use crate::backend::local::worker;
 use crate::function::registry;
-use crate::platform;
-use crate::terminal;
-use crate::worker::process;
+use crate::{platform, terminal};
 
 /// Set by `cargo wren list`: print the registry and end.
 const LIST: &str = "WREN_LIST";
@@ -26,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// // Now parse arguments, start a runtime of your own, call remote functions.
 /// ```
 pub fn init() {
-    process::become_worker_if_asked();
+    worker::become_worker_if_asked();
     #[cfg(feature = "aws")]
-    crate::worker::lambda::become_worker_if_asked();
+    crate::backend::lambda::worker::become_worker_if_asked();
     if std::env::var_os(LIST).is_some() {
         list();
     }

@@ -36,6 +36,20 @@ pub struct Invocation {
     pub block: Arc<Block>,
 }
 
+impl Invocation {
+    /// Fails all its tasks, because the backend cannot run them.
+    pub(crate) fn fail(self, message: &str, replies: &mut Vec<Reply>) {
+        let flight = self.flight;
+        replies.extend(self.tasks.map(|task| Reply::Failed {
+            flight,
+            task,
+            failure: Failure::Backend(message.to_owned()),
+            stderr: String::new(),
+            timing: Timing::default(),
+        }));
+    }
+}
+
 /// When and at what cost the tasks of one reply were executed. What a backend does not know is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {

@@ -159,7 +159,7 @@ fn thread_named(name: String) -> thread::Builder {
 }
 
 fn fail_without_thread(invocation: Invocation, error: &std::io::Error, replies: &mut Vec<Reply>) {
-    super::local::fail_all(invocation, &format!("no thread can be started: {error}"), replies);
+    invocation.fail(&format!("no thread can be started: {error}"), replies);
 }
 
 impl Drop for InlineBackend {

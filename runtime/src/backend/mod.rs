@@ -7,7 +7,7 @@ pub(crate) mod inline;
 pub(crate) mod lambda;
 #[cfg(any(feature = "aws", feature = "sim"))]
 pub(crate) mod lambda_tuning;
-mod local;
+pub(crate) mod local;
 mod run;
 mod scheme;
 

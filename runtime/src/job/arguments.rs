@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{Arguments, Manifest, call_hash};
 use super::record::{CallHash, damaged};
 use crate::attempt::Block;
-use crate::envelope;
+use crate::codec::envelope;
 use crate::error::{Error, Result};
 use crate::function::{Args, Blob, Limits, RemoteFn, registry};
 use crate::history::TaskInput;

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::damaged;
+use crate::codec::envelope;
 use crate::config::OtherBuild;
-use crate::envelope;
 use crate::error::{Error, Result};
 use crate::platform;
 use crate::store::{Requests, unblock};

@@ -25,12 +25,12 @@ use super::record::{
 };
 use super::{Outcome, Port, build};
 use crate::attempt::Results;
+use crate::codec::{self, envelope};
 use crate::config::OtherBuild;
 use crate::error::{Error, Result};
 use crate::function::framed::{self, Pieces};
 use crate::function::{Args, RemoteFn, attached};
 use crate::store::{Ref, Requests, SIDE_BY_SIDE, event_loop, find_size, put_bytes, put_once};
-use crate::{codec, envelope};
 
 /// How long a result waits for others of its cell that are under way.
 const HOLD: Duration = Duration::from_millis(10);

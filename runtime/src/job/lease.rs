@@ -16,10 +16,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::envelope;
+use crate::codec::envelope;
 use crate::error::Result;
-use crate::platform;
-use crate::platform::Instance;
+use crate::platform::{self, Instance};
 use crate::store::{Requests, event_loop, sleep};
 use crate::terminal;
 

@@ -9,11 +9,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{CallHash, damaged};
+use crate::codec::{self, envelope};
 use crate::error::{Error, Result};
-use crate::function::Args;
-use crate::function::RemoteFn;
+use crate::function::{Args, RemoteFn};
 use crate::store::Requests;
-use crate::{codec, envelope};
 
 /// Calls whose hashes a manifest has.
 const MOST_HASHES: u64 = 1 << 20;

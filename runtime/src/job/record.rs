@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{self, envelope};
 use crate::error::{Failure, Result};
 use crate::store::{Ref, Requests, Store, StoreError, StoreResult, wait};
-use crate::{codec, envelope};
 
 /// Tasks of a cell: as many as a word has bits.
 const CELL: u64 = 64;

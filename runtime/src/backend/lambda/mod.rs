@@ -8,6 +8,8 @@
 mod send;
 mod uploads;
 mod watch;
+mod wire;
+pub(crate) mod worker;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -20,8 +22,8 @@ use super::{Backend, BackendScheme, Ringer, Room, Setup};
 use crate::attempt::{FlightId, Invocation, Remote, Reply, Results, Timing};
 use crate::aws::deployment::{Deployment, LambdaFn};
 use crate::aws::{self, limits, price};
+use crate::backend::lambda::wire::{Outcome, Part, Report};
 use crate::config::OtherBuild;
-use crate::envelope::{self, Outcome, Part, Report};
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
 use crate::platform::new_id;
@@ -172,14 +174,14 @@ impl Backend for LambdaBackend {
                 let flying = Flying { run, left, _sending: Some(sending) };
                 self.flights.insert(flight, flying);
             }
-            Err(message) => super::local::fail_all(invocation, &message, replies),
+            Err(message) => invocation.fail(&message, replies),
         }
     }
 
     fn cancel(&mut self, flight: FlightId, _now: Duration) {
         if let Some(flying) = self.flights.remove(&flight) {
             self.shared.watch.forget(&flying.run, flight);
-            self.shared.put_mark(envelope::stop_key(&flying.run, flight));
+            self.shared.put_mark(wire::stop_key(&flying.run, flight));
         }
     }
 
@@ -187,7 +189,7 @@ impl Backend for LambdaBackend {
         self.shared.watch.forget_all(run);
         // One key stops all of them.
         self.flights.retain(|_, flying| flying.run != *run);
-        self.shared.put_mark(envelope::cancel_key(run));
+        self.shared.put_mark(wire::cancel_key(run));
     }
 
     fn poll(&mut self, _now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
@@ -265,7 +267,7 @@ impl Shared {
         let mut usd = cost(&report);
         let remote = Some(remote(&report));
         for part in parts {
-            let mut timing = |ran: envelope::Ran| Timing {
+            let mut timing = |ran: wire::Ran| Timing {
                 started: Duration::ZERO,
                 free: Duration::ZERO,
                 setup: report.setup,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{Invocation, LONG, Reply, Shared, watch};
 use crate::aws::deployment::LambdaFn;
 use crate::aws::{self, limits};
-use crate::envelope::{Answer, Response};
+use crate::backend::lambda::wire::{Answer, Response};
 use crate::error::Failure;
 use crate::terminal;
 

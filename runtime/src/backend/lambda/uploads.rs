@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::Invocation;
 use crate::attempt::Block;
-use crate::envelope::{self, Answer, Args};
+use crate::backend::lambda::wire::{self, Answer, Args};
 use crate::function::Blob;
 use crate::store::{Store, StoreError, StoreResult, blobs};
 
@@ -36,7 +36,7 @@ impl Uploads {
         run: &str,
         inline: usize,
         answer: Answer,
-    ) -> StoreResult<envelope::Invocation> {
+    ) -> StoreResult<wire::Invocation> {
         let Invocation { flight, tasks, attempt, block, .. } = invocation;
         let function = block.function();
         let bytes = block.args(tasks.clone());
@@ -61,7 +61,7 @@ impl Uploads {
             }
             blobs_of.push((task, indices));
         }
-        Ok(envelope::Invocation {
+        Ok(wire::Invocation {
             run: run.to_owned(),
             flight: *flight,
             first: tasks.start,

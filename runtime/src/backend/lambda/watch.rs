@@ -12,9 +12,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 use super::{FlightId, Invocation, Shared};
+use crate::aws;
+use crate::backend::lambda::wire;
+use crate::codec::envelope;
 use crate::error::Failure;
 use crate::store::{StoreError, StoreResult};
-use crate::{aws, envelope};
 
 /// The pause between two looks: while outcomes come, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -122,14 +124,14 @@ async fn watch(weak: Weak<Shared>) {
 
 /// Lists what may be there of a run, and fetches what is. Gives how many outcomes were found.
 async fn look(shared: &Arc<Shared>, run: &Arc<str>) -> StoreResult<usize> {
-    let prefix = envelope::done_key(run, 0);
+    let prefix = wire::done_key(run, 0);
     let prefix = &prefix[..prefix.len() - 12];
     let mut found = 0;
     let mut from = 0;
     loop {
         let out = shared.watch.flights_from(run, from);
         let Some(first) = out.first() else { return Ok(found) };
-        let before = envelope::done_key(run, first.saturating_sub(1));
+        let before = wire::done_key(run, first.saturating_sub(1));
         let keys = shared.store.list(prefix, Some(&before), PAGE).await?;
         let flights: Vec<FlightId> = keys.iter().filter_map(|key| key.strip_prefix(prefix)?.parse().ok()).collect();
         for flight in flights.iter().filter(|flight| out.contains(flight)) {
@@ -152,7 +154,7 @@ async fn look(shared: &Arc<Shared>, run: &Arc<str>) -> StoreResult<usize> {
 
 /// Fetches the outcome of an invocation that has one in the store.
 pub(super) async fn fetch(shared: &Arc<Shared>, run: &Arc<str>, invocation: &Invocation) {
-    let key = envelope::done_key(run, invocation.flight);
+    let key = wire::done_key(run, invocation.flight);
     let outcome = shared.store.get(&key).await.and_then(|sealed| {
         let store = shared.store.url();
         envelope::open(&sealed).map_err(|reason| StoreError::Damaged { store, key, reason })
@@ -180,7 +182,7 @@ mod tests {
     use crate::attempt::Block;
     use crate::aws::deployment::Deployment;
     use crate::backend::Ringer;
-    use crate::envelope::{Outcome, Part, Report};
+    use crate::backend::lambda::wire::{Outcome, Part, Report};
     use crate::function::Limits;
     use crate::platform::Bell;
     use crate::store::{BoxFuture, MemoryStore, Store};
@@ -254,7 +256,7 @@ mod tests {
                 let part = Part::Done { first: flight, count: 1, results, ran: Default::default() };
                 let outcome = Outcome { parts: vec![part], report: Report::default() };
                 let sealed = envelope::seal(&outcome).unwrap();
-                crate::store::wait(store.put(&envelope::done_key(&run, flight), &sealed)).unwrap();
+                crate::store::wait(store.put(&wire::done_key(&run, flight), &sealed)).unwrap();
             }
             looks += 1;
             runtime.block_on(look(&shared, &run)).unwrap();

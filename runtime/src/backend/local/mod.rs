@@ -1,8 +1,10 @@
 //! The `local` backend: a pool of worker processes of this same executable.
 
-mod minder;
 mod process;
+mod shm;
 mod spawner;
+mod supervisor;
+pub(crate) mod worker;
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, BackendScheme, Ringer, Setup, scheme};
 use crate::attempt::{FlightId, Invocation, Lines, Reply};
-use crate::channel::SLOTS;
+use crate::backend::local::shm::SLOTS;
 use crate::error::{Error, Failure};
 use crate::function::blob;
 use crate::platform::{self, ProcessMemory, monotonic};
 use crate::scheduler;
-use minder::Minder;
 use process::{Process, START_LIMIT, Surroundings};
+use supervisor::Minder;
 
 /// How often a worker may end by itself before its first call, one after the other, until the pool gives up.
 const FALSE_STARTS: u32 = 3;
@@ -246,7 +248,7 @@ impl LocalBackend {
             {
                 if now < *until {
                     let why = why.clone();
-                    self.waiting.drain(..).for_each(|waiting| fail_all(waiting.invocation, &why, replies));
+                    self.waiting.drain(..).for_each(|waiting| waiting.invocation.fail(&why, replies));
                     return;
                 }
                 self.broken = None;
@@ -483,16 +485,4 @@ impl Backend for LocalBackend {
 /// Whether a worker may run so many calls more, of at most so many: one that ran none may run any number.
 fn fits(process: &Process, calls: u64, most: Option<NonZeroU64>) -> bool {
     most.is_none_or(|most| process.calls() == 0 || process.calls().saturating_add(calls) <= most.get())
-}
-
-pub(super) fn fail_all(invocation: Invocation, message: &str, replies: &mut Vec<Reply>) {
-    for task in invocation.tasks {
-        replies.push(Reply::Failed {
-            flight: invocation.flight,
-            task,
-            failure: Failure::Backend(message.to_owned()),
-            stderr: String::new(),
-            timing: Default::default(),
-        });
-    }
 }

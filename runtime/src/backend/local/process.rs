@@ -13,20 +13,20 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::minder::{Exit, Label, Minded, Minder};
 use super::{CHECK_EVERY, Epoch};
 use crate::attempt::{Block, FlightId, Invocation, Lines, Reply, Results, Timing};
-use crate::channel::{
+use crate::backend::local::shm::{
     BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
     length_body,
 };
+use crate::backend::local::supervisor::{Exit, Label, Minded, Minder};
+use crate::backend::local::worker::ENV;
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
 use crate::function::{Blob, Limits};
 use crate::history::spans;
 use crate::platform::{self, Bell, ProcessMemory, SharedBytes, monotonic};
 use crate::terminal;
-use crate::worker::process::ENV;
 use std::sync::Once;
 
 /// How long a cancelled task may go on before its worker is killed: starting another worker costs

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{BLOB, FILE, FRAME_HEADER, Frames, Record, TASKS};
 use crate::attempt::Block;
-use crate::envelope;
+use crate::codec::envelope;
 
 /// Keeps the inputs of one job.
 #[derive(Debug)]

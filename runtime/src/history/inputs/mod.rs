@@ -14,9 +14,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::envelope;
 use crate::function::framed::Pieces;
 use crate::function::{Args, Blob, Limits};
-use crate::{envelope, platform};
+use crate::platform;
 
 pub(crate) use keep::Inputs;
 

@@ -1,17 +1,9 @@
 //! What is written to a store or sent to a machine elsewhere, in an envelope: magic, version, checksum, value.
 
-#[cfg(feature = "aws")]
-mod attempt;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{self, CodecError};
-
-#[cfg(feature = "aws")]
-pub(crate) use attempt::{
-    Answer, Args, Invocation, Outcome, Part, Ran, Report, Request, Response, begun_key, cancel_key, done_key, stop_key,
-};
 
 const MAGIC: [u8; 4] = *b"WREN";
 const VERSION: u8 = 2;

@@ -19,7 +19,8 @@ use serde_json::value::RawValue;
 
 use crate::attempt::Block;
 use crate::aws::limits;
-use crate::envelope::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
+use crate::backend::lambda::wire::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
+use crate::codec::envelope;
 use crate::error::{Error, Failure};
 use crate::function::{RemoteFn, registry};
 use crate::platform::RUNTIME_API;
@@ -145,7 +146,7 @@ impl Worker {
 
     /// Whether no other delivery of the attempt has begun.
     async fn is_first(&self, invocation: &Invocation) -> Result<bool, StoreError> {
-        let key = envelope::begun_key(&invocation.run, invocation.flight);
+        let key = wire::begun_key(&invocation.run, invocation.flight);
         let store = self.store.as_ref().ok_or_else(|| no_store(&key))?;
         let mark = crate::platform::random().to_le_bytes();
         match store.put_if_absent(&key, &mark).await {
@@ -182,7 +183,7 @@ impl Worker {
             move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, started, &stop)
         });
         let mut running = std::pin::pin!(running);
-        let words = [envelope::cancel_key(&invocation.run), envelope::stop_key(&invocation.run, invocation.flight)];
+        let words = [wire::cancel_key(&invocation.run), wire::stop_key(&invocation.run, invocation.flight)];
         let mut words = words.iter().cycle();
         let ended = loop {
             tokio::select! {
@@ -274,7 +275,7 @@ fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::Args;
+    use crate::backend::lambda::wire::Args;
     use crate::function::Limits;
 
     #[wren::remote]
@@ -304,7 +305,7 @@ mod tests {
     #[test]
     fn attempts_at_functions_of_another_build_are_told_so() {
         drop(here(1));
-        let function = registry::find("wren::worker::lambda::tests::here").unwrap();
+        let function = registry::find("wren::backend::lambda::worker::tests::here").unwrap();
         assert!(lookup(&invocation(function)).is_ok());
         let stale = Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] });
         let looked_up = |invocation| lookup(&invocation).map(|f| f.name);

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{open, seal};
 use crate::attempt::FlightId;
 use crate::codec;
+use crate::codec::envelope::{open, seal};
 use crate::error::Failure;
 use crate::function::Limits;
 

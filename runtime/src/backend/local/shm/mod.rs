@@ -17,21 +17,21 @@ pub(crate) const MAX_BODY: usize = 256 << 10;
 
 /// What a frame is.
 pub(crate) mod kind {
-    /// Driver to worker: the length of a [`FlightHeader`](super::FlightHeader) as `u32`, the header,
+    /// Driver to worker: the length of a [`FlightHeader`](crate::FlightHeader) as `u32`, the header,
     /// the argument bytes; or no argument bytes, and these came before as parts.
     pub(crate) const FLIGHT: u32 = 1;
     /// Either way: bytes that belong to the next frame that is no part.
     pub(crate) const PART: u32 = 2;
     /// Either way: the bytes of all parts to come, as `u64`, so that they find room at once.
     pub(crate) const LENGTH: u32 = 7;
-    /// Driver to worker: a [`BlobHeader`](super::BlobHeader); the blob came before, as parts or as memory to map.
+    /// Driver to worker: a [`BlobHeader`](crate::BlobHeader); the blob came before, as parts or as memory to map.
     pub(crate) const BLOB: u32 = 3;
     /// Driver to worker: the id of a blob that no later flight will name.
     pub(crate) const FORGET: u32 = 4;
-    /// Worker to driver: a [`RunHeader`](super::RunHeader), then results; or the length of one result and how it
+    /// Worker to driver: a [`RunHeader`](crate::RunHeader), then results; or the length of one result and how it
     /// begins, and the rest came before as parts.
     pub(crate) const RUN: u32 = 5;
-    /// Worker to driver: a [`FailedTask`](super::FailedTask).
+    /// Worker to driver: a [`FailedTask`](crate::FailedTask).
     pub(crate) const FAILED: u32 = 6;
 }
 

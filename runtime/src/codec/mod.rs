@@ -11,6 +11,7 @@
 mod access;
 mod aligned;
 mod compound;
+pub(crate) mod envelope;
 mod error;
 mod item;
 mod marks;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::no_store;
-use crate::envelope::{Args, Invocation};
+use crate::backend::lambda::wire::{Args, Invocation};
 use crate::error::Failure;
 use crate::function::Blob;
 use crate::store::{Store, StoreError, StoreResult, blobs};

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::{Block, FlightId, Reply, Timing};
 use crate::aws::limits;
+use crate::backend::lambda::wire::{Part, Ran};
 use crate::backend::{Backend, LocalBackend, Setup};
-use crate::envelope::{Part, Ran};
 use crate::error::Failure;
 use crate::platform::Bell;
 

@@ -15,7 +15,7 @@ use rustix::net::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::attempt::{FlightId, Invocation, Lines, Printed};
-use crate::channel::{Region, SLOTS};
+use crate::backend::local::shm::{Region, SLOTS};
 use crate::error::Failure;
 use crate::platform::{self, Bell, ProcessMemory};
 use crate::terminal::{self, Stream};
