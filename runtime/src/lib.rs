@@ -102,10 +102,9 @@ extern crate self as wren;
 mod attempt;
 mod aws;
 pub mod backend;
-mod blocking;
 #[cfg(feature = "data")]
 pub mod bsp;
-mod call;
+mod calls;
 #[doc(hidden)]
 pub mod codec;
 mod config;
@@ -117,13 +116,10 @@ pub mod faults;
 mod function;
 pub mod history;
 mod interrupt;
-mod job;
 pub mod kv;
-mod map;
 #[cfg(feature = "data")]
 pub mod mapreduce;
 mod platform;
-mod put;
 mod replay;
 #[doc(hidden)]
 pub mod scheduler;
@@ -145,25 +141,23 @@ pub use attempt::Block;
 #[doc(hidden)]
 pub use aws::deployment;
 pub use aws::{limits, price};
-pub use blocking::block_on;
 #[cfg(feature = "data")]
 pub use bsp::bsp;
-pub use call::Call;
+pub use calls::{
+    Call, Calls, Job, JobProgress, Map, MapStream, RemoteCall, StreamCalls, attach, gather, map, map_stream, put,
+};
 #[cfg(feature = "data")]
 pub use data::{Input, Split};
 pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result};
-pub use executor::{Builder, Executor};
+pub use executor::{Builder, Executor, block_on};
 #[doc(hidden)]
 pub use function::registry;
 pub use function::{Backoff, INLINE_LIMIT, Limits};
 #[cfg(feature = "otel")]
 pub use history::otel;
-pub use job::{Job, JobProgress, attach};
 pub use kv::kv;
-pub use map::{Calls, Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
 #[cfg(feature = "data")]
 pub use mapreduce::map_reduce;
-pub use put::put;
 pub use store::Ref;
 
 #[cfg(feature = "data")]
@@ -176,12 +170,12 @@ pub use wren_macros::{main, remote};
 /// What generated code uses. Not for programs: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::blocking::run_async;
     #[cfg(feature = "data")]
     pub use crate::bsp::{finish_entry, load_entry, step_entry};
-    pub use crate::call::{Call, call};
+    pub use crate::calls::{Call, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
+    pub use crate::executor::run_async;
     pub use crate::function::registry::{REMOTE_FNS, Source};
     pub use crate::function::types::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, owned, result};
     pub use crate::function::{ArgsDecoder, ArgsEncoder, Argument, Invoke, Output, RemoteFn, ResultType, Returned};

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::{Block, Invocation, Reply};
 use crate::backend::{self, Setup};
+use crate::calls::job;
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
 use crate::function::{self, Encoded, RemoteFn, registry};
 use crate::history::{self, TaskInput};
 use crate::platform::{self, Bell};
 use crate::store::{self, Ref, Store, blobs};
-use crate::{codec, job, terminal};
+use crate::{codec, terminal};
 
 /// Asks for a replay: `<task>@<folder of the job>`.
 const ENV: &str = "WREN_REPLAY";

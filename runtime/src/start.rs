@@ -62,7 +62,7 @@ impl Termination for Exit {
 #[doc(hidden)]
 pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Exit {
     init();
-    let runtime = match crate::blocking::new_runtime() {
+    let runtime = match crate::platform::new_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the system gives no event loop: {error}");

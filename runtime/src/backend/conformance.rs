@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Backend, Setup, scheme};
 use crate::attempt::{Block, Decoded, FlightId, Invocation, Reply, decode_result};
-use crate::call::Call;
+use crate::calls::Call;
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
 use crate::function::framed::Pieces;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Bsp;
 use super::stage::{FinishStage, StepStage, Stepped};
-use crate::call::Call;
+use crate::calls::Call;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{

@@ -6,11 +6,10 @@ use std::path::Path;
 
 use super::dialect::Dialect;
 use super::find::{Found, Wanted};
-use super::packed;
-use super::plan;
 use super::quotes::MARK;
 use super::source::heads;
 use super::split::{Format, Split};
+use super::{packed, plan};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::store;
@@ -361,7 +360,7 @@ impl Input {
         }
         let calls = |(file, chunk): (&Found, Range<u64>)| plan::scan(&file.source, file.len, chunk, csv);
         let executor = self.executor()?;
-        let scans = crate::map(calls, chunks).on(&executor).quiet().await?;
+        let scans = crate::calls::map(calls, chunks).on(&executor).quiet().await?;
         let mut scans = scans.as_slice();
         let mut first_records = Vec::with_capacity(files.len());
         for (file, ranges) in files.iter().zip(ranges) {

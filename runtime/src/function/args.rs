@@ -200,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_ref_that_was_encoded_outside_of_a_call_goes_with_none() {
         let executor = crate::Executor::builder().backend("inline").store("memory:outside-of-a-call").build().unwrap();
-        let value = crate::put(&vec![7_u8; 100]).on(&executor).await.unwrap();
+        let value = crate::calls::put(&vec![7_u8; 100]).on(&executor).await.unwrap();
         assert_eq!(args(|e| e.push(&value)).blobs.len(), 1);
         serde_json::to_string(&value).unwrap();
         assert!(args(|e| e.push(&1_u8)).blobs.is_empty());

@@ -1,10 +1,9 @@
 //! What the tasks of a stage get of the machines that run them.
 
-use crate::call::{Call, call};
+use crate::calls::{Call, call};
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::function::RemoteFn;
-use crate::function::{ArgsEncoder, Limits};
+use crate::function::{ArgsEncoder, Limits, RemoteFn};
 
 /// Memory of a worker where neither the attribute, nor the builder, nor the backend says one, in MB.
 const DEFAULT_MEMORY_MB: u32 = 512;

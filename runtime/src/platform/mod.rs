@@ -17,6 +17,7 @@ mod processes;
 mod program;
 mod random;
 mod role;
+mod runtime;
 mod shared;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "other.rs")]
@@ -42,6 +43,7 @@ pub(crate) use random::random;
 #[cfg_attr(not(feature = "aws"), allow(unused_imports, reason = "for workers on AWS"))]
 pub(crate) use role::RUNTIME_API;
 pub(crate) use role::{in_lambda, is_initialized, is_worker, mark_initialized, mark_worker};
+pub(crate) use runtime::new_runtime;
 pub(crate) use shared::SharedBytes;
 pub(crate) use system::{
     adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages, this_thread,

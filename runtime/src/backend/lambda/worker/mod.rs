@@ -50,7 +50,7 @@ pub(crate) fn become_worker_if_asked() {
 
 fn work() -> Result<(), String> {
     let worker = Arc::new(Worker::new()?);
-    let runtime = crate::blocking::new_runtime().map_err(|e| format!("the system gives no event loop: {e}"))?;
+    let runtime = crate::platform::new_runtime().map_err(|e| format!("the system gives no event loop: {e}"))?;
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let worker = worker.clone();
         async move {

@@ -71,7 +71,7 @@ fn key(id: &str, number: u64) -> String {
 
 impl Lease {
     /// Waits until nobody runs the job, and takes it.
-    pub(super) async fn take(requests: &Requests, id: &str) -> Result<Self> {
+    pub(crate) async fn take(requests: &Requests, id: &str) -> Result<Self> {
         let mut watch = Watch::default();
         let (begun, mut has_said) = (Instant::now(), false);
         loop {
@@ -92,12 +92,12 @@ impl Lease {
     }
 
     /// How long to wait between two looks.
-    pub(super) fn pause(requests: &Requests) -> Duration {
+    pub(crate) fn pause(requests: &Requests) -> Duration {
         if requests.are_free() { LOOK_HERE } else { LOOK_ELSEWHERE }
     }
 
     /// Takes the job if nobody runs it, or gives who does. `watch` is of earlier looks.
-    pub(super) async fn try_take(
+    pub(crate) async fn try_take(
         requests: &Requests,
         id: &str,
         watch: &mut Watch,
@@ -130,7 +130,7 @@ impl Lease {
     }
 
     /// Removes all leases of the job, of which nothing is there any more.
-    pub(super) async fn remove(mut self, requests: &Requests, id: &str) -> Result<()> {
+    pub(crate) async fn remove(mut self, requests: &Requests, id: &str) -> Result<()> {
         if let Some(beats) = self.beats.take() {
             beats.abort();
             // None is under way that would put the lease again.
@@ -140,12 +140,12 @@ impl Lease {
     }
 
     /// Whether a key is that of a lease of the job.
-    pub(super) fn is_key(id: &str, key: &str) -> bool {
+    pub(crate) fn is_key(id: &str, key: &str) -> bool {
         key.starts_with(&prefix(id))
     }
 
     /// Says that the job is free.
-    pub(super) async fn give_back(mut self) {
+    pub(crate) async fn give_back(mut self) {
         self.ended.notify_one();
         if let Some(beats) = self.beats.take() {
             // Without the last word, the next one waits until this is silent for long.

@@ -13,8 +13,8 @@ use super::Calls;
 use super::feed::Feed;
 use crate::attempt::{Decoded, Results, decode_lone_result, decode_result};
 use crate::error::{Error, Result};
+use crate::executor::Outcome;
 use crate::function::framed::Pieces;
-use crate::job::Outcome;
 use crate::terminal;
 
 /// Results by index; those that have not come are `None`.

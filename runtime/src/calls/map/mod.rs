@@ -15,13 +15,11 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use crate::call::Call;
+use crate::calls::Call;
+use crate::calls::job::Job;
 use crate::error::{Error, Result};
-use crate::executor::Executor;
-use crate::function::{Backoff, Limits};
-use crate::job::{Job, Keep};
-use crate::platform;
-use crate::scheduler::JobSpec;
+use crate::executor::{Executor, Keep, Settings};
+use crate::function::Backoff;
 use crate::store::Ref;
 
 pub use calls::{Calls, StreamCalls};
@@ -125,7 +123,7 @@ impl<R> RemoteCall for Call<R> {
 
 mod sealed {
     pub trait Sealed {}
-    impl<R> Sealed for crate::call::Call<R> {}
+    impl<R> Sealed for crate::calls::Call<R> {}
 }
 
 /// A job to be: await it, or say first how it is to run and what it is to give.
@@ -148,30 +146,6 @@ pub struct Map<I, R> {
 impl<I, R> fmt::Debug for Map<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Map({:?})", self.settings)
-    }
-}
-
-/// How a job is to run.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Settings {
-    pub(crate) name: Option<String>,
-    pub(crate) chunk: Option<NonZeroUsize>,
-    pub(crate) concurrency: Option<NonZeroUsize>,
-    pub(crate) budget_usd: Option<f64>,
-    pub(crate) quiet: bool,
-    pub(crate) limits: Limits,
-}
-
-impl Settings {
-    /// What the scheduler is told of a job with this id.
-    pub(crate) fn spec(&self, id: &str) -> JobSpec {
-        JobSpec {
-            // A job can be run again: what another run left in a store is not this one's.
-            run: Some(format!("{id}.{}", platform::new_id()).into()),
-            concurrency: self.concurrency,
-            chunk: self.chunk,
-            budget_usd: self.budget_usd,
-        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Arguments, Manifest, call_hash};
-use super::record::{CallHash, damaged};
 use crate::attempt::Block;
 use crate::codec::envelope;
 use crate::error::{Error, Result};
+use crate::executor::commit::manifest::{Arguments, Manifest, call_hash};
+use crate::executor::commit::record::{CallHash, damaged};
 use crate::function::{Args, Blob, Limits, RemoteFn, registry};
 use crate::history::TaskInput;
 use crate::platform::new_id;

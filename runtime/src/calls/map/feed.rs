@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use super::{Calls, Settings};
+use super::Calls;
 use crate::attempt::Block;
-use crate::call::{Call, of_task};
+use crate::calls::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
-use crate::executor::{Executor, Hushed};
+use crate::executor::{Executor, Hushed, Keep, Kept, Outcome, Pending, Port, Settings, Sought, Submitted};
 use crate::function::{Args, Limits, RemoteFn};
 use crate::history::{Note, Ran, SharedLog};
-use crate::job::{Keep, Kept, Outcome, Pending, Port, Sought, Submitted};
 use crate::platform;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};

@@ -21,7 +21,7 @@ const MOST_HASHES: u64 = 1 << 20;
 const SHORT: usize = 8;
 
 /// In place of the hash of a call whose arguments cannot be encoded. It may be any call: once they can be, it is run.
-pub(super) const NOT_ENCODED: CallHash = [0; 32];
+pub(crate) const NOT_ENCODED: CallHash = [0; 32];
 
 /// Whether two short hashes may be of one call.
 fn may_be_the_same(a: &[u8], b: &[u8]) -> bool {
@@ -31,32 +31,32 @@ fn may_be_the_same(a: &[u8], b: &[u8]) -> bool {
 
 /// What is stored of a job as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     wren: String,
-    pub(super) tasks: u64,
+    pub(crate) tasks: u64,
     /// That of the first call.
-    pub(super) function: String,
+    pub(crate) function: String,
     /// The first bytes of the hash of each call.
     #[serde(with = "codec::bytes")]
     calls: Vec<u8>,
     /// Where the arguments are, if they are in the store: those of started jobs.
-    pub(super) arguments: Option<Arguments>,
+    pub(crate) arguments: Option<Arguments>,
 }
 
 /// Arguments in the store, in segments of consecutive tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Who wrote them: two programs that start one job at once do not write over each other.
-    pub(super) writer: String,
-    pub(super) segments: u64,
+    pub(crate) writer: String,
+    pub(crate) segments: u64,
 }
 
-pub(super) fn manifest_key(id: &str) -> String {
+pub(crate) fn manifest_key(id: &str) -> String {
     format!("{id}/job")
 }
 
 impl Manifest {
-    pub(super) async fn find(requests: &Requests, id: &str) -> Result<Option<Self>> {
+    pub(crate) async fn find(requests: &Requests, id: &str) -> Result<Option<Self>> {
         let key = manifest_key(id);
         let Some(sealed) = requests.find(key.clone()).await? else { return Ok(None) };
         let opened = envelope::open(&sealed);
@@ -65,7 +65,7 @@ impl Manifest {
 
     /// Puts the manifest of a job, where no earlier run or other program did; theirs must be of the same
     /// calls. Gives the one that stands.
-    pub(super) async fn register(self, requests: &Requests, id: &str) -> Result<Self> {
+    pub(crate) async fn register(self, requests: &Requests, id: &str) -> Result<Self> {
         let key = manifest_key(id);
         let sealed = envelope::seal(&self)?;
         if requests.put_if_absent(key.clone(), sealed.clone()).await? {
@@ -101,7 +101,7 @@ impl Manifest {
 
 /// The calls of a job as they are made, beside those of an earlier run.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     id: String,
     store: String,
     earlier: Option<Manifest>,
@@ -111,7 +111,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn new(id: &str, store: String, earlier: Option<Manifest>) -> Self {
+    pub(crate) fn new(id: &str, store: String, earlier: Option<Manifest>) -> Self {
         Self { id: id.to_owned(), store, earlier, function: String::new(), tasks: 0, calls: Vec::new() }
     }
 
@@ -119,7 +119,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Job`] if the earlier run made another one.
-    pub(super) fn add(&mut self, function: &RemoteFn, call: &CallHash) -> Result<()> {
+    pub(crate) fn add(&mut self, function: &RemoteFn, call: &CallHash) -> Result<()> {
         let task = self.tasks;
         if let Some(earlier) = &self.earlier {
             if task >= earlier.tasks {
@@ -143,7 +143,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Job`] if the earlier run made more.
-    pub(super) fn end(&self) -> Result<()> {
+    pub(crate) fn end(&self) -> Result<()> {
         match &self.earlier {
             Some(earlier) if earlier.tasks != self.tasks => {
                 Err(other_number(&self.id, &self.store, earlier.tasks, self.tasks))
@@ -153,15 +153,15 @@ impl Identity {
     }
 
     /// That of the first call.
-    pub(super) fn function(&self) -> &str {
+    pub(crate) fn function(&self) -> &str {
         &self.function
     }
 
-    pub(super) fn earlier(&self) -> Option<&Manifest> {
+    pub(crate) fn earlier(&self) -> Option<&Manifest> {
         self.earlier.as_ref()
     }
 
-    pub(super) fn manifest(&self, arguments: Option<Arguments>) -> Manifest {
+    pub(crate) fn manifest(&self, arguments: Option<Arguments>) -> Manifest {
         Manifest {
             wren: env!("CARGO_PKG_VERSION").to_owned(),
             tasks: self.tasks,
@@ -172,7 +172,7 @@ impl Identity {
     }
 }
 
-pub(super) fn call_hash(function: &RemoteFn, args: &Args) -> CallHash {
+pub(crate) fn call_hash(function: &RemoteFn, args: &Args) -> CallHash {
     let mut hasher = blake3::Hasher::new();
     for part in function.origin() {
         hasher.update(part.as_bytes());
@@ -191,7 +191,7 @@ fn fix(id: &str, store: &str) -> String {
     format!("give the job another name, or remove `{id}` from {store}")
 }
 
-pub(super) fn other_call(id: &str, store: &str, task: u64, function: &str) -> Error {
+pub(crate) fn other_call(id: &str, store: &str, task: u64, function: &str) -> Error {
     Error::Job(format!(
         "task {task} of job `{id}` was another call when the job first ran: for other arguments, of another function, or \
          of an earlier version of `{function}`; {}",
@@ -207,7 +207,7 @@ fn other_number(id: &str, store: &str, then: u64, now: u64) -> Error {
     Error::Job(format!("job `{id}` had {then} calls when it first ran, and now {what}; {}", fix(id, store)))
 }
 
-pub(super) fn other_kind(id: &str, store: &str, task: u64) -> Error {
+pub(crate) fn other_kind(id: &str, store: &str, task: u64) -> Error {
     Error::Job(format!(
         "job `{id}` has a result of task {task} of another kind: one run asked for values, the other for refs \
          (`.refs()`); {}",
@@ -216,7 +216,7 @@ pub(super) fn other_kind(id: &str, store: &str, task: u64) -> Error {
 }
 
 /// A job's name is a folder and a part of keys.
-pub(super) fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || name == "blobs" || !name.chars().all(good) {
         return Err(Error::Config(format!(

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Kept, LookUp, Port};
+use super::LookUp;
 use crate::attempt::Block;
+use crate::executor::{Kept, Port};
 use crate::function::{Args, Limits, RemoteFn};
 
 /// A call whose result an earlier run may have left.

@@ -2,26 +2,20 @@
 
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
-use std::io;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Handle, Runtime};
 
+use super::waiter;
 use crate::function::until_stopped;
-use crate::{executor, platform};
+use crate::platform;
 
 thread_local! {
     static RUNTIME: Cell<Option<Runtime>> = const { Cell::new(None) };
-}
-
-/// An event loop for the calling thread. Threads that it starts (`spawn_blocking`) are inside the calls that this one is.
-pub(crate) fn new_runtime() -> io::Result<Runtime> {
-    let depth = platform::depth();
-    Builder::new_current_thread().enable_all().on_thread_start(move || platform::set_depth(depth)).build()
 }
 
 /// Runs a future to its end on this thread: for `main` functions, tests and remote functions that
@@ -47,11 +41,11 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     }
     // One runtime a thread: making one costs more than a short call. A nested use makes its own.
     let Ok(kept) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
-    let runtime = kept.map_or_else(new_runtime, Ok);
+    let runtime = kept.map_or_else(platform::new_runtime, Ok);
     let runtime = runtime.unwrap_or_else(|e| panic!("the system gives no event loop: {e}"));
     let mut used = Used(Some(runtime));
     let output = match &used.0 {
-        Some(runtime) => executor::block_on(runtime, future),
+        Some(runtime) => waiter::block_on(runtime, future),
         None => without_runtime(future.into_future()),
     };
     used.keep();

@@ -12,7 +12,7 @@ use super::Calls;
 use super::collect::{decode_each, drive};
 use super::feed::Feed;
 use crate::error::{Error, Result};
-use crate::job::Outcome;
+use crate::executor::Outcome;
 
 /// A stream of `(index, outcome)` in the order of completion; see [`Map::stream`](super::Map::stream).
 ///

@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::Seeking;
+use super::commit::Seeking;
 use crate::attempt::Block;
 
 /// Whoever fills a block lends it here before it asks the iterator for more, and takes it back after: an iterator may

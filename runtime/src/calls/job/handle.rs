@@ -15,17 +15,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::arguments::{self, Made};
-use super::kept::Known;
-use super::lease::{Lease, Watch};
-use super::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
-use super::record::{CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks};
 use super::remove::remove;
-use super::{Keep, Kept, Outcome, Port, build};
 use crate::attempt::{Decoded, decode_result};
+use crate::calls::map::Calls;
 use crate::error::{Attempt, Error, Result};
-use crate::executor::Executor;
+use crate::executor::commit::lease::{Lease, Watch};
+use crate::executor::commit::manifest::{Identity, Manifest, call_hash, check_name, other_call, other_kind};
+use crate::executor::commit::record::{
+    CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks,
+};
+use crate::executor::commit::{Known, build};
+use crate::executor::{Executor, Keep, Kept, Outcome, Port, Settings};
 use crate::history::{Claim, SharedLog, claim, try_claim};
-use crate::map::{Calls, Settings};
 use crate::platform::{self, Instance};
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
@@ -602,7 +603,7 @@ impl Running {
 pub(crate) fn stored_result(store: &Arc<dyn Store>, id: &str, task: u64) -> Option<Vec<u8>> {
     let requests = Requests::new(store.clone());
     let find = async {
-        let objects = Objects::list(&requests, id).await?.of_cell(super::record::cell_of(task));
+        let objects = Objects::list(&requests, id).await?.of_cell(crate::executor::commit::record::cell_of(task));
         objects.read(&requests, id, |_, done| done.result).await
     };
     wait(find).ok()?.done.remove(&task)

@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use crate::call::Call;
+use crate::calls::Call;
 
-/// Calls, all with results of one type: what [`map`](crate::map), [`gather`](crate::gather) and
+/// Calls, all with results of one type: what [`map`](crate::calls::map), [`gather`](crate::gather) and
 /// [`map_stream`](crate::map_stream) make a job of.
 pub trait Calls {
     /// What each gives.

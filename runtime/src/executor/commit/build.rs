@@ -23,7 +23,7 @@ struct Build {
 ///
 /// # Errors
 /// [`Error::Job`] where another build is to be an error.
-pub(super) async fn check(requests: &Requests, id: &str, on_other: OtherBuild) -> Result<()> {
+pub(crate) async fn check(requests: &Requests, id: &str, on_other: OtherBuild) -> Result<()> {
     let Some(hash) = unblock(platform::build).await? else { return Ok(()) };
     if begun_by(requests, id, hash).await? == hash {
         return Ok(());

@@ -21,20 +21,20 @@ use crate::store::{Ref, Requests, Store, StoreError, StoreResult, wait};
 const CELL: u64 = 64;
 
 /// BLAKE3 of a call's function, body and arguments.
-pub(super) type CallHash = [u8; 32];
+pub(crate) type CallHash = [u8; 32];
 
 /// The first task of a task's cell.
-pub(super) fn cell_of(task: u64) -> u64 {
+pub(crate) fn cell_of(task: u64) -> u64 {
     task - task % CELL
 }
 
 /// The tasks of the cell that begins with `first`.
-pub(super) fn tasks_of(first: u64) -> Range<u64> {
+pub(crate) fn tasks_of(first: u64) -> Range<u64> {
     first..first.saturating_add(CELL)
 }
 
 /// A task among those of its cell.
-pub(super) fn bit(task: u64) -> u64 {
+pub(crate) fn bit(task: u64) -> u64 {
     1 << (task % CELL)
 }
 
@@ -43,47 +43,47 @@ fn done_prefix(id: &str) -> String {
 }
 
 /// The key of the object of a cell.
-pub(super) fn cell_key(id: &str, first: u64) -> String {
+pub(crate) fn cell_key(id: &str, first: u64) -> String {
     format!("{id}/done/{first:012}-{:012}", first.saturating_add(CELL - 1))
 }
 
 /// The key of an object of one result.
-pub(super) fn done_key(id: &str, task: u64) -> String {
+pub(crate) fn done_key(id: &str, task: u64) -> String {
     format!("{id}/done/{task:012}")
 }
 
-pub(super) fn failed_prefix(id: &str) -> String {
+pub(crate) fn failed_prefix(id: &str) -> String {
     format!("{id}/failed/")
 }
 
-pub(super) fn failed_key(id: &str, task: u64) -> String {
+pub(crate) fn failed_key(id: &str, task: u64) -> String {
     format!("{id}/failed/{task:012}")
 }
 
-pub(super) fn cancel_key(id: &str) -> String {
+pub(crate) fn cancel_key(id: &str) -> String {
     format!("{id}/cancel")
 }
 
 /// What results are: what the functions gave, or where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Value,
     Ref,
 }
 
 /// The result of a task, and which call gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Done {
-    pub(super) task: u64,
-    pub(super) call: CallHash,
-    pub(super) result: Vec<u8>,
+pub(crate) struct Done {
+    pub(crate) task: u64,
+    pub(crate) call: CallHash,
+    pub(crate) result: Vec<u8>,
 }
 
 /// Results of tasks of one cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) kind: Kind,
-    pub(super) done: Vec<Done>,
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    pub(crate) done: Vec<Done>,
 }
 
 /// A [`Record`] as it is stored.
@@ -101,7 +101,7 @@ struct Stored {
 }
 
 impl Record {
-    pub(super) fn seal(&self) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self) -> Result<Vec<u8>> {
         let mut stored =
             Stored { kind: self.kind, tasks: Vec::new(), calls: Vec::new(), ends: Vec::new(), results: Vec::new() };
         for Done { task, call, result } in &self.done {
@@ -135,7 +135,7 @@ impl Record {
     }
 
     /// The object of a cell.
-    pub(super) fn read_cell(store: &dyn Store, id: &str, first: u64) -> StoreResult<Self> {
+    pub(crate) fn read_cell(store: &dyn Store, id: &str, first: u64) -> StoreResult<Self> {
         let key = cell_key(id, first);
         let record = Self::read(store, &key)?;
         match record.done.iter().all(|done| cell_of(done.task) == first) {
@@ -145,7 +145,7 @@ impl Record {
     }
 
     /// The object of one result.
-    pub(super) fn read_one(store: &dyn Store, id: &str, task: u64) -> StoreResult<(Kind, Done)> {
+    pub(crate) fn read_one(store: &dyn Store, id: &str, task: u64) -> StoreResult<(Kind, Done)> {
         let key = done_key(id, task);
         let Self { kind, done } = Self::read(store, &key)?;
         match <[Done; 1]>::try_from(done) {
@@ -155,26 +155,26 @@ impl Record {
     }
 
     /// Its tasks, as the bits of a cell.
-    pub(super) fn tasks(&self) -> u64 {
+    pub(crate) fn tasks(&self) -> u64 {
         self.done.iter().fold(0, |tasks, done| tasks | bit(done.task))
     }
 }
 
-pub(super) fn damaged(store: &dyn Store, key: &str, reason: String) -> StoreError {
+pub(crate) fn damaged(store: &dyn Store, key: &str, reason: String) -> StoreError {
     StoreError::Damaged { store: store.url(), key: key.to_owned(), reason }
 }
 
 /// What is stored of a task of a started job that failed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct FailedRecord {
-    pub(super) attempt: u32,
-    pub(super) function: String,
-    pub(super) failure: Failure,
-    pub(super) stderr: String,
+pub(crate) struct FailedRecord {
+    pub(crate) attempt: u32,
+    pub(crate) function: String,
+    pub(crate) failure: Failure,
+    pub(crate) stderr: String,
 }
 
 impl FailedRecord {
-    pub(super) fn read(store: &dyn Store, key: &str) -> StoreResult<Self> {
+    pub(crate) fn read(store: &dyn Store, key: &str) -> StoreResult<Self> {
         let sealed = wait(store.get(key))?;
         envelope::open(&sealed).map_err(|reason| damaged(store, key, reason))
     }
@@ -182,7 +182,7 @@ impl FailedRecord {
 
 /// Which objects of results a job has.
 #[derive(Debug, Default)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     /// First tasks of cells that have an object.
     cells: BTreeSet<u64>,
     /// Tasks that have one of their own.
@@ -190,7 +190,7 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) async fn list(requests: &Requests, id: &str) -> Result<Self> {
+    pub(crate) async fn list(requests: &Requests, id: &str) -> Result<Self> {
         let prefix = done_prefix(id);
         let mut objects = Self::default();
         for key in requests.list(prefix.clone()).await? {
@@ -204,12 +204,12 @@ impl Objects {
     }
 
     /// Whether the result of a task may be in one of them.
-    pub(super) fn may_have(&self, task: u64) -> bool {
+    pub(crate) fn may_have(&self, task: u64) -> bool {
         self.cells.contains(&cell_of(task)) || self.tasks.contains(&task)
     }
 
     /// Those of one cell.
-    pub(super) fn of_cell(&self, first: u64) -> Self {
+    pub(crate) fn of_cell(&self, first: u64) -> Self {
         Self {
             cells: self.cells.get(&first).copied().into_iter().collect(),
             tasks: self.tasks.range(tasks_of(first)).copied().collect(),
@@ -217,7 +217,7 @@ impl Objects {
     }
 
     /// Reads the results; keeps what `take` makes of each.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         self,
         requests: &Requests,
         id: &str,
@@ -249,14 +249,14 @@ impl Objects {
 
 /// What [`Objects::read`] found.
 #[derive(Debug)]
-pub(super) struct Read<T> {
+pub(crate) struct Read<T> {
     /// The tasks that the object of a cell has, by the cell's first task.
-    pub(super) decided: BTreeMap<u64, u64>,
-    pub(super) done: BTreeMap<u64, T>,
+    pub(crate) decided: BTreeMap<u64, u64>,
+    pub(crate) done: BTreeMap<u64, T>,
 }
 
 /// The hashes of the values that a job's results are refs of.
-pub(super) async fn refs_of(requests: &Requests, id: &str) -> Result<BTreeSet<[u8; 32]>> {
+pub(crate) async fn refs_of(requests: &Requests, id: &str) -> Result<BTreeSet<[u8; 32]>> {
     let hash = |kind, done: Done| match kind {
         Kind::Ref => codec::decode::<Ref<()>>(&done.result).ok().map(|value| value.hash()),
         Kind::Value => None,
@@ -267,7 +267,7 @@ pub(super) async fn refs_of(requests: &Requests, id: &str) -> Result<BTreeSet<[u
 
 /// Forgets the results of some tasks of a cell. Gives the tasks that the cell's own object has then, which is not there
 /// for none.
-pub(super) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BTreeSet<u64>) -> Result<u64> {
+pub(crate) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BTreeSet<u64>) -> Result<u64> {
     let (id, tasks) = (id.to_owned(), tasks.clone());
     let forget = requests.make(move |store| {
         tasks.iter().try_for_each(|task| wait(store.delete(&done_key(&id, *task))))?;
@@ -291,7 +291,7 @@ pub(super) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BT
 }
 
 /// Tasks of a started job that failed.
-pub(super) async fn failed_tasks(requests: &Requests, id: &str) -> Result<BTreeSet<u64>> {
+pub(crate) async fn failed_tasks(requests: &Requests, id: &str) -> Result<BTreeSet<u64>> {
     let prefix = failed_prefix(id);
     let keys = requests.list(prefix.clone()).await?;
     Ok(keys.iter().filter_map(|key| key.strip_prefix(&prefix)?.parse().ok()).collect())

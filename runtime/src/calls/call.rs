@@ -13,16 +13,15 @@ use serde::de::DeserializeOwned;
 use crate::attempt::{Decoded, decode_lone_result};
 use crate::codec::CodecError;
 use crate::error::{Error, Result};
-use crate::executor::Executor;
+use crate::executor::{Executor, Outcome, Port};
 use crate::function::{Args, ArgsEncoder, Backoff, Limits, RemoteFn};
-use crate::job::{Outcome, Port};
 use crate::scheduler::JobKey;
 use crate::terminal;
 
 /// A call of a remote function that gives an `R`: what the function's name, applied to arguments,
 /// returns.
 ///
-/// Nothing runs until it is awaited, or handed to [`map`](crate::map) or [`gather`](crate::gather).
+/// Nothing runs until it is awaited, or handed to [`map`](crate::calls::map) or [`gather`](crate::gather).
 /// It is a future like any other: `tokio::join!`, `tokio::spawn` and `select!` work on it. Dropping
 /// it cancels what it began.
 ///

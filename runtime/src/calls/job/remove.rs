@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::arguments;
-use super::lease::Lease;
-use super::manifest::Arguments;
-use super::record::refs_of;
 use crate::codec;
 use crate::error::Result;
+use crate::executor::commit::lease::Lease;
+use crate::executor::commit::manifest::Arguments;
+use crate::executor::commit::record::refs_of;
 use crate::platform::is_id;
 use crate::store::blobs::key_of;
 use crate::store::{Requests, Store, StoreResult, find_size, wait};

@@ -17,17 +17,18 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::build;
 use super::lease::Lease;
 use super::manifest::{Identity, Manifest, NOT_ENCODED, call_hash, check_name, other_call, other_kind};
 use super::record::{
     CallHash, Done, FailedRecord, Kind, Objects, Record, bit, cancel_key, cell_key, cell_of, done_key, failed_key,
     forget,
 };
-use super::{Outcome, Port, build};
 use crate::attempt::Results;
 use crate::codec::{self, envelope};
 use crate::config::OtherBuild;
 use crate::error::{Error, Result};
+use crate::executor::{Outcome, Port};
 use crate::function::framed::{self, Pieces};
 use crate::function::{Args, RemoteFn, attached};
 use crate::store::{Ref, Requests, SIDE_BY_SIDE, event_loop, find_size, put_bytes, put_once};
@@ -67,14 +68,14 @@ pub(crate) struct Kept {
 
 /// What is known of a job that begins.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// The objects of results that there are.
-    pub(super) objects: Objects,
+    pub(crate) objects: Objects,
     /// The tasks that the objects of cells have, of those that were read.
-    pub(super) decided: HashMap<u64, u64>,
-    pub(super) identity: Identity,
+    pub(crate) decided: HashMap<u64, u64>,
+    pub(crate) identity: Identity,
     /// The right to run it, of one that is committed.
-    pub(super) lease: Option<Lease>,
+    pub(crate) lease: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Kept {
         Self::new(requests, id, keep, named, known, port)
     }
 
-    pub(super) fn new(
+    pub(crate) fn new(
         requests: Requests,
         id: String,
         keep: Keep,
@@ -226,7 +227,7 @@ impl Kept {
     }
 
     /// A call that is known to be run.
-    pub(super) fn begin(&self, task: u64, call: CallHash) {
+    pub(crate) fn begin(&self, task: u64, call: CallHash) {
         self.calls().begin(task, call);
     }
 
@@ -442,7 +443,7 @@ impl Kept {
                 let record = FailedRecord { attempt: *attempt, function, failure, stderr };
                 self.requests.put(failed_key(&self.id, *task), envelope::seal(&record)?).await?;
             }
-            // As [`super::Job::cancel`] does: who waits for the job elsewhere looks there.
+            // As [`crate::calls::job::Job::cancel`] does: who waits for the job elsewhere looks there.
             Outcome::Cancelled if self.keep == Keep::Only => {
                 self.requests.put(cancel_key(&self.id), Vec::new()).await?;
             }

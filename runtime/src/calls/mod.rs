@@ -1,0 +1,12 @@
+//! Calls, jobs and values: what a program writes.
+
+mod call;
+pub(crate) mod job;
+pub(crate) mod map;
+mod put;
+
+pub(crate) use call::of_task;
+pub use call::{Call, call};
+pub use job::{Job, JobProgress, attach};
+pub use map::{Calls, Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
+pub use put::put;

@@ -1,0 +1,12 @@
+//! Results in the store: of named jobs, of started jobs, of `refs`. A result is committed by a write that succeeds only
+//! where there is none.
+
+pub(crate) mod build;
+mod committer;
+pub(crate) mod lease;
+pub(crate) mod manifest;
+pub(crate) mod record;
+mod seeking;
+
+pub(crate) use committer::{Keep, Kept, Known, LookUp};
+pub(crate) use seeking::{Seeking, Sought, Submitted};

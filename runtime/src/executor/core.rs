@@ -1,0 +1,285 @@
+//! The state of an executor, under its lock: backend, scheduler, jobs.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use super::{Kept, Outcome, Pending, Port};
+use crate::attempt::{Block, Reply};
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::history::{Note, Ran, SharedLog};
+use crate::platform::{self, UNKNOWN_DEPTH};
+use crate::scheduler::{JobKey, Scheduler, Update};
+
+/// How often it is shown where jobs stand, and looked whether one is to be cancelled.
+pub(super) const STAND_EVERY: Duration = Duration::from_millis(200);
+
+/// How soon the backend is asked again after it was told something: it may now have limits to enforce, and
+/// nothing rings while a call just runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether all calls wait for others.
+const LOOK_FOR_BLOCKED: Duration = Duration::from_millis(250);
+
+/// Bytes of results that a job may have waiting for whoever takes them: beyond them its workers wait.
+pub(super) const MOST_RESULTS: usize = 64 << 20;
+
+pub(super) struct Core {
+    pub(super) scheduler: Scheduler,
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) jobs: HashMap<JobKey, Entry>,
+    pub(super) replies: Vec<Reply>,
+    pub(super) updates: Vec<Update>,
+    pub(super) wakers: Vec<Waker>,
+    /// When the reactor looks again by itself.
+    pub(super) next_look: Option<Duration>,
+    /// Whether the backend was told something after it had last said when to look again.
+    pub(super) is_unpolled: bool,
+    /// When it is next looked whether all calls wait for others.
+    pub(super) blocked_at: Duration,
+    /// Jobs that wait until their results are taken.
+    pub(super) held: Vec<JobKey>,
+    /// When it is next shown where jobs stand; none while there are no jobs with a log.
+    pub(super) next_stand: Option<Duration>,
+    pub(super) stopped: bool,
+    /// Why nothing runs any more: scheduler or backend panicked.
+    pub(super) broken: Option<Error>,
+    /// Whether the program is asked to end, and begins nothing any more.
+    pub(super) refuses: bool,
+}
+
+pub(super) struct Entry {
+    pub(super) port: Arc<Port>,
+    /// Calls that its iterator gave and that are not submitted.
+    pub(super) pending: Option<Arc<Pending>>,
+    /// Stands before the port where results go to the store first.
+    pub(super) kept: Option<Arc<Kept>>,
+    pub(super) log: Option<SharedLog>,
+    /// Whether one of the program's calls may wait for it: it comes from a thread that a call may have started.
+    pub(super) may_be_awaited: bool,
+}
+
+impl Entry {
+    pub(super) fn new(port: Arc<Port>) -> Self {
+        // In a worker, calls from such threads go elsewhere.
+        let may_be_awaited = matches!(platform::depth(), 0 | UNKNOWN_DEPTH) && thread::current().name() != Some("main");
+        Self { port, pending: None, kept: None, log: None, may_be_awaited }
+    }
+
+    pub(super) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
+        match &self.kept {
+            Some(kept) => kept.give(outcome),
+            None => self.port.give(outcome, wakers),
+        }
+    }
+
+    /// Bytes of results that were not taken, or not committed.
+    pub(super) fn bytes(&self) -> usize {
+        self.port.bytes().saturating_add(self.kept.as_ref().map_or(0, |kept| kept.bytes()))
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Core({} jobs)", self.jobs.len())
+    }
+}
+
+impl Core {
+    /// Acts, unless something panicked before. If this does, all jobs end with an error, and those to come do: what a
+    /// panic leaves behind cannot be relied upon.
+    pub(super) fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.broken.is_some() {
+            return None;
+        }
+        // What is broken after a panic is not used again.
+        let acted = catch_unwind(AssertUnwindSafe(|| act(self)));
+        acted.map_err(|panic| self.break_down(&crate::function::message_of(&*panic))).ok()
+    }
+
+    fn break_down(&mut self, message: &str) {
+        self.broken = Some(Error::Backend(format!(
+            "scheduler or backend panicked: {message}; nothing runs on this executor any more. This is a defect of \
+             wren, or of the backend that it was given"
+        )));
+        for (_, entry) in std::mem::take(&mut self.jobs) {
+            self.refuse(&entry);
+        }
+    }
+
+    /// Ends a job that cannot be run.
+    pub(super) fn refuse(&mut self, entry: &Entry) {
+        // Not `Outcome::Cancelled`: that the program ends says nothing of the job, which another may go on with.
+        let error = self.broken.clone().unwrap_or(Error::Cancelled { done: 0 });
+        entry.give(Outcome::Broken(error), &mut self.wakers);
+        match &entry.kept {
+            Some(kept) => kept.finish(),
+            None => entry.port.finish(&mut self.wakers),
+        }
+    }
+
+    pub(super) fn submit(&mut self, job: JobKey, mut block: Block, now: Duration) {
+        let log = self.jobs.get(&job).and_then(|entry| entry.log.as_ref());
+        block.set_traceparent(log.and_then(SharedLog::traceparent));
+        let block = Arc::new(block);
+        log.into_iter().for_each(|log| log.submitted(&block));
+        self.scheduler.submit(job, block, now);
+    }
+
+    /// Submits what iterators gave that hold up who asked them for more.
+    pub(super) fn submit_for_idle_workers(&mut self, now: Duration) {
+        let mut blocks = Vec::new();
+        for (job, entry) in &self.jobs {
+            let Some(pending) = &entry.pending else { continue };
+            if !self.scheduler.has_use_for(*job) {
+                continue;
+            }
+            blocks.extend(pending.take_for_idle_workers().map(|block| (*job, block)));
+            if let Some(kept) = &entry.kept {
+                let not_kept = pending.seeking.act_for_idle_workers(kept, &entry.port);
+                blocks.extend(not_kept.into_iter().map(|block| (*job, block)));
+            }
+        }
+        for (job, block) in blocks {
+            self.submit(job, block, now);
+        }
+    }
+
+    /// Goes on with jobs whose results were taken.
+    fn release(&mut self) {
+        let Self { held, jobs, scheduler, .. } = self;
+        held.retain(|job| {
+            let is_held = jobs.get(job).is_some_and(|entry| entry.bytes() > MOST_RESULTS / 2);
+            if !is_held {
+                scheduler.hold(*job, false);
+            }
+            is_held
+        });
+    }
+
+    /// Takes replies, decides, begins what can begin. Gives when to look again.
+    pub(super) fn pump(&mut self, now: Duration) -> Option<Duration> {
+        let mut poll_after;
+        loop {
+            self.is_unpolled = false;
+            poll_after = self.backend.poll(now, &mut self.replies);
+            for reply in self.replies.drain(..) {
+                self.scheduler.handle(now, reply, &mut self.updates);
+            }
+            self.scheduler.tick(now, &mut self.updates);
+            self.deliver(now);
+            if !self.held.is_empty() {
+                self.release();
+            }
+            if self.next_stand.is_some_and(|at| at <= now) {
+                self.stand(now);
+            }
+            if self.blocked_at <= now {
+                self.look_for_blocked(now);
+            }
+            while let Some(invocation) = self.scheduler.next(now) {
+                self.is_unpolled = true;
+                self.backend.invoke(invocation, now, &mut self.replies);
+            }
+            if self.replies.is_empty() && self.updates.is_empty() {
+                break;
+            }
+        }
+        let unpolled = self.is_unpolled.then_some(LOOK_AGAIN);
+        let polled = [poll_after, unpolled].into_iter().flatten().min().map(|after| now + after);
+        [polled, self.scheduler.wake_at(), self.next_stand].into_iter().flatten().min()
+    }
+
+    /// Lets calls begin that the running ones may all wait for.
+    fn look_for_blocked(&mut self, now: Duration) {
+        self.blocked_at = now + LOOK_FOR_BLOCKED;
+        let may_be = self.jobs.values().any(|entry| entry.may_be_awaited);
+        let blocked = if may_be { self.backend.blocked() } else { 0 };
+        self.scheduler.set_blocked(blocked);
+    }
+
+    /// Shows where jobs stand, and cancels those that somebody asked to.
+    fn stand(&mut self, now: Duration) {
+        let Self { jobs, scheduler, updates, wakers, next_stand, .. } = self;
+        *next_stand = None;
+        for (job, entry) in jobs.iter() {
+            let Some(log) = &entry.log else { continue };
+            *next_stand = Some(now + STAND_EVERY);
+            log.stand(scheduler.progress(*job).unwrap_or_default());
+            if log.takes_cancellation() {
+                scheduler.cancel(*job, updates);
+                log.note(Note::End("cancelled"));
+                entry.give(Outcome::Cancelled, wakers);
+            }
+        }
+    }
+
+    fn deliver(&mut self, now: Duration) {
+        // Taking the list keeps its memory: it is put back below.
+        let mut updates = std::mem::take(&mut self.updates);
+        for update in updates.drain(..) {
+            self.deliver_one(update, now);
+        }
+        if self.updates.is_empty() {
+            self.updates = updates;
+        }
+    }
+
+    fn deliver_one(&mut self, update: Update, now: Duration) {
+        match update {
+            Update::Cancel { flight } => {
+                self.is_unpolled = true;
+                self.backend.cancel(flight, now);
+            }
+            Update::CancelJob { run } => self.backend.cancel_job(&run),
+            Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
+            Update::Done { job, tasks, new, results, attempt, bytes_in, sent, timing } => {
+                let Some(entry) = self.jobs.get_mut(&job) else { return };
+                if let Some(log) = &entry.log {
+                    let new = new.iter().map(|range| range.end - range.start).sum();
+                    let ran = Ran { attempt, function: "", sent, timing };
+                    log.done(tasks.clone(), new, ran, bytes_in, results.size());
+                }
+                entry.give(Outcome::Done { tasks, new, results, attempt }, &mut self.wakers);
+                if entry.bytes() > MOST_RESULTS && !self.held.contains(&job) {
+                    self.scheduler.hold(job, true);
+                    self.held.push(job);
+                }
+            }
+            Update::Failed { job, task, attempt, failure, stderr, block, sent, timing, function } => {
+                let Some(entry) = self.jobs.get_mut(&job) else { return };
+                if let Some(log) = &entry.log {
+                    let ran = Ran { attempt, function, sent, timing };
+                    let (failure, stderr) = (failure.clone(), stderr.clone());
+                    log.note(Note::Failed { task, ran, failure, stderr });
+                    log.keep_failed(block, task);
+                }
+                entry.give(Outcome::Failed { task, attempt, function, failure, stderr }, &mut self.wakers);
+            }
+            Update::Retry { job, task, attempt, failure, block, at, sent, timing } => {
+                if let Some(log) = self.jobs.get(&job).and_then(|entry| entry.log.as_ref()) {
+                    let ran = Ran { attempt, function: block.function().name, sent, timing };
+                    log.note(Note::Retry { task, ran, failure, after: at.saturating_sub(now) });
+                    log.keep_failed(block, task);
+                }
+            }
+            Update::OverBudget { job, spent_usd } => {
+                if let Some(entry) = self.jobs.get(&job) {
+                    entry.give(Outcome::OverBudget { spent_usd }, &mut self.wakers);
+                }
+            }
+            Update::JobDone { job } => {
+                if let Some(entry) = self.jobs.remove(&job) {
+                    match entry.kept {
+                        Some(kept) => kept.finish(),
+                        None => entry.port.finish(&mut self.wakers),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Takes the lines that tasks print to the logs of their jobs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::attempt::Printed;
+use crate::history::{Note, SharedLog, WeakLog};
+
+/// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
+/// does not wait for the scheduler.
+#[derive(Debug, Default)]
+pub(super) struct Printing(Mutex<Logs>);
+
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    by_run: HashMap<Arc<str>, WeakLog>,
+    /// At how many logs those that have ended are removed.
+    full: usize,
+}
+
+impl Printing {
+    fn logs(&self) -> MutexGuard<'_, Logs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn open(&self, run: &Arc<str>, log: &SharedLog) {
+        let mut logs = self.logs();
+        if logs.by_run.len() >= logs.full {
+            logs.by_run.retain(|_, log| log.is_held());
+            // Of thousands that are open at once, all are looked at a few times only.
+            logs.full = 2 * logs.by_run.len() + 16;
+        }
+        logs.by_run.insert(run.clone(), log.downgrade());
+    }
+
+    pub(super) fn take(&self, line: &Printed<'_>) {
+        let log = self.logs().by_run.get(line.run).and_then(WeakLog::upgrade);
+        if let Some(log) = log {
+            log.note(Note::Printed(line.into()));
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The reactor: a thread that moves replies and timers on while no other thread does.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::core::{Core, Entry, STAND_EVERY};
+use super::output::Printing;
+use super::{Kept, Pending, Port, Settings, default_backend};
+use crate::attempt::Block;
+use crate::config::Config;
+use crate::function::{Args, Limits, RemoteFn, registry};
+use crate::history::{About, Forecast, Inputs, JobLog, Note, Place, SharedLog, spans};
+use crate::platform::{self, Bell};
+use crate::scheduler::{JobKey, JobSpec};
+use crate::store::Store;
+
+/// How often the reactor looks while there are jobs: a thread that does its work may be held up, by a program's iterator.
+const LOOK_ANYWAY: Duration = Duration::from_millis(20);
+
+/// How long the thread that awaits a short call watches for its result before it sleeps.
+const WATCH: Duration = Duration::from_micros(50);
+
+/// What a job is called that is none: nothing runs any more.
+pub(super) const NO_JOB: JobKey = JobKey::MAX;
+
+/// What the reactor thread holds too; it ends when `Inner` is dropped.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) core: Mutex<Core>,
+    pub(super) bell: Bell,
+    pub(super) clock: Instant,
+    pub(super) printing: Arc<Printing>,
+    pub(crate) config: Config,
+    pub(super) store: Arc<dyn Store>,
+}
+
+/// The executors of this process, for who ends it; and whether somebody does.
+static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn all() -> MutexGuard<'static, Vec<Weak<Shared>>> {
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|shared| shared.strong_count() > 0);
+    all
+}
+
+pub(super) fn is_cancelled() -> bool {
+    CANCELLED.load(Ordering::Acquire)
+}
+
+/// Ends all calls of this process, those under way and those to come, with [`Error::Cancelled`].
+pub(crate) fn cancel_all() {
+    CANCELLED.store(true, Ordering::Release);
+    let all: Vec<_> = all().iter().filter_map(Weak::upgrade).collect();
+    all.iter().for_each(|shared| shared.cancel_all());
+}
+
+/// The reactor thread: moves replies and timers on while nobody else does.
+pub(super) fn react(shared: &Weak<Shared>, bell: &Bell) {
+    loop {
+        let Some(strong) = shared.upgrade() else { return };
+        bell.set_asleep();
+        let Some(wait) = strong.turn() else { return };
+        drop(strong);
+        bell.sleep(wait);
+    }
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic under the lock is a defect of wren's; going on is better than a program that hangs.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One turn of the reactor; gives how long it may sleep, or `None` at the end.
+    fn turn(&self) -> Option<Option<Duration>> {
+        let mut core = self.lock();
+        if core.stopped {
+            return None;
+        }
+        let now = self.clock.elapsed();
+        let pumped = core.guarded(|core| {
+            core.submit_for_idle_workers(now);
+            core.pump(now)
+        });
+        core.next_look = pumped.flatten();
+        if !core.jobs.is_empty() {
+            let anyway = now + LOOK_ANYWAY;
+            core.next_look = Some(core.next_look.map_or(anyway, |at| at.min(anyway)));
+        }
+        let wait = core.next_look.map(|at| at.saturating_sub(now));
+        self.unlock(core);
+        Some(wait)
+    }
+
+    /// Moves everything on from the calling thread.
+    pub(crate) fn pump(&self) {
+        if platform::is_forked() {
+            return;
+        }
+        self.with_core(|_, _| ());
+    }
+
+    /// Acts, and moves everything on. None where nothing runs any more.
+    fn with_core<T>(&self, act: impl FnOnce(&mut Core, Duration) -> T) -> Option<T> {
+        let mut core = self.lock();
+        let now = self.clock.elapsed();
+        let done = core.guarded(|core| (act(core, now), core.pump(now)));
+        let Some((value, next)) = done else {
+            self.unlock(core);
+            return None;
+        };
+        if next.is_some_and(|next| core.next_look.is_none_or(|known| next < known)) {
+            // The reactor would sleep too long.
+            core.next_look = next;
+            self.bell.wake();
+        }
+        self.unlock(core);
+        Some(value)
+    }
+
+    /// Releases the lock, then wakes: who is woken may want it.
+    fn unlock(&self, mut core: MutexGuard<'_, Core>) {
+        if core.wakers.is_empty() {
+            return;
+        }
+        let wakers = std::mem::take(&mut core.wakers);
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn open_job(
+        &self,
+        mut spec: JobSpec,
+        port: Arc<Port>,
+        kept: Option<Arc<Kept>>,
+        pending: Option<Arc<Pending>>,
+        log: SharedLog,
+    ) -> JobKey {
+        if let Some(run) = &spec.run {
+            self.printing.open(run, &log);
+        }
+        spec.concurrency = spec.concurrency.or(self.config.at_once);
+        let mut core = self.lock();
+        let entry = Entry { pending, kept, log: Some(log), ..Entry::new(port) };
+        let opened = if core.refuses { None } else { core.guarded(|core| core.scheduler.open(spec)) };
+        let Some(job) = opened else {
+            core.refuse(&entry);
+            self.unlock(core);
+            return NO_JOB;
+        };
+        core.jobs.insert(job, entry);
+        let now = self.clock.elapsed();
+        core.next_stand.get_or_insert(now + STAND_EVERY);
+        if core.next_look.is_none_or(|at| at > now + LOOK_ANYWAY) {
+            // There was no job, and the reactor sleeps for long.
+            core.next_look = Some(now + LOOK_ANYWAY);
+            self.bell.wake();
+        }
+        job
+    }
+
+    /// Begins the log of a job; `claimed` is its file, where that was taken before.
+    pub(crate) fn begin_log(
+        &self,
+        log: &SharedLog,
+        id: &str,
+        settings: &Settings,
+        function: &str,
+        tasks: Option<u64>,
+        claimed: Option<File>,
+    ) {
+        let config = &self.config;
+        let about = About {
+            id: id.to_owned(),
+            name: settings.name.clone(),
+            function: function.to_owned(),
+            tasks,
+            backend: config.backend.clone().unwrap_or_else(|| default_backend().to_owned()),
+            workers: config.workers,
+            memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
+            program: platform::own_path().unwrap_or_default(),
+        };
+        let quiet = settings.quiet || config.quiet || about.backend == "inline";
+        let directory = &config.directory;
+        let folder = directory.join("jobs").join(id);
+        let place = match claimed {
+            Some(file) => Place::Open(file, folder.clone()),
+            None if !config.logs || config.history == 0 => Place::Nowhere,
+            None => {
+                let place = Place::New { directory: directory.clone(), history: config.history };
+                // Others look at once whether a job of that name runs.
+                if settings.name.is_some() { place.opened(id) } else { place }
+            }
+        };
+        let most = config.keep_inputs;
+        let inputs = (most > 0 && !matches!(place, Place::Nowhere)).then(|| (Inputs::new(&folder, most), most));
+        let forecast = forecast_of(&about.backend);
+        let begun = JobLog::new(about, quiet, place, forecast, self.clock);
+        log.begin(begun, inputs);
+    }
+
+    pub(crate) fn submit(&self, job: JobKey, block: Block) {
+        self.with_core(|core, now| core.submit(job, block, now));
+    }
+
+    /// The mean duration of a call of this function, if any was measured.
+    pub(crate) fn estimate(&self, function: &'static RemoteFn) -> Option<Duration> {
+        self.lock().scheduler.estimate(function.id())
+    }
+
+    pub(crate) fn close(&self, job: JobKey) {
+        self.with_core(|core, _| {
+            let Core { scheduler, updates, .. } = core;
+            scheduler.close(job, updates);
+        });
+    }
+
+    pub(super) fn cancel_all(&self) {
+        self.with_core(|core, _| {
+            let jobs: Vec<JobKey> = core.jobs.keys().copied().collect();
+            for job in jobs {
+                let Core { scheduler, updates, .. } = core;
+                scheduler.cancel(job, updates);
+                if let Some(entry) = core.jobs.remove(&job) {
+                    if let Some(log) = &entry.log {
+                        log.note(Note::End("cancelled"));
+                    }
+                    core.refuse(&entry);
+                }
+            }
+            core.refuses = true;
+        });
+    }
+
+    /// Forgets a job, and stops what runs of it.
+    pub(crate) fn cancel(&self, job: JobKey) {
+        if platform::is_forked() {
+            return;
+        }
+        let known = self.with_core(|core, _| {
+            let known = core.jobs.remove(&job);
+            if known.is_some() {
+                let Core { scheduler, updates, .. } = core;
+                scheduler.cancel(job, updates);
+            }
+            known
+        });
+        drop(known.flatten());
+    }
+
+    /// Submits a job of one call.
+    pub(crate) fn submit_one(
+        &self,
+        function: &'static RemoteFn,
+        limits: Limits,
+        args: Args,
+        port: Arc<Port>,
+    ) -> JobKey {
+        let mut block = Block::new(function, limits, 0);
+        block.set_traceparent(spans::current());
+        block.push(args);
+        let entry = Entry::new(port.clone());
+        let job = self.with_core(|core, now| {
+            if core.refuses {
+                return NO_JOB;
+            }
+            let job = core.scheduler.open(JobSpec::default());
+            core.jobs.insert(job, entry);
+            core.scheduler.submit(job, Arc::new(block), now);
+            let Core { scheduler, updates, .. } = core;
+            scheduler.close(job, updates);
+            job
+        });
+        job.filter(|job| *job != NO_JOB).unwrap_or_else(|| {
+            let mut core = self.lock();
+            core.refuse(&Entry::new(port));
+            self.unlock(core);
+            NO_JOB
+        })
+    }
+
+    /// Whether calls of this function are so short that watching for the result beats sleeping.
+    pub(crate) fn is_short(&self, function: &'static RemoteFn) -> bool {
+        self.estimate(function).is_some_and(|mean| mean < WATCH / 2)
+    }
+
+    /// Watches for a moment until `done` says so, in the reactor's place.
+    pub(crate) fn watch(&self, mut done: impl FnMut() -> bool) -> bool {
+        let hushed = self.bell.hush();
+        let start = Instant::now();
+        let mut looks = 0u32;
+        let found = loop {
+            self.pump();
+            if done() {
+                break true;
+            }
+            looks += 1;
+            if looks.is_multiple_of(16) {
+                if start.elapsed() > WATCH {
+                    break false;
+                }
+                thread::yield_now();
+            }
+            std::hint::spin_loop();
+        };
+        if hushed {
+            self.bell.set_asleep();
+            self.pump();
+        }
+        found || done()
+    }
+
+    /// Keeps the reactor asleep while the calling thread moves things on; what comes after its last
+    /// `pump` is seen when the guard is dropped, or when the reactor looks by itself.
+    pub(crate) fn in_the_reactors_place(&self) -> Hushed<'_> {
+        Hushed(self.bell.hush().then_some(self))
+    }
+}
+
+pub(crate) struct Hushed<'a>(Option<&'a Shared>);
+
+impl Drop for Hushed<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.bell.set_asleep();
+            shared.pump();
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+fn forecast_of(backend: &str) -> Option<Box<dyn Forecast>> {
+    let watch = crate::sim::Watch::of(backend)?;
+    Some(Box::new(watch))
+}
+
+#[cfg(not(feature = "sim"))]
+fn forecast_of(_backend: &str) -> Option<Box<dyn Forecast>> {
+    None
+}
