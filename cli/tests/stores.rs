@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use support::{Moto, emulate, run_inner};
 use wren::mapreduce::{BoxError, Emitter, MapReduce, Output, Values};
 use wren::store::{self, Store};
-use wren::{Executor, Input, Job};
+use wren::{Executor, Input, Job, conformance};
 
 #[test]
 fn s3_on_the_emulator() {
@@ -42,9 +42,9 @@ fn s3_on_moto() {
 #[ignore = "run by the tests above, with a server's address"]
 fn inner_s3() {
     let store = opened("s3://conformance-bucket/a/prefix");
-    store::conformance(store.clone());
+    conformance::store(store.clone());
     let rounds = std::env::var("INNER_ROUNDS").map_or(1_000, |rounds| rounds.parse().unwrap());
-    store::race(store, rounds);
+    conformance::race(store, rounds);
     let missing = wren::block_on(store::open("s3://no-such-bucket").unwrap().get("a")).unwrap_err().to_string();
     assert!(missing.contains("NoSuchBucket") && missing.contains("cargo wren deploy"), "{missing}");
 }

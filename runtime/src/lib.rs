@@ -108,6 +108,7 @@ mod calls;
 #[doc(hidden)]
 pub mod codec;
 mod config;
+pub mod conformance;
 #[cfg(feature = "data")]
 pub mod data;
 mod error;
@@ -115,12 +116,10 @@ mod executor;
 pub mod faults;
 mod function;
 pub mod history;
-mod interrupt;
 pub mod kv;
 #[cfg(feature = "data")]
 pub mod mapreduce;
 mod platform;
-mod replay;
 #[doc(hidden)]
 pub mod scheduler;
 #[cfg(feature = "data")]

@@ -1,7 +1,6 @@
 //! Where attempts run. A backend takes [`Invocation`]s and gives [`Reply`]s; it knows nothing of
 //! retries, jobs or results.
 
-mod conformance;
 pub(crate) mod inline;
 #[cfg(feature = "aws")]
 pub(crate) mod lambda;
@@ -21,7 +20,6 @@ use crate::scheduler;
 pub use crate::attempt::{FlightId, Invocation, Lines, Printed, Remote, Reply, Results, Timing};
 pub use crate::config::is_lambda;
 pub use crate::terminal::Stream;
-pub use conformance::conformance;
 pub(crate) use inline::{Queued, run_by_who_waits};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::pattern::{Pattern, alternatives, is_hidden, is_wild};
 use super::source::Source;
 use super::walk::{self, Unseen};
+use crate::data::{INCOMPLETE, is_part};
 use crate::error::{Error, Result};
-use crate::mapreduce::{INCOMPLETE, is_part};
 use crate::store::{self, Stat, StoreError};
 
 /// How many keys are listed at once.

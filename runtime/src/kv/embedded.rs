@@ -408,13 +408,13 @@ mod tests {
     #[test]
     fn it_conforms() {
         let folder = tempfile::tempdir().unwrap();
-        super::super::conformance(open(&folder, "").unwrap());
+        crate::conformance::kv(open(&folder, "").unwrap());
     }
 
     #[test]
     fn it_conforms_with_sync() {
         let folder = tempfile::tempdir().unwrap();
-        super::super::conformance(open(&folder, "?sync=true").unwrap());
+        crate::conformance::kv(open(&folder, "?sync=true").unwrap());
     }
 
     #[test]

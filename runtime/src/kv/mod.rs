@@ -16,7 +16,6 @@
 //! All of it blocks the calling thread, since remote functions are ordinary code. In an `async`
 //! driver a call takes microseconds (embedded) or a round trip (Redis).
 
-mod conformance;
 #[cfg(feature = "kv")]
 mod embedded;
 
@@ -33,7 +32,6 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 
 pub use crate::error::{KvError, KvResult};
-pub use conformance::{conformance, hammer, hammered};
 #[cfg(feature = "kv")]
 pub use embedded::Embedded;
 pub use handle::{Kv, kv};
@@ -49,7 +47,7 @@ pub const MAX_KEY: usize = 500;
 ///
 /// Each operation on one key is atomic, and seen by whoever begins an operation after it returned.
 /// Operations on many keys are as many operations, sent at once: each is atomic, all together are
-/// not. Keys are 1 to [`MAX_KEY`] bytes without a zero byte. [`conformance`] checks an implementation
+/// not. Keys are 1 to [`MAX_KEY`] bytes without a zero byte. [`conformance::kv`](crate::conformance::kv) checks an implementation
 /// against all that is said here.
 pub trait KeyValue: Send + Sync + fmt::Debug {
     /// The URL that opens the same again. It may be printed: a password is left out of it.

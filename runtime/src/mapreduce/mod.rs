@@ -24,7 +24,7 @@ pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
 pub use output::{Format, Output};
-pub(crate) use outputs::{INCOMPLETE, Outputs, is_part};
+pub(crate) use outputs::Outputs;
 pub use values::Values;
 
 pub(crate) use emit::{Emits, Pairs};

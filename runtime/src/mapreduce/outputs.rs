@@ -15,13 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::output::{Reduced, is_local};
+use crate::data::{INCOMPLETE, is_part};
 use crate::error::{Error, Result};
 use crate::platform::is_id;
 use crate::store::{self, Requests, Store, StoreError, StoreResult, find, find_size, unblock};
-
-/// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
-/// [`Input`](crate::Input) does not take them.
-pub(crate) const INCOMPLETE: &str = "_incomplete";
 
 /// What the mark of a job says.
 fn mark_of(job: &str) -> String {
@@ -80,13 +77,6 @@ struct InStore {
     job: String,
     /// Whether other programs may run the same job.
     is_named: bool,
-}
-
-/// Whether an entry of a folder of outputs is one.
-pub(crate) fn is_part(name: &str) -> bool {
-    let rest = name.strip_prefix("part-").unwrap_or_default();
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    digits >= 5 && (digits == rest.len() || rest[digits..].starts_with('.'))
 }
 
 impl Outputs {

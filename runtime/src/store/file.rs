@@ -428,19 +428,20 @@ impl Store for FileStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{conformance, open, race, wait};
+    use super::super::{open, wait};
     use super::*;
+    use crate::conformance;
 
     #[test]
     fn it_conforms() {
         let folder = tempfile::tempdir().unwrap();
-        conformance(Arc::new(FileStore::open(folder.path().join("store")).unwrap()));
+        conformance::store(Arc::new(FileStore::open(folder.path().join("store")).unwrap()));
     }
 
     #[test]
     fn of_racing_writers_one_wins() {
         let folder = tempfile::tempdir().unwrap();
-        race(Arc::new(FileStore::open(folder.path()).unwrap()), 1_000);
+        conformance::race(Arc::new(FileStore::open(folder.path()).unwrap()), 1_000);
     }
 
     #[test]

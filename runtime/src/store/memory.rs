@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn it_conforms() {
         let store = MemoryStore::named("");
-        super::super::conformance(store);
+        crate::conformance::store(store);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Shared object storage: keys to bytes, with put-if-absent, by which results are committed.
 
 pub(crate) mod blobs;
-mod conformance;
 mod file;
 mod memory;
 mod refs;
@@ -19,7 +18,6 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 
 pub use crate::error::{StoreError, StoreResult};
-pub use conformance::{conformance, race};
 pub use file::FileStore;
 #[cfg(feature = "data")]
 pub(crate) use file::version_of;
@@ -39,7 +37,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Keys are `/`-separated and relative: `jobs/7/done/12`; [`check_key`] says which may be written. A store that others
 /// write to, such as a bucket of S3, may list and read others, too. Values are whole: a reader sees all of a
-/// value or none of it. [`conformance`] checks an implementation against all that is said here.
+/// value or none of it. [`conformance::store`](crate::conformance::store) checks an implementation against all that is said here.
 ///
 /// wren polls the futures on threads of its own, within a runtime of tokio that has timers and I/O: they
 /// may block, and they may use tokio.

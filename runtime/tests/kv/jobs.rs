@@ -16,7 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 #[wren::remote]
 fn hammer(kv: Kv, rounds: u64) -> u32 {
-    wren::kv::hammer(&**kv.storage(), "race", rounds);
+    wren::conformance::hammer(&**kv.storage(), "race", rounds);
     std::process::id()
 }
 
@@ -27,7 +27,7 @@ fn processes_race_and_lose_nothing() {
         processes.sort_unstable();
         processes.dedup();
         assert!(processes.len() > 1, "several processes take part");
-        wren::kv::hammered(&**kv.storage(), "race", 8, 150);
+        wren::conformance::hammered(&**kv.storage(), "race", 8, 150);
     });
 }
 

@@ -36,17 +36,17 @@ fn redis_conforms() {
     let server = RedisServer::start();
     for options in ["", "?prefix=some*prefix:"] {
         let kv = Kv::open(&format!("{}{options}", server.url())).unwrap();
-        wren::kv::conformance(kv.storage().clone());
+        wren::conformance::kv(kv.storage().clone());
     }
 }
 
 fn the_redis_store_conforms() {
     let server = RedisServer::start();
     let store = wren::store::open(&server.url()).unwrap();
-    wren::store::conformance(store.clone());
-    wren::store::race(store, 1_000);
+    wren::conformance::store(store.clone());
+    wren::conformance::race(store, 1_000);
     let other: Arc<dyn wren::store::Store> = wren::store::open(&format!("{}?prefix=b/", server.url())).unwrap();
-    wren::store::conformance(other);
+    wren::conformance::store(other);
 }
 
 fn scripts_that_the_server_forgot_are_loaded_again() {

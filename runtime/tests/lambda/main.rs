@@ -214,7 +214,7 @@ async fn the_backend_keeps_every_promise() {
     let _rie = Rie::start(&[]);
     // The suite opens it by its URL alone, and so finds the deployment from here.
     std::env::set_current_dir(environment()).unwrap();
-    let suite = std::thread::spawn(|| wren::backend::conformance("lambda", probe));
+    let suite = std::thread::spawn(|| wren::conformance::backend("lambda", probe));
     suite.join().unwrap().unwrap();
 }
 

@@ -43,7 +43,7 @@ fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
 }
 
 async fn the_backend_conforms() {
-    wren::backend::conformance("local", probe).unwrap();
+    wren::conformance::backend("local", probe).unwrap();
 }
 
 async fn calls_run_in_other_processes() {

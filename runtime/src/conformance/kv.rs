@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
+use crate::kv::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
 
 /// Checks that a storage keeps every promise of [`KeyValue`], with several threads at once. For tests of
 /// storages; seconds long. For several processes there is [`hammer`].
@@ -11,7 +11,7 @@ use super::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
 ///
 /// # Panics
 /// Where the storage breaks a promise, with words that say which.
-pub fn conformance(kv: Arc<dyn KeyValue>) {
+pub fn kv(kv: Arc<dyn KeyValue>) {
     let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { kv, root };
     suite.values_come_back();

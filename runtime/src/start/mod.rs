@@ -1,5 +1,8 @@
 //! How a program begins: it becomes a worker, lists its functions, or runs the user's `main`.
 
+pub(crate) mod interrupt;
+mod replay;
+
 use std::future::Future;
 use std::process::{ExitCode, Termination, exit};
 use std::time::Duration;
@@ -31,7 +34,7 @@ pub fn init() {
     if std::env::var_os(LIST).is_some() {
         list();
     }
-    crate::replay::replay_if_asked(platform::mark_initialized);
+    replay::replay_if_asked(platform::mark_initialized);
     platform::mark_initialized();
 }
 
@@ -69,22 +72,22 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
             return Exit(ExitCode::FAILURE);
         }
     };
-    crate::interrupt::watch();
+    interrupt::watch();
     let ended = runtime.block_on(user_main());
     // Calls were dropped, and with them cancelled.
     runtime.shutdown_background();
     finish_last_words();
-    Exit(crate::interrupt::farewell().unwrap_or_else(|| ended.report()))
+    Exit(interrupt::farewell().unwrap_or_else(|| ended.report()))
 }
 
 /// Runs a `main` that is not async.
 #[doc(hidden)]
 pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
     init();
-    crate::interrupt::watch();
+    interrupt::watch();
     let ended = user_main();
     finish_last_words();
-    Exit(crate::interrupt::farewell().unwrap_or_else(|| ended.report()))
+    Exit(interrupt::farewell().unwrap_or_else(|| ended.report()))
 }
 
 /// What runs elsewhere is told to stop before this program is gone.

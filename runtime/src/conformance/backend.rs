@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Backend, Setup, scheme};
 use crate::attempt::{Block, Decoded, FlightId, Invocation, Reply, decode_result};
+use crate::backend::{self, Backend, Setup};
 use crate::calls::Call;
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///     if bytes.is_empty() { Err("no bytes".to_owned()) } else { Ok(2 * bytes.len() as u64) }
 /// }
 ///
-/// wren::backend::conformance("inline", probe)?;
+/// wren::conformance::backend("inline", probe)?;
 /// # Ok::<(), wren::Error>(())
 /// ```
 ///
@@ -37,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// Where the backend breaks a promise, with words that say which.
-pub fn conformance(url: &str, probe: fn(u64, &[u8]) -> Call<u64>) -> Result<()> {
+pub fn backend(url: &str, probe: fn(u64, &[u8]) -> Call<u64>) -> Result<()> {
     let bell = Bell::new().map_err(|e| Error::Backend(format!("the system gives no pipe: {e}")))?;
-    let backend = scheme::open(url, &Setup::new(2, bell.clone(), 1))?;
+    let backend = backend::open(url, &Setup::new(2, bell.clone(), 1))?;
     let mut suite = Suite { backend, bell, probe, clock: Instant::now(), flights: 0 };
     suite.every_task_is_accounted_for();
     suite.large_arguments_arrive();

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Store, StoreError, StoreResult, wait};
+use crate::store::{Store, StoreError, StoreResult, wait};
 
 /// Checks that a store keeps every promise of [`Store`]. For tests of stores; about a second long.
 ///
 /// Keys go under a random prefix, so that the store need not be empty.
 ///
 /// ```
-/// use wren::store::{MemoryStore, conformance};
+/// use wren::store::MemoryStore;
 ///
-/// conformance(MemoryStore::named(""));
+/// wren::conformance::store(MemoryStore::named(""));
 /// ```
 ///
 /// # Panics
 /// Where the store breaks a promise, with words that say which.
-pub fn conformance(store: Arc<dyn Store>) {
+pub fn store(store: Arc<dyn Store>) {
     let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { store, root };
     suite.values_come_back();
@@ -35,7 +35,7 @@ pub fn conformance(store: Arc<dyn Store>) {
 /// Races 16 writers of 200 KB for one key, and again for another, `rounds` times: one of them wins
 /// each time, and its value is what is there.
 ///
-/// [`conformance`] does so 20 times. A store that checks for the key before it takes the bytes
+/// [`store`] does so 20 times. A store that checks for the key before it takes the bytes
 /// passes that now and then; it does not pass a thousand.
 ///
 /// # Panics
