@@ -57,13 +57,13 @@ fn failures() -> String {
     );
     let enums = [
         (
-            "runtime/src/error.rs",
+            "runtime/src/error/mod.rs",
             "Error",
             "Those of a call have an `attempt`: function, task, how many executions, and \
           the last 4 KiB that it wrote to standard error.",
         ),
-        ("runtime/src/store/mod.rs", "StoreError", "What `Error::Store` carries."),
-        ("runtime/src/kv/error.rs", "KvError", "What `Error::Kv` carries."),
+        ("runtime/src/error/store.rs", "StoreError", "What `Error::Store` carries."),
+        ("runtime/src/error/kv.rs", "KvError", "What `Error::Kv` carries."),
     ];
     for (path, name, about) in enums {
         write!(page, "\n## `{name}`\n\n{about}\n").unwrap();
@@ -88,7 +88,7 @@ fn failures() -> String {
 }
 
 fn limits() -> String {
-    let path = "runtime/src/limits.rs";
+    let path = "runtime/src/aws/limits.rs";
     let (head, constants) = source::constants(&read(path));
     let mut page = format!("# Limits of AWS\n\n{head}\n\n");
     page.push_str(
@@ -128,7 +128,7 @@ fn thousands(value: f64) -> String {
 }
 
 fn prices() -> String {
-    let (head, constants) = source::constants(&read("runtime/src/price.rs"));
+    let (head, constants) = source::constants(&read("runtime/src/aws/price.rs"));
     let mut page = format!("# Prices\n\n{head}\n\n");
     page.push_str(
         "By this table wren estimates what a job costs: `.budget(..)`, `cargo wren plan`, the summary line of a job. \

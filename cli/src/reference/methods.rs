@@ -15,30 +15,30 @@ struct Section {
     blocks: &'static [&'static str],
 }
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     Section {
         heading: "Calls",
         about: "A remote function that is called gives a `Call`, which runs when it is awaited.",
-        file: "runtime/src/call.rs",
+        file: "runtime/src/calls/call.rs",
         blocks: &["impl<R> Call<R> {"],
     },
     Section {
         heading: "Jobs",
         about: "`wren::map(f, items)` and `wren::gather(calls)` give a `Map`. Awaited, it gives all results in the \
                 order of the items, or the first error. [Many calls](../jobs.md) shows them.",
-        file: "runtime/src/map.rs",
+        file: "runtime/src/calls/map/mod.rs",
         blocks: &["impl<I, R> Map<I, R> {", "impl<I: Calls<Result = R>, R> Map<I, R> {"],
     },
     Section {
         heading: "Backoff",
         about: "The pauses before a call is run again, as `.backoff(..)` and the annotation take them.",
-        file: "runtime/src/backoff.rs",
+        file: "runtime/src/function/backoff.rs",
         blocks: &["impl Backoff {"],
     },
     Section {
         heading: "Jobs that were started",
         about: "`.start().await` and `wren::attach(id).await` give a `Job`.",
-        file: "runtime/src/job/handle.rs",
+        file: "runtime/src/calls/job/handle.rs",
         blocks: &["impl<R> Job<R> {", "impl<R: DeserializeOwned> Job<R> {"],
     },
     Section {
@@ -76,8 +76,14 @@ const SECTIONS: [Section; 11] = [
         heading: "Executors",
         about: "Most programs name none: the default one is made from the [settings](settings.md). \
                 `Executor::builder()` makes another.",
-        file: "runtime/src/executor.rs",
-        blocks: &["impl Builder {", "impl Executor {"],
+        file: "runtime/src/executor/builder.rs",
+        blocks: &["impl Builder {"],
+    },
+    Section {
+        heading: "An executor",
+        about: "What an executor that was built tells of itself.",
+        file: "runtime/src/executor/mod.rs",
+        blocks: &["impl Executor {"],
     },
     Section {
         heading: "Faults",

@@ -23,7 +23,7 @@
 //!
 //! Generated code meets names of the program: types, constants, macros' fragments. So it names everything by full
 //! paths, its own variables and items begin by `__wren`, and variables have the hygiene of the macro. What an
-//! argument or a result is, is for the type to say, not for its name: see `wren::__private` in `runtime/src/generated.rs`.
+//! argument or a result is, is for the type to say, not for its name: see `wren::__private` in `runtime/src/function/types.rs`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};

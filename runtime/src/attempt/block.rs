@@ -135,6 +135,7 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function::ArgsEncoder;
 
     fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
         let mut encoder = ArgsEncoder::new();

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn of_racing_writers_one_wins() {
-        super::super::race(MemoryStore::named(""), 1_000);
+        crate::conformance::race(MemoryStore::named(""), 1_000);
     }
 
     #[test]
