@@ -7,7 +7,7 @@ use std::future::Future;
 use anyhow::{Context, Result, anyhow, bail};
 use aws_config::retry::RetryConfig;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
-use wren::__private::aws::{s3, sdk_config, words};
+use wren::__private::aws::{describe_error, s3, sdk_config};
 use wren::deployment::Deployment;
 
 /// How often a request is sent before its failure counts: somebody waits for it.
@@ -89,7 +89,7 @@ where
                 }
                 None => "",
             };
-            anyhow!("{doing} failed: {}{mend}", words(&error))
+            anyhow!("{doing} failed: {}{mend}", describe_error(&error))
         })
     }
 }

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
-use crate::backend::{Backend, Room};
+use crate::attempt::{Batch, BatchId, Reply, Results, Timing};
+use crate::backend::{Backend, Placement};
 use crate::error::{Failure, Result};
 use crate::function::{Limits, framed};
 use crate::scheduler;
@@ -112,8 +112,8 @@ struct FaultyBackend {
     inner: Box<dyn Backend>,
     faults: Faults,
     random: fastrand::Rng,
-    /// Flights whose tasks have been crashed as often as may be.
-    spared: HashSet<FlightId>,
+    /// Batches whose tasks have been crashed as often as may be.
+    spared: HashSet<BatchId>,
     /// Replies that are held back, and until when.
     late: VecDeque<(Duration, Reply)>,
 }
@@ -132,8 +132,8 @@ impl FaultyBackend {
     /// Passes a reply on, with what goes wrong on the way.
     fn spoil(&mut self, reply: Reply, now: Duration, replies: &mut Vec<Reply>) {
         match reply {
-            Reply::Done { flight, tasks, results, timing } => {
-                for reply in self.crash_some(flight, tasks, results, timing) {
+            Reply::Done { batch_id, tasks, results, timing } => {
+                for reply in self.crash_some(batch_id, tasks, results, timing) {
                     if self.happens(self.faults.duplicate) {
                         replies.extend(copy(&reply));
                     }
@@ -150,13 +150,13 @@ impl FaultyBackend {
     }
 
     /// Cuts a run of results where a crash takes one of them.
-    fn crash_some(&mut self, flight: FlightId, tasks: Range<u64>, results: Results, timing: Timing) -> Vec<Reply> {
+    fn crash_some(&mut self, batch_id: BatchId, tasks: Range<u64>, results: Results, timing: Timing) -> Vec<Reply> {
         if self.faults.crash == 0.0 {
-            return vec![Reply::Done { flight, tasks, results, timing }];
+            return vec![Reply::Done { batch_id, tasks, results, timing }];
         }
         let results = results.into_packed();
         // Tasks that were tried before travel alone.
-        let spared = self.spared.remove(&flight);
+        let spared = self.spared.remove(&batch_id);
         let mut out = Vec::new();
         let (mut first, mut from, mut at) = (tasks.start, 0, 0);
         for task in tasks.clone() {
@@ -166,17 +166,17 @@ impl FaultyBackend {
             if !spared && self.happens(self.faults.crash) {
                 if first < task {
                     let results = Results::packed(results[from..at].to_vec());
-                    out.push(Reply::Done { flight, tasks: first..task, results, timing });
+                    out.push(Reply::Done { batch_id, tasks: first..task, results, timing });
                 }
                 let failure = Failure::WorkerDied { signal: Some(9), exit_code: None };
-                out.push(Reply::Failed { flight, task, failure, stderr: String::new(), timing });
+                out.push(Reply::Failed { batch_id, task, failure, stderr: String::new(), timing });
                 (first, from) = (task + 1, end);
             }
             at = end;
         }
         if first < tasks.end {
             let results = Results::packed(results[from..].to_vec());
-            out.push(Reply::Done { flight, tasks: first..tasks.end, results, timing });
+            out.push(Reply::Done { batch_id, tasks: first..tasks.end, results, timing });
         }
         out
     }
@@ -184,8 +184,8 @@ impl FaultyBackend {
 
 fn copy(reply: &Reply) -> Option<Reply> {
     match reply {
-        Reply::Done { flight, tasks, results, timing } => {
-            Some(Reply::Done { flight: *flight, tasks: tasks.clone(), results: results.clone(), timing: *timing })
+        Reply::Done { batch_id, tasks, results, timing } => {
+            Some(Reply::Done { batch_id: *batch_id, tasks: tasks.clone(), results: results.clone(), timing: *timing })
         }
         _ => None,
     }
@@ -200,15 +200,15 @@ impl Backend for FaultyBackend {
         self.inner.workers()
     }
 
-    fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
-        self.inner.room(function, limits)
+    fn placement(&self, function: &str, limits: &Limits) -> Result<Option<Placement>> {
+        self.inner.placement(function, limits)
     }
 
     fn usd_per_second(&self) -> fn(Option<u32>) -> f64 {
         self.inner.usd_per_second()
     }
 
-    fn tune(&self, config: &mut scheduler::Config) {
+    fn tune(&self, config: &mut scheduler::SchedulerConfig) {
         self.inner.tune(config);
     }
 
@@ -216,28 +216,28 @@ impl Backend for FaultyBackend {
         self.inner.cancel_job(run);
     }
 
-    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+    fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
         if self.happens(self.faults.throttle) {
             let message = "an injected fault".to_owned();
-            replies.push(Reply::Throttled { flight: invocation.flight, message });
+            replies.push(Reply::Throttled { batch_id: batch.id, message });
             return;
         }
-        if invocation.attempt > CRASHES {
-            self.spared.insert(invocation.flight);
+        if batch.attempt > CRASHES {
+            self.spared.insert(batch.id);
         }
-        self.inner.invoke(invocation, now, replies);
+        self.inner.invoke(batch, now, replies);
     }
 
-    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
-        self.inner.reclaim(flight, replies);
+    fn reclaim(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
+        self.inner.reclaim(batch_id, replies);
     }
 
     fn blocked(&mut self) -> usize {
         self.inner.blocked()
     }
 
-    fn cancel(&mut self, flight: FlightId, now: Duration) {
-        self.inner.cancel(flight, now);
+    fn cancel(&mut self, batch_id: BatchId, now: Duration) {
+        self.inner.cancel(batch_id, now);
     }
 
     fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {

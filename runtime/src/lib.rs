@@ -136,7 +136,7 @@ mod terminal;
 /// [`kv::KvScheme`].
 pub use inventory;
 
-pub use attempt::Block;
+pub use attempt::TaskBlock;
 #[doc(hidden)]
 pub use aws::deployment;
 pub use aws::{limits, price};
@@ -188,6 +188,6 @@ pub mod __private {
     /// For `cargo wren`, which finds AWS as programs do.
     #[cfg(feature = "aws")]
     pub mod aws {
-        pub use crate::aws::{s3, sdk_config, words};
+        pub use crate::aws::{describe_error, s3, sdk_config};
     }
 }

@@ -5,14 +5,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wren::backend::{Backend, BackendScheme, FlightId, Invocation, Reply};
+use wren::backend::{Backend, BackendScheme, Batch, BatchId, Reply};
 use wren::{Error, Executor};
 
 inventory::submit! {
     BackendScheme { scheme: "panics", open: |rest, _| Ok(Box::new(Panics { in_poll: rest == "poll", left: 3 })) }
 }
 
-/// Runs some invocations, and then panics.
+/// Runs some batches, and then panics.
 #[derive(Debug)]
 struct Panics {
     in_poll: bool,
@@ -30,16 +30,16 @@ impl Backend for Panics {
         4
     }
 
-    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
+    fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
         CALLS.fetch_add(1, Ordering::SeqCst);
         self.left = self.left.saturating_sub(1);
         assert!(self.left > 0 || self.in_poll, "invoke goes wrong");
         if self.left > 0 {
-            replies.extend(invocation.tasks.clone().map(|task| invocation.run(task, now)));
+            replies.extend(batch.tasks.clone().map(|task| batch.run_task(task, now)));
         }
     }
 
-    fn cancel(&mut self, _flight: FlightId, _now: Duration) {}
+    fn cancel(&mut self, _batch: BatchId, _now: Duration) {}
 
     fn poll(&mut self, _now: Duration, _replies: &mut Vec<Reply>) -> Option<Duration> {
         assert!(self.left > 0, "poll goes wrong");

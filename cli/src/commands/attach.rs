@@ -49,12 +49,12 @@ pub(crate) fn attach(args: &Args) -> Result<ExitCode> {
             break now;
         }
         if let Some(bar) = &mut bar {
-            bar.update(&now.standing());
+            bar.update(&now.snapshot());
         } else if said.is_none_or(|at| at.elapsed() >= say_every) {
             said = Some(Instant::now());
             match args.json {
                 true => writeln!(out, "{}", serde_json::to_string(now)?)?,
-                false => writeln!(out, "{}: {}", now.id, now.standing())?,
+                false => writeln!(out, "{}: {}", now.id, now.snapshot())?,
             }
             out.flush()?;
         }
@@ -77,7 +77,7 @@ fn farewell(job: &JobSummary) -> String {
         _ => String::new(),
     };
     let (state, wall) = (jobs::state(job.state), jobs::seconds(job.wall_s));
-    format!("{}: {state} after {wall}: {}{next}", job.id, job.standing())
+    format!("{}: {state} after {wall}: {}{next}", job.id, job.snapshot())
 }
 
 #[cfg(test)]

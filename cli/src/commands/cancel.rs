@@ -50,7 +50,7 @@ fn cancel_one(wanted: &str) -> Result<()> {
     while asked.elapsed() < PATIENCE {
         match follow.read()? {
             Some(now) if now.state != JobState::Running => {
-                println!("{}: {} after {}", job.id, jobs::state(now.state), now.standing());
+                println!("{}: {} after {}", job.id, jobs::state(now.state), now.snapshot());
                 return Ok(());
             }
             _ => thread::sleep(Duration::from_millis(50)),

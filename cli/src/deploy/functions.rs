@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use aws_sdk_lambda::config::http::HttpResponse;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::types::{Environment, FunctionCode, FunctionConfiguration, LastUpdateStatus, Runtime, State};
-use wren::deployment::{DeployedFn, LambdaFn, placed};
+use wren::deployment::{DeployedFn, LambdaFn, lambda_size};
 use wren::registry::is_wrens;
 
 use super::name::Name;
@@ -50,7 +50,7 @@ pub(crate) fn counted(functions: &[DeployedFn]) -> String {
 /// The functions that these remote functions need. wren's own take what there is, and have one where
 /// there is no other.
 pub(crate) fn needed(name: &Name, functions: &[DeployedFn]) -> Vec<LambdaFn> {
-    let pairs: BTreeSet<_> = written(functions).iter().map(|f| placed(f.memory_mb, f.timeout)).collect();
+    let pairs: BTreeSet<_> = written(functions).iter().map(|f| lambda_size(f.memory_mb, f.timeout)).collect();
     let lambda = |(memory_mb, timeout_s)| LambdaFn { name: name.lambda(memory_mb, timeout_s), memory_mb, timeout_s };
     pairs.into_iter().map(lambda).collect()
 }

@@ -8,7 +8,7 @@ use crate::function::{Args, Blob, Limits, RemoteFn, framed};
 
 /// The encoded arguments of consecutive tasks that share function and limits.
 #[derive(Debug)]
-pub struct Block {
+pub struct TaskBlock {
     function: &'static RemoteFn,
     limits: Limits,
     first: u64,
@@ -20,7 +20,7 @@ pub struct Block {
     blobs: BTreeMap<u64, Vec<Arc<Blob>>>,
 }
 
-impl Block {
+impl TaskBlock {
     pub(crate) fn new(function: &'static RemoteFn, limits: Limits, first: u64) -> Self {
         let (bytes, ends, blobs) = Default::default();
         Self { function, limits, first, traceparent: None, bytes, ends, blobs }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn args_of_a_range_are_those_of_its_tasks() {
-        let mut block = Block::new(Block::dummy(0..0, "f", Limits::default()).function, Limits::default(), 10);
+        let mut block = TaskBlock::new(TaskBlock::dummy(0..0, "f", Limits::default()).function, Limits::default(), 10);
         for task in 10..20u64 {
             block.push(args(|e| e.push(&task)));
         }

@@ -1,4 +1,4 @@
-//! What schedulers and backends exchange: invocations of consecutive tasks, replies, results.
+//! What schedulers and backends exchange: batches of consecutive tasks, replies, results.
 
 mod block;
 mod decode;
@@ -14,34 +14,34 @@ use crate::codec::Aligned;
 use crate::error::Failure;
 use crate::function::framed;
 
-pub use block::Block;
+pub use block::TaskBlock;
 pub(crate) use decode::{Decoded, decode_lone_result, decode_result};
-pub use printed::{Lines, Printed};
+pub use printed::{OutputSink, PrintedLine};
 
-/// Names one invocation among all of a scheduler's.
-pub type FlightId = u64;
+/// Names one batch among all of a scheduler's.
+pub type BatchId = u64;
 
 /// One attempt at consecutive tasks of one block.
 #[derive(Debug, Clone)]
-pub struct Invocation {
-    /// Names this invocation in replies.
-    pub flight: FlightId,
+pub struct Batch {
+    /// Names this batch in replies.
+    pub id: BatchId,
     /// Names the job's keys in a store; random, and no other job's. A single call has none.
-    pub run: Option<Arc<str>>,
+    pub job_run: Option<Arc<str>>,
     /// The tasks to run, by index in their job; within `block.tasks()`.
     pub tasks: Range<u64>,
     /// Counted from 1.
     pub attempt: u32,
     /// Function, limits and arguments.
-    pub block: Arc<Block>,
+    pub block: Arc<TaskBlock>,
 }
 
-impl Invocation {
+impl Batch {
     /// Fails all its tasks, because the backend cannot run them.
     pub(crate) fn fail(self, message: &str, replies: &mut Vec<Reply>) {
-        let flight = self.flight;
+        let batch_id = self.id;
         replies.extend(self.tasks.map(|task| Reply::Failed {
-            flight,
+            batch_id,
             task,
             failure: Failure::Backend(message.to_owned()),
             stderr: String::new(),
@@ -53,18 +53,18 @@ impl Invocation {
 /// When and at what cost the tasks of one reply were executed. What a backend does not know is zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
-    /// When the worker began with the invocation, on the scheduler's clock; zero where the worker's
-    /// clock is another: then [`Remote::started`] has it.
+    /// When the worker began with the batch, on the scheduler's clock; zero where the worker's
+    /// clock is another: then [`RemoteTiming::started`] has it.
     pub started: Duration,
-    /// Since when the worker was free for the invocation, where it waited at the worker behind another.
+    /// Since when the worker was free for the batch, where it waited at the worker behind another.
     pub free: Duration,
-    /// How long before `started` the worker made itself ready, if it did so for this invocation.
+    /// How long before `started` the worker made itself ready, if it did so for this batch.
     pub setup: Duration,
-    /// Whether the invocation was the first of its worker.
+    /// Whether the batch was the first of its worker.
     pub cold: bool,
     /// From `started` until the arguments were there.
     pub fetch: Duration,
-    /// From then until the first of the reply's tasks began: others of the invocation came before.
+    /// From then until the first of the reply's tasks began: others of the batch came before.
     pub turn: Duration,
     /// Time inside the functions, summed over the tasks of the reply.
     pub compute: Duration,
@@ -76,13 +76,13 @@ pub struct Timing {
     pub peak_memory: u64,
     /// What the tasks cost, in dollars.
     pub usd: f64,
-    /// What a machine elsewhere tells of the invocation.
-    pub remote: Option<Remote>,
+    /// What a machine elsewhere tells of the batch.
+    pub remote: Option<RemoteTiming>,
 }
 
-/// An invocation as the machine saw that ran it, by a clock of its own.
+/// A batch as the machine saw that ran it, by a clock of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Remote {
+pub struct RemoteTiming {
     /// The request's id, as the service's logs have it: a UUID's 128 bits.
     pub request: u128,
     /// Tells its machine, and with it the clock, from others.
@@ -134,14 +134,14 @@ impl Results {
     }
 }
 
-/// What a backend says of an invocation. Every task of it is accounted for by one `Done`, `Failed`
+/// What a backend says of a batch. Every task of it is accounted for by one `Done`, `Failed`
 /// or `Returned`, in any order and grouping; repetitions do no harm.
 #[derive(Debug)]
 pub enum Reply {
     /// These tasks succeeded.
     Done {
-        /// The invocation.
-        flight: FlightId,
+        /// The batch.
+        batch_id: BatchId,
         /// The tasks.
         tasks: Range<u64>,
         /// What they returned.
@@ -151,8 +151,8 @@ pub enum Reply {
     },
     /// One task failed.
     Failed {
-        /// The invocation.
-        flight: FlightId,
+        /// The batch.
+        batch_id: BatchId,
         /// The task.
         task: u64,
         /// How.
@@ -164,15 +164,15 @@ pub enum Reply {
     },
     /// These tasks were not run, through no fault of theirs; they may be run again at no charge.
     Returned {
-        /// The invocation.
-        flight: FlightId,
+        /// The batch.
+        batch_id: BatchId,
         /// The tasks.
         tasks: Range<u64>,
     },
-    /// The backend refused the whole invocation for too much load.
+    /// The backend refused the whole batch for too much load.
     Throttled {
-        /// The invocation.
-        flight: FlightId,
+        /// The batch.
+        batch_id: BatchId,
         /// The backend's words.
         message: String,
     },

@@ -1,4 +1,4 @@
-//! Lines that tasks print, on their way from a backend to whoever keeps them.
+//! OutputSink that tasks print, on their way from a backend to whoever keeps them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use crate::terminal::Stream;
 
 /// A line that a task printed.
 #[derive(Debug, Clone, Copy)]
-pub struct Printed<'a> {
-    /// As in the [`Invocation`](super::Invocation).
-    pub run: &'a str,
+pub struct PrintedLine<'a> {
+    /// As in the [`Batch`](super::Batch).
+    pub job_run: &'a str,
     /// Index of the task in its job.
     pub task: u64,
     /// Which execution of it, from 1.
@@ -24,27 +24,27 @@ pub struct Printed<'a> {
     pub text: &'a str,
 }
 
-type Take = dyn Fn(&Printed<'_>) + Send + Sync;
+type Take = dyn Fn(&PrintedLine<'_>) + Send + Sync;
 
 /// Takes the lines that tasks print, from any thread.
 #[derive(Clone, Default)]
-pub struct Lines(Option<Arc<Take>>);
+pub struct OutputSink(Option<Arc<Take>>);
 
-impl Lines {
-    pub(crate) fn new(take: impl Fn(&Printed<'_>) + Send + Sync + 'static) -> Self {
+impl OutputSink {
+    pub(crate) fn new(take: impl Fn(&PrintedLine<'_>) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(take)))
     }
 
     /// Hands a line over.
-    pub fn take(&self, line: &Printed<'_>) {
+    pub fn take(&self, line: &PrintedLine<'_>) {
         if let Some(take) = &self.0 {
             take(line);
         }
     }
 }
 
-impl fmt::Debug for Lines {
+impl fmt::Debug for OutputSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Lines(kept)" } else { "Lines(dropped)" })
+        f.write_str(if self.0.is_some() { "OutputSink(kept)" } else { "OutputSink(dropped)" })
     }
 }

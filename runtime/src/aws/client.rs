@@ -111,7 +111,7 @@ pub(crate) async fn lambda() -> aws_sdk_lambda::Client {
 }
 
 /// Spawns a request that is to be sent even if the program ends meanwhile.
-pub(crate) fn spawn_last_words(future: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn spawn_detached(future: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = runtime() {
         crate::platform::finish_before_exit(runtime.spawn(future));
     }
@@ -119,7 +119,7 @@ pub(crate) fn spawn_last_words(future: impl Future<Output = ()> + Send + 'static
 
 /// An error of the SDK in one line: the service's code and message where it answered, otherwise
 /// every cause.
-pub fn words<E, R>(error: &SdkError<E, R>) -> String
+pub fn describe_error<E, R>(error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + StdError + 'static,
     R: std::fmt::Debug + 'static,

@@ -7,6 +7,6 @@ pub mod limits;
 pub mod price;
 
 #[cfg(feature = "aws")]
-pub(crate) use client::{Task, lambda, runtime, spawn, spawn_last_words};
+pub(crate) use client::{Task, lambda, runtime, spawn, spawn_detached};
 #[cfg(feature = "aws")]
-pub use client::{s3, sdk_config, words};
+pub use client::{describe_error, s3, sdk_config};

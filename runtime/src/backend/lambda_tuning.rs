@@ -20,8 +20,8 @@ const REFUSALS: u32 = 1_000;
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a scheduler is to know of Lambda, where no invocation takes longer than `longest`.
-pub(crate) fn tune(config: &mut scheduler::Config, longest: Option<Duration>) {
-    config.longest_invocation = longest;
+pub(crate) fn tune(config: &mut scheduler::SchedulerConfig, longest: Option<Duration>) {
+    config.longest_batch = longest;
     config.lost_after = Some(LOST_AFTER);
     config.speculation = Some(Speculation { done_fraction: 0.75, factor: 4.0, at_least: Duration::from_secs(2) });
     config.throttle_attempts = REFUSALS;
@@ -29,7 +29,7 @@ pub(crate) fn tune(config: &mut scheduler::Config, longest: Option<Duration>) {
     // A request costs what some milliseconds of an instance cost, and takes about as long.
     config.batch = Duration::from_millis(500);
     config.least_batch = Duration::from_millis(50);
-    config.probe = Some(Probe { flights: DIRECT / 2, wait: Duration::from_millis(300) });
+    config.probe = Some(Probe { batches: DIRECT / 2, wait: Duration::from_millis(300) });
     config.max_batch = 10_000;
     config.stops_within = STOPS_WITHIN;
 }

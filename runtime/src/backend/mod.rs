@@ -1,4 +1,4 @@
-//! Where attempts run. A backend takes [`Invocation`]s and gives [`Reply`]s; it knows nothing of
+//! Where attempts run. A backend takes [`Batch`]s and gives [`Reply`]s; it knows nothing of
 //! retries, jobs or results.
 
 pub(crate) mod inline;
@@ -17,27 +17,27 @@ use crate::error::Result;
 use crate::function::Limits;
 use crate::scheduler;
 
-pub use crate::attempt::{FlightId, Invocation, Lines, Printed, Remote, Reply, Results, Timing};
+pub use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine, RemoteTiming, Reply, Results, Timing};
 pub use crate::config::is_lambda;
 pub use crate::terminal::Stream;
 pub(crate) use inline::{Queued, run_by_who_waits};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
 pub(crate) use scheme::open;
-pub use scheme::{BackendScheme, Ringer, Setup};
+pub use scheme::{BackendContext, BackendScheme, WakeHandle};
 
 /// The machine that a call would run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct Placement {
     /// Its memory, in MB of 2^20 bytes.
     pub memory_mb: u32,
     /// How many calls share it at most.
     pub calls: u32,
 }
 
-/// Runs invocations. Owned by one executor, which calls it under its lock: nothing here blocks.
+/// Runs batches. Owned by one executor, which calls it under its lock: nothing here blocks.
 pub trait Backend: Send {
-    /// How many invocations it takes at once.
+    /// How many batches it takes at once.
     fn slots(&self) -> usize;
 
     /// How many functions run at once at most; with fewer than `slots`, the rest wait at the workers.
@@ -48,7 +48,7 @@ pub trait Backend: Send {
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) where nothing here gives calls as much.
-    fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
+    fn placement(&self, function: &str, limits: &Limits) -> Result<Option<Placement>> {
         let _ = (function, limits);
         Ok(None)
     }
@@ -59,28 +59,28 @@ pub trait Backend: Send {
     }
 
     /// Changes what a scheduler is to know of it: retries, batches, what counts as lost.
-    fn tune(&self, config: &mut scheduler::Config) {
+    fn tune(&self, config: &mut scheduler::SchedulerConfig) {
         let _ = config;
     }
 
-    /// Begins an invocation. What is known of it at once goes to `replies`.
-    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>);
+    /// Begins a batch. What is known of it at once goes to `replies`.
+    fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>);
 
-    /// Takes back what has not begun of an invocation, as [`Reply::Returned`]. May do nothing.
-    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
-        let _ = (flight, replies);
+    /// Takes back what has not begun of a batch, as [`Reply::Returned`]. May do nothing.
+    fn reclaim(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
+        let _ = (batch_id, replies);
     }
 
-    /// How many invocations make no progress while none does: they may all wait for calls that are to run here. Others
+    /// How many batches make no progress while none does: they may all wait for calls that are to run here. Others
     /// run beside them then, until some go on.
     fn blocked(&mut self) -> usize {
         0
     }
 
-    /// Stops an invocation. Its tasks need no reply any more.
-    fn cancel(&mut self, flight: FlightId, now: Duration);
+    /// Stops a batch. Its tasks need no reply any more.
+    fn cancel(&mut self, batch_id: BatchId, now: Duration);
 
-    /// Stops what runs of a job anywhere; its invocations are cancelled besides, one by one.
+    /// Stops what runs of a job anywhere; its batches are cancelled besides, one by one.
     fn cancel_job(&mut self, run: &Arc<str>) {
         let _ = run;
     }

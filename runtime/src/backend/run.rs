@@ -1,18 +1,18 @@
-//! Runs a task of an invocation on the current thread.
+//! Runs a task of a batch on the current thread.
 
 use std::time::{Duration, Instant};
 
-use crate::attempt::{Invocation, Reply, Results, Timing};
+use crate::attempt::{Batch, Reply, Results, Timing};
 use crate::error::Failure;
 use crate::function::framed::Pieces;
 use crate::function::{self, Encoded};
 use crate::history::spans::InvocationSpan;
 
-impl Invocation {
+impl Batch {
     /// Runs one of the tasks on this thread; `now` is when. A panic is a failure of the task.
-    pub fn run(&self, task: u64, now: Duration) -> Reply {
+    pub fn run_task(&self, task: u64, now: Duration) -> Reply {
         function::install_hook();
-        let flight = self.flight;
+        let batch_id = self.id;
         let begun = Instant::now();
         let mut out = Encoded::default();
         let one = task..task.saturating_add(1);
@@ -31,9 +31,9 @@ impl Invocation {
             Ok(()) => {
                 let mut packed = Vec::with_capacity(out.len() + 4);
                 out.append_to(&mut packed);
-                Reply::Done { flight, tasks: one, results: Results::packed(packed), timing }
+                Reply::Done { batch_id, tasks: one, results: Results::packed(packed), timing }
             }
-            Err(failure) => Reply::Failed { flight, task, failure, stderr: String::new(), timing },
+            Err(failure) => Reply::Failed { batch_id, task, failure, stderr: String::new(), timing },
         }
     }
 }

@@ -6,25 +6,25 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Backend;
-use crate::attempt::Lines;
+use crate::attempt::OutputSink;
 use crate::config::OtherBuild;
 use crate::error::{Error, Result};
-use crate::platform::Bell;
+use crate::platform::Notifier;
 
 /// What a backend is opened with.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Setup {
+pub struct BackendContext {
     /// How many functions are to run at once, where the backend has no number of its own.
     pub workers: usize,
     /// To be rung when replies have come.
-    pub ringer: Ringer,
+    pub wake_handle: WakeHandle,
     /// The folder `.wren` of the project.
     pub directory: PathBuf,
     /// The moment that `now` counts from in the calls of a [`Backend`].
     pub clock: Instant,
     /// Takes what tasks print, where the backend sees it.
-    pub lines: Lines,
+    pub lines: OutputSink,
     /// How long a worker may be idle until it is ended, where the backend has workers of its own.
     pub idle_timeout: Option<Duration>,
     /// How many calls a worker runs until another takes its place.
@@ -36,14 +36,14 @@ pub struct Setup {
     pub(crate) depth: usize,
 }
 
-impl Setup {
-    pub(crate) fn new(workers: usize, bell: Bell, depth: usize) -> Self {
+impl BackendContext {
+    pub(crate) fn new(workers: usize, notifier: Notifier, depth: usize) -> Self {
         Self {
             workers,
-            ringer: Ringer(bell),
+            wake_handle: WakeHandle(notifier),
             directory: PathBuf::from(".wren"),
             clock: Instant::now(),
-            lines: Lines::default(),
+            lines: OutputSink::default(),
             idle_timeout: None,
             max_calls: None,
             on_other_build: OtherBuild::default(),
@@ -54,12 +54,12 @@ impl Setup {
 
 /// Tells an executor, from any thread, that its backend has replies.
 #[derive(Debug, Clone)]
-pub struct Ringer(pub(crate) Bell);
+pub struct WakeHandle(pub(crate) Notifier);
 
-impl Ringer {
+impl WakeHandle {
     /// Has the backend polled soon. Costs one atomic operation while the executor is awake.
-    pub fn ring(&self) {
-        self.0.ring();
+    pub fn notify(&self) {
+        self.0.notify();
     }
 }
 
@@ -67,7 +67,7 @@ impl Ringer {
 ///
 /// ```
 /// use std::time::Duration;
-/// use wren::backend::{Backend, BackendScheme, FlightId, Invocation, Reply};
+/// use wren::backend::{Backend, BackendScheme, FlightId, Batch, Reply};
 ///
 /// /// Runs everything at once, on the thread of whoever asks.
 /// struct Here;
@@ -75,8 +75,8 @@ impl Ringer {
 /// impl Backend for Here {
 ///     fn slots(&self) -> usize { 1 }
 ///     fn workers(&self) -> usize { 1 }
-///     fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
-///         replies.extend(invocation.tasks.clone().map(|task| invocation.run(task, now)));
+///     fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
+///         replies.extend(batch.tasks.clone().map(|task| batch.run_task(task, now)));
 ///     }
 ///     fn cancel(&mut self, _flight: FlightId, _now: Duration) {}
 ///     fn poll(&mut self, _now: Duration, _replies: &mut Vec<Reply>) -> Option<Duration> { None }
@@ -98,7 +98,7 @@ pub struct BackendScheme {
     /// The scheme, without its colon: `local`.
     pub scheme: &'static str,
     /// Opens the part of the URL after the colon.
-    pub open: fn(rest: &str, setup: &Setup) -> Result<Box<dyn Backend>>,
+    pub open: fn(rest: &str, setup: &BackendContext) -> Result<Box<dyn Backend>>,
 }
 
 impl fmt::Debug for BackendScheme {
@@ -120,7 +120,7 @@ inventory::submit! {
 }
 
 /// Opens the backend of a URL: `local`, `inline:`.
-pub(crate) fn open(url: &str, setup: &Setup) -> Result<Box<dyn Backend>> {
+pub(crate) fn open(url: &str, setup: &BackendContext) -> Result<Box<dyn Backend>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let known = || inventory::iter::<BackendScheme>.into_iter();
     if let Some(found) = known().find(|known| known.scheme == scheme) {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_lists_those_that_are_known() {
-        let setup = Setup::new(1, Bell::new().unwrap(), 0);
+        let setup = BackendContext::new(1, Notifier::new().unwrap(), 0);
         let message = open("cloud:7", &setup).err().unwrap().to_string();
         let ending = "no backend is known for `cloud:7`; known are inline, lambda, local, sim";
         assert!(message.ends_with(ending), "{message}");
@@ -159,7 +159,7 @@ mod tests {
     #[cfg(not(feature = "aws"))]
     #[test]
     fn a_program_without_aws_is_told_how_to_get_it() {
-        let setup = Setup::new(1, Bell::new().unwrap(), 0);
+        let setup = BackendContext::new(1, Notifier::new().unwrap(), 0);
         for url in ["lambda", "lambda:event"] {
             let message = open(url, &setup).err().unwrap().to_string();
             assert!(message.contains("`cargo wren deploy` turns it on"), "{message}");

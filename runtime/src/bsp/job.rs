@@ -154,7 +154,7 @@ impl<T: Bsp> Steps<T> {
 
     async fn run_stages(&mut self, target: &Target) -> Result<Vec<Reduced<T::Output>>> {
         let load = self.load.iter().map(Call::copy).collect();
-        let shuffle = self.plan.shuffle("0", &self.plan.granted(<T as Registered>::stages()[0])?);
+        let shuffle = self.plan.shuffle("0", &self.plan.stage_limits(<T as Registered>::stages()[0])?);
         let sent = self.plan.stage("load", load).await?;
         let states = vec![String::new(); self.partitions];
         let mut left = Left { shuffle, sent, states, summaries: Vec::new() };
@@ -175,8 +175,8 @@ impl<T: Bsp> Steps<T> {
 
     fn step(&self, number: u64, left: &Left<T::Summary>) -> Result<(StepCalls<T::Summary>, Shuffle)> {
         let function = <T as Registered>::stages()[1];
-        let granted = self.plan.granted(function)?;
-        let to = self.plan.shuffle(&number.to_string(), &granted);
+        let stage_limits = self.plan.stage_limits(function)?;
+        let to = self.plan.shuffle(&number.to_string(), &stage_limits);
         let calls = left.states.iter().enumerate().map(|(partition, state)| {
             let stage = StepStage {
                 from: left.shuffle.clone(),
@@ -187,7 +187,7 @@ impl<T: Bsp> Steps<T> {
                 partitions: self.partitions,
                 partition,
             };
-            granted.call(function, |args| {
+            stage_limits.call(function, |args| {
                 args.push(&self.job);
                 args.push(&stage);
                 args.push(&left.summaries);
@@ -199,11 +199,11 @@ impl<T: Bsp> Steps<T> {
 
     fn finish(&self, left: &Left<T::Summary>, target: &Target) -> Result<Vec<Call<Reduced<T::Output>>>> {
         let function = <T as Registered>::stages()[2];
-        let granted = self.plan.granted(function)?;
+        let stage_limits = self.plan.stage_limits(function)?;
         let calls = left.states.iter().enumerate().map(|(partition, state)| {
             let shuffle = left.shuffle.clone();
             let stage = FinishStage { shuffle, state: state.clone(), partition, target: target.clone() };
-            granted.call(function, |args| {
+            stage_limits.call(function, |args| {
                 args.push(&self.job);
                 args.push(&stage);
             })

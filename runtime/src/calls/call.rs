@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::attempt::{Decoded, decode_lone_result};
 use crate::codec::CodecError;
 use crate::error::{Error, Result};
-use crate::executor::{Executor, Outcome, Port};
+use crate::executor::{Executor, Outcome, OutcomeQueue};
 use crate::function::{Args, ArgsEncoder, Backoff, Limits, RemoteFn};
 use crate::scheduler::JobKey;
 use crate::terminal;
@@ -45,7 +45,7 @@ pub struct Call<R> {
 
 enum State {
     New { args: Result<Args, Box<CodecError>>, executor: Option<Executor> },
-    Running { executor: Executor, job: JobKey, port: Arc<Port> },
+    Running { executor: Executor, job: JobKey, outcomes: Arc<OutcomeQueue> },
     Over,
 }
 
@@ -240,10 +240,10 @@ impl<R> Call<R> {
             let call = std::mem::replace(&mut self.state, State::Over);
             let State::New { args, .. } = call else { return Ok(()) };
             let args = args.map_err(|error| self.bad_arguments(&error))?;
-            let port = Arc::new(Port::default());
+            let outcomes = Arc::new(OutcomeQueue::default());
             let limits = self.limits.as_deref().copied().unwrap_or_else(|| Limits::of(self.function));
-            let job = executor.shared().submit_one(self.function, limits, args, port.clone());
-            self.state = State::Running { executor, job, port };
+            let job = executor.reactor().submit_one(self.function, limits, args, outcomes.clone());
+            self.state = State::Running { executor, job, outcomes };
         }
         Ok(())
     }
@@ -261,13 +261,13 @@ impl<R: DeserializeOwned> Future for Call<R> {
             self.state = State::Over;
             return Poll::Ready(Err(error));
         }
-        let State::Running { executor, port, .. } = &self.state else {
+        let State::Running { executor, outcomes, .. } = &self.state else {
             return Poll::Ready(Err(self.bad_arguments(&"the call was awaited before")));
         };
-        if first && executor.shared().is_short(self.function) {
-            executor.shared().watch(|| port.has_outcome());
+        if first && executor.reactor().is_short(self.function) {
+            executor.reactor().watch(|| outcomes.has_outcome());
         }
-        let Some(outcome) = port.take_or_register(cx.waker()) else { return Poll::Pending };
+        let Some(outcome) = outcomes.take_or_register(cx.waker()) else { return Poll::Pending };
         // What the call printed comes before what came of it.
         terminal::settle();
         let result = self.result_of(outcome);
@@ -290,7 +290,7 @@ impl<R: DeserializeOwned> Call<R> {
 impl<R> Drop for Call<R> {
     fn drop(&mut self) {
         if let State::Running { executor, job, .. } = &self.state {
-            executor.shared().cancel(*job);
+            executor.reactor().cancel(*job);
         }
     }
 }

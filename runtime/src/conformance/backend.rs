@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::attempt::{Block, Decoded, FlightId, Invocation, Reply, decode_result};
-use crate::backend::{self, Backend, Setup};
+use crate::attempt::{Batch, BatchId, Decoded, Reply, TaskBlock, decode_result};
+use crate::backend::{self, Backend, BackendContext};
 use crate::calls::Call;
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
 use crate::function::framed::Pieces;
-use crate::platform::Bell;
+use crate::platform::Notifier;
 
 /// Whatever hangs, hangs longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,26 +38,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Panics
 /// Where the backend breaks a promise, with words that say which.
 pub fn backend(url: &str, probe: fn(u64, &[u8]) -> Call<u64>) -> Result<()> {
-    let bell = Bell::new().map_err(|e| Error::Backend(format!("the system gives no pipe: {e}")))?;
-    let backend = backend::open(url, &Setup::new(2, bell.clone(), 1))?;
-    let mut suite = Suite { backend, bell, probe, clock: Instant::now(), flights: 0 };
+    let notifier = Notifier::new().map_err(|e| Error::Backend(format!("the system gives no pipe: {e}")))?;
+    let backend = backend::open(url, &BackendContext::new(2, notifier.clone(), 1))?;
+    let mut suite = Suite { backend, notifier, probe, clock: Instant::now(), batches: 0 };
     suite.every_task_is_accounted_for();
     suite.large_arguments_arrive();
     suite.one_failure_is_of_one_task();
     suite.what_is_taken_back_was_not_run();
-    suite.a_cancelled_flight_frees_its_place();
+    suite.a_cancelled_batch_frees_its_place();
     Ok(())
 }
 
 struct Suite {
     backend: Box<dyn Backend>,
-    bell: Bell,
+    notifier: Notifier,
     probe: fn(u64, &[u8]) -> Call<u64>,
     clock: Instant,
-    flights: FlightId,
+    batches: BatchId,
 }
 
-/// What is known of the tasks of some flights.
+/// What is known of the tasks of some batches.
 #[derive(Default)]
 struct Account {
     results: BTreeMap<u64, std::result::Result<u64, Failure>>,
@@ -96,21 +96,21 @@ impl Suite {
     }
 
     /// Begins an attempt at consecutive calls, the first of which is task `first`.
-    fn invoke(&mut self, first: u64, calls: &[(u64, &[u8])], account: &mut Account) -> FlightId {
+    fn invoke(&mut self, first: u64, calls: &[(u64, &[u8])], account: &mut Account) -> BatchId {
         let function = (self.probe)(0, b"-").into_parts().function;
-        let mut block = Block::new(function, Limits::default(), first);
+        let mut block = TaskBlock::new(function, Limits::default(), first);
         for (ms, bytes) in calls {
             block.push((self.probe)(*ms, bytes).into_parts().args.expect("the probe's arguments encode"));
         }
-        self.flights += 1;
+        self.batches += 1;
         let tasks = block.tasks();
-        let invocation = Invocation { flight: self.flights, run: None, tasks, attempt: 1, block: Arc::new(block) };
+        let batch = Batch { id: self.batches, job_run: None, tasks, attempt: 1, block: Arc::new(block) };
         let mut replies = Vec::new();
         let before = Instant::now();
-        self.backend.invoke(invocation, self.now(), &mut replies);
+        self.backend.invoke(batch, self.now(), &mut replies);
         assert!(before.elapsed() < Duration::from_secs(2), "`invoke` does not block");
         replies.into_iter().for_each(|reply| account.add(reply));
-        self.flights
+        self.batches
     }
 
     /// Polls as an executor does, when rung or when asked for, until so many tasks are known.
@@ -118,14 +118,14 @@ impl Suite {
         let patience = Instant::now() + PATIENCE;
         let mut replies = Vec::new();
         loop {
-            self.bell.set_asleep();
+            self.notifier.set_asleep();
             let again = self.backend.poll(self.now(), &mut replies);
             replies.drain(..).for_each(|reply| account.add(reply));
             if account.known() >= tasks {
                 return;
             }
             assert!(Instant::now() < patience, "{} of {tasks} tasks are never accounted for", tasks - account.known());
-            self.bell.sleep(Some(again.unwrap_or(PATIENCE)));
+            self.notifier.sleep(Some(again.unwrap_or(PATIENCE)));
         }
     }
 
@@ -133,16 +133,16 @@ impl Suite {
         let bytes = [7; 3_000];
         let mut account = Account::default();
         let mut tasks = 0;
-        for flight in 0..self.backend.slots().min(8) {
-            let calls: Vec<_> = (0..10 * flight + 1).map(|i| (0, &bytes[..=i])).collect();
+        for batch_id in 0..self.backend.slots().min(8) {
+            let calls: Vec<_> = (0..10 * batch_id + 1).map(|i| (0, &bytes[..=i])).collect();
             self.invoke(tasks as u64, &calls, &mut account);
             tasks += calls.len();
         }
         self.until(tasks, &mut account);
         assert!(account.returned.len() < tasks, "some task is run");
         let mut task = 0;
-        for flight in 0..self.backend.slots().min(8) as u64 {
-            for i in 0..10 * flight + 1 {
+        for batch_id in 0..self.backend.slots().min(8) as u64 {
+            for i in 0..10 * batch_id + 1 {
                 if !account.returned.contains(&task) {
                     assert_eq!(account.results.get(&task), Some(&Ok(2 * (i + 1))), "the result of task {task}");
                 }
@@ -177,28 +177,28 @@ impl Suite {
     fn what_is_taken_back_was_not_run(&mut self) {
         let mut account = Account::default();
         let calls = [(20, &b"abc"[..]); 50];
-        let flight = self.invoke(0, &calls, &mut account);
+        let batch_id = self.invoke(0, &calls, &mut account);
         self.until(1, &mut account);
         let mut replies = Vec::new();
-        self.backend.reclaim(flight, &mut replies);
+        self.backend.reclaim(batch_id, &mut replies);
         replies.into_iter().for_each(|reply| account.add(reply));
         self.until(50, &mut account);
         let both = account.returned.iter().find(|task| account.results.contains_key(task));
         assert_eq!(both, None, "a task that is returned was not run");
     }
 
-    fn a_cancelled_flight_frees_its_place(&mut self) {
+    fn a_cancelled_batch_frees_its_place(&mut self) {
         let mut account = Account::default();
         for place in 0..self.backend.workers().min(4) as u64 - 1 {
-            let flight = self.invoke(place, &[(1_000, b"a")], &mut account);
-            self.backend.cancel(flight, self.now());
+            let batch_id = self.invoke(place, &[(1_000, b"a")], &mut account);
+            self.backend.cancel(batch_id, self.now());
         }
         // What was cancelled needs no reply, and holds nobody up for longer than it runs.
         let mut after = Account::default();
         self.invoke(100, &[(0, b"abc")], &mut after);
         let start = Instant::now();
         while !after.results.contains_key(&100) {
-            assert!(start.elapsed() < PATIENCE, "a cancelled flight holds up another");
+            assert!(start.elapsed() < PATIENCE, "a cancelled batch_id holds up another");
             let mut all = Account::default();
             self.until(1, &mut all);
             after.results.append(&mut all.results);

@@ -19,7 +19,7 @@ const PAGE: usize = 10_000;
 
 /// What a program asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct Search {
     /// As it was written.
     path: PathBuf,
     /// The patterns that it stands for, and whether a character of each stands for others. Empty where it is a path.
@@ -27,18 +27,18 @@ pub(super) struct Wanted {
 }
 
 /// What was found, or the reason for which it is nothing.
-type Search = Result<std::result::Result<Vec<Found>, String>>;
+type Matches = Result<std::result::Result<Vec<Match>, String>>;
 
 /// A file or an object that was found.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct Match {
     pub(super) source: Source,
     pub(super) len: u64,
     /// As in [`Stat`].
     pub(super) version: String,
 }
 
-impl Wanted {
+impl Search {
     pub(super) fn path(path: &Path) -> Result<Self> {
         let wanted = Self { path: path.to_owned(), patterns: Vec::new() };
         wanted.check_some()?;
@@ -85,12 +85,12 @@ impl Wanted {
     }
 
     /// All that is meant, sorted by name.
-    pub(super) async fn find(&self) -> Result<Vec<Found>> {
+    pub(super) async fn find(&self) -> Result<Vec<Match>> {
         let this = self.clone();
         store::unblock(move || this.find_here()).await?
     }
 
-    fn find_here(&self) -> Result<Vec<Found>> {
+    fn find_here(&self) -> Result<Vec<Match>> {
         if self.patterns.is_empty() {
             return self.find_one(self.path.as_os_str().as_bytes(), false)?.map_err(|reason| self.error(&reason));
         }
@@ -109,7 +109,7 @@ impl Wanted {
         Ok(sorted(all))
     }
 
-    fn find_one(&self, wanted: &[u8], wild: bool) -> Search {
+    fn find_one(&self, wanted: &[u8], wild: bool) -> Matches {
         if let Ok(text) = std::str::from_utf8(wanted) {
             let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
             // What has a scheme and is known to none is for `store::open` to refuse.
@@ -123,7 +123,7 @@ impl Wanted {
         }
     }
 
-    fn files(&self, wanted: &[u8], wild: bool) -> Search {
+    fn files(&self, wanted: &[u8], wild: bool) -> Matches {
         let path = Path::new(OsStr::from_bytes(wanted));
         let at = |(path, reason): walk::Wrong| Error::Input { path: path.display().to_string(), reason };
         let found = if wild {
@@ -178,7 +178,7 @@ impl Wanted {
         format!("nothing has this name{mend}")
     }
 
-    fn values(&self, scheme: &str, rest: &str, wild: bool) -> Search {
+    fn values(&self, scheme: &str, rest: &str, wild: bool) -> Matches {
         let slashes = if rest.starts_with("//") { 2 } else { 0 };
         let end = rest[slashes..].find('/').map_or(rest.len(), |slash| slashes + slash);
         let store = store::open(&format!("{scheme}:{}", &rest[..end]))?;
@@ -210,7 +210,7 @@ impl Wanted {
         self.check_complete(&*store, &found)?;
         let url = store.url();
         let value =
-            |(key, Stat { len, version }): (String, Stat)| Found { source: Source::value(&url, &key), len, version };
+            |(key, Stat { len, version }): (String, Stat)| Match { source: Source::value(&url, &key), len, version };
         Ok(Ok(sorted(found.into_iter().map(value).collect())))
     }
 
@@ -241,7 +241,7 @@ impl Wanted {
 }
 
 /// In the byte order of their names, each once.
-fn sorted(mut found: Vec<Found>) -> Vec<Found> {
+fn sorted(mut found: Vec<Match>) -> Vec<Match> {
     found.sort_by(|a, b| a.source.bytes().cmp(b.source.bytes()));
     found.dedup_by(|a, b| a.source == b.source);
     found
@@ -261,9 +261,9 @@ fn nothing(folders: bool, is_name: bool) -> String {
 }
 
 /// A file, under the name by which workers find it.
-fn file(path: &Path, data: &Metadata) -> std::result::Result<Found, String> {
+fn file(path: &Path, data: &Metadata) -> std::result::Result<Match, String> {
     let path = walk::seen_from_elsewhere(path)?;
-    Ok(Found { source: Source::file(path), len: data.len(), version: store::version_of(data) })
+    Ok(Match { source: Source::file(path), len: data.len(), version: store::version_of(data) })
 }
 
 /// Some programs make a folder by an empty object.

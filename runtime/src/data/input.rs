@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::dialect::Dialect;
-use super::find::{Found, Wanted};
+use super::find::{Match, Search};
 use super::quotes::MARK;
 use super::source::heads;
 use super::split::{Format, Split};
@@ -75,7 +75,7 @@ enum Packed {
 #[derive(Debug, Clone)]
 #[must_use = "an input does nothing before `splits`"]
 pub struct Input {
-    wanted: Vec<Wanted>,
+    wanted: Vec<Search>,
     format: Option<Format>,
     whole: bool,
     raw: bool,
@@ -84,7 +84,7 @@ pub struct Input {
 }
 
 impl Input {
-    fn new(wanted: Vec<Wanted>) -> Self {
+    fn new(wanted: Vec<Search>) -> Self {
         Self { wanted, format: None, whole: false, raw: false, split_size: SPLIT, executor: None }
     }
 
@@ -108,7 +108,7 @@ impl Input {
     /// # Errors
     /// [`Error::Input`] for what is not a pattern.
     pub fn glob(pattern: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self::new(vec![Wanted::pattern(pattern.as_ref())?]))
+        Ok(Self::new(vec![Search::pattern(pattern.as_ref())?]))
     }
 
     /// Files, folders and URLs, in which no character stands for another. The splits of each come
@@ -124,7 +124,7 @@ impl Input {
     /// # Errors
     /// [`Error::Input`] for an empty path.
     pub fn paths(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Self> {
-        paths.into_iter().map(|path| Wanted::path(path.as_ref())).collect::<Result<_>>().map(Self::new)
+        paths.into_iter().map(|path| Search::path(path.as_ref())).collect::<Result<_>>().map(Self::new)
     }
 
     /// How long a split is at most, in bytes; 64 MiB by default. 0 is taken for 1. The splits of a
@@ -257,12 +257,12 @@ impl Input {
 
     /// What is known of each file being packed. The first bytes are read only of those that would be split, and of those
     /// that cannot be what they are said to be unless they are packed.
-    async fn packed(&self, files: &[Found], format: Format) -> Result<Vec<Packed>> {
+    async fn packed(&self, files: &[Match], format: Format) -> Result<Vec<Packed>> {
         if self.raw {
             return Ok(vec![Packed::No; files.len()]);
         }
         let (whole, split_size) = (self.whole, self.split_size);
-        let matters = move |file: &Found| match format {
+        let matters = move |file: &Match| match format {
             Format::Fixed(record) if !file.len.is_multiple_of(record) => true,
             _ => !whole && file.len > split_size,
         };
@@ -292,7 +292,7 @@ impl Input {
     }
 
     /// Refuses this machine's files where the calls that would read them run on others.
-    fn refuse_unseen(&self, files: &[Found]) -> Result<()> {
+    fn refuse_unseen(&self, files: &[Match]) -> Result<()> {
         let Some(local) = files.iter().find(|file| file.source.is_local()) else { return Ok(()) };
         if self.executor()?.is_local() {
             return Ok(());
@@ -318,7 +318,7 @@ impl Input {
     }
 
     /// Where a file is split, if it had no records.
-    fn ranges(&self, file: &Found, format: Format, packed: Packed) -> Result<Vec<Range<u64>>> {
+    fn ranges(&self, file: &Match, format: Format, packed: Packed) -> Result<Vec<Range<u64>>> {
         if let Format::Fixed(record) = format
             && packed == Packed::No
             && !file.len.is_multiple_of(record)
@@ -342,7 +342,7 @@ impl Input {
 
     /// Moves the borders of CSV splits to where records begin; gives the length of each file's first
     /// record.
-    async fn at_records(&self, files: &[Found], ranges: &mut [Vec<Range<u64>>], csv: Dialect) -> Result<Vec<u64>> {
+    async fn at_records(&self, files: &[Match], ranges: &mut [Vec<Range<u64>>], csv: Dialect) -> Result<Vec<u64>> {
         let mut chunks = Vec::new();
         for (file, ranges) in files.iter().zip(&mut *ranges) {
             // Nothing is split inside a byte order mark.
@@ -358,7 +358,7 @@ impl Input {
         if chunks.is_empty() {
             return Ok(vec![0; files.len()]);
         }
-        let calls = |(file, chunk): (&Found, Range<u64>)| plan::scan(&file.source, file.len, chunk, csv);
+        let calls = |(file, chunk): (&Match, Range<u64>)| plan::scan(&file.source, file.len, chunk, csv);
         let executor = self.executor()?;
         let scans = crate::calls::map(calls, chunks).on(&executor).quiet().await?;
         let mut scans = scans.as_slice();

@@ -21,7 +21,7 @@ pub enum KvError {
     },
     /// The value is larger than 512 MB.
     ///
-    /// Keep it in the store by `wren::put`, and its `Ref` under the key.
+    /// ResultPolicy it in the store by `wren::put`, and its `Ref` under the key.
     #[error("the value for `{key}` has {len} bytes, and at most 536870912 can be; keep it in the store by `wren::put`")]
     TooLarge {
         /// The key.

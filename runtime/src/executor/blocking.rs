@@ -40,8 +40,8 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
         return without_runtime(future.into_future());
     }
     // One runtime a thread: making one costs more than a short call. A nested use makes its own.
-    let Ok(kept) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
-    let runtime = kept.map_or_else(platform::new_runtime, Ok);
+    let Ok(committer) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
+    let runtime = committer.map_or_else(platform::new_runtime, Ok);
     let runtime = runtime.unwrap_or_else(|e| panic!("the system gives no event loop: {e}"));
     let mut used = Used(Some(runtime));
     let output = match &used.0 {
@@ -67,7 +67,7 @@ impl Used {
     fn keep(&mut self) {
         if let Some(runtime) = self.0.take_if(|runtime| runtime.metrics().num_alive_tasks() == 0) {
             // Where the thread is about to end, nobody will use it.
-            let _ = RUNTIME.try_with(|kept| kept.set(Some(runtime)));
+            let _ = RUNTIME.try_with(|committer| committer.set(Some(runtime)));
         }
     }
 }

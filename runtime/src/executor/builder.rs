@@ -27,7 +27,7 @@ pub struct Builder {
 
 impl Builder {
     /// Where calls run: `local`, `inline` or `lambda` (`lambda:direct` and `lambda:event` fix how
-    /// invocations are sent). With the feature `sim` also `sim:`, which runs them as `inline` does and says
+    /// batches are sent). With the feature `sim` also `sim:`, which runs them as `inline` does and says
     /// what each job would take on Lambda.
     pub fn backend(mut self, url: impl Into<String>) -> Self {
         self.backend = Some(url.into());

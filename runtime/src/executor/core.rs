@@ -7,16 +7,16 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use super::{Kept, Outcome, Pending, Port};
-use crate::attempt::{Block, Reply};
+use super::{Outcome, OutcomeQueue, Pending, ResultCommitter};
+use crate::attempt::{Reply, TaskBlock};
 use crate::backend::Backend;
 use crate::error::Error;
-use crate::history::{Note, Ran, SharedLog};
+use crate::history::{Note, SharedLog, TaskReport};
 use crate::platform::{self, UNKNOWN_DEPTH};
 use crate::scheduler::{JobKey, Scheduler, Update};
 
 /// How often it is shown where jobs stand, and looked whether one is to be cancelled.
-pub(super) const STAND_EVERY: Duration = Duration::from_millis(200);
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// How soon the backend is asked again after it was told something: it may now have limits to enforce, and
 /// nothing rings while a call just runs.
@@ -44,7 +44,7 @@ pub(super) struct Core {
     /// Jobs that wait until their results are taken.
     pub(super) held: Vec<JobKey>,
     /// When it is next shown where jobs stand; none while there are no jobs with a log.
-    pub(super) next_stand: Option<Duration>,
+    pub(super) next_report: Option<Duration>,
     pub(super) stopped: bool,
     /// Why nothing runs any more: scheduler or backend panicked.
     pub(super) broken: Option<Error>,
@@ -53,33 +53,33 @@ pub(super) struct Core {
 }
 
 pub(super) struct Entry {
-    pub(super) port: Arc<Port>,
+    pub(super) outcomes: Arc<OutcomeQueue>,
     /// Calls that its iterator gave and that are not submitted.
     pub(super) pending: Option<Arc<Pending>>,
-    /// Stands before the port where results go to the store first.
-    pub(super) kept: Option<Arc<Kept>>,
+    /// Stands before the outcomes where results go to the store first.
+    pub(super) committer: Option<Arc<ResultCommitter>>,
     pub(super) log: Option<SharedLog>,
     /// Whether one of the program's calls may wait for it: it comes from a thread that a call may have started.
     pub(super) may_be_awaited: bool,
 }
 
 impl Entry {
-    pub(super) fn new(port: Arc<Port>) -> Self {
+    pub(super) fn new(outcomes: Arc<OutcomeQueue>) -> Self {
         // In a worker, calls from such threads go elsewhere.
         let may_be_awaited = matches!(platform::depth(), 0 | UNKNOWN_DEPTH) && thread::current().name() != Some("main");
-        Self { port, pending: None, kept: None, log: None, may_be_awaited }
+        Self { outcomes, pending: None, committer: None, log: None, may_be_awaited }
     }
 
     pub(super) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
-        match &self.kept {
-            Some(kept) => kept.give(outcome),
-            None => self.port.give(outcome, wakers),
+        match &self.committer {
+            Some(committer) => committer.give(outcome),
+            None => self.outcomes.give(outcome, wakers),
         }
     }
 
     /// Bytes of results that were not taken, or not committed.
     pub(super) fn bytes(&self) -> usize {
-        self.port.bytes().saturating_add(self.kept.as_ref().map_or(0, |kept| kept.bytes()))
+        self.outcomes.bytes().saturating_add(self.committer.as_ref().map_or(0, |committer| committer.bytes()))
     }
 }
 
@@ -116,13 +116,13 @@ impl Core {
         // Not `Outcome::Cancelled`: that the program ends says nothing of the job, which another may go on with.
         let error = self.broken.clone().unwrap_or(Error::Cancelled { done: 0 });
         entry.give(Outcome::Broken(error), &mut self.wakers);
-        match &entry.kept {
-            Some(kept) => kept.finish(),
-            None => entry.port.finish(&mut self.wakers),
+        match &entry.committer {
+            Some(committer) => committer.finish(),
+            None => entry.outcomes.finish(&mut self.wakers),
         }
     }
 
-    pub(super) fn submit(&mut self, job: JobKey, mut block: Block, now: Duration) {
+    pub(super) fn submit(&mut self, job: JobKey, mut block: TaskBlock, now: Duration) {
         let log = self.jobs.get(&job).and_then(|entry| entry.log.as_ref());
         block.set_traceparent(log.and_then(SharedLog::traceparent));
         let block = Arc::new(block);
@@ -139,8 +139,8 @@ impl Core {
                 continue;
             }
             blocks.extend(pending.take_for_idle_workers().map(|block| (*job, block)));
-            if let Some(kept) = &entry.kept {
-                let not_kept = pending.seeking.act_for_idle_workers(kept, &entry.port);
+            if let Some(committer) = &entry.committer {
+                let not_kept = pending.seeking.act_for_idle_workers(committer, &entry.outcomes);
                 blocks.extend(not_kept.into_iter().map(|block| (*job, block)));
             }
         }
@@ -175,15 +175,15 @@ impl Core {
             if !self.held.is_empty() {
                 self.release();
             }
-            if self.next_stand.is_some_and(|at| at <= now) {
-                self.stand(now);
+            if self.next_report.is_some_and(|at| at <= now) {
+                self.report_progress(now);
             }
             if self.blocked_at <= now {
                 self.look_for_blocked(now);
             }
-            while let Some(invocation) = self.scheduler.next(now) {
+            while let Some(batch) = self.scheduler.next(now) {
                 self.is_unpolled = true;
-                self.backend.invoke(invocation, now, &mut self.replies);
+                self.backend.invoke(batch, now, &mut self.replies);
             }
             if self.replies.is_empty() && self.updates.is_empty() {
                 break;
@@ -191,7 +191,7 @@ impl Core {
         }
         let unpolled = self.is_unpolled.then_some(LOOK_AGAIN);
         let polled = [poll_after, unpolled].into_iter().flatten().min().map(|after| now + after);
-        [polled, self.scheduler.wake_at(), self.next_stand].into_iter().flatten().min()
+        [polled, self.scheduler.wake_at(), self.next_report].into_iter().flatten().min()
     }
 
     /// Lets calls begin that the running ones may all wait for.
@@ -203,13 +203,13 @@ impl Core {
     }
 
     /// Shows where jobs stand, and cancels those that somebody asked to.
-    fn stand(&mut self, now: Duration) {
-        let Self { jobs, scheduler, updates, wakers, next_stand, .. } = self;
-        *next_stand = None;
+    fn report_progress(&mut self, now: Duration) {
+        let Self { jobs, scheduler, updates, wakers, next_report, .. } = self;
+        *next_report = None;
         for (job, entry) in jobs.iter() {
             let Some(log) = &entry.log else { continue };
-            *next_stand = Some(now + STAND_EVERY);
-            log.stand(scheduler.progress(*job).unwrap_or_default());
+            *next_report = Some(now + REPORT_EVERY);
+            log.report_progress(scheduler.progress(*job).unwrap_or_default());
             if log.takes_cancellation() {
                 scheduler.cancel(*job, updates);
                 log.note(Note::End("cancelled"));
@@ -231,17 +231,17 @@ impl Core {
 
     fn deliver_one(&mut self, update: Update, now: Duration) {
         match update {
-            Update::Cancel { flight } => {
+            Update::Cancel { batch_id } => {
                 self.is_unpolled = true;
-                self.backend.cancel(flight, now);
+                self.backend.cancel(batch_id, now);
             }
             Update::CancelJob { run } => self.backend.cancel_job(&run),
-            Update::Reclaim { flight } => self.backend.reclaim(flight, &mut self.replies),
+            Update::Reclaim { batch_id } => self.backend.reclaim(batch_id, &mut self.replies),
             Update::Done { job, tasks, new, results, attempt, bytes_in, sent, timing } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
                     let new = new.iter().map(|range| range.end - range.start).sum();
-                    let ran = Ran { attempt, function: "", sent, timing };
+                    let ran = TaskReport { attempt, function: "", sent, timing };
                     log.done(tasks.clone(), new, ran, bytes_in, results.size());
                 }
                 entry.give(Outcome::Done { tasks, new, results, attempt }, &mut self.wakers);
@@ -253,7 +253,7 @@ impl Core {
             Update::Failed { job, task, attempt, failure, stderr, block, sent, timing, function } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
-                    let ran = Ran { attempt, function, sent, timing };
+                    let ran = TaskReport { attempt, function, sent, timing };
                     let (failure, stderr) = (failure.clone(), stderr.clone());
                     log.note(Note::Failed { task, ran, failure, stderr });
                     log.keep_failed(block, task);
@@ -262,7 +262,7 @@ impl Core {
             }
             Update::Retry { job, task, attempt, failure, block, at, sent, timing } => {
                 if let Some(log) = self.jobs.get(&job).and_then(|entry| entry.log.as_ref()) {
-                    let ran = Ran { attempt, function: block.function().name, sent, timing };
+                    let ran = TaskReport { attempt, function: block.function().name, sent, timing };
                     log.note(Note::Retry { task, ran, failure, after: at.saturating_sub(now) });
                     log.keep_failed(block, task);
                 }
@@ -274,9 +274,9 @@ impl Core {
             }
             Update::JobDone { job } => {
                 if let Some(entry) = self.jobs.remove(&job) {
-                    match entry.kept {
-                        Some(kept) => kept.finish(),
-                        None => entry.port.finish(&mut self.wakers),
+                    match entry.committer {
+                        Some(committer) => committer.finish(),
+                        None => entry.outcomes.finish(&mut self.wakers),
                     }
                 }
             }

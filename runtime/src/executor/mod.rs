@@ -17,16 +17,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use crate::attempt::Lines;
+use crate::attempt::OutputSink;
 #[cfg(feature = "data")]
-use crate::backend::Room;
-use crate::backend::{self, Backend, Setup};
+use crate::backend::Placement;
+use crate::backend::{self, Backend, BackendContext};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
 #[cfg(feature = "data")]
 use crate::function::Limits;
-use crate::platform::{self, Bell, UNKNOWN_DEPTH};
+use crate::platform::{self, Notifier, UNKNOWN_DEPTH};
 use crate::scheduler::{self, Scheduler};
 use crate::store::{self, Store};
 use std::time::Duration;
@@ -34,11 +34,11 @@ use std::time::Duration;
 use self::core::Core;
 pub use blocking::{block_on, run_async};
 pub use builder::Builder;
-pub(crate) use commit::{Keep, Kept, Sought, Submitted};
-pub(crate) use outcomes::{Outcome, Port};
+pub(crate) use commit::{ResultCommitter, ResultPolicy, Sought, Submitted};
+pub(crate) use outcomes::{Outcome, OutcomeQueue};
 use output::Printing;
 pub(crate) use pending::Pending;
-pub(crate) use reactor::{Hushed, Shared, cancel_all};
+pub(crate) use reactor::{Reactor, SuppressGuard, cancel_all};
 pub(crate) use settings::Settings;
 
 /// Runs calls and jobs. Cheap to clone; the last clone's drop stops its workers.
@@ -59,7 +59,7 @@ pub struct Executor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    shared: Arc<Shared>,
+    reactor: Arc<Reactor>,
     /// Tells it from others, with the executors of `levels`.
     family: u64,
     /// How deep the calls are nested that it is for.
@@ -155,7 +155,7 @@ impl Executor {
             return Ok(executor.clone());
         }
         // Where the first one's calls run elsewhere, its workers are not threads of this process.
-        let mut config = if self.is_inline() { self.0.shared.config.clone() } else { Config::load()? };
+        let mut config = if self.is_inline() { self.0.reactor.config.clone() } else { Config::load()? };
         config.backend = Some("inline".to_owned());
         if depth == UNKNOWN_DEPTH {
             config.at_once = NonZeroUsize::new(config.workers);
@@ -177,7 +177,7 @@ impl Executor {
         opened: Option<Arc<dyn Store>>,
         level: usize,
         family: Option<u64>,
-        open_backend: impl FnOnce(&mut Setup) -> Result<Box<dyn Backend>>,
+        open_backend: impl FnOnce(&mut BackendContext) -> Result<Box<dyn Backend>>,
     ) -> Result<Self> {
         Error::if_forked()?;
         if config.workers > MOST_WORKERS {
@@ -187,18 +187,18 @@ impl Executor {
                 config.workers
             )));
         }
-        let no_bell = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
-        let bell = Bell::new().map_err(no_bell)?;
+        let no_notifier = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
+        let notifier = Notifier::new().map_err(no_notifier)?;
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
         static FAMILIES: AtomicU64 = AtomicU64::new(1);
         let family = family.unwrap_or_else(|| FAMILIES.fetch_add(1, Ordering::Relaxed));
-        let mut setup = Setup::new(config.workers, bell.clone(), level + 1);
+        let mut setup = BackendContext::new(config.workers, notifier.clone(), level + 1);
         setup.directory.clone_from(&config.directory);
         (setup.idle_timeout, setup.max_calls) = (config.idle_timeout, config.max_calls);
         setup.on_other_build = config.other_build;
         let printing = Arc::<Printing>::default();
         let prints = printing.clone();
-        setup.lines = Lines::new(move |line| prints.take(line));
+        setup.lines = OutputSink::new(move |line| prints.take(line));
         let mut backend = open_backend(&mut setup)?;
         config.workers = backend.workers();
         #[cfg(feature = "aws")]
@@ -208,11 +208,11 @@ impl Executor {
         if let Some(faults) = faults {
             backend = faults.around(backend);
         }
-        let mut settings = scheduler::Config {
+        let mut settings = scheduler::SchedulerConfig {
             slots: backend.slots(),
             workers: backend.workers(),
             usd_per_second: backend.usd_per_second(),
-            ..scheduler::Config::default()
+            ..scheduler::SchedulerConfig::default()
         };
         backend.tune(&mut settings);
         let core = Core {
@@ -226,23 +226,24 @@ impl Executor {
             is_unpolled: false,
             blocked_at: Duration::ZERO,
             held: Vec::new(),
-            next_stand: None,
+            next_report: None,
             stopped: false,
             broken: None,
             refuses: false,
         };
-        let shared = Arc::new(Shared { core: Mutex::new(core), bell, clock: setup.clock, printing, config, store });
-        reactor::all().push(Arc::downgrade(&shared));
+        let reactor =
+            Arc::new(Reactor { core: Mutex::new(core), notifier, clock: setup.clock, printing, config, store });
+        reactor::all().push(Arc::downgrade(&reactor));
         if reactor::is_cancelled() {
-            shared.cancel_all();
+            reactor.cancel_all();
         }
-        let reactor = thread::Builder::new().name("wren-reactor".into());
-        let weak = Arc::downgrade(&shared);
-        let bell = shared.bell.clone();
-        reactor
-            .spawn(move || reactor::react(&weak, &bell))
+        let thread = thread::Builder::new().name("wren-reactor".into());
+        let weak = Arc::downgrade(&reactor);
+        let notifier = reactor.notifier.clone();
+        thread
+            .spawn(move || reactor::react(&weak, &notifier))
             .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
-        Ok(Self(Arc::new(Inner { shared, family, level, levels: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { reactor, family, level, levels: Mutex::default() })))
     }
 
     /// Whether it is the same executor, or that for calls which are nested in the other's.
@@ -250,18 +251,18 @@ impl Executor {
         self.0.family == other.0.family
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
+    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
+        &self.0.reactor
     }
 
     /// The store that values and results are kept in.
     pub fn store(&self) -> Arc<dyn Store> {
-        self.0.shared.store.clone()
+        self.0.reactor.store.clone()
     }
 
     /// The URL of its backend.
     fn backend_url(&self) -> &str {
-        self.0.shared.config.backend.as_deref().unwrap_or_else(|| default_backend())
+        self.0.reactor.config.backend.as_deref().unwrap_or_else(|| default_backend())
     }
 
     /// Whether calls run in this process.
@@ -283,13 +284,13 @@ impl Executor {
 
     /// Where calls of a function would run, see [`Backend::room`].
     #[cfg(feature = "data")]
-    pub(crate) fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
-        self.0.shared.lock().backend.room(function, limits)
+    pub(crate) fn placement(&self, function: &str, limits: &Limits) -> Result<Option<Placement>> {
+        self.0.reactor.lock().backend.placement(function, limits)
     }
 
     /// How many calls run at once at most.
     pub fn workers(&self) -> usize {
-        self.0.shared.config.workers
+        self.0.reactor.config.workers
     }
 }
 
@@ -297,10 +298,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if platform::is_forked() {
             // The workers are those of the parent, and its locks may be held here for ever.
-            std::mem::forget(self.shared.clone());
+            std::mem::forget(self.reactor.clone());
             return;
         }
-        self.shared.lock().stopped = true;
-        self.shared.bell.wake();
+        self.reactor.lock().stopped = true;
+        self.reactor.notifier.notify_always();
     }
 }

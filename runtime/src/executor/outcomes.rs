@@ -77,7 +77,7 @@ impl Outcome {
 
 /// Outcomes in the order they came, and who waits for them.
 #[derive(Debug, Default)]
-pub(crate) struct Port {
+pub(crate) struct OutcomeQueue {
     state: Mutex<State>,
     /// Size of the results that nobody has taken.
     bytes: AtomicUsize,
@@ -92,7 +92,7 @@ struct State {
     finished: bool,
 }
 
-impl Port {
+impl OutcomeQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::attempt::Printed;
+use crate::attempt::PrintedLine;
 use crate::history::{Note, SharedLog, WeakLog};
 
 /// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
@@ -33,10 +33,10 @@ impl Printing {
         logs.by_run.insert(run.clone(), log.downgrade());
     }
 
-    pub(super) fn take(&self, line: &Printed<'_>) {
-        let log = self.logs().by_run.get(line.run).and_then(WeakLog::upgrade);
+    pub(super) fn take(&self, line: &PrintedLine<'_>) {
+        let log = self.logs().by_run.get(line.job_run).and_then(WeakLog::upgrade);
         if let Some(log) = log {
-            log.note(Note::Printed(line.into()));
+            log.note(Note::PrintedLine(line.into()));
         }
     }
 }

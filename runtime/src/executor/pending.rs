@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::commit::Seeking;
-use crate::attempt::Block;
+use crate::attempt::TaskBlock;
 
 /// Whoever fills a block lends it here before it asks the iterator for more, and takes it back after: an iterator may
 /// block for long. Meanwhile the executor's reactor may take the block and submit it, where workers are idle.
@@ -15,7 +15,7 @@ use crate::attempt::Block;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     /// Null, or a block that belongs to whoever swaps it out.
-    lent: AtomicPtr<Block>,
+    lent: AtomicPtr<TaskBlock>,
     /// What the reactor took and submitted: the tasks, and the bytes of their arguments.
     submitted: Mutex<Vec<(Range<u64>, usize)>>,
     /// Calls that are in no block until it is known whether an earlier run left their results.
@@ -25,14 +25,14 @@ pub(crate) struct Pending {
 impl Pending {
     /// Lends a block. There is one borrower at a time, so that none is lent now.
     #[inline]
-    pub(crate) fn lend(&self, block: Box<Block>) {
+    pub(crate) fn lend(&self, block: Box<TaskBlock>) {
         // `Release`: whoever takes the block sees what is in it.
         self.lent.store(Box::into_raw(block), Ordering::Release);
     }
 
     /// Takes the block back; none where the reactor has submitted it.
     #[inline]
-    pub(crate) fn take_back(&self) -> Option<Box<Block>> {
+    pub(crate) fn take_back(&self) -> Option<Box<TaskBlock>> {
         let block = self.lent.swap(null_mut(), Ordering::AcqRel);
         // SAFETY: what is not null came from `Box::into_raw` in `lend`, and the swap gives each such pointer to one
         // caller only.
@@ -40,7 +40,7 @@ impl Pending {
     }
 
     /// Takes the block for idle workers; whoever lent it is told by [`submitted`](Self::submitted).
-    pub(crate) fn take_for_idle_workers(&self) -> Option<Block> {
+    pub(crate) fn take_for_idle_workers(&self) -> Option<TaskBlock> {
         let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: whoever finds that the block is gone finds it here.
         let block = self.take_back()?;
@@ -83,24 +83,24 @@ mod tests {
                 taken
             }
         });
-        let (mut kept, mut told) = (Vec::new(), Vec::new());
+        let (mut committer, mut told) = (Vec::new(), Vec::new());
         let limits = Limits::default();
         for task in 0..20_000 {
-            let block = Arc::try_unwrap(Block::dummy(task..task + 1, "f", limits)).unwrap();
+            let block = Arc::try_unwrap(TaskBlock::dummy(task..task + 1, "f", limits)).unwrap();
             pending.lend(block.into());
             (0..task % 50).for_each(|_| std::hint::spin_loop());
             match pending.take_back() {
-                Some(block) => kept.push(block.tasks().start),
+                Some(block) => committer.push(block.tasks().start),
                 None => told.extend(pending.submitted().into_iter().map(|(tasks, _)| tasks.start)),
             }
         }
         is_over.store(true, Ordering::Release);
         let taken = reactor.join().unwrap();
         assert_eq!(taken, told);
-        let mut all = [kept, taken].concat();
+        let mut all = [committer, taken].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..20_000));
-        pending.lend(Arc::try_unwrap(Block::dummy(0..1, "f", limits)).unwrap().into());
+        pending.lend(Arc::try_unwrap(TaskBlock::dummy(0..1, "f", limits)).unwrap().into());
         drop(pending);
     }
 }

@@ -7,14 +7,14 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, Entry, STAND_EVERY};
+use super::core::{Core, Entry, REPORT_EVERY};
 use super::output::Printing;
-use super::{Kept, Pending, Port, Settings, default_backend};
-use crate::attempt::Block;
+use super::{OutcomeQueue, Pending, ResultCommitter, Settings, default_backend};
+use crate::attempt::TaskBlock;
 use crate::config::Config;
 use crate::function::{Args, Limits, RemoteFn, registry};
 use crate::history::{About, Forecast, Inputs, JobLog, Note, Place, SharedLog, spans};
-use crate::platform::{self, Bell};
+use crate::platform::{self, Notifier};
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::Store;
 
@@ -29,9 +29,9 @@ pub(super) const NO_JOB: JobKey = JobKey::MAX;
 
 /// What the reactor thread holds too; it ends when `Inner` is dropped.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Reactor {
     pub(super) core: Mutex<Core>,
-    pub(super) bell: Bell,
+    pub(super) notifier: Notifier,
     pub(super) clock: Instant,
     pub(super) printing: Arc<Printing>,
     pub(crate) config: Config,
@@ -39,12 +39,12 @@ pub(crate) struct Shared {
 }
 
 /// The executors of this process, for who ends it; and whether somebody does.
-static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Weak<Reactor>>> = Mutex::new(Vec::new());
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn all() -> MutexGuard<'static, Vec<Weak<Shared>>> {
+pub(super) fn all() -> MutexGuard<'static, Vec<Weak<Reactor>>> {
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    all.retain(|shared| shared.strong_count() > 0);
+    all.retain(|reactor| reactor.strong_count() > 0);
     all
 }
 
@@ -56,21 +56,21 @@ pub(super) fn is_cancelled() -> bool {
 pub(crate) fn cancel_all() {
     CANCELLED.store(true, Ordering::Release);
     let all: Vec<_> = all().iter().filter_map(Weak::upgrade).collect();
-    all.iter().for_each(|shared| shared.cancel_all());
+    all.iter().for_each(|reactor| reactor.cancel_all());
 }
 
 /// The reactor thread: moves replies and timers on while nobody else does.
-pub(super) fn react(shared: &Weak<Shared>, bell: &Bell) {
+pub(super) fn react(reactor: &Weak<Reactor>, notifier: &Notifier) {
     loop {
-        let Some(strong) = shared.upgrade() else { return };
-        bell.set_asleep();
+        let Some(strong) = reactor.upgrade() else { return };
+        notifier.set_asleep();
         let Some(wait) = strong.turn() else { return };
         drop(strong);
-        bell.sleep(wait);
+        notifier.sleep(wait);
     }
 }
 
-impl Shared {
+impl Reactor {
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // A panic under the lock is a defect of wren's; going on is better than a program that hangs.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,7 +117,7 @@ impl Shared {
         if next.is_some_and(|next| core.next_look.is_none_or(|known| next < known)) {
             // The reactor would sleep too long.
             core.next_look = next;
-            self.bell.wake();
+            self.notifier.notify_always();
         }
         self.unlock(core);
         Some(value)
@@ -136,8 +136,8 @@ impl Shared {
     pub(crate) fn open_job(
         &self,
         mut spec: JobSpec,
-        port: Arc<Port>,
-        kept: Option<Arc<Kept>>,
+        outcomes: Arc<OutcomeQueue>,
+        committer: Option<Arc<ResultCommitter>>,
         pending: Option<Arc<Pending>>,
         log: SharedLog,
     ) -> JobKey {
@@ -146,7 +146,7 @@ impl Shared {
         }
         spec.concurrency = spec.concurrency.or(self.config.at_once);
         let mut core = self.lock();
-        let entry = Entry { pending, kept, log: Some(log), ..Entry::new(port) };
+        let entry = Entry { pending, committer, log: Some(log), ..Entry::new(outcomes) };
         let opened = if core.refuses { None } else { core.guarded(|core| core.scheduler.open(spec)) };
         let Some(job) = opened else {
             core.refuse(&entry);
@@ -155,11 +155,11 @@ impl Shared {
         };
         core.jobs.insert(job, entry);
         let now = self.clock.elapsed();
-        core.next_stand.get_or_insert(now + STAND_EVERY);
+        core.next_report.get_or_insert(now + REPORT_EVERY);
         if core.next_look.is_none_or(|at| at > now + LOOK_ANYWAY) {
             // There was no job, and the reactor sleeps for long.
             core.next_look = Some(now + LOOK_ANYWAY);
-            self.bell.wake();
+            self.notifier.notify_always();
         }
         job
     }
@@ -204,7 +204,7 @@ impl Shared {
         log.begin(begun, inputs);
     }
 
-    pub(crate) fn submit(&self, job: JobKey, block: Block) {
+    pub(crate) fn submit(&self, job: JobKey, block: TaskBlock) {
         self.with_core(|core, now| core.submit(job, block, now));
     }
 
@@ -259,12 +259,12 @@ impl Shared {
         function: &'static RemoteFn,
         limits: Limits,
         args: Args,
-        port: Arc<Port>,
+        outcomes: Arc<OutcomeQueue>,
     ) -> JobKey {
-        let mut block = Block::new(function, limits, 0);
+        let mut block = TaskBlock::new(function, limits, 0);
         block.set_traceparent(spans::current());
         block.push(args);
-        let entry = Entry::new(port.clone());
+        let entry = Entry::new(outcomes.clone());
         let job = self.with_core(|core, now| {
             if core.refuses {
                 return NO_JOB;
@@ -278,7 +278,7 @@ impl Shared {
         });
         job.filter(|job| *job != NO_JOB).unwrap_or_else(|| {
             let mut core = self.lock();
-            core.refuse(&Entry::new(port));
+            core.refuse(&Entry::new(outcomes));
             self.unlock(core);
             NO_JOB
         })
@@ -291,7 +291,7 @@ impl Shared {
 
     /// Watches for a moment until `done` says so, in the reactor's place.
     pub(crate) fn watch(&self, mut done: impl FnMut() -> bool) -> bool {
-        let hushed = self.bell.hush();
+        let suppressed = self.notifier.suppress();
         let start = Instant::now();
         let mut looks = 0u32;
         let found = loop {
@@ -308,8 +308,8 @@ impl Shared {
             }
             std::hint::spin_loop();
         };
-        if hushed {
-            self.bell.set_asleep();
+        if suppressed {
+            self.notifier.set_asleep();
             self.pump();
         }
         found || done()
@@ -317,18 +317,18 @@ impl Shared {
 
     /// Keeps the reactor asleep while the calling thread moves things on; what comes after its last
     /// `pump` is seen when the guard is dropped, or when the reactor looks by itself.
-    pub(crate) fn in_the_reactors_place(&self) -> Hushed<'_> {
-        Hushed(self.bell.hush().then_some(self))
+    pub(crate) fn suppress_reactor(&self) -> SuppressGuard<'_> {
+        SuppressGuard(self.notifier.suppress().then_some(self))
     }
 }
 
-pub(crate) struct Hushed<'a>(Option<&'a Shared>);
+pub(crate) struct SuppressGuard<'a>(Option<&'a Reactor>);
 
-impl Drop for Hushed<'_> {
+impl Drop for SuppressGuard<'_> {
     fn drop(&mut self) {
-        if let Some(shared) = self.0 {
-            shared.bell.set_asleep();
-            shared.pump();
+        if let Some(reactor) = self.0 {
+            reactor.notifier.set_asleep();
+            reactor.pump();
         }
     }
 }

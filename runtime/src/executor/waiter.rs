@@ -101,6 +101,6 @@ fn run_one(level: usize) {
     // The call may open an executor for a deeper level.
     if let Some((executor, queued)) = of_level(level) {
         queued.run_one();
-        executor.shared().pump();
+        executor.reactor().pump();
     }
 }

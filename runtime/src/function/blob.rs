@@ -190,7 +190,7 @@ impl Drop for Blob {
                 }
             }
             BlobBytes::Own(_) => {}
-            // No call has it any more: the flights of those that do hold the blob.
+            // No call has it any more: the batches of those that do hold the blob.
             BlobBytes::Shared(shared) if shared.is_writable() => {
                 SHARED.fetch_sub(1, Ordering::Relaxed);
                 let mut spare = lock();

@@ -46,5 +46,5 @@ impl<'a> Invoke<'a> {
     }
 }
 
-/// The blobs that the tasks of one flight name, by task.
+/// The blobs that the tasks of one batch name, by task.
 pub(crate) type BlobsByTask = HashMap<u64, Vec<Arc<Blob>>>;

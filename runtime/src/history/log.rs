@@ -15,13 +15,13 @@ use super::clock::{Clocks, Exchange};
 use super::notes::Note;
 use super::output::OutputLog;
 use super::prune::prune_sometimes;
-use super::{About, Event, Remote, Times};
+use super::{About, Event, RemoteTimes, Times};
 use crate::attempt::Timing;
 use crate::error::{Attempt, Failure};
 use crate::history::spans::JobSpan;
 use crate::platform;
-use crate::scheduler::{self, Progress, Sent};
-use crate::terminal::{self, Bar, Standing};
+use crate::scheduler::{self, DispatchTimes, Progress};
+use crate::terminal::{self, Bar, ProgressSnapshot};
 
 /// The log, in the folder of its job.
 pub const LOG: &str = "events.jsonl";
@@ -30,16 +30,16 @@ pub const LOG: &str = "events.jsonl";
 pub const CANCEL: &str = "cancel";
 
 /// How often the log says where the job stands.
-const STAND_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// An execution that ended, as the scheduler tells of it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Ran {
+pub(crate) struct TaskReport {
     /// Counted from 1.
     pub(crate) attempt: u32,
     /// Its function, where it failed.
     pub(crate) function: &'static str,
-    pub(crate) sent: Sent,
+    pub(crate) sent: DispatchTimes,
     pub(crate) timing: Timing,
 }
 
@@ -158,7 +158,7 @@ impl JobLog {
             }
             Note::Failed { task, ran, failure, stderr } => self.failed(at, task, &ran, &failure, &stderr),
             Note::Retry { task, ran, failure, after } => self.retry(at, task, &ran, &failure, after),
-            Note::Printed(line) => {
+            Note::PrintedLine(line) => {
                 let since = at.saturating_duration_since(self.begun);
                 if let Some(output) = &mut self.output {
                     let (t, unix) = (seconds(since.as_micros() as u64), self.begun_unix + since);
@@ -186,8 +186,8 @@ impl JobLog {
 
     /// Where the time of an execution went that was heard of at `now`. Moments are rounded first, and
     /// what took time is what lies between them, so that all of it adds up.
-    fn times(&self, ran: &Ran, now: u64) -> Times {
-        let Ran { sent, timing, .. } = ran;
+    fn times(&self, ran: &TaskReport, now: u64) -> Times {
+        let TaskReport { sent, timing, .. } = ran;
         let us = |duration: Duration| duration.as_micros() as u64;
         let since_begun = |time: scheduler::Time| us(time.saturating_sub(self.begun_at)).min(now);
         let queued = since_begun(sent.queued);
@@ -268,7 +268,7 @@ impl JobLog {
     }
 
     /// `tasks` were executed; `new` of them had no result before.
-    fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &Ran, bytes_in: usize, bytes_out: usize) {
+    fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &TaskReport, bytes_in: usize, bytes_out: usize) {
         self.done += new;
         if let Some(forecast) = &mut self.forecast {
             forecast.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
@@ -288,7 +288,7 @@ impl JobLog {
         });
     }
 
-    fn failed(&mut self, at: Instant, task: u64, ran: &Ran, failure: &Failure, stderr: &str) {
+    fn failed(&mut self, at: Instant, task: u64, ran: &TaskReport, failure: &Failure, stderr: &str) {
         self.failed += 1;
         let now = self.heard(at, ran);
         self.span.failed(task, ran.attempt, failure.name());
@@ -305,7 +305,7 @@ impl JobLog {
     }
 
     /// Adds up an execution that ended; gives when that was heard.
-    fn heard(&mut self, at: Instant, ran: &Ran) -> u64 {
+    fn heard(&mut self, at: Instant, ran: &TaskReport) -> u64 {
         self.compute += ran.timing.compute;
         self.usd += ran.timing.usd;
         let now = self.us(at);
@@ -323,7 +323,7 @@ impl JobLog {
         now
     }
 
-    fn retry(&mut self, at: Instant, task: u64, ran: &Ran, failure: &Failure, after: Duration) {
+    fn retry(&mut self, at: Instant, task: u64, ran: &TaskReport, failure: &Failure, after: Duration) {
         self.retried += 1;
         let now = self.heard(at, ran);
         self.span.retried(task, ran.attempt, failure.name(), after);
@@ -340,9 +340,9 @@ impl JobLog {
     }
 
     /// Shows and writes where the job stands. To be called some times a second.
-    pub(super) fn stand(&mut self, Progress { running, queued, .. }: Progress) {
+    pub(super) fn report_progress(&mut self, Progress { running, queued, .. }: Progress) {
         if let Some(bar) = &self.bar {
-            bar.update(Standing {
+            bar.update(ProgressSnapshot {
                 done: self.done,
                 failed: self.failed,
                 retried: self.retried,
@@ -353,7 +353,7 @@ impl JobLog {
                 usd: self.usd,
             });
         }
-        if self.stood.elapsed() >= STAND_EVERY {
+        if self.stood.elapsed() >= REPORT_EVERY {
             self.stood = Instant::now();
             self.line(&Event::Progress { t: seconds(self.us(self.stood)), running, queued, usd: self.usd });
         }
@@ -416,7 +416,7 @@ impl JobLog {
     }
 }
 
-fn message(task: u64, ran: &Ran, failure: &Failure) -> String {
+fn message(task: u64, ran: &TaskReport, failure: &Failure) -> String {
     let function = ran.function.to_owned();
     let attempt = Attempt { function, task, attempt: ran.attempt, ..Attempt::default() };
     failure.clone().into_error(attempt).to_string()
@@ -427,11 +427,11 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
-fn remote(timing: &Timing) -> Option<Remote> {
+fn remote(timing: &Timing) -> Option<RemoteTimes> {
     let remote = timing.remote?;
     let hex = format!("{:032x}", remote.request);
     let pieces = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-    Some(Remote {
+    Some(RemoteTimes {
         request: pieces.join("-"),
         instance: remote.instance,
         memory_mb: remote.memory_mb,

@@ -35,13 +35,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::platform;
 
-pub use crate::terminal::{ProgressBar, Standing};
+pub use crate::terminal::{ProgressBar, ProgressSnapshot};
 pub use clock::{Alignment, Exchange};
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;
 pub use inputs::{TaskInput, task_input};
 pub use log::{CANCEL, LOG};
-pub(crate) use log::{Claim, Forecast, JobLog, Place, Ran, claim, try_claim};
+pub(crate) use log::{Claim, Forecast, JobLog, Place, TaskReport, claim, try_claim};
 pub(crate) use notes::{Note, SharedLog, WeakLog, tally};
 pub use output::{Line, Outputs, outputs};
 pub(crate) use summary::task_count;
@@ -92,7 +92,7 @@ pub enum Event {
         peak_mb: u64,
         /// What a machine elsewhere tells of it; none for the local backend.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        remote: Option<Remote>,
+        remote: Option<RemoteTimes>,
     },
     /// A task failed for good.
     Failed {
@@ -114,7 +114,7 @@ pub enum Event {
         times: Times,
         /// What a machine elsewhere tells of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        remote: Option<Remote>,
+        remote: Option<RemoteTimes>,
     },
     /// A task failed, and is run again.
     Retry {
@@ -136,7 +136,7 @@ pub enum Event {
         times: Times,
         /// What a machine elsewhere tells of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        remote: Option<Remote>,
+        remote: Option<RemoteTimes>,
     },
     /// Where the job stands; written every second while it runs.
     Progress {
@@ -154,7 +154,7 @@ pub enum Event {
     Clock {
         /// When.
         t: f64,
-        /// The machine, as in [`Remote::instance`]; none where one clock fits all of them.
+        /// The machine, as in [`RemoteTimes::instance`]; none where one clock fits all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instance: Option<u64>,
         /// How it stands, and how well that is known.
@@ -275,7 +275,7 @@ pub struct Times {
 
 /// An invocation of AWS Lambda, of which the tasks of a line were a part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Remote {
+pub struct RemoteTimes {
     /// The request's id, as CloudWatch has it.
     pub request: String,
     /// Tells its machine from others.

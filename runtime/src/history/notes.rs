@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::inputs::Inputs;
-use super::{JobLog, Ran};
-use crate::attempt::{Block, Printed};
+use super::{JobLog, TaskReport};
+use crate::attempt::{PrintedLine, TaskBlock};
 use crate::error::Failure;
 use crate::platform;
 use crate::scheduler::Progress;
@@ -52,13 +52,13 @@ pub(crate) enum Note {
     /// So many more tasks are to be run.
     Submitted(u64),
     /// `tasks` were executed; `new` of them had no result before.
-    Done { tasks: Range<u64>, new: u64, ran: Ran, bytes_in: usize, bytes_out: usize },
+    Done { tasks: Range<u64>, new: u64, ran: TaskReport, bytes_in: usize, bytes_out: usize },
     /// A task failed for good.
-    Failed { task: u64, ran: Ran, failure: Failure, stderr: String },
+    Failed { task: u64, ran: TaskReport, failure: Failure, stderr: String },
     /// A task failed, and is run again.
-    Retry { task: u64, ran: Ran, failure: Failure, after: Duration },
+    Retry { task: u64, ran: TaskReport, failure: Failure, after: Duration },
     /// A task printed a line.
-    Printed(OwnLine),
+    PrintedLine(OwnLine),
     /// The job ended: `done`, `failed` or `cancelled`.
     End(&'static str),
 }
@@ -69,7 +69,7 @@ impl Note {
         match self {
             Note::Failed { stderr, failure, .. } => stderr.len() + size_of(failure),
             Note::Retry { failure, .. } => size_of(failure),
-            Note::Printed(line) => line.text.len(),
+            Note::PrintedLine(line) => line.text.len(),
             Note::Submitted(_) | Note::Done { .. } | Note::End(_) => 0,
         }
     }
@@ -85,7 +85,7 @@ fn size_of(failure: &Failure) -> usize {
     }
 }
 
-/// A [`Printed`] line of its own.
+/// A [`PrintedLine`] line of its own.
 #[derive(Debug)]
 pub(crate) struct OwnLine {
     task: u64,
@@ -97,15 +97,15 @@ pub(crate) struct OwnLine {
 }
 
 impl OwnLine {
-    pub(super) fn printed(&self) -> Printed<'_> {
+    pub(super) fn printed(&self) -> PrintedLine<'_> {
         let Self { task, attempt, function, worker, stream, text } = self;
-        Printed { run: "", task: *task, attempt: *attempt, function, worker: *worker, stream: *stream, text }
+        PrintedLine { job_run: "", task: *task, attempt: *attempt, function, worker: *worker, stream: *stream, text }
     }
 }
 
-impl From<&Printed<'_>> for OwnLine {
-    fn from(line: &Printed<'_>) -> Self {
-        let Printed { task, attempt, function, worker, stream, text, run: _ } = *line;
+impl From<&PrintedLine<'_>> for OwnLine {
+    fn from(line: &PrintedLine<'_>) -> Self {
+        let PrintedLine { task, attempt, function, worker, stream, text, job_run: _ } = *line;
         Self { task, attempt, function: function.into(), worker, stream, text: text.into() }
     }
 }
@@ -113,10 +113,10 @@ impl From<&Printed<'_>> for OwnLine {
 /// The log of a job, where whoever runs the job and whoever awaits it leave notes: begun with the first
 /// task, ended by who ends the job. If nobody does, it ends when nobody has it any more.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SharedLog(Arc<Shared>);
+pub(crate) struct SharedLog(Arc<LogState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LogState {
     pending: Mutex<Pending>,
     /// None before the beginning, and after the end.
     log: Mutex<Option<JobLog>>,
@@ -133,9 +133,9 @@ struct Shared {
 /// Arguments to be kept.
 #[derive(Debug)]
 enum Given {
-    All(Arc<Block>),
+    All(Arc<TaskBlock>),
     /// Of a task that failed.
-    Failed(Arc<Block>, u64),
+    Failed(Arc<TaskBlock>, u64),
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +179,7 @@ impl SharedLog {
         self.0.is_begun.load(Ordering::Acquire)
     }
 
-    pub(crate) fn submitted(&self, block: &Arc<Block>) {
+    pub(crate) fn submitted(&self, block: &Arc<TaskBlock>) {
         if !self.is_open() {
             return;
         }
@@ -198,13 +198,13 @@ impl SharedLog {
     }
 
     /// Keeps the arguments of a task that failed.
-    pub(crate) fn keep_failed(&self, block: Arc<Block>, task: u64) {
+    pub(crate) fn keep_failed(&self, block: Arc<TaskBlock>, task: u64) {
         if self.is_open() {
             self.0.keep(Given::Failed(block, task));
         }
     }
 
-    pub(crate) fn done(&self, tasks: Range<u64>, new: u64, ran: Ran, bytes_in: usize, bytes_out: usize) {
+    pub(crate) fn done(&self, tasks: Range<u64>, new: u64, ran: TaskReport, bytes_in: usize, bytes_out: usize) {
         if self.is_open() {
             TASKS_DONE.fetch_add(new, Ordering::Relaxed);
             self.note(Note::Done { tasks, new, ran, bytes_in, bytes_out });
@@ -230,7 +230,7 @@ impl SharedLog {
     }
 
     /// Notes where the job stands.
-    pub(crate) fn stand(&self, progress: Progress) {
+    pub(crate) fn report_progress(&self, progress: Progress) {
         lock(&self.0.pending).progress = Some(progress);
     }
 
@@ -265,7 +265,7 @@ impl SharedLog {
 
 /// A [`SharedLog`] that does not keep the log from its end.
 #[derive(Debug, Clone)]
-pub(crate) struct WeakLog(Weak<Shared>);
+pub(crate) struct WeakLog(Weak<LogState>);
 
 impl WeakLog {
     /// The log, if anybody holds it.
@@ -278,7 +278,7 @@ impl WeakLog {
     }
 }
 
-impl Shared {
+impl LogState {
     fn keep(&self, given: Given) {
         let mut waiting = lock(&self.given);
         // Each may keep a block of arguments in memory, while a disk takes none.
@@ -313,7 +313,7 @@ impl Shared {
         if lost > 0 {
             log.lost(lost);
         }
-        progress.into_iter().for_each(|progress| log.stand(progress));
+        progress.into_iter().for_each(|progress| log.report_progress(progress));
         for (at, note) in notes {
             if matches!(note, Note::End(_)) {
                 self.is_begun.store(false, Ordering::Release);
@@ -358,7 +358,7 @@ static LOGS: Logs = Logs { open: Mutex::new((Vec::new(), false)), come: Condvar:
 
 struct Logs {
     /// And whether there is a thread.
-    open: Mutex<(Vec<Arc<Shared>>, bool)>,
+    open: Mutex<(Vec<Arc<LogState>>, bool)>,
     come: Condvar,
 }
 
@@ -378,7 +378,7 @@ extern "C" fn write_all_at_exit() {
 }
 
 /// Has the thread write a log from now on.
-fn write_now_and_then(log: &Arc<Shared>) {
+fn write_now_and_then(log: &Arc<LogState>) {
     let mut open = lock(&LOGS.open);
     open.0.push(log.clone());
     if !open.1 {

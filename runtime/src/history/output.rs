@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::Printed;
+use crate::attempt::PrintedLine;
 use crate::platform;
 use crate::terminal::Stream;
 
@@ -127,8 +127,8 @@ impl OutputLog {
         Self { file: None, bytes: 0, most, ended: false, lines: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, t: f64, unix_ms: u64, printed: &Printed<'_>) {
-        let Printed { task, attempt, function, worker, stream, text, .. } = *printed;
+    pub(super) fn add(&mut self, t: f64, unix_ms: u64, printed: &PrintedLine<'_>) {
+        let PrintedLine { task, attempt, function, worker, stream, text, .. } = *printed;
         self.line(&Written { t, unix_ms, task: Some(task), attempt, worker, function, stream, line: text });
         if self.bytes > self.most && !self.ended {
             let line = format!("wren keeps {} MB of what a job prints; the rest is not kept", self.most >> 20);
@@ -182,8 +182,8 @@ impl OutputLog {
 mod tests {
     use super::*;
 
-    fn printed(task: u64, text: &str) -> Printed<'_> {
-        Printed { run: "r", task, attempt: 2, function: "f", worker: 3, stream: Stream::Out, text }
+    fn printed(task: u64, text: &str) -> PrintedLine<'_> {
+        PrintedLine { job_run: "r", task, attempt: 2, function: "f", worker: 3, stream: Stream::Out, text }
     }
 
     #[test]

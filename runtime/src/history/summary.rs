@@ -11,7 +11,7 @@ use super::{About, Event, Follow, LOG};
 use crate::config::Config;
 use crate::error::Result;
 use crate::platform;
-use crate::terminal::Standing;
+use crate::terminal::ProgressSnapshot;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -138,8 +138,8 @@ impl JobSummary {
     }
 
     /// What a progress bar shows of it.
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn snapshot(&self) -> ProgressSnapshot {
+        ProgressSnapshot {
             done: self.done,
             failed: self.failed,
             retried: self.retried,
@@ -231,7 +231,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::history::{JobLog, Note, Place, Ran};
+    use crate::history::{JobLog, Note, Place, TaskReport};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     fn done(log: &mut JobLog, tasks: Range<u64>, new: u64) {
-        note(log, Note::Done { tasks, new, ran: Ran::default(), bytes_in: 0, bytes_out: 100 });
+        note(log, Note::Done { tasks, new, ran: TaskReport::default(), bytes_in: 0, bytes_out: 100 });
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
 
         let mut log = begin(folder.path(), 10);
         note(&mut log, Note::Submitted(6));
-        let (ran, failure) = (Ran::default(), Failure::Cancelled);
+        let (ran, failure) = (TaskReport::default(), Failure::Cancelled);
         let after = std::time::Duration::ZERO;
         note(&mut log, Note::Retry { task: 4, ran, failure: failure.clone(), after });
         done(&mut log, 3..9, 5);

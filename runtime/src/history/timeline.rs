@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::clock::{Alignment, Clocks, Exchange};
-use super::{About, Event, JobSummary, Remote, Times};
+use super::{About, Event, JobSummary, RemoteTimes, Times};
 
 /// A part of a task's life. They follow each other without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -167,7 +167,7 @@ struct Reader {
     spans: Vec<Span>,
     runs: Vec<Range<u64>>,
     /// Spans of the current run that wait for its clocks.
-    elsewhere: Vec<(usize, Times, Remote)>,
+    elsewhere: Vec<(usize, Times, RemoteTimes)>,
     clocks: Clocks,
     known: HashMap<Option<u64>, Alignment>,
     clock_error_us: u64,
@@ -224,7 +224,7 @@ impl Reader {
         attempt: u32,
         ended: Ended,
         times: &Times,
-        remote: &Option<Remote>,
+        remote: &Option<RemoteTimes>,
         (bytes_in, bytes_out, peak_mb): (usize, usize, u64),
     ) {
         let heard = us(t);

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::granted::Granted;
 use super::output::{Format, Reduced, Target, is_local};
 use super::outputs::Outputs;
 use super::stage::{MapStage, ReduceStage, Shuffle};
+use super::stage_limits::StageLimits;
 use super::{MapReduce, Registered};
 use crate::calls::Call;
 use crate::calls::map::{Map, gather};
@@ -280,14 +280,14 @@ impl Plan {
 
     /// Takes the Redis server that key-value storage is on, where nobody chose a store and the model
     /// says that it is faster for `bytes` from so many map tasks.
-    pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize, granted: &Granted) {
+    pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize, stage_limits: &StageLimits) {
         if self.settings.shuffle.is_some() {
             return;
         }
-        let Some(url) = self.executor.shared().config.kv.clone().filter(|url| url.starts_with("redis:")) else {
+        let Some(url) = self.executor.reactor().config.kv.clone().filter(|url| url.starts_with("redis:")) else {
             return;
         };
-        let memory = self.shuffle("0", granted).memory() as u64;
+        let memory = self.shuffle("0", stage_limits).memory() as u64;
         let better = Model::is_better(&url, &self.store.url(), bytes, maps, self.executor.workers(), memory);
         // A URL that is none for a store, such as one with a password, leaves what is there.
         if better && let Ok(store) = store::open(&url) {
@@ -321,20 +321,20 @@ impl Plan {
             .map_err(|path| Error::Config(format!("the folder {} is not UTF-8", std::path::Path::new(&path).display())))
     }
 
-    pub(crate) fn shuffle(&self, stage: &str, granted: &Granted) -> Shuffle {
+    pub(crate) fn shuffle(&self, stage: &str, stage_limits: &StageLimits) -> Shuffle {
         let store = self.store.url();
         Shuffle {
             // Disk and memory of this machine are faster than any compression; a network is not.
             compress: !store.starts_with("file:") && !store.starts_with("memory:"),
             store,
             prefix: format!("{}/shuffle/{stage}", self.id),
-            memory_mb: granted.share_mb,
+            memory_mb: stage_limits.share_mb,
         }
     }
 
     /// What the tasks of a stage get: the limits of the builder, or else of the attribute.
-    pub(crate) fn granted(&self, function: &RemoteFn) -> Result<Granted> {
-        Granted::of(&self.executor, function.name, Limits::of(function).under(&self.settings.limits))
+    pub(crate) fn stage_limits(&self, function: &RemoteFn) -> Result<StageLimits> {
+        StageLimits::of(&self.executor, function.name, Limits::of(function).under(&self.settings.limits))
     }
 
     /// How many partitions there are where nobody said so: as many as workers, and no more than inputs.
@@ -352,11 +352,11 @@ impl Plan {
         let inputs: Vec<I> = inputs.collect();
         let partitions = self.partitions(inputs.len());
         self.check(inputs.len(), partitions)?;
-        let granted = self.granted(function)?;
-        let shuffle = self.shuffle("0", &granted);
+        let stage_limits = self.stage_limits(function)?;
+        let shuffle = self.shuffle("0", &stage_limits);
         let calls = inputs.iter().enumerate().map(|(task, input)| {
             let stage = MapStage { shuffle: shuffle.clone(), partitions, task };
-            granted.call(function, |args| {
+            stage_limits.call(function, |args| {
                 args.push(job);
                 args.push(&stage);
                 args.push(input);
@@ -523,12 +523,12 @@ impl<T: MapReduce> Stages<T> {
         target: &Target,
     ) -> Result<Vec<Call<Reduced<T::Output>>>> {
         let reduce = <T as Registered>::stages()[1];
-        let granted = plan.granted(reduce)?;
-        let shuffle = plan.shuffle("0", &granted);
+        let stage_limits = plan.stage_limits(reduce)?;
+        let shuffle = plan.shuffle("0", &stage_limits);
         let calls = (0..partitions).map(|partition| {
             let segments = mapped.iter().filter_map(|mapped| mapped.segment(partition)).collect();
             let stage = ReduceStage { shuffle: shuffle.clone(), partition, segments, target: target.clone() };
-            granted.call(reduce, |args| {
+            stage_limits.call(reduce, |args| {
                 args.push(job);
                 args.push(&stage);
             })

@@ -3,12 +3,12 @@
 mod combined;
 mod emit;
 mod floats;
-mod granted;
 mod job;
 mod key;
 mod output;
 mod outputs;
 mod stage;
+mod stage_limits;
 mod table;
 mod values;
 
@@ -18,13 +18,13 @@ use serde::de::DeserializeOwned;
 use crate::function::RemoteFn;
 
 pub use emit::Emitter;
-pub(crate) use granted::Granted;
 pub(crate) use job::{CleanUp, Plan, Settings, common_settings, remove_below};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
 pub use output::{Format, Output};
 pub(crate) use outputs::Outputs;
+pub(crate) use stage_limits::StageLimits;
 pub use values::Values;
 
 pub(crate) use emit::{Emits, Pairs};

@@ -1,7 +1,6 @@
 //! What differs between Linux, macOS, and Linux without `/proc`. The rest of the crate asks here and names no
 //! system.
 
-mod bell;
 mod clock;
 mod depth;
 mod descriptors;
@@ -12,6 +11,7 @@ mod fork;
 mod id;
 mod instance;
 mod memory;
+mod notifier;
 mod path_text;
 mod processes;
 mod program;
@@ -23,7 +23,6 @@ mod shared;
 #[cfg_attr(not(target_os = "linux"), path = "other.rs")]
 mod system;
 
-pub(crate) use bell::Bell;
 pub(crate) use clock::monotonic;
 pub(crate) use depth::{UNKNOWN_DEPTH, depth, set_depth};
 pub(crate) use descriptors::{
@@ -36,6 +35,7 @@ pub(crate) use fork::is_forked;
 pub(crate) use id::{is_id, new_id};
 pub(crate) use instance::Instance;
 pub(crate) use memory::{ProcessMemory, machine_memory_mb, unenforced_limit};
+pub(crate) use notifier::Notifier;
 pub(crate) use path_text::{as_text, path_of_text, text_of_path};
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{build, has_one_thread, name_process, own_path, own_program};

@@ -1,20 +1,20 @@
 //! What a job may cost: what it has spent, what runs, and when it is stopped.
 //!
-//! What runs counts at the mean of earlier calls. Once it has run longer than that, and than invocations take beside their
-//! calls, it counts at what it has run so far and what stopping it takes ([`Config::stops_within`]). A job is stopped when
+//! What runs counts at the mean of earlier calls. Once it has run longer than that, and than batches take beside their
+//! calls, it counts at what it has run so far and what stopping it takes ([`SchedulerConfig::stops_within`]). A job is stopped when
 //! the sum is more than its budget. It is passed by what calls cost that begin within it and then run longer than earlier
 //! ones, until that is noticed and they are stopped.
 
 use std::time::Duration;
 
-use super::flight::Flight;
-use super::{Config, JobKey, Scheduler, Time, Update};
-use crate::attempt::Block;
+use super::in_flight::InFlight;
+use super::{JobKey, Scheduler, SchedulerConfig, Time, Update};
+use crate::attempt::TaskBlock;
 
 /// How often it is looked at what runs of jobs with a budget.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What the flights of a job cost, in dollars.
+/// What the batches of a job cost, in dollars.
 #[derive(Debug, Default, Clone, Copy)]
 struct UnderWay {
     /// With what has not run yet.
@@ -23,37 +23,37 @@ struct UnderWay {
     run: f64,
 }
 
-impl Config {
-    /// What an invocation of a block costs that runs so long.
-    pub(super) fn usd(&self, block: &Block, time: Duration) -> f64 {
+impl SchedulerConfig {
+    /// What a batch of a block costs that runs so long.
+    pub(super) fn usd(&self, block: &TaskBlock, time: Duration) -> f64 {
         (self.usd_per_second)(block.limits().memory_mb) * time.as_secs_f64()
     }
 
     /// How long a call of a block is expected to take whose mean duration is this, if any is known.
-    pub(super) fn expected(&self, block: &Block, mean: Option<Duration>) -> Duration {
+    pub(super) fn expected(&self, block: &TaskBlock, mean: Option<Duration>) -> Duration {
         mean.or(block.limits().timeout).unwrap_or(self.stops_within)
     }
 }
 
 impl Scheduler {
     fn under_way(&self, job: JobKey, now: Time) -> UnderWay {
-        let flights = self.flights.values().filter(|flight| flight.job == job);
-        flights.fold(UnderWay::default(), |sum, flight| {
-            let UnderWay { whole, run } = self.of_flight(flight, now);
+        let in_flight = self.in_flight.values().filter(|batch| batch.job == job);
+        in_flight.fold(UnderWay::default(), |sum, batch| {
+            let UnderWay { whole, run } = self.of_batch(batch, now);
             UnderWay { whole: sum.whole + whole, run: sum.run + run }
         })
     }
 
-    fn of_flight(&self, flight: &Flight, now: Time) -> UnderWay {
+    fn of_batch(&self, batch: &InFlight, now: Time) -> UnderWay {
         let config = &self.config;
-        let mean = self.means.get(flight.block.function().id()).copied();
-        let turns = u32::try_from(flight.left().div_ceil(flight.at_once.max(1))).unwrap_or(u32::MAX);
-        let expected = config.expected(&flight.block, mean).saturating_mul(turns);
+        let mean = self.means.get(batch.block.function().id()).copied();
+        let turns = u32::try_from(batch.left().div_ceil(batch.at_once.max(1))).unwrap_or(u32::MAX);
+        let expected = config.expected(&batch.block, mean).saturating_mul(turns);
         // Some machines take longer until they are up.
         let late = expected.saturating_add(self.beside.saturating_mul(2));
-        let has_run = now.saturating_sub(flight.heard);
+        let has_run = now.saturating_sub(batch.heard);
         let run = if has_run <= late { has_run.min(expected) } else { has_run.saturating_add(config.stops_within) };
-        UnderWay { whole: config.usd(&flight.block, expected.max(run)), run: config.usd(&flight.block, run) }
+        UnderWay { whole: config.usd(&batch.block, expected.max(run)), run: config.usd(&batch.block, run) }
     }
 
     /// What a job may spend beside what is under way; none for jobs without a budget.
@@ -64,7 +64,7 @@ impl Scheduler {
     }
 
     pub(super) fn next_look_at_budgets(&self) -> Option<Time> {
-        (self.budgeted > 0 && !self.flights.is_empty()).then_some(self.budgets_at)
+        (self.budgeted > 0 && !self.in_flight.is_empty()).then_some(self.budgets_at)
     }
 
     /// Marks jobs whose calls run so long that they would pass the budget; of those that might, asks back what has not
@@ -81,10 +81,10 @@ impl Scheduler {
                 self.over_budget = true;
                 self.jobs.get_mut(&job).into_iter().for_each(|state| state.over_budget = true);
             } else if spent + whole > budget {
-                let flights = self.flights.iter_mut().filter(|(_, f)| f.job == job && f.left() > 1 && !f.reclaimed);
-                updates.extend(flights.map(|(flight, state)| {
+                let in_flight = self.in_flight.iter_mut().filter(|(_, f)| f.job == job && f.left() > 1 && !f.reclaimed);
+                updates.extend(in_flight.map(|(batch_id, state)| {
                     state.reclaimed = true;
-                    Update::Reclaim { flight: *flight }
+                    Update::Reclaim { batch_id: *batch_id }
                 }));
             }
         }

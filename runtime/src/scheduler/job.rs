@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::done_set::DoneSet;
-use super::{Config, JobSpec, Progress, Time};
-use crate::attempt::Block;
+use super::{JobSpec, Progress, SchedulerConfig, Time};
+use crate::attempt::TaskBlock;
 
 /// Tasks that may run: all of one block and at one attempt.
 #[derive(Debug, Clone)]
-pub(super) struct Run {
-    pub(super) block: Arc<Block>,
+pub(super) struct ReadyTasks {
+    pub(super) block: Arc<TaskBlock>,
     pub(super) tasks: Range<u64>,
     pub(super) attempt: u32,
     /// Since when they may run.
@@ -30,7 +30,7 @@ pub(super) struct Tried {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) spec: JobSpec,
-    pub(super) ready: VecDeque<Run>,
+    pub(super) ready: VecDeque<ReadyTasks>,
     pub(super) ready_tasks: u64,
     pub(super) done: DoneSet,
     pub(super) tried: HashMap<u64, Tried>,
@@ -39,7 +39,7 @@ pub(super) struct Job {
     pub(super) failed: u64,
     pub(super) retried: u64,
     pub(super) running: u64,
-    /// Calls that its flights run at once.
+    /// Calls that its batches run at once.
     pub(super) at_once: u64,
     /// Retries whose time has not come.
     pub(super) pausing: u64,
@@ -48,11 +48,11 @@ pub(super) struct Job {
     pub(super) in_turns: bool,
     pub(super) spent_usd: f64,
     pub(super) over_budget: bool,
-    /// Whether any of its tasks was ever given a second flight.
+    /// Whether any of its tasks was ever given a second batch.
     pub(super) copied: bool,
     /// Whether nothing of it begins, for nobody takes its results.
     pub(super) is_held: bool,
-    /// When its first invocation began, and how many have since.
+    /// When its first batch began, and how many have since.
     probing: Option<(Time, usize)>,
 }
 
@@ -81,12 +81,12 @@ impl Job {
         }
     }
 
-    pub(super) fn add(&mut self, run: Run) {
+    pub(super) fn add(&mut self, run: ReadyTasks) {
         self.ready_tasks += run.tasks.end - run.tasks.start;
         self.ready.push_back(run);
     }
 
-    pub(super) fn add_first(&mut self, run: Run) {
+    pub(super) fn add_first(&mut self, run: ReadyTasks) {
         self.ready_tasks += run.tasks.end - run.tasks.start;
         self.ready.push_front(run);
     }
@@ -106,9 +106,14 @@ impl Job {
         }
     }
 
-    /// Takes the tasks of the next invocation; none while a limit holds them up. `left_usd` is what may be spent
+    /// Takes the tasks of the next batch; none while a limit holds them up. `left_usd` is what may be spent
     /// beside what is under way, of a job with a budget.
-    pub(super) fn take_run(&mut self, mean: Option<Duration>, left_usd: Option<f64>, config: &Config) -> Option<Run> {
+    pub(super) fn take_run(
+        &mut self,
+        mean: Option<Duration>,
+        left_usd: Option<f64>,
+        config: &SchedulerConfig,
+    ) -> Option<ReadyTasks> {
         if self.is_held {
             return None;
         }
@@ -125,7 +130,7 @@ impl Job {
         }
         let front = self.ready.front_mut()?;
         let tasks = front.tasks.start..front.tasks.start + count;
-        let run = Run { block: front.block.clone(), tasks, attempt: front.attempt, queued: front.queued };
+        let run = ReadyTasks { block: front.block.clone(), tasks, attempt: front.attempt, queued: front.queued };
         front.tasks.start += count;
         if front.tasks.is_empty() {
             self.ready.pop_front();
@@ -136,26 +141,26 @@ impl Job {
         Some(run)
     }
 
-    /// Whether the next invocation waits for what the first ones tell; counts it if it does not.
-    pub(super) fn probes(&mut self, now: Time, config: &Config) -> bool {
+    /// Whether the next batch waits for what the first ones tell; counts it if it does not.
+    pub(super) fn probes(&mut self, now: Time, config: &SchedulerConfig) -> bool {
         let Some(probe) = config.probe else { return false };
-        let (begun, flights) = self.probing.get_or_insert((now, 0));
-        if *flights >= probe.flights && now < begun.saturating_add(probe.wait) {
+        let (begun, batches) = self.probing.get_or_insert((now, 0));
+        if *batches >= probe.batches && now < begun.saturating_add(probe.wait) {
             return true;
         }
-        *flights += 1;
+        *batches += 1;
         false
     }
 
-    /// When it waits no longer for what the first invocations tell.
-    pub(super) fn probed_at(&self, config: &Config) -> Option<Time> {
-        let (begun, flights) = self.probing?;
+    /// When it waits no longer for what the first batches tell.
+    pub(super) fn probed_at(&self, config: &SchedulerConfig) -> Option<Time> {
+        let (begun, batches) = self.probing?;
         let probe = config.probe?;
-        (flights >= probe.flights && !self.ready.is_empty()).then_some(begun.saturating_add(probe.wait))
+        (batches >= probe.batches && !self.ready.is_empty()).then_some(begun.saturating_add(probe.wait))
     }
 
-    /// How many tasks the next invocation has.
-    fn batch(&self, mean: Option<Duration>, config: &Config) -> Option<u64> {
+    /// How many tasks the next batch has.
+    fn batch(&self, mean: Option<Duration>, config: &SchedulerConfig) -> Option<u64> {
         let front = self.ready.front()?;
         let most = self.spec.concurrency.map_or(u64::MAX, |n| n.get() as u64);
         let room = most.saturating_sub(self.at_once);
@@ -180,14 +185,14 @@ impl Job {
         Some(if config.at_once(&front.block, size) > room { room } else { size })
     }
 
-    /// Whether another of its invocations may begin.
+    /// Whether another of its batches may begin.
     pub(super) fn has_room(&self) -> bool {
         !self.is_held && self.spec.concurrency.is_none_or(|most| self.at_once < most.get() as u64)
     }
 }
 
 /// How many calls of a block may begin for so many dollars, by what each is expected to take.
-fn affordable(left_usd: f64, block: &Block, mean: Option<Duration>, config: &Config) -> u64 {
+fn affordable(left_usd: f64, block: &TaskBlock, mean: Option<Duration>, config: &SchedulerConfig) -> u64 {
     let each = config.usd(block, config.expected(block, mean));
     if each > 0.0 {
         // A count above what fits is as good as the largest.

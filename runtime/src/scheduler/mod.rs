@@ -1,13 +1,13 @@
 //! Decides what runs when: the queue, retries, concurrency, throttling, speculation, budgets.
 //!
-//! A state machine: calls and replies go in with the time, invocations and [`Update`]s come out.
+//! A state machine: calls and replies go in with the time, batches and [`Update`]s come out.
 //! It does no I/O, knows no backend and reads no clock, so that a test runs it in virtual time. Work
 //! is held as ranges of tasks, and only what has failed is known by the task: the cost of a large
 //! job is that of its batches.
 
 mod budget;
 mod done_set;
-mod flight;
+mod in_flight;
 mod job;
 mod ranges;
 mod retry;
@@ -21,12 +21,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::attempt::{Block, FlightId, Invocation, Reply, Results, Timing};
+use crate::attempt::{Batch, BatchId, Reply, Results, TaskBlock, Timing};
 use crate::error::Failure;
 use crate::function::Backoff;
 
-use flight::Flight;
-use job::{Job, Run};
+use in_flight::InFlight;
+use job::{Job, ReadyTasks};
 use retry::Retries;
 use throttle::Window;
 
@@ -38,8 +38,8 @@ pub type JobKey = u64;
 
 /// What a scheduler is to know from the start.
 #[derive(Debug, Clone)]
-pub struct Config {
-    /// Invocations that the backend takes at once.
+pub struct SchedulerConfig {
+    /// Batches that the backend takes at once.
     pub slots: usize,
     /// Functions that run at once; slots beyond them hold work ready at the workers.
     pub workers: usize,
@@ -49,34 +49,34 @@ pub struct Config {
     pub backoff: Backoff,
     /// How often a task is refused for too much load before that is its failure.
     pub throttle_attempts: u32,
-    /// Compute time that one invocation aims at: short calls travel together.
+    /// Compute time that one batch aims at: short calls travel together.
     pub batch: Duration,
-    /// Compute time below which invocations are not made smaller for the sake of more at once: what
+    /// Compute time below which batches are not made smaller for the sake of more at once: what
     /// one costs by itself.
     pub least_batch: Duration,
     /// How a function begins whose duration nobody knows; `None` begins everywhere at once.
     pub probe: Option<Probe>,
-    /// Tasks of one invocation at most.
+    /// Tasks of one batch at most.
     pub max_batch: u64,
     /// When to run a second copy of a task; `None` never does.
     pub speculation: Option<Speculation>,
-    /// An invocation without news for this long, beyond its tasks' timeouts, never started. `None`
+    /// A batch without news for this long, beyond its tasks' timeouts, never started. `None`
     /// trusts the backend to account for everything.
     pub lost_after: Option<Duration>,
-    /// The time that one invocation may take, however many tasks it has; for tasks without a timeout
+    /// The time that one batch may take, however many tasks it has; for tasks without a timeout
     /// of their own it is what they may cost.
-    pub longest_invocation: Option<Duration>,
+    pub longest_batch: Option<Duration>,
     /// Dollars for one second of one function.
     pub usd_per_second: fn(memory_mb: Option<u32>) -> f64,
-    /// Calls that one invocation runs at once, at most.
+    /// Calls that one batch runs at once, at most.
     pub calls_at_once: fn(memory_mb: Option<u32>) -> u64,
-    /// How long an invocation may run on, and is paid, when it is stopped.
+    /// How long a batch may run on, and is paid, when it is stopped.
     pub stops_within: Duration,
     /// Seeds the random part of pauses.
     pub seed: u64,
 }
 
-impl Default for Config {
+impl Default for SchedulerConfig {
     fn default() -> Self {
         Self {
             slots: 1,
@@ -90,7 +90,7 @@ impl Default for Config {
             max_batch: 32 << 10,
             speculation: None,
             lost_after: None,
-            longest_invocation: None,
+            longest_batch: None,
             usd_per_second: |_| 0.0,
             calls_at_once: |_| 1,
             stops_within: Duration::from_millis(100),
@@ -99,18 +99,18 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    /// How many calls an invocation of so many tasks of a block runs at once.
-    fn at_once(&self, block: &Block, tasks: u64) -> u64 {
+impl SchedulerConfig {
+    /// How many calls a batch of so many tasks of a block runs at once.
+    fn at_once(&self, block: &TaskBlock, tasks: u64) -> u64 {
         tasks.min((self.calls_at_once)(block.limits().memory_mb).max(1))
     }
 }
 
-/// A few invocations first, so that short calls do not start a thousand machines.
+/// A few batches first, so that short calls do not start a thousand machines.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Probe {
     /// How many.
-    pub flights: usize,
+    pub batches: usize,
     /// How long the others wait for the first that ends. Calls that take longer are worth a machine each.
     pub wait: Duration,
 }
@@ -133,7 +133,7 @@ pub struct JobSpec {
     pub run: Option<Arc<str>>,
     /// Calls that run at once.
     pub concurrency: Option<NonZeroUsize>,
-    /// Tasks of one invocation, in place of a number that follows their duration.
+    /// Tasks of one batch, in place of a number that follows their duration.
     pub chunk: Option<NonZeroUsize>,
     /// Dollars that may be spent.
     pub budget_usd: Option<f64>,
@@ -157,7 +157,7 @@ pub enum Update {
         /// Size of their encoded arguments.
         bytes_in: usize,
         /// When they were sent.
-        sent: Sent,
+        sent: DispatchTimes,
         /// When they ran.
         timing: Timing,
     },
@@ -176,9 +176,9 @@ pub enum Update {
         /// What it last wrote to standard error.
         stderr: String,
         /// Its arguments, and those of others.
-        block: Arc<Block>,
+        block: Arc<TaskBlock>,
         /// When it was sent.
-        sent: Sent,
+        sent: DispatchTimes,
         /// When it ran.
         timing: Timing,
     },
@@ -193,28 +193,28 @@ pub enum Update {
         /// How.
         failure: Failure,
         /// Its arguments, and those of others.
-        block: Arc<Block>,
+        block: Arc<TaskBlock>,
         /// When the next one may begin.
         at: Time,
         /// When the one that failed was sent.
-        sent: Sent,
+        sent: DispatchTimes,
         /// When the one that failed ran.
         timing: Timing,
     },
-    /// The backend is to stop an invocation.
+    /// The backend is to stop a batch.
     Cancel {
         /// Which.
-        flight: FlightId,
+        batch_id: BatchId,
     },
     /// The backend is to stop what runs of a job anywhere, also what it has lost sight of.
     CancelJob {
         /// As in [`JobSpec::run`].
         run: Arc<str>,
     },
-    /// The backend is to give back what has not begun of an invocation.
+    /// The backend is to give back what has not begun of a batch.
     Reclaim {
         /// Which.
-        flight: FlightId,
+        batch_id: BatchId,
     },
     /// The job would pass its budget; it was cancelled.
     OverBudget {
@@ -230,12 +230,12 @@ pub enum Update {
     },
 }
 
-/// When the tasks of an invocation came to be sent.
+/// When the tasks of a batch came to be sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
+pub struct DispatchTimes {
     /// When they could have run: submitted, or due again after a failure.
     pub queued: Time,
-    /// When the invocation began.
+    /// When the batch began.
     pub invoked: Time,
 }
 
@@ -259,21 +259,21 @@ pub struct Progress {
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Scheduler {
-    config: Config,
+    config: SchedulerConfig,
     jobs: HashMap<JobKey, Job>,
     /// Jobs with ready work, each once; they take turns.
     turns: VecDeque<JobKey>,
     /// How many of them were cancelled meanwhile.
     gone: usize,
-    flights: HashMap<FlightId, Flight>,
+    in_flight: HashMap<BatchId, InFlight>,
     retries: Retries,
     window: Window,
     /// Mean duration of a call of each function.
     means: HashMap<&'static str, Duration>,
-    /// Mean time of an invocation beside its calls: on its way, and until a machine is up.
+    /// Mean time of a batch beside its calls: on its way, and until a machine is up.
     beside: Duration,
     next_job: JobKey,
-    next_flight: FlightId,
+    next_batch: BatchId,
     /// The time of the last `tick`.
     now: Time,
     /// Whether a job is to be stopped for its budget at the next `tick`.
@@ -281,26 +281,26 @@ pub struct Scheduler {
     /// Jobs that have a budget, and when it is next looked at what they spend.
     budgeted: usize,
     budgets_at: Time,
-    /// Flights whose calls wait for others, as far as the backend can tell; these need their slots.
+    /// Batches whose calls wait for others, as far as the backend can tell; these need their slots.
     blocked: usize,
-    /// Flights that were late at the last `tick`.
+    /// Batches that were late at the last `tick`.
     late: usize,
 }
 
 impl Scheduler {
     /// A scheduler without jobs.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: SchedulerConfig) -> Self {
         Self {
             jobs: HashMap::new(),
             turns: VecDeque::new(),
             gone: 0,
-            flights: HashMap::new(),
+            in_flight: HashMap::new(),
             retries: Retries::new(config.seed),
             window: Window::new(config.slots),
             means: HashMap::new(),
             beside: Duration::ZERO,
             next_job: 0,
-            next_flight: 0,
+            next_batch: 0,
             now: Time::ZERO,
             over_budget: false,
             budgeted: 0,
@@ -320,11 +320,11 @@ impl Scheduler {
     }
 
     /// Adds tasks to a job. Blocks come in the order of their tasks, none twice.
-    pub fn submit(&mut self, job: JobKey, block: Arc<Block>, now: Time) {
+    pub fn submit(&mut self, job: JobKey, block: Arc<TaskBlock>, now: Time) {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         let tasks = block.tasks();
         state.submitted += tasks.end - tasks.start;
-        self.queue(job, Run { block, tasks, attempt: 1, queued: now });
+        self.queue(job, ReadyTasks { block, tasks, attempt: 1, queued: now });
     }
 
     /// No more tasks will come.
@@ -350,18 +350,18 @@ impl Scheduler {
             self.retries.forget(job);
         }
         if state.running > 0 {
-            self.flights.retain(|flight, state| {
+            self.in_flight.retain(|batch_id, state| {
                 let ours = state.job == job;
                 if ours {
-                    updates.push(Update::Cancel { flight: *flight });
+                    updates.push(Update::Cancel { batch_id: *batch_id });
                 }
                 !ours
             });
         }
     }
 
-    /// The next invocation to begin now, if there is one and a slot for it.
-    pub fn next(&mut self, now: Time) -> Option<Invocation> {
+    /// The next batch to begin now, if there is one and a slot for it.
+    pub fn next(&mut self, now: Time) -> Option<Batch> {
         let running = self.in_time();
         if running >= self.config.slots || !self.window.admits(running, now) {
             return None;
@@ -391,58 +391,60 @@ impl Scheduler {
         None
     }
 
-    fn launch(&mut self, job: JobKey, run: Run, now: Time) -> Invocation {
-        self.next_flight += 1;
-        let flight = self.next_flight;
-        let mut state = Flight::new(job, &run, now, &self.config);
+    fn launch(&mut self, job: JobKey, run: ReadyTasks, now: Time) -> Batch {
+        self.next_batch += 1;
+        let batch_id = self.next_batch;
+        let mut state = InFlight::new(job, &run, now, &self.config);
         state.copies_before = self.copies(job, run.tasks.start);
-        self.flights.insert(flight, state);
+        self.in_flight.insert(batch_id, state);
         let name = self.jobs.get(&job).and_then(|job| job.spec.run.clone());
-        Invocation { flight, run: name, tasks: run.tasks, attempt: run.attempt, block: run.block }
+        Batch { id: batch_id, job_run: name, tasks: run.tasks, attempt: run.attempt, block: run.block }
     }
 
     /// Takes a reply of the backend.
     pub fn handle(&mut self, now: Time, reply: Reply, updates: &mut Vec<Update>) {
         match reply {
-            Reply::Done { flight, tasks, results, timing } => self.done(now, flight, tasks, results, timing, updates),
-            Reply::Failed { flight, task, failure, stderr, timing } => {
-                let failed = Failed { task, failure, stderr, timing };
-                self.failed(now, flight, failed, updates);
+            Reply::Done { batch_id, tasks, results, timing } => {
+                self.done(now, batch_id, tasks, results, timing, updates)
             }
-            Reply::Returned { flight, tasks } => {
-                if let Some((Whose { job, block, attempt, sent, .. }, back)) = self.settle(now, flight, &tasks) {
+            Reply::Failed { batch_id, task, failure, stderr, timing } => {
+                let failed = Failed { task, failure, stderr, timing };
+                self.failed(now, batch_id, failed, updates);
+            }
+            Reply::Returned { batch_id, tasks } => {
+                if let Some((Origin { job, block, attempt, sent, .. }, back)) = self.settle(now, batch_id, &tasks) {
                     for tasks in back {
-                        self.give_back(job, Run { tasks, block: block.clone(), attempt, queued: sent.queued });
+                        self.give_back(job, ReadyTasks { tasks, block: block.clone(), attempt, queued: sent.queued });
                     }
                 }
             }
-            Reply::Throttled { flight, message } => {
+            Reply::Throttled { batch_id, message } => {
                 self.window.refused(now);
-                let left = self.flights.get(&flight).map(|f| f.outstanding.clone()).unwrap_or_default();
+                let left = self.in_flight.get(&batch_id).map(|f| f.outstanding.clone()).unwrap_or_default();
                 for task in left.into_iter().flatten() {
                     let failure = Failure::Throttled { message: message.clone() };
                     let failed = Failed { task, failure, stderr: String::new(), timing: Timing::default() };
-                    self.failed(now, flight, failed, updates);
+                    self.failed(now, batch_id, failed, updates);
                 }
             }
         }
     }
 
-    /// Takes tasks off a flight, which ends when none is left. Gives what the flight was for, and those
+    /// Takes tasks off a batch, which ends when none is left. Gives what the batch was for, and those
     /// of `tasks` that were on it.
-    fn settle(&mut self, now: Time, id: FlightId, tasks: &Range<u64>) -> Option<(Whose, Vec<Range<u64>>)> {
-        let flight = self.flights.get_mut(&id)?;
-        let settled = ranges::remove(&mut flight.outstanding, tasks);
+    fn settle(&mut self, now: Time, id: BatchId, tasks: &Range<u64>) -> Option<(Origin, Vec<Range<u64>>)> {
+        let batch = self.in_flight.get_mut(&id)?;
+        let settled = ranges::remove(&mut batch.outstanding, tasks);
         if settled.is_empty() {
             return None;
         }
-        let silent = now.saturating_sub(std::mem::replace(&mut flight.heard, now));
-        flight.reclaimed = false;
-        let Flight { job, attempt, sent, at_once, .. } = *flight;
-        let whose = Whose { job, block: flight.block.clone(), attempt, sent, silent };
-        let is_over = flight.outstanding.is_empty();
+        let silent = now.saturating_sub(std::mem::replace(&mut batch.heard, now));
+        batch.reclaimed = false;
+        let InFlight { job, attempt, sent, at_once, .. } = *batch;
+        let whose = Origin { job, block: batch.block.clone(), attempt, sent, silent };
+        let is_over = batch.outstanding.is_empty();
         if is_over {
-            self.flights.remove(&id);
+            self.in_flight.remove(&id);
         }
         if let Some(state) = self.jobs.get_mut(&job) {
             state.running -= settled.iter().map(|r| r.end - r.start).sum::<u64>();
@@ -458,13 +460,13 @@ impl Scheduler {
     fn done(
         &mut self,
         now: Time,
-        flight: FlightId,
+        batch_id: BatchId,
         tasks: Range<u64>,
         results: Results,
         timing: Timing,
         updates: &mut Vec<Update>,
     ) {
-        let Some((Whose { job, block, attempt, sent, silent }, settled)) = self.settle(now, flight, &tasks) else {
+        let Some((Origin { job, block, attempt, sent, silent }, settled)) = self.settle(now, batch_id, &tasks) else {
             return;
         };
         self.beside = self.beside.saturating_mul(3).saturating_add(silent.saturating_sub(timing.compute)) / 4;
@@ -510,9 +512,9 @@ impl Scheduler {
         self.has_idle_workers() && self.jobs.get(&job).is_some_and(has_use)
     }
 
-    /// Of the flights, so many wait for other calls, and take no slot.
-    pub fn set_blocked(&mut self, flights: usize) {
-        self.blocked = flights;
+    /// Of the batches, so many wait for other calls, and take no slot.
+    pub fn set_blocked(&mut self, batches: usize) {
+        self.blocked = batches;
     }
 
     /// Begins nothing more of a job, or goes on with it.
@@ -522,7 +524,7 @@ impl Scheduler {
         }
     }
 
-    fn queue(&mut self, job: JobKey, run: Run) {
+    fn queue(&mut self, job: JobKey, run: ReadyTasks) {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.add(run);
         if !state.in_turns {
@@ -532,7 +534,7 @@ impl Scheduler {
     }
 
     /// Puts back what was not run; it goes first.
-    fn give_back(&mut self, job: JobKey, run: Run) {
+    fn give_back(&mut self, job: JobKey, run: ReadyTasks) {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.add_first(run);
         if !state.in_turns {
@@ -541,7 +543,7 @@ impl Scheduler {
         }
     }
 
-    /// Does what time asks for: retries that are due, invocations that are lost, idle workers.
+    /// Does what time asks for: retries that are due, batches that are lost, idle workers.
     pub fn tick(&mut self, now: Time, updates: &mut Vec<Update>) {
         self.now = now;
         while let Some((job, run)) = self.retries.due(now) {
@@ -562,7 +564,7 @@ impl Scheduler {
 
     /// When `tick` has something to do next.
     pub fn wake_at(&self) -> Option<Time> {
-        let lost = self.flights.values().filter_map(|f| f.lost_at(&self.config)).min();
+        let lost = self.in_flight.values().filter_map(|f| f.lost_at(&self.config)).min();
         let copies = self.speculation_at();
         // Most backends probe nothing, and there may be many jobs.
         let jobs = || self.jobs.values().filter_map(|job| job.probed_at(&self.config)).min();
@@ -586,12 +588,12 @@ impl Scheduler {
     }
 }
 
-/// What a flight was for, and when it came to be.
-struct Whose {
+/// What a batch was for, and when it came to be.
+struct Origin {
     job: JobKey,
-    block: Arc<Block>,
+    block: Arc<TaskBlock>,
     attempt: u32,
-    sent: Sent,
+    sent: DispatchTimes,
     /// How long nothing had been heard of it.
     silent: Duration,
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::job::Run;
-use super::{Failed, JobKey, Scheduler, Time, Update, Whose};
-use crate::attempt::FlightId;
+use super::job::ReadyTasks;
+use super::{Failed, JobKey, Origin, Scheduler, Time, Update};
+use crate::attempt::BatchId;
 use crate::error::{Failure, FailureClass};
 
 /// Runs whose time has not come.
 #[derive(Debug)]
 pub(super) struct Retries {
-    waiting: BTreeMap<(Time, u64), (JobKey, Run)>,
+    waiting: BTreeMap<(Time, u64), (JobKey, ReadyTasks)>,
     random: fastrand::Rng,
     count: u64,
 }
@@ -20,13 +20,13 @@ impl Retries {
         Self { waiting: BTreeMap::new(), random: fastrand::Rng::with_seed(seed), count: 0 }
     }
 
-    fn add(&mut self, at: Time, job: JobKey, run: Run) {
+    fn add(&mut self, at: Time, job: JobKey, run: ReadyTasks) {
         self.count += 1;
         self.waiting.insert((at, self.count), (job, run));
     }
 
     /// A run whose time has come.
-    pub(super) fn due(&mut self, now: Time) -> Option<(JobKey, Run)> {
+    pub(super) fn due(&mut self, now: Time) -> Option<(JobKey, ReadyTasks)> {
         let first = self.waiting.first_entry().filter(|entry| entry.key().0 <= now)?;
         Some(first.remove())
     }
@@ -42,9 +42,10 @@ impl Retries {
 }
 
 impl Scheduler {
-    pub(super) fn failed(&mut self, now: Time, flight: FlightId, failed: Failed, updates: &mut Vec<Update>) {
+    pub(super) fn failed(&mut self, now: Time, batch_id: BatchId, failed: Failed, updates: &mut Vec<Update>) {
         let Failed { task, failure, stderr, timing } = failed;
-        let Some((Whose { job, block, attempt, sent, silent }, _)) = self.settle(now, flight, &(task..task + 1)) else {
+        let Some((Origin { job, block, attempt, sent, silent }, _)) = self.settle(now, batch_id, &(task..task + 1))
+        else {
             return;
         };
         let class = failure.class();
@@ -92,7 +93,7 @@ impl Scheduler {
             let next = if class == FailureClass::Throttle { attempt } else { attempt + 1 };
             state.pausing += 1;
             state.retried += u64::from(next > attempt);
-            let run = Run { block: block.clone(), tasks: task..task + 1, attempt: next, queued: at };
+            let run = ReadyTasks { block: block.clone(), tasks: task..task + 1, attempt: next, queued: at };
             self.retries.add(at, job, run);
             updates.push(Update::Retry { job, task, attempt, failure, block, at, sent, timing });
         } else {

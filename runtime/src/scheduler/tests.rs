@@ -8,7 +8,7 @@ use crate::function::Limits;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What the made-up backend does wrong, as probabilities by the task or the flight.
+/// What the made-up backend does wrong, as probabilities by the task or the batch.
 #[derive(Clone, Copy, Default)]
 struct Trouble {
     crash: f64,
@@ -27,9 +27,9 @@ struct World {
     random: fastrand::Rng,
     trouble: Trouble,
     duration: fn(task: u64) -> Duration,
-    /// How long an invocation takes until it is there.
+    /// How long a batch takes until it is there.
     setup: Duration,
-    flights: HashMap<FlightId, (Range<u64>, Time)>,
+    batches: HashMap<BatchId, (Range<u64>, Time)>,
     done: Vec<(JobKey, u64)>,
     failed: Vec<(JobKey, u64, u32, Failure)>,
     over: HashSet<JobKey>,
@@ -41,11 +41,11 @@ struct World {
     /// How often a task was begun.
     ran: HashMap<u64, u32>,
     most_at_once: u64,
-    most_flights: usize,
+    most_batches: usize,
 }
 
 impl World {
-    fn new(config: Config, trouble: Trouble, duration: fn(u64) -> Duration) -> Self {
+    fn new(config: SchedulerConfig, trouble: Trouble, duration: fn(u64) -> Duration) -> Self {
         let seed = config.seed;
         Self {
             scheduler: Scheduler::new(config),
@@ -57,7 +57,7 @@ impl World {
             trouble,
             duration,
             setup: Duration::ZERO,
-            flights: HashMap::new(),
+            batches: HashMap::new(),
             done: Vec::new(),
             failed: Vec::new(),
             over: HashSet::new(),
@@ -67,14 +67,14 @@ impl World {
             launched: Vec::new(),
             ran: HashMap::new(),
             most_at_once: 0,
-            most_flights: 0,
+            most_batches: 0,
         }
     }
 
     fn job(&mut self, spec: JobSpec, tasks: u64, limits: Limits) -> JobKey {
         let job = self.scheduler.open(spec);
         for first in (0..tasks).step_by(1000) {
-            self.scheduler.submit(job, Block::dummy(first..tasks.min(first + 1000), "f", limits), self.now);
+            self.scheduler.submit(job, TaskBlock::dummy(first..tasks.min(first + 1000), "f", limits), self.now);
         }
         self.update(|s, u| s.close(job, u));
         job
@@ -90,12 +90,12 @@ impl World {
         rate > 0.0 && self.random.f64() < rate
     }
 
-    fn invoke(&mut self, invocation: Invocation) {
-        let Invocation { flight, tasks, .. } = invocation;
-        self.flights.insert(flight, (tasks.clone(), self.now));
-        self.most_flights = self.most_flights.max(self.flights.len());
+    fn invoke(&mut self, batch: Batch) {
+        let Batch { id: batch_id, tasks, .. } = batch;
+        self.batches.insert(batch_id, (tasks.clone(), self.now));
+        self.most_batches = self.most_batches.max(self.batches.len());
         if self.happens(self.trouble.throttle) {
-            return self.later(MS, Reply::Throttled { flight, message: "slow down".into() });
+            return self.later(MS, Reply::Throttled { batch_id, message: "slow down".into() });
         }
         tasks.clone().for_each(|task| *self.ran.entry(task).or_default() += 1);
         if self.happens(self.trouble.lose) {
@@ -113,9 +113,14 @@ impl World {
                     let (chain, type_name, value) = Default::default();
                     Failure::Returned { message: "no".into(), chain, type_name, value, again: true }
                 } else {
-                    return Reply::Done { flight, tasks: task..task + 1, results: Results::packed(vec![0; 4]), timing };
+                    return Reply::Done {
+                        batch_id,
+                        tasks: task..task + 1,
+                        results: Results::packed(vec![0; 4]),
+                        timing,
+                    };
                 };
-                Reply::Failed { flight, task, failure, stderr: String::new(), timing }
+                Reply::Failed { batch_id, task, failure, stderr: String::new(), timing }
             };
             let first = reply(self);
             self.later(at, first);
@@ -143,18 +148,18 @@ impl World {
                     self.over_budget.push(spent_usd);
                     self.ended = self.now;
                 }
-                Update::Cancel { flight } => {
-                    self.flights.remove(&flight);
+                Update::Cancel { batch_id } => {
+                    self.batches.remove(&batch_id);
                 }
                 Update::CancelJob { .. } => {}
-                Update::Reclaim { flight } => self.reclaim(flight),
+                Update::Reclaim { batch_id } => self.reclaim(batch_id),
             }
         }
     }
 
     /// Gives back the later half of what has not begun.
-    fn reclaim(&mut self, flight: FlightId) {
-        let Some((tasks, since)) = self.flights.get_mut(&flight) else { return };
+    fn reclaim(&mut self, batch_id: BatchId) {
+        let Some((tasks, since)) = self.batches.get_mut(&batch_id) else { return };
         let mut begins = *since;
         let begun = tasks.clone().take_while(|task| {
             let before = begins;
@@ -167,19 +172,19 @@ impl World {
         let gone: Vec<u64> = self
             .replies
             .iter()
-            .filter(|(_, r)| matches!(r, Reply::Done { flight: f, tasks, .. } if *f == flight && back.contains(&tasks.start)))
+            .filter(|(_, r)| matches!(r, Reply::Done { batch_id: f, tasks, .. } if *f == batch_id && back.contains(&tasks.start)))
             .map(|(event, _)| *event)
             .collect();
         gone.iter().for_each(|event| drop(self.replies.remove(event)));
-        self.later(Duration::ZERO, Reply::Returned { flight, tasks: back });
+        self.later(Duration::ZERO, Reply::Returned { batch_id, tasks: back });
     }
 
     fn launch(&mut self) {
         let now = self.now;
-        while let Some(invocation) = self.scheduler.next(now) {
-            let job = self.scheduler.flights[&invocation.flight].job;
-            self.launched.push((job, invocation.tasks.clone(), invocation.attempt, now));
-            self.invoke(invocation);
+        while let Some(batch) = self.scheduler.next(now) {
+            let job = self.scheduler.in_flight[&batch.id].job;
+            self.launched.push((job, batch.tasks.clone(), batch.attempt, now));
+            self.invoke(batch);
         }
         let at_once = self.scheduler.jobs.values().map(|job| job.at_once).max().unwrap_or(0);
         self.most_at_once = self.most_at_once.max(at_once);
@@ -212,12 +217,19 @@ impl World {
         done.sort_unstable();
         assert!(done.into_iter().eq(0..tasks), "each once");
         assert!(self.over.contains(&job));
-        assert!(self.scheduler.flights.is_empty() && self.scheduler.jobs.is_empty(), "nothing is left behind");
+        assert!(self.scheduler.in_flight.is_empty() && self.scheduler.jobs.is_empty(), "nothing is left behind");
     }
 }
 
-fn config(slots: usize, seed: u64) -> Config {
-    Config { slots, workers: slots, lost_after: Some(Duration::from_secs(10)), attempts: 20, seed, ..Config::default() }
+fn config(slots: usize, seed: u64) -> SchedulerConfig {
+    SchedulerConfig {
+        slots,
+        workers: slots,
+        lost_after: Some(Duration::from_secs(10)),
+        attempts: 20,
+        seed,
+        ..SchedulerConfig::default()
+    }
 }
 
 fn uneven(task: u64) -> Duration {
@@ -268,7 +280,7 @@ fn functions_that_fail_are_run_again_as_often_as_they_ask() {
 #[test]
 fn machines_that_die_are_tried_three_times_with_growing_pauses() {
     let trouble = Trouble { crash: 1.0, ..Trouble::default() };
-    let settings = Config { attempts: 8, ..config(4, 3) };
+    let settings = SchedulerConfig { attempts: 8, ..config(4, 3) };
     let mut world = World::new(settings, trouble, uneven);
     world.job(JobSpec::default(), 200, Limits::default());
     world.run();
@@ -283,7 +295,7 @@ fn machines_that_die_are_tried_three_times_with_growing_pauses() {
 #[test]
 fn what_is_never_answered_is_never_started() {
     let trouble = Trouble { lose: 1.0, ..Trouble::default() };
-    let settings = Config { attempts: 2, ..config(1, 1) };
+    let settings = SchedulerConfig { attempts: 2, ..config(1, 1) };
     let mut world = World::new(settings, trouble, uneven);
     world.job(JobSpec::default(), 1, Limits { timeout: Some(Duration::from_secs(5)), ..Limits::default() });
     world.run();
@@ -324,9 +336,9 @@ fn concurrency_counts_calls_that_run() {
     world.run();
     world.done_once(job, 12);
     assert!((600 * MS..=700 * MS).contains(&world.ended) && world.most_at_once == 2, "{:?}", world.ended);
-    // Invocations that run four calls at once count four times.
+    // Batches that run four calls at once count four times.
     for (concurrency, most) in [(1, 1), (3, 3), (4, 4), (8, 8), (9, 9)] {
-        let settings = Config { calls_at_once: |_| 4, ..config(16, 1) };
+        let settings = SchedulerConfig { calls_at_once: |_| 4, ..config(16, 1) };
         let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
         let job = world.job(limit(concurrency, 8), 64, Limits::default());
         world.run();
@@ -355,17 +367,17 @@ fn what_is_to_run_at_most_once_does() {
     let trouble = Trouble { crash: 0.2, fail: 0.2, lose: 0.05, duplicate: 0.2, throttle: 0.1 };
     let speculation = Some(Speculation { done_fraction: 0.1, factor: 2.0, at_least: 10 * MS });
     for seed in 0..20 {
-        let mut world = World::new(Config { speculation, ..config(8, seed) }, trouble, uneven);
+        let mut world = World::new(SchedulerConfig { speculation, ..config(8, seed) }, trouble, uneven);
         let job = world.job(JobSpec::default(), 500, once);
         world.run();
-        assert!(world.over.contains(&job) && world.scheduler.flights.is_empty());
+        assert!(world.over.contains(&job) && world.scheduler.in_flight.is_empty());
         let mut ended: Vec<u64> = world.done.iter().map(|(_, task)| *task).collect();
         ended.extend(world.failed.iter().map(|(_, task, ..)| *task));
         ended.sort_unstable();
         assert!(ended.into_iter().eq(0..500), "each has one outcome");
         let lost = |failure: &Failure| matches!(failure, Failure::MayHaveRun { .. } | Failure::Returned { .. });
         assert!(world.failed.iter().all(|(.., failure)| lost(failure)), "{:?}", world.failed);
-        // Refused invocations never ran.
+        // Refused batches never ran.
         assert_eq!(world.ran.values().max(), Some(&1));
     }
 }
@@ -378,7 +390,7 @@ fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
     let mut jobs = Vec::new();
     for _ in 0..100_000 {
         let job = scheduler.open(JobSpec::default());
-        scheduler.submit(job, Block::dummy(0..1, "f", Limits::default()), Time::ZERO);
+        scheduler.submit(job, TaskBlock::dummy(0..1, "f", Limits::default()), Time::ZERO);
         scheduler.close(job, &mut updates);
         while scheduler.next(Time::ZERO).is_some() {}
         let _ = scheduler.wake_at();
@@ -387,7 +399,7 @@ fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
     // All but the last; two of them run.
     jobs[..99_999].iter().for_each(|job| scheduler.cancel(*job, &mut updates));
     assert_eq!(updates.len(), 2);
-    assert_eq!(scheduler.next(Time::ZERO).map(|invocation| invocation.tasks), Some(0..1));
+    assert_eq!(scheduler.next(Time::ZERO).map(|batch| batch.tasks), Some(0..1));
     assert!(scheduler.next(Time::ZERO).is_none() && scheduler.turns.len() < 100);
 }
 
@@ -409,7 +421,7 @@ fn short_calls_travel_together_and_long_ones_alone() {
     let job = short.job(JobSpec::default(), 50_000, Limits::default());
     short.run();
     short.done_once(job, 50_000);
-    assert!(short.launched.len() < 150, "{} flights of short calls", short.launched.len());
+    assert!(short.launched.len() < 150, "{} batches of short calls", short.launched.len());
     let mut long = World::new(config(2, 1), Trouble::default(), |_| 5 * MS);
     long.job(JobSpec::default(), 500, Limits::default());
     long.run();
@@ -435,7 +447,7 @@ fn a_straggler_gets_a_copy_and_the_first_to_finish_counts() {
         if task == 50 { Duration::from_secs(1_000) } else { 10 * MS }
     }
     let rule = Speculation { done_fraction: 0.9, factor: 3.0, at_least: 50 * MS };
-    let settings = Config { speculation: Some(rule), lost_after: None, attempts: 2, ..config(4, 1) };
+    let settings = SchedulerConfig { speculation: Some(rule), lost_after: None, attempts: 2, ..config(4, 1) };
     let mut world = World::new(settings, Trouble::default(), duration);
     let job = world.job(JobSpec::default(), 100, Limits::default());
     world.run();
@@ -444,11 +456,11 @@ fn a_straggler_gets_a_copy_and_the_first_to_finish_counts() {
 }
 
 #[test]
-fn invocations_without_an_answer_are_copied_until_one_comes() {
+fn batches_without_an_answer_are_copied_until_one_comes() {
     let rule = Speculation { done_fraction: 0.7, factor: 5.0, at_least: 50 * MS };
     for (seed, chunk) in [(1, None), (2, NonZeroUsize::new(7)), (3, NonZeroUsize::new(40))] {
         let trouble = Trouble { lose: 0.2, duplicate: 0.1, ..Trouble::default() };
-        let settings = Config { speculation: Some(rule), lost_after: None, ..config(1_000, seed) };
+        let settings = SchedulerConfig { speculation: Some(rule), lost_after: None, ..config(1_000, seed) };
         let mut world = World::new(settings, trouble, |_| 10 * MS);
         let job = world.job(JobSpec { chunk, ..JobSpec::default() }, 2_000, Limits::default());
         world.run();
@@ -463,9 +475,12 @@ fn what_is_lost_and_what_is_refused_do_not_hold_up_the_rest() {
     for seed in 0..5 {
         let trouble = Trouble { lose: 0.01, throttle: 0.05, duplicate: 0.05, ..Trouble::default() };
         let chunk = NonZeroUsize::new(1);
-        let settings =
-            Config { speculation: Some(rule), lost_after: Some(Duration::from_secs(1_000)), ..config(32, seed) };
-        let settings = Config { throttle_attempts: 1_000, attempts: 4, ..settings };
+        let settings = SchedulerConfig {
+            speculation: Some(rule),
+            lost_after: Some(Duration::from_secs(1_000)),
+            ..config(32, seed)
+        };
+        let settings = SchedulerConfig { throttle_attempts: 1_000, attempts: 4, ..settings };
         let mut world = World::new(settings, trouble, |_| 10 * MS);
         let job = world.job(JobSpec { chunk, ..JobSpec::default() }, 10_000, Limits::default());
         world.run();
@@ -476,20 +491,25 @@ fn what_is_lost_and_what_is_refused_do_not_hold_up_the_rest() {
 
 #[test]
 fn short_calls_do_not_start_a_thousand_machines_and_long_ones_do() {
-    let probe = Probe { flights: 20, wait: 300 * MS };
-    let settings =
-        Config { probe: Some(probe), batch: 500 * MS, least_batch: 50 * MS, lost_after: None, ..config(1_000, 1) };
+    let probe = Probe { batches: 20, wait: 300 * MS };
+    let settings = SchedulerConfig {
+        probe: Some(probe),
+        batch: 500 * MS,
+        least_batch: 50 * MS,
+        lost_after: None,
+        ..config(1_000, 1)
+    };
     let mut world = World::new(settings.clone(), Trouble::default(), |_| MS);
     let job = world.job(JobSpec::default(), 10_000, Limits::default());
     world.run();
     world.done_once(job, 10_000);
-    assert!(world.launched.len() < 300 && world.most_flights < 300, "{} invocations", world.launched.len());
+    assert!(world.launched.len() < 300 && world.most_batches < 300, "{} invocations", world.launched.len());
 
     let mut world = World::new(settings, Trouble::default(), |_| Duration::from_secs(60));
     let job = world.job(JobSpec::default(), 1_000, Limits::default());
     world.run();
     world.done_once(job, 1_000);
-    assert_eq!(world.most_flights, 1_000);
+    assert_eq!(world.most_batches, 1_000);
     assert!(world.now < Duration::from_secs(61), "it took {:?}", world.now);
 }
 
@@ -522,7 +542,7 @@ fn a_cancelled_job_is_forgotten_and_frees_its_slots() {
 
 #[test]
 fn a_budget_is_not_passed() {
-    let settings = Config { usd_per_second: |_| 1.0, ..config(4, 1) };
+    let settings = SchedulerConfig { usd_per_second: |_| 1.0, ..config(4, 1) };
     let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
     let spec = JobSpec { budget_usd: Some(5.05), ..JobSpec::default() };
     world.job(spec, 1_000, Limits { timeout: Some(Duration::from_millis(200)), ..Limits::default() });
@@ -540,7 +560,7 @@ fn what_runs_longer_than_others_did_counts_as_it_runs() {
     }
     for slots in [1, 4, 16] {
         let stops_within = 50 * MS;
-        let settings = Config { usd_per_second: |_| 1.0, stops_within, ..config(slots, 1) };
+        let settings = SchedulerConfig { usd_per_second: |_| 1.0, stops_within, ..config(slots, 1) };
         let mut world = World::new(settings, Trouble::default(), duration);
         let spec = JobSpec { budget_usd: Some(6.0), ..JobSpec::default() };
         world.job(spec, 80, Limits::default());
@@ -558,8 +578,8 @@ fn what_runs_longer_than_others_did_counts_as_it_runs() {
 
 #[test]
 fn the_time_until_machines_are_up_is_not_taken_for_that_of_calls() {
-    let (probe, stops_within) = (Some(Probe { flights: 4, wait: 10_000 * MS }), 5_000 * MS);
-    let settings = Config { usd_per_second: |_| 1.0, stops_within, probe, batch: 100 * MS, ..config(100, 1) };
+    let (probe, stops_within) = (Some(Probe { batches: 4, wait: 10_000 * MS }), 5_000 * MS);
+    let settings = SchedulerConfig { usd_per_second: |_| 1.0, stops_within, probe, batch: 100 * MS, ..config(100, 1) };
     let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
     world.setup = 1_000 * MS;
     let job = world.job(JobSpec { budget_usd: Some(150.0), ..JobSpec::default() }, 1_000, Limits::default());
@@ -570,7 +590,7 @@ fn the_time_until_machines_are_up_is_not_taken_for_that_of_calls() {
 
 #[test]
 fn a_function_that_nobody_has_timed_is_stopped_in_time() {
-    let settings = Config { usd_per_second: |_| 1.0, longest_invocation: Some(900_000 * MS), ..config(4, 1) };
+    let settings = SchedulerConfig { usd_per_second: |_| 1.0, longest_batch: Some(900_000 * MS), ..config(4, 1) };
     let mut world = World::new(settings, Trouble::default(), |_| 10 * MS);
     let job = world.job(JobSpec { budget_usd: Some(2.0), ..JobSpec::default() }, 100, Limits::default());
     world.run();
@@ -583,7 +603,7 @@ fn an_endless_job_holds_what_is_not_done() {
     let mut world = World::new(config(4, 1), Trouble::default(), |_| Duration::from_micros(1));
     let job = world.scheduler.open(JobSpec::default());
     for first in (0..1_000_000).step_by(1_000) {
-        world.scheduler.submit(job, Block::dummy(first..first + 1_000, "f", Limits::default()), world.now);
+        world.scheduler.submit(job, TaskBlock::dummy(first..first + 1_000, "f", Limits::default()), world.now);
         world.run();
     }
     assert_eq!(world.done.len(), 1_000_000);

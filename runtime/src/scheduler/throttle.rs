@@ -1,4 +1,4 @@
-//! How many invocations a backend that refuses some may have: additive increase, multiplicative
+//! How many batches a backend that refuses some may have: additive increase, multiplicative
 //! decrease, as TCP does (RFC 5681). It halves less and grows faster than TCP: a round here is as long
 //! as a task, and a thousand slots that came back one a round would take hours.
 
@@ -28,7 +28,7 @@ impl Window {
         Self { most: slots as f64, size: slots as f64, closed_until: Time::ZERO, refused: false }
     }
 
-    /// Whether another invocation may begin beside `running`.
+    /// Whether another batch may begin beside `running`.
     pub(super) fn admits(&self, running: usize, now: Time) -> bool {
         !self.refused || ((running as f64) < self.size.floor() && (now >= self.closed_until || running == 0))
     }
@@ -53,7 +53,7 @@ impl Window {
         }
     }
 
-    /// When invocations may begin again, if that is not now.
+    /// When batches may begin again, if that is not now.
     pub(super) fn reopens(&self) -> Option<Time> {
         self.refused.then_some(self.closed_until)
     }

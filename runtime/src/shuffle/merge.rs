@@ -12,7 +12,7 @@ use crate::store::StoreResult;
 
 /// A sorted part of the spill file.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct SpilledRun {
     pub(super) file: Arc<File>,
     pub(super) at: u64,
     pub(super) end: u64,
@@ -22,7 +22,7 @@ pub(super) struct Run {
 #[derive(Debug)]
 pub(super) enum Source {
     Memory { held: InMemory, at: usize },
-    Run { run: Run, block: Vec<u8>, at: usize },
+    SpilledRun { run: SpilledRun, block: Vec<u8>, at: usize },
 }
 
 impl Source {
@@ -30,15 +30,15 @@ impl Source {
         Source::Memory { held, at: 0 }
     }
 
-    pub(super) fn run(run: Run) -> Self {
-        Source::Run { run, block: Vec::new(), at: 0 }
+    pub(super) fn run(run: SpilledRun) -> Self {
+        Source::SpilledRun { run, block: Vec::new(), at: 0 }
     }
 
     #[inline]
     fn record(&self) -> Option<Record<'_>> {
         match self {
             Source::Memory { held, at } => held.entries.get(*at).map(|entry| held.record(entry)),
-            Source::Run { block, at, .. } => Record::read(&block[*at..]).map(|(record, _)| record),
+            Source::SpilledRun { block, at, .. } => Record::read(&block[*at..]).map(|(record, _)| record),
         }
     }
 
@@ -48,7 +48,7 @@ impl Source {
                 *at += 1;
                 held.prefetch(*at);
             }
-            Source::Run { run, block, at } => {
+            Source::SpilledRun { run, block, at } => {
                 *at = Record::read(&block[*at..]).map_or(block.len(), |(_, rest)| block.len() - rest.len());
                 if *at == block.len() {
                     *at = 0;
@@ -60,7 +60,7 @@ impl Source {
     }
 }
 
-impl Run {
+impl SpilledRun {
     /// Reads the next block's records into `block`, which stays empty at the end.
     fn next_block(&mut self, block: &mut Vec<u8>) -> std::io::Result<()> {
         block.clear();
@@ -93,7 +93,7 @@ pub(crate) struct Merged {
 impl Merged {
     pub(super) fn new(mut sources: Vec<Source>, folder: PathBuf) -> StoreResult<Self> {
         for source in &mut sources {
-            if let Source::Run { run, block, .. } = source {
+            if let Source::SpilledRun { run, block, .. } = source {
                 run.next_block(block).map_err(|e| disk(&folder, &e))?;
             }
         }

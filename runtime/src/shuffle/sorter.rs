@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::merge::{Merged, Run, Source};
+use super::merge::{Merged, Source, SpilledRun};
 use super::segments::Records;
 use super::{CUT, Record, block, broken, disk, prefetch, record};
 use crate::store::StoreResult;
@@ -83,7 +83,7 @@ pub(crate) struct Sorter {
     folder: PathBuf,
     held: InMemory,
     bytes: usize,
-    runs: Vec<Run>,
+    runs: Vec<SpilledRun>,
     spill: Option<(Arc<File>, u64)>,
 }
 
@@ -148,7 +148,7 @@ impl Sorter {
         }
         writer.flush()?;
         drop(writer);
-        self.runs.push(Run { file: file.clone(), at: start, end: len });
+        self.runs.push(SpilledRun { file: file.clone(), at: start, end: len });
         self.spill = Some((file, len));
         // The buffers go; the entries' memory is used again.
         self.held.buffers.clear();

@@ -35,7 +35,7 @@ use crate::aws::limits;
 
 pub(crate) use backend::Watch;
 pub use model::{Limit, Model, Spread};
-pub use run::{Run, simulate};
+pub use run::{SimulatedRun, simulate};
 
 /// How far the model with the parameters of PyWren is from four launches that its authors measured, at
 /// most, as a part of the measured time; a test holds it to that. Two of its parameters are fitted to
@@ -157,7 +157,7 @@ pub struct Prediction {
     pub wall_s: Interval,
     /// Dollars, of Lambda and S3 together.
     pub usd: Interval,
-    /// See [`Run::efficiency`].
+    /// See [`SimulatedRun::efficiency`].
     pub efficiency: Interval,
     /// Executions at once at most.
     pub most_at_once: usize,
@@ -198,9 +198,10 @@ impl Prediction {
 
 /// Simulates so many runs, from one seed, and says what they have in common.
 pub fn predict(model: &Model, work: &Workload, runs: usize, seed: u64) -> Prediction {
-    let runs: Vec<Run> = (0..runs.max(1) as u64).map(|run| simulate(model, work, seed.wrapping_add(run))).collect();
-    let interval = |value: fn(&Run) -> f64| Interval::of(runs.iter().map(value).collect());
-    let mean = |value: fn(&Run) -> u64| runs.iter().map(value).sum::<u64>() as f64 / runs.len() as f64;
+    let runs: Vec<SimulatedRun> =
+        (0..runs.max(1) as u64).map(|run| simulate(model, work, seed.wrapping_add(run))).collect();
+    let interval = |value: fn(&SimulatedRun) -> f64| Interval::of(runs.iter().map(value).collect());
+    let mean = |value: fn(&SimulatedRun) -> u64| runs.iter().map(value).sum::<u64>() as f64 / runs.len() as f64;
     let mut without: Vec<_> = Limit::ALL
         .into_iter()
         .map(|limit| {
@@ -212,7 +213,7 @@ pub fn predict(model: &Model, work: &Workload, runs: usize, seed: u64) -> Predic
     Prediction {
         wall_s: interval(|run| run.wall_s),
         usd: interval(|run| run.usd),
-        efficiency: interval(Run::efficiency),
+        efficiency: interval(SimulatedRun::efficiency),
         most_at_once: runs.iter().map(|run| run.most_at_once).max().unwrap_or(0),
         instances: mean(|run| run.instances),
         invocations: mean(|run| run.invocations),

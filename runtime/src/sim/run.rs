@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::world::World;
 use super::{Model, Workload};
-use crate::attempt::{Block, Reply};
+use crate::attempt::{Reply, TaskBlock};
 use crate::aws::{limits, price};
 use crate::backend::lambda_tuning;
 use crate::function::{Args, Limits, RemoteFn};
-use crate::scheduler::{Config, JobSpec, Scheduler, Time, Update};
+use crate::scheduler::{JobSpec, Scheduler, SchedulerConfig, Time, Update};
 
 /// The driver takes what came in so long together.
 const TURN: Duration = Duration::from_millis(10);
@@ -21,7 +21,7 @@ const BLOCK: u64 = 1_024;
 /// What one simulated run came to.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Run {
+pub struct SimulatedRun {
     /// Seconds from the begin of the job to its end.
     pub wall_s: f64,
     /// Seconds inside functions, of the execution of each task that counted.
@@ -54,7 +54,7 @@ pub struct Run {
     pub processors: u32,
 }
 
-impl Run {
+impl SimulatedRun {
     /// Compute time as a part of what the processors in use at the busiest moment could have computed in
     /// the whole wall time: `compute / (wall × most at once × processors of an instance)`.
     pub fn efficiency(&self) -> f64 {
@@ -66,13 +66,13 @@ impl Run {
 /// Stands for the function of the tasks; nobody calls it.
 static SIMULATED: RemoteFn = RemoteFn::dummy("wren::sim::task");
 
-fn settings(model: &Model, work: &Workload, seed: u64) -> Config {
-    let mut config = Config {
+fn settings(model: &Model, work: &Workload, seed: u64) -> SchedulerConfig {
+    let mut config = SchedulerConfig {
         slots: model.concurrency.max(1),
         workers: model.concurrency.max(1),
         usd_per_second: |memory_mb| price::per_second(memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB)),
         seed,
-        ..Config::default()
+        ..SchedulerConfig::default()
     };
     if model.is_wren {
         let longest = work.timeout.unwrap_or(Duration::from_secs(limits::MAX_TIMEOUT_S.into()));
@@ -82,7 +82,7 @@ fn settings(model: &Model, work: &Workload, seed: u64) -> Config {
 }
 
 /// Runs a job of the workload on the model; equal arguments give equal runs.
-pub fn simulate(model: &Model, work: &Workload, seed: u64) -> Run {
+pub fn simulate(model: &Model, work: &Workload, seed: u64) -> SimulatedRun {
     let mut world = World::new(model, work, seed);
     let mut scheduler = Scheduler::new(settings(model, work, seed));
     let chunk = if model.is_wren { work.chunk } else { Some(work.chunk.unwrap_or(1)) };
@@ -90,14 +90,14 @@ pub fn simulate(model: &Model, work: &Workload, seed: u64) -> Run {
     let job = scheduler.open(spec);
     let asked = Limits { memory_mb: Some(work.memory_mb), timeout: work.timeout, ..Limits::default() };
     for first in (0..work.tasks).step_by(BLOCK as usize) {
-        let mut block = Block::new(&SIMULATED, asked, first);
+        let mut block = TaskBlock::new(&SIMULATED, asked, first);
         (first..work.tasks.min(first + BLOCK)).for_each(|_| block.push(Args::default()));
         scheduler.submit(job, Arc::new(block), Time::ZERO);
     }
     let mut updates = Vec::new();
     scheduler.close(job, &mut updates);
 
-    let mut run = Run {
+    let mut run = SimulatedRun {
         wall_s: 0.0,
         compute_s: 0.0,
         paid_s: 0.0,
@@ -134,9 +134,9 @@ pub fn simulate(model: &Model, work: &Workload, seed: u64) -> Run {
                     run.compute_s += timing.compute.as_secs_f64() * count as f64 / (tasks.end - tasks.start) as f64;
                 }
                 Update::Failed { .. } => run.failed += 1,
-                Update::Cancel { flight } => world.forget(flight),
+                Update::Cancel { batch_id } => world.forget(batch_id),
                 Update::JobDone { .. } => over = true,
-                // Lambda has no part of a flight back, and a job without a budget does not pass it.
+                // Lambda has no part of a batch back, and a job without a budget does not pass it.
                 Update::Retry { .. }
                 | Update::Reclaim { .. }
                 | Update::CancelJob { .. }

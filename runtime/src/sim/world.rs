@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::model::Model;
 use super::{Durations, Workload};
-use crate::attempt::{FlightId, Invocation, Reply, Results, Timing};
+use crate::attempt::{Batch, BatchId, Reply, Results, Timing};
 use crate::aws::{limits, price};
 use crate::error::Failure;
 
@@ -18,24 +18,24 @@ const PAGE: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happens {
     /// A request, or an event out of Lambda's queue, comes to a function.
-    Arrives { flight: FlightId, tries: u32 },
+    Arrives { batch_id: BatchId, tries: u32 },
     /// The functions of an invocation have returned.
-    Computed { flight: FlightId, instance: usize },
+    Computed { batch_id: BatchId, instance: usize },
     /// Its outcome is written, and the instance is free.
-    Ends { flight: FlightId, instance: usize },
+    Ends { batch_id: BatchId, instance: usize },
     /// The instance is gone, and what it did.
-    Dies { flight: FlightId },
+    Dies { batch_id: BatchId },
     /// The driver lists what is in the store.
     Looks,
     /// An outcome is with the driver.
-    Heard { flight: FlightId },
+    Heard { batch_id: BatchId },
     /// The driver hears that Lambda has no room.
-    Refused { flight: FlightId },
+    Refused { batch_id: BatchId },
 }
 
 /// An invocation under way.
 #[derive(Debug)]
-struct Flying {
+struct InFlight {
     tasks: Range<u64>,
     /// Whether the driver awaits its response.
     direct: bool,
@@ -134,7 +134,7 @@ pub(super) struct World<'a> {
     random: fastrand::Rng,
     next: BinaryHeap<Reverse<(Duration, u64, Happens)>>,
     count: u64,
-    flights: HashMap<FlightId, Flying>,
+    batches: HashMap<BatchId, InFlight>,
     instances: Vec<Instance>,
     /// Free instances of each function, the one that was used last at the end.
     free: Vec<Vec<usize>>,
@@ -149,8 +149,8 @@ pub(super) struct World<'a> {
     fetches: Places,
     writes: Places,
     /// Events whose outcomes the driver looks for, and those that are there.
-    watched: HashSet<FlightId>,
-    written: Vec<FlightId>,
+    watched: HashSet<BatchId>,
+    written: Vec<BatchId>,
     looks: bool,
     pause: f64,
     pub(super) tally: Tally,
@@ -173,7 +173,7 @@ impl<'a> World<'a> {
             random,
             next: BinaryHeap::new(),
             count: 0,
-            flights: HashMap::new(),
+            batches: HashMap::new(),
             instances: Vec::new(),
             free: vec![Vec::new(); functions],
             growth: vec![Bucket::full(model.burst, model.growth); functions],
@@ -207,8 +207,8 @@ impl<'a> World<'a> {
     }
 
     /// Has the driver send an invocation.
-    pub(super) fn invoke(&mut self, invocation: Invocation, now: Duration) {
-        let Invocation { flight, tasks, .. } = invocation;
+    pub(super) fn invoke(&mut self, batch: Batch, now: Duration) {
+        let Batch { id: batch_id, tasks, .. } = batch;
         let direct = self.direct < self.model.direct;
         let takes = s(self.model.request.draw(&mut self.random));
         let arrives = match direct {
@@ -219,18 +219,19 @@ impl<'a> World<'a> {
             self.direct += 1;
         } else {
             self.tally.events += 1;
-            self.watched.insert(flight);
+            self.watched.insert(batch_id);
             self.look_at(now);
         }
-        let function = flight as usize % self.free.len();
-        self.flights.insert(flight, Flying { tasks, direct, function, compute: 0.0, paid: 0.0, usd: 0.0, died: false });
+        let function = batch_id as usize % self.free.len();
+        self.batches
+            .insert(batch_id, InFlight { tasks, direct, function, compute: 0.0, paid: 0.0, usd: 0.0, died: false });
         self.tally.invocations += 1;
-        self.later(arrives, Happens::Arrives { flight, tries: 0 });
+        self.later(arrives, Happens::Arrives { batch_id, tries: 0 });
     }
 
     /// The driver does not wait for an invocation any more; it runs on.
-    pub(super) fn forget(&mut self, flight: FlightId) {
-        self.watched.remove(&flight);
+    pub(super) fn forget(&mut self, batch_id: BatchId) {
+        self.watched.remove(&batch_id);
     }
 
     fn look_at(&mut self, at: Duration) {
@@ -247,30 +248,30 @@ impl<'a> World<'a> {
         }
         let Reverse((now, _, happens)) = self.next.pop()?;
         match happens {
-            Happens::Arrives { flight, tries } => self.arrives(now, flight, tries),
-            Happens::Computed { flight, instance } => self.computed(now, flight, instance),
-            Happens::Ends { flight, instance } => self.ends(now, flight, instance),
-            Happens::Dies { flight } => self.dies(now, flight),
+            Happens::Arrives { batch_id, tries } => self.arrives(now, batch_id, tries),
+            Happens::Computed { batch_id, instance } => self.computed(now, batch_id, instance),
+            Happens::Ends { batch_id, instance } => self.ends(now, batch_id, instance),
+            Happens::Dies { batch_id } => self.dies(now, batch_id),
             Happens::Looks => self.look(now),
-            Happens::Heard { flight } => self.heard(flight, replies),
-            Happens::Refused { flight } => {
+            Happens::Heard { batch_id } => self.heard(batch_id, replies),
+            Happens::Refused { batch_id } => {
                 self.direct -= 1;
-                self.flights.remove(&flight);
+                self.batches.remove(&batch_id);
                 let message = "Rate Exceeded".to_owned();
-                replies.push(Reply::Throttled { flight, message });
+                replies.push(Reply::Throttled { batch_id, message });
             }
         }
         Some(now)
     }
 
-    fn arrives(&mut self, now: Duration, flight: FlightId, tries: u32) {
-        let Some(flying) = self.flights.get(&flight) else { return };
-        let (function, direct) = (flying.function, flying.direct);
+    fn arrives(&mut self, now: Duration, batch_id: BatchId, tries: u32) {
+        let Some(in_flight) = self.batches.get(&batch_id) else { return };
+        let (function, direct) = (in_flight.function, in_flight.direct);
         let admitted = self.busy < self.model.concurrency && self.rate.has_one(now);
         let warm = if admitted { self.free[function].pop() } else { None };
         if let Some(instance) = warm {
             let delay = self.model.warm.draw(&mut self.random);
-            return self.begins(now, flight, instance, delay, 0.0);
+            return self.begins(now, batch_id, instance, delay, 0.0);
         }
         if admitted && self.growth[function].has_one(now) {
             self.growth[function].take();
@@ -279,32 +280,32 @@ impl<'a> World<'a> {
             self.tally.cold_starts += 1;
             let start = self.model.start.draw(&mut self.random);
             let setup = self.model.setup.draw(&mut self.random);
-            return self.begins(now, flight, self.instances.len() - 1, start + setup, setup);
+            return self.begins(now, batch_id, self.instances.len() - 1, start + setup, setup);
         }
         if direct {
             self.tally.refused += 1;
-            return self.later(now, Happens::Refused { flight });
+            return self.later(now, Happens::Refused { batch_id });
         }
         self.tally.requeued += 1;
         let (first, longest) = self.model.requeue;
         let pause = (first * 2_f64.powi(tries.min(30) as i32)).min(longest);
         // Half to one and a half of it, so that what was refused together does not come back together.
         let pause = pause * (0.5 + self.random.f64());
-        self.later(now + s(pause), Happens::Arrives { flight, tries: tries + 1 });
+        self.later(now + s(pause), Happens::Arrives { batch_id, tries: tries + 1 });
     }
 
     /// An instance takes an invocation after `delay`, and is paid for `setup` of that.
-    fn begins(&mut self, now: Duration, flight: FlightId, instance: usize, delay: f64, setup: f64) {
+    fn begins(&mut self, now: Duration, batch_id: BatchId, instance: usize, delay: f64, setup: f64) {
         self.rate.take();
         self.busy += 1;
         self.tally.most_busy = self.tally.most_busy.max(self.busy);
         let slowness = self.instances[instance].slowness;
-        let Some(flying) = self.flights.get_mut(&flight) else { return };
-        let tasks = flying.tasks.end - flying.tasks.start;
+        let Some(in_flight) = self.batches.get_mut(&batch_id) else { return };
+        let tasks = in_flight.tasks.end - in_flight.tasks.start;
         self.tally.executed += tasks;
         let bytes = self.work.bytes_in * tasks;
         // Base64 makes four bytes of three.
-        let inline = if flying.direct { limits::SYNC_PAYLOAD } else { limits::ASYNC_PAYLOAD } as u64 / 4 * 3;
+        let inline = if in_flight.direct { limits::SYNC_PAYLOAD } else { limits::ASYNC_PAYLOAD } as u64 / 4 * 3;
         let fetch = match bytes > inline {
             true => self.model.store.draw(&mut self.random) + bytes as f64 / self.model.bandwidth,
             false => 0.0,
@@ -313,73 +314,73 @@ impl<'a> World<'a> {
         let longest = self.work.timeout.map_or(f64::from(limits::MAX_TIMEOUT_S), |timeout| timeout.as_secs_f64());
         let processors = limits::vcpus(self.work.memory_mb).min(u32::try_from(tasks).unwrap_or(u32::MAX));
         let mut until = vec![0.0; processors.max(1) as usize];
-        for task in flying.tasks.clone() {
+        for task in in_flight.tasks.clone() {
             let takes = (self.durations.of(self.seed, task) * slowness).min(longest);
-            flying.compute += takes;
+            in_flight.compute += takes;
             // There is at least one.
             if let Some(first) = until.iter_mut().min_by(|a, b| f64::total_cmp(a, b)) {
                 *first += takes;
             }
         }
         let computes = until.into_iter().fold(0.0, f64::max);
-        flying.paid = setup + fetch + computes;
+        in_flight.paid = setup + fetch + computes;
         let begun = now + s(delay + fetch);
         if self.model.crash > 0.0 && self.random.f64() < self.model.crash {
             let lived = computes * self.random.f64();
-            flying.paid = setup + fetch + lived;
-            return self.later(begun + s(lived), Happens::Dies { flight });
+            in_flight.paid = setup + fetch + lived;
+            return self.later(begun + s(lived), Happens::Dies { batch_id });
         }
-        self.later(begun + s(computes), Happens::Computed { flight, instance });
+        self.later(begun + s(computes), Happens::Computed { batch_id, instance });
     }
 
-    fn computed(&mut self, now: Duration, flight: FlightId, instance: usize) {
-        let Some(flying) = self.flights.get_mut(&flight) else { return };
+    fn computed(&mut self, now: Duration, batch_id: BatchId, instance: usize) {
+        let Some(in_flight) = self.batches.get_mut(&batch_id) else { return };
         let mut ends = now;
-        if !flying.direct {
-            let bytes = self.work.bytes_out * (flying.tasks.end - flying.tasks.start);
+        if !in_flight.direct {
+            let bytes = self.work.bytes_out * (in_flight.tasks.end - in_flight.tasks.start);
             let takes = self.model.store.draw(&mut self.random) + bytes as f64 / self.model.bandwidth;
             // The store takes so many a second; each waits for its turn.
             ends = self.writes.over(now, s(1.0 / self.model.writes)) + s(takes);
-            flying.paid += (ends - now).as_secs_f64();
+            in_flight.paid += (ends - now).as_secs_f64();
         }
-        self.later(ends, Happens::Ends { flight, instance });
+        self.later(ends, Happens::Ends { batch_id, instance });
     }
 
-    fn ends(&mut self, now: Duration, flight: FlightId, instance: usize) {
+    fn ends(&mut self, now: Duration, batch_id: BatchId, instance: usize) {
         self.busy -= 1;
         self.free[self.instances[instance].function].push(instance);
-        self.pays(flight);
-        if self.flights.get(&flight).is_some_and(|flying| flying.direct) {
-            self.later(now, Happens::Heard { flight });
+        self.pays(batch_id);
+        if self.batches.get(&batch_id).is_some_and(|in_flight| in_flight.direct) {
+            self.later(now, Happens::Heard { batch_id });
         } else {
             self.tally.usd += price::S3_WRITE;
-            self.written.push(flight);
+            self.written.push(batch_id);
         }
     }
 
     /// What an event did is lost, and nobody is told; Lambda does not repeat it, for wren sets its
     /// retries to 0.
-    fn dies(&mut self, now: Duration, flight: FlightId) {
+    fn dies(&mut self, now: Duration, batch_id: BatchId) {
         self.busy -= 1;
         self.tally.died += 1;
-        self.pays(flight);
-        if let Some(flying) = self.flights.get_mut(&flight) {
-            flying.died = true;
-            if flying.direct {
-                self.later(now, Happens::Heard { flight });
+        self.pays(batch_id);
+        if let Some(in_flight) = self.batches.get_mut(&batch_id) {
+            in_flight.died = true;
+            if in_flight.direct {
+                self.later(now, Happens::Heard { batch_id });
             } else {
-                self.flights.remove(&flight);
+                self.batches.remove(&batch_id);
             }
         }
     }
 
-    fn pays(&mut self, flight: FlightId) {
-        let Some(flying) = self.flights.get_mut(&flight) else { return };
+    fn pays(&mut self, batch_id: BatchId) {
+        let Some(in_flight) = self.batches.get_mut(&batch_id) else { return };
         // Lambda counts whole milliseconds.
-        let paid = (flying.paid * 1e3).ceil() / 1e3;
-        flying.usd = price::REQUEST + price::per_second(self.work.memory_mb) * paid;
+        let paid = (in_flight.paid * 1e3).ceil() / 1e3;
+        in_flight.usd = price::REQUEST + price::per_second(self.work.memory_mb) * paid;
         self.tally.paid_s += paid;
-        self.tally.usd += flying.usd;
+        self.tally.usd += in_flight.usd;
     }
 
     fn look(&mut self, now: Duration) {
@@ -388,12 +389,12 @@ impl<'a> World<'a> {
         self.tally.usd += pages as f64 * price::S3_WRITE;
         self.pause = if written.is_empty() { (self.pause * 1.5).min(self.model.look.1) } else { self.model.look.0 };
         let listed = now + s(pages as f64 * self.model.store.draw(&mut self.random));
-        for flight in written {
-            if self.watched.remove(&flight) {
+        for batch_id in written {
+            if self.watched.remove(&batch_id) {
                 let takes = s(self.model.store.draw(&mut self.random));
                 let heard = self.fetches.over(listed, takes);
                 self.tally.usd += price::S3_READ;
-                self.later(heard, Happens::Heard { flight });
+                self.later(heard, Happens::Heard { batch_id });
             }
         }
         self.looks = false;
@@ -402,13 +403,13 @@ impl<'a> World<'a> {
         }
     }
 
-    fn heard(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
-        let Some(Flying { tasks, direct, compute, usd, died, .. }) = self.flights.remove(&flight) else { return };
+    fn heard(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
+        let Some(InFlight { tasks, direct, compute, usd, died, .. }) = self.batches.remove(&batch_id) else { return };
         self.direct -= usize::from(direct);
         if died {
             let timing = Timing { usd, ..Timing::default() };
             replies.extend(tasks.map(|task| Reply::Failed {
-                flight,
+                batch_id,
                 task,
                 failure: Failure::WorkerDied { signal: None, exit_code: None },
                 stderr: String::new(),
@@ -417,6 +418,6 @@ impl<'a> World<'a> {
             return;
         }
         let timing = Timing { compute: s(compute), usd, ..Timing::default() };
-        replies.push(Reply::Done { flight, tasks, results: Results::default(), timing });
+        replies.push(Reply::Done { batch_id, tasks, results: Results::default(), timing });
     }
 }

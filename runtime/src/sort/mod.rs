@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::data::{Input, Shape, Split};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
-use crate::mapreduce::{CleanUp, Granted, Outputs, Plan, Settings, Written, common_settings};
+use crate::mapreduce::{CleanUp, Outputs, Plan, Settings, StageLimits, Written, common_settings};
 use crate::shuffle::Model;
 
 use sample::Splitters;
@@ -89,7 +89,7 @@ impl Sort {
         let Self { input, key, settings } = self;
         let plan = Plan::new(settings)?;
         let folder = plan.folder(&folder.into())?;
-        let granted = Granted::of(&plan.executor, module_path!(), plan.settings.limits)?;
+        let stage_limits = StageLimits::of(&plan.executor, module_path!(), plan.settings.limits)?;
         let splits = input.on(&plan.executor).splits().await?;
         let outputs = plan.outputs(&folder).await?;
         let Some(first) = splits.first() else {
@@ -102,32 +102,33 @@ impl Sort {
             outputs.discard();
             return Err(Error::Input { path: first.path().to_owned(), reason });
         }
-        run(plan, granted, records, splits, outputs).await
+        run(plan, stage_limits, records, splits, outputs).await
     }
 }
 
 async fn run(
     mut plan: Plan,
-    granted: Granted,
+    stage_limits: StageLimits,
     records: Records,
     splits: Vec<Split>,
     outputs: Outputs,
 ) -> Result<Written> {
     let bytes = splits.iter().map(Split::bytes).sum();
-    plan.choose_store(bytes, splits.len(), &granted);
+    plan.choose_store(bytes, splits.len(), &stage_limits);
     let clean_up = CleanUp::of(&plan, Some(outputs.clone()));
-    let shuffle = plan.shuffle("0", &granted);
+    let shuffle = plan.shuffle("0", &stage_limits);
     let partitions = plan.settings.partitions.unwrap_or_else(|| {
         Model::of(&shuffle.store).partitions(bytes, splits.len(), plan.executor.workers(), shuffle.memory() as u64)
     });
     plan.check(splits.len(), partitions)?;
     loop {
         let samples = sample::share(&splits, bytes, partitions);
-        let samples = samples.into_iter().map(|(split, n)| granted.limit(stages::sample(split, &records, n))).collect();
+        let samples =
+            samples.into_iter().map(|(split, n)| stage_limits.limit(stages::sample(split, &records, n))).collect();
         let splitters = Splitters::of(plan.stage("sample", samples).await?, partitions);
 
         let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
-        let calls = (0..).zip(&splits).map(|(task, split)| granted.limit(stages::scatter(split, &scatter, task)));
+        let calls = (0..).zip(&splits).map(|(task, split)| stage_limits.limit(stages::scatter(split, &scatter, task)));
         let calls = calls.collect();
         let scattered = plan.stage("map", calls).await?;
 
@@ -135,7 +136,7 @@ async fn run(
             let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
             let (shape, whole) = (records.shape, records.is_prefix());
             let collect = Collect { shuffle: shuffle.clone(), shape, whole, segments };
-            granted.limit(stages::collect(&collect, outputs.target(), partition))
+            stage_limits.limit(stages::collect(&collect, outputs.target(), partition))
         });
         let calls = calls.collect();
         let reduced = plan.stage("reduce", calls).await;

@@ -10,14 +10,14 @@ use std::path::Path;
 use std::process::exit;
 use std::time::{Duration, Instant};
 
-use crate::attempt::{Block, Invocation, Reply};
-use crate::backend::{self, Setup};
+use crate::attempt::{Batch, Reply, TaskBlock};
+use crate::backend::{self, BackendContext};
 use crate::calls::job;
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
 use crate::function::{self, Encoded, RemoteFn, registry};
 use crate::history::{self, TaskInput};
-use crate::platform::{self, Bell};
+use crate::platform::{self, Notifier};
 use crate::store::{self, Ref, Store, blobs};
 use crate::{codec, terminal};
 
@@ -151,20 +151,20 @@ fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
 /// Runs it in a worker process, under its limits.
 fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, Box<(Failure, String)>> {
     let broken = |reason: String| Box::new((Failure::Backend(reason), String::new()));
-    let bell = Bell::new().map_err(|e| broken(format!("the system gives no pipe or shared memory: {e}")))?;
-    let setup = Setup::new(1, bell.clone(), 1);
+    let notifier = Notifier::new().map_err(|e| broken(format!("the system gives no pipe or shared memory: {e}")))?;
+    let setup = BackendContext::new(1, notifier.clone(), 1);
     let mut backend = backend::open("local", &setup).map_err(|e| broken(e.to_string()))?;
-    let mut block = Block::new(function, input.limits, task);
+    let mut block = TaskBlock::new(function, input.limits, task);
     for blob in &input.args.blobs {
         // The worker is told of a value's address where that is known.
         blob.hash();
     }
     block.push(input.args);
-    let one = Invocation { flight: 1, run: None, tasks: task..task + 1, attempt: 1, block: block.into() };
+    let one = Batch { id: 1, job_run: None, tasks: task..task + 1, attempt: 1, block: block.into() };
     let mut replies = Vec::new();
     backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies);
     loop {
-        bell.set_asleep();
+        notifier.set_asleep();
         let wait = backend.poll(setup.clock.elapsed(), &mut replies);
         for reply in replies.split_off(0) {
             match reply {
@@ -179,7 +179,7 @@ fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Resu
             }
         }
         if replies.is_empty() {
-            bell.sleep(wait);
+            notifier.sleep(wait);
         }
     }
 }

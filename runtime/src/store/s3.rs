@@ -227,18 +227,18 @@ impl Refusal {
         match (status, error.as_service_error().and_then(ProvideErrorMetadata::code)) {
             (_, Some("NoSuchBucket")) => Refusal::Other(format!(
                 "{}; `cargo wren deploy` makes the bucket, or mend the store's URL",
-                aws::words(error)
+                aws::describe_error(error)
             )),
             (Some(403), _) => Refusal::Other(format!(
                 "{}; the functions of a deployment reach only what lies below its store: put it there, or let the \
                  other bucket's policy allow the deployment's role",
-                aws::words(error)
+                aws::describe_error(error)
             )),
             (_, Some("NoSuchKey" | "NotFound")) | (Some(404), None) => Refusal::NotFound,
             (Some(409), _) => Refusal::Conflict,
             (Some(412), _) => Refusal::Changed,
             (Some(416), _) => Refusal::PastEnd,
-            _ => Refusal::Other(aws::words(error)),
+            _ => Refusal::Other(aws::describe_error(error)),
         }
     }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::platform;
 use progress::above_the_bar;
-pub use progress::{ProgressBar, Standing};
+pub use progress::{ProgressBar, ProgressSnapshot};
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,8 +103,8 @@ impl Bar {
         io::stderr().is_terminal().then_some(bar)
     }
 
-    pub(crate) fn update(&self, standing: Standing) {
-        ERR.bar(self.number, Change::Stands(self.name.clone(), self.function.clone(), standing));
+    pub(crate) fn update(&self, snapshot: ProgressSnapshot) {
+        ERR.bar(self.number, Change::Stands(self.name.clone(), self.function.clone(), snapshot));
     }
 }
 
@@ -117,7 +117,7 @@ impl Drop for Bar {
 /// What is to be done with a bar: only the last of several changes counts.
 #[derive(Debug)]
 enum Change {
-    Stands(Option<String>, String, Standing),
+    Stands(Option<String>, String, ProgressSnapshot),
     Over,
 }
 
@@ -320,9 +320,9 @@ fn draw(bars: &mut BTreeMap<u64, Option<ProgressBar>>, changes: BTreeMap<u64, Ch
     for (number, change) in changes {
         match change {
             Change::Over => drop(bars.remove(&number)),
-            Change::Stands(name, function, standing) => {
+            Change::Stands(name, function, snapshot) => {
                 let bar = bars.entry(number).or_insert_with(|| ProgressBar::new(name.as_deref(), &function));
-                bar.iter_mut().for_each(|bar| bar.update(&standing));
+                bar.iter_mut().for_each(|bar| bar.update(&snapshot));
             }
         }
     }

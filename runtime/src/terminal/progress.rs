@@ -27,7 +27,7 @@ pub(crate) fn above_the_bar<T>(is_terminal: bool, write: impl FnOnce() -> T) -> 
 
 /// Where a job stands at a moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Standing {
+pub struct ProgressSnapshot {
     /// Tasks that succeeded.
     pub done: u64,
     /// Tasks that failed for good.
@@ -46,7 +46,7 @@ pub struct Standing {
     pub usd: f64,
 }
 
-impl Standing {
+impl ProgressSnapshot {
     /// Tasks done a second, of the time since the run began.
     pub fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64().max(1e-9)
@@ -64,18 +64,18 @@ impl Standing {
 ///
 /// ```
 /// use std::time::Duration;
-/// use wren::history::Standing;
+/// use wren::history::ProgressSnapshot;
 ///
-/// let standing = Standing {
+/// let snapshot = ProgressSnapshot {
 ///     done: 1_200, failed: 2, retried: 0, running: 500, queued: 8_298, tasks: Some(10_000),
 ///     elapsed: Duration::from_secs(60), usd: 0.0123,
 /// };
 /// assert_eq!(
-///     standing.to_string(),
+///     snapshot.to_string(),
 ///     "1200/10000 done, 500 running, 8298 queued, 2 failed, 20/s, 7 minutes left, 0.0123 USD"
 /// );
 /// ```
-impl std::fmt::Display for Standing {
+impl std::fmt::Display for ProgressSnapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.tasks {
             Some(tasks) => write!(f, "{}/{tasks} done", self.done)?,
@@ -85,7 +85,7 @@ impl std::fmt::Display for Standing {
     }
 }
 
-impl Standing {
+impl ProgressSnapshot {
     /// What a bar does not show by itself.
     fn beside_the_bar(&self) -> String {
         let mut text = String::new();
@@ -128,23 +128,23 @@ impl ProgressBar {
     }
 
     /// Shows where the job stands, once it has run for a moment.
-    pub fn update(&mut self, standing: &Standing) {
-        if self.bar.is_none() && standing.elapsed < SHOW_AFTER {
+    pub fn update(&mut self, snapshot: &ProgressSnapshot) {
+        if self.bar.is_none() && snapshot.elapsed < SHOW_AFTER {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
             let template = "{prefix} [{bar:25}] {human_pos}/{human_len}{wide_msg}";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = indicatif::ProgressBar::with_draw_target(standing.tasks, ProgressDrawTarget::hidden())
+            let bar = indicatif::ProgressBar::with_draw_target(snapshot.tasks, ProgressDrawTarget::hidden())
                 .with_style(style.progress_chars("=> "))
                 .with_prefix(self.name.clone());
             bars().lock().unwrap_or_else(PoisonError::into_inner).add(bar)
         });
-        if let Some(tasks) = standing.tasks {
+        if let Some(tasks) = snapshot.tasks {
             bar.set_length(tasks);
         }
-        bar.set_position(standing.done);
-        bar.set_message(standing.beside_the_bar());
+        bar.set_position(snapshot.done);
+        bar.set_message(snapshot.beside_the_bar());
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_job_that_has_done_nothing_has_no_rate() {
-        let begun = Standing { running: 2, queued: 98, tasks: Some(100), ..Standing::default() };
+        let begun = ProgressSnapshot { running: 2, queued: 98, tasks: Some(100), ..ProgressSnapshot::default() };
         assert_eq!(begun.to_string(), "0/100 done, 2 running, 98 queued");
         assert_eq!(begun.left(), None);
     }
@@ -170,14 +170,14 @@ mod tests {
     #[test]
     fn failed_tasks_are_not_left() {
         let elapsed = Duration::from_secs(10);
-        let half = Standing { done: 40, failed: 10, tasks: Some(100), elapsed, ..Standing::default() };
+        let half = ProgressSnapshot { done: 40, failed: 10, tasks: Some(100), elapsed, ..ProgressSnapshot::default() };
         assert_eq!(half.left(), Some(Duration::from_micros(12_500_000)));
-        let over = Standing { done: 90, failed: 10, tasks: Some(100), elapsed, ..Standing::default() };
+        let over = ProgressSnapshot { done: 90, failed: 10, tasks: Some(100), elapsed, ..ProgressSnapshot::default() };
         assert_eq!(over.to_string(), "90/100 done, 10 failed, 9.0/s");
-        let unknown = Standing { done: 90, elapsed, ..Standing::default() };
+        let unknown = ProgressSnapshot { done: 90, elapsed, ..ProgressSnapshot::default() };
         assert_eq!(unknown.to_string(), "90 done, 9.0/s");
         // More came than was said.
-        let more = Standing { done: 101, tasks: Some(100), elapsed, ..Standing::default() };
+        let more = ProgressSnapshot { done: 101, tasks: Some(100), elapsed, ..ProgressSnapshot::default() };
         assert_eq!(more.left(), None);
     }
 }

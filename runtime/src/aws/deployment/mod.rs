@@ -185,7 +185,7 @@ impl Deployment {
     /// For wren's own functions, what is not stated is the default or else the most that there is: the
     /// time before the memory, for they go to disk where memory is short.
     pub fn lambda_for(&self, name: &str, memory_mb: Option<u32>, timeout: Option<Duration>) -> Option<&LambdaFn> {
-        let (wanted_mb, wanted_s) = placed(memory_mb, timeout);
+        let (wanted_mb, wanted_s) = lambda_size(memory_mb, timeout);
         let serves = |l: &&LambdaFn| l.memory_mb >= wanted_mb && l.timeout_s >= wanted_s;
         let smallest = self.lambdas.iter().filter(serves).min_by_key(|l| (l.memory_mb, l.timeout_s));
         if smallest.is_some() || !registry::is_wrens(name) {
@@ -216,7 +216,7 @@ impl DeployedFn {
 ///
 /// A task may take its whole timeout; fetching arguments and committing results come on top, as far
 /// as Lambda's own limit allows.
-pub fn placed(memory_mb: Option<u32>, timeout: Option<Duration>) -> (u32, u32) {
+pub fn lambda_size(memory_mb: Option<u32>, timeout: Option<Duration>) -> (u32, u32) {
     use crate::aws::limits;
     let memory_mb = memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB);
     let timeout_s = timeout.map_or(limits::MAX_TIMEOUT_S, |timeout| {

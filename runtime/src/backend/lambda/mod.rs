@@ -3,7 +3,7 @@
 //! A few go out as `RequestResponse`, with the outcome in the response; beyond [`DIRECT`] at once they
 //! go out as `Event`, and their outcomes are found by listing the store. `lambda:direct` and
 //! `lambda:event` send all of them the one way or the other. Everything runs on the event loop for AWS;
-//! replies come back through a channel and the executor's bell.
+//! replies come back through a channel and the executor's notifier.
 
 mod send;
 mod uploads;
@@ -18,11 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::lambda_tuning::{DIRECT, tune};
-use super::{Backend, BackendScheme, Ringer, Room, Setup};
-use crate::attempt::{FlightId, Invocation, Remote, Reply, Results, Timing};
+use super::{Backend, BackendContext, BackendScheme, Placement, WakeHandle};
+use crate::attempt::{Batch, BatchId, RemoteTiming, Reply, Results, Timing};
 use crate::aws::deployment::{Deployment, LambdaFn};
 use crate::aws::{self, limits, price};
-use crate::backend::lambda::wire::{Outcome, Part, Report};
+use crate::backend::lambda::wire::{BatchOutcome, Part, Report};
 use crate::config::OtherBuild;
 use crate::error::{Error, Failure, Result};
 use crate::function::Limits;
@@ -56,20 +56,20 @@ inventory::submit! {
 
 /// What is sent and heard of invocations.
 struct LambdaBackend {
-    shared: Arc<Shared>,
+    shared: Arc<LambdaState>,
     replies: Receiver<Reply>,
-    flights: HashMap<FlightId, Flying>,
+    batches: HashMap<BatchId, InFlight>,
 }
 
 /// An invocation under way.
-struct Flying {
+struct InFlight {
     run: Arc<str>,
     left: u64,
     /// Ends with this.
     _sending: Option<aws::Task<()>>,
 }
 
-struct Shared {
+struct LambdaState {
     deployment: Deployment,
     store: Arc<dyn Store>,
     uploads: Uploads,
@@ -80,11 +80,11 @@ struct Shared {
     /// Requests under way at once: each takes a connection.
     requests: tokio::sync::Semaphore,
     replies: Mutex<Sender<Reply>>,
-    ringer: Ringer,
+    wake_handle: WakeHandle,
 }
 
 impl LambdaBackend {
-    fn open(setup: &Setup, most_direct: usize) -> Result<Self> {
+    fn open(setup: &BackendContext, most_direct: usize) -> Result<Self> {
         let deployment = Deployment::load(&setup.directory)?.ok_or_else(|| {
             let place = match Deployment::endpoint_of_environment() {
                 Some(endpoint) => format!(" at {endpoint}"),
@@ -102,8 +102,8 @@ impl LambdaBackend {
         check_sources(&deployment, setup.on_other_build)?;
         let (sender, replies) = mpsc::channel();
         let store = store::open(&deployment.store)?;
-        let shared = Shared::new(deployment, store, most_direct, sender, setup.ringer.clone());
-        Ok(Self { shared: Arc::new(shared), replies, flights: HashMap::new() })
+        let shared = LambdaState::new(deployment, store, most_direct, sender, setup.wake_handle.clone());
+        Ok(Self { shared: Arc::new(shared), replies, batches: HashMap::new() })
     }
 }
 
@@ -150,61 +150,61 @@ impl Backend for LambdaBackend {
         self.slots()
     }
 
-    fn room(&self, function: &str, limits: &Limits) -> Result<Option<Room>> {
+    fn placement(&self, function: &str, limits: &Limits) -> Result<Option<Placement>> {
         let lambda = self.shared.lambda_for(function, limits).map_err(Error::Config)?;
-        Ok(Some(Room { memory_mb: lambda.memory_mb, calls: limits::vcpus(lambda.memory_mb) }))
+        Ok(Some(Placement { memory_mb: lambda.memory_mb, calls: limits::vcpus(lambda.memory_mb) }))
     }
 
     fn usd_per_second(&self) -> fn(memory_mb: Option<u32>) -> f64 {
         |memory_mb| price::per_second(memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB))
     }
 
-    fn tune(&self, config: &mut scheduler::Config) {
+    fn tune(&self, config: &mut scheduler::SchedulerConfig) {
         let longest = self.shared.deployment.lambdas.iter().map(|l| l.timeout_s).max();
         tune(config, longest.map(|s| Duration::from_secs(s.into())));
         config.calls_at_once = |memory_mb| limits::vcpus(memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB)).into();
     }
 
-    fn invoke(&mut self, invocation: Invocation, _now: Duration, replies: &mut Vec<Reply>) {
-        let flight = invocation.flight;
-        let run = invocation.run.clone().unwrap_or_else(|| format!("call-{}", new_id()).into());
-        let left = invocation.tasks.end - invocation.tasks.start;
-        match aws::spawn(send::send(self.shared.clone(), invocation.clone(), run.clone())) {
+    fn invoke(&mut self, batch: Batch, _now: Duration, replies: &mut Vec<Reply>) {
+        let batch_id = batch.id;
+        let run = batch.job_run.clone().unwrap_or_else(|| format!("call-{}", new_id()).into());
+        let left = batch.tasks.end - batch.tasks.start;
+        match aws::spawn(send::send(self.shared.clone(), batch.clone(), run.clone())) {
             Ok(sending) => {
-                let flying = Flying { run, left, _sending: Some(sending) };
-                self.flights.insert(flight, flying);
+                let in_flight = InFlight { run, left, _sending: Some(sending) };
+                self.batches.insert(batch_id, in_flight);
             }
-            Err(message) => invocation.fail(&message, replies),
+            Err(message) => batch.fail(&message, replies),
         }
     }
 
-    fn cancel(&mut self, flight: FlightId, _now: Duration) {
-        if let Some(flying) = self.flights.remove(&flight) {
-            self.shared.watch.forget(&flying.run, flight);
-            self.shared.put_mark(wire::stop_key(&flying.run, flight));
+    fn cancel(&mut self, batch_id: BatchId, _now: Duration) {
+        if let Some(in_flight) = self.batches.remove(&batch_id) {
+            self.shared.watch.forget(&in_flight.run, batch_id);
+            self.shared.put_mark(wire::stop_key(&in_flight.run, batch_id));
         }
     }
 
     fn cancel_job(&mut self, run: &Arc<str>) {
         self.shared.watch.forget_all(run);
         // One key stops all of them.
-        self.flights.retain(|_, flying| flying.run != *run);
+        self.batches.retain(|_, in_flight| in_flight.run != *run);
         self.shared.put_mark(wire::cancel_key(run));
     }
 
     fn poll(&mut self, _now: Duration, replies: &mut Vec<Reply>) -> Option<Duration> {
         while let Ok(reply) = self.replies.try_recv() {
-            let (flight, count) = match &reply {
-                Reply::Done { flight, tasks, .. } | Reply::Returned { flight, tasks } => {
-                    (*flight, tasks.end - tasks.start)
+            let (batch_id, count) = match &reply {
+                Reply::Done { batch_id, tasks, .. } | Reply::Returned { batch_id, tasks } => {
+                    (*batch_id, tasks.end - tasks.start)
                 }
-                Reply::Failed { flight, .. } => (*flight, 1),
-                Reply::Throttled { flight, .. } => (*flight, u64::MAX),
+                Reply::Failed { batch_id, .. } => (*batch_id, 1),
+                Reply::Throttled { batch_id, .. } => (*batch_id, u64::MAX),
             };
-            if let Some(flying) = self.flights.get_mut(&flight) {
-                flying.left = flying.left.saturating_sub(count);
-                if flying.left == 0 {
-                    self.flights.remove(&flight);
+            if let Some(in_flight) = self.batches.get_mut(&batch_id) {
+                in_flight.left = in_flight.left.saturating_sub(count);
+                if in_flight.left == 0 {
+                    self.batches.remove(&batch_id);
                 }
                 replies.push(reply);
             }
@@ -213,13 +213,13 @@ impl Backend for LambdaBackend {
     }
 }
 
-impl Shared {
+impl LambdaState {
     fn new(
         deployment: Deployment,
         store: Arc<dyn Store>,
         most_direct: usize,
         replies: Sender<Reply>,
-        ringer: Ringer,
+        wake_handle: WakeHandle,
     ) -> Self {
         Self {
             watch: Watch::default(),
@@ -230,7 +230,7 @@ impl Shared {
             most_direct,
             requests: tokio::sync::Semaphore::new(2 * DIRECT),
             replies: Mutex::new(replies),
-            ringer,
+            wake_handle,
         }
     }
 
@@ -251,23 +251,23 @@ impl Shared {
     fn give(&self, reply: Reply) {
         // The receiver is gone only with the executor.
         let _ = self.replies.lock().unwrap_or_else(PoisonError::into_inner).send(reply);
-        self.ringer.ring();
+        self.wake_handle.notify();
     }
 
-    fn fail_all(&self, invocation: &Invocation, failure: &Failure) {
-        for task in invocation.tasks.clone() {
+    fn fail_all(&self, batch: &Batch, failure: &Failure) {
+        for task in batch.tasks.clone() {
             let (failure, stderr) = (failure.clone(), String::new());
-            self.give(Reply::Failed { flight: invocation.flight, task, failure, stderr, timing: Timing::default() });
+            self.give(Reply::Failed { batch_id: batch.id, task, failure, stderr, timing: Timing::default() });
         }
     }
 
     /// Gives what came of an invocation.
-    fn give_outcome(&self, flight: FlightId, outcome: Outcome) {
-        let Outcome { parts, report } = outcome;
+    fn give_outcome(&self, batch_id: BatchId, outcome: BatchOutcome) {
+        let BatchOutcome { parts, report } = outcome;
         let mut usd = cost(&report);
         let remote = Some(remote(&report));
         for part in parts {
-            let mut timing = |ran: wire::Ran| Timing {
+            let mut timing = |ran: wire::TaskTimes| Timing {
                 started: Duration::ZERO,
                 free: Duration::ZERO,
                 setup: report.setup,
@@ -285,16 +285,16 @@ impl Shared {
             };
             self.give(match part {
                 Part::Done { first, count, results, ran } => Reply::Done {
-                    flight,
+                    batch_id,
                     tasks: first..first.saturating_add(count),
                     results: Results::packed(results),
                     timing: timing(ran),
                 },
                 Part::Failed { task, failure, stderr, ran } => {
-                    Reply::Failed { flight, task, failure, stderr, timing: timing(ran) }
+                    Reply::Failed { batch_id, task, failure, stderr, timing: timing(ran) }
                 }
                 Part::Returned { first, count } => {
-                    Reply::Returned { flight, tasks: first..first.saturating_add(count) }
+                    Reply::Returned { batch_id, tasks: first..first.saturating_add(count) }
                 }
             });
         }
@@ -303,7 +303,7 @@ impl Shared {
     /// Puts a key that tells workers to stop, even if this program ends now.
     fn put_mark(&self, key: String) {
         let store = self.store.clone();
-        aws::spawn_last_words(async move {
+        aws::spawn_detached(async move {
             // Without it they run to their end, and are paid for.
             let _ = store.put(&key, b"").await;
         });
@@ -315,9 +315,9 @@ fn cost(report: &Report) -> f64 {
     price::REQUEST + price::per_second(report.memory_mb) * report.ran.as_secs_f64()
 }
 
-fn remote(report: &Report) -> Remote {
+fn remote(report: &Report) -> RemoteTiming {
     let digits: String = report.request.chars().filter(char::is_ascii_hexdigit).collect();
-    Remote {
+    RemoteTiming {
         request: u128::from_str_radix(&digits, 16).unwrap_or_default(),
         instance: report.instance,
         memory_mb: report.memory_mb,

@@ -10,7 +10,7 @@ use aws_sdk_lambda::primitives::{Blob, DateTime, DateTimeFormat};
 use aws_sdk_lambda::types::InvocationType;
 use serde::Deserialize;
 
-use super::{Invocation, LONG, Reply, Shared, watch};
+use super::{Batch, LONG, LambdaState, Reply, watch};
 use crate::aws::deployment::LambdaFn;
 use crate::aws::{self, limits};
 use crate::backend::lambda::wire::{Answer, Response};
@@ -23,14 +23,14 @@ const AROUND: usize = 16 << 10;
 /// How often an invocation is sent that Lambda did not answer, or could not take.
 const SENDINGS: u32 = 6;
 
-pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<str>) {
-    let lambda = match shared.lambda_for(invocation.block.function().name, &invocation.block.limits()) {
+pub(super) async fn send(shared: Arc<LambdaState>, batch: Batch, run: Arc<str>) {
+    let lambda = match shared.lambda_for(batch.block.function().name, &batch.block.limits()) {
         Ok(lambda) => lambda,
-        Err(why) => return shared.fail_all(&invocation, &Failure::Backend(why)),
+        Err(why) => return shared.fail_all(&batch, &Failure::Backend(why)),
     };
     let one_more = |n: usize| (n < shared.most_direct).then_some(n + 1);
     // A connection that is lost says nothing of what became of a call; the store does.
-    let by_store = invocation.block.limits().at_most_once;
+    let by_store = batch.block.limits().at_most_once;
     let direct = !by_store && shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok();
     let _place = direct.then(|| Place(&shared));
     let (inline, answer) = match direct {
@@ -38,7 +38,7 @@ pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<s
         false => (limits::ASYNC_PAYLOAD, Answer::Store),
     };
     // Base64 makes four bytes of three.
-    let message = shared.uploads.message(&invocation, &run, inline / 4 * 3 - AROUND, answer).await;
+    let message = shared.uploads.message(&batch, &run, inline / 4 * 3 - AROUND, answer).await;
     let payload = message.map_err(Failure::Store).and_then(|m| m.to_json().map_err(Failure::Backend));
     let payload = match payload {
         Ok(payload) if payload.len() <= inline => payload,
@@ -46,16 +46,16 @@ pub(super) async fn send(shared: Arc<Shared>, invocation: Invocation, run: Arc<s
             let reason =
                 format!("their names alone take {} bytes of a request; use a smaller `.chunk(..)`", payload.len());
             let function = Failure::BadArguments { reason };
-            return shared.fail_all(&invocation, &function);
+            return shared.fail_all(&batch, &function);
         }
-        Err(failure) => return shared.fail_all(&invocation, &failure),
+        Err(failure) => return shared.fail_all(&batch, &failure),
     };
-    let sending = Sending { shared: &shared, invocation: &invocation, run: &run, lambda };
+    let sending = Sending { shared: &shared, batch: &batch, run: &run, lambda };
     if direct { sending.direct(payload).await } else { sending.event(payload).await }
 }
 
 /// One of the invocations that wait for their response.
-struct Place<'a>(&'a Shared);
+struct Place<'a>(&'a LambdaState);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
@@ -64,8 +64,8 @@ impl Drop for Place<'_> {
 }
 
 struct Sending<'a> {
-    shared: &'a Arc<Shared>,
-    invocation: &'a Invocation,
+    shared: &'a Arc<LambdaState>,
+    batch: &'a Batch,
     run: &'a Arc<str>,
     lambda: &'a LambdaFn,
 }
@@ -74,7 +74,7 @@ struct Sending<'a> {
 enum Sent {
     Taken(Box<InvokeOutput>),
     /// The connection was lost after it was sent, or was never made.
-    Silence,
+    NoResponse,
 }
 
 impl Sending<'_> {
@@ -82,10 +82,10 @@ impl Sending<'_> {
         let begun = Instant::now();
         match self.send(InvocationType::RequestResponse, payload).await {
             Some(Sent::Taken(output)) => self.answered(&output).await,
-            Some(Sent::Silence) if begun.elapsed() > LONG / 2 => {
-                self.shared.watch.add(self.shared, self.run, self.invocation)
+            Some(Sent::NoResponse) if begun.elapsed() > LONG / 2 => {
+                self.shared.watch.add(self.shared, self.run, self.batch)
             }
-            Some(Sent::Silence) => self.unreachable(begun),
+            Some(Sent::NoResponse) => self.unreachable(begun),
             None => {}
         }
     }
@@ -93,19 +93,19 @@ impl Sending<'_> {
     async fn event(&self, payload: Vec<u8>) {
         let begun = Instant::now();
         // The outcome may come before the answer to the request.
-        self.shared.watch.add(self.shared, self.run, self.invocation);
+        self.shared.watch.add(self.shared, self.run, self.batch);
         match self.send(InvocationType::Event, payload).await {
             Some(Sent::Taken(_)) => {}
-            Some(Sent::Silence) => {
-                self.shared.watch.forget(self.run, self.invocation.flight);
+            Some(Sent::NoResponse) => {
+                self.shared.watch.forget(self.run, self.batch.id);
                 self.unreachable(begun);
             }
-            None => self.shared.watch.forget(self.run, self.invocation.flight),
+            None => self.shared.watch.forget(self.run, self.batch.id),
         }
     }
 
     fn unreachable(&self, begun: Instant) {
-        self.shared.fail_all(self.invocation, &Failure::NeverStarted { waited: begun.elapsed() });
+        self.shared.fail_all(self.batch, &Failure::NeverStarted { waited: begun.elapsed() });
     }
 
     /// Sends, again after pauses where that helps; `None` where replies were given already.
@@ -126,15 +126,16 @@ impl Sending<'_> {
                 Ok(output) => return Some(Sent::Taken(Box::new(output))),
                 Err(error) => error,
             };
-            match judged(&error) {
+            match classify(&error) {
                 // One that was not answered may run.
                 Verdict::Throttled | Verdict::WrongClock(_) | Verdict::Refused(_)
-                    if was_silent && self.invocation.block.limits().at_most_once =>
+                    if was_silent && self.batch.block.limits().at_most_once =>
                 {
-                    return Some(Sent::Silence);
+                    return Some(Sent::NoResponse);
                 }
                 Verdict::Throttled => {
-                    self.shared.give(Reply::Throttled { flight: self.invocation.flight, message: aws::words(&error) });
+                    self.shared
+                        .give(Reply::Throttled { batch_id: self.batch.id, message: aws::describe_error(&error) });
                     return None;
                 }
                 // The SDK has the time from this answer, and signs the next request by it.
@@ -144,15 +145,17 @@ impl Sending<'_> {
                     continue;
                 }
                 Verdict::WrongClock(_) => {
-                    self.shared.fail_all(self.invocation, &Failure::Backend(aws::words(&error)));
+                    self.shared.fail_all(self.batch, &Failure::Backend(aws::describe_error(&error)));
                     return None;
                 }
                 Verdict::Refused(why) => {
-                    self.shared.fail_all(self.invocation, &Failure::Backend(why));
+                    self.shared.fail_all(self.batch, &Failure::Backend(why));
                     return None;
                 }
-                Verdict::Silence if sending >= SENDINGS || begun.elapsed() > LONG / 2 => return Some(Sent::Silence),
-                Verdict::Silence => was_silent = true,
+                Verdict::NoResponse if sending >= SENDINGS || begun.elapsed() > LONG / 2 => {
+                    return Some(Sent::NoResponse);
+                }
+                Verdict::NoResponse => was_silent = true,
             }
             let longest = Duration::from_millis(50 << sending);
             tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
@@ -163,16 +166,16 @@ impl Sending<'_> {
     async fn answered(&self, output: &InvokeOutput) {
         let payload = output.payload().map(Blob::as_ref).unwrap_or_default();
         if output.function_error().is_some() {
-            return self.shared.fail_all(self.invocation, &self.instance_failure(payload));
+            return self.shared.fail_all(self.batch, &self.instance_failure(payload));
         }
-        let flight = self.invocation.flight;
+        let batch_id = self.batch.id;
         match Response::from_json(payload) {
-            Ok(Response::Outcome(outcome)) => self.shared.give_outcome(flight, *outcome),
-            Ok(Response::Stored) => watch::fetch(self.shared, self.run, self.invocation).await,
-            Ok(Response::Refused(failure)) => self.shared.fail_all(self.invocation, &failure),
+            Ok(Response::BatchOutcome(outcome)) => self.shared.give_outcome(batch_id, *outcome),
+            Ok(Response::Stored) => watch::fetch(self.shared, self.run, self.batch).await,
+            Ok(Response::Refused(failure)) => self.shared.fail_all(self.batch, &failure),
             Err(reason) => {
                 let why = format!("{reason}; is `{}` a function that `cargo wren deploy` made?", self.lambda.name);
-                self.shared.fail_all(self.invocation, &Failure::Backend(why));
+                self.shared.fail_all(self.batch, &Failure::Backend(why));
             }
         }
     }
@@ -212,7 +215,7 @@ enum Verdict {
     /// Never.
     Refused(String),
     /// Nobody answered, or the service failed: perhaps at once again.
-    Silence,
+    NoResponse,
 }
 
 /// Errors that a wrong clock may have made.
@@ -248,7 +251,7 @@ fn say_that_the_clock_is_wrong(away: Duration) {
     });
 }
 
-fn judged(error: &SdkError<InvokeError>) -> Verdict {
+fn classify(error: &SdkError<InvokeError>) -> Verdict {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
     if CLOCK_CODES.contains(&code)
@@ -262,15 +265,15 @@ fn judged(error: &SdkError<InvokeError>) -> Verdict {
         | ("ResourceConflictException" | "ResourceNotReadyException", _)
         | (_, Some(429)) => Verdict::Throttled,
         ("ResourceNotFoundException", _) => {
-            Verdict::Refused(format!("{}; run `cargo wren deploy`", aws::words(error)))
+            Verdict::Refused(format!("{}; run `cargo wren deploy`", aws::describe_error(error)))
         }
-        (_, Some(400..500)) => Verdict::Refused(format!("{}; see `cargo wren doctor`", aws::words(error))),
+        (_, Some(400..500)) => Verdict::Refused(format!("{}; see `cargo wren doctor`", aws::describe_error(error))),
         _ => match error {
-            SdkError::ConstructionFailure(_) => Verdict::Refused(aws::words(error)),
+            SdkError::ConstructionFailure(_) => Verdict::Refused(aws::describe_error(error)),
             SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other() => {
-                Verdict::Refused(aws::words(error))
+                Verdict::Refused(aws::describe_error(error))
             }
-            _ => Verdict::Silence,
+            _ => Verdict::NoResponse,
         },
     }
 }

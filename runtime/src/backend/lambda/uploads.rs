@@ -1,4 +1,4 @@
-//! Arguments that do not fit into an invocation, put into the store once.
+//! Arguments that do not fit into a batch, put into the store once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OnceCell;
 
-use super::Invocation;
-use crate::attempt::Block;
-use crate::backend::lambda::wire::{self, Answer, Args};
+use super::Batch;
+use crate::attempt::TaskBlock;
+use crate::backend::lambda::wire::{self, Answer, PackedArgs};
 use crate::function::Blob;
 use crate::store::{Store, StoreError, StoreResult, blobs};
 
-/// A write that several invocations wait for, and whose failure the next of them makes up for.
+/// A write that several batches wait for, and whose failure the next of them makes up for.
 type Once = Arc<OnceCell<()>>;
 
 /// What was put into the store, or is being put.
 pub(super) struct Uploads {
     store: Arc<dyn Store>,
     /// Blocks by their address, for as long as they live.
-    segments: Mutex<HashMap<usize, (Weak<Block>, Once)>>,
+    segments: Mutex<HashMap<usize, (Weak<TaskBlock>, Once)>>,
     blobs: Mutex<HashMap<[u8; 32], Once>>,
 }
 
@@ -28,22 +28,22 @@ impl Uploads {
         Self { store, segments: Mutex::default(), blobs: Mutex::default() }
     }
 
-    /// The message of an invocation, of which at most `inline` bytes are arguments. What it names is in
+    /// The message of a batch, of which at most `inline` bytes are arguments. What it names is in
     /// the store when this returns.
     pub(super) async fn message(
         &self,
-        invocation: &Invocation,
+        batch: &Batch,
         run: &str,
         inline: usize,
         answer: Answer,
-    ) -> StoreResult<wire::Invocation> {
-        let Invocation { flight, tasks, attempt, block, .. } = invocation;
+    ) -> StoreResult<wire::BatchRequest> {
+        let Batch { id: batch_id, tasks, attempt, block, .. } = batch;
         let function = block.function();
         let bytes = block.args(tasks.clone());
         let args = if bytes.len() <= inline {
-            Args::Inline(bytes.to_vec())
+            PackedArgs::Inline(bytes.to_vec())
         } else {
-            Args::Stored { key: self.segment(run, block).await?, range: block.args_range(tasks.clone()) }
+            PackedArgs::Stored { key: self.segment(run, block).await?, range: block.args_range(tasks.clone()) }
         };
         let mut blobs = Vec::new();
         let mut blobs_of = Vec::new();
@@ -61,9 +61,9 @@ impl Uploads {
             }
             blobs_of.push((task, indices));
         }
-        Ok(wire::Invocation {
+        Ok(wire::BatchRequest {
             run: run.to_owned(),
-            flight: *flight,
+            batch_id: *batch_id,
             first: tasks.start,
             count: tasks.end - tasks.start,
             attempt: *attempt,
@@ -79,8 +79,8 @@ impl Uploads {
         })
     }
 
-    /// The key under which the arguments of a whole block are: invocations read their parts of it.
-    async fn segment(&self, run: &str, block: &Arc<Block>) -> StoreResult<String> {
+    /// The key under which the arguments of a whole block are: batches read their parts of it.
+    async fn segment(&self, run: &str, block: &Arc<TaskBlock>) -> StoreResult<String> {
         let tasks = block.tasks();
         let key = format!("{run}/args/{:012}", tasks.start);
         let once = {

@@ -1,6 +1,6 @@
 //! Finds the outcomes of events in the store, by listing.
 //!
-//! Outcomes lie under the numbers of their flights, which grow. A listing begins at the first flight
+//! Outcomes lie under the numbers of their batches, which grow. A listing begins at the first batch
 //! that is still out and skips stretches where none is, so that a straggler costs one page and not
 //! all behind it; while nothing comes, pauses grow. The number of listings thus grows with the
 //! outcomes that come, and not with tasks times looks.
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{FlightId, Invocation, Shared};
+use super::{Batch, BatchId, LambdaState};
 use crate::aws;
 use crate::backend::lambda::wire;
 use crate::codec::envelope;
@@ -27,7 +27,7 @@ const PAGE: usize = 1_000;
 /// Outcomes that are fetched at once.
 const FETCHES: usize = 64;
 
-/// Flights whose outcomes are to be found in the store.
+/// Batches whose outcomes are to be found in the store.
 pub(super) struct Watch {
     out: Mutex<Out>,
     news: Notify,
@@ -36,7 +36,7 @@ pub(super) struct Watch {
 
 #[derive(Default)]
 struct Out {
-    runs: BTreeMap<Arc<str>, BTreeMap<FlightId, Invocation>>,
+    runs: BTreeMap<Arc<str>, BTreeMap<BatchId, Batch>>,
     /// Whether somebody looks.
     watched: bool,
 }
@@ -52,9 +52,9 @@ impl Watch {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, shared: &Arc<Shared>, run: &Arc<str>, invocation: &Invocation) {
+    pub(super) fn add(&self, shared: &Arc<LambdaState>, run: &Arc<str>, batch: &Batch) {
         let mut out = self.out();
-        out.runs.entry(run.clone()).or_default().insert(invocation.flight, invocation.clone());
+        out.runs.entry(run.clone()).or_default().insert(batch.id, batch.clone());
         if !out.watched {
             out.watched = true;
             let weak = Arc::downgrade(shared);
@@ -67,19 +67,19 @@ impl Watch {
         self.news.notify_one();
     }
 
-    pub(super) fn forget(&self, run: &str, flight: FlightId) {
-        self.take(run, flight);
+    pub(super) fn forget(&self, run: &str, batch_id: BatchId) {
+        self.take(run, batch_id);
     }
 
     pub(super) fn forget_all(&self, run: &str) {
         self.out().runs.remove(run);
     }
 
-    fn take(&self, run: &str, flight: FlightId) -> Option<Invocation> {
+    fn take(&self, run: &str, batch_id: BatchId) -> Option<Batch> {
         let mut out = self.out();
-        let flights = out.runs.get_mut(run)?;
-        let taken = flights.remove(&flight);
-        if flights.is_empty() {
+        let batches = out.runs.get_mut(run)?;
+        let taken = batches.remove(&batch_id);
+        if batches.is_empty() {
             out.runs.remove(run);
         }
         taken
@@ -89,15 +89,15 @@ impl Watch {
         self.out().runs.keys().cloned().collect()
     }
 
-    /// The flights of a run that are out, from a number on.
-    fn flights_from(&self, run: &str, from: FlightId) -> BTreeSet<FlightId> {
+    /// The batches of a run that are out, from a number on.
+    fn in_flight_from(&self, run: &str, from: BatchId) -> BTreeSet<BatchId> {
         let out = self.out();
-        out.runs.get(run).map(|flights| flights.range(from..).map(|(id, _)| *id).collect()).unwrap_or_default()
+        out.runs.get(run).map(|batches| batches.range(from..).map(|(id, _)| *id).collect()).unwrap_or_default()
     }
 }
 
 /// Looks for outcomes until the backend is gone.
-async fn watch(weak: Weak<Shared>) {
+async fn watch(weak: Weak<LambdaState>) {
     let mut pause = PAUSE.0;
     loop {
         let Some(shared) = weak.upgrade() else { return };
@@ -111,7 +111,7 @@ async fn watch(weak: Weak<Shared>) {
         let mut found = 0;
         for run in runs {
             match look(&shared, &run).await {
-                Ok(flights) => found += flights,
+                Ok(batches) => found += batches,
                 // The store retries by itself: what fails here fails for long.
                 Err(error) => fail_run(&shared, &run, &error),
             }
@@ -123,52 +123,52 @@ async fn watch(weak: Weak<Shared>) {
 }
 
 /// Lists what may be there of a run, and fetches what is. Gives how many outcomes were found.
-async fn look(shared: &Arc<Shared>, run: &Arc<str>) -> StoreResult<usize> {
+async fn look(shared: &Arc<LambdaState>, run: &Arc<str>) -> StoreResult<usize> {
     let prefix = wire::done_key(run, 0);
     let prefix = &prefix[..prefix.len() - 12];
     let mut found = 0;
     let mut from = 0;
     loop {
-        let out = shared.watch.flights_from(run, from);
+        let out = shared.watch.in_flight_from(run, from);
         let Some(first) = out.first() else { return Ok(found) };
         let before = wire::done_key(run, first.saturating_sub(1));
         let keys = shared.store.list(prefix, Some(&before), PAGE).await?;
-        let flights: Vec<FlightId> = keys.iter().filter_map(|key| key.strip_prefix(prefix)?.parse().ok()).collect();
-        for flight in flights.iter().filter(|flight| out.contains(flight)) {
-            if let Some(invocation) = shared.watch.take(run, *flight) {
+        let batches: Vec<BatchId> = keys.iter().filter_map(|key| key.strip_prefix(prefix)?.parse().ok()).collect();
+        for batch_id in batches.iter().filter(|batch_id| out.contains(batch_id)) {
+            if let Some(batch) = shared.watch.take(run, *batch_id) {
                 found += 1;
                 let (shared, run) = (shared.clone(), run.clone());
                 tokio::spawn(async move {
                     // A closed semaphore would be no reason to stop.
                     let _permit = shared.watch.fetches.clone().acquire_owned().await.ok();
-                    fetch(&shared, &run, &invocation).await;
+                    fetch(&shared, &run, &batch).await;
                 });
             }
         }
-        match flights.last() {
+        match batches.last() {
             Some(last) if keys.len() >= PAGE => from = last + 1,
             _ => return Ok(found),
         }
     }
 }
 
-/// Fetches the outcome of an invocation that has one in the store.
-pub(super) async fn fetch(shared: &Arc<Shared>, run: &Arc<str>, invocation: &Invocation) {
-    let key = wire::done_key(run, invocation.flight);
+/// Fetches the outcome of a batch that has one in the store.
+pub(super) async fn fetch(shared: &Arc<LambdaState>, run: &Arc<str>, batch: &Batch) {
+    let key = wire::done_key(run, batch.id);
     let outcome = shared.store.get(&key).await.and_then(|sealed| {
         let store = shared.store.url();
         envelope::open(&sealed).map_err(|reason| StoreError::Damaged { store, key, reason })
     });
     match outcome {
-        Ok(outcome) => shared.give_outcome(invocation.flight, outcome),
-        Err(error) => shared.fail_all(invocation, &Failure::Store(error)),
+        Ok(outcome) => shared.give_outcome(batch.id, outcome),
+        Err(error) => shared.fail_all(batch, &Failure::Store(error)),
     }
 }
 
-fn fail_run(shared: &Arc<Shared>, run: &Arc<str>, error: &StoreError) {
-    let flights = shared.watch.out().runs.remove(run).unwrap_or_default();
-    for invocation in flights.values() {
-        shared.fail_all(invocation, &Failure::Store(error.clone()));
+fn fail_run(shared: &Arc<LambdaState>, run: &Arc<str>, error: &StoreError) {
+    let batches = shared.watch.out().runs.remove(run).unwrap_or_default();
+    for batch in batches.values() {
+        shared.fail_all(batch, &Failure::Store(error.clone()));
     }
 }
 
@@ -179,12 +179,12 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::attempt::Block;
+    use crate::attempt::TaskBlock;
     use crate::aws::deployment::Deployment;
-    use crate::backend::Ringer;
-    use crate::backend::lambda::wire::{Outcome, Part, Report};
+    use crate::backend::WakeHandle;
+    use crate::backend::lambda::wire::{BatchOutcome, Part, Report};
     use crate::function::Limits;
-    use crate::platform::Bell;
+    use crate::platform::Notifier;
     use crate::store::{BoxFuture, MemoryStore, Store};
 
     /// Counts listings.
@@ -227,50 +227,50 @@ mod tests {
         }
     }
 
-    /// 20,000 flights, 1,000 at once, which end in random order, but for the first, which never ends.
+    /// 20,000 batches, 1,000 at once, which end in random order, but for the first, which never ends.
     #[test]
-    fn listings_grow_with_outcomes_and_not_with_flights() {
-        const FLIGHTS: u64 = 20_000;
+    fn listings_grow_with_outcomes_and_not_with_batches() {
+        const BATCHES: u64 = 20_000;
         let store = Arc::new(Counting(MemoryStore::named("watch-test"), AtomicUsize::new(0)));
         let (sender, replies) = mpsc::channel();
-        let ringer = Ringer(Bell::new().unwrap());
-        let shared = Arc::new(Shared::new(Deployment::dummy(), store.clone(), 0, sender, ringer));
+        let wake_handle = WakeHandle(Notifier::new().unwrap());
+        let shared = Arc::new(LambdaState::new(Deployment::dummy(), store.clone(), 0, sender, wake_handle));
         let run: Arc<str> = "job.1".into();
-        let block = Block::dummy(0..FLIGHTS + 1, "f", Limits::default());
+        let block = TaskBlock::dummy(0..BATCHES + 1, "f", Limits::default());
         let mut random = fastrand::Rng::with_seed(7);
         let mut out = Vec::new();
         let mut next = 1;
         let mut looks = 0;
         let runtime = aws::runtime().unwrap();
-        while next <= FLIGHTS || out.len() > 1 {
-            while out.len() < 1_000 && next <= FLIGHTS {
+        while next <= BATCHES || out.len() > 1 {
+            while out.len() < 1_000 && next <= BATCHES {
                 let tasks = next..next + 1;
-                let invocation = Invocation { flight: next, run: None, tasks, attempt: 1, block: block.clone() };
-                shared.watch.out().runs.entry(run.clone()).or_default().insert(next, invocation);
+                let batch = Batch { id: next, job_run: None, tasks, attempt: 1, block: block.clone() };
+                shared.watch.out().runs.entry(run.clone()).or_default().insert(next, batch);
                 out.push(next);
                 next += 1;
             }
             for _ in 0..200.min(out.len() - 1) {
-                let flight = out.swap_remove(random.usize(1..out.len()));
-                let results = flight.to_le_bytes().to_vec();
-                let part = Part::Done { first: flight, count: 1, results, ran: Default::default() };
-                let outcome = Outcome { parts: vec![part], report: Report::default() };
+                let batch_id = out.swap_remove(random.usize(1..out.len()));
+                let results = batch_id.to_le_bytes().to_vec();
+                let part = Part::Done { first: batch_id, count: 1, results, ran: Default::default() };
+                let outcome = BatchOutcome { parts: vec![part], report: Report::default() };
                 let sealed = envelope::seal(&outcome).unwrap();
-                crate::store::wait(store.put(&wire::done_key(&run, flight), &sealed)).unwrap();
+                crate::store::wait(store.put(&wire::done_key(&run, batch_id), &sealed)).unwrap();
             }
             looks += 1;
             runtime.block_on(look(&shared, &run)).unwrap();
         }
-        let mut done: Vec<u64> = (1..FLIGHTS)
+        let mut done: Vec<u64> = (1..BATCHES)
             .map(|_| match replies.recv_timeout(Duration::from_secs(10)).unwrap() {
-                super::super::Reply::Done { flight, .. } => flight,
+                super::super::Reply::Done { batch_id, .. } => batch_id,
                 other => panic!("{other:?}"),
             })
             .collect();
         done.sort_unstable();
-        assert!(done.into_iter().eq(2..=FLIGHTS), "each once, but for the straggler");
+        assert!(done.into_iter().eq(2..=BATCHES), "each once, but for the straggler");
         let listings = store.1.load(Ordering::Relaxed);
-        // Not 1,000 flights × 100 looks, and not 20 pages × 100 looks.
-        assert!(listings < FLIGHTS as usize / 20, "{listings} listings in {looks} looks for {FLIGHTS} flights");
+        // Not 1,000 batches × 100 looks, and not 20 pages × 100 looks.
+        assert!(listings < BATCHES as usize / 20, "{listings} listings in {looks} looks for {BATCHES} batches");
     }
 }

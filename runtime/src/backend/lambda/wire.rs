@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::FlightId;
+use crate::attempt::BatchId;
 use crate::codec;
 use crate::codec::envelope::{open, seal};
 use crate::error::Failure;
@@ -22,10 +22,10 @@ const VERSION: u32 = 1;
 
 /// One attempt at the tasks `first..first + count` of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Invocation {
+pub(crate) struct BatchRequest {
     /// The prefix of all keys that belong to this run of the job.
     pub(crate) run: String,
-    pub(crate) flight: FlightId,
+    pub(crate) batch_id: BatchId,
     pub(crate) first: u64,
     pub(crate) count: u64,
     /// Counted from 1.
@@ -36,7 +36,7 @@ pub(crate) struct Invocation {
     pub(crate) limits: Limits,
     /// The span that the tasks belong to, where spans are exported.
     pub(crate) traceparent: Option<String>,
-    pub(crate) args: Args,
+    pub(crate) args: PackedArgs,
     /// Large arguments: the BLAKE3 of each, by which the store has it.
     pub(crate) blobs: Vec<[u8; 32]>,
     /// For tasks that have large arguments: the task, and which of `blobs` these are.
@@ -44,9 +44,9 @@ pub(crate) struct Invocation {
     pub(crate) answer: Answer,
 }
 
-/// Encoded arguments of consecutive tasks, as [`Block`](crate::attempt::Block) has them.
+/// Encoded arguments of consecutive tasks, as [`TaskBlock`](crate::attempt::TaskBlock) has them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Args {
+pub(crate) enum PackedArgs {
     Inline(#[serde(with = "codec::bytes")] Vec<u8>),
     /// A part of an object of the store.
     Stored {
@@ -66,7 +66,7 @@ pub(crate) enum Answer {
 
 /// What came of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub(crate) struct BatchOutcome {
     pub(crate) parts: Vec<Part>,
     pub(crate) report: Report,
 }
@@ -79,13 +79,13 @@ pub(crate) enum Part {
         count: u64,
         #[serde(with = "codec::bytes")]
         results: Vec<u8>,
-        ran: Ran,
+        ran: TaskTimes,
     },
     Failed {
         task: u64,
         failure: Failure,
         stderr: String,
-        ran: Ran,
+        ran: TaskTimes,
     },
     /// These were not run.
     Returned {
@@ -96,7 +96,7 @@ pub(crate) enum Part {
 
 /// When tasks of an attempt ran, and where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Ran {
+pub(crate) struct TaskTimes {
     /// The first of them, since the attempt began.
     pub(crate) began: Duration,
     pub(crate) compute: Duration,
@@ -104,7 +104,7 @@ pub(crate) struct Ran {
     pub(crate) worker: u32,
 }
 
-/// The attempt as its machine saw it; see [`Remote`](crate::attempt::Remote).
+/// The attempt as its machine saw it; see [`RemoteTiming`](crate::attempt::RemoteTiming).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) request: String,
@@ -121,14 +121,14 @@ pub(crate) struct Report {
     pub(crate) ran: Duration,
 }
 
-impl Invocation {
+impl BatchRequest {
     pub(crate) fn tasks(&self) -> Range<u64> {
         self.first..self.first.saturating_add(self.count)
     }
 
     /// Where the outcome is put, if it goes to the store.
     pub(crate) fn done_key(&self) -> String {
-        done_key(&self.run, self.flight)
+        done_key(&self.run, self.batch_id)
     }
 
     /// The JSON that is sent.
@@ -138,9 +138,9 @@ impl Invocation {
     }
 }
 
-/// All keys of flights sort as their numbers do.
-pub(crate) fn done_key(run: &str, flight: FlightId) -> String {
-    format!("{run}/done/{flight:012}")
+/// All keys of batches sort as their numbers do.
+pub(crate) fn done_key(run: &str, batch_id: BatchId) -> String {
+    format!("{run}/done/{batch_id:012}")
 }
 
 /// The key whose existence stops the workers of a run.
@@ -148,14 +148,14 @@ pub(crate) fn cancel_key(run: &str) -> String {
     format!("{run}/cancel")
 }
 
-/// The key whose existence stops one flight.
-pub(crate) fn stop_key(run: &str, flight: FlightId) -> String {
-    format!("{run}/stop/{flight:012}")
+/// The key whose existence stops one batch.
+pub(crate) fn stop_key(run: &str, batch_id: BatchId) -> String {
+    format!("{run}/stop/{batch_id:012}")
 }
 
-/// The mark of a flight that is to run at most once: whoever puts it runs it.
-pub(crate) fn begun_key(run: &str, flight: FlightId) -> String {
-    format!("{run}/begun/{flight:012}")
+/// The mark of a batch that is to run at most once: whoever puts it runs it.
+pub(crate) fn begun_key(run: &str, batch_id: BatchId) -> String {
+    format!("{run}/begun/{batch_id:012}")
 }
 
 fn wrapped(name: &str, sealed: &[u8]) -> Vec<u8> {
@@ -177,7 +177,7 @@ struct RequestJson<'a> {
 /// What a worker can be asked.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
-    Attempt(Box<Invocation>),
+    Attempt(Box<BatchRequest>),
     /// Which remote functions it has.
     Registry,
 }
@@ -202,7 +202,7 @@ impl Request {
 /// What a worker answers to an attempt.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Response {
-    Outcome(Box<Outcome>),
+    BatchOutcome(Box<BatchOutcome>),
     /// It was put into the store: it was asked for there, or is too long for a response.
     Stored,
     /// The payload could not be read.
@@ -228,7 +228,7 @@ impl Response {
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let mut json = ResponseJson { wren: VERSION, outcome: None, stored: false, refused: None, message: None };
         match self {
-            Response::Outcome(outcome) => match seal(&**outcome) {
+            Response::BatchOutcome(outcome) => match seal(&**outcome) {
                 Ok(sealed) => return wrapped("outcome", &sealed),
                 Err(error) => json.refused = Some(Failure::Backend(error.to_string())),
             },
@@ -257,7 +257,7 @@ impl Response {
         }
         let outcome = response.outcome.ok_or("the answer has no outcome")?;
         let sealed = BASE64_STANDARD.decode(outcome).map_err(|e| format!("the outcome is no base64: {e}"))?;
-        Ok(Response::Outcome(Box::new(open(&sealed)?)))
+        Ok(Response::BatchOutcome(Box::new(open(&sealed)?)))
     }
 }
 
@@ -267,10 +267,10 @@ mod tests {
 
     use super::*;
 
-    fn invocation() -> Invocation {
-        Invocation {
+    fn request() -> BatchRequest {
+        BatchRequest {
             run: "job.1".into(),
-            flight: 7,
+            batch_id: 7,
             first: 10,
             count: 2,
             attempt: 1,
@@ -279,31 +279,31 @@ mod tests {
             body_hash: 2,
             limits: Limits { memory_mb: Some(512), timeout: Some(Duration::from_secs(3)), ..Limits::default() },
             traceparent: None,
-            args: Args::Inline(vec![1, 2, 3]),
+            args: PackedArgs::Inline(vec![1, 2, 3]),
             blobs: vec![[3; 32]],
             blobs_of: vec![(11, vec![0])],
             answer: Answer::Response { store_after: Duration::from_secs(60) },
         }
     }
 
-    fn outcome() -> Outcome {
+    fn outcome() -> BatchOutcome {
         let failure = Failure::TimedOut { limit: Duration::from_secs(3) };
-        let ran = |worker| Ran { began: Duration::from_millis(2), compute: Duration::from_millis(5), worker };
+        let ran = |worker| TaskTimes { began: Duration::from_millis(2), compute: Duration::from_millis(5), worker };
         let parts = vec![
             Part::Done { first: 10, count: 1, results: vec![0; 40], ran: ran(1) },
             Part::Failed { task: 11, failure, stderr: "last words".into(), ran: ran(0) },
             Part::Returned { first: 12, count: 3 },
         ];
-        Outcome { parts, report: Report { cold: true, memory_mb: 512, ..Report::default() } }
+        BatchOutcome { parts, report: Report { cold: true, memory_mb: 512, ..Report::default() } }
     }
 
     #[test]
     fn attempts_and_outcomes_come_back() {
-        let json = String::from_utf8(invocation().to_json().unwrap()).unwrap();
-        assert_eq!(Request::from_json(&json).unwrap(), Request::Attempt(Box::new(invocation())));
+        let json = String::from_utf8(request().to_json().unwrap()).unwrap();
+        assert_eq!(Request::from_json(&json).unwrap(), Request::Attempt(Box::new(request())));
         assert_eq!(Request::from_json("{\"registry\": true, \"wren\": 1}").unwrap(), Request::Registry);
         for response in [
-            Response::Outcome(Box::new(outcome())),
+            Response::BatchOutcome(Box::new(outcome())),
             Response::Stored,
             Response::Refused(Failure::BadArguments { reason: "none".into() }),
         ] {
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_flights_sort_as_their_numbers() {
+    fn keys_of_batchs_sort_as_their_numbers() {
         assert!(done_key("a", 9) < done_key("a", 10) && done_key("a", 99_999) < done_key("a", 100_000));
     }
 
@@ -330,12 +330,12 @@ mod tests {
     proptest! {
         #[test]
         fn damage_is_never_taken_for_an_attempt(at in 0usize..400, byte: u8) {
-            let mut json = invocation().to_json().unwrap();
+            let mut json = request().to_json().unwrap();
             let at = at % json.len();
             let before = std::mem::replace(&mut json[at], byte);
             if let Ok(text) = std::str::from_utf8(&json) {
                 let read = Request::from_json(text);
-                prop_assert!(before == byte || read.is_err() || read == Ok(Request::Attempt(Box::new(invocation()))));
+                prop_assert!(before == byte || read.is_err() || read == Ok(Request::Attempt(Box::new(request()))));
             }
         }
     }

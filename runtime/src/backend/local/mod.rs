@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendScheme, Ringer, Setup, scheme};
-use crate::attempt::{FlightId, Invocation, Lines, Reply};
+use super::{Backend, BackendContext, BackendScheme, WakeHandle, scheme};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply};
 use crate::backend::local::shm::SLOTS;
 use crate::error::{Error, Failure};
 use crate::function::blob;
 use crate::platform::{self, ProcessMemory, monotonic};
 use crate::scheduler;
 use process::{Process, START_LIMIT, Surroundings};
-use supervisor::Minder;
+use supervisor::Supervisor;
 
 /// How often a worker may end by itself before its first call, one after the other, until the pool gives up.
 const FALSE_STARTS: u32 = 3;
@@ -45,14 +45,14 @@ const CHECK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct LocalBackend {
     workers: Vec<Worker>,
-    /// Invocations that wait for a slot.
+    /// Batches that wait for a slot.
     waiting: VecDeque<Waiting>,
-    ringer: Ringer,
-    lines: Lines,
+    wake_handle: WakeHandle,
+    lines: OutputSink,
     epoch: Epoch,
     surroundings: Arc<Surroundings>,
     /// Minds the workers; made with the first.
-    minder: Option<Arc<Minder>>,
+    supervisor: Option<Arc<Supervisor>>,
     /// Workers that ended by themselves before their first call, one after the other.
     false_starts: u32,
     /// Workers that could not be had, one after the other, and when the next is tried.
@@ -68,10 +68,10 @@ pub(crate) struct LocalBackend {
     max_calls: Option<NonZeroU64>,
 }
 
-/// An invocation that waits for a slot, and since when.
+/// A batch that waits for a slot, and since when.
 #[derive(Debug)]
 struct Waiting {
-    invocation: Invocation,
+    batch: Batch,
     since: Duration,
 }
 
@@ -152,7 +152,7 @@ inventory::submit! {
 }
 
 impl LocalBackend {
-    pub(crate) fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &BackendContext) -> Self {
         let workers: Vec<_> = std::iter::repeat_with(|| Worker::None).take(setup.workers.max(1)).collect();
         let (each, own) = DESCRIPTORS;
         blob::share_with_workers();
@@ -161,11 +161,11 @@ impl LocalBackend {
         Self {
             workers,
             waiting: VecDeque::new(),
-            ringer: setup.ringer.clone(),
+            wake_handle: setup.wake_handle.clone(),
             lines: setup.lines.clone(),
             epoch: Epoch::new(setup.clock),
             surroundings: Arc::new(Surroundings::now()),
-            minder: None,
+            supervisor: None,
             false_starts: 0,
             refusals: 0,
             next_start: Duration::ZERO,
@@ -230,13 +230,13 @@ impl LocalBackend {
 
     fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
         while let Some(next) = self.waiting.front() {
-            let calls = next.invocation.tasks.end - next.invocation.tasks.start;
+            let calls = next.batch.tasks.end - next.batch.tasks.start;
             self.retire_for(calls);
             if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run(calls)) {
                 // The loop's condition says that one waits.
-                let Some(Waiting { invocation, since }) = self.waiting.pop_front() else { return };
+                let Some(Waiting { batch, since }) = self.waiting.pop_front() else { return };
                 if let Some(process) = self.workers[process].process_mut() {
-                    process.launch(invocation, since, now);
+                    process.launch(batch, since, now);
                     if self.max_calls.is_some_and(|most| process.calls() >= most.get()) {
                         process.retire();
                     }
@@ -248,7 +248,7 @@ impl LocalBackend {
             {
                 if now < *until {
                     let why = why.clone();
-                    self.waiting.drain(..).for_each(|waiting| waiting.invocation.fail(&why, replies));
+                    self.waiting.drain(..).for_each(|waiting| waiting.batch.fail(&why, replies));
                     return;
                 }
                 self.broken = None;
@@ -291,7 +291,7 @@ impl LocalBackend {
             .map(|(index, _)| index)
     }
 
-    /// Where all workers run that there can be, the one with the fewest flights, if it has a slot.
+    /// Where all workers run that there can be, the one with the fewest batches, if it has a slot.
     fn shortest_if_all_run(&self, calls: u64) -> Option<usize> {
         if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_))) && self.refusals == 0
         {
@@ -320,23 +320,31 @@ impl LocalBackend {
 
     fn start(&mut self, index: usize) {
         let (sender, receiver) = sync_channel(1);
-        let minder = match &self.minder {
-            Some(minder) => Ok(minder.clone()),
-            None => Minder::start(self.ringer.0.clone()).map(|minder| self.minder.insert(Arc::new(minder)).clone()),
+        let supervisor = match &self.supervisor {
+            Some(supervisor) => Ok(supervisor.clone()),
+            None => Supervisor::start(self.wake_handle.0.clone())
+                .map(|supervisor| self.supervisor.insert(Arc::new(supervisor)).clone()),
         };
-        let (bell, epoch, lines) = (self.ringer.0.clone(), self.epoch, self.lines.clone());
+        let (notifier, epoch, lines) = (self.wake_handle.0.clone(), self.epoch, self.lines.clone());
         let surroundings = self.surroundings.clone();
         let share_mb = platform::machine_memory_mb() / u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let start = {
             let sender = sender.clone();
-            move |minder: Arc<Minder>| {
+            move |supervisor: Arc<Supervisor>| {
                 // Where nobody waits any more, the process is dropped, and with that killed.
-                let _ =
-                    sender.send(Process::start(index as u32, &bell, &minder, epoch, &lines, share_mb, &surroundings));
-                bell.ring();
+                let _ = sender.send(Process::start(
+                    index as u32,
+                    &notifier,
+                    &supervisor,
+                    epoch,
+                    &lines,
+                    share_mb,
+                    &surroundings,
+                ));
+                notifier.notify();
             }
         };
-        let spawned = minder.and_then(|minder| spawner::spawn(move || start(minder)));
+        let spawned = supervisor.and_then(|supervisor| spawner::spawn(move || start(supervisor)));
         if let Err(error) = spawned {
             let _ = sender.send(Err(error));
         }
@@ -375,7 +383,7 @@ impl LocalBackend {
         self.broken = Some((why, now + GIVEN_UP));
     }
 
-    fn bury(&mut self, index: usize, now: Duration, replies: &mut Vec<Reply>) {
+    fn reap(&mut self, index: usize, now: Duration, replies: &mut Vec<Reply>) {
         let Worker::Running(mut process) = std::mem::replace(&mut self.workers[index], Worker::None) else { return };
         let Some(exit) = process.exit() else {
             self.workers[index] = Worker::Running(process);
@@ -435,21 +443,21 @@ impl Backend for LocalBackend {
         self.workers.len()
     }
 
-    fn invoke(&mut self, invocation: Invocation, now: Duration, replies: &mut Vec<Reply>) {
-        self.waiting.push_back(Waiting { invocation, since: now });
+    fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
+        self.waiting.push_back(Waiting { batch, since: now });
         self.place(replies, now);
     }
 
-    fn reclaim(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+    fn reclaim(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
         for process in self.processes_mut() {
-            process.take_back(flight, replies);
+            process.take_back(batch_id, replies);
         }
     }
 
-    fn cancel(&mut self, flight: FlightId, now: Duration) {
-        self.waiting.retain(|waiting| waiting.invocation.flight != flight);
+    fn cancel(&mut self, batch_id: BatchId, now: Duration) {
+        self.waiting.retain(|waiting| waiting.batch.id != batch_id);
         for process in self.processes_mut() {
-            process.cancel(flight, now);
+            process.cancel(batch_id, now);
         }
     }
 
@@ -460,7 +468,7 @@ impl Backend for LocalBackend {
                 process.read(now, replies);
                 process.write();
                 if process.has_exited() {
-                    self.bury(index, now, replies);
+                    self.reap(index, now, replies);
                 }
             }
         }
@@ -475,7 +483,7 @@ impl Backend for LocalBackend {
         [checks.then_some(CHECK_EVERY), idle].into_iter().flatten().min()
     }
 
-    fn tune(&self, config: &mut scheduler::Config) {
+    fn tune(&self, config: &mut scheduler::SchedulerConfig) {
         if let Some(most) = self.max_calls {
             config.max_batch = config.max_batch.min(most.get());
         }

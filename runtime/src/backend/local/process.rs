@@ -14,18 +14,18 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{CHECK_EVERY, Epoch};
-use crate::attempt::{Block, FlightId, Invocation, Lines, Reply, Results, Timing};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply, Results, TaskBlock, Timing};
 use crate::backend::local::shm::{
-    BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, SLOTS, Writer, kind, length,
-    length_body,
+    BatchHeader, BlobHeader, FailedTask, MAX_BODY, Reader, Region, ResultsHeader, SLOTS, WorkerTimes, Writer, kind,
+    length, length_body,
 };
-use crate::backend::local::supervisor::{Exit, Label, Minded, Minder};
+use crate::backend::local::supervisor::{Exit, Label, Supervised, Supervisor};
 use crate::backend::local::worker::ENV;
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
 use crate::function::{Blob, Limits};
 use crate::history::spans;
-use crate::platform::{self, Bell, ProcessMemory, SharedBytes, monotonic};
+use crate::platform::{self, Notifier, ProcessMemory, SharedBytes, monotonic};
 use crate::terminal;
 use std::sync::Once;
 
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_millis(10);
 /// How often it is looked what processes that functions started hold: that costs as much for each.
 const CHILDREN_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a worker's program may take until it takes flights. From a file system far away it takes seconds.
+/// How long a worker's program may take until it takes batches. From a file system far away it takes seconds.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// How often a worker's peak memory is read: that costs some microseconds.
@@ -51,17 +51,17 @@ pub(super) struct Process {
     writer: Writer,
     reader: Reader,
     socket: OwnedFd,
-    minded: Arc<Minded>,
-    flights: Vec<Flight>,
+    supervised: Arc<Supervised>,
+    batches: Vec<SentBatch>,
     outbox: VecDeque<Outgoing>,
     /// Parts that wait for the frame they belong to.
     parts: Aligned,
     /// Blobs the worker has.
     blobs: HashMap<u64, Weak<Blob>>,
     /// Why it was killed, if by us.
-    verdict: Option<Failure>,
+    kill_reason: Option<Failure>,
     /// What ran at the last check, and since when.
-    watched: Option<(FlightId, u64)>,
+    watched: Option<(BatchId, u64)>,
     watched_since: Duration,
     next_check: Duration,
     peak_memory: u64,
@@ -78,14 +78,14 @@ pub(super) struct Process {
     /// Calls that it was given.
     calls: u64,
     last_active: Duration,
-    /// Whether it had no flight yet.
+    /// Whether it had no batch yet.
     is_new: bool,
-    /// Whether it was killed because it did not come to take flights.
+    /// Whether it was killed because it did not come to take batches.
     is_late: bool,
 }
 
-struct Flight {
-    invocation: Invocation,
+struct SentBatch {
+    batch: Batch,
     slot: usize,
     /// Since when it waited for a worker, and whether it was the first of this one.
     asked: Duration,
@@ -130,22 +130,22 @@ enum Outgoing {
     /// One that the worker maps, and whether its descriptor is sent.
     Shared(Arc<Blob>, bool),
     /// Arguments of tasks, of which so many bytes are sent.
-    Args(Arc<Block>, Range<u64>, usize),
+    Args(Arc<TaskBlock>, Range<u64>, usize),
 }
 
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Process({} with {} flights)", self.number, self.flights.len())
+        write!(f, "Process({} with {} batches)", self.number, self.batches.len())
     }
 }
 
 impl Process {
     pub(super) fn start(
         number: u32,
-        bell: &Bell,
-        minder: &Minder,
+        notifier: &Notifier,
+        supervisor: &Supervisor,
         epoch: Epoch,
-        lines: &Lines,
+        lines: &OutputSink,
         share_mb: u32,
         surroundings: &Surroundings,
     ) -> io::Result<Self> {
@@ -162,11 +162,11 @@ impl Process {
         let child = command.process_group(0).spawn()?;
         drop(command);
         let spawned = epoch.time(monotonic());
-        let minded = minder.mind(child, format!("{ENV}={name}"), region.clone(), number, lines.clone())?;
-        // Where it has ended already, the minder tells how.
-        let greeted = greet(&ours, &region, bell);
-        if !ended_before(&greeted) {
-            greeted.inspect_err(|_| minded.kill(&ours))?;
+        let supervised = supervisor.supervise(child, format!("{ENV}={name}"), region.clone(), number, lines.clone())?;
+        // Where it has ended already, the supervisor tells how.
+        let handshake = send_handshake(&ours, &region, notifier);
+        if !ended_before(&handshake) {
+            handshake.inspect_err(|_| supervised.kill(&ours))?;
         }
         Ok(Self {
             number,
@@ -176,12 +176,12 @@ impl Process {
             reader: Reader::new(&region, false),
             region,
             socket: ours,
-            minded,
-            flights: Vec::new(),
+            supervised,
+            batches: Vec::new(),
             outbox: VecDeque::new(),
             parts: Aligned::default(),
             blobs: HashMap::new(),
-            verdict: None,
+            kill_reason: None,
             watched: None,
             watched_since: Duration::ZERO,
             next_check: Duration::ZERO,
@@ -200,9 +200,9 @@ impl Process {
         })
     }
 
-    /// How many flights it holds.
+    /// How many batches it holds.
     pub(super) fn load(&self) -> usize {
-        self.flights.len()
+        self.batches.len()
     }
 
     pub(super) fn last_active(&self) -> Duration {
@@ -218,32 +218,32 @@ impl Process {
     }
 
     pub(super) fn has_exited(&self) -> bool {
-        self.minded.has_exited()
+        self.supervised.has_exited()
     }
 
     pub(super) fn exit(&self) -> Option<Exit> {
-        self.minded.exit()
+        self.supervised.exit()
     }
 
-    /// Sends a flight, which waited since then; `load` must be below [`SLOTS`].
-    pub(super) fn launch(&mut self, invocation: Invocation, since: Duration, now: Duration) {
-        note_unenforced_limit(invocation.block.limits().memory_mb, &self.minded.memory);
-        let taken = |slot: &usize| self.flights.iter().any(|f| f.slot == *slot);
+    /// Sends a batch, which waited since then; `load` must be below [`SLOTS`].
+    pub(super) fn launch(&mut self, batch: Batch, since: Duration, now: Duration) {
+        note_unenforced_limit(batch.block.limits().memory_mb, &self.supervised.memory);
+        let taken = |slot: &usize| self.batches.iter().any(|f| f.slot == *slot);
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
-        let Range { start, end } = invocation.tasks;
+        let Range { start, end } = batch.tasks;
         self.calls = self.calls.saturating_add(end - start);
         self.forget_dropped_blobs();
-        self.send_blobs(&invocation);
+        self.send_blobs(&batch);
         self.region.cursor(slot).reset((end - start) as u32);
-        self.minded.label(slot, Label::new(&invocation));
-        self.send_args(&invocation, slot);
-        if self.flights.is_empty() {
+        self.supervised.label(slot, Label::new(&batch));
+        self.send_args(&batch, slot);
+        if self.batches.is_empty() {
             self.watched_since = now;
             self.watched = None;
         }
         let cold = std::mem::take(&mut self.is_new);
-        self.flights.push(Flight {
-            invocation,
+        self.batches.push(SentBatch {
+            batch,
             slot,
             asked: since,
             cold,
@@ -256,8 +256,8 @@ impl Process {
         self.write();
     }
 
-    fn send_blobs(&mut self, invocation: &Invocation) {
-        for (_, blobs) in invocation.block.blobs(invocation.tasks.clone()) {
+    fn send_blobs(&mut self, batch: &Batch) {
+        for (_, blobs) in batch.block.blobs(batch.tasks.clone()) {
             for blob in blobs {
                 if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
                     self.outbox.push_back(match blob.shared() {
@@ -280,13 +280,13 @@ impl Process {
         });
     }
 
-    fn send_args(&mut self, invocation: &Invocation, slot: usize) {
-        let Invocation { flight, tasks, attempt, block, .. } = invocation;
+    fn send_args(&mut self, batch: &Batch, slot: usize) {
+        let Batch { id: batch_id, tasks, attempt, block, .. } = batch;
         let function = block.function();
         let ids = |blobs: &[Arc<Blob>]| blobs.iter().map(|b| b.id).collect();
         let blobs = block.blobs(tasks.clone());
-        let header = encoded(&FlightHeader {
-            flight: *flight,
+        let header = encoded(&BatchHeader {
+            batch_id: *batch_id,
             slot: slot as u32,
             first: tasks.start,
             count: (tasks.end - tasks.start) as u32,
@@ -303,9 +303,9 @@ impl Process {
         let total = parts.iter().map(|p| p.len()).sum::<usize>();
         if total > MAX_BODY {
             self.outbox.push_back(Outgoing::Args(block.clone(), tasks.clone(), 0));
-            self.outbox.push_back(Outgoing::Frame(kind::FLIGHT, [&len[..], &header].concat()));
-        } else if !self.outbox.is_empty() || !self.writer.send(kind::FLIGHT, &parts) {
-            self.outbox.push_back(Outgoing::Frame(kind::FLIGHT, parts.concat()));
+            self.outbox.push_back(Outgoing::Frame(kind::BATCH, [&len[..], &header].concat()));
+        } else if !self.outbox.is_empty() || !self.writer.send(kind::BATCH, &parts) {
+            self.outbox.push_back(Outgoing::Frame(kind::BATCH, parts.concat()));
         }
     }
 
@@ -328,7 +328,7 @@ impl Process {
 
     fn wake(&self, asleep: &std::sync::atomic::AtomicU64) {
         if asleep.load(Ordering::SeqCst) != 0 && asleep.swap(0, Ordering::SeqCst) != 0 {
-            // A worker that is gone is told of by its minder.
+            // A worker that is gone is told of by its supervisor.
             platform::nudge(&self.socket);
         }
     }
@@ -342,9 +342,9 @@ impl Process {
                     self.parts = Aligned::with_capacity(align, len);
                 }
                 kind::PART => self.parts.extend_from_slice(frame.body),
-                kind::RUN => {
-                    let header = RunHeader::read(frame.body);
-                    let Some((header, start)) = header.zip(frame.body.get(RunHeader::LEN..)) else {
+                kind::RESULTS => {
+                    let header = ResultsHeader::read(frame.body);
+                    let Some((header, start)) = header.zip(frame.body.get(ResultsHeader::LEN..)) else {
                         return self.stop_for(unreadable());
                     };
                     let results = Results::apart(start.to_vec(), std::mem::take(&mut self.parts));
@@ -370,14 +370,14 @@ impl Process {
         self.wake(self.region.worker_wants_room());
     }
 
-    /// What the worker tells of a flight.
-    fn timing(&self, clocked: &Clocked, flight: &Flight) -> Timing {
-        let Clocked { started, fetched, began, compute, commit } = *clocked;
+    /// What the worker tells of a batch.
+    fn timing(&self, times: &WorkerTimes, sent: &SentBatch) -> Timing {
+        let WorkerTimes { started, fetched, began, compute, commit } = *times;
         Timing {
             started: self.epoch.time(started),
-            free: flight.free,
-            setup: self.setup(flight),
-            cold: flight.cold,
+            free: sent.free,
+            setup: self.setup(sent),
+            cold: sent.cold,
             fetch: Duration::from_nanos(fetched.saturating_sub(started)),
             turn: Duration::from_nanos(began.saturating_sub(fetched)),
             compute: Duration::from_nanos(compute),
@@ -387,54 +387,54 @@ impl Process {
         }
     }
 
-    /// What is known of a flight of which the worker can tell no more: since when it ran, if it did.
-    fn last_known(&self, flight: &Flight, now: Duration) -> Clocked {
-        let since = self.watched_since.max(flight.asked + self.setup(flight));
+    /// What is known of a batch of which the worker can tell no more: since when it ran, if it did.
+    fn last_known(&self, sent: &SentBatch, now: Duration) -> WorkerTimes {
+        let since = self.watched_since.max(sent.asked + self.setup(sent));
         let began = self.epoch.at(since);
         let compute = now.saturating_sub(since).as_nanos() as u64;
-        Clocked { started: began, fetched: began, began, compute, commit: 0 }
+        WorkerTimes { started: began, fetched: began, began, compute, commit: 0 }
     }
 
-    /// How long the flight waited for the worker's program to come up.
-    fn setup(&self, flight: &Flight) -> Duration {
-        let ready = self.region.ready_since().filter(|_| flight.cold);
-        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(flight.asked)))
+    /// How long the batch waited for the worker's program to come up.
+    fn setup(&self, sent: &SentBatch) -> Duration {
+        let ready = self.region.ready_since().filter(|_| sent.cold);
+        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(sent.asked)))
     }
 
-    fn ran(&mut self, header: RunHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
+    fn ran(&mut self, header: ResultsHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
         self.last_active = now;
-        let (count, last) = (header.count & !RunHeader::LAST, header.count & RunHeader::LAST != 0);
-        let Some(index) = self.flights.iter().position(|f| f.invocation.flight == header.flight) else {
+        let (count, last) = (header.count & !ResultsHeader::LAST, header.count & ResultsHeader::LAST != 0);
+        let Some(index) = self.batches.iter().position(|f| f.batch.id == header.batch_id) else {
             return self.stop_for(unreadable());
         };
-        let mut timing = self.timing(&header.clocked, &self.flights[index]);
-        let flight = &mut self.flights[index];
+        let mut timing = self.timing(&header.times, &self.batches[index]);
+        let sent = &mut self.batches[index];
         let tasks = header.first..header.first.saturating_add(count);
         // It tells of all tasks in order, and of none that was taken back.
-        if count > 0 && (tasks.start != flight.next || tasks.end > flight.end) {
+        if count > 0 && (tasks.start != sent.next || tasks.end > sent.end) {
             return self.stop_for(unreadable());
         }
-        self.minded.finish_lines(header.flight, tasks.end);
+        self.supervised.finish_lines(header.batch_id, tasks.end);
         if count > 0 {
-            flight.next = tasks.end;
-            if flight.kill_at.is_none() {
+            sent.next = tasks.end;
+            if sent.kill_at.is_none() {
                 if now >= self.peak_known_until {
                     self.peak_known_until = now + PEAK_EVERY;
-                    self.peak_memory = self.minded.memory.peak();
+                    self.peak_memory = self.supervised.memory.peak();
                 }
                 timing.peak_memory = self.peak_memory;
-                replies.push(Reply::Done { flight: header.flight, tasks, results, timing });
+                replies.push(Reply::Done { batch_id: header.batch_id, tasks, results, timing });
             }
         }
-        if last && self.flights[index].next != self.flights[index].end {
+        if last && self.batches[index].next != self.batches[index].end {
             // It is through, and has not told of all.
             return self.stop_for(unreadable());
         }
         if last {
-            let limits = self.flights.remove(index).invocation.block.limits();
-            let Clocked { began, compute, commit, .. } = header.clocked;
+            let limits = self.batches.remove(index).batch.block.limits();
+            let WorkerTimes { began, compute, commit, .. } = header.times;
             let free = self.epoch.time(began.saturating_add(compute).saturating_add(commit));
-            if let Some(next) = self.flights.first_mut() {
+            if let Some(next) = self.batches.first_mut() {
                 next.free = free;
             }
             self.watched = None;
@@ -450,19 +450,19 @@ impl Process {
     }
 
     fn failed(&mut self, failed: FailedTask, replies: &mut Vec<Reply>) {
-        let FailedTask { flight: id, task, failure, clocked } = failed;
-        let index = self.flights.iter().position(|f| f.invocation.flight == id);
-        let Some(index) = index.filter(|index| task == self.flights[*index].next && task < self.flights[*index].end)
+        let FailedTask { batch_id: id, task, failure, times } = failed;
+        let index = self.batches.iter().position(|f| f.batch.id == id);
+        let Some(index) = index.filter(|index| task == self.batches[*index].next && task < self.batches[*index].end)
         else {
             return self.stop_for(unreadable());
         };
-        let timing = self.timing(&clocked, &self.flights[index]);
-        let flight = &mut self.flights[index];
-        flight.next = task + 1;
-        if flight.kill_at.is_none() {
-            self.minded.finish_lines(id, task);
-            let stderr = self.minded.tail(id, task);
-            replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
+        let timing = self.timing(&times, &self.batches[index]);
+        let sent = &mut self.batches[index];
+        sent.next = task + 1;
+        if sent.kill_at.is_none() {
+            self.supervised.finish_lines(id, task);
+            let stderr = self.supervised.tail(id, task);
+            replies.push(Reply::Failed { batch_id: id, task, failure, stderr, timing });
         }
     }
 
@@ -472,15 +472,15 @@ impl Process {
             // What it wrote cannot be read.
             return;
         }
-        let (count, bytes) = self.region.open_run().get();
+        let (count, bytes) = self.region.open_results().get();
         let Some(slot) = self.region.active().filter(|_| count > 0) else { return };
-        let Some(flight) = self.flights.iter().find(|f| f.slot == slot) else { return };
-        let (id, first) = (flight.invocation.flight, flight.next);
+        let Some(sent) = self.batches.iter().find(|f| f.slot == slot) else { return };
+        let (id, first) = (sent.batch.id, sent.next);
         // What it did last is counted as time of the task that it died in.
-        let clocked = Clocked { compute: 0, ..self.last_known(flight, now) };
-        let body = self.reader.unpublished(RunHeader::LEN + bytes as usize);
-        if let Some(results) = body.get(RunHeader::LEN..).filter(|r| r.len() == bytes as usize) {
-            let header = RunHeader { flight: id, first, count: u64::from(count), clocked };
+        let times = WorkerTimes { compute: 0, ..self.last_known(sent, now) };
+        let body = self.reader.unpublished(ResultsHeader::LEN + bytes as usize);
+        if let Some(results) = body.get(ResultsHeader::LEN..).filter(|r| r.len() == bytes as usize) {
+            let header = ResultsHeader { batch_id: id, first, count: u64::from(count), times };
             let results = Results::packed(results.to_vec());
             self.ran(header, results, now, replies);
         }
@@ -489,64 +489,64 @@ impl Process {
     /// Accounts for everything a dead worker leaves.
     pub(super) fn settle(mut self, exit: &Exit, now: Duration, replies: &mut Vec<Reply>) {
         let active = self.region.active();
-        for flight in std::mem::take(&mut self.flights) {
-            if flight.kill_at.is_some() {
+        for sent in std::mem::take(&mut self.batches) {
+            if sent.kill_at.is_some() {
                 continue;
             }
-            let id = flight.invocation.flight;
-            let mut left = flight.next..flight.end;
-            let (claimed, _) = self.region.cursor(flight.slot).read();
-            let ran_one = flight.invocation.tasks.start + u64::from(claimed) > left.start;
-            if active == Some(flight.slot) && ran_one && !left.is_empty() {
-                let failure = self.verdict.take().unwrap_or_else(|| self.failure_by(exit));
-                let mut timing = self.timing(&self.last_known(&flight, now), &flight);
+            let id = sent.batch.id;
+            let mut left = sent.next..sent.end;
+            let (claimed, _) = self.region.cursor(sent.slot).read();
+            let ran_one = sent.batch.tasks.start + u64::from(claimed) > left.start;
+            if active == Some(sent.slot) && ran_one && !left.is_empty() {
+                let failure = self.kill_reason.take().unwrap_or_else(|| self.failure_by(exit));
+                let mut timing = self.timing(&self.last_known(&sent, now), &sent);
                 timing.peak_memory = exit.peak_memory;
                 // Those before the one that it died in ran as well, if their results cannot be read.
-                let begun = flight.invocation.tasks.start.saturating_add(claimed.into());
-                let at_most_once = flight.invocation.block.limits().at_most_once;
+                let begun = sent.batch.tasks.start.saturating_add(claimed.into());
+                let at_most_once = sent.batch.block.limits().at_most_once;
                 let end = if at_most_once { begun.min(left.end) } else { left.start + 1 };
                 for task in left.start..end {
-                    let (failure, stderr) = (failure.clone(), self.minded.tail(id, task));
-                    replies.push(Reply::Failed { flight: id, task, failure, stderr, timing });
+                    let (failure, stderr) = (failure.clone(), self.supervised.tail(id, task));
+                    replies.push(Reply::Failed { batch_id: id, task, failure, stderr, timing });
                 }
                 left.start = end;
             }
             if !left.is_empty() {
-                replies.push(Reply::Returned { flight: id, tasks: left });
+                replies.push(Reply::Returned { batch_id: id, tasks: left });
             }
         }
     }
 
     /// What the end of the worker is to the task that ran.
     fn failure_by(&self, exit: &Exit) -> Failure {
-        let panic = if exit.was_aborted() { self.region.last_words().get() } else { None };
+        let panic = if exit.was_aborted() { self.region.panic_record().get() } else { None };
         panic.map_or_else(
             || exit.failure(),
             |(message, location)| Failure::Panicked { message, location, backtrace: None },
         )
     }
 
-    /// Takes back the later half of what is unclaimed in a flight, or all of one that waits.
-    pub(super) fn take_back(&mut self, flight: FlightId, replies: &mut Vec<Reply>) {
+    /// Takes back the later half of what is unclaimed in a batch, or all of one that waits.
+    pub(super) fn take_back(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
         let active = self.region.active();
-        let Some(flight) = self.flights.iter_mut().find(|f| f.invocation.flight == flight) else { return };
-        flight.take_back(&self.region, active == Some(flight.slot), replies);
+        let Some(sent) = self.batches.iter_mut().find(|f| f.batch.id == batch_id) else { return };
+        sent.take_back(&self.region, active == Some(sent.slot), replies);
     }
 
-    /// Takes back the flights that wait behind the one that runs.
+    /// Takes back the batches that wait behind the one that runs.
     pub(super) fn take_back_waiting(&mut self, replies: &mut Vec<Reply>) {
         let active = self.region.active();
-        for flight in self.flights.iter_mut().skip(1) {
-            if active != Some(flight.slot) {
-                flight.take_back(&self.region, false, replies);
+        for sent in self.batches.iter_mut().skip(1) {
+            if active != Some(sent.slot) {
+                sent.take_back(&self.region, false, replies);
             }
         }
     }
 
-    pub(super) fn cancel(&mut self, flight: FlightId, now: Duration) {
-        if let Some(flight) = self.flights.iter_mut().find(|f| f.invocation.flight == flight) {
-            flight.take_back(&self.region, false, &mut Vec::new());
-            flight.kill_at.get_or_insert(now + GRACE);
+    pub(super) fn cancel(&mut self, batch_id: BatchId, now: Duration) {
+        if let Some(sent) = self.batches.iter_mut().find(|f| f.batch.id == batch_id) {
+            sent.take_back(&self.region, false, &mut Vec::new());
+            sent.kill_at.get_or_insert(now + GRACE);
         }
     }
 
@@ -556,50 +556,50 @@ impl Process {
         if !self.was_ready() {
             if now.saturating_sub(self.spawned) > START_LIMIT {
                 self.is_late = true;
-                self.minded.kill(&self.socket);
+                self.supervised.kill(&self.socket);
             }
             return true;
         }
         let active = self.region.active();
-        let Some(flight) = self.flights.iter().find(|f| active == Some(f.slot)) else {
-            return self.flights.iter().any(Flight::is_limited);
+        let Some(sent) = self.batches.iter().find(|f| active == Some(f.slot)) else {
+            return self.batches.iter().any(SentBatch::is_limited);
         };
-        if !flight.is_limited() {
+        if !sent.is_limited() {
             return false;
         }
         if now < self.next_check {
             return true;
         }
         self.next_check = now + CHECK_EVERY;
-        let (claimed, _) = self.region.cursor(flight.slot).read();
-        let running = (flight.invocation.flight, u64::from(claimed));
+        let (claimed, _) = self.region.cursor(sent.slot).read();
+        let running = (sent.batch.id, u64::from(claimed));
         if self.watched != Some(running) {
             self.watched = Some(running);
             self.watched_since = now;
         }
-        let verdict = if flight.kill_at.is_some_and(|at| now >= at) {
+        let kill_reason = if sent.kill_at.is_some_and(|at| now >= at) {
             Some(Failure::Cancelled)
         } else {
-            let limits = flight.invocation.block.limits();
+            let limits = sent.batch.block.limits();
             self.over_limit(limits, now)
         };
-        if let Some(verdict) = verdict {
-            self.stop_for(verdict);
+        if let Some(kill_reason) = kill_reason {
+            self.stop_for(kill_reason);
         }
         true
     }
 
     /// Kills the worker; what it runs fails by that.
-    pub(super) fn stop_for(&mut self, verdict: Failure) {
-        if self.verdict.is_none() {
-            self.verdict = Some(verdict);
-            self.minded.kill(&self.socket);
+    pub(super) fn stop_for(&mut self, kill_reason: Failure) {
+        if self.kill_reason.is_none() {
+            self.kill_reason = Some(kill_reason);
+            self.supervised.kill(&self.socket);
         }
     }
 
     /// Memory in use now, in bytes.
     pub(super) fn memory(&self) -> u64 {
-        self.minded.memory.now()
+        self.supervised.memory.now()
     }
 
     fn over_limit(&mut self, limits: Limits, now: Duration) -> Option<Failure> {
@@ -609,11 +609,11 @@ impl Process {
         let limit_mb = limits.memory_mb?;
         if now >= self.children_known_until {
             self.children_known_until = now + CHILDREN_EVERY;
-            self.held_by_children = self.minded.memory.held_by_children();
+            self.held_by_children = self.supervised.memory.held_by_children();
         }
         let limit = u64::from(limit_mb) << 20;
         // All that is resident is more than what counts, and cheaper to ask for.
-        if self.minded.memory.now().saturating_add(self.held_by_children) <= limit {
+        if self.supervised.memory.now().saturating_add(self.held_by_children) <= limit {
             return None;
         }
         // Values that it has mapped are the driver's.
@@ -626,7 +626,7 @@ impl Process {
             .sum::<u64>();
         let before =
             self.region.baseline().load(Ordering::Acquire).saturating_add(Region::size()).saturating_add(mapped);
-        let used = self.minded.memory.held().saturating_sub(before).saturating_add(self.held_by_children);
+        let used = self.supervised.memory.held().saturating_sub(before).saturating_add(self.held_by_children);
         let peak_mb = u32::try_from(used.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
     }
@@ -634,15 +634,15 @@ impl Process {
     /// Has the worker replaced, when it is through with what it has, if calls left too much memory in it.
     fn retire_if_it_has_grown(&mut self, limit_mb: Option<u32>) {
         self.most_mb = self.most_mb.max(limit_mb.unwrap_or(self.share_mb));
-        let held = self.minded.memory.private();
+        let held = self.supervised.memory.private();
         self.is_retiring |= held > (u64::from(self.most_mb) << 20) / 5 * 4;
     }
 
-    /// Takes no more flights, and ends when it is through with those it has.
+    /// Takes no more batches, and ends when it is through with those it has.
     pub(super) fn retire(&mut self) {
         self.is_retiring = true;
-        if self.flights.is_empty() {
-            self.minded.kill(&self.socket);
+        if self.batches.is_empty() {
+            self.supervised.kill(&self.socket);
         }
     }
 
@@ -651,7 +651,7 @@ impl Process {
         self.calls
     }
 
-    /// Whether it takes no more flights.
+    /// Whether it takes no more batches.
     pub(super) fn is_retiring(&self) -> bool {
         self.is_retiring
     }
@@ -661,26 +661,26 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Where it has spans to send, it ends with its socket, when it has sent them.
         if !spans::are_exported() {
-            self.minded.kill(&self.socket);
+            self.supervised.kill(&self.socket);
         }
     }
 }
 
-impl Flight {
+impl SentBatch {
     fn take_back(&mut self, region: &Region, half: bool, replies: &mut Vec<Reply>) {
         let taken = region.cursor(self.slot).take_back(half);
-        let start = self.invocation.tasks.start;
+        let start = self.batch.tasks.start;
         // Another end, or tasks that were run: the cursor was overwritten, which shows when the worker is through.
         let fits = start + u64::from(taken.end) == self.end && start + u64::from(taken.start) >= self.next;
         if !taken.is_empty() && fits {
             self.end = start + u64::from(taken.start);
             let tasks = self.end..start + u64::from(taken.end);
-            replies.push(Reply::Returned { flight: self.invocation.flight, tasks });
+            replies.push(Reply::Returned { batch_id: self.batch.id, tasks });
         }
     }
 
     fn is_limited(&self) -> bool {
-        let limits = self.invocation.block.limits();
+        let limits = self.batch.block.limits();
         self.kill_at.is_some() || limits.timeout.is_some() || limits.memory_mb.is_some()
     }
 }
@@ -704,7 +704,7 @@ impl Outgoing {
                     Some(Ok(())) => *is_sent = true,
                     Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return false,
                     // A `Ref` names it by now; or too many descriptors are under way; or nobody is there any more, which
-                    // the minder tells.
+                    // the supervisor tells.
                     Some(Err(_)) | None => *self = Outgoing::Blob(blob.clone(), 0),
                 }
                 self.write(writer, socket)
@@ -742,15 +742,15 @@ fn unreadable() -> Failure {
     )
 }
 
-/// Gives the new worker its side of the shared memory and the bell.
-fn greet(socket: &OwnedFd, region: &Region, bell: &Bell) -> io::Result<()> {
-    let (Some([page, ring]), Some(region)) = (bell.fds(), region.fd()) else { return Ok(()) };
+/// Gives the new worker its side of the shared memory and the notifier.
+fn send_handshake(socket: &OwnedFd, region: &Region, notifier: &Notifier) -> io::Result<()> {
+    let (Some([page, ring]), Some(region)) = (notifier.fds(), region.fd()) else { return Ok(()) };
     platform::send(socket, b"wren worker 1", &[region, page, ring])
 }
 
-/// Whether nobody is there any more to be greeted.
-fn ended_before(greeted: &io::Result<()>) -> bool {
-    let kind = greeted.as_ref().err().map(io::Error::kind);
+/// Whether nobody is there any more to be handshake.
+fn ended_before(handshake: &io::Result<()>) -> bool {
+    let kind = handshake.as_ref().err().map(io::Error::kind);
     matches!(kind, Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
 }
 

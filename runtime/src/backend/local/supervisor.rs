@@ -14,10 +14,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::attempt::{FlightId, Invocation, Lines, Printed};
+use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine};
 use crate::backend::local::shm::{Region, SLOTS};
 use crate::error::Failure;
-use crate::platform::{self, Bell, ProcessMemory};
+use crate::platform::{self, Notifier, ProcessMemory};
 use crate::terminal::{self, Stream};
 
 /// How much of a task's standard error is kept for its error, in bytes.
@@ -34,10 +34,10 @@ const READS_AT_THE_END: u32 = 64;
 /// How long a worker may take to end when it was told to.
 const OBEYS_WITHIN: Duration = Duration::from_millis(50);
 
-/// What the lines of a flight are marked with.
+/// What the lines of a batch are marked with.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Label {
-    flight: FlightId,
+    batch_id: BatchId,
     run: Option<Arc<str>>,
     attempt: u32,
     function: &'static str,
@@ -45,11 +45,11 @@ pub(super) struct Label {
 }
 
 impl Label {
-    pub(super) fn new(invocation: &Invocation) -> Self {
-        let name = invocation.block.function().name;
+    pub(super) fn new(batch: &Batch) -> Self {
+        let name = batch.block.function().name;
         let function = name.rsplit("::").next().unwrap_or(name);
-        let Invocation { flight, run, attempt, tasks, .. } = invocation;
-        Self { flight: *flight, run: run.clone(), attempt: *attempt, function, first: tasks.start }
+        let Batch { id: batch_id, job_run, attempt, tasks, .. } = batch;
+        Self { batch_id: *batch_id, run: job_run.clone(), attempt: *attempt, function, first: tasks.start }
     }
 }
 
@@ -94,9 +94,9 @@ struct Kid {
     was_waited_for: bool,
 }
 
-/// A worker process that is minded.
+/// A worker process that is supervised.
 #[derive(Debug)]
-pub(super) struct Minded {
+pub(super) struct Supervised {
     process: Mutex<Kid>,
     /// By which processes are known that its functions started.
     mark: String,
@@ -104,7 +104,7 @@ pub(super) struct Minded {
     pub(super) memory: ProcessMemory,
     region: Region,
     number: u32,
-    lines: Lines,
+    lines: OutputSink,
     output: Mutex<Output>,
     /// Whether it ever printed anything.
     printed: AtomicBool,
@@ -127,7 +127,7 @@ struct Output {
 /// The end of what a task wrote to its standard error; `None` is what the worker wrote between tasks.
 #[derive(Debug)]
 struct Tail {
-    of: Option<(FlightId, u64)>,
+    of: Option<(BatchId, u64)>,
     bytes: VecDeque<u8>,
 }
 
@@ -142,7 +142,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Minded {
+impl Supervised {
     pub(super) fn label(&self, slot: usize, label: Label) {
         lock(&self.output).labels[slot] = Some(label);
     }
@@ -156,18 +156,18 @@ impl Minded {
     }
 
     /// The last lines that a task wrote to standard error.
-    pub(super) fn tail(&self, flight: FlightId, task: u64) -> String {
+    pub(super) fn tail(&self, batch_id: BatchId, task: u64) -> String {
         let output = lock(&self.output);
-        let tail = output.tails.iter().rev().find(|tail| tail.of == Some((flight, task)));
+        let tail = output.tails.iter().rev().find(|tail| tail.of == Some((batch_id, task)));
         tail.map(Tail::text).unwrap_or_default()
     }
 
     /// Ends it, and what its functions started. At the end of its socket it does so itself, even if the driver is
-    /// gone by then; where it cannot, the minder kills it.
+    /// gone by then; where it cannot, the supervisor kills it.
     pub(super) fn kill(&self, socket: &OwnedFd) {
         let _ = rustix::net::shutdown(socket, Shutdown::Both);
         lock(&self.doomed).get_or_insert(Instant::now() + OBEYS_WITHIN);
-        self.mailbox.alarm.wake();
+        self.mailbox.alarm.notify_always();
     }
 
     /// When it is killed, if it has not ended by then.
@@ -183,15 +183,15 @@ impl Minded {
         }
     }
 
-    /// Shows what a flight printed last, if that lacks a line end. What it printed before is on its way to the terminal
+    /// Shows what a batch printed last, if that lacks a line end. What it printed before is on its way to the terminal
     /// when this returns. What its tasks before `heard` said is not asked for any more.
-    pub(super) fn finish_lines(&self, flight: FlightId, heard: u64) {
-        // The worker's results come after the minder has read what it printed.
+    pub(super) fn finish_lines(&self, batch_id: BatchId, heard: u64) {
+        // The worker's results come after the supervisor has read what it printed.
         if self.printed.load(Ordering::Acquire) {
             let mut output = lock(&self.output);
-            let of_flight = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.flight == flight);
-            output.partial.iter_mut().filter(of_flight).for_each(|partial| partial.finish(self));
-            output.tails.retain(|tail| tail.of.is_some_and(|(of, task)| of != flight || task >= heard));
+            let of_batch = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.batch_id == batch_id);
+            output.partial.iter_mut().filter(of_batch).for_each(|partial| partial.finish(self));
+            output.tails.retain(|tail| tail.of.is_some_and(|(of, task)| of != batch_id || task >= heard));
         }
     }
 
@@ -255,51 +255,51 @@ fn kill_group(child: &Child) {
 
 /// The thread that minds all workers of a pool. It ends when it was dropped and they have ended.
 #[derive(Debug)]
-pub(super) struct Minder(Arc<Mailbox>);
+pub(super) struct Supervisor(Arc<Mailbox>);
 
 #[derive(Debug)]
 struct Mailbox {
     new: Mutex<Vec<Watched>>,
     closed: AtomicBool,
     /// Wakes the thread.
-    alarm: Bell,
+    alarm: Notifier,
     /// Wakes the pool.
-    bell: Bell,
+    notifier: Notifier,
 }
 
 /// What the thread watches of a worker.
 #[derive(Debug)]
 struct Watched {
-    worker: Arc<Minded>,
+    worker: Arc<Supervised>,
     pipes: [Pipe; 2],
     /// Readable when the worker has ended, where the system has that.
     end: Option<OwnedFd>,
 }
 
-impl Minder {
-    pub(super) fn start(bell: Bell) -> io::Result<Self> {
+impl Supervisor {
+    pub(super) fn start(notifier: Notifier) -> io::Result<Self> {
         let (new, closed) = (Mutex::default(), AtomicBool::new(false));
-        let mailbox = Arc::new(Mailbox { new, closed, alarm: Bell::new()?, bell });
+        let mailbox = Arc::new(Mailbox { new, closed, alarm: Notifier::new()?, notifier });
         let this = mailbox.clone();
-        thread::Builder::new().name("wren-minder".into()).stack_size(256 << 10).spawn(move || this.run())?;
+        thread::Builder::new().name("wren-supervisor".into()).stack_size(256 << 10).spawn(move || this.run())?;
         Ok(Self(mailbox))
     }
 
     /// Minds a worker from now on.
-    pub(super) fn mind(
+    pub(super) fn supervise(
         &self,
         mut child: Child,
         mark: String,
         region: Region,
         number: u32,
-        lines: Lines,
-    ) -> io::Result<Arc<Minded>> {
+        lines: OutputSink,
+    ) -> io::Result<Arc<Supervised>> {
         let none = || io::Error::other("the worker's output is no pipe");
         let stdout = OwnedFd::from(child.stdout.take().ok_or_else(none)?);
         let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
         let pid = child.id();
         let end = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(platform::end_of_process);
-        let worker = Arc::new(Minded {
+        let worker = Arc::new(Supervised {
             process: Mutex::new(Kid { child, was_waited_for: false }),
             mark,
             memory: ProcessMemory::of(pid),
@@ -314,15 +314,15 @@ impl Minder {
         });
         let pipes = [Pipe::new(stdout, Stream::Out), Pipe::new(stderr, Stream::Err)];
         lock(&self.0.new).push(Watched { worker: worker.clone(), pipes, end });
-        self.0.alarm.wake();
+        self.0.alarm.notify_always();
         Ok(worker)
     }
 }
 
-impl Drop for Minder {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
-        self.0.alarm.wake();
+        self.0.alarm.notify_always();
     }
 }
 
@@ -342,7 +342,7 @@ impl Mailbox {
                 let of_one = ready.iter().filter(|(of, _)| Some(*of) == index).map(|(_, source)| *source);
                 one.kill_if_due();
                 one.look(of_one) || {
-                    self.bell.ring();
+                    self.notifier.notify();
                     false
                 }
             });
@@ -444,7 +444,7 @@ impl Output {
     }
 
     fn keep(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
-        let of = label.as_ref().map(|(label, task)| (label.flight, *task));
+        let of = label.as_ref().map(|(label, task)| (label.batch_id, *task));
         if self.tails.back().is_none_or(|tail| tail.of != of) {
             self.tails.push_back(Tail { of, bytes: VecDeque::new() });
         }
@@ -500,7 +500,7 @@ impl Partial {
         Self { stream, bytes: Vec::new(), label: None }
     }
 
-    fn show(&mut self, worker: &Minded, label: Option<(Label, u64)>, bytes: &[u8]) {
+    fn show(&mut self, worker: &Supervised, label: Option<(Label, u64)>, bytes: &[u8]) {
         if self.label != label {
             self.finish(worker);
             self.label = label;
@@ -514,7 +514,7 @@ impl Partial {
         }
     }
 
-    fn finish(&mut self, worker: &Minded) {
+    fn finish(&mut self, worker: &Supervised) {
         if self.bytes.is_empty() {
             return;
         }
@@ -524,7 +524,15 @@ impl Partial {
         terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), text);
         if let Some((Label { run: Some(run), attempt, function, .. }, task)) = &self.label {
             let (stream, attempt) = (self.stream, *attempt);
-            worker.lines.take(&Printed { run, task: *task, attempt, function, worker: worker.number, stream, text });
+            worker.lines.take(&PrintedLine {
+                job_run: run,
+                task: *task,
+                attempt,
+                function,
+                worker: worker.number,
+                stream,
+                text,
+            });
         }
         self.bytes.clear();
     }

@@ -1,4 +1,4 @@
-//! The life of a local worker process: take flights from the channel, run their tasks one by one,
+//! The life of a local worker process: take batches from the channel, run their tasks one by one,
 //! put results back.
 
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
 
 use crate::backend::local::shm::{
-    BlobHeader, Clocked, FailedTask, FlightHeader, MAX_BODY, Reader, Region, RunHeader, Writer, kind, length,
+    BatchHeader, BlobHeader, FailedTask, MAX_BODY, Reader, Region, ResultsHeader, WorkerTimes, Writer, kind, length,
     length_body,
 };
 use crate::codec;
@@ -23,7 +23,7 @@ use crate::function::blob::{self, BlobBytes};
 use crate::function::framed::{self, Pieces};
 use crate::function::{self, Blob, BlobsByTask, Encoded, RemoteFn, registry};
 use crate::history::spans::{self, InvocationSpan};
-use crate::platform::{self, Bell, Guarded, ProcessMemory, SharedBytes, monotonic};
+use crate::platform::{self, Guarded, Notifier, ProcessMemory, SharedBytes, monotonic};
 
 /// Set in a worker process: its number, a random part by which what its functions start is found, and the driver's process.
 pub(crate) const ENV: &str = "WREN_WORKER";
@@ -39,7 +39,7 @@ const WATCH_STACK: usize = if cfg!(feature = "otel") { 512 << 10 } else { 64 << 
 const SEND_EVERY: Duration = Duration::from_micros(500);
 
 /// A run of results is sent when it is about this long, in bytes.
-const RUN_BYTES: usize = 64 << 10;
+const RESULTS_BYTES: usize = 64 << 10;
 
 /// What a worker says of a message that the driver cannot have sent.
 const UNREADABLE: &str = "a message of the driver cannot be read: a function wrote into memory that is not its own, or \
@@ -120,12 +120,12 @@ struct Worker {
     /// Parts that wait for the frame they belong to.
     parts: Vec<u8>,
     blobs: HashMap<u64, Arc<Blob>>,
-    /// When the first frame since the last flight was there.
+    /// When the first frame since the last batch was there.
     began_to_read: Option<u64>,
 }
 
 impl Worker {
-    /// Takes the shared memory and the driver's bell, which come over the socket.
+    /// Takes the shared memory and the driver's notifier, which come over the socket.
     fn connect(socket: BorrowedFd<'_>, name: String) -> io::Result<Self> {
         platform::end_with_parent();
         platform::adopt_orphans();
@@ -135,13 +135,13 @@ impl Worker {
             exit(0); // The driver ended first.
         }
         let mut fds = fds.into_iter();
-        let (Some(region), Some(bell), Some(ring)) = (fds.next(), fds.next(), fds.next()) else {
+        let (Some(region), Some(notifier), Some(ring)) = (fds.next(), fds.next(), fds.next()) else {
             return Err(io::Error::other("the greeting is of another version of wren"));
         };
         let region = Region::open(&region)?;
         let socket = Arc::new(Socket::new(Guarded::copy(socket)?));
         let mark = format!("{ENV}={name}").into();
-        let results = Results::new(&region, Bell::ringer(&bell, &ring)?, socket.clone(), mark);
+        let results = Results::new(&region, Notifier::remote(&notifier, &ring)?, socket.clone(), mark);
         Ok(Self {
             reader: Reader::new(&region, true),
             results,
@@ -156,7 +156,7 @@ impl Worker {
     fn work(mut self) -> ! {
         function::install_hook();
         let region = self.region.clone();
-        function::report_fatal_panics(move |message, location| region.last_words().set(message, location));
+        function::report_fatal_panics(move |message, location| region.panic_record().set(message, location));
         platform::mark_worker();
         platform::set_depth(1);
         // From here on, forks are told apart.
@@ -194,7 +194,7 @@ impl Worker {
                     let Ok(id) = codec::decode::<u64>(frame.body) else { give_up(UNREADABLE) };
                     self.blobs.remove(&id);
                 }
-                kind::FLIGHT => {
+                kind::BATCH => {
                     self.results.started = self.began_to_read.take().unwrap_or_default();
                     fly(&self.region, frame.body, &self.parts, &self.blobs, &mut self.results);
                     self.parts.clear();
@@ -204,7 +204,7 @@ impl Worker {
             }
             self.reader.advance();
             if self.region.driver_wants_room().load(Ordering::SeqCst) != 0 {
-                self.results.bell.ring();
+                self.results.notifier.notify();
             }
         }
     }
@@ -306,7 +306,7 @@ fn end_with_the_driver(socket: Arc<Socket>, mark: Arc<str>) {
     let _ = std::thread::Builder::new().name("wren-watch".into()).stack_size(WATCH_STACK).spawn(watch);
 }
 
-/// Runs the tasks of one flight.
+/// Runs the tasks of one batch.
 fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut Results) {
     let Some((header, inline)) = split_header(body) else { give_up(UNREADABLE) };
     let args = if parts.is_empty() { inline } else { parts };
@@ -314,7 +314,7 @@ fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob
     region.set_active(Some(header.slot as usize));
     let function = lookup(&header);
     let blobs = blobs_by_task(&header, blobs);
-    results.begin(header.flight, header.first, header.memory_is_limited);
+    results.begin(header.batch_id, header.first, header.memory_is_limited);
     let name = function.as_ref().map_or("", |function| function.name);
     let all = header.first..header.first + u64::from(header.count);
     let mut span = InvocationSpan::begin(header.traceparent, name, &all, header.attempt);
@@ -329,17 +329,17 @@ fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob
             span.task(index, !more, || function::run(function, args, blobs, out))
         });
     }
-    results.send(RunHeader::LAST);
+    results.send(ResultsHeader::LAST);
     region.set_active(None);
 }
 
-fn split_header(body: &[u8]) -> Option<(FlightHeader<'_>, &[u8])> {
+fn split_header(body: &[u8]) -> Option<(BatchHeader<'_>, &[u8])> {
     let (len, rest) = body.split_first_chunk::<4>()?;
     let (header, args) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     Some((codec::decode(header).ok()?, args))
 }
 
-fn lookup(header: &FlightHeader<'_>) -> Result<&'static RemoteFn, Failure> {
+fn lookup(header: &BatchHeader<'_>) -> Result<&'static RemoteFn, Failure> {
     match registry::find(header.function) {
         Ok(function) if function.signature_hash() == header.signature_hash => Ok(function),
         Ok(function) => Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] }),
@@ -348,7 +348,7 @@ fn lookup(header: &FlightHeader<'_>) -> Result<&'static RemoteFn, Failure> {
     }
 }
 
-fn blobs_by_task(header: &FlightHeader<'_>, blobs: &HashMap<u64, Arc<Blob>>) -> BlobsByTask {
+fn blobs_by_task(header: &BatchHeader<'_>, blobs: &HashMap<u64, Arc<Blob>>) -> BlobsByTask {
     let of_task = |ids: &[u64]| ids.iter().filter_map(|id| blobs.get(id).cloned()).collect();
     header.blobs.iter().map(|(task, ids)| (u64::from(*task), of_task(ids))).collect()
 }
@@ -357,25 +357,25 @@ fn blobs_by_task(header: &FlightHeader<'_>, blobs: &HashMap<u64, Arc<Blob>>) -> 
 struct Results {
     region: Region,
     writer: Writer,
-    bell: Bell,
+    notifier: Notifier,
     socket: Arc<Socket>,
     /// By which processes are known that functions of this worker started.
     mark: Arc<str>,
     memory: ProcessMemory,
     memory_is_limited: bool,
     out: Encoded,
-    flight: u64,
+    batch_id: u64,
     /// The run being written: it lies in the ring already, unpublished.
     first: u64,
     count: u32,
     bytes: usize,
-    /// When the flight came, and when it was there, by the clock of all processes.
+    /// When the batch came, and when it was there, by the clock of all processes.
     started: u64,
     fetched: u64,
     /// When the run being written began.
     since: Instant,
     /// `fetched` by this process's own clock.
-    flight_since: Instant,
+    batch_since: Instant,
     /// Tasks between two looks at the clock: few where they are long.
     stride: u32,
     until_look: u32,
@@ -383,39 +383,39 @@ struct Results {
 }
 
 impl Results {
-    fn new(region: &Region, bell: Bell, socket: Arc<Socket>, mark: Arc<str>) -> Self {
+    fn new(region: &Region, notifier: Notifier, socket: Arc<Socket>, mark: Arc<str>) -> Self {
         let now = Instant::now();
         Self {
             region: region.clone(),
             writer: Writer::new(region, false),
-            bell,
+            notifier,
             socket,
             mark,
             memory: ProcessMemory::of_this_process(),
             memory_is_limited: false,
             out: Encoded::default(),
-            flight: 0,
+            batch_id: 0,
             first: 0,
             count: 0,
             bytes: 0,
             started: 0,
             fetched: 0,
             since: now,
-            flight_since: now,
+            batch_since: now,
             stride: 1,
             until_look: 1,
             looked: now,
         }
     }
 
-    fn begin(&mut self, flight: u64, first: u64, memory_is_limited: bool) {
+    fn begin(&mut self, batch_id: u64, first: u64, memory_is_limited: bool) {
         self.memory_is_limited = memory_is_limited;
         self.measure();
-        self.flight = flight;
+        self.batch_id = batch_id;
         self.first = first;
         self.since = Instant::now();
         self.fetched = monotonic();
-        self.flight_since = self.since;
+        self.batch_since = self.since;
         self.looked = self.since;
         self.stride = 1;
         self.until_look = 1;
@@ -450,7 +450,7 @@ impl Results {
     }
 
     /// Looks at the clock: adapts the stride, waits until printed lines are read, sends what waits
-    /// for long, unless the flight's end sends it at once.
+    /// for long, unless the batch's end sends it at once.
     fn look(&mut self, more: bool) {
         let now = Instant::now();
         let mean = (now - self.looked) / self.stride;
@@ -475,27 +475,27 @@ impl Results {
     #[inline]
     fn succeeded(&mut self, task: u64) {
         let len = self.out.len() + framed::SHORT;
-        if len > RUN_BYTES {
+        if len > RESULTS_BYTES {
             self.send(0);
             return self.send_large(task);
         }
-        if self.count > 0 && (self.bytes + len > RUN_BYTES || self.first + u64::from(self.count) != task) {
+        if self.count > 0 && (self.bytes + len > RESULTS_BYTES || self.first + u64::from(self.count) != task) {
             self.send(0);
         }
         if self.count == 0 {
             self.first = task;
         }
-        let start = RunHeader::LEN + self.bytes;
+        let start = ResultsHeader::LEN + self.bytes;
         let out = std::mem::take(&mut self.out);
-        let frame = self.room(RunHeader::LEN + RUN_BYTES);
-        // `room` gives a slice of the length asked for, which holds the header and RUN_BYTES.
-        // It is shorter than RUN_BYTES.
+        let frame = self.reserve(ResultsHeader::LEN + RESULTS_BYTES);
+        // `room` gives a slice of the length asked for, which holds the header and RESULTS_BYTES.
+        // It is shorter than RESULTS_BYTES.
         frame_write(frame, start..start + framed::SHORT, &framed::short_head(out.len()).unwrap_or_default());
         frame_write(frame, start + framed::SHORT..start + len, &out.bytes);
         self.count += 1;
         self.bytes += len;
         self.out = out;
-        self.region.open_run().set(self.count, self.bytes as u32);
+        self.region.open_results().set(self.count, self.bytes as u32);
     }
 
     /// Publishes the open run.
@@ -506,27 +506,27 @@ impl Results {
         let now = Instant::now();
         let mut header = self.header(self.count, now);
         header.count |= last;
-        let len = RunHeader::LEN + self.bytes;
-        header.write(self.room(RunHeader::LEN + RUN_BYTES));
-        self.region.open_run().set(0, 0);
-        self.writer.publish(kind::RUN, len);
-        self.bell.ring();
+        let len = ResultsHeader::LEN + self.bytes;
+        header.write(self.reserve(ResultsHeader::LEN + RESULTS_BYTES));
+        self.region.open_results().set(0, 0);
+        self.writer.publish(kind::RESULTS, len);
+        self.notifier.notify();
         self.first += u64::from(self.count);
         self.count = 0;
         self.bytes = 0;
         self.since = now;
     }
 
-    fn header(&self, count: u32, now: Instant) -> RunHeader {
-        RunHeader { flight: self.flight, first: self.first, count: u64::from(count), clocked: self.clocked(now) }
+    fn header(&self, count: u32, now: Instant) -> ResultsHeader {
+        ResultsHeader { batch_id: self.batch_id, first: self.first, count: u64::from(count), times: self.times(now) }
     }
 
     /// When what runs since `since` ran, up to now.
-    fn clocked(&self, now: Instant) -> Clocked {
-        Clocked {
+    fn times(&self, now: Instant) -> WorkerTimes {
+        WorkerTimes {
             started: self.started,
             fetched: self.fetched,
-            began: self.fetched + (self.since - self.flight_since).as_nanos() as u64,
+            began: self.fetched + (self.since - self.batch_since).as_nanos() as u64,
             compute: (now - self.since).as_nanos() as u64,
             commit: 0,
         }
@@ -540,23 +540,23 @@ impl Results {
         let mut out = std::mem::take(&mut self.out);
         let (start, rest) = if out.long.is_empty() { (&[][..], &out.bytes[..]) } else { (&out.bytes[..], &*out.long) };
         let length = length_body(rest.len(), out.long.align());
-        self.room(length.len()).copy_from_slice(&length);
+        self.reserve(length.len()).copy_from_slice(&length);
         self.writer.publish(kind::LENGTH, length.len());
         for part in rest.chunks(MAX_BODY) {
-            self.room(part.len()).copy_from_slice(part);
+            self.reserve(part.len()).copy_from_slice(part);
             self.writer.publish(kind::PART, part.len());
-            self.bell.ring();
+            self.notifier.notify();
         }
         let head = framed::head(out.len());
-        let start_at = RunHeader::LEN + head.len();
+        let start_at = ResultsHeader::LEN + head.len();
         let len = start_at + start.len();
-        header.clocked.commit = computed.elapsed().as_nanos() as u64;
-        let frame = self.room(len);
+        header.times.commit = computed.elapsed().as_nanos() as u64;
+        let frame = self.reserve(len);
         header.write(frame);
-        frame_write(frame, RunHeader::LEN..start_at, &head);
+        frame_write(frame, ResultsHeader::LEN..start_at, &head);
         frame_write(frame, start_at..len, start);
-        self.writer.publish(kind::RUN, len);
-        self.bell.ring();
+        self.writer.publish(kind::RESULTS, len);
+        self.notifier.notify();
         self.first += 1;
         self.since = Instant::now();
         out.clear();
@@ -566,26 +566,26 @@ impl Results {
 
     fn failed(&mut self, task: u64, failure: Failure) {
         self.send(0);
-        let clocked = self.clocked(Instant::now());
+        let times = self.times(Instant::now());
         wait_until_read();
-        let mut message = FailedTask { flight: self.flight, task, failure, clocked };
+        let mut message = FailedTask { batch_id: self.batch_id, task, failure, times };
         let mut body = codec::encode(&message).unwrap_or_default();
         if body.is_empty() || body.len() > MAX_BODY {
             message.failure = shortened(message.failure);
             body = codec::encode(&message).unwrap_or_default();
         }
-        self.room(body.len()).copy_from_slice(&body);
+        self.reserve(body.len()).copy_from_slice(&body);
         self.writer.publish(kind::FAILED, body.len());
-        self.bell.ring();
+        self.notifier.notify();
         self.first = task + 1;
         self.since = Instant::now();
     }
 
     /// Room for `len` bytes in the ring; waits while the driver reads.
     #[inline]
-    fn room(&mut self, len: usize) -> &mut [u8] {
+    fn reserve(&mut self, len: usize) -> &mut [u8] {
         while self.writer.reserve(len).is_none() {
-            self.bell.ring();
+            self.notifier.notify();
             self.region.worker_wants_room().store(1, Ordering::SeqCst);
             if self.writer.reserve(len).is_none() {
                 self.socket.sleep();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::Block;
+use crate::attempt::TaskBlock;
 use crate::codec::envelope;
 use crate::error::{Error, Result};
 use crate::executor::commit::manifest::{Arguments, Manifest, call_hash};
@@ -162,15 +162,16 @@ pub(super) async fn read(
 }
 
 /// Packs calls for the scheduler.
-pub(super) fn blocks(calls: Vec<Made>) -> Vec<Block> {
-    let mut blocks: Vec<Block> = Vec::new();
+pub(super) fn blocks(calls: Vec<Made>) -> Vec<TaskBlock> {
+    let mut blocks: Vec<TaskBlock> = Vec::new();
     for Made { task, function, limits, args, .. } in calls {
-        let joins =
-            |b: &Block| b.accepts(function, &limits) && !b.is_full(BLOCK_TASKS, BLOCK_BYTES) && b.tasks().end == task;
+        let joins = |b: &TaskBlock| {
+            b.accepts(function, &limits) && !b.is_full(BLOCK_TASKS, BLOCK_BYTES) && b.tasks().end == task
+        };
         match blocks.last_mut().filter(|b| joins(b)) {
             Some(block) => block.push(args),
             None => {
-                let mut block = Block::new(function, limits, task);
+                let mut block = TaskBlock::new(function, limits, task);
                 block.push(args);
                 blocks.push(block);
             }

@@ -25,7 +25,7 @@ use crate::executor::commit::record::{
     CallHash, Done, FailedRecord, Kind, Objects, cancel_key, failed_key, failed_tasks,
 };
 use crate::executor::commit::{Known, build};
-use crate::executor::{Executor, Keep, Kept, Outcome, Port, Settings};
+use crate::executor::{Executor, Outcome, OutcomeQueue, ResultCommitter, ResultPolicy, Settings};
 use crate::history::{Claim, SharedLog, claim, try_claim};
 use crate::platform::{self, Instance};
 use crate::scheduler::JobKey;
@@ -94,8 +94,8 @@ struct StoredJob {
 struct Running {
     executor: Executor,
     job: JobKey,
-    port: Arc<Port>,
-    kept: Arc<Kept>,
+    outcomes: Arc<OutcomeQueue>,
+    committer: Arc<ResultCommitter>,
     log: SharedLog,
     done: AtomicU64,
     failed: AtomicU64,
@@ -167,7 +167,7 @@ impl<R> Job<R> {
         identity.end()?;
         // Claimed first: who finds the manifest does not take the job over, and what another has done by now is seen.
         let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
-        build::check(&requests, &id, executor.shared().config.other_build).await?;
+        build::check(&requests, &id, executor.reactor().config.other_build).await?;
         let mut over = Over::default();
         if is_named {
             over = Over::find(&requests, &id).await?;
@@ -395,7 +395,7 @@ impl Claimed {
         claim: fn(&Path, &str) -> Claim,
         watch: &mut Watch,
     ) -> Result<Option<Self>> {
-        let (directory, name) = (executor.shared().config.directory.clone(), id.to_owned());
+        let (directory, name) = (executor.reactor().config.directory.clone(), id.to_owned());
         let log = match unblock(move || claim(&directory, &name)).await? {
             Claim::Elsewhere => return Ok(None),
             Claim::Here(file) => Some(file),
@@ -471,7 +471,7 @@ impl StoredJob {
                 self.id
             )));
         };
-        build::check(&self.requests, &self.id, self.executor.shared().config.other_build).await?;
+        build::check(&self.requests, &self.id, self.executor.reactor().config.other_build).await?;
         let known = over.done.keys().chain(&over.failed).copied().collect();
         let calls = arguments::read(&self.requests, &self.id, arguments, known).await?;
         self.run(calls, over, &Settings::default(), claimed)?;
@@ -480,17 +480,18 @@ impl StoredJob {
 
     fn run(&self, calls: Vec<Made>, over: Over, settings: &Settings, claim: Claimed) -> Result<()> {
         let Self { id, manifest, executor, requests, .. } = self;
-        let port = Arc::new(Port::default());
+        let outcomes = Arc::new(OutcomeQueue::default());
         let identity = Identity::new(id, requests.store().url(), None);
         let (done, failed) = (over.done.len() as u64, over.failed());
         let known = Known { objects: Objects::default(), decided: over.decided, identity, lease: Some(claim.lease) };
-        let kept = Kept::new(requests.clone(), id.clone(), Keep::Only, true, known, port.clone())?;
+        let committer =
+            ResultCommitter::new(requests.clone(), id.clone(), ResultPolicy::Only, true, known, outcomes.clone())?;
         for call in &calls {
-            kept.begin(call.task, call.call);
+            committer.begin(call.task, call.call);
         }
-        let shared = executor.shared();
+        let shared = executor.reactor();
         let log = SharedLog::default();
-        let job = shared.open_job(settings.spec(id), port.clone(), Some(kept.clone()), None, log.clone());
+        let job = shared.open_job(settings.spec(id), outcomes.clone(), Some(committer.clone()), None, log.clone());
         shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claim.log);
         for block in arguments::blocks(calls) {
             shared.submit(job, block);
@@ -499,8 +500,8 @@ impl StoredJob {
         let running = Arc::new(Running {
             executor: executor.clone(),
             job,
-            port,
-            kept,
+            outcomes,
+            committer,
             log,
             done: done.into(),
             failed: failed.into(),
@@ -577,24 +578,24 @@ impl Running {
 
     /// The next outcome; none after the last.
     async fn next(&self) -> Option<Outcome> {
-        let next = std::future::poll_fn(|cx| match self.port.take_or_register(cx.waker()) {
+        let next = std::future::poll_fn(|cx| match self.outcomes.take_or_register(cx.waker()) {
             Some(outcome) => Poll::Ready(Some(outcome)),
-            None if self.port.is_over() => Poll::Ready(None),
+            None if self.outcomes.is_over() => Poll::Ready(None),
             None => Poll::Pending,
         });
         next.await
     }
 
     fn cancel(&self) {
-        self.executor.shared().cancel(self.job);
+        self.executor.reactor().cancel(self.job);
         let mut wakers = Vec::new();
-        self.port.give(Outcome::Cancelled, &mut wakers);
+        self.outcomes.give(Outcome::Cancelled, &mut wakers);
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
     fn stop(&self, state: &'static str) {
-        self.executor.shared().cancel(self.job);
-        self.kept.hang_up();
+        self.executor.reactor().cancel(self.job);
+        self.committer.hang_up();
         self.log.end(state);
     }
 }

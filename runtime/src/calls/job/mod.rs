@@ -1,4 +1,4 @@
-//! Jobs: what came of their tasks ([`Port`]), what is kept of it ([`Kept`]), and the handle of one
+//! Jobs: what came of their tasks ([`OutcomeQueue`]), what is kept of it ([`ResultCommitter`]), and the handle of one
 //! that runs by itself ([`Job`]).
 
 mod arguments;

@@ -56,13 +56,13 @@ async fn unnamed_elsewhere(requests: &Requests, own: &str, named: BTreeSet<[u8; 
     let elsewhere: BTreeSet<[u8; 32]> = found.await?.into_iter().flatten().collect();
     // A value that stays keeps those that it names itself.
     let mut left: BTreeSet<[u8; 32]> = named.difference(&elsewhere).copied().collect();
-    let mut kept: Vec<[u8; 32]> = elsewhere.into_iter().collect();
-    while let Some(hash) = kept.pop() {
+    let mut committer: Vec<[u8; 32]> = elsewhere.into_iter().collect();
+    while let Some(hash) = committer.pop() {
         let needles = Needles::of(&left)?;
         let Some(value) = requests.find(key_of(&hash)).await? else { continue };
         for inner in needles.within(&value) {
             left.remove(&inner);
-            kept.push(inner);
+            committer.push(inner);
         }
     }
     Ok(left.iter().map(key_of).collect())

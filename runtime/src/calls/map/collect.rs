@@ -83,7 +83,7 @@ pub(super) fn drive<I: Calls<Result = R>, R, T>(
     }
     let begun = Instant::now();
     let executor = feed.executor().clone();
-    let _place = Feed::<I>::in_the_reactors_place(&executor);
+    let _place = Feed::<I>::suppress_reactor(&executor);
     loop {
         let more = match feed.fill(cx) {
             Ok(more) => more,

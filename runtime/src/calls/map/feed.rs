@@ -9,13 +9,15 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::Calls;
-use crate::attempt::Block;
+use crate::attempt::TaskBlock;
 use crate::calls::{Call, of_task};
 use crate::config::processors;
 use crate::error::{Error, Failure, Result};
-use crate::executor::{Executor, Hushed, Keep, Kept, Outcome, Pending, Port, Settings, Sought, Submitted};
+use crate::executor::{
+    Executor, Outcome, OutcomeQueue, Pending, ResultCommitter, ResultPolicy, Settings, Sought, Submitted, SuppressGuard,
+};
 use crate::function::{Args, Limits, RemoteFn};
-use crate::history::{Note, Ran, SharedLog};
+use crate::history::{Note, SharedLog, TaskReport};
 use crate::platform;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
@@ -48,18 +50,18 @@ const SEEK_TASKS: usize = 1024;
 pub(crate) struct Feed<I> {
     calls: Option<I>,
     executor: Executor,
-    port: Arc<Port>,
+    outcomes: Arc<OutcomeQueue>,
     /// What of the job is kept is being found out.
-    opening: Option<BoxFuture<'static, Result<Arc<Kept>>>>,
+    opening: Option<BoxFuture<'static, Result<Arc<ResultCommitter>>>>,
     /// None until it is known what is kept.
     job: Option<JobKey>,
     id: String,
     settings: Settings,
     /// The function of the call before, and what its calls may use that do not say so themselves.
     usual: Option<(&'static RemoteFn, Limits)>,
-    kept: Option<Arc<Kept>>,
+    committer: Option<Arc<ResultCommitter>>,
     /// What is being filled, and where it is lent while the iterator is asked for more.
-    block: Option<Box<Block>>,
+    block: Option<Box<TaskBlock>>,
     block_is_usual: bool,
     pending: Arc<Pending>,
     block_tasks: usize,
@@ -84,19 +86,19 @@ pub(crate) struct Feed<I> {
 }
 
 impl<I> Feed<I> {
-    pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: Keep) -> Self {
-        let port = Arc::new(Port::default());
+    pub(super) fn open(executor: Executor, calls: I, settings: Settings, keep: ResultPolicy) -> Self {
+        let outcomes = Arc::new(OutcomeQueue::default());
         let id = settings.name.clone().unwrap_or_else(platform::new_id);
         let mut feed = Self {
             calls: Some(calls),
             executor,
-            port: port.clone(),
+            outcomes: outcomes.clone(),
             opening: None,
             job: None,
             id: id.clone(),
             usual: None,
             settings,
-            kept: None,
+            committer: None,
             block: None,
             block_is_usual: false,
             pending: Arc::default(),
@@ -115,22 +117,23 @@ impl<I> Feed<I> {
             ended: false,
         };
         match (feed.settings.name.is_some(), keep) {
-            (false, Keep::Nothing) => feed.begin(None),
+            (false, ResultPolicy::Nothing) => feed.begin(None),
             (named, keep) => {
                 let requests = Requests::new(feed.executor.store());
-                let on_other_build = feed.executor.shared().config.other_build;
-                feed.opening = Some(Box::pin(Kept::open(requests, id, named, keep, on_other_build, port)));
+                let on_other_build = feed.executor.reactor().config.other_build;
+                feed.opening =
+                    Some(Box::pin(ResultCommitter::open(requests, id, named, keep, on_other_build, outcomes)));
             }
         }
         feed
     }
 
-    fn begin(&mut self, kept: Option<Arc<Kept>>) {
-        self.kept.clone_from(&kept);
+    fn begin(&mut self, committer: Option<Arc<ResultCommitter>>) {
+        self.committer.clone_from(&committer);
         let spec = self.settings.spec(&self.id);
         self.look_ahead(1);
-        let (port, pending, log) = (self.port.clone(), Some(self.pending.clone()), self.log.clone());
-        self.job = Some(self.executor.shared().open_job(spec, port, kept, pending, log));
+        let (outcomes, pending, log) = (self.outcomes.clone(), Some(self.pending.clone()), self.log.clone());
+        self.job = Some(self.executor.reactor().open_job(spec, outcomes, committer, pending, log));
     }
 
     /// Finds out what of the job is kept.
@@ -161,12 +164,12 @@ impl<I> Feed<I> {
     }
 
     fn is_full(&self) -> bool {
-        let busy = 4 * self.executor.shared().config.workers as u64;
+        let busy = 4 * self.executor.reactor().config.workers as u64;
         let ahead = self.taken - self.consumed;
         let busy_enough = if self.waiting_bytes >= MOST_BYTES { busy.min(4 * processors() as u64) } else { busy };
         ahead >= self.ahead.unwrap_or(WINDOW_TASKS)
             || (self.waiting_bytes >= WINDOW_BYTES && ahead >= busy_enough)
-            || self.port.bytes() >= WINDOW_BYTES
+            || self.outcomes.bytes() >= WINDOW_BYTES
     }
 
     fn submit(&mut self) {
@@ -175,12 +178,12 @@ impl<I> Feed<I> {
         }
     }
 
-    fn submit_block(&mut self, block: Block) {
+    fn submit_block(&mut self, block: TaskBlock) {
         let tasks = block.tasks();
         self.note_submitted(tasks.clone(), block.size());
         self.block_tasks = (self.block_tasks * 2).min(BLOCK_TASKS);
         self.note_pace(tasks.end - tasks.start);
-        let (shared, function) = (self.executor.shared(), block.function());
+        let (shared, function) = (self.executor.reactor(), block.function());
         if let Some(job) = self.job {
             shared.submit(job, block);
         }
@@ -218,7 +221,7 @@ impl<I> Feed<I> {
         I: Calls,
     {
         let Some(calls) = &mut self.calls else { return Poll::Ready(None) };
-        if self.kept.is_some() {
+        if self.committer.is_some() {
             self.pending.seeking.enter_iterator();
         }
         let next = match self.block.take() {
@@ -233,7 +236,7 @@ impl<I> Feed<I> {
                 next
             }
         };
-        if self.kept.is_some() {
+        if self.committer.is_some() {
             for Submitted { tasks, bytes, sought_bytes } in self.pending.seeking.leave_iterator() {
                 self.waiting_bytes -= sought_bytes;
                 self.note_submitted(tasks, bytes);
@@ -254,9 +257,9 @@ impl<I> Feed<I> {
 
     /// Whether workers have nothing to do, as far as this job knows.
     fn workers_are_idle(&self, tasks: u64) -> bool {
-        let workers = self.executor.shared().config.workers as u64;
+        let workers = self.executor.reactor().config.workers as u64;
         let at_once = self.settings.concurrency.map_or(workers, |most| workers.min(most.get() as u64));
-        self.taken.saturating_sub(tasks + self.port.tasks()) < at_once
+        self.taken.saturating_sub(tasks + self.outcomes.tasks()) < at_once
     }
 
     /// What calls may use that do not say so themselves.
@@ -269,7 +272,7 @@ impl<I> Feed<I> {
     fn push(&mut self, task: u64, function: &'static RemoteFn, limits: Option<Limits>, args: Args) {
         let chunk = self.settings.chunk;
         let whole_chunks = |tasks: u64| chunk.is_none_or(|n| tasks.is_multiple_of(n.get() as u64));
-        let full = |b: &Block| {
+        let full = |b: &TaskBlock| {
             let fits = match (&limits, self.block_is_usual) {
                 (None, true) => std::ptr::eq(b.function(), function),
                 (None, false) => b.accepts(function, &self.usual_limits()),
@@ -285,7 +288,7 @@ impl<I> Feed<I> {
             none => {
                 self.block_is_usual = limits.is_none();
                 let limits = limits.or(self.usual.map(|(_, limits)| limits)).unwrap_or_default();
-                none.insert(Block::new(function, limits, task).into())
+                none.insert(TaskBlock::new(function, limits, task).into())
             }
         };
         block.push(args);
@@ -298,28 +301,28 @@ impl<I> Feed<I> {
     fn close_if_all_are_submitted(&mut self) {
         if let (None, true, false, Some(job)) = (&self.calls, self.pending.seeking.is_empty(), self.ended, self.job) {
             self.ended = true;
-            self.executor.shared().close(job);
+            self.executor.reactor().close(job);
         }
     }
 
     /// Asks for the results of calls that an earlier run may have left.
     fn seek(&self) {
-        if let Some(kept) = &self.kept {
-            self.pending.seeking.ask(kept);
+        if let Some(committer) = &self.committer {
+            self.pending.seeking.ask(committer);
         }
     }
 
     /// The results of these calls were found, or the calls are run after all. Gives whether any was sought.
     fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> bool {
-        if self.kept.is_none() {
+        if self.committer.is_none() {
             return false;
         }
         let found = self.pending.seeking.take(tasks);
-        let (false, Some(kept)) = (found.is_empty(), self.kept.clone()) else { return false };
+        let (false, Some(committer)) = (found.is_empty(), self.committer.clone()) else { return false };
         for (task, Sought { look_up, function, limits, args }) in found {
             self.waiting_bytes -= args.size() as usize;
             if run {
-                kept.run_after_all(&look_up);
+                committer.run_after_all(&look_up);
                 self.push(task, function, Some(limits), args);
             }
         }
@@ -348,7 +351,7 @@ impl<I> Feed<I> {
     /// The next outcome that has come.
     pub(super) fn take(&mut self) -> Option<Outcome> {
         loop {
-            let outcome = self.port.take()?;
+            let outcome = self.outcomes.take()?;
             match &outcome {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
@@ -379,26 +382,26 @@ impl<I> Feed<I> {
     /// Whether every task was consumed, and no more come.
     pub(super) fn is_over(&self) -> bool {
         // What is kept of a job is written to the end, and the manifest with it.
-        self.ended && self.consumed == self.taken && (self.kept.is_none() || self.port.is_over())
+        self.ended && self.consumed == self.taken && (self.committer.is_none() || self.outcomes.is_over())
     }
 
     pub(super) fn has_outcome(&self) -> bool {
-        self.port.has_outcome()
+        self.outcomes.has_outcome()
     }
 
     /// Whether there is something to take or to do; if not, the waker is kept.
     pub(super) fn is_ready_or_register(&self, waker: &Waker) -> bool {
-        self.port.is_ready_or_register(waker)
+        self.outcomes.is_ready_or_register(waker)
     }
 
     /// Does the reactor's work from this thread until the guard is dropped.
-    pub(super) fn in_the_reactors_place(executor: &Executor) -> Hushed<'_> {
-        executor.shared().in_the_reactors_place()
+    pub(super) fn suppress_reactor(executor: &Executor) -> SuppressGuard<'_> {
+        executor.reactor().suppress_reactor()
     }
 
     /// Watches for a moment for the next outcome, if one is likely.
     pub(super) fn watch(&self) -> bool {
-        self.taken > self.consumed && self.executor.shared().watch(|| self.port.has_outcome())
+        self.taken > self.consumed && self.executor.reactor().watch(|| self.outcomes.has_outcome())
     }
 
     /// Ends the job's log in the given state, and with it the job.
@@ -408,10 +411,10 @@ impl<I> Feed<I> {
         }
         self.opening = None;
         if let Some(job) = self.job {
-            self.executor.shared().cancel(job);
+            self.executor.reactor().cancel(job);
         }
-        if let Some(kept) = &self.kept {
-            kept.hang_up();
+        if let Some(committer) = &self.committer {
+            committer.hang_up();
         }
         self.log.end(state);
     }
@@ -455,7 +458,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
             }
             parts.check_place(task, &self.executor)?;
             let limits = parts.own_limits().map(|own| own.under(&self.settings.limits));
-            let Some(kept) = &self.kept else {
+            let Some(committer) = &self.committer else {
                 self.taken += 1;
                 match parts.args {
                     Ok(args) => self.push(task, function, limits, args),
@@ -470,14 +473,14 @@ impl<I: Calls<Result = R>, R> Feed<I> {
             let args = match parts.args {
                 Ok(args) => args,
                 Err(reason) => {
-                    kept.note_not_encoded(function)?;
+                    committer.note_not_encoded(function)?;
                     self.taken += 1;
                     self.fail(task, function, &reason);
                     continue;
                 }
             };
             self.taken += 1;
-            match kept.note(task, function, &args)? {
+            match committer.note(task, function, &args)? {
                 None => self.push(task, function, Some(limits), args),
                 Some(look_up) => {
                     self.submit();
@@ -507,20 +510,20 @@ impl<I: Calls<Result = R>, R> Feed<I> {
     fn fail(&mut self, task: u64, function: &'static RemoteFn, reason: &str) {
         self.submit();
         let failure = Failure::BadArguments { reason: of_task(reason, task) };
-        let ran = Ran { attempt: 1, function: function.name, ..Ran::default() };
+        let ran = TaskReport { attempt: 1, function: function.name, ..TaskReport::default() };
         self.log.note(Note::Submitted(1));
         self.log.note(Note::Failed { task, ran, failure: failure.clone(), stderr: String::new() });
         self.not_encoded.insert(task);
         let mut wakers = Vec::new();
         let outcome = Outcome::Failed { task, attempt: 1, function: function.name, failure, stderr: String::new() };
-        self.port.give(outcome, &mut wakers);
+        self.outcomes.give(outcome, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     fn end_calls(&mut self) -> Result<()> {
         if self.calls.take().is_some() {
-            if let Some(kept) = &self.kept {
-                kept.ended()?;
+            if let Some(committer) = &self.committer {
+                committer.ended()?;
             }
             self.close_if_all_are_submitted();
         }
@@ -536,7 +539,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
             (least, Some(most)) if least == most => (least as u64).checked_add(1),
             _ => None,
         });
-        self.executor.shared().begin_log(&self.log, &self.id, &self.settings, function, tasks, None);
+        self.executor.reactor().begin_log(&self.log, &self.id, &self.settings, function, tasks, None);
     }
 }
 

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::calls::Call;
 use crate::calls::job::Job;
 use crate::error::{Error, Result};
-use crate::executor::{Executor, Keep, Settings};
+use crate::executor::{Executor, ResultPolicy, Settings};
 use crate::function::Backoff;
 use crate::store::Ref;
 
@@ -228,7 +228,7 @@ impl<I, R> Map<I, R> {
 }
 
 impl<I: Calls<Result = R>, R> Map<I, R> {
-    fn feed(self, keep: Keep) -> Result<Feed<I>> {
+    fn feed(self, keep: ResultPolicy) -> Result<Feed<I>> {
         Error::if_forked()?;
         let executor = self.executor.map_or_else(Executor::current, Executor::for_caller)?;
         Ok(Feed::open(executor, self.calls, self.settings, keep))
@@ -253,7 +253,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     where
         R: DeserializeOwned,
     {
-        TryAll::new(self.feed(Keep::Nothing)?).await
+        TryAll::new(self.feed(ResultPolicy::Nothing)?).await
     }
 
     /// Outcomes as they complete, with the index of their item. Memory stays bounded over an endless iterator, and
@@ -276,7 +276,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     /// # Ok::<(), wren::Error>(()) }).unwrap();
     /// ```
     pub fn stream(self) -> MapStream<I, R> {
-        MapStream::new(self.feed(Keep::Nothing))
+        MapStream::new(self.feed(ResultPolicy::Nothing))
     }
 
     /// Leaves results in the store and gives their [`Ref`]s, in the order of the items.
@@ -284,7 +284,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     /// # Errors
     /// As awaiting the job gives.
     pub async fn refs(self) -> Result<Vec<Ref<R>>> {
-        Collect::<I, R, Ref<R>>::new(self.feed(Keep::AsRefs)?).await
+        Collect::<I, R, Ref<R>>::new(self.feed(ResultPolicy::AsRefs)?).await
     }
 
     /// Starts the job and gives its handle. All items are taken at once; arguments and results are
@@ -311,7 +311,7 @@ where
     type IntoFuture = MapFuture<I, R>;
 
     fn into_future(self) -> MapFuture<I, R> {
-        MapFuture(match self.feed(Keep::Nothing) {
+        MapFuture(match self.feed(ResultPolicy::Nothing) {
             Ok(feed) => Ok(Collect::new(feed)),
             Err(error) => Err(Some(error)),
         })

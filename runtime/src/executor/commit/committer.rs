@@ -1,7 +1,7 @@
 //! Results that are kept in the store: of named jobs, of started jobs, of `refs`.
 //!
 //! A task of its own on wren's event loop, the committer, takes outcomes from the scheduler, commits them
-//! and hands them on to the port: nobody sees a result that is not committed. It also reads what earlier
+//! and hands them on to the outcomes: nobody sees a result that is not committed. It also reads what earlier
 //! runs left. [`record`](super::record) says which objects there are.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -28,7 +28,7 @@ use crate::attempt::Results;
 use crate::codec::{self, envelope};
 use crate::config::OtherBuild;
 use crate::error::{Error, Result};
-use crate::executor::{Outcome, Port};
+use crate::executor::{Outcome, OutcomeQueue};
 use crate::function::framed::{self, Pieces};
 use crate::function::{Args, RemoteFn, attached};
 use crate::store::{Ref, Requests, SIDE_BY_SIDE, event_loop, find_size, put_bytes, put_once};
@@ -41,7 +41,7 @@ const LARGE: usize = 1 << 20;
 
 /// What becomes of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum ResultPolicy {
     /// They go to the caller and are kept only if the job is named.
     Nothing,
     /// They stay in the store as blobs; the caller gets `Ref`s.
@@ -52,10 +52,10 @@ pub(crate) enum Keep {
 
 /// The stored results of one job.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct ResultCommitter {
     requests: Requests,
     id: String,
-    keep: Keep,
+    keep: ResultPolicy,
     /// Whether results are committed under the job.
     commits: bool,
     /// What there was when the job was opened.
@@ -107,15 +107,15 @@ pub(crate) struct LookUp {
     function: &'static str,
 }
 
-impl Kept {
+impl ResultCommitter {
     /// What is kept of a job that is awaited.
     pub(crate) async fn open(
         requests: Requests,
         id: String,
         named: bool,
-        keep: Keep,
+        keep: ResultPolicy,
         on_other_build: OtherBuild,
-        port: Arc<Port>,
+        outcomes: Arc<OutcomeQueue>,
     ) -> Result<Arc<Self>> {
         let (mut objects, mut earlier, mut lease) = (Objects::default(), None, None);
         if named {
@@ -128,27 +128,27 @@ impl Kept {
         }
         let identity = Identity::new(&id, requests.store().url(), earlier);
         let known = Known { objects, decided: HashMap::new(), identity, lease };
-        Self::new(requests, id, keep, named, known, port)
+        Self::new(requests, id, keep, named, known, outcomes)
     }
 
     pub(crate) fn new(
         requests: Requests,
         id: String,
-        keep: Keep,
+        keep: ResultPolicy,
         commits: bool,
         known: Known,
-        port: Arc<Port>,
+        outcomes: Arc<OutcomeQueue>,
     ) -> Result<Arc<Self>> {
         let Known { objects, decided, identity, lease } = known;
         let (sender, receiver) = unbounded_channel();
         let calls = Calls { identity, hashes: HashMap::new(), of_cell: HashMap::new() };
         let (calls, committer, bytes) = (calls.into(), Some(sender).into(), AtomicUsize::new(0));
-        let kept = Self { requests, id, keep, commits, objects, calls, bytes, committer };
-        let kept = Arc::new(kept);
+        let committer = Self { requests, id, keep, commits, objects, calls, bytes, committer };
+        let committer = Arc::new(committer);
         let cells = decided.into_iter().map(|(cell, tasks)| (cell, Cell { decided: Some(tasks), ..Cell::default() }));
-        let committer = Committer {
-            kept: kept.clone(),
-            port,
+        let task = CommitTask {
+            committer: committer.clone(),
+            outcomes,
             lease,
             cells: cells.collect(),
             held: VecDeque::new(),
@@ -159,8 +159,8 @@ impl Kept {
             looking: 0,
             wakers: Vec::new(),
         };
-        event_loop()?.spawn(committer.run(receiver));
-        Ok(kept)
+        event_loop()?.spawn(task.run(receiver));
+        Ok(committer)
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -175,7 +175,7 @@ impl Kept {
         }
     }
 
-    /// Takes an outcome on its way to the port.
+    /// Takes an outcome on its way to the outcomes.
     pub(crate) fn give(&self, outcome: Outcome) {
         self.bytes.fetch_add(outcome.size(), Ordering::AcqRel);
         self.send(Message::Outcome(outcome));
@@ -236,7 +236,7 @@ impl Kept {
         self.calls().begin(look_up.task, look_up.call);
     }
 
-    /// Asks for the results of earlier calls. They come to the port: done, or [`Outcome::NotKept`].
+    /// Asks for the results of earlier calls. They come to the outcomes: done, or [`Outcome::NotKept`].
     pub(crate) fn look_up(&self, calls: Vec<LookUp>) {
         let mut rest = &calls[..];
         while let Some(first) = rest.first() {
@@ -264,7 +264,7 @@ impl Kept {
     }
 
     fn kind(&self) -> Kind {
-        if self.keep == Keep::AsRefs { Kind::Ref } else { Kind::Value }
+        if self.keep == ResultPolicy::AsRefs { Kind::Ref } else { Kind::Value }
     }
 
     /// Refuses what another call left under the key of a task.
@@ -282,7 +282,7 @@ impl Kept {
     /// Commits results of one cell. `decided` are the tasks that the cell's own object has, if it is known
     /// to be there. Gives these tasks, and the results that are committed: these, or earlier ones.
     async fn commit(&self, cell: u64, decided: Option<u64>, mut held: Vec<Done>) -> Result<Report> {
-        if self.keep == Keep::AsRefs {
+        if self.keep == ResultPolicy::AsRefs {
             self.put_aside(&mut held).await?;
         }
         if !self.commits {
@@ -371,7 +371,7 @@ impl Kept {
             rest = others;
             let mut packed = Vec::new();
             for done in some {
-                let result: &[u8] = if self.keep == Keep::Only { &[] } else { &done.result };
+                let result: &[u8] = if self.keep == ResultPolicy::Only { &[] } else { &done.result };
                 framed::push(result, &mut packed);
             }
             let tasks = first.task..first.task + count as u64;
@@ -398,7 +398,7 @@ impl Kept {
                 None => missing.push(task),
             }
         }
-        if self.keep == Keep::AsRefs {
+        if self.keep == ResultPolicy::AsRefs {
             let gone = self.without_values(&done).await?;
             if !gone.is_empty() {
                 done.retain(|done| !gone.contains(&done.task));
@@ -438,13 +438,13 @@ impl Kept {
     /// Notes in the store what others are to know of an outcome that is no result.
     async fn tell(&self, outcome: Outcome) -> Result<Report> {
         match &outcome {
-            Outcome::Failed { task, attempt, function, failure, stderr } if self.keep == Keep::Only => {
+            Outcome::Failed { task, attempt, function, failure, stderr } if self.keep == ResultPolicy::Only => {
                 let (function, failure, stderr) = ((*function).to_owned(), failure.clone(), stderr.clone());
                 let record = FailedRecord { attempt: *attempt, function, failure, stderr };
                 self.requests.put(failed_key(&self.id, *task), envelope::seal(&record)?).await?;
             }
             // As [`crate::calls::job::Job::cancel`] does: who waits for the job elsewhere looks there.
-            Outcome::Cancelled if self.keep == Keep::Only => {
+            Outcome::Cancelled if self.keep == ResultPolicy::Only => {
                 self.requests.put(cancel_key(&self.id), Vec::new()).await?;
             }
             _ => {}
@@ -507,9 +507,9 @@ struct Cell {
 }
 
 /// Takes outcomes, commits them and hands them on.
-struct Committer {
-    kept: Arc<Kept>,
-    port: Arc<Port>,
+struct CommitTask {
+    committer: Arc<ResultCommitter>,
+    outcomes: Arc<OutcomeQueue>,
     /// The right to run the job, of one that is committed.
     lease: Option<Lease>,
     cells: HashMap<u64, Cell>,
@@ -543,7 +543,7 @@ enum Event {
     Due,
 }
 
-impl Committer {
+impl CommitTask {
     async fn run(mut self, mut receiver: UnboundedReceiver<Message>) {
         let (mut finishing, mut hung_up) = (false, false);
         loop {
@@ -552,11 +552,11 @@ impl Committer {
                     self.hold(tasks, &new, results);
                 }
                 Event::Message(Message::Outcome(outcome)) => {
-                    self.spawn(Work::Other, async move |kept| kept.tell(outcome).await);
+                    self.spawn(Work::Other, async move |committer| committer.tell(outcome).await);
                 }
                 Event::Message(Message::Look { cell, calls }) => self.looks.push_back((cell, calls)),
-                Event::Message(Message::Ended(manifest)) => self.spawn(Work::Other, async move |kept| {
-                    manifest.register(&kept.requests, &kept.id).await.map(|_| Report::of(Vec::new()))
+                Event::Message(Message::Ended(manifest)) => self.spawn(Work::Other, async move |committer| {
+                    manifest.register(&committer.requests, &committer.id).await.map(|_| Report::of(Vec::new()))
                 }),
                 Event::Message(Message::Finish) => finishing = true,
                 Event::HungUp => {
@@ -574,11 +574,11 @@ impl Committer {
                 if let Some(lease) = self.lease.take() {
                     lease.give_back().await;
                 }
-                self.port.finish(&mut self.wakers);
+                self.outcomes.finish(&mut self.wakers);
             }
             self.wakers.drain(..).for_each(Waker::wake);
             if is_idle && over {
-                return self.kept.hang_up();
+                return self.committer.hang_up();
             }
         }
     }
@@ -602,21 +602,21 @@ impl Committer {
         }
     }
 
-    fn spawn<F>(&mut self, work: Work, act: impl FnOnce(Arc<Kept>) -> F)
+    fn spawn<F>(&mut self, work: Work, act: impl FnOnce(Arc<ResultCommitter>) -> F)
     where
         F: Future<Output = Result<Report>> + Send + 'static,
     {
-        let report = act(self.kept.clone());
+        let report = act(self.committer.clone());
         self.under_way.spawn(async move { (work, report.await) });
     }
 
     fn give(&mut self, outcome: Outcome) {
-        self.port.give(outcome, &mut self.wakers);
+        self.outcomes.give(outcome, &mut self.wakers);
     }
 
     /// Takes the new ones of some results.
     fn hold(&mut self, tasks: Range<u64>, new: &[Range<u64>], results: Results) {
-        let kept = self.kept.clone();
+        let committer = self.committer.clone();
         let mut passed_by = results.size();
         let packed = results.into_packed();
         let is_new = |task: u64| new.iter().any(|range| range.contains(&task));
@@ -624,9 +624,9 @@ impl Committer {
             let lost = format!("the results of the tasks {tasks:?} cannot be read; run the job again");
             return self.give(Outcome::Broken(Error::Job(lost)));
         }
-        let mut calls = kept.calls();
+        let mut calls = committer.calls();
         for (task, result) in tasks.zip(Pieces(&packed)).filter(|(task, _)| is_new(*task)) {
-            let call = if kept.commits { calls.end(task) } else { Some(CallHash::default()) };
+            let call = if committer.commits { calls.end(task) } else { Some(CallHash::default()) };
             let Some(call) = call else {
                 let lost = format!("task {task} was run without being noted; this is a defect of wren");
                 self.give(Outcome::Broken(Error::Job(lost)));
@@ -645,7 +645,7 @@ impl Committer {
                 cell.make_ready(first, &mut self.ready);
             }
         }
-        kept.bytes.fetch_sub(passed_by, Ordering::AcqRel);
+        committer.bytes.fetch_sub(passed_by, Ordering::AcqRel);
     }
 
     /// Makes ready what has waited until now, or all.
@@ -669,13 +669,13 @@ impl Committer {
             (cell.is_writing, cell.is_ready) = (true, false);
             let (held, bytes, decided) = (mem::take(&mut cell.held), mem::take(&mut cell.bytes), cell.decided);
             self.writing += 1;
-            self.spawn(Work::Write(first, bytes), async move |kept| kept.commit(first, decided, held).await);
+            self.spawn(Work::Write(first, bytes), async move |committer| committer.commit(first, decided, held).await);
         }
         while self.looking < SIDE_BY_SIDE
             && let Some((cell, calls)) = self.looks.pop_front()
         {
             self.looking += 1;
-            self.spawn(Work::Look, async move |kept| kept.look(cell, calls).await);
+            self.spawn(Work::Look, async move |committer| committer.look(cell, calls).await);
         }
     }
 
@@ -692,12 +692,12 @@ impl Committer {
         match work {
             Work::Write(first, bytes) => {
                 self.writing -= 1;
-                self.kept.bytes.fetch_sub(bytes, Ordering::AcqRel);
+                self.committer.bytes.fetch_sub(bytes, Ordering::AcqRel);
                 if let Some(cell) = self.cells.get_mut(&first) {
                     cell.is_writing = false;
                     if cell.is_ready {
                         self.ready.push_back(first);
-                    } else if cell.held.is_empty() && (!self.kept.commits || cell.decided == Some(u64::MAX)) {
+                    } else if cell.held.is_empty() && (!self.committer.commits || cell.decided == Some(u64::MAX)) {
                         // No more comes of it.
                         self.cells.remove(&first);
                     }

@@ -8,5 +8,5 @@ pub(crate) mod manifest;
 pub(crate) mod record;
 mod seeking;
 
-pub(crate) use committer::{Keep, Kept, Known, LookUp};
+pub(crate) use committer::{Known, LookUp, ResultCommitter, ResultPolicy};
 pub(crate) use seeking::{Seeking, Sought, Submitted};

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::LookUp;
-use crate::attempt::Block;
-use crate::executor::{Kept, Port};
+use crate::attempt::TaskBlock;
+use crate::executor::{OutcomeQueue, ResultCommitter};
 use crate::function::{Args, Limits, RemoteFn};
 
 /// A call whose result an earlier run may have left.
@@ -46,9 +46,9 @@ struct State {
 }
 
 impl State {
-    fn ask(&mut self, kept: &Kept) {
+    fn ask(&mut self, committer: &ResultCommitter) {
         if !self.not_asked_for.is_empty() {
-            kept.look_up(std::mem::take(&mut self.not_asked_for));
+            committer.look_up(std::mem::take(&mut self.not_asked_for));
         }
     }
 }
@@ -67,8 +67,8 @@ impl Seeking {
     }
 
     /// Asks for the results of the calls that were added.
-    pub(crate) fn ask(&self, kept: &Kept) {
-        self.lock().ask(kept);
+    pub(crate) fn ask(&self, committer: &ResultCommitter) {
+        self.lock().ask(committer);
     }
 
     /// Removes the calls of these tasks: their results were found, or they are to be run.
@@ -97,18 +97,18 @@ impl Seeking {
     }
 
     /// For the reactor: asks for results, and gives the calls that are to be run as blocks, for idle workers.
-    pub(crate) fn act_for_idle_workers(&self, kept: &Kept, port: &Port) -> Vec<Block> {
+    pub(crate) fn act_for_idle_workers(&self, committer: &ResultCommitter, outcomes: &OutcomeQueue) -> Vec<TaskBlock> {
         let mut state = self.lock();
         if !state.is_in_iterator || state.sought.is_empty() {
             return Vec::new();
         }
-        state.ask(kept);
-        let mut blocks: Vec<Block> = Vec::new();
-        for task in port.take_not_kept() {
+        state.ask(committer);
+        let mut blocks: Vec<TaskBlock> = Vec::new();
+        for task in outcomes.take_not_kept() {
             let Some(Sought { look_up, function, limits, args }) = state.sought.remove(&task) else { continue };
-            kept.run_after_all(&look_up);
+            committer.run_after_all(&look_up);
             if blocks.last().is_none_or(|b| !b.accepts(function, &limits) || b.tasks().end != task) {
-                blocks.push(Block::new(function, limits, task));
+                blocks.push(TaskBlock::new(function, limits, task));
                 state.submitted.push(Submitted { tasks: task..task, bytes: 0, sought_bytes: 0 });
             }
             let (Some(block), Some(submitted)) = (blocks.last_mut(), state.submitted.last_mut()) else { continue };

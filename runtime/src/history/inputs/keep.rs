@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{BLOB, FILE, FRAME_HEADER, Frames, Record, TASKS};
-use crate::attempt::Block;
+use crate::attempt::TaskBlock;
 use crate::codec::envelope;
 
 /// Keeps the inputs of one job.
@@ -56,7 +56,7 @@ impl Inputs {
     }
 
     /// Keeps a block of tasks, if there is room. Blocks come in the order of their tasks.
-    pub(in crate::history) fn keep(&mut self, block: &Block) {
+    pub(in crate::history) fn keep(&mut self, block: &TaskBlock) {
         if self.is_full() {
             return;
         }
@@ -70,7 +70,7 @@ impl Inputs {
     }
 
     /// Keeps a task that failed.
-    pub(in crate::history) fn keep_failed(&mut self, block: &Block, task: u64) {
+    pub(in crate::history) fn keep_failed(&mut self, block: &TaskBlock, task: u64) {
         let known = task < self.kept_until || self.failed.contains(&task);
         // The one that passes the limit is still kept: it may be the only one.
         if self.broken || known || self.failed_bytes > self.limit {
@@ -105,7 +105,7 @@ impl Inputs {
 
     /// Writes tasks of a block, and the large arguments that are not there; gives false, and writes
     /// nothing, if they do not fit.
-    fn write(&mut self, block: &Block, tasks: Range<u64>, limit: Option<u64>) -> io::Result<bool> {
+    fn write(&mut self, block: &TaskBlock, tasks: Range<u64>, limit: Option<u64>) -> io::Result<bool> {
         let args = block.args(tasks.clone());
         let (mut hashes, mut blobs_of, mut new) = (Vec::new(), Vec::new(), Vec::new());
         let mut indices: HashMap<u64, u32> = HashMap::new();

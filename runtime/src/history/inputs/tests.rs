@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::*;
-use crate::attempt::Block;
+use crate::attempt::TaskBlock;
 use crate::function::ArgsEncoder;
 
 fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
@@ -12,14 +12,14 @@ fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
     encoder.finish().unwrap()
 }
 
-fn block(first: u64, all: Vec<Args>) -> Arc<Block> {
+fn block(first: u64, all: Vec<Args>) -> Arc<TaskBlock> {
     let limits = Limits { memory_mb: Some(7), ..Limits::default() };
-    let mut block = Block::new(Block::dummy(0..0, "demo::f", limits).function(), limits, first);
+    let mut block = TaskBlock::new(TaskBlock::dummy(0..0, "demo::f", limits).function(), limits, first);
     all.into_iter().for_each(|args| block.push(args));
     Arc::new(block)
 }
 
-fn numbers(tasks: Range<u64>) -> Arc<Block> {
+fn numbers(tasks: Range<u64>) -> Arc<TaskBlock> {
     block(tasks.start, tasks.map(|task| args(|e| e.push(&task))).collect())
 }
 

@@ -315,6 +315,6 @@ impl KeyValue for Redis {
 }
 
 /// The server's or the client's words, on one line.
-fn words(error: &RedisError) -> String {
+fn describe_error(error: &RedisError) -> String {
     error.to_string().replace(['\r', '\n'], " ")
 }

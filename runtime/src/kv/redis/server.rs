@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use redis::{Client, Cmd, Connection, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 use super::address::Address;
+use super::describe_error;
 use super::scripts::{ALL, Script};
-use super::words;
 use crate::kv::{KvError, KvResult};
 
 /// After how much idleness a connection is tried before it is trusted with what is sent only once.
@@ -94,7 +94,7 @@ impl Handle {
 
     /// What an answer says; the server's refusal is an error.
     pub(super) fn take<T: FromRedisValue>(&self, operation: &Operation<'_>, value: Value) -> KvResult<T> {
-        let failed = |error: RedisError| self.failed(operation, words(&error));
+        let failed = |error: RedisError| self.failed(operation, describe_error(&error));
         redis::from_redis_value(value.extract_error().map_err(failed)?).map_err(|error| failed(error.into()))
     }
 
@@ -159,7 +159,8 @@ impl Handle {
             // Other connections to it are not better, and this one may still get the answer.
             self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
             let late = error.is_timeout();
-            let reason = if late { format!("no answer within {:?}", self.address.timeout) } else { words(&error) };
+            let reason =
+                if late { format!("no answer within {:?}", self.address.timeout) } else { describe_error(&error) };
             if operation.repeat == Repeat::Never {
                 return Err(KvError::Uncertain {
                     kv: self.url().to_owned(),
@@ -201,7 +202,8 @@ impl Handle {
                 !is_broken(&error) && !matches!(error.kind(), ErrorKind::Server(ServerErrorKind::BusyLoading));
             if hopeless || error.is_timeout() || Instant::now() + pause >= deadline {
                 let late = error.is_timeout();
-                let reason = if late { format!("no answer within {:?}", self.address.timeout) } else { words(&error) };
+                let reason =
+                    if late { format!("no answer within {:?}", self.address.timeout) } else { describe_error(&error) };
                 return Err(self.unreachable(reason));
             }
             wait(&mut pause);

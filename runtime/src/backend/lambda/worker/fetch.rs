@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::no_store;
-use crate::backend::lambda::wire::{Args, Invocation};
+use crate::backend::lambda::wire::{BatchRequest, PackedArgs};
 use crate::error::Failure;
 use crate::function::Blob;
 use crate::store::{Store, StoreError, StoreResult, blobs};
@@ -17,18 +17,18 @@ type BlobsByTask = BTreeMap<u64, Vec<Arc<Blob>>>;
 /// fetched again.
 pub(super) async fn arguments(
     store: Option<&Arc<dyn Store>>,
-    invocation: &Invocation,
+    request: &BatchRequest,
 ) -> Result<(Vec<u8>, BlobsByTask), Failure> {
     let mut fetching = JoinSet::new();
-    let mut blobs: Vec<Option<Arc<Blob>>> = invocation.blobs.iter().map(blobs::known).collect();
-    for (index, hash) in invocation.blobs.iter().enumerate().filter(|(index, _)| blobs[*index].is_none()) {
+    let mut blobs: Vec<Option<Arc<Blob>>> = request.blobs.iter().map(blobs::known).collect();
+    for (index, hash) in request.blobs.iter().enumerate().filter(|(index, _)| blobs[*index].is_none()) {
         let store = store.ok_or_else(|| Failure::Store(no_store(&blobs::key_of(hash))))?.clone();
         let hash = *hash;
         fetching.spawn(async move { blob(&*store, hash).await.map(|blob| (index, blob)) });
     }
-    let args = match &invocation.args {
-        Args::Inline(bytes) => bytes.clone(),
-        Args::Stored { key, range } => {
+    let args = match &request.args {
+        PackedArgs::Inline(bytes) => bytes.clone(),
+        PackedArgs::Stored { key, range } => {
             let store = store.ok_or_else(|| Failure::Store(no_store(key)))?;
             store.get_range(key, range.clone()).await.map_err(Failure::Store)?
         }
@@ -43,7 +43,7 @@ pub(super) async fn arguments(
         indices.iter().map(blob).collect::<Option<Vec<_>>>()
     };
     let missing = || Failure::BadArguments { reason: "a large argument is not among those sent".to_owned() };
-    let by_task = invocation.blobs_of.iter().map(|(task, indices)| Some((*task, of_task(indices)?)));
+    let by_task = request.blobs_of.iter().map(|(task, indices)| Some((*task, of_task(indices)?)));
     Ok((args, by_task.collect::<Option<_>>().ok_or_else(missing)?))
 }
 

@@ -17,9 +17,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
-use crate::attempt::Block;
+use crate::attempt::TaskBlock;
 use crate::aws::limits;
-use crate::backend::lambda::wire::{self, Answer, Invocation, Outcome, Part, Ran, Report, Request, Response};
+use crate::backend::lambda::wire::{
+    self, Answer, BatchOutcome, BatchRequest, Part, Report, Request, Response, TaskTimes,
+};
 use crate::codec::envelope;
 use crate::error::{Error, Failure};
 use crate::function::{RemoteFn, registry};
@@ -93,7 +95,7 @@ impl Worker {
     async fn answer(&self, payload: &str, context: &Context) -> String {
         let started = Instant::now();
         let response = match Request::from_json(payload) {
-            Ok(Request::Attempt(invocation)) => self.attempt(*invocation, context, started).await,
+            Ok(Request::Attempt(request)) => self.attempt(*request, context, started).await,
             Ok(Request::Registry) => match crate::function::registry::listing() {
                 Ok(Ok(listing)) => return listing,
                 Ok(Err(error)) => Response::Refused(Failure::Backend(error.to_string())),
@@ -105,7 +107,7 @@ impl Worker {
         String::from_utf8(response.to_json()).unwrap_or_default()
     }
 
-    async fn attempt(&self, invocation: Invocation, context: &Context, started: Instant) -> Response {
+    async fn attempt(&self, request: BatchRequest, context: &Context, started: Instant) -> Response {
         let cold = !self.was_used.swap(true, Ordering::Relaxed);
         let mut report = Report {
             request: context.request_id.clone(),
@@ -116,12 +118,12 @@ impl Worker {
             started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             ..Report::default()
         };
-        let tasks = invocation.tasks();
+        let tasks = request.tasks();
         // By this line `cargo wren logs` finds what the tasks printed.
-        println!("wren job={} tasks={}..{} attempt={}", invocation.run, tasks.start, tasks.end, invocation.attempt);
+        println!("wren job={} tasks={}..{} attempt={}", request.run, tasks.start, tasks.end, request.attempt);
         let deadline = started + left_of(context.deadline);
-        if invocation.limits.at_most_once {
-            match self.is_first(&invocation).await {
+        if request.limits.at_most_once {
+            match self.is_first(&request).await {
                 Ok(true) => {}
                 // Another delivery of it runs, or ran, and answers.
                 Ok(false) => return Response::Stored,
@@ -129,24 +131,24 @@ impl Worker {
                     eprintln!("wren: {error}");
                     // Another delivery may have the mark: that this one runs nothing says nothing of that.
                     let parts = fail_all(tasks, &Failure::Store(error));
-                    return self.deliver(&invocation, Outcome { parts, report }).await;
+                    return self.deliver(&request, BatchOutcome { parts, report }).await;
                 }
             }
         }
-        let parts = match self.prepare(&invocation).await {
+        let parts = match self.prepare(&request).await {
             Ok(block) => {
                 report.fetch = started.elapsed();
-                self.run(block, &invocation, started, deadline, &mut report).await
+                self.run(block, &request, started, deadline, &mut report).await
             }
             Err(failure) => fail_all(tasks, &failure),
         };
         report.ran = started.elapsed();
-        self.deliver(&invocation, Outcome { parts, report }).await
+        self.deliver(&request, BatchOutcome { parts, report }).await
     }
 
     /// Whether no other delivery of the attempt has begun.
-    async fn is_first(&self, invocation: &Invocation) -> Result<bool, StoreError> {
-        let key = wire::begun_key(&invocation.run, invocation.flight);
+    async fn is_first(&self, request: &BatchRequest) -> Result<bool, StoreError> {
+        let key = wire::begun_key(&request.run, request.batch_id);
         let store = self.store.as_ref().ok_or_else(|| no_store(&key))?;
         let mark = crate::platform::random().to_le_bytes();
         match store.put_if_absent(&key, &mark).await {
@@ -158,32 +160,32 @@ impl Worker {
     }
 
     /// Finds the function and fetches the arguments.
-    async fn prepare(&self, invocation: &Invocation) -> Result<Arc<Block>, Failure> {
-        let function = lookup(invocation)?;
-        let (args, blobs) = fetch::arguments(self.store.as_ref(), invocation).await?;
-        let block = Block::received(function, invocation.limits, invocation.tasks(), args, blobs);
+    async fn prepare(&self, request: &BatchRequest) -> Result<Arc<TaskBlock>, Failure> {
+        let function = lookup(request)?;
+        let (args, blobs) = fetch::arguments(self.store.as_ref(), request).await?;
+        let block = TaskBlock::received(function, request.limits, request.tasks(), args, blobs);
         let reason = "the arguments are not those of so many tasks".to_owned();
         let mut block = block.ok_or(Failure::BadArguments { reason })?;
-        block.set_traceparent(invocation.traceparent.as_deref().map(Arc::from));
+        block.set_traceparent(request.traceparent.as_deref().map(Arc::from));
         Ok(Arc::new(block))
     }
 
     async fn run(
         &self,
-        block: Arc<Block>,
-        invocation: &Invocation,
+        block: Arc<TaskBlock>,
+        request: &BatchRequest,
         started: Instant,
         deadline: Instant,
         report: &mut Report,
     ) -> Vec<Part> {
         let stop = Stop::at(deadline);
-        let (pool, attempt) = (self.pool.clone(), invocation.attempt);
+        let (pool, attempt) = (self.pool.clone(), request.attempt);
         let running = tokio::task::spawn_blocking({
             let stop = stop.clone();
             move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, started, &stop)
         });
         let mut running = std::pin::pin!(running);
-        let words = [wire::cancel_key(&invocation.run), wire::stop_key(&invocation.run, invocation.flight)];
+        let words = [wire::cancel_key(&request.run), wire::stop_key(&request.run, request.batch_id)];
         let mut words = words.iter().cycle();
         let ended = loop {
             tokio::select! {
@@ -202,14 +204,14 @@ impl Worker {
                 report.peak_memory = peak_memory;
                 parts
             }
-            Err(error) => fail_all(invocation.tasks(), &Failure::Backend(format!("the worker's pool failed: {error}"))),
+            Err(error) => fail_all(request.tasks(), &Failure::Backend(format!("the worker's pool failed: {error}"))),
         }
     }
 
     /// Answers with the outcome, or puts it where it was asked for. Of several deliveries of one
     /// attempt, the first to put its outcome counts.
-    async fn deliver(&self, invocation: &Invocation, outcome: Outcome) -> Response {
-        let (answers, stores) = match invocation.answer {
+    async fn deliver(&self, request: &BatchRequest, outcome: BatchOutcome) -> Response {
+        let (answers, stores) = match request.answer {
             Answer::Store => (false, true),
             Answer::Response { store_after } => (true, outcome.report.ran >= store_after),
         };
@@ -220,8 +222,8 @@ impl Worker {
         let answers = answers && sealed.len() <= LONGEST_ANSWER;
         if stores || !answers {
             let put = match &self.store {
-                Some(store) => store.put_if_absent(&invocation.done_key(), &sealed).await,
-                None => Err(no_store(&invocation.done_key())),
+                Some(store) => store.put_if_absent(&request.done_key(), &sealed).await,
+                None => Err(no_store(&request.done_key())),
             };
             match put {
                 Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
@@ -232,7 +234,7 @@ impl Worker {
                 }
             }
         }
-        if answers { Response::Outcome(Box::new(outcome)) } else { Response::Stored }
+        if answers { Response::BatchOutcome(Box::new(outcome)) } else { Response::Stored }
     }
 }
 
@@ -252,30 +254,31 @@ fn left_of(deadline: u64) -> Duration {
 }
 
 /// The function, if this program has the very one that the driver means.
-fn lookup(invocation: &Invocation) -> Result<&'static RemoteFn, Failure> {
-    match registry::find(&invocation.function) {
+fn lookup(request: &BatchRequest) -> Result<&'static RemoteFn, Failure> {
+    match registry::find(&request.function) {
         Ok(function)
-            if function.signature_hash() == invocation.signature_hash && function.body_hash == invocation.body_hash =>
+            if function.signature_hash() == request.signature_hash && function.body_hash == request.body_hash =>
         {
             Ok(function)
         }
         Ok(function) => Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] }),
         Err(Error::UnknownFunction { .. }) => {
-            Err(Failure::StaleDeployment { functions: vec![invocation.function.clone()] })
+            Err(Failure::StaleDeployment { functions: vec![request.function.clone()] })
         }
         Err(error) => Err(Failure::Backend(error.to_string())),
     }
 }
 
 fn fail_all(tasks: std::ops::Range<u64>, failure: &Failure) -> Vec<Part> {
-    let failed = |task| Part::Failed { task, failure: failure.clone(), stderr: String::new(), ran: Ran::default() };
+    let failed =
+        |task| Part::Failed { task, failure: failure.clone(), stderr: String::new(), ran: TaskTimes::default() };
     tasks.map(failed).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lambda::wire::Args;
+    use crate::backend::lambda::wire::PackedArgs;
     use crate::function::Limits;
 
     #[wren::remote]
@@ -283,10 +286,10 @@ mod tests {
         x
     }
 
-    fn invocation(function: &RemoteFn) -> Invocation {
-        Invocation {
+    fn request(function: &RemoteFn) -> BatchRequest {
+        BatchRequest {
             run: "job.1".into(),
-            flight: 1,
+            batch_id: 1,
             first: 0,
             count: 1,
             attempt: 1,
@@ -295,7 +298,7 @@ mod tests {
             body_hash: function.body_hash,
             limits: Limits::default(),
             traceparent: None,
-            args: Args::Inline(Vec::new()),
+            args: PackedArgs::Inline(Vec::new()),
             blobs: Vec::new(),
             blobs_of: Vec::new(),
             answer: Answer::Store,
@@ -306,12 +309,12 @@ mod tests {
     fn attempts_at_functions_of_another_build_are_told_so() {
         drop(here(1));
         let function = registry::find("wren::backend::lambda::worker::tests::here").unwrap();
-        assert!(lookup(&invocation(function)).is_ok());
+        assert!(lookup(&request(function)).is_ok());
         let stale = Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] });
-        let looked_up = |invocation| lookup(&invocation).map(|f| f.name);
-        assert_eq!(looked_up(Invocation { body_hash: 7, ..invocation(function) }), stale);
-        assert_eq!(looked_up(Invocation { signature_hash: 7, ..invocation(function) }), stale);
+        let looked_up = |request| lookup(&request).map(|f| f.name);
+        assert_eq!(looked_up(BatchRequest { body_hash: 7, ..request(function) }), stale);
+        assert_eq!(looked_up(BatchRequest { signature_hash: 7, ..request(function) }), stale);
         let stale = Err(Failure::StaleDeployment { functions: vec!["gone::f".to_owned()] });
-        assert_eq!(looked_up(Invocation { function: "gone::f".into(), ..invocation(function) }), stale);
+        assert_eq!(looked_up(BatchRequest { function: "gone::f".into(), ..request(function) }), stale);
     }
 }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::attempt::{Block, FlightId, Reply, Timing};
+use crate::attempt::{BatchId, Reply, TaskBlock, Timing};
 use crate::aws::limits;
-use crate::backend::lambda::wire::{Part, Ran};
-use crate::backend::{Backend, LocalBackend, Setup};
+use crate::backend::lambda::wire::{Part, TaskTimes};
+use crate::backend::{Backend, BackendContext, LocalBackend};
 use crate::error::Failure;
-use crate::platform::Bell;
+use crate::platform::Notifier;
 
 /// An attempt ends this part of its time before Lambda would end it, within [`MARGIN`], so that its
 /// outcome still gets out.
@@ -28,11 +28,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Worker processes: as many as the instance has processors.
 pub(super) struct Pool {
     backend: LocalBackend,
-    bell: Bell,
+    notifier: Notifier,
     clock: Instant,
     workers: usize,
     memory: u64,
-    flights: FlightId,
+    batches: BatchId,
 }
 
 /// When an attempt has to end though tasks are left.
@@ -41,7 +41,7 @@ pub(super) struct Stop {
     begun: Instant,
     at: Instant,
     /// Whom to wake by a cancellation.
-    bell: Arc<Mutex<Option<Bell>>>,
+    notifier: Arc<Mutex<Option<Notifier>>>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -52,14 +52,14 @@ impl Stop {
         let whole = deadline.saturating_duration_since(begun);
         let margin = (whole / MARGIN_PART).clamp(MARGIN.0, MARGIN.1);
         let at = begun + whole.saturating_sub(margin);
-        Self { begun, at, bell: Arc::default(), cancelled: Arc::default() }
+        Self { begun, at, notifier: Arc::default(), cancelled: Arc::default() }
     }
 
     /// Now, for nobody waits for the outcome.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
-        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
-            bell.wake();
+        if let Some(notifier) = &*self.notifier.lock().unwrap_or_else(PoisonError::into_inner) {
+            notifier.notify_always();
         }
     }
 
@@ -71,40 +71,46 @@ impl Stop {
 impl Pool {
     /// A pool for an instance of so many MB, with its workers started.
     pub(super) fn new(memory_mb: u32) -> io::Result<Self> {
-        let bell = Bell::new()?;
+        let notifier = Notifier::new()?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = processors.min(limits::vcpus(memory_mb) as usize);
-        let setup = Setup::new(workers, bell.clone(), 1);
+        let setup = BackendContext::new(workers, notifier.clone(), 1);
         let mut backend = LocalBackend::new(&setup);
         let memory = u64::from(memory_mb) << 20;
         // Some is the kernel's.
         backend.limit_memory(memory - (memory / 32).max(16 << 20));
         backend.warm_up();
-        Ok(Self { backend, bell, clock: setup.clock, workers, memory, flights: 0 })
+        Ok(Self { backend, notifier, clock: setup.clock, workers, memory, batches: 0 })
     }
 
     /// Runs all tasks of a block, for an attempt that began at `started`. Gives what came of each, and
     /// the most memory that a worker used.
-    pub(super) fn run(&mut self, block: &Arc<Block>, attempt: u32, started: Instant, stop: &Stop) -> (Vec<Part>, u64) {
-        *stop.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.bell.clone());
+    pub(super) fn run(
+        &mut self,
+        block: &Arc<TaskBlock>,
+        attempt: u32,
+        started: Instant,
+        stop: &Stop,
+    ) -> (Vec<Part>, u64) {
+        *stop.notifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.notifier.clone());
         let started = started.saturating_duration_since(self.clock);
         let mut account = Account::new(block.tasks(), self.workers, self.memory, started);
         let mut replies = Vec::new();
         loop {
-            self.bell.set_asleep();
+            self.notifier.set_asleep();
             let now = self.clock.elapsed();
-            while account.flying.len() < self.workers
+            while account.in_flight.len() < self.workers
                 && let Some(tasks) = account.waiting.pop_front()
             {
-                self.flights += 1;
-                let flight = self.flights;
-                account.flying.insert(flight, Flying { left: tasks.clone(), heard: now });
-                let invocation = crate::attempt::Invocation { flight, run: None, tasks, attempt, block: block.clone() };
-                self.backend.invoke(invocation, now, &mut replies);
+                self.batches += 1;
+                let batch_id = self.batches;
+                account.in_flight.insert(batch_id, InFlight { left: tasks.clone(), heard: now });
+                let batch = crate::attempt::Batch { id: batch_id, job_run: None, tasks, attempt, block: block.clone() };
+                self.backend.invoke(batch, now, &mut replies);
             }
             let again = self.backend.poll(now, &mut replies);
             replies.drain(..).for_each(|reply| account.add(reply, now));
-            if account.flying.is_empty() && account.waiting.is_empty() {
+            if account.in_flight.is_empty() && account.waiting.is_empty() {
                 return (account.parts, account.peak_memory);
             }
             if stop.is_cancelled() || Instant::now() >= stop.at {
@@ -112,18 +118,18 @@ impl Pool {
                 account.give_up(stop, now, block.limits().at_most_once);
                 return (account.parts, account.peak_memory);
             }
-            if !account.waiting.is_empty() && account.flying.len() < self.workers {
+            if !account.waiting.is_empty() && account.in_flight.len() < self.workers {
                 continue;
             }
             let until_stop = stop.at.saturating_duration_since(Instant::now());
-            self.bell.sleep(Some(again.unwrap_or(LOOK_EVERY).min(LOOK_EVERY).min(until_stop)));
+            self.notifier.sleep(Some(again.unwrap_or(LOOK_EVERY).min(LOOK_EVERY).min(until_stop)));
         }
     }
 
     /// Stops what runs, and waits until it has: this process may be frozen when it has answered.
     fn stop_all(&mut self, account: &Account) {
         let patience = Instant::now() + PATIENCE;
-        account.flying.keys().for_each(|flight| self.backend.cancel(*flight, self.clock.elapsed()));
+        account.in_flight.keys().for_each(|batch_id| self.backend.cancel(*batch_id, self.clock.elapsed()));
         while !self.backend.is_idle() && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(2));
             self.backend.poll(self.clock.elapsed(), &mut Vec::new());
@@ -135,7 +141,7 @@ impl Pool {
 }
 
 /// What a worker has in hand: it reports in the order of its tasks.
-struct Flying {
+struct InFlight {
     left: Range<u64>,
     heard: Duration,
 }
@@ -143,7 +149,7 @@ struct Flying {
 /// What is known of each task.
 struct Account {
     waiting: VecDeque<Range<u64>>,
-    flying: BTreeMap<FlightId, Flying>,
+    in_flight: BTreeMap<BatchId, InFlight>,
     parts: Vec<Part>,
     peak_memory: u64,
     memory: u64,
@@ -158,28 +164,28 @@ impl Account {
         let size = if workers == 1 { count } else { count.div_ceil(4 * workers as u64) }.max(1);
         let starts = (0..count.div_ceil(size)).map(|n| tasks.start + n * size);
         let waiting = starts.map(|start| start..(start + size).min(tasks.end)).collect();
-        Self { waiting, flying: BTreeMap::new(), parts: Vec::new(), peak_memory: 0, memory, started }
+        Self { waiting, in_flight: BTreeMap::new(), parts: Vec::new(), peak_memory: 0, memory, started }
     }
 
     fn add(&mut self, reply: Reply, now: Duration) {
         match reply {
-            Reply::Done { flight, tasks, results, timing } => {
+            Reply::Done { batch_id, tasks, results, timing } => {
                 self.peak_memory = self.peak_memory.max(timing.peak_memory);
-                self.reported(flight, tasks.end, now);
+                self.reported(batch_id, tasks.end, now);
                 self.done(&tasks, results.into_packed(), self.ran(&timing));
             }
-            Reply::Failed { flight, task, failure, stderr, timing } => {
+            Reply::Failed { batch_id, task, failure, stderr, timing } => {
                 self.peak_memory = self.peak_memory.max(timing.peak_memory);
-                self.reported(flight, task + 1, now);
-                let failure = self.judged(failure, timing.peak_memory);
+                self.reported(batch_id, task + 1, now);
+                let failure = self.classify(failure, timing.peak_memory);
                 self.parts.push(Part::Failed { task, failure, stderr, ran: self.ran(&timing) });
             }
             // A worker died behind which they waited.
-            Reply::Returned { flight, tasks } => {
-                if let Some(flying) = self.flying.get_mut(&flight) {
-                    flying.left.end = flying.left.end.min(tasks.start);
+            Reply::Returned { batch_id, tasks } => {
+                if let Some(in_flight) = self.in_flight.get_mut(&batch_id) {
+                    in_flight.left.end = in_flight.left.end.min(tasks.start);
                 }
-                self.reported(flight, 0, now);
+                self.reported(batch_id, 0, now);
                 self.waiting.push_front(tasks);
             }
             // A local pool refuses nothing.
@@ -187,22 +193,22 @@ impl Account {
         }
     }
 
-    fn reported(&mut self, flight: FlightId, next: u64, now: Duration) {
-        let Some(flying) = self.flying.get_mut(&flight) else { return };
-        flying.left.start = flying.left.start.max(next);
-        flying.heard = now;
-        if flying.left.is_empty() {
-            self.flying.remove(&flight);
+    fn reported(&mut self, batch_id: BatchId, next: u64, now: Duration) {
+        let Some(in_flight) = self.in_flight.get_mut(&batch_id) else { return };
+        in_flight.left.start = in_flight.left.start.max(next);
+        in_flight.heard = now;
+        if in_flight.left.is_empty() {
+            self.in_flight.remove(&batch_id);
         }
     }
 
     /// A task's time, since the attempt began.
-    fn ran(&self, timing: &Timing) -> Ran {
+    fn ran(&self, timing: &Timing) -> TaskTimes {
         let began = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
-        Ran { began, compute: timing.compute, worker: timing.worker }
+        TaskTimes { began, compute: timing.compute, worker: timing.worker }
     }
 
-    fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: Ran) {
+    fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: TaskTimes) {
         if let Some(Part::Done { first, count, results, ran }) = self.parts.last_mut()
             && *first + *count == tasks.start
             && ran.worker == took.worker
@@ -217,7 +223,7 @@ impl Account {
     }
 
     /// The kernel kills by the same signal as anybody: where memory was nearly full, it was that.
-    fn judged(&self, failure: Failure, peak: u64) -> Failure {
+    fn classify(&self, failure: Failure, peak: u64) -> Failure {
         match failure {
             Failure::WorkerDied { signal: Some(9), .. } if peak > self.memory / 10 * 8 => {
                 let [limit_mb, peak_mb] = [self.memory, peak].map(|bytes| (bytes >> 20) as u32);
@@ -232,7 +238,7 @@ impl Account {
     fn give_up(&mut self, stop: &Stop, now: Duration, at_most_once: bool) {
         let whole = stop.at.saturating_duration_since(stop.begun);
         let nothing_done = self.parts.is_empty();
-        for (_, Flying { mut left, heard }) in std::mem::take(&mut self.flying) {
+        for (_, InFlight { mut left, heard }) in std::mem::take(&mut self.in_flight) {
             let ran = now.saturating_sub(heard);
             if at_most_once {
                 // What was done since the last report is not known any more.
@@ -242,7 +248,7 @@ impl Account {
                     task,
                     failure: failure.clone(),
                     stderr: String::new(),
-                    ran: Ran { began: heard.saturating_sub(self.started), compute: ran, worker: 0 },
+                    ran: TaskTimes { began: heard.saturating_sub(self.started), compute: ran, worker: 0 },
                 };
                 let all: Vec<Part> = left.map(failed).collect();
                 self.parts.extend(all);
@@ -251,7 +257,7 @@ impl Account {
             if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
-                let ran = Ran { began: heard.saturating_sub(self.started), compute: ran, worker: 0 };
+                let ran = TaskTimes { began: heard.saturating_sub(self.started), compute: ran, worker: 0 };
                 self.parts.push(Part::Failed { task: left.start, failure, stderr, ran });
                 left.start += 1;
             }

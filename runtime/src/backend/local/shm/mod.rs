@@ -5,7 +5,7 @@
 //! it outlives its worker. And while both sides are awake a call costs no system call, so a warm
 //! call takes less than a socket's round trip.
 
-mod last_words;
+mod panic_record;
 mod region;
 mod ring;
 
@@ -17,20 +17,20 @@ pub(crate) const MAX_BODY: usize = 256 << 10;
 
 /// What a frame is.
 pub(crate) mod kind {
-    /// Driver to worker: the length of a [`FlightHeader`](crate::FlightHeader) as `u32`, the header,
+    /// Driver to worker: the length of a [`BatchHeader`](crate::BatchHeader) as `u32`, the header,
     /// the argument bytes; or no argument bytes, and these came before as parts.
-    pub(crate) const FLIGHT: u32 = 1;
+    pub(crate) const BATCH: u32 = 1;
     /// Either way: bytes that belong to the next frame that is no part.
     pub(crate) const PART: u32 = 2;
     /// Either way: the bytes of all parts to come, as `u64`, so that they find room at once.
     pub(crate) const LENGTH: u32 = 7;
     /// Driver to worker: a [`BlobHeader`](crate::BlobHeader); the blob came before, as parts or as memory to map.
     pub(crate) const BLOB: u32 = 3;
-    /// Driver to worker: the id of a blob that no later flight will name.
+    /// Driver to worker: the id of a blob that no later batch will name.
     pub(crate) const FORGET: u32 = 4;
-    /// Worker to driver: a [`RunHeader`](crate::RunHeader), then results; or the length of one result and how it
+    /// Worker to driver: a [`ResultsHeader`](crate::ResultsHeader), then results; or the length of one result and how it
     /// begins, and the rest came before as parts.
-    pub(crate) const RUN: u32 = 5;
+    pub(crate) const RESULTS: u32 = 5;
     /// Worker to driver: a [`FailedTask`](crate::FailedTask).
     pub(crate) const FAILED: u32 = 6;
 }
@@ -56,11 +56,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 
-/// What the worker must know of an invocation beside its arguments.
+/// What the worker must know of a batch beside its arguments.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FlightHeader<'a> {
-    pub(crate) flight: u64,
-    /// The cursor that counts this flight.
+pub(crate) struct BatchHeader<'a> {
+    pub(crate) batch_id: u64,
+    /// The cursor that counts this batch.
     pub(crate) slot: u32,
     pub(crate) first: u64,
     pub(crate) count: u32,
@@ -87,8 +87,8 @@ pub(crate) struct BlobHeader {
 
 /// When a worker did what it tells of, in nanoseconds: the first three by [`monotonic`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Clocked {
-    /// It took the first of the flight out of the ring.
+pub(crate) struct WorkerTimes {
+    /// It took the first of the batch out of the ring.
     pub(crate) started: u64,
     /// It had all of it.
     pub(crate) fetched: u64,
@@ -103,30 +103,30 @@ pub(crate) struct Clocked {
 /// Tells of one failed task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FailedTask {
-    pub(crate) flight: u64,
+    pub(crate) batch_id: u64,
     pub(crate) task: u64,
     pub(crate) failure: Failure,
-    pub(crate) clocked: Clocked,
+    pub(crate) times: WorkerTimes,
 }
 
 /// Tells of consecutive tasks that succeeded; their results follow, each behind its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RunHeader {
-    pub(crate) flight: u64,
+pub(crate) struct ResultsHeader {
+    pub(crate) batch_id: u64,
     pub(crate) first: u64,
     pub(crate) count: u64,
-    pub(crate) clocked: Clocked,
+    pub(crate) times: WorkerTimes,
 }
 
-impl RunHeader {
+impl ResultsHeader {
     pub(crate) const LEN: usize = 64;
 
-    /// Set in `count` of a flight's last run: the worker is through with it, and its slot is free.
+    /// Set in `count` of a batch's last run: the worker is through with it, and its slot is free.
     pub(crate) const LAST: u64 = 1 << 63;
 
     pub(crate) fn write(&self, to: &mut [u8]) {
-        let Clocked { started, fetched, began, compute, commit } = self.clocked;
-        let words = [self.flight, self.first, self.count, started, fetched, began, compute, commit];
+        let WorkerTimes { started, fetched, began, compute, commit } = self.times;
+        let words = [self.batch_id, self.first, self.count, started, fetched, began, compute, commit];
         for (bytes, word) in to.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
@@ -139,8 +139,8 @@ impl RunHeader {
             u64::from_le_bytes(word)
         });
         let mut next = || words.next().unwrap_or(0);
-        let (flight, first, count) = (next(), next(), next());
-        let clocked = Clocked { started: next(), fetched: next(), began: next(), compute: next(), commit: next() };
-        Some(Self { flight, first, count, clocked })
+        let (batch_id, first, count) = (next(), next(), next());
+        let times = WorkerTimes { started: next(), fetched: next(), began: next(), compute: next(), commit: next() };
+        Some(Self { batch_id, first, count, times })
     }
 }

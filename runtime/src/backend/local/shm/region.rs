@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::last_words::LastWords;
+use super::panic_record::PanicRecord;
 use crate::platform;
 
-/// How many flights a worker holds at once: one that runs, the rest wait.
+/// How many batches a worker holds at once: one that runs, the rest wait.
 pub(crate) const SLOTS: usize = 2;
 
 /// Bytes of each ring, a power of two.
@@ -30,7 +30,7 @@ struct Header {
     to_driver: [Position; 2],
     cursors: [Position; SLOTS],
     open: Position,
-    /// 1 + the slot whose flight runs; 0 while none does.
+    /// 1 + the slot whose batch runs; 0 while none does.
     active: Position,
     /// Whether the worker sleeps at its socket.
     worker_asleep: Position,
@@ -42,7 +42,7 @@ struct Header {
     ready: Position,
     /// The memory that the worker held when what it runs began, in bytes.
     baseline: Position,
-    last_words: LastWords,
+    panic_record: PanicRecord,
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER);
@@ -97,11 +97,11 @@ impl Region {
         Cursor(&self.header().cursors[slot % SLOTS].0)
     }
 
-    pub(crate) fn open_run(&self) -> OpenRun<'_> {
-        OpenRun(&self.header().open.0)
+    pub(crate) fn open_results(&self) -> OpenResults<'_> {
+        OpenResults(&self.header().open.0)
     }
 
-    /// The slot whose flight runs.
+    /// The slot whose batch runs.
     pub(crate) fn active(&self) -> Option<usize> {
         (self.header().active.0.load(Ordering::Acquire) as usize).checked_sub(1)
     }
@@ -128,8 +128,8 @@ impl Region {
     }
 
     /// What a panic said that ended the worker.
-    pub(crate) fn last_words(&self) -> &LastWords {
-        &self.header().last_words
+    pub(crate) fn panic_record(&self) -> &PanicRecord {
+        &self.header().panic_record
     }
 
     /// How much of a process's shared memory is this, in bytes.
@@ -137,7 +137,7 @@ impl Region {
         (HEADER + 2 * RING) as u64
     }
 
-    /// Since when the worker takes flights, if it does.
+    /// Since when the worker takes batches, if it does.
     pub(crate) fn ready_since(&self) -> Option<u64> {
         Some(self.header().ready.0.load(Ordering::Acquire)).filter(|at| *at != 0)
     }
@@ -148,8 +148,8 @@ impl Region {
     }
 }
 
-/// Who runs which task of one flight: the worker claims tasks from the front, one by one; the
-/// driver takes back unclaimed ones from the end. `end << 32 | next`, relative to the flight.
+/// Who runs which task of one batch: the worker claims tasks from the front, one by one; the
+/// driver takes back unclaimed ones from the end. `end << 32 | next`, relative to the batch.
 pub(crate) struct Cursor<'a>(&'a AtomicU64);
 
 impl Cursor<'_> {
@@ -194,9 +194,9 @@ impl Cursor<'_> {
 
 /// How much of the run that the worker is writing is whole, so that the driver can read it after a
 /// crash: `count << 32 | bytes`.
-pub(crate) struct OpenRun<'a>(&'a AtomicU64);
+pub(crate) struct OpenResults<'a>(&'a AtomicU64);
 
-impl OpenRun<'_> {
+impl OpenResults<'_> {
     pub(crate) fn set(&self, count: u32, bytes: u32) {
         self.0.store(u64::from(count) << 32 | u64::from(bytes), Ordering::Release);
     }

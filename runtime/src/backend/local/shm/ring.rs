@@ -29,7 +29,7 @@ impl Writer {
         Self { region: region.clone(), to_worker, tail: 0, head: 0 }
     }
 
-    fn room(&mut self, bytes: usize) -> bool {
+    fn placement(&mut self, bytes: usize) -> bool {
         let free = |head: u64, tail: u64| RING - (tail - head) as usize;
         if free(self.head, self.tail) < bytes {
             let (_, head, _) = self.region.ring(self.to_worker);
@@ -45,12 +45,12 @@ impl Writer {
         let need = padded(len);
         let to_end = RING - (self.tail as usize & (RING - 1));
         if to_end < need {
-            if !self.room(to_end + need) {
+            if !self.placement(to_end + need) {
                 return None;
             }
             self.header(PAD, to_end - FRAME);
             self.advance(to_end);
-        } else if !self.room(need) {
+        } else if !self.placement(need) {
             return None;
         }
         let offset = self.tail as usize & (RING - 1);

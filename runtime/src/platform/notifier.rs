@@ -14,7 +14,7 @@ use super::Guarded;
 /// A flag in shared memory that says whether anybody sleeps, and a pipe to wake them by: while the
 /// sleeper is awake, ringing costs one atomic operation.
 #[derive(Debug, Clone)]
-pub(crate) struct Bell(Arc<Inner>);
+pub(crate) struct Notifier(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -27,11 +27,11 @@ enum Ends {
     /// Of who sleeps.
     Sleeper { file: OwnedFd, read: OwnedFd, write: OwnedFd },
     /// Of a worker, which can only ring.
-    Ringer(Guarded),
+    Remote(Guarded),
 }
 
-impl Bell {
-    /// A bell for this process to sleep at.
+impl Notifier {
+    /// A notifier for this process to sleep at.
     pub(crate) fn new() -> io::Result<Self> {
         let file = super::shared_file(4096)?;
         let (read, write) = super::pipe()?;
@@ -39,17 +39,17 @@ impl Bell {
         Ok(Self(Arc::new(Inner { page, ends: Ends::Sleeper { file, read, write } })))
     }
 
-    /// The other side: a bell that can only be rung, from the two descriptors of [`fds`](Self::fds).
-    pub(crate) fn ringer(file: &OwnedFd, write: &OwnedFd) -> io::Result<Self> {
+    /// The other side: a notifier that can only be rung, from the two descriptors of [`fds`](Self::fds).
+    pub(crate) fn remote(file: &OwnedFd, write: &OwnedFd) -> io::Result<Self> {
         let page = map(file)?;
-        Ok(Self(Arc::new(Inner { page, ends: Ends::Ringer(Guarded::copy(write)?) })))
+        Ok(Self(Arc::new(Inner { page, ends: Ends::Remote(Guarded::copy(write)?) })))
     }
 
-    /// What another process needs to ring this bell; none in a process that only rings.
+    /// What another process needs to ring this notifier; none in a process that only rings.
     pub(crate) fn fds(&self) -> Option<[BorrowedFd<'_>; 2]> {
         match &self.0.ends {
             Ends::Sleeper { file, write, .. } => Some([file.as_fd(), write.as_fd()]),
-            Ends::Ringer(_) => None,
+            Ends::Remote(_) => None,
         }
     }
 
@@ -57,7 +57,7 @@ impl Bell {
     fn end(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.ends {
             Ends::Sleeper { write, .. } => Some(write.as_fd()),
-            Ends::Ringer(write) => write.get(),
+            Ends::Remote(write) => write.get(),
         }
     }
 
@@ -68,7 +68,7 @@ impl Bell {
     }
 
     /// Wakes the sleeper, if there is one.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn notify(&self) {
         // Only who can ring takes the flag: who cannot leaves it to others.
         if self.asleep().load(Ordering::SeqCst) != 0
             && let Some(end) = self.end()
@@ -80,7 +80,7 @@ impl Bell {
     }
 
     /// Wakes the sleeper whether or not it asked to be rung.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn notify_always(&self) {
         if let Some(end) = self.end() {
             let _ = rustix::io::write(end, &[1]);
         }
@@ -90,7 +90,7 @@ impl Bell {
     pub(crate) fn sleeper(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.ends {
             Ends::Sleeper { read, .. } => Some(read.as_fd()),
-            Ends::Ringer(_) => None,
+            Ends::Remote(_) => None,
         }
     }
 
@@ -110,7 +110,7 @@ impl Bell {
 
     /// Asks not to be rung for now, by a thread that watches in the sleeper's place. Gives whether
     /// there was a sleeper: if so, [`set_asleep`](Self::set_asleep) must follow, and one more look.
-    pub(crate) fn hush(&self) -> bool {
+    pub(crate) fn suppress(&self) -> bool {
         self.asleep().swap(0, Ordering::SeqCst) != 0
     }
 
@@ -139,28 +139,28 @@ mod tests {
 
     #[test]
     fn a_ring_wakes_the_sleeper_and_only_once() {
-        let bell = Bell::new().unwrap();
-        bell.set_asleep();
-        let other = bell.clone();
+        let notifier = Notifier::new().unwrap();
+        notifier.set_asleep();
+        let other = notifier.clone();
         let thread = std::thread::spawn(move || {
-            other.ring();
-            other.ring();
+            other.notify();
+            other.notify();
         });
-        bell.sleep(Some(Duration::from_secs(10)));
+        notifier.sleep(Some(Duration::from_secs(10)));
         thread.join().unwrap();
-        bell.set_asleep();
+        notifier.set_asleep();
         let start = Instant::now();
-        bell.sleep(Some(Duration::from_millis(20)));
+        notifier.sleep(Some(Duration::from_millis(20)));
         assert!(start.elapsed() >= Duration::from_millis(15), "a second ring was left in the pipe");
     }
 
     #[test]
     fn a_ring_before_the_sleep_is_not_lost() {
-        let bell = Bell::new().unwrap();
-        bell.set_asleep();
-        bell.ring();
+        let notifier = Notifier::new().unwrap();
+        notifier.set_asleep();
+        notifier.notify();
         let start = Instant::now();
-        bell.sleep(Some(Duration::from_secs(10)));
+        notifier.sleep(Some(Duration::from_secs(10)));
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

@@ -7,19 +7,19 @@ const ROOM: usize = 1536;
 
 /// A text in shared memory. It is atomics only, since the other process may write whatever it likes.
 #[repr(C, align(128))]
-pub(crate) struct LastWords {
+pub(crate) struct PanicRecord {
     /// 1 + its bytes; 0 while there is none.
     len: AtomicU64,
     words: [AtomicU64; ROOM / 8],
 }
 
-impl Default for LastWords {
+impl Default for PanicRecord {
     fn default() -> Self {
         Self { len: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; ROOM / 8] }
     }
 }
 
-impl LastWords {
+impl PanicRecord {
     /// Writes a panic's message and its place.
     pub(crate) fn set(&self, message: &str, location: &str) {
         let location = &location[..location.floor_char_boundary(ROOM / 4)];
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn words_come_back_as_far_as_there_is_room() {
-        let words = LastWords::default();
+        let words = PanicRecord::default();
         assert_eq!(words.get(), None);
         words.set("it\nbroke", "src/main.rs:7:9");
         assert_eq!(words.get(), Some(("it\nbroke".to_owned(), "src/main.rs:7:9".to_owned())));
