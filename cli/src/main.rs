@@ -3,7 +3,6 @@
 mod aws;
 mod commands;
 mod deploy;
-mod emulator;
 mod listing;
 mod program;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use cargo_metadata::semver::Version;
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
 
 /// In the order in which they are published: each needs those before it.
-const PUBLISHED: [&str; 3] = ["wren-macros", "wren-cloud", "cargo-wren"];
+const PUBLISHED: [&str; 4] = ["wren-macros", "wren-cloud", "wren-emulator", "cargo-wren"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize().unwrap()
@@ -94,7 +94,7 @@ impl Packed {
             &members,
             &format!("members = {:?}", [&PUBLISHED.map(versioned)[..], &["examples".to_owned()]].concat()),
         );
-        for (name, source) in PUBLISHED.iter().zip(["macros", "runtime", "cli"]) {
+        for (name, source) in PUBLISHED.iter().zip(["macros", "runtime", "cli/emulator", "cli"]) {
             let file = target.join("package").join(format!("{}.crate", versioned(name)));
             let untar = Command::new("tar").arg("-xzf").arg(file).arg("-C").arg(&folder).status().unwrap();
             assert!(untar.success());

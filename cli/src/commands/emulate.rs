@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::emulator::{Emulator, FaultOptions, Setup};
+use wren_emulator::{Emulator, FaultOptions, Setup};
 
 /// Run a command beside a stand-in for AWS on this machine
 ///

@@ -33,7 +33,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use answer::Failure;
 use faults::Faults;
-pub(crate) use faults::Options as FaultOptions;
+pub use faults::Options as FaultOptions;
 use identity::Identity;
 use lambda::Lambda;
 use logs::Logs;
@@ -63,26 +63,35 @@ impl Credentials {
     }
 }
 
-/// How an emulator is set up.
-pub(crate) struct Setup<'a> {
+/// Settings of an [`Emulator`].
+#[derive(Debug)]
+pub struct Setup<'a> {
     /// Of loopback; 0 takes any.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Keeps the buckets.
-    pub(crate) buckets: &'a Path,
+    pub buckets: &'a Path,
     /// For code and whatever else ends with the emulator.
-    pub(crate) scratch: &'a Path,
+    pub scratch: &'a Path,
     /// Instances that may run at once.
-    pub(crate) concurrency: usize,
+    pub concurrency: usize,
     /// Whether what functions write is printed.
-    pub(crate) verbose: bool,
-    pub(crate) faults: FaultOptions,
+    pub verbose: bool,
+    /// What goes wrong on purpose.
+    pub faults: FaultOptions,
 }
 
 /// A running emulator.
-pub(crate) struct Emulator {
+pub struct Emulator {
     address: SocketAddr,
     credentials: Credentials,
     lambda: Arc<Lambda>,
+}
+
+// The credentials are a secret.
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emulator").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 struct Services {
@@ -97,7 +106,11 @@ struct Services {
 type Answer = Response<Body>;
 
 impl Emulator {
-    pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
+    /// Starts an emulator, which serves until the event loop that it is started on ends.
+    ///
+    /// # Errors
+    /// Where the port is taken, or the folders cannot be made.
+    pub async fn start(setup: Setup<'_>) -> Result<Self> {
         let port = setup.port;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let listener = listener.with_context(|| format!("port {port} of 127.0.0.1 cannot be had"))?;
@@ -127,17 +140,17 @@ impl Emulator {
     }
 
     /// Ends all instances of functions.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.lambda.stop();
     }
 
     /// One line about what functions did.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         self.lambda.summary()
     }
 
     /// The variables by which the AWS SDKs and tools find it, and nothing else.
-    pub(crate) fn variables(&self) -> [(&'static str, String); 9] {
+    pub fn variables(&self) -> [(&'static str, String); 9] {
         let region = REGION.to_owned();
         let none = "/dev/null".to_owned();
         [

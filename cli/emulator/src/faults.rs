@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 /// Faults that the emulator makes, each with its probability or length.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// Milliseconds before every answer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
