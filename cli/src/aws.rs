@@ -1,4 +1,4 @@
-//! AWS as this command uses it: found as programs find it, one client for each service.
+//! Clients for the AWS services that this command uses, configured in the same way as those of wren programs.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -10,13 +10,13 @@ use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use wren::__private::aws::{describe_error, s3, sdk_config};
 use wren::deployment::Deployment;
 
-/// How often a request is sent before its failure counts: somebody waits for it.
+/// Attempts of a request before it fails; a user waits for the result.
 const ATTEMPTS: u32 = 5;
 
-/// The first request of all tells soon whether there is a network.
+/// Attempts of the very first request. They are fewer so that a missing network is reported soon.
 const FIRST_ATTEMPTS: u32 = 3;
 
-/// Clients of all services, in the region of the environment or the profile.
+/// Clients for all services, in the region that the environment or the profile sets.
 #[derive(Debug, Clone)]
 pub(crate) struct Aws {
     pub(crate) region: String,
@@ -28,12 +28,12 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    /// Reads the settings. Nothing is sent.
+    /// Reads the settings without sending a request.
     pub(crate) async fn open() -> Result<Self> {
         let config = sdk_config().await;
         let Some(region) = config.region() else {
             bail!(
-                "no AWS region is set; set AWS_REGION, as in `AWS_REGION=eu-central-1`, or give the profile one with \
+                "no AWS region is set; set AWS_REGION, as in `AWS_REGION=eu-central-1`, or add one to the profile with \
                  `aws configure`"
             );
         };
@@ -50,27 +50,30 @@ impl Aws {
         })
     }
 
-    /// The account that the credentials belong to.
+    /// Returns the account that the credentials belong to.
     pub(crate) async fn account(&self) -> Result<String> {
-        let identity = self.sts.get_caller_identity().send().await.explained("asking AWS who you are")?;
-        identity.account().map(str::to_owned).context("AWS gives the credentials no account; use those of another user")
+        let identity = self.sts.get_caller_identity().send().await.explained("looking up the AWS account")?;
+        identity
+            .account()
+            .map(str::to_owned)
+            .context("AWS reports no account for these credentials; use those of another user")
     }
 }
 
-/// One line where things go to a stand-in.
+/// Names the emulator that requests go to, for messages to the user; `None` if they go to AWS.
 pub(crate) fn emulator_note() -> Option<String> {
     Deployment::endpoint_of_environment().map(|url| format!("the emulator at {url}, not AWS"))
 }
 
-/// Runs what talks to AWS.
+/// Runs a future that makes AWS requests.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.context("the system gives no event loop")?.block_on(future)
+    runtime.context("cannot create the async runtime")?.block_on(future)
 }
 
-/// Errors of the SDK in words.
+/// Turns errors of the SDK into messages for the user.
 pub(crate) trait Explained<T> {
-    /// `doing` continues "... failed".
+    /// Adds what failed and how to fix it. `doing` is the start of the message: "`doing` failed: ..".
     fn explained(self, doing: &str) -> Result<T>;
 }
 
@@ -81,37 +84,38 @@ where
 {
     fn explained(self, doing: &str) -> Result<T> {
         self.map_err(|error| {
-            let unreached = matches!(&error, SdkError::DispatchFailure(e) if e.is_io() || e.is_timeout());
-            let mend = match error.code() {
-                Some(code) => mend(code),
-                None if unreached => {
-                    "; AWS is not reached: look at the network, proxies, and AWS_ENDPOINT_URL if it is set"
+            let unreachable = matches!(&error, SdkError::DispatchFailure(e) if e.is_io() || e.is_timeout());
+            let fix = match error.code() {
+                Some(code) => fix(code),
+                None if unreachable => {
+                    "; cannot reach AWS: check the network, the proxies, and AWS_ENDPOINT_URL if it is set"
                 }
                 None => "",
             };
-            anyhow!("{doing} failed: {}{mend}", describe_error(&error))
+            anyhow!("{doing} failed: {}{fix}", describe_error(&error))
         })
     }
 }
 
-/// What to do about an error that AWS gives for many requests.
-fn mend(code: &str) -> &'static str {
+/// Returns the fix for an error code that many kinds of requests share.
+fn fix(code: &str) -> &'static str {
     match code {
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => "; log in again, as with `aws sso login`",
         "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
-            "; AWS does not know these credentials: mend AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with \
+            "; AWS rejects these credentials: correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with \
              `aws sso login` or `aws configure`"
         }
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
-            "; have this right added to the user or role, or use credentials that have it"
+            "; add this permission to the user or role, or use credentials that have it"
         }
-        "InvalidSignatureException" => "; look whether the clock of this machine is right",
+        "InvalidSignatureException" => "; check the clock of this machine",
         _ => "",
     }
 }
 
-/// The code of an error's answer, or its HTTP status where it has no body to say more.
+/// Errors with a code: the one in the response, or the HTTP status if the response has no body.
 pub(crate) trait Coded {
+    /// Returns whether the error has one of these codes.
     fn is(&self, codes: &[&str]) -> bool;
 }
 
@@ -123,7 +127,7 @@ impl<E: ProvideErrorMetadata> Coded for SdkError<E, aws_sdk_lambda::config::http
     }
 }
 
-/// Whether it failed only because the thing is not there.
+/// Returns the response, or `None` if the error code is one of `absent`: the requested thing does not exist.
 pub(crate) fn if_there<T, E>(
     answer: std::result::Result<T, SdkError<E, aws_sdk_lambda::config::http::HttpResponse>>,
     absent: &[&str],

@@ -1,4 +1,4 @@
-//! Asking a program for its registry of remote functions.
+//! Reads a program's registry of remote functions by starting the program.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,15 +9,16 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use wren::deployment::DeployedFn;
 
-/// A program that lists itself takes milliseconds; one that does something else is stopped.
+/// How long a program may take to list its functions. It needs milliseconds; one that ignores the request is stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const MEND: &str = "put `#[wren::main]` on its `main`, or call `wren::init()` first in it";
+const FIX: &str = "put `#[wren::main]` on its `main`, or call `wren::init()` at the start of `main`";
 
-/// What a program says of itself: under `WREN_LIST=json` here, and in a deployment when it is asked.
+/// A program's description of itself: printed under `WREN_LIST=json` here, and returned by a deployed function that is
+/// asked for its registry.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Listing {
-    /// Its version of wren.
+    /// The version of wren that the program was built with.
     pub(crate) wren: String,
     pub(crate) functions: Vec<Function>,
 }
@@ -35,7 +36,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// What a deployment's record keeps of it.
+    /// Returns the part that a deployment's record keeps.
     pub(crate) fn deployed(&self) -> DeployedFn {
         DeployedFn {
             name: self.name.clone(),
@@ -47,44 +48,44 @@ impl Function {
     }
 }
 
-/// Starts a program only to learn its remote functions: the JSON it prints.
+/// Starts a program in listing mode and returns the JSON that it prints.
 pub(crate) fn ask(program: &Path) -> Result<String> {
-    let mut asked = Command::new(program)
+    let mut child = Command::new(program)
         .env("WREN_LIST", "json")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("{} does not start", program.display()))?;
-    let mut stdout = asked.stdout.take().context("the program has no standard output")?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let mut stdout = child.stdout.take().context("the program has no standard output")?;
     let reader = std::thread::spawn(move || {
         let mut answer = String::new();
         stdout.read_to_string(&mut answer).map(|_| answer)
     });
-    let Some(success) = ended(&mut asked)? else {
-        bail!("{} runs on in place of listing itself; {MEND}", program.display());
+    let Some(success) = wait(&mut child)? else {
+        bail!("{} kept running instead of listing its remote functions; {FIX}", program.display());
     };
     let answer = reader.join().ok().and_then(Result::ok).unwrap_or_default();
     if !success {
-        // It has said why, for instance that two functions have one name.
-        bail!("{} cannot list itself", program.display());
+        // The program has printed the reason, for instance that two functions have the same name.
+        bail!("{} cannot list its remote functions", program.display());
     }
-    parse(&answer).with_context(|| format!("{} did something else than list itself; {MEND}", program.display()))?;
+    parse(&answer).with_context(|| format!("{} did not list its remote functions; {FIX}", program.display()))?;
     Ok(answer)
 }
 
 pub(crate) fn parse(answer: &str) -> Result<Listing> {
-    serde_json::from_str(answer).context("the list of remote functions cannot be read")
+    serde_json::from_str(answer).context("cannot parse the list of remote functions")
 }
 
-/// Whether the process ended well; `None` where it had to be stopped.
-fn ended(asked: &mut Child) -> Result<Option<bool>> {
+/// Waits for the process and returns whether it succeeded; `None` if it took too long and was stopped.
+fn wait(child: &mut Child) -> Result<Option<bool>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match asked.try_wait()? {
+        match child.try_wait()? {
             Some(status) => return Ok(Some(status.success())),
             None if Instant::now() > deadline => {
-                asked.kill()?;
-                asked.wait()?;
+                child.kill()?;
+                child.wait()?;
                 return Ok(None);
             }
             None => std::thread::sleep(Duration::from_millis(2)),

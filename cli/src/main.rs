@@ -1,4 +1,4 @@
-//! The `cargo wren` command: new projects, their remote functions, runs, deployments, and the jobs they left.
+//! The `cargo wren` command: creates, runs and deploys programs, and inspects the jobs that they ran.
 
 mod aws;
 mod commands;
@@ -22,25 +22,25 @@ use commands::{
     plan, replay, report as report_command, run,
 };
 
-/// What the program is called.
+/// The program's name.
 const NAME: &str = "cargo-wren";
 
-/// Its version, with the commit where it is built in a checkout.
+/// The program's version, with the commit if it was built in a checkout.
 const VERSION: &str = env!("VERSION_AND_COMMIT");
 
-/// Cargo runs `cargo-wren wren ...` for `cargo wren ...`.
+/// The command line as cargo passes it: `cargo wren ...` runs `cargo-wren wren ...`.
 #[derive(Parser)]
 #[command(bin_name = "cargo", styles = clap::builder::Styles::styled())]
 enum Cargo {
     Wren(Wren),
 }
 
-/// Run ordinary functions ten thousand times, on all processors.
+/// Run ordinary Rust functions in parallel, on all processors or on AWS Lambda.
 #[derive(clap::Args)]
 #[command(
     version = VERSION,
     display_name = NAME,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 101 the program does not build."
+    after_help = "Exit codes: 0 success, 1 failure, 2 usage error, 101 the program does not build."
 )]
 struct Wren {
     #[command(subcommand)]
@@ -70,7 +70,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cargo::Wren(wren) = Cargo::parse_from(arguments());
-    let ended = match wren.command {
+    let result = match wren.command {
         Command::New(args) => new::new(&args),
         Command::List(args) => list::list(&args),
         Command::Run(args) => run::run(&args),
@@ -89,33 +89,34 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => man::man(&args),
     };
-    ended.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         if error.is::<program::DoesNotBuild>() {
-            // Cargo has told why.
+            // Cargo has already printed the reason.
             return ExitCode::from(101);
         }
         if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
-            // Whoever read the output has seen enough.
+            // The reader of the output has closed the pipe, as `head` does.
             return ExitCode::SUCCESS;
         }
-        tell(&error);
+        print_error(&error);
         ExitCode::FAILURE
     })
 }
 
-/// As clap tells of wrong usage: `error:` has a colour on a terminal, as NO_COLOR and CLICOLOR_FORCE have it.
-fn tell(error: &anyhow::Error) {
-    let told = clap::Error::raw(ErrorKind::Io, format!("{error:#}\n")).with_cmd(&Cargo::command()).print();
-    // Nobody is left to be told.
-    drop(told);
+/// Prints an error in the style of clap's usage errors: `error:` is colored on a terminal, subject to NO_COLOR and
+/// CLICOLOR_FORCE.
+fn print_error(error: &anyhow::Error) {
+    let printed = clap::Error::raw(ErrorKind::Io, format!("{error:#}\n")).with_cmd(&Cargo::command()).print();
+    // Standard error is closed: there is nowhere left to report this.
+    drop(printed);
 }
 
-/// The command by its own name: `cargo-wren new` is `cargo wren new`.
+/// Returns the command under the program's own name: `cargo-wren new` is `cargo wren new`.
 fn alone() -> clap::Command {
     Wren::augment_args(clap::Command::new(NAME).bin_name("cargo wren"))
 }
 
-/// The arguments as cargo gives them, also when the program was started by its own name.
+/// Returns the arguments in the form that cargo passes, even if the program was started under its own name.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     if arguments.get(1).is_none_or(|first| first != "wren") {

@@ -1,4 +1,4 @@
-//! Which program of the workspace is meant, and building it.
+//! Selects a program of the workspace and builds it.
 
 use std::fmt;
 use std::io::BufReader;
@@ -8,46 +8,46 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Dependency, DependencyKind, Message, Metadata, MetadataCommand, Package, TargetKind};
 
-/// The profile of programs that are to run here.
+/// The default profile of programs that run on this machine, as an option of cargo.
 pub(crate) const RELEASE: &str = "--release";
 
-/// The program that a command is about.
+/// The options that select a program.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Select {
-    /// Package of the program, where the workspace has several
+    /// Package of the program, if the workspace has several
     #[arg(short, long, value_name = "NAME")]
     package: Option<String>,
-    /// The binary, where the package has several
+    /// Name of the binary, if the package has several
     #[arg(long, value_name = "NAME", conflicts_with = "example")]
     bin: Option<String>,
-    /// An example in place of a binary
+    /// Name of an example to use instead of a binary
     #[arg(long, value_name = "NAME")]
     example: Option<String>,
-    /// Build with the dev profile; by default it is release
+    /// Build with the dev profile instead of release
     #[arg(long)]
     debug: bool,
-    /// Build with this profile
+    /// Build with the given profile
     #[arg(long, value_name = "NAME", conflicts_with = "debug")]
     profile: Option<String>,
-    /// Features of the package, with commas between
+    /// Comma-separated list of the package's features to activate
     #[arg(short = 'F', long, value_name = "FEATURES")]
     features: Option<String>,
-    /// Leave out the package's default features
+    /// Do not activate the package's default features
     #[arg(long)]
     no_default_features: bool,
-    /// Path to a `Cargo.toml`
+    /// Path to `Cargo.toml`
     #[arg(long, value_name = "PATH")]
     manifest_path: Option<PathBuf>,
 }
 
-/// A package as the program is built from it.
+/// A package that the program is built from, with its active features.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Built {
     pub(crate) name: String,
     pub(crate) features: Vec<String>,
 }
 
-/// Cargo could not build the program, and has said why.
+/// Cargo failed to build the program and has printed the reason.
 #[derive(Debug)]
 pub(crate) struct DoesNotBuild;
 
@@ -63,7 +63,7 @@ impl std::error::Error for DoesNotBuild {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Program {
     package: String,
-    /// What cargo takes for the package, and for no dependency of the same name.
+    /// Cargo's package ID. Unlike the name, it never matches a dependency of the same name.
     id: String,
     kind: TargetKind,
     name: String,
@@ -74,7 +74,7 @@ impl Program {
         if self.kind == TargetKind::Example { "--example" } else { "--bin" }
     }
 
-    /// Whether a path is one where cargo puts it: `<profile>/<name>` or `<profile>/examples/<name>`.
+    /// Whether cargo writes this program to a path like `path`: `<profile>/<name>` or `<profile>/examples/<name>`.
     fn is_built_at(&self, path: &Path) -> bool {
         let folder = path.parent().and_then(Path::file_name);
         let is_example = folder.is_some_and(|folder| folder == "examples");
@@ -90,7 +90,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// The program that is meant.
+/// A program that was selected by options or by default.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
     program: Program,
@@ -105,27 +105,27 @@ impl Chosen {
         &self.program.name
     }
 
-    /// As options of cargo.
+    /// Returns the options of cargo that select this program.
     pub(crate) fn options(&self) -> String {
         self.program.to_string()
     }
 }
 
-/// Runs a build, and gives where the program is.
+/// Runs a build command and returns the path of the executable.
 pub(crate) fn built(mut command: Command) -> Result<PathBuf> {
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-    let mut build = command.spawn().context("cargo does not start")?;
+    let mut build = command.spawn().context("cannot start cargo")?;
     let messages = build.stdout.take().map(BufReader::new);
     let mut executable = None;
     for message in messages.into_iter().flat_map(Message::parse_stream) {
-        if let Message::CompilerArtifact(artifact) = message.context("cargo's messages cannot be read")? {
+        if let Message::CompilerArtifact(artifact) = message.context("cannot parse cargo's messages")? {
             executable = artifact.executable.or(executable);
         }
     }
     if !build.wait()?.success() {
         bail!(DoesNotBuild);
     }
-    executable.map(PathBuf::from).context("cargo built no program")
+    executable.map(PathBuf::from).context("cargo did not report an executable")
 }
 
 pub(crate) fn cargo() -> Command {
@@ -133,8 +133,8 @@ pub(crate) fn cargo() -> Command {
 }
 
 impl Select {
-    /// `cargo build` or `cargo run`, for the program that is meant; its profile is the one that was
-    /// asked for, or else the one given.
+    /// Returns the `cargo build` or `cargo run` command for a program. `profile` is the default: the options
+    /// `--debug` and `--profile` override it.
     pub(crate) fn cargo(&self, subcommand: &str, chosen: &Chosen, profile: Vec<String>) -> Command {
         let mut command = cargo();
         command.arg(subcommand);
@@ -143,12 +143,12 @@ impl Select {
         command
     }
 
-    /// Builds the program, and gives where it is.
+    /// Builds the selected program and returns the path of the executable.
     pub(crate) fn build(&self) -> Result<PathBuf> {
         built(self.cargo("build", &self.chosen()?, vec![RELEASE.to_owned()]))
     }
 
-    /// The profile that was asked for, as arguments of cargo; `None` where none was.
+    /// Returns the profile that `--debug` or `--profile` sets, as arguments of cargo; `None` if neither was given.
     pub(crate) fn own_profile(&self) -> Option<Vec<String>> {
         match &self.profile {
             Some(profile) => Some(vec!["--profile".to_owned(), profile.clone()]),
@@ -156,7 +156,7 @@ impl Select {
         }
     }
 
-    /// Tells cargo which program is meant, and its features.
+    /// Adds the options of cargo that select the program and its features.
     pub(crate) fn add_to(&self, command: &mut Command, chosen: &Chosen) {
         let program = &chosen.program;
         command.args(["-p", &program.id, program.option(), &program.name]);
@@ -171,13 +171,13 @@ impl Select {
         }
     }
 
-    /// This, with one more feature.
+    /// Returns a copy with one more feature.
     pub(crate) fn with_feature(&self, feature: &str) -> Self {
         let features = self.features.iter().map(String::as_str).chain([feature]).collect::<Vec<_>>().join(",");
         Self { features: Some(features), ..self.clone() }
     }
 
-    /// The packages that the program is built from, each with its features.
+    /// Returns the packages that the program is built from, each with its active features.
     pub(crate) fn packages_of(&self, chosen: &Chosen) -> Result<Vec<Built>> {
         let program = &chosen.program;
         let edges = if program.kind == TargetKind::Example { "normal,build,dev" } else { "normal,build" };
@@ -185,14 +185,14 @@ impl Select {
         command.args(["tree", "--package", &program.id, "--edges", edges, "--prefix", "none"]);
         command.args(["--format", "{p}\t{f}"]);
         self.add_features_to(&mut command);
-        let output = command.output().context("cargo does not start")?;
+        let output = command.output().context("cannot start cargo")?;
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             bail!("cargo cannot resolve the dependencies: {}", reason.strip_prefix("error: ").unwrap_or(&reason));
         }
         let tree = String::from_utf8_lossy(&output.stdout);
         let package = |line: &str| {
-            // The second time that cargo comes to a package it marks it so, and leaves out what it is made from.
+            // Cargo marks the second occurrence of a package with `(*)` and leaves out its dependencies.
             let (package, features) = line.trim_end_matches(" (*)").split_once('\t')?;
             let name = package.split(' ').next()?.to_owned();
             Some(Built { name, features: features.split(',').map(str::to_owned).collect() })
@@ -203,7 +203,7 @@ impl Select {
         Ok(packages)
     }
 
-    /// The manifest of the program's package, and what it says there of a dependency.
+    /// Returns the path of the package's manifest, and its entry for the dependency `name` if it has one.
     pub(crate) fn dependency(&self, chosen: &Chosen, name: &str) -> Result<(PathBuf, Option<Dependency>)> {
         let metadata = self.metadata().context("cargo cannot read the workspace")?;
         let package = metadata.workspace_packages().into_iter().find(|package| package.name == chosen.program.package);
@@ -211,18 +211,18 @@ impl Select {
         let is_example = chosen.program.kind == TargetKind::Example;
         let counts = |kind| kind == DependencyKind::Normal || (is_example && kind == DependencyKind::Development);
         let named = package.dependencies.iter().filter(|dependency| dependency.name == name && counts(dependency.kind));
-        // One for all targets comes before one for some, and a normal one before one of tests.
+        // Prefer an entry for all targets to one for some targets, and a normal dependency to a dev-dependency.
         let found = named.min_by_key(|found| (found.kind != DependencyKind::Normal, found.target.is_some())).cloned();
         Ok((package.manifest_path.clone().into(), found))
     }
 
-    /// The program that is meant.
+    /// Returns the program that the options select.
     pub(crate) fn chosen(&self) -> Result<Chosen> {
         let metadata = match self.metadata() {
             Ok(metadata) => metadata,
             Err(_) if self.is_outside()? => bail!(
-                "no Cargo.toml is here or in a folder above; go to the folder of a program, name its manifest by \
-                 --manifest-path, or begin a program by `cargo wren new`"
+                "could not find `Cargo.toml` in this folder or in any parent folder; change to the folder of a program, \
+                 pass --manifest-path, or create a program with `cargo wren new`"
             ),
             Err(cargo_metadata::Error::CargoMetadata { stderr }) => {
                 let reason = stderr.trim();
@@ -233,9 +233,9 @@ impl Select {
         Ok(Chosen { program: self.choose(&metadata)? })
     }
 
-    /// Whether no manifest is named, and none is where cargo looks for one.
+    /// Returns whether there is no manifest: none was given, and there is none where cargo looks for it.
     fn is_outside(&self) -> Result<bool> {
-        let here = std::env::current_dir().context("the current folder cannot be found")?;
+        let here = std::env::current_dir().context("cannot find the current folder")?;
         Ok(self.manifest_path.is_none() && !here.ancestors().any(|folder| folder.join("Cargo.toml").exists()))
     }
 
@@ -248,13 +248,13 @@ impl Select {
         metadata.exec()
     }
 
-    /// The program that is meant, or where none was named the one that was built at `recorded`; `None`
-    /// if that is of another workspace, or a test.
+    /// Returns the program that the options select. Without options, returns the one that cargo builds at `recorded`;
+    /// `None` if that executable belongs to another workspace or is a test.
     pub(crate) fn chosen_or_recorded(&self, recorded: &Path) -> Result<Option<Chosen>> {
         if self.package.is_some() || self.bin.is_some() || self.example.is_some() {
             return self.chosen().map(Some);
         }
-        // Outside of a workspace, nothing can be built.
+        // Outside a workspace there is nothing to build.
         let Ok(metadata) = self.metadata() else { return Ok(None) };
         let programs: Vec<_> = metadata.workspace_packages().into_iter().flat_map(programs_of).collect();
         let fitting: Vec<_> = programs.iter().filter(|program| program.is_built_at(recorded)).collect();
@@ -263,7 +263,7 @@ impl Select {
             [one] => Ok(Some(Chosen { program: one.clone() })),
             ref several => {
                 let list: String = several.iter().map(|program| format!("\n    {program}")).collect();
-                bail!("several programs are called as the one that ran; choose one:{list}")
+                bail!("several programs have the name of the one that ran the job; choose one:{list}")
             }
         }
     }
@@ -278,13 +278,16 @@ impl Select {
         let list = |programs: &[&Program]| programs.iter().map(|p| format!("\n    {p}")).collect::<String>();
         match *programs.iter().filter(fits).collect::<Vec<_>>() {
             [one] => Ok(one.clone()),
-            [] if programs.is_empty() => bail!("there is no program here: it needs a `src/main.rs`, or an example"),
-            [] => bail!("no program fits; there are:{}", list(&programs.iter().collect::<Vec<_>>())),
+            [] if programs.is_empty() => bail!("no program found; add a `src/main.rs` or an example"),
+            [] => bail!(
+                "no program matches the options; available programs:{}",
+                list(&programs.iter().collect::<Vec<_>>())
+            ),
             ref several => {
                 let default = metadata.root_package().and_then(|package| package.default_run.as_ref());
                 match several.iter().find(|program| Some(&program.name) == default) {
                     Some(program) => Ok((*program).clone()),
-                    None => bail!("several programs fit; choose one:{}", list(several)),
+                    None => bail!("several programs match; choose one:{}", list(several)),
                 }
             }
         }
@@ -296,11 +299,11 @@ impl Select {
             let named: Vec<_> = members.iter().copied().filter(|package| package.name == *name).collect();
             if named.is_empty() {
                 let names: Vec<_> = members.iter().map(|package| package.name.as_str()).collect();
-                bail!("the workspace has no package `{name}`; it has {}", names.join(", "));
+                bail!("the workspace has no package `{name}`; available packages: {}", names.join(", "));
             }
             return Ok(named);
         }
-        // The package of this folder, as for cargo; a name may be looked for in all.
+        // The root package of the workspace; a virtual workspace has none, and all of its packages count.
         match metadata.root_package() {
             Some(package) => Ok(vec![package]),
             None => Ok(members),

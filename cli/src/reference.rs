@@ -1,4 +1,4 @@
-//! The generated pages of the book's reference. A test finds them out of date; `make reference` writes them.
+//! Generates pages of the book's reference. A test fails if they are out of date; `make reference` writes them.
 
 mod command;
 mod methods;
@@ -15,10 +15,10 @@ fn root() -> PathBuf {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"))
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("cannot read {path}: {e}"))
 }
 
-/// All pages that are generated, by name.
+/// Returns all generated pages, by name.
 fn pages() -> [(&'static str, String); 5] {
     [
         ("command", command::page()),
@@ -37,42 +37,38 @@ fn generated_pages_are_current() {
         let text =
             format!("<!-- `make reference` writes this page; a change here is lost. -->\n\n{}\n", text.trim_end());
         if write {
-            fs::write(&path, text).unwrap_or_else(|e| panic!("{} cannot be written: {e}", path.display()));
+            fs::write(&path, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         } else {
             let current = fs::read_to_string(&path).unwrap_or_default();
-            assert!(
-                current == text,
-                "{} is out of date: run `make reference` and commit what it writes",
-                path.display()
-            );
+            assert!(current == text, "{} is out of date: run `make reference` and commit the result", path.display());
         }
     }
 }
 
-/// Every way to fail: an enum is a section, each variant with its cause and what to do.
+/// Returns the page about errors: a section for each enum, and the cause and the fix of each variant.
 fn failures() -> String {
     let mut page = String::from(
-        "# Errors\n\nEvery error of wren is a variant of `wren::Error`; none has to be told from its text. \
-         [Errors and retries](../errors.md) shows how they are matched.\n",
+        "# Errors\n\nEvery error of wren is a variant of `wren::Error`, so programs never have to parse a message. \
+         [Errors and retries](../errors.md) shows how to match them.\n",
     );
     let enums = [
         (
             "runtime/src/error/mod.rs",
             "Error",
-            "Those of a call have an `attempt`: function, task, how many executions, and \
-          the last 4 KiB that it wrote to standard error.",
+            "The errors of a call have an `attempt`: the function, the task, the number of executions, and the last \
+             4 KiB that it wrote to standard error.",
         ),
-        ("runtime/src/error/store.rs", "StoreError", "What `Error::Store` carries."),
-        ("runtime/src/error/kv.rs", "KvError", "What `Error::Kv` carries."),
+        ("runtime/src/error/store.rs", "StoreError", "The cause in `Error::Store`."),
+        ("runtime/src/error/kv.rs", "KvError", "The cause in `Error::Kv`."),
     ];
     for (path, name, about) in enums {
         write!(page, "\n## `{name}`\n\n{about}\n").unwrap();
-        for Variant { name: variant, cause, mend, message, fields } in source::variants(&read(path), name) {
+        for Variant { name: variant, cause, fix, message, fields } in source::variants(&read(path), name) {
             assert!(
-                !mend.is_empty(),
-                "the documentation of {name}::{variant} says nothing of what to do: add a second paragraph in {path}"
+                !fix.is_empty(),
+                "the documentation of {name}::{variant} does not name a fix: add a second paragraph in {path}"
             );
-            write!(page, "\n### `{variant}`\n\n{cause}\n\n{mend}\n").unwrap();
+            write!(page, "\n### `{variant}`\n\n{cause}\n\n{fix}\n").unwrap();
             if message != "{0}" && message != "{reason}" && !message.is_empty() {
                 write!(page, "\n```text,ignore\n{message}\n```\n").unwrap();
             }
@@ -92,7 +88,7 @@ fn limits() -> String {
     let (head, constants) = source::constants(&read(path));
     let mut page = format!("# Limits of AWS\n\n{head}\n\n");
     page.push_str(
-        "Those that an account can have raised say so. In a program they are in `wren::limits`.\n\n| | | `wren::limits::` |\n| ---: | --- | --- |\n",
+        "The table says which limits AWS can raise for an account. In a program, the limits are in `wren::limits`.\n\n| | | `wren::limits::` |\n| ---: | --- | --- |\n",
     );
     for Constant { name, doc, value, .. } in constants {
         let (unit, meaning) = unit(&doc);
@@ -105,11 +101,11 @@ fn limits() -> String {
     page
 }
 
-/// The unit that a constant's documentation names, and the rest of it.
+/// Splits a constant's documentation into the unit that it names and the rest.
 fn unit(doc: &str) -> (&'static str, String) {
-    for (words, unit) in [(", in bytes", "bytes"), (", in MB", "MB"), (", in seconds", "s")] {
-        if doc.contains(words) {
-            return (unit, doc.replacen(words, "", 1));
+    for (phrase, unit) in [(", in bytes", "bytes"), (", in MB", "MB"), (", in seconds", "s")] {
+        if doc.contains(phrase) {
+            return (unit, doc.replacen(phrase, "", 1));
         }
     }
     ("", doc.to_owned())
@@ -131,8 +127,8 @@ fn prices() -> String {
     let (head, constants) = source::constants(&read("runtime/src/aws/price.rs"));
     let mut page = format!("# Prices\n\n{head}\n\n");
     page.push_str(
-        "By this table wren estimates what a job costs: `.budget(..)`, `cargo wren plan`, the summary line of a job. \
-         [What it costs](../cost.md) reckons with it.\n\n| dollars | for | `wren::price::` |\n| ---: | --- | --- |\n",
+        "wren estimates the cost of jobs with these prices: for `.budget(..)`, for `cargo wren plan`, and in the summary \
+         line of a job. [What it costs](../cost.md) has examples.\n\n| dollars | for | `wren::price::` |\n| ---: | --- | --- |\n",
     );
     for Constant { name, doc, value, .. } in constants.iter().filter(|constant| constant.kind == "f64") {
         writeln!(page, "| {value} | {doc} | `{name}` |").unwrap();
@@ -140,8 +136,8 @@ fn prices() -> String {
     let second = wren::price::per_second(wren::limits::DEFAULT_MEMORY_MB);
     write!(
         page,
-        "\nA second of a function of {} MB, which is what one gets that states no memory, costs {second:.8} dollars; \
-         an hour {:.4}.\n",
+        "\nA function without a `memory` option gets {} MB. One second of it costs {second:.8} dollars, and one hour \
+         costs {:.4} dollars.\n",
         thousands(f64::from(wren::limits::DEFAULT_MEMORY_MB)),
         3600.0 * second
     )
@@ -149,12 +145,12 @@ fn prices() -> String {
     page
 }
 
-/// The pages that are written by hand name all there is.
+/// Checks that the hand-written pages cover everything.
 #[test]
 fn hand_written_pages_are_complete() {
     let page = |name: &str| read(&format!("book/src/reference/{name}.md"));
     let need = |page: &str, text: &str, what: &str| {
-        assert!(page.contains(text), "the reference says nothing of {what}: `{text}` is missing");
+        assert!(page.contains(text), "the reference does not cover {what}: `{text}` is missing");
     };
 
     let annotations = page("annotations");
@@ -181,7 +177,7 @@ fn hand_written_pages_are_complete() {
     for variable in &variables {
         need(&settings, &format!("| `{variable}` |"), "a variable");
     }
-    // None is read that the page does not know.
+    // The sources use no other variables.
     for file in source::rust_files(&["runtime/src", "cli/src", "macros/src", "examples"]) {
         for variable in source::variables_in(&read(&file)) {
             assert!(

@@ -1,4 +1,4 @@
-//! Columns for people.
+//! Tables for the terminal.
 
 use std::io::{self, Write};
 

@@ -184,7 +184,7 @@ fn inner_new_project() {
     assert_eq!(manifest(), before);
 
     let (stdout, stderr) = succeeded(shell(&project, "cargo wren deploy && cargo run"));
-    assert!(stdout.ends_with("is from 837799: 524 steps\n"), "{stdout}");
+    assert!(stdout.ends_with("starts at 837799: 524 steps\n"), "{stdout}");
     assert!(stderr.contains("feature    `aws` of wren-cloud turned on in /"), "{stderr}");
     assert!(stderr.contains("running on an emulator of AWS"), "{stderr}");
     assert!(stderr.contains("this machine's clock is off by about 60 minutes"), "{stderr}");
@@ -202,9 +202,9 @@ fn inner_new_project() {
     let refused = shell(&project, "cargo run --quiet");
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && words.contains("built without the feature `aws`"), "{words}");
-    assert!(words.contains("`cargo wren deploy` turns it on") && words.contains("WREN_BACKEND=local"), "{words}");
+    assert!(words.contains("enable it with `cargo wren deploy`") && words.contains("WREN_BACKEND=local"), "{words}");
     let (stdout, _) = succeeded(shell(&project, "WREN_BACKEND=local cargo run --quiet"));
-    assert!(stdout.ends_with("is from 837799: 524 steps\n"), "{stdout}");
+    assert!(stdout.ends_with("starts at 837799: 524 steps\n"), "{stdout}");
     let refused = shell(&project, "WREN_BACKEND=lambda cargo run --quiet");
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && words.contains("the backend `lambda` needs the feature `aws`"), "{words}");

@@ -183,7 +183,7 @@ fn deploy_makes_all_once_and_destroy_leaves_nothing() {
     assert!(changes(&other).contains(&"update"), "{other}");
     let refused = project.wren(&["destroy", "--name", "sweep"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("give --yes"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("pass --yes"), "{}", stderr(&refused));
     let removed = json_of(&project.wren(&["destroy", "--name", "sweep", "--yes", "--json"]));
     assert_eq!((&removed["removed"]["objects"], &removed["removed"]["bucket"]), (&json!(1), &Value::Null));
     let left = project.state();
@@ -194,13 +194,13 @@ fn deploy_makes_all_once_and_destroy_leaves_nothing() {
     assert!(project.record().is_some());
 
     let destroyed = project.wren(&["destroy", "--yes"]);
-    assert!(stderr(&destroyed).contains("bucket wren-123456789012-eu-central-1, which is empty then"));
+    assert!(stderr(&destroyed).contains("bucket wren-123456789012-eu-central-1, which holds nothing else"));
     assert_eq!(project.state().to_string(), EMPTY);
     assert_eq!(project.record(), None);
     let nothing = project.wren(&["destroy", "--yes"]);
     assert!(stderr(&nothing).contains("nothing is deployed from here"), "{}", stderr(&nothing));
     let nothing = project.wren(&["destroy", "--yes", "--name", "sweep"]);
-    assert!(nothing.status.success() && stderr(&nothing).contains("there is nothing of sweep"));
+    assert!(nothing.status.success() && stderr(&nothing).contains("nothing to remove for sweep"));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_deploy_puts_right_what_differs() {
     for expected in [
         r#"{"change":"update","detail":"program","name":"wren-sweep-1769mb-900s","part":"function"}"#,
         r#""name":"wren-sweep-1024mb-70s","part":"function""#,
-        r#"{"change":"delete","detail":"nothing needs it any more","name":"wren-sweep-512mb-70s","part":"function"}"#,
+        r#"{"change":"delete","detail":"no longer needed","name":"wren-sweep-512mb-70s","part":"function"}"#,
     ] {
         assert!(steps.contains(expected), "{expected} in {steps}");
     }
@@ -302,16 +302,16 @@ fn what_would_not_start_is_refused_before_anything_is_made() {
     fs::write(project.path("sweep"), "#!/bin/sh\n").unwrap();
     let refused = project.deploy(&[]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("is no ELF file"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("is not an ELF file"), "{}", stderr(&refused));
     project.program("0");
     let other = if cfg!(target_arch = "x86_64") { "arm64" } else { "x86_64" };
     let refused = project.deploy(&["--target", other]);
-    assert!(stderr(&refused).contains("give another `--target`"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("pass another `--target`"), "{}", stderr(&refused));
     project.registry(&[]);
     let refused = project.deploy(&[]);
     assert!(stderr(&refused).contains("no remote function"), "{}", stderr(&refused));
     let refused = project.deploy(&["--name", "Not_A_Name"]);
-    assert!(stderr(&refused).contains("cannot name a deployment"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("is not a valid name for a deployment"), "{}", stderr(&refused));
     assert_eq!(project.state().to_string(), EMPTY);
 }
 
@@ -327,15 +327,15 @@ boto3.client('lambda').create_function(FunctionName='wren-sweep-512mb-70s', Runt
     assert_eq!(stopped.status.code(), Some(1));
     let text = stderr(&stopped);
     for expected in [
-        "error: the function wren-sweep-512mb-70s is there, and deploy did not make it",
-        "made so far: bucket wren-123456789012-us-east-1, program sweep/code/",
-        "`cargo wren deploy` again goes on from there",
-        "`cargo wren destroy --name sweep` removes it",
+        "error: the function wren-sweep-512mb-70s exists, but deploy did not create it",
+        "changed so far: bucket wren-123456789012-us-east-1, program sweep/code/",
+        "run `cargo wren deploy` again to continue",
+        "`cargo wren destroy --name sweep` to remove it",
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
     assert!(project.record().is_none());
-    // What is not the deployment's is not destroyed.
+    // Resources that do not belong to the deployment are not removed.
     let destroyed = project.wren(&["destroy", "--name", "sweep", "--yes"]);
     assert!(destroyed.status.success(), "{}", stderr(&destroyed));
     let left = project.state();
@@ -378,8 +378,8 @@ fn doctor_tells_what_is_wrong() {
     project.boto("boto3.client('lambda').delete_function(FunctionName='wren-sweep-512mb-70s')");
     project.boto("boto3.client('s3').delete_public_access_block(Bucket='wren-123456789012-us-east-1')");
     let text = String::from_utf8(project.wren(&["doctor"]).stdout).unwrap();
-    assert!(text.contains("FAIL  function     wren-sweep-512mb-70s is gone"), "{text}");
-    assert!(text.contains("FAIL  bucket       wren-123456789012-us-east-1 may be made public"), "{text}");
+    assert!(text.contains("FAIL  function     wren-sweep-512mb-70s does not exist"), "{text}");
+    assert!(text.contains("FAIL  bucket       wren-123456789012-us-east-1 does not block public access"), "{text}");
     assert!(text.contains("run `cargo wren deploy`"), "{text}");
 }
 
@@ -413,7 +413,7 @@ logs.put_log_events(logGroupName=group, logStreamName=stream,
     assert_eq!(lines(&["another job"]), ["[sweep::two 0] of another job"]);
     let none = project.wren(&["logs", "nowhere"]);
     assert_eq!(none.status.code(), Some(1));
-    assert!(stderr(&none).contains("--since looks further back"), "{}", stderr(&none));
+    assert!(stderr(&none).contains("use --since to look further back"), "{}", stderr(&none));
 }
 
 /// The whole way of a program of this workspace: built, read, asked, packed.

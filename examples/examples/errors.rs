@@ -1,4 +1,4 @@
-//! Every way to fail, and what the program sees of it.
+//! Shows the ways in which a call can fail, and the errors that the program gets.
 //!
 //!     cargo run --release -p examples --example errors
 
@@ -17,7 +17,7 @@ fn mean(line: &str) -> Result<f64, std::num::ParseFloatError> {
 // ANCHOR_END: function
 
 // ANCHOR: retries
-/// Asks a server that is busy the first time. What `marker` names tells one time from another.
+/// Asks a server that is busy the first time. The file `marker` exists after the first time.
 #[wren::remote(retries = 2)]
 fn ask(marker: &Path) -> Result<String, String> {
     match std::fs::File::create_new(marker) {
@@ -28,7 +28,7 @@ fn ask(marker: &Path) -> Result<String, String> {
 // ANCHOR_END: retries
 
 // ANCHOR: transient
-/// Ends by itself after a while.
+/// A temporary condition: the server is busy.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Busy {
     waiting: u32,
@@ -43,7 +43,7 @@ fn queue_up(waiting: u32) -> Result<(), Busy> {
 // ANCHOR_END: transient
 
 // ANCHOR: harm
-/// Takes its process down for one of its arguments, and too long for another.
+/// Ends its process for one argument, and takes too long for another.
 #[wren::remote(timeout = 0.2)]
 fn fragile(x: u32) -> u32 {
     match x {
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lines = ["1, 2, 3", "4, five", "6"];
     match wren::map(mean, lines).await {
         Ok(means) => println!("{means:?}"),
-        Err(error) => println!("no means: {error}"),
+        Err(error) => println!("the map failed: {error}"),
     }
     // ANCHOR_END: first
 
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::remove_file(&marker)?;
 
     let busy = queue_up(20).await.map_err(|error| error.downcast::<Busy>());
-    assert!(matches!(busy, Err(Some(Busy { waiting: 20 }))), "it is not tried again, and has its own type");
+    assert!(matches!(busy, Err(Some(Busy { waiting: 20 }))), "it is not retried, and keeps its own type");
 
     // ANCHOR: fragile
     let outcomes = wren::map(fragile, 0..8).try_all().await?;

@@ -1,11 +1,11 @@
-//! Describes many views of photographs by their GIST, and fits a linear classifier to that on the
+//! Describes many views of photographs by their GIST, and fits a linear classifier to the descriptors on the
 //! driver: a map and a monolithic reduction. Prints how long each phase took, in the rows of Table 2
 //! of the PyWren paper.
 //!
 //!     cargo run --release -p examples --features images --example featurize -- [tasks] [folder of images]
 //!
-//! Each file of the folder is a class. A task describes views of one of them: crops, turned, mirrored,
-//! brighter or darker. The images travel by the store, so that the program runs deployed as it does here.
+//! Each file of the folder is a class. A task describes views of one of them: cropped, rotated, mirrored,
+//! brighter or darker. The images are sent through the store, so that the program also runs when it is deployed.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,69 +18,69 @@ use examples::spread::Spread;
 use examples::views::Grey;
 use serde::{Deserialize, Serialize};
 
-/// Views of an image that a task describes.
+/// Number of views of an image that a task describes.
 const VIEWS: u64 = 8;
 
-/// What the square of a weight costs; see `Ridge::fit`.
+/// The penalty for the square of a weight; see `Ridge::fit`.
 const PENALTY: f64 = 0.1;
 
-/// How often the classifier is fitted, for its time to have a deviation.
+/// How often the classifier is fitted, so that its time has a standard deviation.
 const FITS: usize = 5;
 
-/// What a task gives.
+/// The result of a task.
 #[derive(Debug, Serialize, Deserialize)]
 struct Described {
     /// A descriptor for each view.
     views: Vec<Vec<f32>>,
-    /// When the function began and ended, by the worker's clock, since 1970.
-    began: Duration,
+    /// When the function started and ended, by the worker's clock, since 1970.
+    started: Duration,
     ended: Duration,
     /// How long it took to fetch and decode the image and to make the filters.
     setup: Duration,
-    /// Names the worker: no two have the same, in all likelihood.
+    /// A random number that identifies the worker.
     worker: u64,
 }
 
 /// Describes views `first..first + VIEWS` of an image.
 #[wren::remote(memory = 1769, timeout = 300)]
 fn describe(file: wren::Ref<Vec<u8>>, first: u64) -> Result<Described, Box<dyn Error>> {
-    let (began, clock) = (since_1970(), Instant::now());
+    let (started, clock) = (since_1970(), Instant::now());
     let image = Grey::decode(&file.get_blocking()?)?;
     let gist = Gist::new();
     let setup = clock.elapsed();
     let views = (first..first + VIEWS).map(|view| gist.describe(&image.view(view, SIZE))).collect();
-    Ok(Described { views, began, ended: began + clock.elapsed(), setup, worker: worker() })
+    Ok(Described { views, started, ended: started + clock.elapsed(), setup, worker: worker() })
 }
 
 fn since_1970() -> Duration {
-    // Only a clock before 1970 has no answer.
+    // This only fails if the clock is before 1970.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A number of this thread: a worker is a process with one that calls functions, or a thread.
+/// A random number of this thread. A worker is a thread, or a process in which one thread calls functions.
 fn worker() -> u64 {
     thread_local!(static NUMBER: u64 = fastrand::u64(..));
     NUMBER.with(|number| *number)
 }
 
-/// The files of a folder, by name: of each, its content in the store.
+/// Puts the files of a folder into the store, in the order of their names.
 async fn store_images(folder: &Path) -> Result<Vec<wren::Ref<Vec<u8>>>, Box<dyn Error>> {
-    let unreadable = |e| format!("the folder {} cannot be read: {e}", folder.display());
+    let unreadable = |e| format!("cannot read the folder {}: {e}", folder.display());
     let entries = std::fs::read_dir(folder).map_err(unreadable)?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(unreadable)?;
     paths.sort();
     let mut images = Vec::new();
     for path in paths {
-        let file = std::fs::read(&path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        let file = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         images.push(wren::put(&file).await?);
     }
     if images.len() < 2 {
-        return Err(format!("{} has {} images; a classifier needs two or more", folder.display(), images.len()).into());
+        return Err(format!("{} has {} images; a classifier needs at least two", folder.display(), images.len()).into());
     }
     Ok(images)
 }
 
-/// What a task gave, and when it was here.
+/// The result of a task, and when the driver had it.
 struct Fetched {
     task: usize,
     described: Described,
@@ -88,24 +88,24 @@ struct Fetched {
 }
 
 impl Fetched {
-    /// From the function's end to its result's arrival here.
+    /// Seconds from the end of the function to the arrival of its result in the driver.
     fn fetch(&self) -> f64 {
         self.fetched.saturating_sub(self.described.ended).as_secs_f64()
     }
 
     fn featurization(&self) -> f64 {
-        (self.described.ended.saturating_sub(self.described.began + self.described.setup)).as_secs_f64()
+        (self.described.ended.saturating_sub(self.described.started + self.described.setup)).as_secs_f64()
     }
 }
 
-/// For each task how long its worker waited for it: since the job began, or the worker's task before ended.
+/// For each task, how long its worker waited for it: since the job started, or since the worker's previous task ended.
 fn start_latencies(tasks: &[Fetched], job: Duration) -> Vec<f64> {
     let mut in_order: Vec<&Described> = tasks.iter().map(|task| &task.described).collect();
-    in_order.sort_by_key(|described| described.began);
+    in_order.sort_by_key(|described| described.started);
     let mut free_since = HashMap::new();
     let waited = in_order.into_iter().map(|described| {
         let free = free_since.insert(described.worker, described.ended).unwrap_or(job);
-        described.began.saturating_sub(free).as_secs_f64()
+        described.started.saturating_sub(free).as_secs_f64()
     });
     waited.collect()
 }
@@ -117,15 +117,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = args.next().unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/data/images").to_owned());
     let images = store_images(folder.as_ref()).await?;
     let classes = images.len();
-    // A class of which all views are held out could not be learned.
+    // The classifier cannot learn a class if all of its views are held out.
     let rounds = tasks.div_ceil(classes);
     if rounds < 2 {
-        return Err(format!("{tasks} tasks; {} or more are needed, two for each image", 2 * classes).into());
+        return Err(format!("{tasks} tasks are too few; use at least {}, two for each image", 2 * classes).into());
     }
 
     let job = since_1970();
     let calls = |task: usize| describe(images[task % classes].clone(), (task / classes) as u64 * VIEWS);
-    // As in the paper, a task is an invocation of its own.
+    // As in the paper, each task is sent on its own.
     let mut outcomes = wren::map(calls, 0..tasks).chunk(1).stream();
     let mut fetched = Vec::new();
     while let Some((task, outcome)) = outcomes.next().await {

@@ -1,9 +1,9 @@
-//! How fast workers multiply matrices, for 1, 2, 4, .. workers at once: the first measurement of the
-//! PyWren paper, there of up to 3,000.
+//! Measures how fast workers multiply matrices, with 1, 2, 4, .. workers at once: the first measurement of the
+//! PyWren paper, which uses up to 3,000 workers.
 //!
 //!     cargo run --release -p examples --example flops -- [workers] [seconds]
 //!
-//! Each worker multiplies matrices of 64-bit numbers for so many seconds, by one thread. Without arguments:
+//! Each worker multiplies matrices of 64-bit numbers for `seconds`, with one thread. Without arguments:
 //! as many workers as there are processors, one second.
 
 use std::error::Error;
@@ -14,13 +14,13 @@ use examples::spread::Spread;
 use examples::workers;
 use serde::{Deserialize, Serialize};
 
-/// Rows and columns of the matrices: three of them are 3.5 MB.
+/// Rows and columns of a matrix. Three matrices take 3.5 MB.
 const N: usize = 384;
 
-/// What a worker did.
+/// The work of one worker.
 #[derive(Debug, Serialize, Deserialize)]
 struct Multiplied {
-    /// Multiplications and additions.
+    /// Number of multiplications and additions.
     operations: f64,
     took: Duration,
 }
@@ -31,7 +31,7 @@ impl Multiplied {
     }
 }
 
-/// Multiplies matrices until so much time is over.
+/// Multiplies matrices for at least this long.
 #[wren::remote(memory = 1769, timeout = 120)]
 fn multiply(seconds: f64) -> Multiplied {
     let value = |i: usize| (i % 7) as f64 / 7.0;
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let seconds: f64 = args.next().map_or(Ok(1.0), |arg| arg.parse())?;
     let executor = workers::executor(most)?;
 
-    // Workers are started before anything is measured.
+    // Starts the workers before the measurement.
     wren::map(|_| multiply(0.1), 0..most).chunk(1).quiet().on(&executor).await?;
 
     println!("GFLOP/s, 64-bit, each worker for {seconds} s: mean (std)\n");
@@ -75,7 +75,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         let efficiency = 100.0 * whole / (alone * workers as f64);
         println!("{workers:>7} {each:>16.2} {together:>10.2} {whole:>12.2} {efficiency:>10.0}%");
-        last = format!("{whole:.1} GFLOP/s by {workers} workers, {:.2} times one's {alone:.1}", whole / alone);
+        last = format!("{whole:.1} GFLOP/s by {workers} workers, {:.2} times one worker's {alone:.1}", whole / alone);
     }
     println!("\n{last}");
     Ok(())

@@ -1,5 +1,4 @@
-//! One computation, as a loop, with rayon, and with wren: what the guides for those who come from
-//! elsewhere show.
+//! One computation as a loop, with rayon, and with wren. The guides for moving a program to wren show its parts.
 //!
 //!     cargo run --release -p examples --features rayon --example guide_ported
 
@@ -17,7 +16,7 @@ fn collatz(start: u64) -> u64 {
 // ANCHOR_END: function
 
 // ANCHOR: arguments
-/// `x` to the power of `n`, below `modulus`.
+/// `x` to the power of `n`, modulo `modulus`.
 #[wren::remote]
 fn power(x: u64, n: u32, modulus: u64) -> u64 {
     (0..n).fold(1, |product, _| product * x % modulus)
@@ -49,7 +48,7 @@ async fn by_wren() -> wren::Result<Vec<u64>> {
 }
 
 // ANCHOR: chunks
-/// The most steps from any start in the range: a call is worth more than one number.
+/// The most steps from any start in the range: each call does the work for many numbers.
 #[wren::remote]
 fn longest(from: u64, to: u64) -> u64 {
     (from..to).into_par_iter().map(collatz::local).max().unwrap_or(0)
@@ -104,6 +103,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: start
     assert_eq!(steps, again);
 
-    println!("{total} steps, by each way the same");
+    println!("{total} steps, the same in each way");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A `main` of one's own: what runs before wren, an executor with settings, a budget.
+//! A `main` of your own: code that runs before wren, an executor with settings, a budget.
 //!
 //!     cargo run --release -p examples --features kv,rayon --example guide_setup
 
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
-/// The root of the sum of the squares below `n`, by all threads that this process may use.
+/// The square root of the sum of the squares below `n`, computed with all threads that this process may use.
 #[wren::remote(memory = 256, timeout = 30)]
 fn norm(n: u64) -> f64 {
     (0..n).into_par_iter().map(|x| (x as f64).powi(2)).sum::<f64>().sqrt()
 }
 
-/// How many threads computations in this process use.
+/// The number of threads that computations in this process use.
 #[wren::remote]
 fn threads() -> usize {
     rayon::current_num_threads()
@@ -20,11 +20,11 @@ fn threads() -> usize {
 
 // ANCHOR: main
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // In the driver and in every worker, for what is before `init` runs in both: a worker is one of
-    // several on its machine, and needs one thread.
+    // Code before `init` runs in the driver and in every worker. A worker should use only one thread,
+    // because there are several workers on its machine.
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
     wren::init();
-    // From here on only the driver runs; workers never return from `init`.
+    // Only the driver gets here; workers never return from `init`.
     wren::block_on(run())
 }
 // ANCHOR_END: main

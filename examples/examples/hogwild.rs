@@ -1,5 +1,5 @@
-//! Logistic regression by HOGWILD!: several processes run stochastic gradient descent on the same
-//! weights at once and do not wait for each other. A serial program does the same beside it.
+//! Logistic regression with HOGWILD!: several processes run stochastic gradient descent on the same
+//! weights at once and do not wait for each other. The program also runs a serial version for comparison.
 //!
 //!     cargo run --release -p examples --features kv --example hogwild -- [epochs] [tasks]
 //!
@@ -9,10 +9,10 @@
 use examples::digits::{self, Digit, PIXELS};
 use wren::kv::Params;
 
-/// How far a step goes.
+/// The learning rate.
 const RATE: f32 = 0.02;
 
-/// One pass over some of the images: for each, pull the weights, and push a step.
+/// Makes one pass over some of the images: for each, pulls the weights, and pushes a step.
 // ANCHOR: pass
 #[wren::remote]
 fn pass(weights: Params<f32>, images: &[Digit], order: &[usize]) -> wren::Result<()> {
@@ -24,8 +24,8 @@ fn pass(weights: Params<f32>, images: &[Digit], order: &[usize]) -> wren::Result
 }
 // ANCHOR_END: pass
 
-/// Which weights to change after looking at one image, and by how much: those of pixels with ink, and
-/// the last one, which has no pixel.
+/// Returns which weights to change for one image, and by how much: those of pixels with ink, and the last
+/// one, which has no pixel.
 fn step(weights: &[f32], image: &Digit) -> (Vec<usize>, Vec<f32>) {
     let error = probability(weights, image) - is_odd(image);
     let inked = image.pixels.iter().enumerate().filter(|(_, ink)| **ink > 0.0);
@@ -36,7 +36,7 @@ fn is_odd(image: &Digit) -> f32 {
     f32::from(image.label % 2)
 }
 
-/// How probable it is that the digit is odd.
+/// The probability that the digit is odd.
 fn probability(weights: &[f32], image: &Digit) -> f32 {
     let score: f32 = weights.iter().zip(image.pixels.iter().chain([&1.0])).map(|(w, x)| w * x).sum();
     1.0 / (1.0 + (-score).exp())
@@ -78,6 +78,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: epochs
     let weights = shared.pull()?;
     shared.delete()?;
-    println!("loss {:.4}, and {:.4} of the serial program", loss(&weights, &images), loss(&serial, &images));
+    println!("loss {:.4}, loss of the serial program {:.4}", loss(&weights, &images), loss(&serial, &images));
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Reads a CSV file in partitions: how often each digit occurs in the file, and how much ink it takes.
+//! Reads a CSV file in partitions, and prints how often each digit occurs in the file and how much ink it needs.
 //!
 //!     cargo run --release -p examples --features data --example inputs -- examples/data/digits.csv
 
 use examples::digits::CLASSES;
 
-/// Images and ink of each digit in one partition. A record is 64 grey values and the digit.
+/// Counts the images and the ink of each digit in one partition. A record is 64 grey values and the digit.
 #[wren::remote]
 fn tally(split: &wren::Split) -> wren::Result<[(u64, u64); CLASSES]> {
     let mut tally = [(0, 0); CLASSES];

@@ -1,5 +1,5 @@
-//! How many transactions of 128 bytes a second a worker does with key-value storage, by the number of
-//! workers: the micro-benchmark of the PyWren paper (its figure 6).
+//! Measures how many transactions of 128 bytes per second a worker makes with key-value storage, for different
+//! numbers of workers: the micro-benchmark of the PyWren paper (its figure 6).
 //!
 //!     cargo run --release -p examples --features kv --example kv_rate -- [seconds] [most workers]
 //!
@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use wren::kv::Kv;
 
 // ANCHOR: transact
-/// Writes and reads a key of one's own in turns, as long as it is told; gives how many transactions a
-/// second that were.
+/// Writes and reads a key of its own in turns for `seconds`. Returns the number of transactions per second.
 #[wren::remote]
 fn transact(kv: Kv, key: &str, seconds: f64) -> wren::Result<f64> {
     let value = [7; 128];

@@ -1,4 +1,4 @@
-//! Large values: one that all calls share, and results that never come to the driver.
+//! Large values: one that all calls share, and results that are never sent to the driver.
 //!
 //!     cargo run --release -p examples --example large
 
@@ -6,7 +6,7 @@ use examples::digits::{self, Digit};
 use wren::Ref;
 
 // ANCHOR: shared
-/// What digits these are: for each the label of the known image that is most like it.
+/// Recognizes digits: for each image, returns the label of the most similar known image.
 #[wren::remote]
 fn recognize(images: &[Digit], known: &[Digit]) -> Vec<u8> {
     let nearest = |image: &Digit| known.iter().min_by(|a, b| distance(image, a).total_cmp(&distance(image, b)));
@@ -19,7 +19,7 @@ fn distance(a: &Digit, b: &Digit) -> f32 {
 }
 
 // ANCHOR: results
-/// A random walk: after each step, how far from the begin.
+/// A random walk: the position after each step, relative to the start.
 #[wren::remote]
 fn walk(seed: u64, steps: usize) -> Vec<f64> {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -30,7 +30,7 @@ fn walk(seed: u64, steps: usize) -> Vec<f64> {
     (0..steps).scan(0.0, step).collect()
 }
 
-/// How far a walk went at most.
+/// The largest distance of a walk from its start.
 #[wren::remote]
 fn farthest(walk: &Ref<Vec<f64>>) -> wren::Result<f64> {
     Ok(walk.get_blocking()?.iter().fold(0.0, |most, place| place.abs().max(most)))

@@ -1,10 +1,10 @@
-//! Three jobs on one file of links: how many pages link to each (MapReduce), all links in order (sort), and
-//! which pages hang together (supersteps).
+//! Three jobs on one file of links: the number of links to each page (MapReduce), all links in order (sort), and
+//! the groups of connected pages (supersteps).
 //!
 //!     cargo run --release -p examples --features data --example links -- found examples/data/links.txt
 //!
-//! A link is a line `from to`. Counts and links go to the folder that is named first. The same program
-//! runs on AWS, where inputs and the folder lie below the deployment's store:
+//! A link is a line `from to`. Counts and links go to the folder that is the first argument. The same program
+//! runs on AWS, where the inputs and the folder have to be below the deployment's store:
 //!
 //!     cargo wren deploy -p examples --example links --features aws,data
 //!     cargo run --release -p examples --features aws,data --example links -- \
@@ -18,9 +18,9 @@ use wren::bsp::{Bsp, Inbox, Outbox, Step};
 use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
 use wren::{Input, Split};
 
-const NO_LINK: &str = "a line is to be `from to`";
+const NO_LINK: &str = "expected a line of the form `from to`";
 
-/// How many links lead to each page.
+/// Counts the links to each page.
 #[derive(Serialize, Deserialize)]
 struct Backlinks;
 
@@ -52,15 +52,15 @@ impl MapReduce for Backlinks {
     }
 }
 
-/// Pages hang together that links join in any direction. Each page tells its neighbours the least name it
-/// has heard of, until nobody hears anything new.
+/// Finds groups of pages that are connected by links in any direction. Each page sends its neighbours the least name
+/// that it has received, until no page receives a smaller one.
 #[derive(Serialize, Deserialize)]
 struct Groups;
 
 #[derive(Serialize, Deserialize)]
 struct Page {
     neighbours: Vec<String>,
-    /// The least name so far: in the end, that of the group.
+    /// The least name so far. At the end, it is the name of the group.
     least: String,
 }
 
@@ -91,15 +91,15 @@ impl Bsp for Groups {
         send: &mut Outbox<'_, Self>,
     ) -> Result<(), BoxError> {
         inbox.each(|name, messages| {
-            let mut heard: Vec<String> = messages.collect();
-            let least = heard.iter().min().cloned().unwrap_or_default();
+            let mut received: Vec<String> = messages.collect();
+            let least = received.iter().min().cloned().unwrap_or_default();
             let page =
                 pages.entry(name.to_owned()).or_insert_with(|| Page { neighbours: Vec::new(), least: name.to_owned() });
-            // In the first step, what arrives are the neighbours themselves.
+            // In the first step, the messages are the neighbours themselves.
             if step.number == 1 {
-                heard.sort_unstable();
-                heard.dedup();
-                page.neighbours = heard;
+                received.sort_unstable();
+                received.dedup();
+                page.neighbours = received;
             }
             if step.number == 1 || least < page.least {
                 page.least = least.min(std::mem::take(&mut page.least));

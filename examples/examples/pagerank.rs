@@ -1,12 +1,13 @@
-//! PageRank in supersteps: how important pages are by the links between them.
+//! PageRank in supersteps: computes the importance of pages from the links between them.
 //!
 //!     cargo run --release -p examples --features data --example pagerank -- [LINKS [PARTITIONS]]
 //!
-//! `LINKS` is a file with a line `from to` for each link. Without it, packages are ranked by the
-//! packages that depend on them.
+//! `LINKS` is a file with a line `from to` for each link. Without it, the program ranks packages by the packages that
+//! depend on them.
 //!
-//! A page's rank is (1 - d) / n + d · (the ranks of the pages that link to it, each divided by the number
-//! of its links, + the ranks of pages without links, divided by n), with d = 0.85 (Brin and Page, 1998).
+//! The rank of a page is (1 - d) / n + d · (the sum of the ranks of the pages that link to it, each divided by its
+//! number of links, + the sum of the ranks of pages without links, divided by n), with n pages and d = 0.85 (Brin and
+//! Page, 1998).
 
 use std::collections::BTreeMap;
 
@@ -34,13 +35,13 @@ struct Page {
     links: Vec<String>,
 }
 
-/// What a partition tells of a step.
+/// The summary of a step in one partition.
 #[derive(Default, Serialize, Deserialize)]
 struct Summary {
     pages: u64,
-    /// The ranks of pages without links.
+    /// The sum of the ranks of pages without links.
     dangling: f64,
-    /// By how much ranks changed, in all.
+    /// The sum of the changes of all ranks.
     change: f64,
 }
 
@@ -56,9 +57,9 @@ impl Bsp for PageRank {
     fn load(&self, split: Split, send: &mut Outbox<'_, Self>) -> Result<(), BoxError> {
         for line in split.lines()? {
             let line = line?;
-            let (from, to) = line.split_once(' ').ok_or("a line is to be `from to`")?;
+            let (from, to) = line.split_once(' ').ok_or("expected a line of the form `from to`")?;
             send.send(from, Message::Link(to.to_owned()));
-            // A page that nobody links from is a page too.
+            // A page without links of its own is a page too.
             send.send(to, Message::Rank(0.0));
         }
         Ok(())
@@ -91,7 +92,7 @@ impl Bsp for PageRank {
 
         let mut summary = Summary { pages: pages.len() as u64, ..Summary::default() };
         for (name, page) in pages {
-            // How many pages there are is known in the second step.
+            // The number of pages is only known from the second step on.
             let rank = match step.number {
                 1 => 0.0,
                 2 => 1.0 / count as f64,

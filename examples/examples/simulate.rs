@@ -1,5 +1,5 @@
-//! What ten thousand calls of five minutes would take on AWS Lambda: with the concurrency of a usual
-//! account, with room for all of them, and by PyWren in 2017. Nothing runs but a simulation.
+//! Predicts the time and cost of ten thousand calls of five minutes on AWS Lambda: with the default concurrency of an
+//! account, with room for all of them, and with PyWren in 2017. The program only runs a simulation.
 //!
 //!     cargo run --release -p examples --features sim --example simulate -- [tasks] [seconds]
 
@@ -39,9 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: predict
 
     let (tasks, seconds) = (10 * tasks, seconds / 10.0);
-    let begun = Instant::now();
+    let start = Instant::now();
     let run = wren::sim::simulate(&Model::today(), &Workload::new(tasks, seconds), 42);
-    println!("a run of {tasks} calls of {seconds} s was simulated in {:.1} s", begun.elapsed().as_secs_f64());
+    println!("a run of {tasks} calls of {seconds} s was simulated in {:.1} s", start.elapsed().as_secs_f64());
     println!("{} of {tasks} calls are done after {:.0} s", run.done, run.wall_s);
     Ok(())
 }

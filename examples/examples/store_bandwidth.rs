@@ -1,11 +1,11 @@
-//! How fast workers write to the store and read from it, for 1, 2, 4, .. workers at once: the second
-//! measurement of the PyWren paper, there of up to 3,000.
+//! Measures how fast workers write to the store and read from it, with 1, 2, 4, .. workers at once: the second
+//! measurement of the PyWren paper, which uses up to 3,000 workers.
 //!
 //!     cargo run --release -p examples --example store_bandwidth -- [workers] [MB] [objects]
 //!
-//! Each worker writes so many objects of so many MB (10⁶ bytes), one after the other, and then reads
-//! those that another worker wrote. Without arguments: as many workers as there are processors, 4 objects of
-//! 16 MB each. The store is that of the program: `WREN_STORE`, or the bucket of its deployment.
+//! Each worker writes `objects` objects of `MB` megabytes (10⁶ bytes) one after the other, and then reads those that
+//! another worker wrote. Without arguments: as many workers as there are processors, and 4 objects of 16 MB each. The
+//! store is that of the program: `WREN_STORE`, or the bucket of its deployment.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use examples::spread::Spread;
 use examples::workers;
 use serde::{Deserialize, Serialize};
 
-/// What a worker moved.
+/// The amount of data that a worker wrote or read, and the time.
 #[derive(Debug, Serialize, Deserialize)]
 struct Moved {
     bytes: u64,
@@ -54,11 +54,11 @@ async fn read(store: &str, keys: &[String]) -> wren::Result<Moved> {
     Ok(Moved { bytes, took: begin.elapsed() })
 }
 
-/// How many workers, of what size their objects are, and where they go.
+/// The settings of a measurement.
 struct Bench {
     executor: wren::Executor,
     store: String,
-    /// Of this run alone.
+    /// Only this run uses this prefix.
     prefix: String,
     bytes: usize,
     objects: usize,
@@ -78,12 +78,12 @@ impl Row {
 }
 
 impl Bench {
-    /// The keys of a worker's objects: random, so that a store that splits by key splits them.
+    /// The keys of a worker's objects. They are random, so that a store that is partitioned by key distributes them.
     fn keys(&self) -> Vec<String> {
         (0..self.objects).map(|_| format!("{}/{:016x}", self.prefix, fastrand::u64(..))).collect()
     }
 
-    /// Writing, then reading, by so many workers at once.
+    /// Measures writing, then reading, with this number of workers at once.
     async fn measure(&self, workers: usize) -> wren::Result<[Row; 2]> {
         let keys: Vec<Vec<String>> = (0..workers).map(|_| self.keys()).collect();
         let begin = Instant::now();
@@ -91,7 +91,7 @@ impl Bench {
         let written = wren::map(calls, &keys).chunk(1).quiet().on(&self.executor).await?;
         let written = Row::of(&written, begin.elapsed());
         let begin = Instant::now();
-        // The objects of the next worker: no cache of a worker's own has them.
+        // Each worker reads the objects of the next one, which are not in a cache of its own.
         let others = (0..workers).map(|worker| &keys[(worker + 1) % workers]);
         let got = wren::map(|keys| read(&self.store, keys), others).chunk(1).quiet().on(&self.executor).await?;
         let got = Row::of(&got, begin.elapsed());
@@ -99,7 +99,7 @@ impl Bench {
         Ok([written, got])
     }
 
-    /// Deletes what is left of the run.
+    /// Deletes the objects that are left of the run.
     async fn delete(&self) -> wren::Result<()> {
         let store = self.executor.store();
         loop {
@@ -114,7 +114,7 @@ impl Bench {
     }
 
     async fn table(&self, most: usize) -> wren::Result<String> {
-        // Workers are started, and connected to the store, before anything is measured.
+        // Starts the workers and connects them to the store before the measurement.
         self.measure_small(most).await?;
         let title = ["workers", "write, each", "whole job", "read, each", "whole job"];
         println!("{:>7} {:>18} {:>10} {:>18} {:>10}", title[0], title[1], title[2], title[3], title[4]);
@@ -148,7 +148,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = executor.store();
     if !store.is_shared() {
         return Err(
-            format!("{} is seen by one process alone: set WREN_STORE to a `file:` or `s3:` one", store.url()).into()
+            format!("only one process can use {}; set WREN_STORE to a `file:` or `s3:` store", store.url()).into()
         );
     }
     let bench = Bench {
@@ -160,7 +160,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     println!("MB/s, {objects} objects of {megabytes} MB for each worker: mean (std)\n{}\n", bench.store);
     let last = bench.table(most).await;
-    // Also after a failure.
+    // Deletes the objects also after a failure.
     bench.delete().await?;
     println!("\n{}", last?);
     Ok(())

@@ -6,19 +6,19 @@
 use examples::digits::{self, CLASSES, Digit, PIXELS};
 use serde::{Deserialize, Serialize};
 
-/// What a training is tried with.
+/// The settings of one training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Setting {
     learning_rate: f32,
     /// Weight decay.
     decay: f32,
     epochs: u32,
-    /// Decides the order of the images.
+    /// Determines the order of the images.
     seed: u64,
 }
 
-/// Trains a softmax classifier by stochastic gradient descent and gives its accuracy on images it
-/// was not trained with. Ordinary, existing code: nothing here knows of wren but the first line.
+/// Trains a softmax classifier by stochastic gradient descent, and returns its accuracy on images that were
+/// not used for training. This is ordinary code: only the attribute is specific to wren.
 // ANCHOR: annotation
 #[wren::remote(memory = 512, timeout = 60)]
 fn train(setting: &Setting, training: &[Digit], held_out: &[Digit]) -> f32 {
@@ -83,20 +83,20 @@ fn settings() -> Vec<Setting> {
 #[wren::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let digits = digits::load()?;
-    // Three parts: to train with, to choose a setting by, and to say at the end how good it is.
+    // Three parts: for training, for choosing a setting, and for the final accuracy.
     let (training, rest) = digits.split_at(1_197);
     let (choosing, held_out) = rest.split_at(300);
     let settings = settings();
     println!("trying {} settings on {} images", settings.len(), digits.len());
 
-    // `training` and `choosing` are captured by every call, and sent to each worker once.
+    // Every call captures `training` and `choosing`; wren sends them to each worker once.
     // ANCHOR: map
     let accuracies = wren::map(|setting| train(setting, training, choosing), &settings).await?;
     // ANCHOR_END: map
 
     let (setting, accuracy) =
         settings.iter().zip(&accuracies).max_by(|(_, a), (_, b)| a.total_cmp(b)).ok_or("there is no setting to try")?;
-    println!("best of all on the images to choose by, {:.1}%: {setting:?}", 100.0 * accuracy);
+    println!("best accuracy on the images for choosing, {:.1}%: {setting:?}", 100.0 * accuracy);
     let accuracy = train(setting, training, held_out).await?;
     println!("held-out accuracy: {:.1}%", 100.0 * accuracy);
     Ok(())

@@ -1,4 +1,4 @@
-//! Spans of a program and of its workers as one trace, which a collector of OpenTelemetry takes.
+//! Exports spans of a program and of its workers as one trace to an OpenTelemetry collector.
 //!
 //!     cargo run --release -p examples --features otel --example traced
 
@@ -8,7 +8,7 @@ use tracing::{Instrument, info_span};
 #[wren::remote]
 fn count_primes(hundred_thousand: u64) -> usize {
     let all = hundred_thousand * 100_000..(hundred_thousand + 1) * 100_000;
-    // What a function says itself is inside its task.
+    // A function's own spans are inside the span of its task.
     info_span!("sieve").in_scope(|| all.filter(|n| is_prime(*n)).count())
 }
 

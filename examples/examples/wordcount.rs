@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p examples --features data --example wordcount -- README.md LICENSE-*
 //!
-//! With `--write FOLDER` the counts go to files, a line `word TAB count` each.
+//! With `--write FOLDER`, the counts go to files, with one line `word TAB count` for each word.
 
 use std::cmp::Reverse;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
 use wren::{Input, Split};
 
-/// How often each word occurs. Words are separated by white space.
+/// Counts how often each word occurs. Words are separated by white space.
 #[derive(Serialize, Deserialize)]
 struct WordCount;
 

@@ -1,14 +1,14 @@
-//! The UCI handwritten digits: 1,797 grey images of 8 × 8 pixels. Source and licence are named in
-//! `data/README.md`.
+//! The UCI handwritten digits: 1,797 grey images of 8 × 8 pixels. `data/README.md` has the source and the
+//! licence.
 
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
-/// Pixels of an image.
+/// Number of pixels of an image.
 pub const PIXELS: usize = 64;
 
-/// The digits 0 to 9.
+/// Number of classes: the digits 0 to 9.
 pub const CLASSES: usize = 10;
 
 /// One image.
@@ -16,13 +16,13 @@ pub const CLASSES: usize = 10;
 pub struct Digit {
     /// `PIXELS` values from 0 (white) to 1 (black), row by row.
     pub pixels: Vec<f32>,
-    /// Which digit somebody wrote.
+    /// The digit that was written.
     pub label: u8,
 }
 
 const CSV: &str = include_str!("../data/digits.csv");
 
-/// All images, in the data's own order: writers of the later ones wrote none of the earlier ones.
+/// Returns all images in the order of the data: the later ones were written by other people than the earlier ones.
 ///
 /// # Errors
 /// If the file is damaged.
@@ -34,7 +34,7 @@ fn parse(line: &str) -> Result<Digit, Box<dyn Error>> {
     let mut values = line.split(',').map(|v| v.trim().parse::<u8>()).collect::<Result<Vec<_>, _>>()?;
     let label = values.pop().ok_or("an empty line")?;
     if values.len() != PIXELS {
-        return Err(format!("{} pixels in place of {PIXELS}", values.len()).into());
+        return Err(format!("{} pixels instead of {PIXELS}", values.len()).into());
     }
     Ok(Digit { pixels: values.iter().map(|&v| f32::from(v) / 16.0).collect(), label })
 }

@@ -1,4 +1,4 @@
-//! The Fourier transform of square images, by radix 2.
+//! The Fourier transform of square images, with the radix-2 algorithm.
 
 use std::f64::consts::PI;
 
@@ -14,18 +14,18 @@ pub struct Fourier {
 }
 
 impl Fourier {
-    /// For images of this many rows and columns.
+    /// Creates a transform for images with `size` rows and columns.
     ///
     /// # Panics
-    /// If `size` is no power of two.
+    /// If `size` is not a power of two.
     pub fn new(size: usize) -> Self {
-        assert!(size.is_power_of_two(), "{size} is no power of two");
+        assert!(size.is_power_of_two(), "{size} is not a power of two");
         let angle = |k: usize| -2.0 * PI * k as f64 / size as f64;
         let roots = (0..size / 2).map(|k| (angle(k).cos() as f32, angle(k).sin() as f32)).collect();
         Self { size, roots }
     }
 
-    /// The transform of an image of `size * size` values, row by row, in its place.
+    /// Transforms an image of `size * size` values, row by row, in place.
     pub fn forward(&self, image: &mut [Complex]) {
         self.rows(image);
         self.transpose(image);
@@ -33,7 +33,7 @@ impl Fourier {
         self.transpose(image);
     }
 
-    /// What [`forward`](Self::forward) transformed, in its place.
+    /// Reverts [`forward`](Self::forward), in place.
     pub fn inverse(&self, image: &mut [Complex]) {
         // The inverse is the transform of the conjugate, conjugated and divided by the number of values.
         let scale = 1.0 / (self.size * self.size) as f32;
@@ -46,7 +46,7 @@ impl Fourier {
         image.chunks_exact_mut(self.size).for_each(|row| self.row(row));
     }
 
-    /// Cooley and Tukey's: values in bit-reversed order first, then butterflies of growing span.
+    /// Cooley and Tukey's algorithm: puts the values into bit-reversed order, then applies butterflies of growing span.
     fn row(&self, row: &mut [Complex]) {
         let bits = self.size.trailing_zeros();
         for i in 0..self.size {
@@ -86,7 +86,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    /// By the definition.
+    /// Computes the transform by its definition.
     fn slow(size: usize, image: &[Complex]) -> Vec<Complex> {
         let value = |(u, v): (usize, usize)| {
             let mut sum = (0.0, 0.0);

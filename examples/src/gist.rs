@@ -1,44 +1,44 @@
-//! A descriptor of images in the manner of GIST: how much there is of each orientation at each
-//! scale, in each part of the image.
+//! A descriptor of images, similar to GIST: the strength of each orientation at each scale, in each part of
+//! the image.
 //!
 //! A. Oliva, A. Torralba, *Modeling the Shape of the Scene: A Holistic Representation of the Spatial
 //! Envelope*, International Journal of Computer Vision 42(3), 2001, describe it as the energies of
 //! a bank of Gabor-like filters, averaged over a 4 × 4 grid. The filters are Gaussians in polar
-//! coordinates of the frequency plane: filter `(s, o)` lets through the frequency of `r` cycles per
-//! pixel in the direction `a` times
+//! coordinates of the frequency plane: filter `(s, o)` multiplies the frequency of `r` cycles per
+//! pixel in the direction `a` by
 //!
 //! ```text
 //! exp(-10 w (r / f - 1)² - 2 v π (a - πo / 8)²)      f = 0.3 / 1.85^s,  w = 0.35,  v = 16 · 8² / 32²
 //! ```
 //!
-//! with the constants of the code that its authors published (LMgist), in which 4 scales of 8
-//! orientations each make 512 numbers. What is left out of theirs is the whitening of the image
-//! before: the mean is taken off and the contrast made one, so that brightness does not count.
+//! with the constants of the code that the authors published (LMgist), in which 4 scales of 8
+//! orientations each make 512 numbers. Unlike that code, this module does not whiten the image first. It only
+//! normalizes the mean to 0 and the contrast to 1, so that brightness does not matter.
 
 use std::f64::consts::{PI, TAU};
 
 use crate::fourier::{Complex, Fourier};
 
-/// Rows and columns of the images described.
+/// Number of rows and of columns of the images.
 pub const SIZE: usize = 128;
 
-/// Scales of the filters, each at a lower frequency than the one before.
+/// Number of scales of the filters, each at a lower frequency than the one before.
 pub const SCALES: usize = 4;
 
-/// Orientations of the filters at each scale.
+/// Number of orientations of the filters at each scale.
 pub const ORIENTATIONS: usize = 8;
 
-/// The grid over which energies are averaged has as many rows and columns.
+/// Number of rows and of columns of the grid over which energies are averaged.
 pub const GRID: usize = 4;
 
-/// Numbers of a descriptor.
+/// Number of values in a descriptor.
 pub const FEATURES: usize = SCALES * ORIENTATIONS * GRID * GRID;
 
-/// The filters; they are costly to make, and serve any number of images.
+/// The filters. They are expensive to make, and can be used for any number of images.
 #[derive(Debug, Clone)]
 pub struct Gist {
     fourier: Fourier,
-    /// By scale, then by orientation; each has a factor for every frequency.
+    /// The filters by scale, then by orientation; each has a factor for every frequency.
     filters: Vec<Vec<f32>>,
 }
 
@@ -82,12 +82,12 @@ impl Gist {
     }
 }
 
-/// How much a filter lets through of the frequency in this row and column of a transform.
+/// The factor of a filter for the frequency in this row and column of a transform.
 fn passes(frequency: f64, direction: f64, row: usize, column: usize) -> f64 {
     // The upper half of a transform's frequencies are the negative ones.
     let signed = |i: usize| if i < SIZE / 2 { i as f64 } else { i as f64 - SIZE as f64 };
     let (x, y) = (signed(column) / SIZE as f64, signed(row) / SIZE as f64);
-    // The nearest way around from one direction to the other.
+    // The smallest angle between the two directions.
     let turn = (y.atan2(x) - direction + PI).rem_euclid(TAU) - PI;
     let v = 16.0 * (ORIENTATIONS as f64 / 32.0).powi(2);
     // Not `hypot`: since glibc 2.35 it is a new symbol, which Amazon Linux 2023 lacks.
@@ -95,7 +95,7 @@ fn passes(frequency: f64, direction: f64, row: usize, column: usize) -> f64 {
     (-10.0 * 0.35 * radial * radial - 2.0 * v * PI * turn * turn).exp()
 }
 
-/// Mean 0 and variance 1; an image of one colour is all zeros.
+/// Normalizes an image to mean 0 and variance 1; an image of one colour becomes all zeros.
 fn normalized(image: &[f32]) -> Vec<Complex> {
     let mean = image.iter().sum::<f32>() / image.len() as f32;
     let variance = image.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / image.len() as f32;
@@ -103,7 +103,7 @@ fn normalized(image: &[f32]) -> Vec<Complex> {
     image.iter().map(|v| ((v - mean) * scale, 0.0)).collect()
 }
 
-/// Mean magnitude in each cell of the grid.
+/// Computes the mean magnitude in each cell of the grid.
 fn averages(filtered: &[Complex]) -> [f32; GRID * GRID] {
     const CELL: usize = SIZE / GRID;
     let mut sums = [0.0; GRID * GRID];
@@ -118,14 +118,14 @@ fn averages(filtered: &[Complex]) -> [f32; GRID * GRID] {
 mod tests {
     use super::*;
 
-    /// Stripes of a frequency in cycles per pixel, of which the waves travel in this direction.
+    /// Stripes with a frequency in cycles per pixel, whose waves have this direction.
     fn stripes(frequency: f64, direction: f64) -> Vec<f32> {
         let (sin, cos) = direction.sin_cos();
         let phase = |i: usize| TAU * frequency * ((i % SIZE) as f64 * cos + (i / SIZE) as f64 * sin);
         (0..SIZE * SIZE).map(|i| phase(i).sin() as f32).collect()
     }
 
-    /// The scale and the orientation of the filter that sees most.
+    /// The scale and the orientation of the filter with the largest energy.
     fn strongest(features: &[f32]) -> (usize, usize) {
         let sums: Vec<f32> = features.chunks(GRID * GRID).map(|cells| cells.iter().sum()).collect();
         let best = (0..sums.len()).max_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap();
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn energies_are_where_the_stripes_are() {
         let mut image = stripes(0.3, 0.0);
-        // Only the upper left quarter keeps them.
+        // Only the upper left quarter keeps its stripes.
         let kept = |i: usize| i / SIZE < SIZE / 2 && i % SIZE < SIZE / 2;
         image.iter_mut().enumerate().filter(|(i, _)| !kept(*i)).for_each(|(_, v)| *v = 0.0);
         let features = Gist::new().describe(&image);

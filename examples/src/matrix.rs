@@ -1,28 +1,28 @@
-//! Products of square matrices: the arithmetic that processors do fastest.
+//! Multiplication of square matrices, which comes close to the peak performance of a processor.
 
-/// Rows of a tile of the product, which the innermost loop keeps in registers.
+/// Number of rows of a tile of the product, which the innermost loop keeps in registers.
 const ROWS: usize = 6;
 
-/// Columns of a tile: two registers of AVX2.
+/// Number of columns of a tile: two registers of AVX2.
 const COLUMNS: usize = 8;
 
-/// How much of the common dimension is multiplied at a time: a panel of it stays in the first cache.
+/// Length of the part of the common dimension that is multiplied at a time: its panel fits into the first-level cache.
 const DEPTH: usize = 256;
 
-/// Operations of one product of matrices of `n` × `n`: as many multiplications as additions.
+/// Returns the number of operations in one product of `n` × `n` matrices: half are multiplications, half are additions.
 pub fn operations(n: usize) -> f64 {
     2.0 * (n as f64).powi(3)
 }
 
-/// Adds the product of `a` and `b` to `c`; all are of `n` × `n`, row by row.
+/// Adds the product of `a` and `b` to `c`; all are `n` × `n` matrices, row by row.
 ///
-/// Uses the widest arithmetic that the processor has and this knows: AVX2 with fused multiplication
-/// and addition on x86-64, else what the program was compiled for.
+/// Uses AVX2 with fused multiplication and addition if the processor is x86-64 and supports it, and otherwise the
+/// instructions that the program was compiled for.
 ///
 /// # Panics
 /// If a matrix has another size.
 pub fn multiply(a: &[f64], b: &[f64], c: &mut [f64], n: usize) {
-    assert!(a.len() == n * n && b.len() == n * n && c.len() == n * n, "three matrices of {n} × {n}");
+    assert!(a.len() == n * n && b.len() == n * n && c.len() == n * n, "expected three matrices of {n} × {n}");
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
         // SAFETY: the processor has both features. There is no safe way to compile one program for
@@ -39,7 +39,7 @@ fn multiply_avx2(a: &[f64], b: &[f64], c: &mut [f64], n: usize) {
     blocked(a, b, c, n, |x, y, sum| x.mul_add(y, sum));
 }
 
-/// Packs panels of both matrices in the order in which they are read, then goes from tile to tile.
+/// Packs panels of both matrices in the order in which they are read, then computes one tile after the other.
 #[inline(always)]
 fn blocked(a: &[f64], b: &[f64], c: &mut [f64], n: usize, fma: impl Fn(f64, f64, f64) -> f64 + Copy) {
     for begin in (0..n).step_by(DEPTH) {
@@ -55,7 +55,7 @@ fn blocked(a: &[f64], b: &[f64], c: &mut [f64], n: usize, fma: impl Fn(f64, f64,
     }
 }
 
-/// `n` lines in groups of `WIDTH`, zeros behind the last; in a group, what belongs to one `k` is together.
+/// Packs `n` lines in groups of `WIDTH`, with zeros after the last line. The values of one `k` in a group are adjacent.
 #[inline(always)]
 fn pack<const WIDTH: usize>(n: usize, depth: usize, at: impl Fn(usize, usize) -> f64) -> Vec<[f64; WIDTH]> {
     let mut packed = vec![[0.0; WIDTH]; n.div_ceil(WIDTH) * depth];
@@ -84,7 +84,7 @@ fn tile(left: &[[f64; ROWS]], right: &[[f64; COLUMNS]], fma: impl Fn(f64, f64, f
     sums
 }
 
-/// Adds that part of a tile which lies in the matrix.
+/// Adds the part of a tile that is inside the matrix.
 #[inline(always)]
 fn add(tile: &[[f64; COLUMNS]; ROWS], c: &mut [f64], n: usize, row: usize, column: usize) {
     let columns = COLUMNS.min(n - column);

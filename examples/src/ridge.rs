@@ -1,34 +1,38 @@
-//! A linear classifier by ridge regression: squares of errors and of weights are made least, which is
-//! one system of linear equations, solved by Cholesky's method.
+//! A linear classifier with ridge regression: minimizes the squares of errors and of weights. This is one system of
+//! linear equations, which is solved with Cholesky's method.
 
 /// A linear classifier of feature vectors.
 #[derive(Debug, Clone)]
 pub struct Ridge {
-    /// For each class, the weights of the features and, last, a constant.
+    /// For each class, the weights of the features, followed by a constant.
     weights: Vec<Vec<f64>>,
     means: Vec<f64>,
-    /// One over the standard deviation of each feature; 0 where it is always the same.
+    /// One over the standard deviation of each feature; 0 for a constant feature.
     scales: Vec<f64>,
 }
 
 impl Ridge {
-    /// Fits weights to samples, each a feature vector and its class, below `classes`. `penalty` is what
-    /// the square of a weight costs, per sample, in units of an error's; features are brought to mean 0 and
-    /// variance 1 first.
+    /// Fits weights to samples, each a feature vector and its class, which is below `classes`. `penalty` is the
+    /// weight of a squared weight relative to a squared error, per sample. Features are first normalized to mean 0
+    /// and variance 1.
     ///
     /// # Errors
-    /// If there are no samples, they differ in length, a class is `classes` or more, or the equations
-    /// have no one solution, as with a penalty of 0.
+    /// If there are no samples, if their lengths differ, if a class is not below `classes`, or if the equations have
+    /// no unique solution, which can happen with a penalty of 0.
     pub fn fit(samples: &[(&[f32], usize)], classes: usize, penalty: f64) -> Result<Self, String> {
         let Some(features) = samples.first().map(|(sample, _)| sample.len()) else {
             return Err("there are no samples to fit".to_owned());
         };
         if let Some((sample, class)) = samples.iter().find(|(s, class)| s.len() != features || *class >= classes) {
-            return Err(format!("a sample of {} features of class {class} does not fit in", sample.len()));
+            return Err(format!(
+                "a sample has {} features and class {class}, which does not match the other samples or the number of \
+                 classes",
+                sample.len()
+            ));
         }
         let (means, scales) = standards(samples, features);
         let mut ridge = Self { weights: Vec::new(), means, scales };
-        // Normal equations: (XᵀX + penalty · n) w = Xᵀy, of which the lower triangle is used.
+        // The normal equations are (XᵀX + penalty · n) w = Xᵀy. Only the lower triangle of the matrix is used.
         let width = features + 1;
         let mut matrix = vec![0.0; width * width];
         let mut right = vec![vec![0.0; width]; classes];
@@ -44,7 +48,7 @@ impl Ridge {
                 right.iter_mut().zip(&row).for_each(|(sum, value)| *sum += target * value);
             }
         }
-        // The constant is free.
+        // There is no penalty for the constant.
         for i in 0..features {
             matrix[i * width + i] += penalty * samples.len() as f64;
         }
@@ -53,18 +57,18 @@ impl Ridge {
         Ok(ridge)
     }
 
-    /// The class whose weighted sum is the largest.
+    /// Returns the class with the largest weighted sum.
     ///
     /// # Panics
-    /// If the sample has another length than those fitted.
+    /// If the length of the sample differs from that of the fitted samples.
     pub fn classify(&self, sample: &[f32]) -> usize {
-        assert_eq!(sample.len(), self.means.len(), "features of a sample");
+        assert_eq!(sample.len(), self.means.len(), "the sample has a wrong number of features");
         let row = self.standardized(sample);
         let scores: Vec<f64> = self.weights.iter().map(|w| dot(w, &row)).collect();
         (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0)
     }
 
-    /// The features in units of their deviation, and the constant 1.
+    /// Returns the features in units of their standard deviation, followed by the constant 1.
     fn standardized(&self, sample: &[f32]) -> Vec<f64> {
         let standards = self.means.iter().zip(&self.scales);
         let features = sample.iter().zip(standards).map(|(x, (mean, scale))| (f64::from(*x) - mean) * scale);
@@ -72,7 +76,7 @@ impl Ridge {
     }
 }
 
-/// The mean of each feature, and one over its standard deviation.
+/// Returns the mean of each feature, and one over its standard deviation.
 fn standards(samples: &[(&[f32], usize)], features: usize) -> (Vec<f64>, Vec<f64>) {
     let n = samples.len() as f64;
     let column = |i: usize| samples.iter().map(move |(sample, _)| f64::from(sample[i]));
@@ -83,7 +87,7 @@ fn standards(samples: &[(&[f32], usize)], features: usize) -> (Vec<f64>, Vec<f64
     (means, scales)
 }
 
-/// Replaces the lower triangle of a symmetric matrix by that `L` of which `LLᵀ` is the matrix.
+/// Replaces the lower triangle of a symmetric matrix with `L`, where `LLᵀ` is the matrix.
 fn factorize(matrix: &mut [f64], width: usize) -> Result<(), String> {
     for row in 0..width {
         for column in 0..=row {
@@ -94,14 +98,14 @@ fn factorize(matrix: &mut [f64], width: usize) -> Result<(), String> {
             } else if left > 1e-12 * matrix[row * width + row] {
                 left.sqrt()
             } else {
-                return Err("features depend on one another: use a larger penalty".to_owned());
+                return Err("the features are linearly dependent; use a larger penalty".to_owned());
             };
         }
     }
     Ok(())
 }
 
-/// The `x` of `LLᵀx = right`.
+/// Returns the solution `x` of `LLᵀx = right`.
 fn solve(factor: &[f64], mut right: Vec<f64>) -> Vec<f64> {
     let width = right.len();
     for row in 0..width {
@@ -134,7 +138,7 @@ mod tests {
             values in prop::collection::vec(-1.0..1.0f64, 64),
             expected in prop::collection::vec(-1.0..1.0f64, 8),
         ) {
-            // AAᵀ + 1 is symmetric and positive definite, whatever A is.
+            // AAᵀ + 1 is symmetric and positive definite for every A.
             let a = |i: usize, j: usize| values[i * width + j];
             let mut matrix = vec![0.0; width * width];
             for i in 0..width {

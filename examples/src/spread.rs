@@ -1,10 +1,10 @@
-//! Mean and standard deviation, as the tables of the measuring examples give them.
+//! Mean and standard deviation, for the tables that examples with measurements print.
 
 use std::fmt;
 
 /// Mean and standard deviation of a sample, in its unit.
 ///
-/// Shown with a precision, which both numbers get: `12.5 (0.3)`; an empty sample is a dash.
+/// A precision in a format string applies to both numbers: `12.5 (0.3)`. An empty sample is displayed as a dash.
 ///
 /// ```
 /// let spread = examples::spread::Spread::of([1.0, 2.0, 3.0]);
@@ -12,18 +12,18 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// How many values there were.
+    /// Number of values.
     pub count: usize,
-    /// Their mean; 0 where there were none.
+    /// Mean of the values; 0 if there are none.
     pub mean: f64,
-    /// Their standard deviation, with `count - 1` in the denominator; 0 where there were fewer than two.
+    /// Standard deviation of the values, with `count - 1` in the denominator; 0 if there are fewer than two.
     pub std: f64,
 }
 
 impl Spread {
-    /// Of these values.
+    /// Computes the spread of these values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        // Welford's recurrence: no difference of large sums.
+        // Welford's recurrence avoids the difference of large sums.
         let (mut count, mut mean, mut squares) = (0usize, 0.0, 0.0);
         for value in values {
             count += 1;
@@ -43,7 +43,7 @@ impl fmt::Display for Spread {
         }
         let precision = f.precision().unwrap_or(2);
         let text = format!("{:.precision$} ({:.precision$})", self.mean, self.std);
-        // The precision is of the numbers, not of the text.
+        // The precision applies to the numbers, not to the text, so `Formatter::pad` would truncate it.
         match f.width() {
             Some(width) => write!(f, "{text:>width$}"),
             None => f.write_str(&text),

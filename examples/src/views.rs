@@ -1,4 +1,4 @@
-//! Many views of one image: turned, cropped, mirrored, brighter or darker.
+//! Many views of one image: rotated, cropped, mirrored, brighter or darker.
 
 /// An image of grey values from 0 to 1, row by row.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,17 +12,17 @@ impl Grey {
     /// Decodes a file in JPEG or PNG format.
     ///
     /// # Errors
-    /// If it is of another format, or damaged.
+    /// If the file has another format, or is damaged.
     pub fn decode(file: &[u8]) -> image::ImageResult<Self> {
         let image = image::load_from_memory(file)?.to_luma32f();
         Ok(Self { width: image.width() as usize, height: image.height() as usize, values: image.into_raw() })
     }
 
-    /// View number `view`, of `size` × `size` pixels, row by row: always the same for the same number.
+    /// Returns view number `view`, of `size` × `size` pixels, row by row. The same number always gives the same view.
     ///
-    /// It is a square of 60 to 100 percent of the image's shorter side, anywhere in it, turned by up to
-    /// 10 degrees, mirrored or not, its contrast between 0.7 and 1.3 of the image's, its brightness up to
-    /// 0.1 more or less. What it would show beyond the border is the border's value.
+    /// A view is a square of 60 to 100 percent of the image's shorter side, anywhere in the image. It is rotated by up
+    /// to 10 degrees, and mirrored or not. Its contrast is 0.7 to 1.3 times that of the image, and its brightness
+    /// differs by up to 0.1. Pixels beyond the border have the value of the border.
     pub fn view(&self, view: u64, size: usize) -> Vec<f32> {
         let mut random = fastrand::Rng::with_seed(view);
         let mut between = |low: f32, high: f32| low + (high - low) * random.f32();
@@ -47,9 +47,9 @@ impl Grey {
         values
     }
 
-    /// The value at a place between pixels, whose middles are at halves.
+    /// Interpolates the value at a position between pixels. The center of a pixel has coordinates that end in .5.
     fn at(&self, x: f32, y: f32) -> f32 {
-        // `as` gives 0 for what is negative.
+        // The position is clamped to the centers of the outermost pixels, so both pixels are in the image.
         let split = |place: f32, length: usize| {
             let place = (place - 0.5).clamp(0.0, (length - 1) as f32);
             let low = place as usize;

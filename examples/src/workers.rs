@@ -1,6 +1,6 @@
-//! How many workers a measurement is taken with.
+//! The numbers of workers in a measurement.
 
-/// 1, 2, 4, .. below `most`, and `most`.
+/// Returns 1, 2, 4, .. below `most`, and `most`.
 ///
 /// ```
 /// assert_eq!(examples::workers::counts(6), [1, 2, 4, 6]);
@@ -10,14 +10,14 @@ pub fn counts(most: usize) -> Vec<usize> {
     powers.chain([most]).collect()
 }
 
-/// An executor of `most` workers.
+/// Creates an executor with `most` workers.
 ///
 /// # Errors
-/// What making it gives, and where its backend has fewer.
+/// If the executor cannot be created, or if its backend has fewer workers.
 pub fn executor(most: usize) -> Result<wren::Executor, Box<dyn std::error::Error>> {
     let executor = wren::Executor::builder().workers(most).build()?;
     if executor.workers() < most {
-        return Err(format!("{most} workers are more than the {} there are", executor.workers()).into());
+        return Err(format!("cannot measure with {most} workers: the backend has only {}", executor.workers()).into());
     }
     Ok(executor)
 }

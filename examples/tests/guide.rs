@@ -1,5 +1,5 @@
-//! Tests as the book's guides show them: of functions, of jobs, of what a program does when machines
-//! die. They need no set-up: under `cargo test`, remote functions run on threads of the test.
+//! Tests that the book's guides show: of functions, of jobs, and of a program when machines fail. They need
+//! no setup: under `cargo test`, remote functions run on threads of the test program.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,7 +10,7 @@ use wren::faults::Faults;
 use wren::store::MemoryStore;
 use wren::{Error, Executor};
 
-/// The middle one of some numbers.
+/// The median of some numbers.
 #[wren::remote]
 fn median(numbers: &[f64]) -> Result<f64, String> {
     let mut sorted = numbers.to_vec();
@@ -65,7 +65,7 @@ fn a_named_job_goes_on_where_writes_failed() -> wren::Result<()> {
     let executor = Executor::builder().backend("inline").opened_store(faulty).build()?;
     assert!(matches!(wren::block_on(job(&executor)), Err(Error::Store(_))));
 
-    // The store is well again: what was committed is not computed again.
+    // The store works again: committed tasks are not computed again.
     let executor = Executor::builder().backend("inline").opened_store(kept).build()?;
     assert_eq!(wren::block_on(job(&executor))?.len(), 50);
     Ok(())

@@ -1,11 +1,11 @@
-//! Every example runs as its documentation says, and ends with the line it should end with.
+//! Runs every example with the command of its documentation, and checks its last line of output.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Cargo builds examples before it runs tests, and puts them beside these.
+/// The executable of an example. Cargo builds examples before it runs tests, and puts them next to the tests.
 fn example(name: &str) -> PathBuf {
     let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     profile.join("examples").join(name)
@@ -17,7 +17,7 @@ fn last_line(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(example(name)).args(arguments).current_dir(root).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} failed: {stderr}");
-    // Standard error is no terminal: a summary for each job, and no progress bar.
+    // Standard error is not a terminal: there is a summary for each job, and no progress bar.
     assert!(stderr.lines().all(|line| line.starts_with("wren: ")), "{stderr}");
     String::from_utf8(output.stdout).unwrap().lines().last().unwrap_or_default().to_owned()
 }
@@ -42,7 +42,7 @@ fn sweep() {
 #[cfg(feature = "data")]
 #[test]
 fn wordcount() {
-    // As `tr -s ' \\n' '\\n' | sort -u` counts them.
+    // The same counts as those of `tr -s ' \\n' '\\n' | sort -u`.
     let line = last_line("wordcount", &["LICENSE-MIT", "LICENSE-APACHE"]);
     assert_eq!(line, "1583 words, 616 distinct, in 2 files");
 }
@@ -75,7 +75,7 @@ fn large() {
 #[cfg(feature = "rayon")]
 #[test]
 fn guide_ported() {
-    assert_eq!(last_line("guide_ported", &[]), "849637 steps, by each way the same");
+    assert_eq!(last_line("guide_ported", &[]), "849637 steps, the same in each way");
 }
 
 #[cfg(all(feature = "kv", feature = "rayon"))]
@@ -89,7 +89,7 @@ fn guide_setup() {
 fn featurize() {
     let line = last_line("featurize", &["48"]);
     let accuracy = line.strip_prefix("held-out accuracy: ").and_then(|rest| rest.strip_suffix("% of 96 views"));
-    // The last digits of a sine are the machine's.
+    // The last digits of a sine differ between machines.
     assert!(accuracy.unwrap().parse::<f64>().unwrap() > 85.0, "{line}");
 }
 
@@ -97,7 +97,7 @@ fn featurize() {
 fn flops() {
     let line = last_line("flops", &["2", "0.1"]);
     let (figure, rest) = line.split_once(" GFLOP/s by 2 workers, ").unwrap();
-    assert!(figure.parse::<f64>().unwrap() > 0.0 && rest.contains(" times one's "), "{line}");
+    assert!(figure.parse::<f64>().unwrap() > 0.0 && rest.contains(" times one worker's "), "{line}");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn simulate() {
     assert!(line.starts_with("2000 of 2000 calls are done after "), "{line}");
 }
 
-/// No collector is there, which is said and does no harm.
+/// There is no collector: wren prints a warning, and the program succeeds.
 #[cfg(feature = "otel")]
 #[test]
 fn traced() {
@@ -130,7 +130,7 @@ fn traced() {
 #[cfg(feature = "data")]
 #[test]
 fn pagerank() {
-    // With the packages and the ranks that a plain program finds.
+    // The same number of pages and sum of ranks as in a program without wren.
     let line = last_line("pagerank", &[]);
     assert_eq!(line, "349 pages, ranks sum to 1.0000");
 }
@@ -138,7 +138,7 @@ fn pagerank() {
 #[cfg(feature = "kv")]
 #[test]
 fn hogwild() {
-    // Which process is faster differs, and with it the last digits.
+    // The last digits depend on the speed of the processes.
     let line = last_line("hogwild", &["6", "4"]);
     let losses: Vec<f32> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
     let [hogwild, serial] = losses[..] else { panic!("{line}") };

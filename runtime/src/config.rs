@@ -1,4 +1,5 @@
-//! Settings, in one order: builder, `WREN_*` environment, `.wren/deployment.json`, `Wren.toml`, defaults.
+//! Settings. The first of these sources that has a setting wins: builder, `WREN_*` environment variables,
+//! `.wren/deployment.json`, `Wren.toml`, defaults.
 
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -11,61 +12,62 @@ use crate::aws::deployment::Deployment;
 use crate::error::{Error, Result};
 use crate::platform;
 
-/// What an executor is made from.
+/// The settings of an executor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
-    /// `None` lets the program's start decide between `local` and `inline`.
+    /// `None` lets the start of the program choose `local` or `inline`.
     pub(crate) backend: Option<String>,
-    /// `None` leaves it to the backend.
+    /// `None` lets the backend choose.
     pub(crate) store: Option<String>,
-    /// `None` leaves it to where calls run.
+    /// `None` lets the place where calls run decide.
     pub(crate) kv: Option<String>,
     pub(crate) workers: usize,
-    /// How many invocations of one job are in flight at once, where nobody says otherwise.
+    /// Limit on the calls of one job that run at once, unless the job sets its own.
     pub(crate) at_once: Option<NonZeroUsize>,
-    /// Where job logs go.
+    /// The folder for job logs.
     pub(crate) directory: PathBuf,
-    /// Whether jobs are logged: not those of tests and of workers, unless a folder was named.
+    /// Whether jobs are logged. Tests and workers do not log, unless a folder was set.
     pub(crate) logs: bool,
     pub(crate) quiet: bool,
-    /// Logs of how many jobs are kept.
+    /// Number of jobs whose logs are kept.
     pub(crate) history: u64,
-    /// How many bytes of each job's inputs are kept.
+    /// Limit on the kept inputs of each job, in bytes.
     pub(crate) keep_inputs: u64,
-    /// How long a worker may be idle until it is ended; `None` keeps it.
+    /// Time after which an idle worker is ended; `None` keeps it.
     pub(crate) idle_timeout: Option<Duration>,
-    /// How many calls a worker runs until another takes its place.
+    /// Number of calls after which a worker is replaced.
     pub(crate) max_calls: Option<NonZeroU64>,
-    /// What becomes of a job that another build of the program began.
+    /// How to handle a job that another build of the program started.
     pub(crate) other_build: OtherBuild,
-    /// Whether the backend is `lambda` for no other reason than that there is a deployment.
+    /// Whether the backend is `lambda` only because there is a deployment.
     pub(crate) deployed: bool,
 }
 
-/// What becomes of a named job that another build of the program began.
+/// How to handle results or deployed code of another build of the program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OtherBuild {
-    /// It goes on with a warning.
+    /// Continue with a warning.
     #[default]
     Warn,
-    /// It goes on.
+    /// Continue without a warning.
     Accept,
-    /// It is an error.
+    /// Return an error.
     Error,
 }
 
 impl OtherBuild {
-    /// Tells what may be of older code, and how to go on with that: as a line, as an error's text, or not at all.
+    /// Reports results or code that may be older (`what`), and how to accept them (`to_go_on`, an infinitive): as a
+    /// warning, as an error, or not at all.
     ///
     /// # Errors
-    /// The text, where it is to be an error.
+    /// The text of the error, for [`OtherBuild::Error`].
     pub(crate) fn tell(self, what: &str, to_go_on: &str) -> std::result::Result<(), String> {
         match self {
             Self::Accept => {}
             Self::Error => return Err(format!("{what}; {to_go_on}, set WREN_OTHER_BUILD=accept")),
             Self::Warn => crate::terminal::note(&format!(
-                "{what}; {to_go_on} in silence, set WREN_OTHER_BUILD=accept, and to make this an error, \
+                "{what}; {to_go_on} without this warning, set WREN_OTHER_BUILD=accept; to make this an error, set \
                  WREN_OTHER_BUILD=error"
             )),
         }
@@ -73,7 +75,7 @@ impl OtherBuild {
     }
 }
 
-/// `Wren.toml`, all keys optional.
+/// `Wren.toml`. All keys are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -92,13 +94,13 @@ struct File {
     other_build: Option<OtherBuild>,
 }
 
-/// How long a worker may be idle, in seconds, where nobody says otherwise: as long as loky's.
+/// Default of `idle_timeout`, in seconds. It is the same as loky's.
 const IDLE_TIMEOUT: u64 = 300;
 
-/// How much of each job's inputs is kept, in MB, where nobody says otherwise.
+/// Default of `keep_inputs`, in MB.
 const KEEP_INPUTS: u64 = 16;
 
-/// Logs of how many jobs are kept where nobody says otherwise.
+/// Default of `history`, in jobs.
 const HISTORY: u64 = 1_000;
 
 const VARIABLES: [&str; 16] = [
@@ -113,7 +115,7 @@ const VARIABLES: [&str; 16] = [
     "WREN_IDLE_TIMEOUT",
     "WREN_MAX_CALLS",
     "WREN_OTHER_BUILD",
-    // Read elsewhere.
+    // The variables below are read elsewhere.
     "WREN_LIST",
     "WREN_WORKER",
     "WREN_BENCH",
@@ -122,13 +124,12 @@ const VARIABLES: [&str; 16] = [
 ];
 
 impl Config {
-    /// The settings of this process.
+    /// Reads the settings of this process.
     ///
     /// # Errors
-    /// [`Error::Config`] for a `WREN_*` variable or a key of `Wren.toml` that is not known or has a
-    /// value that cannot be.
+    /// [`Error::Config`] for a `WREN_*` variable or a key of `Wren.toml` that is unknown or has an invalid value.
     pub(crate) fn load() -> Result<Self> {
-        // Other variables may be anything, and not text.
+        // Variables of other programs are skipped: they need not be UTF-8.
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with("WREN_"))?;
             Some((name, value))
@@ -156,18 +157,20 @@ impl Config {
             deployed: false,
         };
         for (name, value) in variables {
-            // A folder may have any name.
+            // The name of a folder need not be UTF-8.
             let value = match value.into_string() {
                 Ok(value) => value,
                 Err(folder) if name == "WREN_DIR" => {
                     config.set_directory(folder.into());
                     continue;
                 }
-                // Read elsewhere.
+                // These are read elsewhere.
                 Err(_) if VARIABLES[10..].contains(&name.as_str()) => continue,
                 Err(value) => {
                     let value = value.to_string_lossy();
-                    return Err(Error::Config(format!("{name} is `{value}`, which is not UTF-8; set it to text")));
+                    return Err(Error::Config(format!(
+                        "{name} is `{value}`, which is not UTF-8; set it to valid UTF-8 text"
+                    )));
                 }
             };
             match name.as_str() {
@@ -198,8 +201,11 @@ impl Config {
 }
 
 impl Config {
-    /// A program that was deployed runs there, unless its environment says where. One that is built without what
-    /// that takes does not run here instead without a word.
+    /// Selects the deployment as the backend of a deployed program, unless the environment sets a backend.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the program is deployed but was built without the feature `aws`: it must not silently run
+    /// on this machine instead.
     fn use_deployment(&mut self) -> Result<()> {
         if self.backend.is_some() || !platform::is_initialized() {
             return Ok(());
@@ -211,19 +217,19 @@ impl Config {
         } else if record.may_be_of(&crate::function::registry::all()?) {
             let path = Deployment::path(&self.directory, record.endpoint.as_deref());
             return Err(Error::Config(format!(
-                "this program is deployed to AWS ({}), and was now built without the feature `aws`, which running \
-                 there takes: `cargo wren deploy` turns it on in Cargo.toml, as does `cargo add wren-cloud --features \
-                 aws`; to run here, set WREN_BACKEND=local",
+                "this program is deployed to AWS ({}), but was built without the feature `aws`, which it needs to run \
+                 there; enable it with `cargo wren deploy` or `cargo add wren-cloud --features aws`, or set \
+                 WREN_BACKEND=local to run on this machine",
                 path.display()
             )));
         }
         Ok(())
     }
 
-    /// The store's URL: what was set, or what goes with the backend.
+    /// Returns the store's URL: the configured one, or the default of the backend.
     ///
     /// # Errors
-    /// [`Error::Config`] where the record of a deployment cannot be read.
+    /// [`Error::Config`] if the record of a deployment cannot be read.
     pub(crate) fn store_url(&self) -> Result<String> {
         if let Some(url) = &self.store {
             return Ok(url.clone());
@@ -238,10 +244,10 @@ impl Config {
     }
 
     /// # Errors
-    /// [`Error::Config`] for none.
+    /// [`Error::Config`] if `workers` is 0.
     pub(crate) fn set_workers(&mut self, workers: usize) -> Result<()> {
         if workers == 0 {
-            return Err(Error::Config("workers is 0; at least one is needed".to_owned()));
+            return Err(Error::Config("`workers` is 0; set it to at least 1".to_owned()));
         }
         self.workers = workers;
         Ok(())
@@ -253,7 +259,7 @@ impl Config {
     }
 }
 
-/// Whether a backend's URL means AWS Lambda: `lambda`, or `lambda:event`.
+/// Returns whether a backend's URL selects AWS Lambda: `lambda`, or `lambda:event`.
 ///
 /// ```
 /// assert!(wren::backend::is_lambda("lambda:event") && !wren::backend::is_lambda("local"));
@@ -262,7 +268,7 @@ pub fn is_lambda(url: &str) -> bool {
     url == "lambda" || url.starts_with("lambda:")
 }
 
-/// Whether calls of the backend of this URL run in this process: `inline`, or `sim:`.
+/// Returns whether the backend of this URL runs calls in this process: `inline`, or `sim:`.
 pub(crate) fn is_inline(url: &str) -> bool {
     url == "inline" || url == "sim" || url.starts_with("sim:")
 }
@@ -272,7 +278,7 @@ pub(crate) fn processors() -> usize {
 }
 
 fn number(name: &str, value: &str) -> Result<usize> {
-    value.parse().map_err(|_| Error::Config(format!("{name} is `{value}`; a whole number is needed")))
+    value.parse().map_err(|_| Error::Config(format!("{name} is `{value}`, which is not a whole number")))
 }
 
 fn megabytes(mb: u64) -> u64 {
@@ -288,26 +294,24 @@ fn other_build(value: &str) -> Result<OtherBuild> {
         "warn" => Ok(OtherBuild::Warn),
         "accept" => Ok(OtherBuild::Accept),
         "error" => Ok(OtherBuild::Error),
-        _ => Err(Error::Config(format!("WREN_OTHER_BUILD is `{value}`; it can be `warn`, `accept` or `error`"))),
+        _ => Err(Error::Config(format!("WREN_OTHER_BUILD is `{value}`; expected `warn`, `accept` or `error`"))),
     }
 }
 
 fn unknown(name: &str) -> Error {
     let known = VARIABLES[..11].join(", ");
-    Error::Config(format!(
-        "{name} is set, and no setting has that name; known are {known}; unset it or correct its name"
-    ))
+    Error::Config(format!("unknown environment variable {name}; expected one of {known}; unset it or fix its name"))
 }
 
-/// The nearest `Wren.toml` upwards, and its folder; without one, the folder of the nearest
-/// `Cargo.lock`, which is the root of a project, or else `here`.
+/// Finds the nearest `Wren.toml` in `here` or a folder above it, and returns it with its folder. Without one, returns
+/// the folder of the nearest `Cargo.lock`, which is the root of a project, or else `here`.
 fn find_file(here: &Path) -> Result<(File, PathBuf)> {
     let nearest = |name: &str| here.ancestors().find(|folder| folder.join(name).is_file());
     let Some(root) = nearest("Wren.toml") else {
         return Ok((File::default(), nearest("Cargo.lock").unwrap_or(here).to_owned()));
     };
     let path = root.join("Wren.toml");
-    let cannot = |e: &dyn std::fmt::Display| Error::Config(format!("{} cannot be used: {e}", path.display()));
+    let cannot = |e: &dyn std::fmt::Display| Error::Config(format!("cannot read {}: {e}", path.display()));
     let text = std::fs::read_to_string(&path).map_err(|e| cannot(&e))?;
     Ok((toml::from_str(&text).map_err(|e| cannot(&e))?, root.to_owned()))
 }
@@ -383,7 +387,7 @@ mod tests {
     fn unknown_names_are_errors_that_say_which_are_known() {
         let message = config(&[("WREN_WORKER_COUNT", "7")], None).unwrap_err().to_string();
         assert!(message.contains("WREN_WORKER_COUNT") && message.contains("WREN_WORKERS"), "{message}");
-        assert!(message.contains("WREN_OTHER_BUILD; unset"), "all that can be set: {message}");
+        assert!(message.contains("WREN_OTHER_BUILD; unset"), "all variables are listed: {message}");
         let message = config(&[], Some("worker = 7")).unwrap_err().to_string();
         assert!(message.contains("Wren.toml") && message.contains("worker"), "{message}");
         assert!(config(&[("WREN_WORKERS", "many")], None).is_err());

@@ -1,5 +1,5 @@
-//! Seeded faults, to test a program against what machines and networks do: crashes, duplicates,
-//! throttling, delays, lost answers, lost writes.
+//! Seeded fault injection, to test a program against the faults of machines and networks: crashes, duplicates,
+//! throttling, delays, lost results, lost writes.
 //!
 //! ```
 //! use wren::faults::Faults;
@@ -29,17 +29,16 @@ use crate::function::{Limits, framed};
 use crate::scheduler;
 use crate::store::{BoxFuture, Stat, Store, StoreError, StoreResult};
 
-/// How often one task is crashed at most.
+/// Maximum number of injected crashes of a task.
 const CRASHES: u32 = 2;
 
-/// How often each kind of fault happens, and the seed that decides when.
+/// The rate of each kind of fault, and the seed that decides when faults happen.
 ///
-/// Rates are probabilities from 0 to 1, 0 at first. A crash is decided for each execution of a task,
-/// but none takes a task's third: that is how often one is tried by default, and a program under test
-/// should come to its end. The other faults are decided for each batch of tasks or operation of a
-/// store.
+/// Rates are probabilities from 0 to 1, and 0 by default. A crash is decided separately for each attempt of a task.
+/// From the third attempt on, a task never crashes: a task has three attempts by default, and a program under test
+/// should finish. The other faults are decided for each batch of tasks or for each write to a store.
 #[derive(Debug, Clone, PartialEq)]
-#[must_use = "faults happen where an executor is built with them, or around a store"]
+#[must_use = "faults have no effect until they are passed to an executor builder or put around a store"]
 pub struct Faults {
     seed: u64,
     crash: f64,
@@ -51,7 +50,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// No faults yet; `seed` decides when those that are added happen.
+    /// Creates a configuration without faults. `seed` decides when the faults that are added later happen.
     pub fn seeded(seed: u64) -> Self {
         Self {
             seed,
@@ -64,39 +63,39 @@ impl Faults {
         }
     }
 
-    /// A worker ends before it runs a task, or after it ran it and before the result is out.
+    /// Loses the result of a task that ran, as if its worker had died before it reported the result.
     pub fn crash(mut self, rate: f64) -> Self {
         self.crash = rate;
         self
     }
 
-    /// The backend refuses a batch for too much load.
+    /// Makes the backend refuse a batch because of too much load.
     pub fn throttle(mut self, rate: f64) -> Self {
         self.throttle = rate;
         self
     }
 
-    /// A batch of results arrives twice.
+    /// Delivers a batch of results twice.
     pub fn duplicate(mut self, rate: f64) -> Self {
         self.duplicate = rate;
         self
     }
 
-    /// A batch of results arrives, or a write to the store ends, late by up to `longest`. Who writes to
-    /// the store sleeps that long.
+    /// Delays a batch of results, or a write to the store, by up to `longest`. The thread that writes to the store
+    /// sleeps during the delay.
     pub fn delay(mut self, rate: f64, longest: Duration) -> Self {
         self.delay = rate;
         self.longest_delay = longest;
         self
     }
 
-    /// A write to the store fails, before or after the value is there.
+    /// Makes a write to the store fail, before or after the value is stored.
     pub fn lose_write(mut self, rate: f64) -> Self {
         self.lose_write = rate;
         self
     }
 
-    /// A store with these faults, around another.
+    /// Wraps a store, so that it has these faults.
     pub fn around_store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         let random = Mutex::new(fastrand::Rng::with_seed(self.seed));
         Arc::new(FaultyStore { inner: store, faults: self.clone(), random })
@@ -112,9 +111,9 @@ struct FaultyBackend {
     inner: Box<dyn Backend>,
     faults: Faults,
     random: fastrand::Rng,
-    /// Batches whose tasks have been crashed as often as may be.
+    /// Batches whose tasks must not crash, because of their attempt number.
     spared: HashSet<BatchId>,
-    /// Replies that are held back, and until when.
+    /// Delayed replies, each with the time of its delivery.
     late: VecDeque<(Duration, Reply)>,
 }
 
@@ -129,7 +128,7 @@ impl FaultyBackend {
         rate > 0.0 && self.random.f64() < rate
     }
 
-    /// Passes a reply on, with what goes wrong on the way.
+    /// Passes a reply on, with injected faults.
     fn spoil(&mut self, reply: Reply, now: Duration, replies: &mut Vec<Reply>) {
         match reply {
             Reply::Done { batch_id, tasks, results, timing } => {
@@ -149,13 +148,13 @@ impl FaultyBackend {
         }
     }
 
-    /// Cuts a run of results where a crash takes one of them.
+    /// Splits a batch of results at the tasks that crash.
     fn crash_some(&mut self, batch_id: BatchId, tasks: Range<u64>, results: Results, timing: Timing) -> Vec<Reply> {
         if self.faults.crash == 0.0 {
             return vec![Reply::Done { batch_id, tasks, results, timing }];
         }
         let results = results.into_packed();
-        // Tasks that were tried before travel alone.
+        // A retried task is alone in its batch, so this reply is the only one of a spared batch.
         let spared = self.spared.remove(&batch_id);
         let mut out = Vec::new();
         let (mut first, mut from, mut at) = (tasks.start, 0, 0);
@@ -218,7 +217,7 @@ impl Backend for FaultyBackend {
 
     fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
         if self.happens(self.faults.throttle) {
-            let message = "an injected fault".to_owned();
+            let message = "injected fault".to_owned();
             replies.push(Reply::Throttled { batch_id: batch.id, message });
             return;
         }
@@ -260,7 +259,7 @@ impl Backend for FaultyBackend {
     }
 }
 
-/// A store that fails now and then.
+/// A store with injected faults.
 #[derive(Debug)]
 struct FaultyStore {
     inner: Arc<dyn Store>,
@@ -268,20 +267,20 @@ struct FaultyStore {
     random: Mutex<fastrand::Rng>,
 }
 
-/// What goes wrong with one write.
+/// The outcome of one write.
 enum Write {
-    Well,
+    Succeeds,
     FailsBefore,
     FailsAfter,
 }
 
 impl FaultyStore {
-    /// What goes wrong with a write, and how late it is.
+    /// Decides the outcome of a write, and its delay.
     fn decide(&self) -> (Write, Duration) {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let late = if random.f64() < self.faults.delay { random.f64() } else { 0.0 };
         let write = match random.f64() < self.faults.lose_write {
-            false => Write::Well,
+            false => Write::Succeeds,
             true if random.bool() => Write::FailsBefore,
             true => Write::FailsAfter,
         };
@@ -289,12 +288,7 @@ impl FaultyStore {
     }
 
     fn lost(&self, key: &str) -> StoreError {
-        StoreError::Io {
-            store: self.inner.url(),
-            operation: "write".to_owned(),
-            key: key.to_owned(),
-            reason: "an injected fault".to_owned(),
-        }
+        StoreError::io(self.inner.url(), "write", key, "injected fault")
     }
 
     async fn spoil<'a>(
@@ -307,7 +301,7 @@ impl FaultyStore {
             std::thread::sleep(late);
         }
         match fate {
-            Write::Well => write.await,
+            Write::Succeeds => write.await,
             Write::FailsBefore => Err(self.lost(key)),
             Write::FailsAfter => {
                 write.await?;

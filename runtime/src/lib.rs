@@ -188,6 +188,6 @@ pub mod __private {
     /// For `cargo wren`, which finds AWS as programs do.
     #[cfg(feature = "aws")]
     pub mod aws {
-        pub use crate::aws::{describe_error, s3, sdk_config};
+        pub use crate::aws::{BatchLine, describe_error, s3, sdk_config};
     }
 }

@@ -439,10 +439,10 @@ fn throws(how: &str) -> u32 {
 #[test]
 fn a_panic_has_its_own_words_whatever_was_thrown() {
     for (how, words, place) in [
-        ("value", "a value that is no text (`panic_any`)", "remote_forms.rs"),
-        ("again", "thrown on", "an unknown place"),
+        ("value", "a value that is not a string (`panic_any`)", "remote_forms.rs"),
+        ("again", "thrown on", "an unknown location"),
         ("thread", "the cause", "remote_forms.rs"),
-        ("payload", "a value that is no text (`panic_any`)", "remote_forms.rs"),
+        ("payload", "a value that is not a string (`panic_any`)", "remote_forms.rs"),
     ] {
         let error = block_on(throws(how)).unwrap_err();
         assert!(

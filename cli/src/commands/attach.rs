@@ -1,4 +1,4 @@
-//! `cargo wren attach`: where a running job stands, from another terminal.
+//! `cargo wren attach`: shows the progress of a running job in another terminal.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,24 +10,24 @@ use wren::history::{self, Follow, JobState, JobSummary, ProgressBar};
 
 use super::jobs;
 
-/// How often the log is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Interval between reads of the job history.
+const READ_EVERY: Duration = Duration::from_millis(200);
 
-/// How often a line is printed where there is no terminal for a bar.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+/// Interval between lines of progress if there is no terminal for a progress bar.
+const PRINT_EVERY: Duration = Duration::from_secs(5);
 
 /// Watch a running job until it ends
 ///
-/// Shows what its driver shows: tasks that are done, run, wait, failed and were run again, the rate, the
-/// time left and the dollars so far. Where standard error is no terminal, a line is printed every five
-/// seconds. Ctrl-C ends the watching and not the job. A job that has ended already is told at once.
+/// Shows the same progress as the driver: the numbers of tasks that are done, running, waiting, failed and retried, the
+/// rate, the time left and the cost so far. If standard error is not a terminal, prints a line every five seconds.
+/// Ctrl-C stops watching, and the job continues. If the job has already ended, prints its result at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren attach\n  cargo wren attach sweep && cargo wren report sweep\n\n\
-    Exit codes: 0 the job is done, 1 it failed, was cancelled or interrupted.")]
+    Exit codes: 0 the job is done, 1 it failed, was cancelled or was interrupted.")]
 pub(crate) struct Args {
-    /// A job's id, the beginning of one, or a name; the latest by default
+    /// A job id, the start of one, or a job name; defaults to the latest job
     job: Option<String>,
-    /// Print one JSON object a second while it runs, and one at its end
+    /// Print one JSON object per second while the job runs, and one at the end
     #[arg(long)]
     json: bool,
 }
@@ -36,43 +36,44 @@ pub(crate) fn attach(args: &Args) -> Result<ExitCode> {
     let directory = history::directory()?;
     let job = jobs::chosen(&directory, args.job.as_deref())?;
     let folder = jobs::folder(&directory, &job);
-    let mut follow = Follow::open(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let mut follow = Follow::open(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut bar = if args.json { None } else { ProgressBar::new(job.name.as_deref(), &job.function) };
-    let say_every = if args.json { Duration::from_secs(1) } else { SAY_EVERY };
-    let mut said: Option<Instant> = None;
+    let print_every = if args.json { Duration::from_secs(1) } else { PRINT_EVERY };
+    let mut printed: Option<Instant> = None;
     let mut out = std::io::stdout().lock();
     let ended = loop {
-        let Some(now) = follow.read().with_context(|| format!("{} cannot be read", folder.display()))? else {
-            bail!("{} is no log of a job", folder.display());
+        let Some(now) = follow.read().with_context(|| format!("cannot read {}", folder.display()))? else {
+            bail!("{} does not contain a job history", folder.display());
         };
         if now.state != JobState::Running {
             break now;
         }
         if let Some(bar) = &mut bar {
             bar.update(&now.snapshot());
-        } else if said.is_none_or(|at| at.elapsed() >= say_every) {
-            said = Some(Instant::now());
+        } else if printed.is_none_or(|at| at.elapsed() >= print_every) {
+            printed = Some(Instant::now());
             match args.json {
                 true => writeln!(out, "{}", serde_json::to_string(now)?)?,
                 false => writeln!(out, "{}: {}", now.id, now.snapshot())?,
             }
             out.flush()?;
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(READ_EVERY);
     };
     drop(bar);
     match args.json {
         true => writeln!(out, "{}", serde_json::to_string(ended)?)?,
-        false => writeln!(out, "{}", farewell(ended))?,
+        false => writeln!(out, "{}", last_line(ended))?,
     }
     Ok(if ended.state == JobState::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn farewell(job: &JobSummary) -> String {
+/// Returns the last line of output: the job's result and what to do next.
+fn last_line(job: &JobSummary) -> String {
     let next = match job.state {
-        JobState::Failed => format!("; `cargo wren jobs {}` shows what failed", job.id),
+        JobState::Failed => format!("; `cargo wren jobs {}` shows the failures", job.id),
         JobState::Interrupted => {
-            "; its driver ended before it: run the program again, a named job goes on where it ended".to_owned()
+            "; its driver ended early: run the program again; a named job continues from its results".to_owned()
         }
         _ => String::new(),
     };
@@ -91,10 +92,10 @@ mod tests {
         let end = r#"{"event":"end","t":2.0,"state":"failed","done":2,"failed":1,"retried":0,"compute_s":1.0,"wall_s":2.0,"usd":0.0}"#;
         let path = folder.path().join(history::LOG);
         std::fs::write(&path, format!("{begin}\n")).unwrap();
-        let interrupted = farewell(&JobSummary::read(folder.path()).unwrap());
+        let interrupted = last_line(&JobSummary::read(folder.path()).unwrap());
         assert!(interrupted.starts_with("abc: interrupted after 0.0ns: 0/3 done; its driver ended"), "{interrupted}");
         std::fs::write(&path, format!("{begin}\n{end}\n")).unwrap();
-        let failed = farewell(&JobSummary::read(folder.path()).unwrap());
-        assert!(failed.ends_with("`cargo wren jobs abc` shows what failed"), "{failed}");
+        let failed = last_line(&JobSummary::read(folder.path()).unwrap());
+        assert!(failed.ends_with("`cargo wren jobs abc` shows the failures"), "{failed}");
     }
 }

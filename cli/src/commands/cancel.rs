@@ -1,4 +1,4 @@
-//! `cargo wren cancel`: the end of a running job, from another terminal.
+//! `cargo wren cancel`: cancels a running job from another terminal.
 
 use std::fs;
 use std::process::ExitCode;
@@ -10,18 +10,18 @@ use wren::history::{self, Follow, JobState};
 
 use super::jobs;
 
-/// How long a driver that is there is waited for.
+/// How long to wait for the driver to cancel the job.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Cancel a running job
 ///
-/// What runs of it is stopped and what waits is never run, here and on AWS; its program gets the error
-/// `wren::Error::Cancelled`. Results of a named job stay, and running it again goes on from them.
+/// Stops the job's running tasks, here and on AWS, and never starts its waiting tasks. The program that runs the job
+/// gets the error `wren::Error::Cancelled`. The results of a named job are kept, and the next run continues from them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren cancel sweep\n  cargo wren cancel \
     $(cargo wren jobs --json | jq -r '.[] | select(.state == \"running\") | .id')")]
 pub(crate) struct Args {
-    /// Jobs' ids, their beginnings, or names
+    /// Job ids, the start of an id, or job names
     #[arg(required = true)]
     jobs: Vec<String>,
 }
@@ -37,17 +37,17 @@ fn cancel_one(wanted: &str) -> Result<()> {
     match job.state {
         JobState::Running => {}
         JobState::Interrupted if wren::backend::is_lambda(&job.backend) => bail!(
-            "job {} has no driver any more that could cancel it; what it began on AWS ends by its own time limit",
+            "job {} cannot be cancelled because its driver has ended; its tasks on AWS end at their own time limit",
             job.id
         ),
-        state => bail!("job {} does not run: it is {}", job.id, jobs::state(state)),
+        state => bail!("job {} is not running: it is {}", job.id, jobs::state(state)),
     }
     let folder = jobs::folder(&directory, &job);
     let request = folder.join(history::CANCEL);
-    fs::write(&request, "").with_context(|| format!("{} cannot be written", request.display()))?;
-    let mut follow = Follow::open(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
-    let asked = Instant::now();
-    while asked.elapsed() < PATIENCE {
+    fs::write(&request, "").with_context(|| format!("cannot write {}", request.display()))?;
+    let mut follow = Follow::open(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let requested = Instant::now();
+    while requested.elapsed() < PATIENCE {
         match follow.read()? {
             Some(now) if now.state != JobState::Running => {
                 println!("{}: {} after {}", job.id, jobs::state(now.state), now.snapshot());
@@ -57,7 +57,8 @@ fn cancel_one(wanted: &str) -> Result<()> {
         }
     }
     bail!(
-        "job {} runs on: its driver has not answered for {} s; if it hangs, end its process, and its workers end with it",
+        "job {} is still running: its driver has not responded for {} s; if it hangs, kill its process, and its workers \
+         end with it",
         job.id,
         PATIENCE.as_secs()
     )

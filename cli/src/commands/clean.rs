@@ -1,4 +1,4 @@
-//! `cargo wren clean`: room on the disk that jobs took.
+//! `cargo wren clean`: removes files that jobs left on this disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -14,54 +14,55 @@ use wren::history;
 use super::{destroy, jobs};
 use crate::table;
 
-/// What was written since then may belong to a program that runs.
+/// Minimum age of a file that may be removed. A younger one may belong to a running program.
 const UNTOUCHED: Duration = Duration::from_secs(3600);
 
-/// As [`UNTOUCHED`], in a store that programs of other folders and machines may use: their jobs are not known here.
+/// Like [`UNTOUCHED`], for a store that programs in other folders and on other machines may use: their jobs are not
+/// known here.
 const UNTOUCHED_ELSEWHERE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Free what jobs left on this disk
+/// Remove files that jobs left on this disk
 ///
-/// Shows what there is in `.wren` and in the store, if that is a folder, and asks. Without options, what nobody needs is
-/// removed: what programs that were killed left half done. A job that runs keeps everything. What is in S3 is not
-/// touched: `cargo wren destroy` removes a deployment with its objects.
+/// Shows the files in `.wren`, and in the store if it is a folder, and asks before it removes any. Without options, it
+/// removes only unfinished data of programs that were killed. It removes nothing of a running job. It does not touch
+/// objects in S3: `cargo wren destroy` removes a deployment with its objects.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren clean\n  cargo wren clean --logs --older-than 7\n  \
     cargo wren clean sweep --yes")]
 pub(crate) struct Args {
-    /// Jobs' ids or names: remove all that is kept of them, results too
+    /// Remove everything that these jobs left, including their results (job ids or names)
     #[arg(conflicts_with_all = ["logs", "results", "all"])]
     jobs: Vec<String>,
-    /// Remove logs, output and inputs of all jobs that ended too
+    /// Also remove the histories, output and inputs of all finished jobs
     #[arg(long)]
     logs: bool,
-    /// Remove results of named and started jobs too: they are computed again when they are wanted again
+    /// Also remove the results of named and started jobs; the next run computes them again
     #[arg(long)]
     results: bool,
-    /// Remove all of it, and the large values that jobs share
+    /// Remove all of these, and the large values that jobs share
     #[arg(long)]
     all: bool,
-    /// Leave what was written in the last so many days
+    /// Keep files that were written in the last DAYS days
     #[arg(long, value_name = "DAYS")]
     older_than: Option<u32>,
-    /// Show what would be removed, and remove nothing
+    /// Show what would be removed without removing anything
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// Print one JSON object: what was found, what of that was chosen, and how many bytes were freed
+    /// Print one JSON object: the files that were found, which of them were chosen, and the number of bytes freed
     #[arg(long)]
     json: bool,
 }
 
-/// Kinds of what jobs leave, in the order in which they are shown.
+/// The kinds of data that jobs leave, in the order in which they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    /// Values that were being written when their program was killed.
+    /// Partial files of values that a killed program was writing.
     HalfWritten,
-    /// What sorts and MapReduce keep between their stages.
+    /// Data that sorts and MapReduce jobs pass between their stages.
     BetweenStages,
     Logs,
     Results,
@@ -69,17 +70,17 @@ enum Kind {
 }
 
 impl Kind {
-    fn words(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
-            Kind::HalfWritten => "half-written values",
-            Kind::BetweenStages => "data between stages, of jobs that were killed",
-            Kind::Logs => "logs, output and inputs of jobs",
+            Kind::HalfWritten => "partly written values",
+            Kind::BetweenStages => "data between stages of killed jobs",
+            Kind::Logs => "histories, output and inputs of jobs",
             Kind::Results => "results of named and started jobs",
             Kind::Shared => "large values that jobs share",
         }
     }
 
-    /// What to add to have it removed.
+    /// Returns the option that removes this kind; empty if it is removed by default.
     fn option(self) -> &'static str {
         match self {
             Kind::HalfWritten | Kind::BetweenStages => "",
@@ -95,9 +96,10 @@ impl Kind {
 struct Found {
     kind: Kind,
     path: PathBuf,
-    /// Whose it is: of a named sort or MapReduce, that has stages with logs of their own, what it is called.
+    /// The job that it belongs to. For a stage of a named sort or MapReduce, the name of the whole, although each stage
+    /// has a history of its own.
     job: Option<String>,
-    /// The jobs that must not run when it is removed.
+    /// The jobs that must not be running when it is removed.
     logs: Vec<String>,
     files: u64,
     bytes: u64,
@@ -143,7 +145,7 @@ pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
         for one in &chosen {
-            freed += remove(one, &directory).with_context(|| format!("{} cannot be removed", one.path.display()))?;
+            freed += remove(one, &directory).with_context(|| format!("cannot remove {}", one.path.display()))?;
         }
         eprintln!("{} freed", size(freed));
     }
@@ -161,13 +163,13 @@ struct Line<'a> {
     sum: &'a Sum,
 }
 
-/// The folder of the store that programs here use, if it is one.
+/// Returns the folder of the store that programs here use; `None` if the store is not a folder.
 fn store() -> Result<Option<PathBuf>> {
     let url = wren::Executor::builder().backend("inline").build()?.store().url();
     Ok(wren::store::FileStore::folder_of(&url))
 }
 
-/// The jobs that were asked for, by what they have here.
+/// Returns the ids of the jobs named on the command line, and fails if one of them is running.
 fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSet<String>> {
     let known: BTreeSet<_> = found.iter().filter_map(|found| found.job.as_deref()).collect();
     let logged = jobs::all(directory)?;
@@ -181,14 +183,15 @@ fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSe
     }
     let is_wanted = |id: &str| wanted.iter().any(|job| id == job || is_stage_of(id, job));
     match logged.iter().find(|job| job.state == history::JobState::Running && is_wanted(&job.id)) {
-        Some(running) => bail!("job {0} runs; `cargo wren cancel {0}` ends it", running.id),
+        Some(running) => bail!("job {0} is running; cancel it with `cargo wren cancel {0}`", running.id),
         None => Ok(wanted),
     }
 }
 
-/// Jobs' folders in `.wren/jobs`; those of stages belong to the job whose values are known.
+/// Finds the folders of finished jobs in `.wren/jobs`. Those of stages belong to the sort or MapReduce in `values` that
+/// has the stage.
 fn logs(directory: &Path, values: &[Found]) -> Result<Vec<Found>> {
-    let whose = |name: &String| {
+    let owner = |name: &String| {
         let of_stage = values.iter().find(|found| found.logs.contains(name));
         of_stage.and_then(|found| found.job.clone()).unwrap_or_else(|| name.clone())
     };
@@ -196,13 +199,15 @@ fn logs(directory: &Path, values: &[Found]) -> Result<Vec<Found>> {
     Ok(folders
         .into_iter()
         .filter(|(_, path)| path.is_dir() && Held::log(path).is_some())
-        .map(|(name, path)| Found::new(Kind::Logs, path, Some(whose(&name))).unless_runs([name]))
+        .map(|(name, path)| Found::new(Kind::Logs, path, Some(owner(&name))).unless_runs([name]))
         .collect())
 }
 
-/// What a store in a folder holds that was left there, by the keys that wren gives: `blobs/<hash>`, and for each job
-/// `<job>/job`, which named and started ones have, and so have the stages `<job>-<stage>` of a named sort or MapReduce;
-/// `<job>/done/..` and `<job>/shuffle/..`.
+/// Finds leftover data in a store that is a folder, by the keys that wren uses:
+///
+/// - `blobs/<hash>`: large values that jobs share.
+/// - `<job>/job`: only named and started jobs have it, and the stages `<job>-<stage>` of a named sort or MapReduce.
+/// - `<job>/done/..` and `<job>/shuffle/..`: results, and data between stages.
 fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>> {
     let is_running = is_running(directory)?;
     let own =
@@ -213,7 +218,7 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
     let all = entries(store)?;
     let named: BTreeSet<_> =
         all.iter().filter(|(_, path)| path.join("job").exists()).map(|(name, _)| name.as_str()).collect();
-    // The stages of a sort or MapReduce, and the data between them, are of use together alone.
+    // The stages of a sort or MapReduce and the data between them are only useful together.
     let stages_of = |name: &str| -> Vec<String> {
         named.iter().filter(|job| is_stage_of(job, name)).map(|stage| (*stage).to_owned()).collect()
     };
@@ -227,7 +232,7 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
             let half = entries(path)?.into_iter().map(|(_, path)| Found::new(Kind::HalfWritten, path, None));
             found.extend(half.filter(is_left));
         } else if name == "blobs" {
-            // Whose they are, nobody knows.
+            // Any job may use these values.
             let shared = Found::new(Kind::Shared, path.clone(), None);
             found.extend(Some(shared).filter(|shared| !is_running && is_left(shared)));
         } else if named.contains(name.as_str()) || !stages_of(name).is_empty() {
@@ -237,10 +242,10 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
             let results = Found::new(Kind::Results, path.clone(), Some(leader)).unless_runs(jobs);
             let has_log = results.logs(directory).next().is_some();
             let is_old = is_older(&results, UNTOUCHED_ELSEWHERE);
-            // Another folder or machine may run a job that has no log here.
+            // A job without a history here may be running in another folder or on another machine.
             found.extend(Some(results).filter(|results| results.held(directory).is_some() && (has_log || is_old)));
         } else if with_stages.contains(&name.as_str()) && !is_running {
-            // Whose it is no log says: the stages' jobs have names of their own.
+            // No history names the owner of this data: the jobs of the stages have names of their own.
             let between = Found::new(Kind::BetweenStages, path.clone(), Some(name.clone()));
             found.extend(Some(between).filter(is_left));
         }
@@ -248,19 +253,19 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
     Ok(found)
 }
 
-/// Whether a job is a stage of a sort or MapReduce of that name, as far as its name says.
+/// Returns whether `job` can be a stage of the sort or MapReduce `name`, judging by the name.
 fn is_stage_of(job: &str, name: &str) -> bool {
     job.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
 }
 
-/// Names and paths of what is in a folder; nothing where there is none.
+/// Returns the names and paths of a folder's entries; empty if there is no such folder.
 fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let read = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.with_context(|| format!("{} cannot be read", folder.display()))?,
+        read => read.with_context(|| format!("cannot read {}", folder.display()))?,
     };
     read.map(|entry| {
-        let entry = entry.with_context(|| format!("{} cannot be read", folder.display()))?;
+        let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
         Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
     })
     .collect()
@@ -279,17 +284,17 @@ impl Found {
         self
     }
 
-    /// The logs of its jobs that there are.
+    /// Returns the existing folders of its jobs.
     fn logs(&self, directory: &Path) -> impl Iterator<Item = PathBuf> {
         self.logs.iter().map(|job| directory.join("jobs").join(job)).filter(|log| log.exists())
     }
 
-    /// Keeps its jobs from running; none if one does, as far as logs say here.
+    /// Locks the histories of its jobs, so that none of them can start; `None` if one of them is running.
     fn held(&self, directory: &Path) -> Option<Vec<Held>> {
         self.logs(directory).map(|log| Held::log(&log)).collect()
     }
 
-    /// Adds up files, without following links. What goes meanwhile takes no room.
+    /// Adds up the files at `path` without following links. Skips files that disappear in the meantime.
     fn add(&mut self, path: &Path) {
         let Ok(is) = fs::symlink_metadata(path) else { return };
         if is.is_dir() {
@@ -303,13 +308,13 @@ impl Found {
     }
 }
 
-/// The log of a job that does not run: who runs it holds the lock.
+/// The locked history of a job that is not running. The driver of a running job holds this lock.
 struct Held(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl Held {
     fn log(folder: &Path) -> Option<Self> {
         let path = folder.join(history::LOG);
-        // Anything else than a file, such as a pipe, is no log, and opening it may wait for ever.
+        // Only a regular file can be a history. Opening anything else, such as a pipe, could block forever.
         let log =
             fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file).and_then(|_| File::open(&path).ok())?;
         log.try_lock().ok()?;
@@ -330,32 +335,32 @@ fn summed(found: &[Found], chosen: bool) -> BTreeMap<Kind, Sum> {
 
 fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[BTreeMap<Kind, Sum>; 2]) -> Result<()> {
     let mut err = io::stderr().lock();
-    let store = store.map_or_else(|| "a store that is no folder".to_owned(), |store| store.display().to_string());
+    let store = store.map_or_else(|| "a store that is not a folder".to_owned(), |store| store.display().to_string());
     writeln!(err, "in {} and {store}:", directory.display())?;
-    let row = |kind: &Kind, sum: &Sum, what: String| {
+    let row = |kind: &Kind, sum: &Sum, action: String| {
         let jobs = if sum.jobs > 0 { sum.jobs.to_string() } else { String::new() };
-        [kind.words().to_owned(), jobs, sum.files.to_string(), size(sum.bytes), what]
+        [kind.label().to_owned(), jobs, sum.files.to_string(), size(sum.bytes), action]
     };
     let to_remove = if args.dry_run { "would be removed" } else { "to be removed" };
     let chosen = chosen.iter().map(|(kind, sum)| row(kind, sum, to_remove.to_owned()));
     let why = |kind: &Kind| match kind.option() {
-        option if args.jobs.is_empty() && !option.is_empty() && !args.all => format!("stays, without {option}"),
-        _ => "stays".to_owned(),
+        option if args.jobs.is_empty() && !option.is_empty() && !args.all => format!("kept; remove with {option}"),
+        _ => "kept".to_owned(),
     };
     let kept = kept.iter().map(|(kind, sum)| row(kind, sum, why(kind)));
     let rows: Vec<_> = chosen.chain(kept).collect();
     if rows.is_empty() {
-        writeln!(err, "nothing was left by jobs")?;
+        writeln!(err, "jobs left no files")?;
     } else {
         table::write(&mut err, ["WHAT", "JOBS", "FILES", "SIZE", ""], &rows)?;
     }
     Ok(())
 }
 
-/// Removes it, unless its job runs by now; gives how many bytes that frees.
+/// Removes it, unless its job has started running in the meantime, and returns the number of bytes freed.
 fn remove(found: &Found, directory: &Path) -> Result<u64> {
     let Some(_held) = found.held(directory) else { return Ok(0) };
-    // Of these it is not known whose they are.
+    // The owners of these are unknown, so any running job may need them.
     if matches!(found.kind, Kind::Shared | Kind::BetweenStages) && is_running(directory)? {
         return Ok(0);
     }
@@ -369,7 +374,7 @@ fn remove(found: &Found, directory: &Path) -> Result<u64> {
     }
 }
 
-/// Whether a job runs that has its log here.
+/// Returns whether any job with a history here is running.
 fn is_running(directory: &Path) -> Result<bool> {
     Ok(jobs::all(directory)?.iter().any(|job| job.state == history::JobState::Running))
 }

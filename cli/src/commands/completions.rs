@@ -1,4 +1,4 @@
-//! `cargo wren completions`: what makes a shell complete the command.
+//! `cargo wren completions`: prints completion scripts for shells.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,29 +8,31 @@ use clap_complete::Shell;
 
 use crate::NAME;
 
-// Clap's scripts complete `cargo-wren new`. What is added to them completes `cargo wren new` too, and
-// `cargo-wren wren new`, as cargo runs it. In zsh, cargo's own completion calls that of the subcommand.
+// Clap's scripts complete `cargo-wren new`. These additions make them complete `cargo wren new` too, and
+// `cargo-wren wren new`, which is how cargo runs it. In zsh, cargo's own completion calls that of the subcommand.
 const BASH: &str = include_str!("../../completions/cargo.bash");
 const FISH: &str = include_str!("../../completions/cargo.fish");
 const ZSH: &str = include_str!("../../completions/cargo.zsh");
-/// What `ZSH` stands behind.
+/// The line of clap's script after which `ZSH` is inserted.
 const ZSH_BEGIN: &str = "_cargo-wren() {\n";
 
-/// Print a script that makes a shell complete the command
+/// Print a completion script for a shell
 ///
-/// Bash and fish complete `cargo wren` and `cargo-wren` then, and zsh does where cargo's own completion is
-/// installed (`rustup completions zsh cargo`). Cargo lets its subcommands complete nothing: elvish and
-/// PowerShell complete `cargo-wren` alone, which takes the same arguments, as in `cargo-wren deploy`.
-/// Subcommands, options and fixed values are completed, but not names of jobs, packages and programs.
+/// In bash and fish, the script completes both `cargo wren` and `cargo-wren`. In zsh, it does the same if cargo's own
+/// completion is installed (`rustup completions zsh cargo`). In elvish and PowerShell, it completes only `cargo-wren`,
+/// because cargo does not let subcommands complete their arguments there. `cargo-wren` takes the same arguments, as in
+/// `cargo-wren deploy`.
+///
+/// The script completes subcommands, options and fixed values, but not the names of jobs, packages and programs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples, one for each shell; where the line belongs stands behind it:\n  \
+#[command(after_help = "Examples, one per shell; the comment names the file to add the line to:\n  \
         source <(cargo wren completions bash)  # ~/.bashrc\n  \
         source <(cargo wren completions zsh)  # ~/.zshrc, after compinit\n  \
         cargo wren completions fish | source  # ~/.config/fish/config.fish\n  \
         eval (cargo wren completions elvish | slurp)  # ~/.config/elvish/rc.elv\n  \
         cargo wren completions powershell | Out-String | Invoke-Expression  # $PROFILE")]
 pub(crate) struct Args {
-    /// The shell that is to run it
+    /// Shell to print the script for
     shell: Shell,
 }
 
@@ -41,8 +43,8 @@ pub(crate) fn completions(args: &Args) -> Result<ExitCode> {
 
 fn script(shell: Shell) -> Result<String> {
     Ok(match shell {
-        // With a `-` in the name, clap's script for bash completes no option of a subcommand: its two parts take it
-        // for different names.
+        // With a `-` in the name, clap's script for bash does not complete the options of subcommands: its two parts
+        // spell the name differently.
         Shell::Bash => claps(shell, "cargo_wren")?.replace(" cargo_wren\n", " cargo-wren\n") + BASH,
         Shell::Zsh => claps(shell, NAME)?.replacen(ZSH_BEGIN, &format!("{ZSH_BEGIN}{ZSH}"), 1),
         Shell::Fish => claps(shell, NAME)? + FISH,
@@ -50,6 +52,7 @@ fn script(shell: Shell) -> Result<String> {
     })
 }
 
+/// Returns the script that clap generates.
 fn claps(shell: Shell, name: &str) -> Result<String> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut crate::alone(), name, &mut script);
@@ -60,7 +63,7 @@ fn claps(shell: Shell, name: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// What is added to the scripts of clap names functions in them.
+    /// The additions refer to functions in clap's scripts.
     #[test]
     fn scripts_are_as_the_additions_expect() {
         let script = |shell| script(shell).unwrap();

@@ -1,4 +1,4 @@
-//! `cargo wren deploy`: the program to AWS.
+//! `cargo wren deploy`: builds a program and deploys it to AWS.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,51 +21,53 @@ use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, policy, 
 use crate::listing;
 use crate::program::{self, Select};
 
-/// How long objects are kept where nothing is said.
+/// The default of `--keep-days`.
 const KEEP_DAYS: i32 = 30;
 
 /// Deploy a program to AWS Lambda and S3
 ///
-/// Builds the program for Amazon Linux 2023 with a profile of its own (release without LTO, so that
-/// the next deploy takes seconds; --profile takes another), looks whether it will start there, and
-/// makes or updates what it needs: a private bucket, a role that may reach nothing else, and a Lambda
-/// function for each pair of memory and timeout among its remote functions. What is as it should be
-/// is left alone, so that it may be run as often as one likes. Credentials and region are those of
-/// the AWS tools: AWS_PROFILE, AWS_REGION, and so on. `cargo wren destroy` removes all of it.
+/// Builds the program for Amazon Linux 2023 and checks that it will start there. Then creates or updates the AWS
+/// resources that it needs: a private bucket, a role that can access nothing else, and one Lambda function for each
+/// pair of memory and timeout among its remote functions. Resources that are up to date stay unchanged, so you can
+/// deploy as often as you like.
+///
+/// The build uses a profile of its own: release without LTO, so that the next deploy takes seconds. Choose another one
+/// with --profile. Credentials and region come from the same settings as for the AWS tools: AWS_PROFILE, AWS_REGION and
+/// so on. `cargo wren destroy` removes everything again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren deploy\n  cargo wren deploy --example sweep --dry-run\n  \
                         AWS_REGION=eu-central-1 cargo wren deploy --name sweep-2 --keep-days 7")]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) select: Select,
-    /// Name of the deployment, of a-z, 0-9 and -; by default made of the package's and the program's
+    /// Name of the deployment (a-z, 0-9 and -); defaults to the names of the package and the program
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Processor; arm64 is cheaper, and not verified
+    /// Processor architecture; arm64 is cheaper but untested
     #[arg(long, value_name = "PROCESSOR", value_enum, default_value_t = Arch::X86_64)]
     target: Arch,
-    /// Days after which objects of the deployment expire: arguments, results, uploaded programs
+    /// Number of days after which the deployment's objects expire: arguments, results and uploaded programs
     #[arg(long, value_name = "N", default_value_t = KEEP_DAYS, value_parser = clap::value_parser!(i32).range(1..))]
     keep_days: i32,
-    /// Show what would be done and the role's rights, and change nothing
+    /// Show the steps and the permissions of the role without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON object: `deployment`, `steps`, `package`
+    /// Print one JSON object: `dry_run`, `deployment`, `steps`, `package`, `policy`
     #[arg(long)]
     json: bool,
-    /// A program that is built already
+    /// Deploy this program instead of building one
     #[arg(long, value_name = "PATH", hide = true)]
     binary: Option<PathBuf>,
-    /// What the program says of its remote functions, where it cannot be asked
+    /// Read the program's remote functions from this file, for a program that cannot run here
     #[arg(long, value_name = "PATH", hide = true)]
     registry: Option<PathBuf>,
-    /// Do not call what was deployed: for stand-ins that run no programs
+    /// Do not call a deployed function to verify it, for emulators that run no programs
     #[arg(long, hide = true)]
     no_verify: bool,
 }
 
 impl Args {
-    /// For a program that is not deployed yet.
+    /// Returns the arguments for a program that is not deployed yet.
     pub(crate) fn first(select: Select) -> Self {
         Self {
             select,
@@ -80,7 +82,7 @@ impl Args {
         }
     }
 
-    /// For a program that is deployed: as it was deployed before.
+    /// Returns the arguments that repeat an earlier deployment.
     pub(crate) fn again(select: Select, record: &Deployment) -> Self {
         let target = Arch::ALL.into_iter().find(|arch| arch.name() == record.code.architecture);
         Self {
@@ -92,9 +94,9 @@ impl Args {
     }
 }
 
-/// What is deployed.
+/// A program that is ready to be deployed.
 struct Program {
-    /// As options of cargo, or the path of one that was built already.
+    /// The options of cargo that select the program, or the path given by `--binary`.
     options: String,
     package: Package,
     functions: Vec<DeployedFn>,
@@ -109,7 +111,7 @@ pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
         eprintln!("deploying to {emulator}");
     }
     aws::block_on(async {
-        // Known before a build of minutes.
+        // Checked before the build, which can take minutes.
         let name = name_of(args)?;
         let identity = identity(&report).await;
         if !args.dry_run {
@@ -140,19 +142,20 @@ fn name_of(args: &Args) -> Result<Name> {
 }
 
 async fn identity(report: &Report) -> Result<(Aws, String)> {
-    report.doing("asking AWS who you are");
+    report.doing("looking up the AWS account");
     let aws = Aws::open().await?;
     let account = aws.account().await?;
     report.note(&format!("account    {account}, region {}", aws.region));
     Ok((aws, account))
 }
 
-/// Builds, checks, asks and packs the program.
+/// Builds, checks and packs the program, and reads its registry of remote functions.
 fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
     if let Some(place) = build::native_flags().filter(|_| args.binary.is_none()) {
         bail!(
-            "{place} asks for target-cpu=native, and Lambda's processors are others: the program might die there; name \
-             one that they are, as in `RUSTFLAGS='-C target-cpu=x86-64-v3' cargo wren deploy`"
+            "{place} sets target-cpu=native, but Lambda's processors may lack this machine's instructions, and the \
+             program may crash there; choose a processor level that Lambda supports, as in \
+             `RUSTFLAGS='-C target-cpu=x86-64-v3' cargo wren deploy`"
         );
     }
     let host = Host::here()?;
@@ -162,20 +165,20 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         Some(path) => build::read(path, args.target)?,
         None => built(args, &select, &host, report)?,
     };
-    report.doing("asking the program for its remote functions");
+    report.doing("listing the program's remote functions");
     let answer = match &args.registry {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
         None if host.runs(args.target) => listing::ask(&built.path)?,
-        // It does not run here: the same program for this machine does.
+        // The program cannot run on this machine, so build it for this machine too and list that one.
         None => listing::ask(&report.aside(|| select.build())?)?,
     };
     let functions: Vec<_> = listing::parse(&answer)?.functions.iter().map(listing::Function::deployed).collect();
     if functions.is_empty() {
-        bail!("the program has no remote function to deploy; put `#[wren::remote]` on one");
+        bail!("the program has no remote functions to deploy; put `#[wren::remote]` on one");
     }
-    // A sort is all that some programs need.
+    // Some programs only sort, and need no functions of their own.
     if functions.iter().all(|function| is_wrens(&function.name)) {
-        report.note("functions  no `#[wren::remote]` of its own: the program can sort there, and split inputs");
+        report.note("functions  none with `#[wren::remote]`: on AWS, the program can only sort and split inputs");
     }
     report.doing("packing");
     let package = Package::of(&built.bytes)?;
@@ -188,12 +191,12 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
     Ok(Program { options, package, functions, lambdas, sources })
 }
 
-/// Has the program built with what runs on AWS, from the first deploy on.
+/// Makes sure that the program is built with the feature `aws`: the first deploy turns it on.
 fn with_aws_feature(args: &Args, report: &Report) -> Result<Select> {
     if args.binary.is_some() {
         return Ok(args.select.clone());
     }
-    report.doing("looking for the feature `aws`");
+    report.doing("checking the feature `aws`");
     Ok(match feature::ensure(&args.select, &args.select.chosen()?, args.dry_run)? {
         Feature::On => args.select.clone(),
         Feature::TurnedOn(manifest) => {
@@ -232,8 +235,8 @@ async fn with_aws(args: &Args, site: &Site, program: &Program, directory: &Path)
     let concurrency = deployed.map_err(|error| match site.report.made() {
         None => error,
         Some(made) => anyhow!(
-            "{error:#}\nmade so far: {made}; `cargo wren deploy` again goes on from there, and `cargo wren destroy \
-             --name {}` removes it",
+            "{error:#}\nchanged so far: {made}; run `cargo wren deploy` again to continue, or `cargo wren destroy \
+             --name {}` to remove it",
             site.name
         ),
     })?;
@@ -245,16 +248,17 @@ async fn with_aws(args: &Args, site: &Site, program: &Program, directory: &Path)
         {
             let name = before.name;
             eprintln!(
-                "the deployment {name} was recorded here before; it is still there: `cargo wren destroy --name {name}`"
+                "the deployment {name}, which was recorded here before, still exists; remove it with `cargo wren \
+                 destroy --name {name}`"
             );
         }
         let saved = deployment.save(directory);
-        saved.with_context(|| format!("all is deployed, but {} cannot be written; deploy again", path.display()))?;
+        saved.with_context(|| format!("deployed, but cannot write {}; deploy again", path.display()))?;
     }
     show(args, &site.report, Some(&deployment), &site.account, &site.aws.region, &site.name, program)
 }
 
-/// Every step, in the order in which each needs the ones before. Gives the account's concurrency.
+/// Runs all steps in order: each one depends on those before it. Returns the account's concurrency limit.
 async fn steps(args: &Args, site: &Site, program: &Program) -> Result<usize> {
     bucket::ensure(site, args.keep_days).await?;
     bucket::upload(site, &program.package).await?;
@@ -273,14 +277,14 @@ async fn steps(args: &Args, site: &Site, program: &Program) -> Result<usize> {
         Some(concurrency) => concurrency,
         None => {
             let assumed = limits::CONCURRENCY;
-            site.report.note(&format!("           the account's concurrency is not told; {assumed} is assumed"));
+            site.report.note(&format!("           cannot read the account's concurrency limit; assuming {assumed}"));
             assumed
         }
     };
     if let Some(lambda) = program.lambdas.first().filter(|_| !args.no_verify && !args.dry_run) {
         verify::same(site, &lambda.name, &program.functions).await?;
         let count = functions::counted(&program.functions);
-        site.report.note(&format!("verified   {} answers, with {count}", lambda.name));
+        site.report.note(&format!("verified   {} runs, with {count}", lambda.name));
     }
     Ok(concurrency)
 }
@@ -310,12 +314,12 @@ fn record(args: &Args, site: &Site, program: &Program, concurrency: usize) -> De
     }
 }
 
-/// The plan of a dry run that AWS could not be asked for.
+/// Shows the plan of a dry run that cannot reach AWS or has no credentials.
 fn without_aws(args: &Args, name: &Name, program: &Program, report: &Report, error: &anyhow::Error) -> Result<()> {
     let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
     let (account, region) = ("ACCOUNT", region.unwrap_or_else(|_| "REGION".to_owned()));
     report.note(&format!("account    unknown: {error:#}"));
-    let unknown = |part, name: &str| report.step(part, name, Change::Unknown, "it may be there, or would be created");
+    let unknown = |part, name: &str| report.step(part, name, Change::Unknown, "it would be created if it is missing");
     unknown("bucket", &name::bucket(account, &region));
     unknown("program", &format!("{}code/{}.zip", name.prefix(), program.package.hex()));
     unknown("role", &name.role(&region));
@@ -350,10 +354,10 @@ fn show(
         writeln!(out, "{shown}")?;
     } else if args.dry_run {
         writeln!(out, "{}", serde_json::to_string_pretty(&policy)?)?;
-        eprintln!("nothing was changed; these are the rights that the role would have");
+        eprintln!("nothing was changed; the role would have the permissions printed above");
     } else {
         eprintln!(
-            "deployed {name}: {} in {}, {:.1} MB; `cargo wren doctor` looks whether all is well",
+            "deployed {name}: {} in {}, {:.1} MB; run `cargo wren doctor` to check it",
             functions::counted(&program.functions),
             counted(program.lambdas.len(), "Lambda function"),
             program.package.zip.len() as f64 / 1e6

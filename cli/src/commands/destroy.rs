@@ -1,4 +1,4 @@
-//! `cargo wren destroy`: what deploy made, taken away.
+//! `cargo wren destroy`: removes a deployment from AWS.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ use crate::deploy::{Site, removal, site};
 
 /// Remove a deployment from AWS
 ///
-/// Everything that `cargo wren deploy` made, and nothing else: functions and log groups, the role,
-/// the deployment's objects with all arguments and results in them, and the bucket, where no other
-/// deployment has objects there. It shows what it found and asks. It may be run again, also when an
-/// earlier run or a deploy stopped half-way.
+/// Removes everything that `cargo wren deploy` created, and nothing else: the functions and their log groups, the role,
+/// the deployment's objects, including all arguments and results, and the bucket if no other deployment has objects in
+/// it. Lists what it found and asks before it removes anything. You can run it again, even after an earlier run or a
+/// deploy stopped halfway.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren destroy\n  cargo wren destroy --name sweep --yes")]
 pub(crate) struct Args {
-    /// Name of the deployment; by default the one that is recorded here
+    /// Name of the deployment; defaults to the one that is recorded here
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// Print one JSON object: what was found and removed
+    /// Print one JSON object that lists everything that was removed
     #[arg(long)]
     json: bool,
 }
@@ -49,16 +49,16 @@ async fn run(args: &Args, directory: &Path) -> Result<ExitCode> {
     site.report.finish();
     let lines = found.lines(&site);
     if lines.is_empty() {
-        eprintln!("there is nothing of {} in account {}, region {}", site.name, site.account, site.aws.region);
+        eprintln!("nothing to remove for {} in account {}, region {}", site.name, site.account, site.aws.region);
     } else {
         let place = format!("account {}, region {}", site.account, site.aws.region);
-        eprintln!("of {} in {place}, there are:\n    {}", site.name, lines.join("\n    "));
+        eprintln!("found for {} in {place}:\n    {}", site.name, lines.join("\n    "));
         if !args.yes && !agreed()? {
             eprintln!("nothing was removed");
             return Ok(ExitCode::FAILURE);
         }
         removal::remove(&site, &found).await.map_err(|error| {
-            error.context(format!("{} is not wholly removed; run `cargo wren destroy --name {0}` again", site.name))
+            error.context(format!("{} is only partly removed; run `cargo wren destroy --name {0}` again", site.name))
         })?;
     }
     site.report.finish();
@@ -68,13 +68,13 @@ async fn run(args: &Args, directory: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where it is, and its record if there is one.
+/// Returns the deployment's location, and the path of its record if there is one.
 async fn located(args: &Args, directory: &Path, report: Report) -> Result<(Site, Option<PathBuf>)> {
-    report.doing("asking AWS who you are");
+    report.doing("looking up the AWS account");
     let endpoint = Deployment::endpoint_of_environment();
     let path = Deployment::path(directory, endpoint.as_deref());
     let name = args.name.as_deref().map(Name::given).transpose()?;
-    // With a name, a record that cannot be read is no obstacle.
+    // If a name is given, the record is not needed, so ignore one that cannot be read.
     let record = match &name {
         None => Some(site::record(directory)?),
         Some(name) => Deployment::load(directory).ok().flatten().filter(|record| record.name == name.as_str()),
@@ -84,15 +84,16 @@ async fn located(args: &Args, directory: &Path, report: Report) -> Result<(Site,
     match (record, name) {
         (Some(record), _) => Ok((Site::recorded(aws, account, &record, report)?, Some(path))),
         (None, Some(name)) => Ok((Site { aws, account, name, dry_run: false, report }, None)),
-        (None, None) => bail!("nothing is deployed from here; name a deployment by --name"),
+        (None, None) => bail!("nothing is deployed from here; name a deployment with --name"),
     }
 }
 
+/// Asks the user for confirmation.
 pub(super) fn agreed() -> Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("nobody can be asked whether to remove this; give --yes");
+        bail!("cannot ask for confirmation: standard input is not a terminal; pass --yes");
     }
-    eprint!("remove all of this? [y/N] ");
+    eprint!("remove all of these? [y/N] ");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

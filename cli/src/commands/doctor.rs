@@ -1,4 +1,4 @@
-//! `cargo wren doctor`: whether all that a deployment needs is there and well.
+//! `cargo wren doctor`: checks everything that a deployment needs.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,13 +15,13 @@ use crate::deploy::build::{Host, Way};
 use crate::deploy::report::Report;
 use crate::deploy::{Arch, Site, bucket, functions, role, verify};
 
-/// With less than this a large job is slow, and AWS raises it for the asking.
+/// A concurrency limit below this makes large jobs slow, and AWS raises it on request.
 const FEW: usize = 100;
 
-/// Check credentials, deployment and quotas
+/// Check the credentials, the deployment and the quotas
 ///
-/// One line for each thing, with the fix where it is not well. Only reads, but for one call of
-/// a deployed function that answers with its registry. The exit code is 1 if anything fails.
+/// Prints one line per check, with the fix if there is a problem. Changes nothing: it only reads, and calls one
+/// deployed function to get its registry. The exit code is 1 if any check fails.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo wren doctor\n  cargo wren doctor --json | jq '.[] | select(.state != \"ok\")'"
@@ -40,14 +40,14 @@ enum State {
     Fail,
 }
 
-/// What was looked at, how it is, and what mends it.
+/// The result of one check, with the fix if there is a problem.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
     state: State,
     text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
 }
 
 #[derive(Default)]
@@ -57,20 +57,20 @@ const DEPLOY: &str = "run `cargo wren deploy`";
 
 impl Checks {
     fn ok(&mut self, name: &'static str, text: impl Into<String>) {
-        self.0.push(Check { name, state: State::Ok, text: text.into(), mend: None });
+        self.0.push(Check { name, state: State::Ok, text: text.into(), fix: None });
     }
 
-    fn warn(&mut self, name: &'static str, text: impl Into<String>, mend: impl Into<String>) {
-        self.0.push(Check { name, state: State::Warn, text: text.into(), mend: Some(mend.into()) });
+    fn warn(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Check { name, state: State::Warn, text: text.into(), fix: Some(fix.into()) });
     }
 
-    fn fail(&mut self, name: &'static str, text: impl Into<String>, mend: impl Into<String>) {
-        self.0.push(Check { name, state: State::Fail, text: text.into(), mend: Some(mend.into()) });
+    fn fail(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Check { name, state: State::Fail, text: text.into(), fix: Some(fix.into()) });
     }
 
-    /// Of a check that could not be made; errors of wren say themselves what to do.
+    /// Records a check that could not be made. The error message already contains the fix.
     fn broken(&mut self, name: &'static str, error: &anyhow::Error) {
-        self.0.push(Check { name, state: State::Fail, text: format!("{error:#}"), mend: None });
+        self.0.push(Check { name, state: State::Fail, text: format!("{error:#}"), fix: None });
     }
 }
 
@@ -100,8 +100,8 @@ fn show(out: &mut impl Write, checks: &[Check]) -> Result<()> {
             State::Fail => "FAIL",
         };
         writeln!(out, "{state}  {:12} {}", check.name, check.text)?;
-        if let Some(mend) = &check.mend {
-            writeln!(out, "                   {mend}")?;
+        if let Some(fix) = &check.fix {
+            writeln!(out, "                   {fix}")?;
         }
     }
     Ok(())
@@ -118,7 +118,7 @@ fn build_check(checks: &mut Checks) {
     match can[..] {
         [] => checks.fail(NAME, format!("{} cannot build for Lambda", host.triple), host.no_way(Arch::X86_64)),
         _ => {
-            let text: Vec<_> = can.iter().map(|arch| format!("for {arch} {}", ways(*arch))).collect();
+            let text: Vec<_> = can.iter().map(|arch| format!("for {arch}: {}", ways(*arch))).collect();
             checks.ok(NAME, text.join("; "));
         }
     }
@@ -126,7 +126,7 @@ fn build_check(checks: &mut Checks) {
 
 async fn aws_checks(checks: &mut Checks, directory: &Path) {
     if let Some(emulator) = aws::emulator_note() {
-        checks.warn("endpoint", format!("what follows is of {emulator}"), "unset AWS_ENDPOINT_URL to look at AWS");
+        checks.warn("endpoint", format!("checking {emulator}"), "unset AWS_ENDPOINT_URL to check AWS");
     }
     let aws = match Aws::open().await {
         Ok(aws) => aws,
@@ -150,9 +150,9 @@ async fn aws_checks(checks: &mut Checks, directory: &Path) {
     checks.ok("deployment", format!("{}, {}", record.name, functions::counted(&record.functions)));
     bucket_check(checks, &site).await;
     role_check(checks, &site).await;
-    let well = function_checks(checks, &site, &record).await;
+    let callable = function_checks(checks, &site, &record).await;
     concurrency_check(checks, &site).await;
-    if well {
+    if callable {
         round_trip(checks, &site, &record).await;
     }
 }
@@ -162,13 +162,13 @@ async fn bucket_check(checks: &mut Checks, site: &Site) {
     let name = site.bucket();
     match bucket::exists(site).await {
         Ok(true) => {}
-        Ok(false) => return checks.fail(NAME, format!("{name} is gone"), DEPLOY),
+        Ok(false) => return checks.fail(NAME, format!("{name} does not exist"), DEPLOY),
         Err(error) => return checks.broken(NAME, &error),
     }
     match bucket::is_private(site).await {
         Ok(Some(true)) => checks.ok(NAME, format!("{name}, private")),
-        Ok(Some(false)) => checks.fail(NAME, format!("{name} may be made public"), DEPLOY),
-        Ok(None) => checks.warn(NAME, format!("{name} is there"), "the emulator does not tell who may see it"),
+        Ok(Some(false)) => checks.fail(NAME, format!("{name} does not block public access"), DEPLOY),
+        Ok(None) => checks.warn(NAME, format!("{name} exists"), "the emulator does not support access settings"),
         Err(error) => checks.broken(NAME, &error),
     }
 }
@@ -178,46 +178,48 @@ async fn role_check(checks: &mut Checks, site: &Site) {
     let role = site.role();
     match role::look(site).await {
         Ok(role::Found::Right) => checks.ok(NAME, role),
-        Ok(role::Found::Absent) => checks.fail(NAME, format!("{role} is gone"), DEPLOY),
-        Ok(role::Found::Differs) => checks.fail(NAME, format!("{role} has other rights than deploy gives"), DEPLOY),
-        Ok(role::Found::Foreign) => checks.fail(NAME, format!("{role} has lost its tag"), DEPLOY),
+        Ok(role::Found::Absent) => checks.fail(NAME, format!("{role} does not exist"), DEPLOY),
+        Ok(role::Found::Differs) => {
+            checks.fail(NAME, format!("{role} does not have the permissions that deploy sets"), DEPLOY)
+        }
+        Ok(role::Found::Foreign) => checks.fail(NAME, format!("{role} does not have the deployment's tag"), DEPLOY),
         Err(error) => checks.broken(NAME, &error),
     }
 }
 
-/// Gives whether all functions can be called.
+/// Checks all functions and returns whether all of them can be called.
 async fn function_checks(checks: &mut Checks, site: &Site, record: &Deployment) -> bool {
     const NAME: &str = "function";
-    let mut well = true;
+    let mut callable = true;
     for lambda in &record.lambdas {
         let name = &lambda.name;
         let found = match functions::configuration(site, name).await {
             Ok(Some(found)) => found,
             Ok(None) => {
-                checks.fail(NAME, format!("{name} is gone"), DEPLOY);
-                well = false;
+                checks.fail(NAME, format!("{name} does not exist"), DEPLOY);
+                callable = false;
                 continue;
             }
             Err(error) => {
                 checks.broken(NAME, &error);
-                well = false;
+                callable = false;
                 continue;
             }
         };
         let state = found.state().map_or("Active", |state| state.as_str()).to_owned();
         if found.code_sha256().map(str::to_owned) != base64_of(&record.code.sha256) {
-            checks.fail(NAME, format!("{name} runs another program than the record says"), DEPLOY);
+            checks.fail(NAME, format!("{name} does not run the recorded program"), DEPLOY);
         } else if state != "Active" && state != "Inactive" {
-            checks.fail(NAME, format!("{name} is {state}"), "wait, and run `cargo wren deploy` if it stays so");
-            well = false;
+            checks.fail(NAME, format!("{name} is {state}"), "wait; if it stays so, run `cargo wren deploy`");
+            callable = false;
         } else {
             checks.ok(NAME, format!("{name}, {state}"));
         }
     }
-    well
+    callable
 }
 
-/// The record has the hash in hexadecimal, Lambda in base64.
+/// Converts a hash from hexadecimal, as in the record, to base64, as in Lambda's responses.
 fn base64_of(hex: &str) -> Option<String> {
     use base64::Engine;
     let byte = |i: usize| u8::from_str_radix(hex.get(i..i + 2)?, 16).ok();
@@ -230,11 +232,13 @@ async fn concurrency_check(checks: &mut Checks, site: &Site) {
     match functions::concurrency(site).await {
         Ok(Some(limit)) if limit < FEW => checks.warn(
             NAME,
-            format!("the account may run {limit} instances at once, of all its functions"),
-            "ask for more under Service Quotas, AWS Lambda, `Concurrent executions`: it costs nothing",
+            format!("the account may run {limit} instances at once, for all of its functions together"),
+            "request more under Service Quotas, AWS Lambda, `Concurrent executions`; this is free",
         ),
-        Ok(Some(limit)) => checks.ok(NAME, format!("{limit} instances at once, of all the account's functions")),
-        Ok(None) => checks.warn(NAME, "it is not told", "allow lambda:GetAccountSettings, or look at Service Quotas"),
+        Ok(Some(limit)) => checks.ok(NAME, format!("{limit} instances at once, for all functions of the account")),
+        Ok(None) => {
+            checks.warn(NAME, "cannot read the limit", "allow lambda:GetAccountSettings, or look at Service Quotas")
+        }
         Err(error) => checks.broken(NAME, &error),
     }
 }
@@ -242,16 +246,16 @@ async fn concurrency_check(checks: &mut Checks, site: &Site) {
 async fn round_trip(checks: &mut Checks, site: &Site, record: &Deployment) {
     const NAME: &str = "round trip";
     let Some(lambda) = record.lambdas.first() else { return };
-    let begun = Instant::now();
+    let called = Instant::now();
     let listing = match verify::registry(site, &lambda.name).await {
         Ok(listing) => listing,
         Err(error) => return checks.broken(NAME, &error),
     };
-    let took = begun.elapsed();
+    let took = called.elapsed();
     let deployed: Vec<_> = listing.functions.iter().map(crate::listing::Function::deployed).collect();
     match verify::differing(&record.functions, &deployed)[..] {
-        [] => checks.ok(NAME, format!("{} answered in {took:.1?}, by wren {}", lambda.name, listing.wren)),
-        ref names => checks.fail(NAME, format!("other functions than recorded: {}", names.join(", ")), DEPLOY),
+        [] => checks.ok(NAME, format!("{} answered in {took:.1?}, with wren {}", lambda.name, listing.wren)),
+        ref names => checks.fail(NAME, format!("functions that differ from the record: {}", names.join(", ")), DEPLOY),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo wren emulate`: a command beside a stand-in for AWS.
+//! `cargo wren emulate`: runs a command against an emulator of AWS.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,31 +10,34 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use wren_emulator::{Emulator, FaultOptions, Setup};
 
-/// Run a command beside a stand-in for AWS on this machine
+/// Run a command with an emulator of AWS on this machine
 ///
-/// Lambda, S3 and what deploying needs of IAM, STS and CloudWatch Logs, on a port of loopback. The
-/// command finds it by variables that every AWS SDK and tool knows, and no account is needed or
-/// reached. Functions run as ordinary processes of yours, each in an environment like that of Lambda,
-/// where `TMPDIR` names the folder that stands in for /tmp. Memory, time, payloads and concurrency
-/// are limited as there. It is for learning and for tests: it is no sandbox, and its speed is not
-/// that of AWS. Without a command it runs until it is stopped,
-/// and prints the variables. The exit code is that of the command.
+/// Emulates Lambda, S3, and the parts of IAM, STS and CloudWatch Logs that deploying needs, on a port of the loopback
+/// interface. The command finds the emulator through environment variables that all AWS SDKs and tools know. It needs
+/// no account and never contacts AWS.
+///
+/// Functions run as ordinary processes under your user, each in an environment like that of Lambda, in which `TMPDIR`
+/// is the folder that replaces /tmp. The limits of memory, time, payload size and concurrency are those of Lambda. The
+/// emulator is for learning and for tests: it is not a sandbox, and its performance is not that of AWS.
+///
+/// Without a command, the emulator prints the variables and runs until it is stopped. The exit code is that of the
+/// command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren emulate -- sh -c 'cargo wren deploy && cargo run --release'\n  \
                         cargo wren emulate --throttle 0.05 --lose 0.01 -- ./test.sh")]
 pub(crate) struct Args {
     #[command(flatten)]
     faults: FaultOptions,
-    /// Port; by default any that is free
+    /// Port to listen on; 0 for any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Folder that keeps the buckets; functions, roles and logs always end with the emulator
+    /// Keep the buckets in this folder; functions, roles and logs are always lost when the emulator stops
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
-    /// Instances of all functions that may run at once
+    /// Maximum number of concurrent instances of all functions together
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: u32,
-    /// Print what functions write, and at the end how many invocations there were
+    /// Print the output of functions, and a summary of the invocations at the end
     #[arg(long, short)]
     verbose: bool,
     /// The command and its arguments
@@ -44,11 +47,12 @@ pub(crate) struct Args {
 
 pub(crate) fn emulate(args: Args) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("the system gives no event loop")?.block_on(run(args))
+    runtime.context("cannot create the async runtime")?.block_on(run(args))
 }
 
 async fn run(args: Args) -> Result<ExitCode> {
-    let temporary = tempfile::Builder::new().prefix("wren-emulator-").tempdir().context("no temporary folder")?;
+    let temporary = tempfile::Builder::new().prefix("wren-emulator-").tempdir();
+    let temporary = temporary.context("cannot create a temporary folder")?;
     let setup = Setup {
         port: args.port,
         buckets: &args.keep.as_deref().unwrap_or(temporary.path()).join("s3"),
@@ -58,19 +62,19 @@ async fn run(args: Args) -> Result<ExitCode> {
         faults: args.faults,
     };
     let emulator = Emulator::start(setup).await?;
-    let ended = beside(&emulator, &args.command).await;
-    // Before the folder goes that they run in.
+    let result = run_command(&emulator, &args.command).await;
+    // Stop the functions before their temporary folder is removed.
     emulator.stop();
     if args.verbose {
-        eprintln!("the emulator ends: {}", emulator.summary());
+        eprintln!("the emulator stopped: {}", emulator.summary());
     }
-    ended
+    result
 }
 
-/// Runs the command, or waits for a signal where there is none.
-async fn beside(emulator: &Emulator, command: &[OsString]) -> Result<ExitCode> {
+/// Runs the command; without one, waits for a signal.
+async fn run_command(emulator: &Emulator, command: &[OsString]) -> Result<ExitCode> {
     let variables = emulator.variables();
-    // Whoever is asked to stop stops the command too, and cleans up.
+    // Handle the signals, so that the emulator stops the command and cleans up before it exits.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let Some((program, arguments)) = command.split_first() else {
@@ -84,17 +88,18 @@ async fn beside(emulator: &Emulator, command: &[OsString]) -> Result<ExitCode> {
     for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"] {
         command.env_remove(name);
     }
-    let mut child = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
     loop {
         tokio::select! {
-            ended = child.wait() => return Ok(code(ended?)),
-            // The terminal has told the command as well; it may take its time.
+            status = child.wait() => return Ok(code(status?)),
+            // The terminal sends the interrupt to the command as well; wait until the command has handled it.
             _ = interrupt.recv() => {}
             _ = terminate.recv() => child.start_kill()?,
         }
     }
 }
 
+/// Returns the exit code that a shell would report: 128 plus the signal's number for a killed process.
 fn code(status: ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt;
     let signal = || status.signal().map_or(1, |signal| 128 + signal);

@@ -1,4 +1,4 @@
-//! `cargo wren jobs`: what ran here.
+//! `cargo wren jobs`: lists jobs and shows their failures.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,25 +11,26 @@ use wren::history::{self, Event, JobState, JobSummary};
 
 use crate::table;
 
-/// List the jobs that ran here, the latest first, or show one
+/// List the jobs that ran here, latest first, or show one job
 ///
-/// Jobs are read from their logs, `.wren/jobs/<id>/events.jsonl`, beside the nearest `Wren.toml` or
-/// `Cargo.lock` upwards, or in this folder. A job is running while its driver lives.
+/// Reads the job histories in `.wren/jobs/<id>/events.jsonl`. The folder `.wren` is next to the nearest `Wren.toml` or
+/// `Cargo.lock` in this folder or a parent folder, or else in this folder. A job counts as running while its driver
+/// process is alive.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren jobs\n  cargo wren jobs sweep\n  \
     cargo wren jobs --json | jq '.[] | select(.state == \"failed\") | .id'")]
 pub(crate) struct Args {
-    /// A job's id, the beginning of one, or a name: show what failed in it
+    /// Show this job and its failed tasks: a job id, the start of one, or a job name
     job: Option<String>,
-    /// List so many at most
+    /// List at most N jobs
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Print JSON: an array of jobs (all of them), or one job with its failures
+    /// Print JSON: an array of all jobs, or one job with its failures
     #[arg(long)]
     json: bool,
 }
 
-/// A task that failed for good.
+/// A task that failed and is not retried.
 #[derive(Debug, Serialize)]
 struct Failed {
     task: u64,
@@ -53,50 +54,52 @@ pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
     match &args.job {
         Some(wanted) => show(&mut out, &directory, find(jobs, wanted)?, args.json)?,
         None if args.json => writeln!(out, "{}", serde_json::to_string(&jobs)?)?,
-        None if jobs.is_empty() => writeln!(out, "no job ran here; {} has no logs", directory.join("jobs").display())?,
+        None if jobs.is_empty() => {
+            writeln!(out, "no job ran here; {} has no job histories", directory.join("jobs").display())?
+        }
         None => list(&mut out, &jobs, args.limit)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// All jobs that ran here, the latest first.
+/// Returns all jobs that ran here, latest first.
 pub(super) fn all(directory: &Path) -> Result<Vec<JobSummary>> {
-    history::jobs(directory).with_context(|| format!("{} cannot be read", directory.display()))
+    history::jobs(directory).with_context(|| format!("cannot read {}", directory.display()))
 }
 
-/// Where a job has its log, and what else is kept of it.
+/// Returns the folder with a job's history, output and inputs.
 pub(super) fn folder(directory: &Path, job: &JobSummary) -> PathBuf {
     directory.join("jobs").join(&job.id)
 }
 
-/// Refuses a task that the job does not have.
+/// Fails if the job has no such task.
 pub(super) fn check_task(job: &JobSummary, task: u64) -> Result<()> {
     match job.tasks.filter(|tasks| task >= *tasks) {
-        Some(tasks) => bail!("job {} has no task {task}: it has {tasks}, counted from 0", job.id),
+        Some(tasks) => bail!("job {} has no task {task}: it has {tasks} tasks, numbered from 0", job.id),
         None => Ok(()),
     }
 }
 
-/// The one job of that id or name, or the latest with a name.
+/// Returns the job with this id, this start of an id, or this name; the latest one if several jobs have the name.
 pub(super) fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
     let exact = jobs.iter().position(|job| job.id == wanted || job.name.as_deref() == Some(wanted));
-    let beginning: Vec<_> =
+    let by_prefix: Vec<_> =
         jobs.iter().enumerate().filter(|(_, job)| job.id.starts_with(wanted)).map(|(i, _)| i).collect();
-    let index = match (exact, &beginning[..]) {
+    let index = match (exact, &by_prefix[..]) {
         (Some(index), _) | (None, &[index]) => index,
-        (None, []) => bail!("no job here is called `{wanted}`; `cargo wren jobs` lists those there are"),
-        (None, several) => bail!("{} jobs begin with `{wanted}`; give more of the id", several.len()),
+        (None, []) => bail!("no job here has the id or name `{wanted}`; run `cargo wren jobs` for a list"),
+        (None, several) => bail!("the ids of {} jobs start with `{wanted}`; give more of the id", several.len()),
     };
     jobs.into_iter().nth(index).context("the job is gone")
 }
 
-/// The job that was asked for, or the latest.
+/// Returns the job named on the command line, or the latest.
 pub(super) fn chosen(directory: &Path, wanted: Option<&str>) -> Result<JobSummary> {
     let all = all(directory)?;
     match wanted {
         Some(wanted) => find(all, wanted),
         None => all.into_iter().next().with_context(|| {
-            format!("no job ran here; {} has no logs: run a program first", directory.join("jobs").display())
+            format!("no job ran here; {} has no job histories; run a program first", directory.join("jobs").display())
         }),
     }
 }
@@ -119,7 +122,7 @@ fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
     let header = ["JOB", "STATE", "DONE", "FAILED", "RETRIED", "TIME", "COMPUTE", "STARTED", "FUNCTION"];
     table::write(out, header, &rows)?;
     if jobs.len() > limit {
-        writeln!(out, "and {} earlier; -n lists more", jobs.len() - limit)?;
+        writeln!(out, "and {} earlier jobs; use -n to list more", jobs.len() - limit)?;
     }
     Ok(())
 }
@@ -128,7 +131,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
     let mut failures = Vec::new();
     let folder = folder(directory, &job);
     let summary = JobSummary::read_with(&folder, |event| match event {
-        // What failed in an earlier run was run again.
+        // A new run of the job starts here: it runs the tasks again that failed before.
         Event::Job { .. } => failures.clear(),
         Event::Failed { task, attempt, class, message, stderr, .. } => failures.push(Failed {
             task: *task,
@@ -145,18 +148,18 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
     }
     writeln!(out, "job       {}", summary.id)?;
     writeln!(out, "function  {}", summary.function)?;
-    writeln!(out, "state     {}, begun {}", state(summary.state), age(summary.started_unix_ms))?;
+    writeln!(out, "state     {}, started {}", state(summary.state), age(summary.started_unix_ms))?;
     writeln!(out, "tasks     {} done, {} failed, {} retried", tasks(&summary), summary.failed, summary.retried)?;
     writeln!(
         out,
-        "time      {}, in which {} workers ({}) computed for {}",
+        "time      {}; {} workers ({}) computed for {}",
         seconds(summary.wall_s),
         summary.workers,
         summary.backend,
         seconds(summary.compute_s)
     )?;
-    writeln!(out, "memory    {} MB at most in a worker", summary.peak_mb)?;
-    writeln!(out, "log       {}", folder.join(history::LOG).display())?;
+    writeln!(out, "memory    at most {} MB in a worker", summary.peak_mb)?;
+    writeln!(out, "history   {}", folder.join(history::LOG).display())?;
     if !failures.is_empty() {
         writeln!(out)?;
         let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
@@ -167,7 +170,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
             let (id, task) = (&summary.id, first.task);
             writeln!(
                 out,
-                "\n`cargo wren logs {id} {task}` shows what a task printed, `cargo wren replay {id} {task}` runs it here"
+                "\n`cargo wren logs {id} {task}` shows the output of a task, `cargo wren replay {id} {task}` runs it here"
             )?;
         }
     }

@@ -1,4 +1,4 @@
-//! `cargo wren list`: what a program can run remotely.
+//! `cargo wren list`: lists the remote functions of a program.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,10 +10,10 @@ use crate::listing::{self, Function};
 use crate::program::Select;
 use crate::table;
 
-/// List the remote functions of a program, as its link-time registry has them
+/// List the remote functions in a program's link-time registry
 ///
-/// The program is built and started; it answers before its own `main` runs, where that has
-/// `#[wren::main]` or begins by `wren::init()`.
+/// Builds and starts the program. It prints the list before the body of `main` runs, so `main` must have
+/// `#[wren::main]` or start with `wren::init()`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo wren list\n  cargo wren list --example sweep --json | jq '.functions[].name'"
@@ -38,10 +38,10 @@ pub(crate) fn list(args: &Args) -> Result<ExitCode> {
 }
 
 fn show(out: &mut impl Write, functions: &[Function]) -> Result<()> {
-    // Not those that wren has of its own.
+    // Leave out wren's own functions.
     let functions: Vec<_> = functions.iter().filter(|f| !is_wrens(&f.name)).collect();
     if functions.is_empty() {
-        return Ok(writeln!(out, "no remote function; put `#[wren::remote]` on one")?);
+        return Ok(writeln!(out, "no remote functions; put `#[wren::remote]` on one")?);
     }
     let row = |f: &&Function| [f.name.clone(), limits(f), format!("{}:{}", f.file, f.line), f.signature.clone()];
     let rows: Vec<_> = functions.iter().map(row).collect();

@@ -1,4 +1,4 @@
-//! `cargo wren logs`: what functions printed, here or in AWS.
+//! `cargo wren logs`: shows the output of remote functions, from this machine or from AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -19,32 +19,34 @@ use crate::aws::{self, Aws, if_there};
 use crate::deploy::report::Report;
 use crate::deploy::{Site, name, site};
 
-/// Streams that one request may name (FilterLogEvents).
+/// Maximum number of streams in one request (FilterLogEvents).
 const STREAMS: usize = 100;
 
-/// Show what remote functions printed
+/// Show the output of remote functions
 ///
-/// Of a job, by its id or name, everything that its tasks printed, or one task of it; of any other
-/// text, the lines in AWS that contain it. What a job prints on this machine is kept with it, up to
-/// 64 MB. What one prints on AWS is in CloudWatch Logs, some seconds later and for two weeks.
+/// For a job id or a job name, shows the output of all tasks of the job, or of one task. For any other text, shows the
+/// lines on AWS that contain it.
+///
+/// The output of a job on this machine is kept with the job history, up to 64 MB. The output of a job on AWS is in
+/// CloudWatch Logs: it appears there after some seconds and is kept for two weeks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren logs sweep\n  cargo wren logs 8f0w 17 --since 2d\n  \
                         cargo wren logs 'did not converge' --json | jq .line")]
 pub(crate) struct Args {
-    /// A job's id or name, or text that lines contain
+    /// A job id, the start of one (at least 4 characters), a job name, or text to search for
     what: String,
-    /// A task of the job
+    /// Number of the task to show, from 0
     task: Option<u64>,
-    /// Look back for so long: 30m, 12h, 7d; a day on AWS, and everything here, unless it is given
+    /// Show only lines from this last period, such as 30m, 12h or 7d; defaults to one day on AWS, and to everything here
     #[arg(long, value_name = "TIME", value_parser = duration)]
     since: Option<Duration>,
-    /// Print a JSON object a line: `time`, `unix_ms`, `stream`, `line`; on AWS `group`, and here
-    /// `task`, `attempt`, `worker`, `function`, `t`
+    /// Print one JSON object per line: `time`, `unix_ms`, `stream`, `line`; on AWS also `group`, and here also `task`,
+    /// `attempt`, `worker`, `function`, `t`
     #[arg(long)]
     json: bool,
 }
 
-/// How far AWS is looked back at, where nobody says.
+/// The default of `--since` on AWS.
 const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// One line of a log.
@@ -82,31 +84,30 @@ pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
     show(args, &lines)?;
     if lines.is_empty() {
         eprintln!(
-            "no line of `{}` in the last {}; lines come some seconds after they were printed; --since looks further \
-             back, 14 days at most",
+            "no lines for `{}` in the last {}; lines appear some seconds after they are printed; use --since to look \
+             further back, at most 14 days",
             args.what,
-            words(looked_back)
+            in_words(looked_back)
         );
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// When it was so long ago, in milliseconds since 1970.
-fn since(time: Duration) -> i64 {
-    (SystemTime::now() - time).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+/// Returns the time `age` before now, in milliseconds since 1970.
+fn since(age: Duration) -> i64 {
+    (SystemTime::now() - age).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 
-/// Shows what was kept here of a job's output.
+/// Shows the output of a job that was kept on this machine.
 fn kept(args: &Args, directory: &Path, job: &history::JobSummary) -> Result<ExitCode> {
     if let Some(task) = args.task {
         jobs::check_task(job, task)?;
     }
     let folder = jobs::folder(directory, job);
-    let lines =
-        history::outputs(&folder).with_context(|| format!("the output in {} cannot be read", folder.display()))?;
+    let lines = history::outputs(&folder).with_context(|| format!("cannot read the output in {}", folder.display()))?;
     let since = args.since.map_or(0, since);
-    // What wren says of the log itself belongs to every task.
+    // Lines without a task are wren's notes about the output itself, and concern every task.
     let wanted = |line: &history::Line| args.task.is_none_or(|task| line.task.is_none_or(|of| of == task));
     let mut out = std::io::stdout().lock();
     let mut shown = 0;
@@ -127,20 +128,19 @@ fn kept(args: &Args, directory: &Path, job: &history::JobSummary) -> Result<Exit
     if shown > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let whose =
-        args.task.map_or_else(|| "nothing that its tasks".to_owned(), |task| format!("nothing that task {task}"));
+    let source = args.task.map_or_else(|| "the tasks".to_owned(), |task| format!("task {task}"));
     match &*job.backend {
         "inline" => eprintln!(
-            "job {} ran on threads of its own program, and what it printed went where the program's output went; with \
-             `WREN_BACKEND=local` it is kept",
+            "job {} ran on threads of its own program, so its output is part of the program's output; with \
+             `WREN_BACKEND=local`, wren keeps it",
             job.id
         ),
-        _ => eprintln!("{whose} printed is kept of job {}; `cargo wren jobs {0}` shows what failed", job.id),
+        _ => eprintln!("no output of {source} is kept for job {}; `cargo wren jobs {0}` shows its failures", job.id),
     }
     Ok(ExitCode::FAILURE)
 }
 
-/// The job that is meant, if it was logged here.
+/// Returns the job named on the command line, if it has a history here.
 fn job(directory: &Path, wanted: &str) -> Result<Option<history::JobSummary>> {
     let jobs = jobs::all(directory)?;
     let exact = |job: &history::JobSummary| job.id == wanted || job.name.as_deref() == Some(wanted);
@@ -149,8 +149,9 @@ fn job(directory: &Path, wanted: &str) -> Result<Option<history::JobSummary>> {
     Ok(index.and_then(|index| jobs.into_iter().nth(index)))
 }
 
+/// Returns the lines that contain a text.
 async fn containing(site: &Site, groups: &[String], text: &str, since: i64) -> Result<Vec<Line>> {
-    // In CloudWatch's patterns, a quoted text is that text; quotes cannot be in it.
+    // In a CloudWatch filter pattern, a quoted text matches literally; it cannot contain quotes.
     let pattern = format!("\"{}\"", text.replace('"', " "));
     let mut lines = Vec::new();
     for group in groups {
@@ -160,8 +161,9 @@ async fn containing(site: &Site, groups: &[String], text: &str, since: i64) -> R
     Ok(lines)
 }
 
-/// The lines of a job's invocations: first the lines that begin these, then all of their streams.
-/// `None` where no job is called so: its driver may have been another machine's.
+/// Returns the output of a job's invocations. First finds the lines at the start of each invocation, then reads the
+/// streams that contain them. Returns `None` if no invocation belongs to such a job. The driver may have run on another
+/// machine.
 async fn of_job(
     site: &Site,
     groups: &[String],
@@ -173,17 +175,17 @@ async fn of_job(
         return Ok(None);
     }
     let pattern = format!("\"job={wanted}\"");
-    let mut beginnings = Vec::new();
+    let mut starts = Vec::new();
     for group in groups {
-        beginnings.extend(read(site, group, &[], Some(&pattern), since).await?);
+        starts.extend(read(site, group, &[], Some(&pattern), since).await?);
     }
-    let runs = runs(&beginnings, wanted);
+    let runs = runs(&starts, wanted);
     if runs.is_empty() {
         return Ok(None);
     }
     let mut lines = Vec::new();
     for group in groups {
-        let own = || beginnings.iter().filter(|line| line.group == *group);
+        let own = || starts.iter().filter(|line| line.group == *group);
         let Some(first) = own().map(|line| line.time).min() else { continue };
         let streams: BTreeSet<_> = own().map(|line| line.stream.clone()).collect();
         let streams: Vec<_> = streams.into_iter().collect();
@@ -195,11 +197,10 @@ async fn of_job(
     Ok(Some(lines))
 }
 
-/// Which runs are meant by a job's id, by a longer name that has it before a mark, or by the
-/// beginning of one id.
-fn runs(beginnings: &[Line], wanted: &str) -> BTreeSet<String> {
-    let all: BTreeSet<_> =
-        beginnings.iter().filter_map(|line| Some(Beginning::of(&line.line)?.job.to_owned())).collect();
+/// Returns the job ids that `wanted` selects: `wanted` itself, and ids that continue it with a separator, such as
+/// `<wanted>-2`. If there are none, returns the id that starts with `wanted`, if there is exactly one.
+fn runs(starts: &[Line], wanted: &str) -> BTreeSet<String> {
+    let all: BTreeSet<_> = starts.iter().filter_map(|line| Some(Start::of(&line.line)?.job.to_owned())).collect();
     let is_of = |run: &&String| {
         let rest = run.strip_prefix(wanted);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
@@ -208,8 +209,8 @@ fn runs(beginnings: &[Line], wanted: &str) -> BTreeSet<String> {
     if !exact.is_empty() {
         return exact;
     }
-    let begin: BTreeSet<_> = all.into_iter().filter(|run| wanted.len() >= 4 && run.starts_with(wanted)).collect();
-    if begin.len() == 1 { begin } else { BTreeSet::new() }
+    let by_prefix: BTreeSet<_> = all.into_iter().filter(|run| wanted.len() >= 4 && run.starts_with(wanted)).collect();
+    if by_prefix.len() == 1 { by_prefix } else { BTreeSet::new() }
 }
 
 async fn read(site: &Site, group: &str, streams: &[String], pattern: Option<&str>, since: i64) -> Result<Vec<Line>> {
@@ -219,7 +220,7 @@ async fn read(site: &Site, group: &str, streams: &[String], pattern: Option<&str
     let mut pages = filter.into_paginator().send();
     let mut lines = Vec::new();
     while let Some(page) = pages.next().await {
-        // A group that is gone has no lines.
+        // A group that no longer exists has no lines.
         let doing = format!("reading the log group {group}");
         let Some(page) = if_there(page, &["ResourceNotFoundException"], &doing)? else { break };
         lines.extend(page.events().iter().map(|event| Line {
@@ -232,15 +233,15 @@ async fn read(site: &Site, group: &str, streams: &[String], pattern: Option<&str
     Ok(lines)
 }
 
-/// What a worker says when an invocation begins.
+/// The line that a worker prints at the start of an invocation.
 #[derive(Debug, PartialEq, Eq)]
-struct Beginning<'a> {
+struct Start<'a> {
     job: &'a str,
     tasks: Range<u64>,
 }
 
-impl<'a> Beginning<'a> {
-    /// `wren job=<id> tasks=<a>..<b> attempt=<n>`
+impl<'a> Start<'a> {
+    /// Parses `wren job=<id> tasks=<a>..<b> attempt=<n>`.
     fn of(line: &'a str) -> Option<Self> {
         let rest = line.trim_start().strip_prefix("wren job=")?;
         let (job, rest) = rest.split_once(" tasks=")?;
@@ -249,14 +250,14 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// The task in `[<function> <task>] text`.
+/// Returns the task in `[<function> <task>] text`.
 fn task_of(line: &str) -> Option<u64> {
     line.strip_prefix('[')?.split_once(']')?.0.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// Of the lines of some streams, those of a job's invocations; of one task, where one is meant.
+/// Keeps only the lines of invocations that belong to `runs`, and of one task if `task` is given.
 ///
-/// A stream is one instance, which runs one invocation after another.
+/// A stream contains the output of one instance, which runs one invocation after another.
 fn of_invocations(lines: Vec<Line>, runs: &BTreeSet<String>, task: Option<u64>) -> Vec<Line> {
     let mut streams = BTreeMap::<String, Vec<Line>>::new();
     lines.into_iter().for_each(|line| streams.entry(line.stream.clone()).or_default().push(line));
@@ -264,8 +265,8 @@ fn of_invocations(lines: Vec<Line>, runs: &BTreeSet<String>, task: Option<u64>) 
     for lines in streams.into_values() {
         let mut own = false;
         for line in lines {
-            if let Some(beginning) = Beginning::of(&line.line) {
-                own = runs.contains(beginning.job) && task.is_none_or(|task| beginning.tasks.contains(&task));
+            if let Some(start) = Start::of(&line.line) {
+                own = runs.contains(start.job) && task.is_none_or(|task| start.tasks.contains(&task));
             }
             let of_task = match (task, task_of(&line.line)) {
                 (Some(wanted), Some(of)) => wanted == of,
@@ -279,7 +280,7 @@ fn of_invocations(lines: Vec<Line>, runs: &BTreeSet<String>, task: Option<u64>) 
     kept
 }
 
-/// Lambda's own lines around each invocation; those that tell of an error are kept.
+/// Returns whether this is one of Lambda's own lines around each invocation, other than a report of an error.
 fn is_accounting(line: &str) -> bool {
     let report = line.starts_with("REPORT RequestId") && !line.contains("Status:");
     report || ["START RequestId", "END RequestId", "INIT_START"].iter().any(|start| line.starts_with(start))
@@ -293,7 +294,7 @@ fn show(args: &Args, lines: &[Line]) -> Result<()> {
             value["time"] = timestamp(line.time).into();
             writeln!(out, "{value}")?;
         } else {
-            // The last part of a stream's name tells instances apart.
+            // The last part of the stream's name identifies the instance.
             let instance = line.stream.rsplit(']').next().unwrap_or_default();
             writeln!(out, "{} {:.8} {}", timestamp(line.time), instance, line.line)?;
         }
@@ -307,8 +308,9 @@ fn timestamp(unix_ms: i64) -> String {
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| unix_ms.to_string())
 }
 
+/// Parses a duration such as `12h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time; give a number and s, m, h or d, as in 12h");
+    let wrong = || format!("`{text}` is not a duration; give a number and s, m, h or d, as in 12h");
     let unit = text.chars().next_back().ok_or_else(wrong)?;
     let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
     let seconds = match unit {
@@ -318,11 +320,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         'd' => 86_400,
         _ => return Err(wrong()),
     };
-    // Further back than CloudWatch is old would be before 1970 somewhere.
+    // Limited to ten years, so that the resulting time is always after 1970.
     Ok(Duration::from_secs(number.saturating_mul(seconds).min(3_650 * 86_400)))
 }
 
-fn words(duration: Duration) -> String {
+fn in_words(duration: Duration) -> String {
     match duration.as_secs() {
         s if s % 86_400 == 0 => format!("{} days", s / 86_400),
         s if s % 3_600 == 0 => format!("{} hours", s / 3_600),
@@ -381,23 +383,23 @@ mod tests {
 
     #[test]
     fn jobs_are_meant_by_their_id_or_its_beginning() {
-        let beginning = |job: &str| lines("one", &[&format!("wren job={job} tasks=0..1 attempt=1")]).remove(0);
-        let logged = [beginning("8f0wabcd"), beginning("8f0wabcd-2"), beginning("8f0wxyz"), beginning("sweep")];
-        let meant = |wanted: &str| runs(&logged, wanted).into_iter().collect::<Vec<_>>();
-        assert_eq!(meant("8f0wabcd"), ["8f0wabcd", "8f0wabcd-2"]);
-        assert_eq!(meant("8f0wx"), ["8f0wxyz"]);
-        assert_eq!(meant("sweep"), ["sweep"]);
-        assert!(meant("8f0w").is_empty() && meant("swe").is_empty() && meant("nothing").is_empty());
+        let start = |job: &str| lines("one", &[&format!("wren job={job} tasks=0..1 attempt=1")]).remove(0);
+        let logged = [start("8f0wabcd"), start("8f0wabcd-2"), start("8f0wxyz"), start("sweep")];
+        let selected = |wanted: &str| runs(&logged, wanted).into_iter().collect::<Vec<_>>();
+        assert_eq!(selected("8f0wabcd"), ["8f0wabcd", "8f0wabcd-2"]);
+        assert_eq!(selected("8f0wx"), ["8f0wxyz"]);
+        assert_eq!(selected("sweep"), ["sweep"]);
+        assert!(selected("8f0w").is_empty() && selected("swe").is_empty() && selected("nothing").is_empty());
     }
 
     #[test]
     fn beginnings_and_marks_are_read() {
-        let beginning = Beginning::of("wren job=3f tasks=10..20 attempt=2");
-        assert_eq!(beginning, Some(Beginning { job: "3f", tasks: 10..20 }));
+        let start = Start::of("wren job=3f tasks=10..20 attempt=2");
+        assert_eq!(start, Some(Start { job: "3f", tasks: 10..20 }));
         for other in
             ["wren job=3f", "wren job=3f tasks=10 attempt=1", "wren job=3f tasks=a..b", "[f 1] wren job=3f", ""]
         {
-            assert_eq!(Beginning::of(other), None, "{other}");
+            assert_eq!(Start::of(other), None, "{other}");
         }
         assert_eq!(
             (task_of("[a::f 7] x]"), task_of("[f] x"), task_of("[f x] y"), task_of("")),
@@ -408,7 +410,7 @@ mod tests {
     #[test]
     fn times_are_read_and_written() {
         assert_eq!(duration("90m").map(|d| d.as_secs()), Ok(5_400));
-        assert_eq!(duration("7d").map(words), Ok("7 days".to_owned()));
+        assert_eq!(duration("7d").map(in_words), Ok("7 days".to_owned()));
         for wrong in ["", "h", "1w", "1.5h", "-1h", "1é"] {
             assert!(duration(wrong).unwrap_err().contains("12h"), "{wrong}");
         }

@@ -1,4 +1,4 @@
-//! `cargo wren man`: its manual pages.
+//! `cargo wren man`: writes the manual pages.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,18 +12,18 @@ use clap_mangen::Man;
 
 use crate::{NAME, VERSION};
 
-/// Print the manual page, or write that of every subcommand
+/// Print the manual page, or write the pages of all subcommands
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren man | man -l -\n  \
                         cargo wren man --out ~/.local/share/man/man1 && man cargo-wren-deploy")]
 pub(crate) struct Args {
-    /// Write `cargo-wren.1`, `cargo-wren-new.1` and so on into this folder
+    /// Write all pages (`cargo-wren.1`, `cargo-wren-new.1` and so on) to this folder
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
 
 pub(crate) fn man(args: &Args) -> Result<ExitCode> {
-    // Of `help` there is no page.
+    // `help` gets no page.
     let mut command = crate::alone().disable_help_subcommand(true);
     command.build();
     match &args.out {
@@ -47,10 +47,10 @@ fn write(command: &Command, folder: &Path) -> Result<()> {
     };
     let shown = folder.display();
     pages().with_context(|| {
-        format!("the manual pages cannot be written into {shown}; give a folder that is yours by --out")
+        format!("cannot write the manual pages to {shown}; pass a folder to --out that you can write to")
     })?;
     let (pages, first) = (commands.len(), folder.join(format!("{NAME}.1")));
-    Ok(writeln!(io::stdout(), "wrote {pages} pages into {shown}; look at one by `man {}`", first.display())?)
+    Ok(writeln!(io::stdout(), "wrote {pages} pages to {shown}; read one with `man {}`", first.display())?)
 }
 
 fn page(command: &Command) -> Man {

@@ -1,4 +1,4 @@
-//! `cargo wren new`: a project that compiles and runs at once.
+//! `cargo wren new`: creates a project that compiles and runs right away.
 
 mod name;
 
@@ -13,18 +13,19 @@ use cargo_metadata::MetadataCommand;
 
 use crate::program::cargo;
 
-/// What a project begins with.
+/// The initial program of a project.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Template {
     /// A remote function, mapped over many inputs
     Map,
     /// A MapReduce over files
     Mapreduce,
-    /// A parameter server: processes that change the same numbers
+    /// A parameter server: several processes update the same numbers
     Params,
 }
 
 impl Template {
+    /// Returns the source of `src/main.rs`.
     fn main(self) -> &'static str {
         match self {
             Template::Map => include_str!("../../templates/map/main.rs"),
@@ -33,7 +34,7 @@ impl Template {
         }
     }
 
-    /// The features of wren that it needs beside the default ones.
+    /// Returns the features of wren that the program needs in addition to the default ones.
     fn features(self) -> &'static [&'static str] {
         match self {
             Template::Map | Template::Mapreduce => &[],
@@ -42,29 +43,29 @@ impl Template {
     }
 }
 
-/// Create a project that compiles and runs at once, with a test
+/// Create a project that compiles and runs right away, with a test
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren new hello && cd hello && cargo run --release\n  \
                         cargo wren new --template mapreduce words")]
 pub(crate) struct Args {
-    /// Folder of the project; it must not exist
+    /// Folder of the project; it must not exist yet
     path: PathBuf,
-    /// What it begins with
+    /// Program to start with
     #[arg(short, long, value_enum, default_value_t = Template::Map)]
     template: Template,
-    /// Name of its package; by default the folder's
+    /// Name of the package; defaults to the name of the folder
     #[arg(long)]
     name: Option<String>,
-    /// Folder of the wren crate to depend on; by default the one this command was built with, where
-    /// it is still there, else the released version
+    /// Folder of the wren crate to depend on; defaults to the one that this command was built from, if it still
+    /// exists, or else to the released version
     #[arg(long, value_name = "PATH")]
     wren: Option<PathBuf>,
 }
 
-/// What a project of its own has at the end of its `Cargo.toml`. With all that a debugger can use, the program is 307 MB
-/// long with AWS's SDK (2026-11), and Lambda takes 250.
+/// The end of `Cargo.toml` for a project outside a workspace. With full debug information, a program that includes
+/// AWS's SDK has 307 MB (2026-11), and Lambda accepts 250 MB.
 const PROFILE: &str = r#"
-# Backtraces have line numbers. More than that would make builds slow, and programs too large for AWS Lambda.
+# Enough for line numbers in backtraces. Full debug information makes builds slow and programs too large for AWS Lambda.
 [profile.dev]
 debug = "line-tables-only"
 
@@ -73,26 +74,26 @@ debug = false
 "#;
 
 pub(crate) fn new(args: &Args) -> Result<ExitCode> {
-    // Before cargo begins: a refusal leaves nothing behind.
+    // Checked before cargo runs, so that a rejected name leaves no files behind.
     let folder_name = || args.path.file_name().and_then(OsStr::to_str);
     if let Some(name) = args.name.as_deref().or_else(folder_name) {
         name::check(name, &args.path)?;
     }
     let wren = dependency(source(args.wren.as_deref())?.as_deref(), args.template.features());
-    // Cargo checks the name, begins a repository, and joins a workspace around it.
+    // Cargo checks the name, creates a repository, and adds the project to a surrounding workspace.
     let mut command = cargo();
     command.args(["new", "--quiet", "--bin"]).args(args.name.iter().flat_map(|name| ["--name", name]));
-    let status = command.arg("--").arg(&args.path).status().context("cargo does not start")?;
+    let status = command.arg("--").arg(&args.path).status().context("cannot start cargo")?;
     if !status.success() {
         return Ok(ExitCode::FAILURE);
     }
     let manifest = args.path.join("Cargo.toml");
-    let mut text = fs::read_to_string(&manifest).with_context(|| format!("{} is gone", manifest.display()))?;
-    // A workspace around it may have added sections behind this one.
+    let mut text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    // In a workspace, cargo may have added sections after this one.
     let section = "[dependencies]\n";
     let end = text.find(section).map(|at| at + section.len());
     let end =
-        end.with_context(|| format!("{} has no section [dependencies]; add wren-cloud there", manifest.display()))?;
+        end.with_context(|| format!("{} has no section [dependencies]; add it, with wren-cloud", manifest.display()))?;
     text.insert_str(end, &format!("serde = {{ version = \"1\", features = [\"derive\"] }}\nwren-cloud = {wren}\n"));
     let workspace = workspace_around(&args.path, &manifest);
     if workspace.is_none() {
@@ -104,8 +105,8 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     if let Some(root) = workspace {
         let root = root.display();
         eprintln!(
-            "note: it is a member of the workspace in {root} now, whose Cargo.toml was changed; for a project of its \
-             own, undo that and begin in another folder"
+            "note: the project is now a member of the workspace in {root}, and the Cargo.toml of the workspace was \
+             changed; for a separate project, undo that change and create the project in another folder"
         );
     }
     let folder = args.path.display();
@@ -113,25 +114,25 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The workspace that the project joined, where there is one.
+/// Returns the root of the workspace that the project is now a member of, if there is one.
 fn workspace_around(project: &Path, manifest: &Path) -> Option<PathBuf> {
     let metadata = MetadataCommand::new().no_deps().manifest_path(manifest).exec().ok()?;
     let root = PathBuf::from(metadata.workspace_root);
     (root.canonicalize().ok()? != project.canonicalize().ok()?).then_some(root)
 }
 
-/// What wren writes into a project is ignored by git as what cargo writes is. Where cargo began no repository, it
-/// wrote no `.gitignore`, and `.wren` ignores itself.
+/// Adds `.wren` to the project's `.gitignore`, next to cargo's `target`. Without a new repository, cargo writes no
+/// `.gitignore`; `.wren` has one of its own then.
 fn ignore_own_folder(project: &Path) -> Result<()> {
     let path = project.join(".gitignore");
     if !path.is_file() {
         return Ok(());
     }
     let append = || File::options().append(true).open(&path)?.write_all(b"/.wren\n");
-    append().with_context(|| format!("{} cannot be written; add a line `/.wren` to it", path.display()))
+    append().with_context(|| format!("cannot write {}; add the line `/.wren` to it", path.display()))
 }
 
-/// The folder of the wren crate that the project depends on; `None` for the released one.
+/// Returns the folder of the wren crate that the project depends on; `None` for the released version.
 fn source(given: Option<&Path>) -> Result<Option<PathBuf>> {
     let built_with = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime");
     let folder = match given {
@@ -142,7 +143,7 @@ fn source(given: Option<&Path>) -> Result<Option<PathBuf>> {
     folder.canonicalize().map(Some).with_context(|| format!("there is no folder {}", folder.display()))
 }
 
-/// What `Cargo.toml` says of wren.
+/// Returns the value of the dependency on wren in `Cargo.toml`.
 fn dependency(source: Option<&Path>, features: &[&str]) -> String {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     let source = match source {

@@ -1,4 +1,4 @@
-//! `cargo wren plan`: what a job would take and cost, before it runs.
+//! `cargo wren plan`: predicts the duration and the cost of a job.
 
 mod measured;
 
@@ -13,48 +13,52 @@ use wren::{history, limits, price};
 
 use measured::Measured;
 
-/// Runs that are simulated, and fewest of a large job.
+/// Number of simulated runs.
 const RUNS: u64 = 20;
+/// Minimum number of simulated runs, for a large job.
 const FEWEST_RUNS: u64 = 3;
 
-/// Tasks that are simulated in all runs together, about.
+/// Approximate number of tasks to simulate in all runs together.
 const MOST_SIMULATED: u64 = 200_000;
 
-/// Say what a job on AWS Lambda would take and cost
+/// Predict the duration and the cost of a job on AWS Lambda
 ///
-/// From how long a task takes: as `--duration` says, or as tasks of the same function took in the jobs
-/// that ran here; on Lambda, where any of them ran there. The job is simulated twenty times, by wren's own
-/// scheduler over a model of Lambda and S3, and what 5% and 95% of the runs take is told beside the median. The
-/// dollars are those of the list prices that wren knows, without free tier; the bill counts.
+/// The prediction starts from the duration of a task: the one given by `--duration`, or the measured durations of the
+/// same function in the jobs that ran here. If any of those jobs ran on Lambda, only these count.
+///
+/// The job is simulated twenty times, by wren's own scheduler and a model of Lambda and S3. The output shows the median
+/// and the range from the 5th to the 95th percentile. Costs are based on wren's copy of the AWS price list, without the
+/// free tier; your bill may differ.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren plan --tasks 10000 --duration 2.5\n  \
-                        cargo wren plan sweep::train --tasks 100000   # as long as its tasks took here\n  \
+                        cargo wren plan sweep::train --tasks 100000   # with the durations measured here\n  \
                         cargo wren plan --tasks 100000 --duration 5m --memory 3072 --concurrency 5000 --json")]
 pub(crate) struct Args {
-    /// A function, or a job by id, beginning of an id, or name: how long did its tasks take? By default the
-    /// latest job
+    /// Use the measured durations of this function or job: a function name, a job id, the start of one, or a job name;
+    /// defaults to the latest job
     #[arg(conflicts_with = "duration")]
     of: Option<String>,
-    /// How many tasks; by default as many as the latest job of that function had
+    /// Number of tasks; defaults to that of the function's latest job
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     tasks: Option<u64>,
-    /// How long one task takes: seconds, or a number with `ms`, `s`, `m` or `h`
+    /// Duration of one task: seconds, or a number with the unit `ms`, `s`, `m` or `h`
     #[arg(long, value_name = "S", value_parser = duration)]
     duration: Option<f64>,
-    /// Memory of a function, in MB; by default what the function states, or what one whole processor comes with
+    /// Memory of a Lambda function, in MB; defaults to the function's `memory` option, or else to the size that comes
+    /// with one whole processor
     #[arg(long, value_name = "MB",
           value_parser = clap::value_parser!(u32).range(i64::from(limits::MIN_MEMORY_MB)..=i64::from(limits::MAX_MEMORY_MB)))]
     memory: Option<u32>,
-    /// Instances at once; by default what the deployment here may have, or else Lambda's own default
+    /// Maximum number of concurrent instances; defaults to the limit of the deployment here, or else to Lambda's default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     concurrency: Option<u64>,
-    /// What Lambda is like: `today`, or `pywren2017` for PyWren on the Lambda of 2017
+    /// Model of Lambda to simulate: `today`, or `pywren2017` for PyWren on the Lambda of 2017
     #[arg(long, value_name = "MODEL", default_value = "today", value_parser = ["today", "pywren2017"])]
     model: String,
-    /// How many runs are simulated; by default 20, and fewer of a job of more than 10,000 tasks
+    /// Number of simulated runs; defaults to 20, and to fewer for a job of more than 10,000 tasks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     runs: Option<u64>,
-    /// Decides everything that is random
+    /// Seed of the random numbers; the same seed gives the same result
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Print one JSON object
@@ -62,45 +66,45 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What a job takes.
+/// The resources and costs of a job, calculated without simulation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Plan {
     tasks: u64,
     requests: u64,
     memory_mb: u32,
-    /// Of one task, in the mean.
+    /// Mean duration of one task.
     duration_s: f64,
     concurrency: u64,
-    /// How many instances run at once at most.
+    /// Maximum number of instances that run at once.
     instances: u64,
     gb_seconds: f64,
     compute_usd: f64,
     requests_usd: f64,
     s3_usd: f64,
     usd: f64,
-    /// No job with these instances is shorter.
+    /// Lower bound of the wall time with this number of instances.
     wall_s: f64,
-    /// On one processor like one of Lambda's.
+    /// Duration on a single processor like one of Lambda's.
     serial_s: f64,
-    /// Which limit keeps it from being shorter.
+    /// The limit that determines `wall_s`.
     limited_by: &'static str,
     prices_of: &'static str,
     prices_region: &'static str,
 }
 
-/// All that is told.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
-    /// By arithmetic.
+struct Output<'a> {
+    /// The calculated part.
     #[serde(flatten)]
     plan: &'a Plan,
-    /// Where the durations are from, if they were measured.
+    /// The source of the durations, if they were measured.
     measured: Option<&'a Measured>,
     model: &'a str,
     seed: u64,
-    /// By simulation.
+    /// The simulated part.
     predicted: &'a Prediction,
-    /// How far the model was from launches of PyWren that were measured, at most.
+    /// Maximum relative error of the model for the measured launches of PyWren.
     model_error: f64,
 }
 
@@ -112,20 +116,20 @@ pub(crate) fn plan(args: &Args) -> Result<ExitCode> {
     };
     let tasks = args.tasks.or_else(|| measured.as_ref()?.tasks);
     let Some(tasks) = tasks.filter(|tasks| *tasks > 0) else {
-        bail!("nobody said how many tasks the job has; say it by --tasks");
+        bail!("the number of tasks is unknown; pass it with --tasks");
     };
     let duration_s = args.duration.or_else(|| Some(measured.as_ref()?.mean_s)).unwrap_or_default();
     if !(duration_s > 0.0 && duration_s <= f64::from(limits::MAX_TIMEOUT_S)) {
         bail!(
-            "a task of {duration_s} s cannot be: Lambda ends an invocation after {} s; split it into shorter ones",
+            "a task cannot take {duration_s} s: Lambda stops an invocation after {} s; split it into shorter tasks",
             limits::MAX_TIMEOUT_S
         );
     }
     let recorded = || Deployment::load(&directory).ok().flatten().map(|d| d.concurrency as u64);
-    let Some(model) = Model::named(&args.model) else { bail!("no model is called `{}`", args.model) };
+    let Some(model) = Model::named(&args.model) else { bail!("unknown model `{}`", args.model) };
     let is_today = model == Model::today();
-    let usual = || if is_today { recorded().unwrap_or(model.concurrency as u64) } else { model.concurrency as u64 };
-    let concurrency = args.concurrency.unwrap_or_else(usual).max(1);
+    let default = || if is_today { recorded().unwrap_or(model.concurrency as u64) } else { model.concurrency as u64 };
+    let concurrency = args.concurrency.unwrap_or_else(default).max(1);
     let memory = args.memory.or_else(|| measured.as_ref()?.memory_mb).unwrap_or(limits::DEFAULT_MEMORY_MB);
 
     let plan = Plan::of(tasks, duration_s, memory, concurrency);
@@ -141,15 +145,15 @@ pub(crate) fn plan(args: &Args) -> Result<ExitCode> {
     let measured = measured.as_ref();
     if args.json {
         let (model, seed, model_error) = (args.model.as_str(), args.seed, STATED_ERROR);
-        let told = Told { plan: &plan, measured, model, seed, predicted: &predicted, model_error };
-        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        let output = Output { plan: &plan, measured, model, seed, predicted: &predicted, model_error };
+        writeln!(out, "{}", serde_json::to_string(&output)?)?;
     } else {
         show(&mut out, &plan, measured, &predicted)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// `2.5`, `300ms`, `1.5s`, `5m`, `2h`, in seconds.
+/// Parses a duration such as `2.5`, `300ms`, `1.5s`, `5m` or `2h`, and returns it in seconds.
 fn duration(text: &str) -> Result<f64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let factor = match unit {
@@ -157,12 +161,12 @@ fn duration(text: &str) -> Result<f64, String> {
         "ms" => 1e-3,
         "m" => 60.0,
         "h" => 3_600.0,
-        _ => return Err(format!("`{unit}` is no unit of time here; there are `ms`, `s`, `m` and `h`")),
+        _ => return Err(format!("unknown unit `{unit}`; expected `ms`, `s`, `m` or `h`")),
     };
-    let number: f64 = number.trim().parse().map_err(|_| format!("`{number}` is no number; write `2.5` or `5m`"))?;
+    let number: f64 = number.trim().parse().map_err(|_| format!("`{number}` is not a number; write `2.5` or `5m`"))?;
     match number * factor {
         seconds if seconds.is_finite() && seconds > 0.0 => Ok(seconds),
-        _ => Err("a task takes some time; write `2.5` or `5m`".to_owned()),
+        _ => Err("the duration of a task must be greater than 0; write `2.5` or `5m`".to_owned()),
     }
 }
 
@@ -172,7 +176,7 @@ impl Plan {
         let gb_seconds = seconds * f64::from(memory_mb) / 1024.0;
         let compute_usd = gb_seconds * price::GB_SECOND;
         let requests_usd = tasks as f64 * price::REQUEST;
-        // Its arguments are read, its outcome is written, and read by the driver.
+        // The worker reads the arguments and writes the outcome, and the driver reads the outcome.
         let s3_usd = tasks as f64 * (price::S3_WRITE + 2.0 * price::S3_READ);
         let (wall_s, limited_by) = wall(tasks, duration_s, concurrency);
         Self {
@@ -196,30 +200,30 @@ impl Plan {
     }
 }
 
-/// How long the job takes at least, and because of what.
+/// Returns a lower bound of the job's wall time, and the limit that determines it.
 fn wall(tasks: u64, duration_s: f64, concurrency: u64) -> (f64, &'static str) {
     let rate = limits::RATE_PER_CONCURRENCY as f64 * concurrency as f64;
     let invoked = tasks as f64 / rate;
     let computed = ramped(tasks, duration_s, concurrency);
     if invoked > computed {
-        return (invoked, "invocations a second");
+        return (invoked, "invocations per second");
     }
-    // With all instances at once from the start.
+    // The wall time if all instances started at once.
     let waves = tasks.div_ceil(concurrency) as f64 * duration_s;
     let limited_by = match (computed > waves, tasks > concurrency) {
-        (true, _) => "instances that Lambda adds in ten seconds",
+        (true, _) => "instances that Lambda adds per ten seconds",
         (false, true) => "concurrency",
         (false, false) => "the task itself",
     };
     (computed, limited_by)
 }
 
-/// When the last task ends, with instances added in steps, each running one task after another.
+/// Returns when the last task ends if Lambda adds instances in steps, and each instance runs one task after another.
 fn ramped(tasks: u64, duration_s: f64, concurrency: u64) -> f64 {
     let step = limits::SCALING_STEP as u64;
     let period = limits::SCALING_PERIOD.as_secs_f64();
     let steps = concurrency.div_ceil(step).min(tasks.div_ceil(step));
-    // Instances of each step and their beginning; of the whole, the number of tasks done by a time.
+    // The number of instances that step i adds, and the number of tasks done by the time t.
     let instances = |i: u64| step.min(concurrency - i * step);
     let done_by = |t: f64| {
         let of_step = |i: u64| {
@@ -229,7 +233,7 @@ fn ramped(tasks: u64, duration_s: f64, concurrency: u64) -> f64 {
         };
         (0..steps).map(of_step).sum::<f64>()
     };
-    // The end of some task: the first time by which all are done.
+    // Bisect for the first time at which all tasks are done.
     let (mut low, mut high) = (0.0, tasks.div_ceil(step.min(concurrency)) as f64 * duration_s);
     while high - low > 1e-9 * high.max(1.0) {
         let middle = (low + high) / 2.0;
@@ -256,7 +260,7 @@ fn show(out: &mut impl Write, plan: &Plan, measured: Option<&Measured>, predicte
     writeln!(out, "dollars     {:.4}, between {:.4} and {:.4}", usd.middle, usd.low, usd.high)?;
     writeln!(
         out,
-        "            for {:.0} GB-seconds at least and {:.0} invocations; {}, as of {}",
+        "            for at least {:.0} GB-seconds and {:.0} invocations; {}, as of {}",
         plan.gb_seconds, predicted.invocations, plan.prices_region, plan.prices_of
     )?;
     writeln!(
@@ -267,19 +271,19 @@ fn show(out: &mut impl Write, plan: &Plan, measured: Option<&Measured>, predicte
     )?;
     match (predicted.limited_by(), predicted.without.first()) {
         (Some(limit), Some(most)) => {
-            let what = if limit == Limit::Concurrency { "with ten times as many" } else { "without that" };
-            writeln!(out, "limited by  {}; {what}, {}", limit.name(), seconds(most.wall_s))?;
+            let change = if limit == Limit::Concurrency { "with ten times as much" } else { "without this limit" };
+            writeln!(out, "limited by  {}; {change}, {}", limit.name(), seconds(most.wall_s))?;
         }
         _ => writeln!(out, "limited by  the tasks themselves")?,
     }
     writeln!(out, "bound       no job with {} instances takes less than {}", plan.instances, seconds(plan.wall_s))?;
     if predicted.failed > 0 {
-        writeln!(out, "failed      {} tasks, of {} runs", predicted.failed, predicted.runs)?;
+        writeln!(out, "failed      {} tasks in {} runs", predicted.failed, predicted.runs)?;
     }
     writeln!(
         out,
-        "error       5% and 95% of {} simulated runs; the model itself was within {:.0}% of four launches of PyWren, and \
-         was never compared with today's Lambda",
+        "error       5th to 95th percentile of {} simulated runs; the model was within {:.0}% of four launches of \
+         PyWren, and has not been compared with today's Lambda",
         predicted.runs,
         100.0 * STATED_ERROR
     )?;
@@ -319,11 +323,11 @@ mod tests {
 
     #[test]
     fn time_is_bound_by_the_ramp() {
-        // 1,000 start at once, 1,000 after ten seconds, and so on: the fifth thousand begins at 40 s.
+        // 1,000 start at once, 1,000 more after ten seconds, and so on: the fifth thousand starts at 40 s.
         let plan = Plan::of(5_000, 60.0, 1_769, 5_000);
         near(plan.wall_s, 100.0);
         assert!(plan.limited_by.starts_with("instances"), "{}", plan.limited_by);
-        // Those that began first do more: by 20 s they did two each, and the second thousand one.
+        // Instances that start first do more: by 20 s, each of the first thousand has done two, the second one.
         near(Plan::of(3_000, 10.0, 1_769, 5_000).wall_s, 20.0);
     }
 
@@ -331,7 +335,7 @@ mod tests {
     fn time_is_bound_by_invocations() {
         let plan = Plan::of(100_000, 0.001, 128, 1_000);
         near(plan.wall_s, 10.0);
-        assert_eq!(plan.limited_by, "invocations a second");
+        assert_eq!(plan.limited_by, "invocations per second");
     }
 
     #[test]

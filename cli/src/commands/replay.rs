@@ -1,4 +1,4 @@
-//! `cargo wren replay`: run one task of a job again, in this process.
+//! `cargo wren replay`: runs one task of a job again on this machine.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -13,44 +13,45 @@ use super::jobs;
 use crate::listing;
 use crate::program::{self, RELEASE, Select};
 
-/// Run one task of a job again, here, with the input that it had
+/// Run one task of a job again on this machine, with the same input
 ///
-/// The program that ran the job is built as it is now, without optimization unless --release or
-/// --profile says otherwise, so that a mended function is tried on the input that it failed on. The
-/// task runs in the program's main thread: a debugger, RUST_BACKTRACE and `dbg!` work as in any
-/// program, and limits of memory and time do not count. Inputs of a job's tasks are kept while they
-/// are small, and beyond that those of tasks that failed or were tried again.
+/// Builds the current version of the program that ran the job, so that you can try a fixed function on the input that
+/// it failed on. The build is not optimized, unless you pass --release or --profile. The task runs on the program's
+/// main thread, without limits of memory and time, so debuggers, RUST_BACKTRACE and `dbg!` work as usual.
 ///
-/// The exit code is 0 if the function returned, 1 if it returned an error, 101 if it panicked.
+/// wren keeps the inputs of all tasks of a job while they are small, and beyond that only those of tasks that failed or
+/// were retried.
+///
+/// The exit code is 0 if the function returned, 1 if it returned an error, and 101 if it panicked.
 #[derive(Debug, clap::Args)]
-// Its help says that release is the default, which is so for all other commands.
+// `--debug` is hidden because its help says that release is the default, which is true for all other commands.
 #[command(mut_arg("debug", |debug| debug.hide(true)), after_help = "Examples:\n  cargo wren replay sweep 17\n  cargo wren replay sweep 17 --local-pool\n  \
                         cargo wren replay sweep 17 --debugger rust-gdb")]
 pub(crate) struct Args {
-    /// A job's id, the beginning of one, or a name
+    /// A job id, the start of one, or a job name
     job: String,
-    /// The task, counted from 0
+    /// Number of the task, from 0
     task: u64,
     #[command(flatten)]
     select: Select,
     /// Build with the release profile
     #[arg(long, conflicts_with_all = ["profile", "debug"])]
     release: bool,
-    /// Run the very file that ran the job, and build nothing
+    /// Run the same executable that ran the job, without building
     #[arg(long, conflicts_with_all = ["package", "bin", "example", "release", "profile"])]
     no_build: bool,
-    /// Run it in a worker process, with the memory and the time that the task might use
+    /// Run the task in a worker process, with the task's limits of memory and time
     #[arg(long)]
     local_pool: bool,
-    /// Run the program under this debugger: rust-gdb, gdb, rust-lldb, lldb
+    /// Run the program in this debugger: rust-gdb, gdb, rust-lldb or lldb
     #[arg(long, value_name = "DEBUGGER")]
     debugger: Option<String>,
-    /// Print the command that runs the task, for a debugger's settings, and do not run it
+    /// Print the command that runs the task, for example for the settings of a debugger, instead of running it
     #[arg(long, conflicts_with = "debugger")]
     print_command: bool,
 }
 
-/// What the log says of the task.
+/// The parts of the job history that replaying the task needs.
 #[derive(Default)]
 struct Recorded {
     program: PathBuf,
@@ -65,7 +66,7 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
     let folder = folder.canonicalize().with_context(|| format!("{} is gone", folder.display()))?;
     let recorded = recorded(&folder, args.task)?;
     let program = program(args, &recorded.program)?;
-    // One that does not begin by `init` would run its own `main`.
+    // Check that the program calls `init`: otherwise it would run its own `main` instead of the task.
     listing::ask(&program)?;
     if let Some(failure) = &recorded.failure {
         eprintln!("wren: in the job: {failure}");
@@ -74,15 +75,15 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
         None => Command::new(&program),
         Some(debugger) => {
             let mut command = Command::new(debugger);
-            // gdb wants to be told that what follows is a program and its arguments.
+            // gdb needs this option before a program with arguments.
             command.args((!debugger.contains("lldb")).then_some("--args"));
             command.arg(&program);
             command
         }
     };
-    let mut asked = OsString::from(format!("{}@", args.task));
-    asked.push(&folder);
-    command.env("WREN_REPLAY", asked);
+    let mut request = OsString::from(format!("{}@", args.task));
+    request.push(&folder);
+    command.env("WREN_REPLAY", request);
     command.envs(args.local_pool.then_some(("WREN_REPLAY_POOL", "1")));
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         command.env("RUST_BACKTRACE", "1");
@@ -92,7 +93,7 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let error = command.exec();
-    Err(anyhow!("{} does not start: {error}", command.get_program().display()))
+    Err(anyhow!("cannot start {}: {error}", command.get_program().display()))
 }
 
 fn recorded(folder: &Path, task: u64) -> Result<Recorded> {
@@ -107,12 +108,12 @@ fn recorded(folder: &Path, task: u64) -> Result<Recorded> {
         }
         _ => {}
     });
-    read.with_context(|| format!("the log in {} cannot be read", folder.display()))?;
+    read.with_context(|| format!("cannot read the job history in {}", folder.display()))?;
     Ok(recorded)
 }
 
-/// The program that is to run: what is built of it now, or where it is no program of this workspace
-/// the file that ran the job.
+/// Builds the program and returns its path. If the program that ran the job is not part of this workspace, returns the
+/// path of that one.
 fn program(args: &Args, recorded: &Path) -> Result<PathBuf> {
     let chosen = if args.no_build { None } else { args.select.chosen_or_recorded(recorded)? };
     if let Some(chosen) = chosen {
@@ -121,22 +122,22 @@ fn program(args: &Args, recorded: &Path) -> Result<PathBuf> {
     }
     if !recorded.is_file() {
         bail!(
-            "the program that ran the job, {}, is gone, and this workspace has none of its name; choose one with -p, \
-             --bin or --example",
+            "the program that ran the job, {}, does not exist any more, and this workspace has no program of its name; \
+             choose one with -p, --bin or --example",
             recorded.display()
         );
     }
     if !args.no_build {
-        eprintln!("wren: {} is no program of this workspace; it runs as it was built", recorded.display());
+        eprintln!("wren: {} is not a program of this workspace; running it without rebuilding", recorded.display());
     }
     Ok(recorded.to_owned())
 }
 
-/// A command with its variables, as a shell takes it.
+/// Formats a command and its environment variables for a shell.
 fn printed(command: &Command) -> String {
     let quoted = |text: &OsStr| match text.to_str() {
         Some(text) => format!("'{}'", text.replace('\'', "'\\''")),
-        // As bash, zsh and ksh take bytes that are no text.
+        // Bytes that are not UTF-8, in the syntax of bash, zsh and ksh.
         None => {
             let bytes = text.as_bytes().iter().map(|byte| match byte {
                 b' '..=b'~' if !matches!(byte, b'\'' | b'\\') => char::from(*byte).to_string(),

@@ -1,4 +1,4 @@
-//! `cargo wren report`: where a job's time went.
+//! `cargo wren report`: shows how a job spent its time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,25 +15,25 @@ use crate::report::page::Page;
 use crate::report::{Report, chrome};
 use crate::table;
 
-/// Say where a job's time went
+/// Show how a job spent its time
 ///
-/// From its log, `.wren/jobs/<id>/events.jsonl`: how long its tasks were in each phase of their lives,
-/// what the wall time was spent on, retries by cause, stragglers, sizes, memory and dollars. A job that
-/// runs is reported as far as it is.
+/// Reads the job history in `.wren/jobs/<id>/events.jsonl`. Shows how long tasks spent in each phase, what the wall
+/// time was spent on, retries by cause, stragglers, data sizes, memory and cost. For a running job, it covers the time
+/// so far.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren report\n  cargo wren report sweep --html report.html\n  \
     cargo wren report 8f0w --chrome-trace trace.json   # open it at https://ui.perfetto.dev\n  \
     cargo wren report --json | jq '.phases[] | select(.name == \"compute\")'")]
 pub(crate) struct Args {
-    /// A job's id, the beginning of one, or a name; the latest by default
+    /// A job id, the start of one, or a job name; defaults to the latest job
     job: Option<String>,
-    /// Print one JSON object; times whose names end in `_us` are in microseconds
+    /// Print one JSON object; fields that end in `_us` are in microseconds
     #[arg(long)]
     json: bool,
-    /// Write a page with the timeline of every task to this file; `-` for standard output
+    /// Write an HTML page with the timeline of all tasks to this file; `-` for standard output
     #[arg(long, value_name = "FILE")]
     html: Option<String>,
-    /// Write a trace for Perfetto to this file; `-` for standard output
+    /// Write a Chrome trace, for Perfetto, to this file; `-` for standard output
     #[arg(long, value_name = "FILE")]
     chrome_trace: Option<String>,
 }
@@ -41,12 +41,12 @@ pub(crate) struct Args {
 pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     let to_stdout = |path: &Option<String>| path.as_deref() == Some("-");
     if [args.json, to_stdout(&args.html), to_stdout(&args.chrome_trace)].into_iter().filter(|to| *to).count() > 1 {
-        bail!("standard output takes one of --json, --html and --chrome-trace; write the others to files");
+        bail!("only one of --json, --html and --chrome-trace can go to standard output; write the others to files");
     }
     let directory = history::directory()?;
     let job = jobs::chosen(&directory, args.job.as_deref())?;
     let folder = jobs::folder(&directory, &job);
-    let timeline = Timeline::read(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let timeline = Timeline::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let report = Report::of(&timeline);
     let mut written = false;
     if let Some(path) = &args.chrome_trace {
@@ -68,9 +68,9 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What tasks printed, as far as it was kept.
+/// Returns the output of each task, as far as it was kept.
 fn outputs(folder: &Path) -> Result<BTreeMap<u64, String>> {
-    let lines = history::outputs(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let lines = history::outputs(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut outputs = BTreeMap::<_, String>::new();
     for line in lines {
         if let Some(task) = line.task {
@@ -85,10 +85,10 @@ fn outputs(folder: &Path) -> Result<BTreeMap<u64, String>> {
 fn write_to(path: &str, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<()> {
     let out: Box<dyn Write> = match path {
         "-" => Box::new(io::stdout().lock()),
-        path => Box::new(File::create(path).with_context(|| format!("{path} cannot be written"))?),
+        path => Box::new(File::create(path).with_context(|| format!("cannot write {path}"))?),
     };
     let mut out = BufWriter::new(out);
-    write(&mut out).and_then(|()| out.flush()).with_context(|| format!("{path} cannot be written"))?;
+    write(&mut out).and_then(|()| out.flush()).with_context(|| format!("cannot write {path}"))?;
     if path != "-" {
         eprintln!("wrote {}", Path::new(path).display());
     }
@@ -97,30 +97,32 @@ fn write_to(path: &str, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io
 
 fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Result<()> {
     let job = report.job;
-    let name = job.name.as_ref().map(|name| format!(", called {name}")).unwrap_or_default();
-    writeln!(out, "job        {}{name}: {} of {}", job.id, jobs::state(job.state), job.function)?;
+    let name = job.name.as_ref().map(|name| format!(", named {name}")).unwrap_or_default();
+    writeln!(out, "job        {}{name}: {}; function {}", job.id, jobs::state(job.state), job.function)?;
     match job.state {
-        JobState::Running => writeln!(out, "           it runs: this is what is known so far")?,
-        JobState::Interrupted => writeln!(out, "           its driver ended before it: this is what is known")?,
+        JobState::Running => writeln!(out, "           the job is still running; this report covers the time so far")?,
+        JobState::Interrupted => {
+            writeln!(out, "           the driver ended before the job; this report covers the time until then")?
+        }
         _ => {}
     }
-    writeln!(out, "tasks      {} done, {} failed, {} executions repeated", jobs::tasks(job), job.failed, job.retried)?;
+    writeln!(out, "tasks      {} done, {} failed, {} executions retried", jobs::tasks(job), job.failed, job.retried)?;
     writeln!(out, "time       {} on {} workers ({})", jobs::seconds(job.wall_s), job.workers, job.backend)?;
     if timeline.spans.is_empty() {
-        writeln!(out, "no task of it has ended yet")?;
+        writeln!(out, "no task has finished yet")?;
         return Ok(());
     }
     writeln!(
         out,
-        "compute    {}: {:.1} times as fast as one worker, {:.0}% of {} workers; {:.1} tasks a second",
+        "compute    {}: {:.1} times as fast as one worker, {:.0}% of {} workers; {:.1} tasks per second",
         jobs::seconds(job.compute_s),
         report.speed_up,
         100.0 * report.efficiency,
         job.workers,
         report.throughput_per_s
     )?;
-    let limit = report.memory_mb.map(|mb| format!(" of {mb} MB")).unwrap_or_default();
-    writeln!(out, "memory     {} MB at most in a worker{limit}", report.peak_mb)?;
+    let limit = report.memory_mb.map(|mb| format!(", limit {mb} MB")).unwrap_or_default();
+    writeln!(out, "memory     at most {} MB in a worker{limit}", report.peak_mb)?;
     writeln!(out, "data       {} in, {} out", bytes(report.bytes_in), bytes(report.bytes_out))?;
     if report.usd > 0.0 {
         writeln!(out, "dollars    about {:.4}", report.usd)?;
@@ -142,26 +144,26 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
         .collect();
     table::write(out, header, &rows)?;
     if report.clock_error_us > 0 {
-        writeln!(out, "times of other machines are known to {}", us(report.clock_error_us as f64))?;
+        writeln!(out, "times of other machines are accurate to {}", us(report.clock_error_us as f64))?;
     }
     writeln!(out)?;
     report.critical_path.sentences.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
-    let words = |what: &str, causes: &[Cause], out: &mut dyn Write| {
+    let write_causes = |what: &str, causes: &[Cause], out: &mut dyn Write| {
         let cause = |c: &Cause| format!("{} x {} ({} of compute)", c.count, c.class, us(c.compute_us as f64));
         match causes {
             [] => Ok(()),
             causes => writeln!(out, "{what}: {}", causes.iter().map(cause).collect::<Vec<_>>().join(", ")),
         }
     };
-    words("repeated", &report.retries, out)?;
-    words("failed", &report.failures, out)?;
+    write_causes("retried", &report.retries, out)?;
+    write_causes("failed", &report.failures, out)?;
     let late = &report.stragglers;
     if late.count > 0 {
         let longest: Vec<_> =
             late.longest.iter().map(|task| format!("{} ({})", task.task, us(task.compute_us as f64))).collect();
         writeln!(
             out,
-            "stragglers: {} tasks took over {}, {STRAGGLER} times the median or more; the longest are {}",
+            "stragglers: {} tasks took more than {} (at least {STRAGGLER} times the median); the longest are {}",
             late.count,
             us(late.from_us as f64),
             longest.join(", ")

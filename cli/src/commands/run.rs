@@ -1,4 +1,4 @@
-//! `cargo wren run`: build and run a program.
+//! `cargo wren run`: builds and runs a program.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -15,9 +15,9 @@ use crate::program::{Chosen, RELEASE, Select};
 
 /// Build a program and run it
 ///
-/// As `cargo run`, with settings of wren as options. A program that is deployed is deployed again
-/// first, which changes only what differs, and runs there; any other runs here, built with the release
-/// profile. The exit code is the program's own.
+/// Works like `cargo run`, and has options for wren's settings. If the program is deployed and no other backend is set,
+/// this command deploys it again, which changes only the parts that differ, and its calls run on AWS. Otherwise, the
+/// program is built with the release profile and its calls run here. The exit code is that of the program.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo wren run\n  cargo wren run --example pi --workers 4 -- 1000 50000\n  cargo wren run --deploy"
@@ -25,22 +25,22 @@ use crate::program::{Chosen, RELEASE, Select};
 pub(crate) struct Args {
     #[command(flatten)]
     select: Select,
-    /// Where calls run: `local` (worker processes), `inline` (threads) or `lambda`; sets WREN_BACKEND
+    /// Run calls with this backend: `local` (worker processes), `inline` (threads) or `lambda`; sets WREN_BACKEND
     #[arg(long, value_name = "BACKEND")]
     backend: Option<String>,
-    /// How many calls run at once; sets WREN_WORKERS
+    /// Run at most N calls at once; sets WREN_WORKERS
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Where values and the results of named jobs are kept, as `file:<path>`; sets WREN_STORE
+    /// Keep values and the results of named jobs in this store, such as `file:<path>`; sets WREN_STORE
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Deploy the program also where it was not deployed before, as `cargo wren deploy` does
+    /// Deploy the program first, even if it was not deployed before, as `cargo wren deploy` does
     #[arg(long)]
     deploy: bool,
-    /// No progress bar and no summary; sets WREN_QUIET
+    /// Do not print a progress bar or a summary; sets WREN_QUIET
     #[arg(short, long)]
     quiet: bool,
-    /// Arguments of the program
+    /// Arguments for the program
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
 }
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut profile = vec![RELEASE.to_owned()];
     if let Some(deployment) = deployment(args, &chosen)? {
         deploy::deploy(&deployment)?;
-        // The program is built in this way already.
+        // Deploying has just built the program with this profile.
         profile = profile::of_program(&args.select, &chosen)?;
     }
     let mut command = args.select.cargo("run", &chosen, profile);
@@ -67,17 +67,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     command.args(args.quiet.then_some("--quiet"));
     let error = command.arg("--").args(&args.args).exec();
-    Err(anyhow!("cargo does not start: {error}"))
+    Err(anyhow!("cannot start cargo: {error}"))
 }
 
-/// How the program is to be deployed first; `None` where it is to run here.
+/// Returns how to deploy the program before it runs; `None` if it is not deployed.
 fn deployment(args: &Args, chosen: &Chosen) -> Result<Option<deploy::Args>> {
     let backend = args.backend.clone().or_else(|| std::env::var("WREN_BACKEND").ok());
     let elsewhere = backend.is_some_and(|url| !is_lambda(&url));
     if elsewhere && !args.deploy {
         return Ok(None);
     }
-    // Another program's deployment is left alone.
+    // A recorded deployment of another program does not count.
     let record = Deployment::load(&history::directory()?)?.filter(|record| record.program == chosen.options());
     Ok(match record {
         Some(record) => Some(deploy::Args::again(args.select.clone(), &record)),

@@ -1,4 +1,4 @@
-//! The bucket that all deployments of an account and region share, and the program in it.
+//! The bucket, which all deployments of an account and region share, and the program in it.
 
 use std::error::Error as StdError;
 
@@ -19,7 +19,7 @@ use super::report::Change;
 use super::{Site, TAG};
 use crate::aws::{Coded, Explained};
 
-/// Makes the bucket, private and encrypted, with the deployment's expiry.
+/// Creates or updates the bucket: private, encrypted, and with an expiry rule for the deployment.
 pub(crate) async fn ensure(site: &Site, keep_days: i32) -> Result<()> {
     let bucket = site.bucket();
     site.report.doing(format!("looking at the bucket {bucket}"));
@@ -32,7 +32,7 @@ pub(crate) async fn ensure(site: &Site, keep_days: i32) -> Result<()> {
         create(site).await?;
     }
     let aspects = [
-        ("public access is blocked", blocks_public_access(site).await?),
+        ("public access block", blocks_public_access(site).await?),
         ("encryption", encrypts(site).await?),
         ("tag", tagged(site).await?),
         ("expiry", expires(site, keep_days).await?),
@@ -49,12 +49,16 @@ pub(crate) async fn ensure(site: &Site, keep_days: i32) -> Result<()> {
         (true, true) => site.report.step("bucket", &bucket, Change::Keep, ""),
     }
     if !missing.is_empty() {
-        site.report.note(&format!("           the emulator knows nothing of a bucket's {missing}"));
+        site.report.note(&format!("           the emulator does not support these bucket settings: {missing}"));
     }
     Ok(())
 }
 
-/// Whether there is the bucket, and it is the account's own.
+/// Returns whether the bucket exists.
+///
+/// # Errors
+///
+/// Fails if the bucket belongs to another account.
 pub(crate) async fn exists(site: &Site) -> Result<bool> {
     let bucket = site.bucket();
     let head = site.aws.s3.head_bucket().bucket(&bucket).expected_bucket_owner(&site.account).send().await;
@@ -62,11 +66,11 @@ pub(crate) async fn exists(site: &Site) -> Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.is(&["404", "NotFound", "NoSuchBucket"]) => Ok(false),
         Err(error) if error.is(&["403", "Forbidden", "AccessDenied"]) => bail!(
-            "the bucket {bucket} cannot be used: it belongs to another account, or the credentials may not see it \
-             (s3:ListBucket); have that right added, or use another region"
+            "cannot use the bucket {bucket}: it belongs to another account, or the credentials lack the permission \
+             s3:ListBucket for it; add the permission, or use another region"
         ),
         Err(error) if error.is(&["301", "PermanentRedirect"]) => {
-            bail!("the bucket {bucket} is in another region than its name says; delete it, or use another region")
+            bail!("the bucket {bucket} is not in the region that its name contains; delete it, or use another region")
         }
         Err(error) => Err(error).explained(&format!("looking for the bucket {bucket}")),
     }
@@ -76,7 +80,7 @@ async fn create(site: &Site) -> Result<()> {
     let bucket = site.bucket();
     site.report.doing(format!("creating the bucket {bucket}"));
     let mut create = site.aws.s3.create_bucket().bucket(&bucket);
-    // The first region has no name here.
+    // S3 accepts no location constraint for its first region.
     if site.aws.region != "us-east-1" {
         let region = BucketLocationConstraint::from(site.aws.region.as_str());
         let configuration = CreateBucketConfiguration::builder().location_constraint(region).build();
@@ -88,17 +92,17 @@ async fn create(site: &Site) -> Result<()> {
     }
 }
 
-/// How one setting of the bucket was found.
+/// The state of one setting of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Aspect {
     Right,
-    /// It was put right, unless this is a dry run.
+    /// It was wrong, and has been corrected unless this is a dry run.
     Differs,
-    /// An emulator does not have it.
+    /// The emulator does not support it.
     Absent,
 }
 
-/// What a setting is, where the service has it at all: `Err(Absent)` at an emulator that has not.
+/// Returns the value of a setting; `Ok(None)` if it is not set, and `Err(Absent)` if the emulator does not support it.
 fn setting<T, E>(
     answer: std::result::Result<T, SdkError<E, HttpResponse>>,
     unset: &str,
@@ -119,7 +123,7 @@ where
 async fn blocks_public_access(site: &Site) -> Result<Aspect> {
     let (s3, bucket) = (&site.aws.s3, site.bucket());
     let found = s3.get_public_access_block().bucket(&bucket).send().await;
-    let doing = "reading who may see the bucket";
+    let doing = "reading the bucket's public access block";
     let found = match setting(found, "NoSuchPublicAccessBlockConfiguration", doing)? {
         Ok(found) => found.and_then(|found| found.public_access_block_configuration),
         Err(absent) => return Ok(absent),
@@ -140,7 +144,8 @@ async fn blocks_public_access(site: &Site) -> Result<Aspect> {
     Ok(Aspect::Differs)
 }
 
-/// Whether nobody but the account can be let in; for `doctor`.
+/// Returns whether public access is blocked, for `doctor`; `None` if the emulator does not support the setting. Corrects
+/// the setting, unless this is a dry run.
 pub(crate) async fn is_private(site: &Site) -> Result<Option<bool>> {
     let aspect = blocks_public_access(site).await?;
     Ok((aspect != Aspect::Absent).then_some(aspect == Aspect::Right))
@@ -154,7 +159,7 @@ async fn encrypts(site: &Site) -> Result<Aspect> {
         Ok(found) => found.and_then(|found| found.server_side_encryption_configuration),
         Err(absent) => return Ok(absent),
     };
-    // Another encryption is the user's choice, by keys of their own.
+    // Any other encryption is the user's choice, for example with keys of their own.
     if found.is_some_and(|found| found.rules().iter().any(|r| r.apply_server_side_encryption_by_default().is_some())) {
         return Ok(Aspect::Right);
     }
@@ -184,7 +189,7 @@ async fn tagged(site: &Site) -> Result<Aspect> {
         return Ok(Aspect::Right);
     }
     if !site.dry_run {
-        // The bucket is of all deployments: the tag names none.
+        // All deployments share the bucket, so the value of the tag is not the name of one.
         tags.push(Tag::builder().key(TAG).value("all").build()?);
         let tagging = Tagging::builder().set_tag_set(Some(tags)).build()?;
         let put = site.aws.s3.put_bucket_tagging().bucket(site.bucket()).tagging(tagging);
@@ -193,7 +198,7 @@ async fn tagged(site: &Site) -> Result<Aspect> {
     Ok(Aspect::Differs)
 }
 
-/// Whether wren made the bucket. An emulator that has no tags holds none but wren's.
+/// Returns whether wren created the bucket. On an emulator without tags, it assumes that wren did.
 pub(crate) async fn is_tagged(site: &Site) -> Result<bool> {
     Ok(tags(site).await?.map_or(true, |tags| tags.iter().any(|tag| tag.key == TAG)))
 }
@@ -239,19 +244,19 @@ async fn expires(site: &Site, keep_days: i32) -> Result<Aspect> {
     Ok(Aspect::Differs)
 }
 
-/// S3 takes all rules at once: those of other deployments are among them.
+/// Replaces the bucket's rules. S3 only accepts all rules at once, so `rules` must contain those of other deployments.
 async fn put_rules(site: &Site, rules: Vec<LifecycleRule>) -> Result<()> {
     let configuration = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build()?;
     let put = site.aws.s3.put_bucket_lifecycle_configuration().bucket(site.bucket());
     put.lifecycle_configuration(configuration).send().await.explained("setting the bucket's expiry").map(drop)
 }
 
-/// Whether the bucket has the deployment's rule.
+/// Returns whether the bucket has the deployment's rule.
 pub(crate) async fn has_rule(site: &Site) -> Result<bool> {
     Ok(rules(site).await?.is_ok_and(|rules| rules.iter().any(|rule| is_own(site, rule))))
 }
 
-/// Takes the deployment's rule out.
+/// Removes the deployment's rule from the bucket.
 pub(crate) async fn remove_rule(site: &Site) -> Result<()> {
     let Ok(mut rules) = rules(site).await? else { return Ok(()) };
     let before = rules.len();
@@ -266,32 +271,32 @@ pub(crate) async fn remove_rule(site: &Site) -> Result<()> {
     }
 }
 
-/// The key of a packed program.
+/// Returns the key of a packed program in the bucket.
 pub(crate) fn code_key(site: &Site, package: &Package) -> String {
     format!("{}code/{}.zip", site.name.prefix(), package.hex())
 }
 
-/// Uploads the program, unless it is there.
+/// Uploads the program, unless the bucket already has it.
 ///
-/// Objects expire, and Lambda has a copy of its own: where the program itself has expired, it is
-/// uploaded again.
+/// The object of an earlier upload may have expired; Lambda keeps a copy of its own. It is uploaded again in this case.
 pub(crate) async fn upload(site: &Site, package: &Package) -> Result<()> {
     let (s3, bucket, key) = (&site.aws.s3, site.bucket(), code_key(site, package));
     let megabytes = format!("{:.1} MB", package.zip.len() as f64 / 1e6);
     site.report.doing(format!("uploading {megabytes}"));
-    let there = match s3.head_object().bucket(&bucket).key(&key).send().await {
+    let exists = match s3.head_object().bucket(&bucket).key(&key).send().await {
         Ok(head) => head.content_length() == i64::try_from(package.zip.len()).ok(),
-        // In a dry run the bucket may not be there yet.
+        // In a dry run, the bucket may not exist yet.
         Err(error) if error.is(&["404", "NotFound", "NoSuchKey", "NoSuchBucket"]) => false,
         Err(error) => return Err(error).explained(&format!("looking for the program in {bucket}")),
     };
-    if there {
+    if exists {
         site.report.step("program", &key, Change::Keep, megabytes);
         return Ok(());
     }
     if !site.dry_run {
         let put = s3.put_object().bucket(&bucket).key(&key).body(ByteStream::from(package.zip.clone()));
-        put.send().await.explained(&format!("uploading the program to {bucket}")).context("nothing runs it yet")?;
+        let uploaded = put.send().await.explained(&format!("uploading the program to {bucket}"));
+        uploaded.context("the functions were not changed")?;
     }
     site.report.step("program", &key, Change::Create, megabytes);
     Ok(())

@@ -1,4 +1,4 @@
-//! Building for Amazon Linux 2023: which ways this machine has, and cargo's command line for each.
+//! Builds programs for Amazon Linux 2023: the ways in which this machine can do it, and cargo's command line for each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,10 @@ use super::Arch;
 use super::elf::{self, GLIBC};
 use crate::program::cargo;
 
-/// What of this machine decides how it builds for Lambda.
+/// The properties of this machine that decide how it builds for Lambda.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
-    /// Rust's name of it: `x86_64-unknown-linux-gnu`.
+    /// The target triple of the machine, such as `x86_64-unknown-linux-gnu`.
     pub(crate) triple: String,
     /// Targets whose standard library is installed.
     pub(crate) targets: Vec<String>,
@@ -20,23 +20,23 @@ pub(crate) struct Host {
     pub(crate) zigbuild: bool,
 }
 
-/// How a program is built.
+/// A way to build a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// By cargo alone, for this machine.
+    /// With cargo only, for this machine.
     Plain,
-    /// By `cargo zigbuild`, against the glibc of Amazon Linux 2023.
+    /// With `cargo zigbuild`, for the glibc of Amazon Linux 2023.
     Zig(Arch),
-    /// Without glibc, by cargo or by `cargo zigbuild`.
+    /// With musl instead of glibc, by cargo or by `cargo zigbuild`.
     Musl { arch: Arch, zig: bool },
 }
 
 impl Host {
-    /// Asks rustc, and looks into PATH.
+    /// Determines the properties of this machine from rustc and PATH.
     pub(crate) fn here() -> Result<Self> {
         let version = rustc(&["-vV"])?;
         let triple = version.lines().find_map(|line| line.strip_prefix("host: "));
-        let triple = triple.context("rustc does not say for what it builds; run `rustc -vV`")?.to_owned();
+        let triple = triple.context("rustc does not print its host triple; check `rustc -vV`")?.to_owned();
         let libraries = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("lib/rustlib");
         let entries = std::fs::read_dir(&libraries).into_iter().flatten().flatten();
         let installed = entries.filter(|entry| entry.path().join("lib").is_dir());
@@ -44,7 +44,7 @@ impl Host {
         Ok(Self { triple, targets, zigbuild: is_on_path("cargo-zigbuild") })
     }
 
-    /// Whether programs of that processor run here.
+    /// Returns whether Linux programs for that architecture run here.
     pub(crate) fn runs(&self, arch: Arch) -> bool {
         self.triple.starts_with(&format!("{}-", arch.cpu())) && self.triple.contains("-linux-")
     }
@@ -53,7 +53,8 @@ impl Host {
         self.targets.iter().any(|installed| installed == target)
     }
 
-    /// All ways, the best first: another is for programs that the first makes too new a glibc's.
+    /// Returns all ways to build, the best one first. The others are for programs that would need too new a glibc when
+    /// they are built in the first way.
     pub(crate) fn ways(&self, arch: Arch) -> Vec<Way> {
         let musl = musl(arch);
         let plain = self.runs(arch).then_some(Way::Plain);
@@ -62,7 +63,7 @@ impl Host {
         [plain, zig, musl].into_iter().flatten().collect()
     }
 
-    /// Why there is no way, and what makes one.
+    /// Returns the error message if there is no way to build, with the fix.
     pub(crate) fn no_way(&self, arch: Arch) -> String {
         let triple = arch.triple();
         let other = Arch::ALL.into_iter().find(|other| *other != arch && !self.ways(*other).is_empty());
@@ -82,8 +83,8 @@ fn musl(arch: Arch) -> String {
 
 fn rustc(arguments: &[&str]) -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(arguments).output().context("rustc does not start; install Rust")?;
-    String::from_utf8(output.stdout).context("rustc's answer is no text")
+    let output = Command::new(rustc).args(arguments).output().context("cannot start rustc; install Rust")?;
+    String::from_utf8(output.stdout).context("the output of rustc is not UTF-8")
 }
 
 fn is_on_path(program: &str) -> bool {
@@ -93,9 +94,9 @@ fn is_on_path(program: &str) -> bool {
 }
 
 impl Way {
-    /// Cargo's subcommand, and the arguments by which it builds so.
+    /// Returns cargo's subcommand and its arguments.
     pub(crate) fn arguments(self) -> Vec<String> {
-        let words: Vec<String> = match self {
+        let arguments: Vec<String> = match self {
             Way::Plain => vec!["build".into()],
             Way::Zig(arch) => vec!["zigbuild".into(), "--target".into(), format!("{}.{GLIBC}", arch.triple())],
             Way::Musl { arch, zig } => {
@@ -103,17 +104,17 @@ impl Way {
                 vec![subcommand.into(), "--target".into(), musl(arch)]
             }
         };
-        words
+        arguments
     }
 
-    /// In words.
+    /// Describes the way, for messages.
     pub(crate) fn describe(self) -> String {
-        let unverified = |arch| if arch == Arch::Arm64 { " (arm64 is not verified)" } else { "" };
+        let untested = |arch| if arch == Arch::Arm64 { " (arm64 is untested)" } else { "" };
         match self {
-            Way::Plain => "by plain cargo".to_owned(),
-            Way::Zig(arch) => format!("by cargo zigbuild against glibc {GLIBC}{}", unverified(arch)),
-            Way::Musl { arch, zig: true } => format!("by cargo zigbuild with musl{}", unverified(arch)),
-            Way::Musl { arch, zig: false } => format!("by cargo with musl{}", unverified(arch)),
+            Way::Plain => "with cargo".to_owned(),
+            Way::Zig(arch) => format!("with cargo zigbuild for glibc {GLIBC}{}", untested(arch)),
+            Way::Musl { arch, zig: true } => format!("with cargo zigbuild for musl{}", untested(arch)),
+            Way::Musl { arch, zig: false } => format!("with cargo for musl{}", untested(arch)),
         }
     }
 }
@@ -125,16 +126,16 @@ pub(crate) struct Built {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads a program and checks what it needs.
+/// Reads a program and checks that it will start on Amazon Linux 2023.
 pub(crate) fn read(path: &Path, arch: Arch) -> Result<Built> {
-    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    elf::check(&bytes, arch).with_context(|| format!("{} cannot be deployed", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    elf::check(&bytes, arch).with_context(|| format!("cannot deploy {}", path.display()))?;
     Ok(Built { path: path.to_owned(), bytes })
 }
 
-/// Builds by the first way whose program will start.
+/// Builds a program, trying each way in turn until the result will start on Amazon Linux 2023.
 ///
-/// `build` is cargo's part, `note` is told when another way is tried.
+/// `build` runs cargo, and `note` prints a line when a different way is tried.
 pub(crate) fn build(
     host: &Host,
     arch: Arch,
@@ -148,12 +149,12 @@ pub(crate) fn build(
     let mut refused = None;
     for way in ways {
         if refused.is_some() {
-            note(&format!("the program would not start with glibc {GLIBC}; it is built again, {}", way.describe()));
+            note(&format!("the program would not start with glibc {GLIBC}; building it again {}", way.describe()));
         } else if way != Way::Plain {
             note(&format!("building {}", way.describe()));
         }
         match read(&build(way)?, arch) {
-            Err(error) if error.downcast_ref::<elf::Refusal>().is_some_and(|r| r.is_mended_by_building_otherwise()) => {
+            Err(error) if error.downcast_ref::<elf::Refusal>().is_some_and(|r| r.may_be_fixed_by_another_build()) => {
                 refused = Some(error);
             }
             built => return built,
@@ -162,10 +163,10 @@ pub(crate) fn build(
     refused.map_or_else(|| bail!(host.no_way(arch)), Err)
 }
 
-/// Where flags stand that make programs for the processor of this machine alone: a variable, or a
-/// file of cargo's settings.
+/// Returns the place of compiler flags that optimize for the processor of this machine: the name of a variable, or the
+/// path of a cargo configuration file.
 pub(crate) fn native_flags() -> Option<String> {
-    // The first that is set counts, and settings only without one.
+    // Cargo uses the first variable that is set, and the configuration files only if neither is set.
     let variables = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"];
     if let Some((name, flags)) = variables.iter().find_map(|name| Some((name, std::env::var(name).ok()?))) {
         return is_native(&flags).then(|| (*name).to_owned());
@@ -178,12 +179,12 @@ pub(crate) fn native_flags() -> Option<String> {
     files.find(native).map(|path| path.display().to_string())
 }
 
-/// Comments do not count.
+/// Returns whether flags or a configuration file select the native processor, outside comments.
 fn is_native(text: &str) -> bool {
     text.lines().any(|line| line.split('#').next().is_some_and(|line| line.contains("target-cpu=native")))
 }
 
-/// `cargo` with the way's subcommand and arguments.
+/// Returns a `cargo` command with the way's subcommand and arguments.
 pub(crate) fn command(way: Way) -> Command {
     let mut command = cargo();
     command.args(way.arguments());
@@ -199,7 +200,7 @@ mod tests {
         Host { triple: triple.to_owned(), targets, zigbuild }
     }
 
-    /// The command lines that a host has for a target, the best first.
+    /// Returns the command lines that a host has for a target, the best one first.
     fn lines(host: &Host, arch: Arch) -> Vec<String> {
         host.ways(arch).into_iter().map(|way| way.arguments().join(" ")).collect()
     }
@@ -246,9 +247,9 @@ mod tests {
     #[test]
     fn arm_is_said_to_be_unverified() {
         for way in [Way::Zig(Arch::Arm64), Way::Musl { arch: Arch::Arm64, zig: true }] {
-            assert!(way.describe().ends_with("(arm64 is not verified)"), "{}", way.describe());
+            assert!(way.describe().ends_with("(arm64 is untested)"), "{}", way.describe());
         }
-        assert_eq!(Way::Zig(Arch::X86_64).describe(), "by cargo zigbuild against glibc 2.34");
+        assert_eq!(Way::Zig(Arch::X86_64).describe(), "with cargo zigbuild for glibc 2.34");
     }
 
     #[test]
@@ -268,9 +269,9 @@ mod tests {
         let zig = host(HERE.triple(), &[], true);
         let built = build(&zig, HERE, program, |note| notes.push(note.to_owned())).unwrap();
         assert_eq!(built.path, old);
-        let expected = "the program would not start with glibc 2.34; it is built again, by cargo zigbuild";
+        let expected = "the program would not start with glibc 2.34; building it again with cargo zigbuild";
         assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
-        // Where there is no other way, the first refusal is the answer.
+        // Without another way to build, the first refusal is the result.
         let refused = build(&host(HERE.triple(), &[], false), HERE, program, |_| {}).unwrap_err();
         assert!(format!("{refused:#}").contains("pip install cargo-zigbuild ziglang"), "{refused:#}");
     }

@@ -1,5 +1,4 @@
-//! What a built program needs of the machine it starts on, read from its ELF headers before
-//! anything is uploaded.
+//! Checks before the upload that a program will start on Lambda. Reads its requirements from its ELF headers.
 //!
 //! Functions run in Lambda's `provided.al2023`: Amazon Linux 2023 with glibc 2.34 and few packages.
 
@@ -20,8 +19,8 @@ pub(crate) use refusal::Refusal;
 /// The glibc of Amazon Linux 2023 ("Amazon Linux 2023 user guide: Comparing AL2 and AL2023").
 pub(crate) const GLIBC: Glibc = Glibc(2, 34);
 
-/// Shared libraries that `provided.al2023` is sure to have: the parts of glibc, and what GCC's
-/// packages `libgcc` and `libstdc++` hold.
+/// Shared libraries that `provided.al2023` always has: the parts of glibc, and those of GCC's packages `libgcc` and
+/// `libstdc++`.
 const PRESENT: [&str; 11] = [
     "ld-linux-aarch64.so.1",
     "ld-linux-x86-64.so.2",
@@ -41,7 +40,7 @@ const PRESENT: [&str; 11] = [
 pub(crate) struct Glibc(pub(crate) u32, pub(crate) u32);
 
 impl Glibc {
-    /// Of the name of a symbol version.
+    /// Parses the name of a symbol version, such as `GLIBC_2.34`.
     fn of(name: &str) -> Option<Self> {
         let mut numbers = name.strip_prefix("GLIBC_")?.split('.').map(|number| number.parse().ok());
         Some(Self(numbers.next()??, numbers.next()??))
@@ -54,20 +53,20 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// What a program that may be deployed needs.
+/// The requirements of a program that can be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// The newest version of glibc that a symbol asks for; `None` of a static program.
+    /// The newest version of glibc that a symbol requires; `None` for a static program.
     pub(crate) glibc: Option<Glibc>,
     pub(crate) libraries: Vec<String>,
 }
 
 type File<'a> = ElfFile64<'a, Endianness>;
 
-/// Reads a program, and refuses what would not start.
+/// Reads a program's requirements, and fails if the program would not start.
 pub(crate) fn check(program: &[u8], wanted: Arch) -> Result<Needs, Refusal> {
     if !program.starts_with(&elf::ELFMAG) {
-        return Err(Refusal::NotElf("its first bytes are others".to_owned()));
+        return Err(Refusal::NotElf("it does not start with the ELF magic number".to_owned()));
     }
     if program.get(4) == Some(&1) {
         return Err(Refusal::Narrow);
@@ -104,7 +103,8 @@ pub(crate) fn check(program: &[u8], wanted: Arch) -> Result<Needs, Refusal> {
     Ok(Needs { glibc: needs, libraries })
 }
 
-/// Position-independent programs have the type of libraries, but an interpreter or a flag.
+/// Returns whether the file is a program. A position-independent program has the type of a library, but also an
+/// interpreter or a flag.
 fn is_program(file: &File<'_>) -> object::read::Result<bool> {
     let endian = file.endian();
     let kind = file.elf_header().e_type(endian);
@@ -116,7 +116,7 @@ fn is_program(file: &File<'_>) -> object::read::Result<bool> {
     Ok(interpreted || pie)
 }
 
-/// What starts a program that is not static.
+/// Returns the path of the dynamic loader; `None` for a static program.
 fn interpreter(file: &File<'_>) -> object::read::Result<Option<String>> {
     for header in file.elf_program_headers() {
         if let Some(path) = header.interpreter(file.endian(), file.data())? {
@@ -132,15 +132,15 @@ fn libraries(file: &File<'_>) -> object::read::Result<Vec<String>> {
     needed.map(|d| Ok(String::from_utf8_lossy(table.string(d)?).into_owned())).collect()
 }
 
-/// Imported symbols by what they need.
+/// Imported symbols by the library version that they require.
 #[derive(Default)]
 struct Versions {
     glibc: BTreeMap<Glibc, Vec<String>>,
-    /// Those that need a newer libstdc++ than there is.
+    /// Symbols that require a newer libstdc++ than that of Amazon Linux 2023.
     newer_cpp: Vec<String>,
 }
 
-/// Which symbols need which version. One that is needed weakly may be absent.
+/// Reads which symbols require which version. Skips weak requirements: those versions may be missing.
 fn versions(file: &File<'_>) -> object::read::Result<Versions> {
     let (endian, sections) = (file.endian(), file.elf_section_table());
     let mut versions = Versions::default();
@@ -169,7 +169,7 @@ fn versions(file: &File<'_>) -> object::read::Result<Versions> {
     Ok(versions)
 }
 
-/// The imported symbols of a version.
+/// Returns the imported symbols of a version.
 fn symbols_of(file: &File<'_>, version: VersionIndex) -> object::read::Result<Vec<String>> {
     let endian = file.endian();
     let symbols = file.elf_dynamic_symbol_table();
@@ -181,7 +181,8 @@ fn symbols_of(file: &File<'_>, version: VersionIndex) -> object::read::Result<Ve
     named.map(|(_, symbol)| Ok(String::from_utf8_lossy(symbol.name(endian, symbols.strings())?).into_owned())).collect()
 }
 
-/// Amazon Linux 2023 has the libstdc++ of GCC 11 ("libstdc++: ABI policy and guidelines").
+/// Returns whether a symbol version is missing in GCC 11's libstdc++, which is that of Amazon Linux 2023 ("libstdc++: ABI
+/// policy and guidelines").
 fn is_newer_than_gcc_11(version: &str) -> bool {
     let above = |prefix: &str, last: [u32; 3]| {
         let numbers = version.strip_prefix(prefix)?.split('.').map(str::parse);
@@ -194,7 +195,7 @@ fn is_newer_than_gcc_11(version: &str) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// The program that runs these tests.
+    /// Returns the executable of these tests.
     pub(crate) fn own() -> Vec<u8> {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
@@ -227,7 +228,7 @@ pub(crate) mod tests {
         let wrong = refusal(&bytes, other);
         assert!(matches!(wrong, Refusal::WrongMachine { .. }), "{wrong}");
         assert!(wrong.to_string().contains(other.triple()), "{wrong}");
-        // `e_machine` of RISC-V, `e_type` of an object file, 32 bits.
+        // Set `e_machine` to RISC-V, then `e_type` to an object file, then the class to 32 bits.
         bytes[18] = 243;
         assert!(refusal(&bytes, HERE).to_string().contains("machine 243"));
         bytes[18..20].copy_from_slice(&HERE.machine().0.to_le_bytes());
@@ -252,7 +253,7 @@ pub(crate) mod tests {
         let elsewhere = HERE.loader().replace("/lib", "/nix");
         let refusal = check(&replaced(own(), HERE.loader().as_bytes(), elsewhere.as_bytes()), HERE).unwrap_err();
         assert_eq!(refusal, Refusal::Loader { path: elsewhere, wanted: HERE.loader() });
-        assert!(refusal.is_mended_by_building_otherwise());
+        assert!(refusal.may_be_fixed_by_another_build());
     }
 
     #[test]
@@ -269,12 +270,12 @@ pub(crate) mod tests {
         }
     }
 
-    /// Random damage is refused or harmless, and never a panic.
+    /// Random damage is rejected or harmless, and never causes a panic.
     #[test]
     fn damaged_headers_are_no_panic() {
         let own = own();
         let mut random = fastrand::Rng::with_seed(7);
-        // Headers, dynamic section and tables of a small file lie at its ends.
+        // The headers, the dynamic section and the tables are near the start and the end of a file.
         let mut bytes = own[..own.len().min(1 << 16)].to_vec();
         bytes.extend_from_slice(&own[own.len().saturating_sub(1 << 16)..]);
         for _ in 0..2_000 {
@@ -296,7 +297,7 @@ pub(crate) mod tests {
         assert!(!is_newer_than_gcc_11("GCC_3.0"));
     }
 
-    /// Some version that the program needs becomes one that Amazon Linux lacks.
+    /// Replaces a version that the program requires by one that Amazon Linux does not have.
     #[cfg(target_os = "linux")]
     pub(crate) fn with_new_glibc(program: Vec<u8>) -> Vec<u8> {
         let Versions { glibc, .. } = versions(&File::parse(&*program).unwrap()).unwrap();
@@ -307,7 +308,7 @@ pub(crate) mod tests {
     #[cfg(target_os = "linux")]
     fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
-        // Names of libraries and versions lie near the beginning.
+        // The names of libraries and versions are near the start of the file.
         let places: Vec<_> =
             (0..bytes.len().min(4 << 20) - from.len()).filter(|&i| bytes[i..].starts_with(from)).collect();
         assert!(!places.is_empty());

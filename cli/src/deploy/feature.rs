@@ -1,4 +1,4 @@
-//! The feature `aws` of wren, which programs are built with that run there: it is off until the first deploy.
+//! wren's feature `aws`, which a program needs to run on AWS. It is off by default, and the first deploy turns it on.
 
 use std::fs;
 use std::io::Write;
@@ -10,41 +10,41 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, TableLike, Value};
 
 use crate::program::{Chosen, Select};
 
-/// The package of wren.
+/// wren's package.
 pub(crate) const PACKAGE: &str = "wren-cloud";
 
 const FEATURE: &str = "aws";
 
-/// What was found, or done.
+/// The state of the feature.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
-    /// The program is built with it.
+    /// The program is already built with it.
     On,
-    /// It was turned on in this manifest.
+    /// It has just been turned on in this manifest.
     TurnedOn(PathBuf),
-    /// It is off, and nothing is to be changed: cargo takes it as this argument of `--features`.
+    /// It is off, and a dry run must not change the manifest. This argument of `--features` enables it.
     Off(String),
 }
 
-/// Has the program built with the feature: turns it on in the manifest of its package, where it is off.
+/// Makes sure that the program is built with the feature: turns it on in the manifest of its package if it is off.
 ///
 /// # Errors
-/// Where the manifest cannot be edited; the error says which line to write.
+///
+/// Fails if the manifest cannot be edited; the error contains the line to write.
 pub(crate) fn ensure(select: &Select, chosen: &Chosen, dry_run: bool) -> Result<Feature> {
     match is_on(select, chosen)? {
         Some(true) => return Ok(Feature::On),
         Some(false) => {}
         None => bail!(
-            "the package `{}` does not depend on wren; its remote functions would not be found. Add it: `cargo add \
-             {PACKAGE}`",
+            "the package `{}` does not depend on wren, so it has no remote functions; add it with `cargo add {PACKAGE}`",
             chosen.package()
         ),
     }
     let (manifest, dependency) = select.dependency(chosen, PACKAGE)?;
     let Some(dependency) = dependency else {
         bail!(
-            "{} does not name {PACKAGE}, which is a dependency of its dependencies; so that the program can run on AWS, \
-             run `cargo add {PACKAGE} --features {FEATURE}` there",
+            "{} has no entry for {PACKAGE}, which is only a dependency of its dependencies; to enable the program to \
+             run on AWS, run `cargo add {PACKAGE} --features {FEATURE}` there",
             manifest.display()
         );
     };
@@ -57,21 +57,22 @@ pub(crate) fn ensure(select: &Select, chosen: &Chosen, dry_run: bool) -> Result<
     let edited = edited.with_context(|| by_hand(&manifest, &key))?;
     replace(&manifest, &edited.text).with_context(|| format!("{}: {}", by_hand(&manifest, &key), edited.line))?;
     if is_on(select, chosen)? != Some(true) {
-        bail!("{}; it was written there, and is not in effect", by_hand(&manifest, &key));
+        bail!("{}; deploy wrote it, but it has no effect", by_hand(&manifest, &key));
     }
     Ok(Feature::TurnedOn(manifest))
 }
 
-/// Whether the program is built with the feature; `None` where it does not depend on wren.
+/// Returns whether the program is built with the feature; `None` if it does not depend on wren.
 fn is_on(select: &Select, chosen: &Chosen) -> Result<Option<bool>> {
     let packages = select.packages_of(chosen)?;
     let mut wren = packages.iter().filter(|package| package.name == PACKAGE).peekable();
     Ok(wren.peek().is_some().then(|| wren.any(|wren| wren.features.iter().any(|feature| feature == FEATURE))))
 }
 
+/// Returns the message that asks the user to turn the feature on.
 fn by_hand(manifest: &Path, key: &str) -> String {
     format!(
-        "the feature `{FEATURE}` could not be turned on in {}; add `features = [\"{FEATURE}\"]` to `{key}` there",
+        "cannot turn on the feature `{FEATURE}` in {}; add `features = [\"{FEATURE}\"]` to `{key}` there",
         manifest.display()
     )
 }
@@ -79,11 +80,11 @@ fn by_hand(manifest: &Path, key: &str) -> String {
 #[derive(Debug)]
 struct Edited {
     text: String,
-    /// The dependency as it is now.
+    /// The new entry of the dependency.
     line: String,
 }
 
-/// The manifest with the feature turned on. Comments and the order of everything stay.
+/// Returns the manifest with the feature turned on. Comments and the order of entries are kept.
 fn turned_on(manifest: &str, key: &str, dependency: &Dependency) -> Result<Edited> {
     let mut document: DocumentMut = manifest.parse()?;
     let tables: &[&str] = match dependency.kind {
@@ -112,14 +113,14 @@ fn turned_on(manifest: &str, key: &str, dependency: &Dependency) -> Result<Edite
 fn add_feature(dependency: &mut Item) -> Result<()> {
     insert_feature(dependency)?;
     if let Item::Value(Value::InlineTable(table)) = dependency {
-        // The space before the brace was that of the value that was last.
+        // The space before the closing brace belonged to the value that used to be the last one.
         table.fmt();
     }
     Ok(())
 }
 
 fn insert_feature(dependency: &mut Item) -> Result<()> {
-    // `wren-cloud = "1"`, with a comment behind it or not.
+    // `wren-cloud = "1"`, possibly followed by a comment.
     if let Item::Value(Value::String(version)) = dependency {
         let decor = version.decor().clone();
         let mut table = InlineTable::new();
@@ -129,13 +130,13 @@ fn insert_feature(dependency: &mut Item) -> Result<()> {
         *dependency = Item::Value(Value::InlineTable(table));
         return Ok(());
     }
-    let table = dependency.as_table_like_mut().context("it is neither a version nor a table")?;
+    let table = dependency.as_table_like_mut().context("the entry is neither a version nor a table")?;
     let Some(features) = table.get_mut("features") else {
         table.insert("features", Item::Value(Value::Array(Array::from_iter([FEATURE]))));
         return Ok(());
     };
-    let features = features.as_array_mut().context("its `features` are no list")?;
-    // A line of its own where the others have one.
+    let features = features.as_array_mut().context("its `features` is not a list")?;
+    // If the other features are on lines of their own, so is the new one.
     let prefix = features.iter().last().and_then(|last| last.decor().prefix()).cloned();
     let mut feature = Value::from(FEATURE);
     if let Some(prefix) = prefix.filter(|prefix| prefix.as_str().is_some_and(|prefix| prefix.contains('\n'))) {
@@ -147,22 +148,22 @@ fn insert_feature(dependency: &mut Item) -> Result<()> {
     Ok(())
 }
 
-/// In one line, whatever it was written as.
+/// Formats an entry on one line, however it is written in the manifest.
 fn inline(item: &Item) -> String {
     let mut value = item.clone().into_value().unwrap_or_else(|_| Value::from(""));
     value.decor_mut().clear();
     value.to_string().trim().to_owned()
 }
 
-/// Replaces a file, whole or not at all.
+/// Replaces a file atomically.
 fn replace(path: &Path, text: &str) -> Result<()> {
-    // Where it is a link, the file that it leads to.
+    // Replace the target of a symbolic link, and not the link itself.
     let path = path.canonicalize()?;
     let permissions = fs::metadata(&path)?.permissions();
     if permissions.readonly() {
         return Err(anyhow!("the file is read-only"));
     }
-    let folder = path.parent().context("it has no folder")?;
+    let folder = path.parent().context("the file has no parent folder")?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(permissions)?;

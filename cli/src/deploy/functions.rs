@@ -1,4 +1,4 @@
-//! The deployment's functions in AWS Lambda: one for each pair of memory and timeout.
+//! The deployment's Lambda functions: one for each pair of memory and timeout.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,38 +17,38 @@ use crate::aws::{Coded, Explained, if_there};
 
 const ABSENT: [&str; 1] = ["ResourceNotFoundException"];
 
-/// The name of the program in its zip file, for which `provided.al2023` asks.
+/// The name of the program in its zip file, as `provided.al2023` requires it.
 const HANDLER: &str = "bootstrap";
 
-/// Retries are wren's own: Lambda's would run a task twice.
+/// Number of retries by Lambda. wren retries calls itself; retries by Lambda would run a task twice.
 const RETRIES: i32 = 0;
 
-/// For how long an accepted invocation may wait for an instance: as long as Lambda has it at most.
+/// How long an accepted invocation may wait for an instance, in seconds: Lambda's maximum.
 const MAX_AGE_S: i32 = 21_600;
 
-/// A new role is known everywhere after some seconds.
+/// How long to wait until Lambda can assume a new role. This usually takes some seconds.
 const ROLE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The mend of a program that does not know that it is a worker.
-pub(crate) const NOT_WREN: &str = "put `#[wren::main]` on the program's `main`, or call `wren::init()` first in it, \
-                                   leave wren's feature `aws` on, and deploy again";
+/// The fix for a program that cannot be a worker.
+pub(crate) const NOT_WREN: &str = "put `#[wren::main]` on the program's `main`, or call `wren::init()` at its start, \
+                                   keep wren's feature `aws` enabled, and deploy again";
 
-/// A function is ready after seconds.
+/// How long to wait until a function is ready. This usually takes some seconds.
 const READY_PATIENCE: Duration = Duration::from_secs(180);
 
-/// Those that the user wrote; wren's own, where a program has no other.
+/// Returns the functions that the user wrote; wren's own functions if there are no others.
 fn written(functions: &[DeployedFn]) -> Vec<&DeployedFn> {
     let own: Vec<_> = functions.iter().filter(|f| !is_wrens(&f.name)).collect();
     if own.is_empty() { functions.iter().collect() } else { own }
 }
 
-/// How many remote functions the user wrote, in words.
+/// Returns the number of remote functions that the user wrote, as text for messages.
 pub(crate) fn counted(functions: &[DeployedFn]) -> String {
     super::counted(written(functions).len(), "remote function")
 }
 
-/// The functions that these remote functions need. wren's own take what there is, and have one where
-/// there is no other.
+/// Returns the Lambda functions that these remote functions need. wren's own remote functions run in any of them, and
+/// get one of their own only if there is no other.
 pub(crate) fn needed(name: &Name, functions: &[DeployedFn]) -> Vec<LambdaFn> {
     let pairs: BTreeSet<_> = written(functions).iter().map(|f| lambda_size(f.memory_mb, f.timeout)).collect();
     let lambda = |(memory_mb, timeout_s)| LambdaFn { name: name.lambda(memory_mb, timeout_s), memory_mb, timeout_s };
@@ -60,20 +60,20 @@ pub(crate) fn needed(name: &Name, functions: &[DeployedFn]) -> Vec<LambdaFn> {
 pub(crate) struct Program {
     /// Its key in the bucket.
     pub(crate) key: String,
-    /// As Lambda says it.
+    /// The SHA-256 hash of the zip file in base64, as Lambda reports it.
     pub(crate) sha256: String,
     pub(crate) arch: Arch,
 }
 
-/// Makes a function that runs the program.
+/// Creates or updates a function that runs the program.
 pub(crate) async fn ensure(site: &Site, lambda: &LambdaFn, program: &Program) -> Result<()> {
     let name = &lambda.name;
     site.report.doing(format!("looking at the function {name}"));
     let found = configuration(site, name).await?;
     if found.is_some() && !is_own(site, name).await? {
         bail!(
-            "the function {name} is there, and deploy did not make it: it has no tag {TAG}={}; give the deployment \
-             another --name, or delete that function",
+            "the function {name} exists, but deploy did not create it: it does not have the tag {TAG}={}; choose \
+             another --name for the deployment, or delete that function",
             site.name
         );
     }
@@ -117,15 +117,15 @@ pub(crate) async fn ensure(site: &Site, lambda: &LambdaFn, program: &Program) ->
     Ok(())
 }
 
-/// A function as Lambda has it.
+/// Returns the current configuration of a function; `None` if it does not exist.
 pub(crate) async fn configuration(site: &Site, name: &str) -> Result<Option<FunctionConfiguration>> {
     let found = site.aws.lambda.get_function().function_name(name).send().await;
     let found = if_there(found, &ABSENT, &format!("looking for the function {name}"))?;
     Ok(found.and_then(|found| found.configuration))
 }
 
-/// Where spans go and what they are called; that which may hold a key (`OTEL_EXPORTER_OTLP_HEADERS`) is not
-/// among them.
+/// The variables that configure the export of spans, which are copied to the functions. `OTEL_EXPORTER_OTLP_HEADERS` is
+/// not among them, because it can contain a secret key.
 const SPANS: [&str; 6] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -171,12 +171,12 @@ async fn create(site: &Site, lambda: &LambdaFn, program: &Program) -> Result<()>
     site.report.doing(format!("creating the function {}", lambda.name));
     let created = until_assumable(|| create.clone().send()).await;
     match created {
-        // An earlier sending of the same request was heard.
+        // The SDK retried the request, although an earlier attempt had succeeded.
         Err(error) if error.is(&["ResourceConflictException"]) => Ok(()),
         Err(error) if error.message().is_some_and(|m| m.contains("MemorySize")) => {
             Err(error).explained(&format!("creating the function {}", lambda.name)).context(format!(
-                "this account may not have functions of {} MB; ask for less in `#[wren::remote(memory = ..)]`, or have \
-                 the quota raised",
+                "this account does not allow functions with {} MB; use less in `#[wren::remote(memory = ..)]`, or \
+                 request a higher quota",
                 lambda.memory_mb
             ))
         }
@@ -184,17 +184,17 @@ async fn create(site: &Site, lambda: &LambdaFn, program: &Program) -> Result<()>
     }
 }
 
-/// Sends again while Lambda cannot take a role that is new.
+/// Repeats the request while Lambda cannot assume the role, because the role is new.
 async fn until_assumable<T, E, F>(mut send: impl FnMut() -> F) -> std::result::Result<T, SdkError<E, HttpResponse>>
 where
     E: ProvideErrorMetadata,
     F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>>,
 {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut pause = Duration::from_millis(500);
     loop {
         match send().await {
-            Err(error) if is_unassumable(&error) && begun.elapsed() < ROLE_PATIENCE => {
+            Err(error) if is_unassumable(&error) && started.elapsed() < ROLE_PATIENCE => {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(8));
             }
@@ -211,7 +211,7 @@ fn is_unassumable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) ->
 async fn update_code(site: &Site, name: &str, program: &Program) -> Result<()> {
     let update = site.aws.lambda.update_function_code().function_name(name).architectures(program.arch.lambda());
     let update = update.s3_bucket(site.bucket()).s3_key(&program.key).send().await;
-    update.explained(&format!("giving the program to {name}")).map(drop)
+    update.explained(&format!("updating the program of {name}")).map(drop)
 }
 
 async fn configure(site: &Site, lambda: &LambdaFn) -> Result<()> {
@@ -246,21 +246,21 @@ async fn set_retries(site: &Site, name: &str) -> Result<()> {
 
 /// Waits until the function may be changed and called.
 async fn ready(site: &Site, name: &str) -> Result<()> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
         let found = site.aws.lambda.get_function_configuration().function_name(name).send().await;
         let found = found.explained(&format!("looking at the function {name}"))?;
-        let reason = || found.last_update_status_reason().or(found.state_reason()).unwrap_or("Lambda does not say why");
+        let reason = || found.last_update_status_reason().or(found.state_reason()).unwrap_or("Lambda gives no reason");
         let failed = found.last_update_status() == Some(&LastUpdateStatus::Failed);
         if failed || found.state() == Some(&State::Failed) {
-            bail!("Lambda cannot make {name} ready: {}; run `cargo wren deploy` again", reason());
+            bail!("Lambda failed to create or update {name}: {}; run `cargo wren deploy` again", reason());
         }
         let updating = found.last_update_status() == Some(&LastUpdateStatus::InProgress);
         if !updating && found.state() != Some(&State::Pending) {
             return Ok(());
         }
-        if begun.elapsed() > READY_PATIENCE {
+        if started.elapsed() > READY_PATIENCE {
             let waited = READY_PATIENCE.as_secs();
             bail!("{name} is not ready after {waited} s: {}; run `cargo wren deploy` again", reason());
         }
@@ -269,7 +269,7 @@ async fn ready(site: &Site, name: &str) -> Result<()> {
     }
 }
 
-/// All functions that carry the deployment's tag.
+/// Returns the names of all functions with the deployment's tag.
 pub(crate) async fn tagged(site: &Site) -> Result<Vec<String>> {
     let mut candidates = BTreeSet::new();
     let mut pages = site.aws.lambda.list_functions().into_paginator().send();
@@ -295,15 +295,15 @@ async fn is_own(site: &Site, name: &str) -> Result<bool> {
     Ok(tags.and_then(|tags| tags.tags?.remove(TAG)).as_deref() == Some(site.name.as_str()))
 }
 
-/// Deletes functions of the deployment that no remote function needs any more.
+/// Deletes the deployment's Lambda functions that no remote function needs any more.
 pub(crate) async fn remove_others(site: &Site, needed: &[LambdaFn]) -> Result<()> {
-    site.report.doing("looking for functions that are not needed any more");
+    site.report.doing("looking for functions that are no longer needed");
     for name in tagged(site).await? {
         if !needed.iter().any(|lambda| lambda.name == name) {
             if !site.dry_run {
                 remove(site, &name).await?;
             }
-            site.report.step("function", &name, Change::Delete, "nothing needs it any more");
+            site.report.step("function", &name, Change::Delete, "no longer needed");
         }
     }
     Ok(())
@@ -314,27 +314,27 @@ pub(crate) async fn remove(site: &Site, name: &str) -> Result<()> {
     if_there(deleted, &ABSENT, &format!("deleting the function {name}")).map(drop)
 }
 
-/// How many instances the account may run at once; `None` where the service does not tell.
+/// Returns the number of instances that the account may run at once; `None` if the limit cannot be read.
 pub(crate) async fn concurrency(site: &Site) -> Result<Option<usize>> {
     let settings = site.aws.lambda.get_account_settings().send().await;
     let hidden = ["404", "403", "AccessDenied", "AccessDeniedException", "ResourceNotFoundException", "NotFound"];
     let settings = match settings {
-        // An emulator's answer may be no answer of Lambda.
+        // An emulator without this operation may not respond in Lambda's format.
         Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => None,
-        settings => if_there(settings, &hidden, "asking for the account's concurrency")?,
+        settings => if_there(settings, &hidden, "reading the account's concurrency limit")?,
     };
     let limit = settings.and_then(|settings| Some(settings.account_limit()?.concurrent_executions()));
     Ok(limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0))
 }
 
-/// What a function answers to one synchronous call.
+/// Calls a function synchronously and returns its response.
 pub(crate) async fn invoke(site: &Site, name: &str, payload: &serde_json::Value) -> Result<Vec<u8>> {
     let invoke = site.aws.lambda.invoke().function_name(name).payload(payload.to_string().into_bytes().into());
     let answer = invoke.send().await.explained(&format!("calling {name}"))?;
     let body = answer.payload.map(|payload| payload.into_inner()).unwrap_or_default();
     match answer.function_error {
         Some(kind) => Err(anyhow!(
-            "{name} fails ({kind}): {}; its log group {} has what it printed; {NOT_WREN}",
+            "{name} failed ({kind}): {}; the log group {} contains its output; {NOT_WREN}",
             String::from_utf8_lossy(&body),
             super::name::log_group(name)
         )),
@@ -363,7 +363,7 @@ mod tests {
         let others = || function("sweep::g", None, None);
         let wrens = || function("wren::sort::stages::scatter", None, None);
         assert_eq!(names(&[others(), small(), small(), others()]), ["wren-sweep-512mb-70s", "wren-sweep-1769mb-900s"]);
-        assert_eq!(names(&[wrens(), small()]), ["wren-sweep-512mb-70s"], "wren's own take what there is");
+        assert_eq!(names(&[wrens(), small()]), ["wren-sweep-512mb-70s"], "wren's own run in any function");
         assert_eq!(names(&[wrens()]), ["wren-sweep-1769mb-900s"]);
     }
 }

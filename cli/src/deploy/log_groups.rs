@@ -1,4 +1,4 @@
-//! Where the deployment's functions log, by CloudWatch Logs.
+//! The CloudWatch log groups of the deployment's functions.
 
 use anyhow::Result;
 
@@ -8,10 +8,10 @@ use crate::aws::{Coded, Explained, if_there};
 
 const ABSENT: [&str; 1] = ["ResourceNotFoundException"];
 
-/// For how many days lines are kept.
+/// Number of days for which log lines are kept.
 pub(crate) const RETENTION_DAYS: i32 = 14;
 
-/// Makes the log group of a function; Lambda would make one that keeps lines for ever.
+/// Creates or updates the log group of a function. Lambda would create one that keeps lines forever.
 pub(crate) async fn ensure(site: &Site, lambda: &str) -> Result<()> {
     let group = name::log_group(lambda);
     site.report.doing(format!("looking at the log group {group}"));
@@ -30,14 +30,14 @@ pub(crate) async fn ensure(site: &Site, lambda: &str) -> Result<()> {
             created => drop(created.explained(&format!("creating the log group {group}"))?),
         }
         let put = site.aws.logs.put_retention_policy().log_group_name(&group).retention_in_days(RETENTION_DAYS);
-        put.send().await.explained("setting for how long lines are kept")?;
+        put.send().await.explained("setting the retention of log lines")?;
     }
     let change = if found.is_some() { Change::Update } else { Change::Create };
     site.report.step("log group", &group, change, format!("lines are kept for {RETENTION_DAYS} days"));
     Ok(())
 }
 
-/// The log groups of all functions that the deployment has or had.
+/// Returns the log groups of all functions that the deployment has or had.
 pub(crate) async fn all(site: &Site) -> Result<Vec<String>> {
     let prefix = name::log_group(&format!("wren-{}-", site.name));
     let mut pages = site.aws.logs.describe_log_groups().log_group_name_prefix(prefix).into_paginator().send();

@@ -1,5 +1,5 @@
-//! The parts of a deployment, each found out by reading, made only where it lacks or differs, and so
-//! safely made again: `cargo wren deploy` puts them together.
+//! The parts of a deployment, which `cargo wren deploy` puts together. Each part first reads the current state and
+//! changes it only if something is missing or differs, so deploying again is safe.
 
 pub(crate) mod bucket;
 pub(crate) mod build;
@@ -24,15 +24,15 @@ use object::elf::{EM_AARCH64, EM_X86_64, Machine};
 
 pub(crate) use site::Site;
 
-/// The tag that everything of a deployment has; its value is the deployment's name.
+/// The tag of all resources of a deployment; its value is the deployment's name.
 pub(crate) const TAG: &str = "wren";
 
-/// `1 function`, `2 functions`.
+/// Formats a number of things: `1 function`, `2 functions`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Processors of AWS Lambda.
+/// Processor architectures of AWS Lambda.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Arch {
     #[value(name = "x86_64")]
@@ -44,7 +44,7 @@ pub(crate) enum Arch {
 impl Arch {
     pub(crate) const ALL: [Self; 2] = [Self::X86_64, Self::Arm64];
 
-    /// As Lambda says it.
+    /// Returns Lambda's name for it.
     pub(crate) fn name(self) -> &'static str {
         if self == Self::X86_64 { "x86_64" } else { "arm64" }
     }
@@ -53,17 +53,17 @@ impl Arch {
         if self == Self::X86_64 { Architecture::X8664 } else { Architecture::Arm64 }
     }
 
-    /// As Rust says it.
+    /// Returns Rust's name for it.
     pub(crate) fn cpu(self) -> &'static str {
         if self == Self::X86_64 { "x86_64" } else { "aarch64" }
     }
 
-    /// The target with glibc.
+    /// Returns the Rust target with glibc.
     pub(crate) fn triple(self) -> &'static str {
         if self == Self::X86_64 { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" }
     }
 
-    /// What starts its programs.
+    /// Returns the path of the dynamic loader.
     pub(crate) fn loader(self) -> &'static str {
         if self == Self::X86_64 { "/lib64/ld-linux-x86-64.so.2" } else { "/lib/ld-linux-aarch64.so.1" }
     }

@@ -1,32 +1,33 @@
-//! What things of a deployment are called in AWS.
+//! The names of a deployment's resources in AWS.
 
 use std::fmt;
 
 use anyhow::{Result, bail};
 
-/// The longest that a deployment's name may be: names made from it must not pass 63 characters.
+/// Maximum length of a deployment's name. The names of functions and roles contain it, and may have at most 64
+/// characters.
 const LONGEST: usize = 32;
 
-/// The name of a deployment: `a-z`, `0-9` and `-`. Everything that belongs to it has it in its own.
+/// The name of a deployment: `a-z`, `0-9` and `-`. The names of all of its resources contain it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name(String);
 
 impl Name {
-    /// A name that a user gave.
+    /// Checks a name that the user gave.
     pub(crate) fn given(name: &str) -> Result<Self> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let ends = name.starts_with('-') || name.ends_with('-');
         if name.is_empty() || name.len() > LONGEST || !name.chars().all(allowed) || ends {
             bail!(
-                "`{name}` cannot name a deployment; give 1 to {LONGEST} of a-z, 0-9 and -, with no - at either end, as \
-                 in `--name sweep`"
+                "`{name}` is not a valid name for a deployment; use 1 to {LONGEST} characters of a-z, 0-9 and -, without \
+                 a - at either end, as in `--name sweep`"
             );
         }
         Ok(Self(name.to_owned()))
     }
 
-    /// The name that a program's deployment has by default. What is too long keeps its beginning and
-    /// a hash of the rest.
+    /// Returns the default name for a program's deployment. A name that would be too long is cut, and ends with a hash
+    /// of the whole name.
     pub(crate) fn of_program(package: &str, program: &str) -> Self {
         let whole = if package == program { package.to_owned() } else { format!("{package}-{program}") };
         let shape = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
@@ -54,7 +55,8 @@ impl Name {
         format!("wren-{self}-{memory_mb}mb-{timeout_s}s")
     }
 
-    /// Whether [`lambda`](Self::lambda) of this deployment gives that name; never of two deployments.
+    /// Returns whether [`lambda`](Self::lambda) of this deployment can return that name. This is true for at most one
+    /// deployment.
     pub(crate) fn has_lambda(&self, name: &str) -> bool {
         let rest = name.strip_prefix("wren-").and_then(|rest| rest.strip_prefix(&self.0)?.strip_prefix('-'));
         let limits = rest.and_then(|rest| rest.strip_suffix('s')?.split_once("mb-"));
@@ -62,12 +64,12 @@ impl Name {
         limits.is_some_and(|(memory, timeout)| number(memory) && number(timeout))
     }
 
-    /// The id of its rule in the bucket's lifecycle.
+    /// Returns the ID of its rule in the bucket's lifecycle configuration.
     pub(crate) fn rule(&self) -> String {
         format!("wren-{self}")
     }
 
-    /// What the keys of its objects begin with.
+    /// Returns the prefix of the keys of its objects.
     pub(crate) fn prefix(&self) -> String {
         format!("{self}/")
     }
@@ -79,12 +81,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// The bucket of all deployments of an account in a region.
+/// Returns the name of the bucket for all deployments of an account in a region.
 pub(crate) fn bucket(account: &str, region: &str) -> String {
     format!("wren-{account}-{region}")
 }
 
-/// Where Lambda writes what a function prints.
+/// Returns the name of the log group that contains the output of a function.
 pub(crate) fn log_group(lambda: &str) -> String {
     format!("/aws/lambda/{lambda}")
 }

@@ -1,19 +1,20 @@
-//! The zip file that Lambda takes.
+//! Packs a program into the zip file that Lambda requires.
 
 use anyhow::{Context, Result, anyhow, bail};
 use libdeflater::{CompressionLvl, Compressor};
 use sha2::{Digest, Sha256};
 use wren::limits::UNPACKED_CODE;
 
-/// What the runtime starts.
+/// The file that Lambda's runtime starts.
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
-/// Of libdeflate. On a program of 14.8 MB (2026-11): this 5.86 MB in 1.3 s; its highest level, 12, 1.5 KB
-/// less in 1.6 s; zlib's highest 6.03 MB in 1.5 s. Zopfli takes half a minute for what this takes a second.
+/// libdeflate's compression level. For a program of 14.8 MB (2026-11), this level makes 5.86 MB in 1.3 s; the highest
+/// level, 12, makes 1.5 KB less in 1.6 s; zlib's highest level makes 6.03 MB in 1.5 s. Zopfli takes half a minute where
+/// this takes a second.
 const LEVEL: i32 = 11;
 
-/// For a program of [`LARGE`] bytes or more, which was built without optimization for a quick look. On one of 75 MB
-/// (2026-11): this 19.5 MB in 0.7 s, [`LEVEL`] 18.6 MB in 8.6 s.
+/// The level for a program of [`LARGE`] bytes or more, which was probably built without optimization for a quick test.
+/// For one of 75 MB (2026-11), this level makes 19.5 MB in 0.7 s, and [`LEVEL`] makes 18.6 MB in 8.6 s.
 const QUICK_LEVEL: i32 = 6;
 const LARGE: usize = 32 << 20;
 
@@ -28,18 +29,18 @@ pub(crate) struct Package {
 }
 
 impl Package {
-    /// Packs a program. Of equal programs the zip files are equal.
+    /// Packs a program. Equal programs result in equal zip files.
     ///
     /// # Errors
     ///
-    /// Where Lambda would refuse it for its size.
+    /// Fails if the program is larger than Lambda allows.
     pub(crate) fn of(program: &[u8]) -> Result<Self> {
         let unpacked = program.len() as u64;
         if unpacked > UNPACKED_CODE {
             bail!(
-                "the program has {} MB, and Lambda takes {} MB at most; if it is built with the dev profile (`--debug`), \
-                 leave that out, or write `debug = \"line-tables-only\"` below `[profile.dev]`; if data is in it \
-                 (`include_bytes!`, `include_str!`), fetch that from a store",
+                "the program has {} MB, and Lambda accepts at most {} MB; if it is built with the dev profile \
+                 (`--debug`), build it without, or set `debug = \"line-tables-only\"` in `[profile.dev]`; if it contains \
+                 data (`include_bytes!`, `include_str!`), read the data from a store instead",
                 unpacked >> 20,
                 UNPACKED_CODE >> 20
             );
@@ -49,27 +50,27 @@ impl Package {
         Ok(Self { zip, sha256, unpacked })
     }
 
-    /// The hash as keys of objects have it.
+    /// Returns the hash in hexadecimal, for keys of objects.
     pub(crate) fn hex(&self) -> String {
         self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The hash as Lambda gives it.
+    /// Returns the hash in base64, as Lambda reports it.
     pub(crate) fn base64(&self) -> String {
         use base64::Engine;
         base64::engine::general_purpose::STANDARD.encode(self.sha256)
     }
 }
 
-/// A zip archive of one regular file, dated 1980-01-01. The `zip` crate cannot take what another library
-/// compressed, so the three records are written here, as PKWARE's APPNOTE 6.3.10 has them in §4.3.7,
-/// §4.3.12 and §4.3.16. [`UNPACKED_CODE`] keeps every length within their 32 bits.
+/// Returns a zip archive of one regular file, dated 1980-01-01. The `zip` crate does not accept data that another
+/// library compressed, so this function writes the three records itself, as PKWARE's APPNOTE 6.3.10 defines them in
+/// §4.3.7, §4.3.12 and §4.3.16. [`UNPACKED_CODE`] keeps every length within 32 bits.
 fn zip_of_one(name: &str, mode: u32, content: &[u8]) -> Result<Vec<u8>> {
     let level = if content.len() < LARGE { LEVEL } else { QUICK_LEVEL };
     let level = CompressionLvl::new(level).map_err(|e| anyhow!("libdeflate has no level {level}: {e:?}"))?;
     let mut compressor = Compressor::new(level);
     let mut packed = vec![0; compressor.deflate_compress_bound(content.len())];
-    let length = compressor.deflate_compress(content, &mut packed).context("the program cannot be packed")?;
+    let length = compressor.deflate_compress(content, &mut packed).context("cannot compress the program")?;
     packed.truncate(length);
 
     // Version 2.0, no flags, deflate; time and date; checksum and both lengths; length of the name.
@@ -86,7 +87,7 @@ fn zip_of_one(name: &str, mode: u32, content: &[u8]) -> Result<Vec<u8>> {
     zip.extend(&packed);
 
     let directory = zip.len();
-    // Made on Unix, so that the mode below counts.
+    // Marked as made on Unix, so that the mode below is used.
     zip.extend(b"PK\x01\x02\x14\x03");
     zip.extend(&entry);
     // No comment, disk 0, no internal attributes; a regular file of this mode, at offset 0.
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(read, "the program");
     }
 
-    /// Programs that did not write the archive read it: `zip` above, and Python here.
+    /// The archive is read by independent implementations: `zip` above, and Python here.
     #[test]
     fn another_reader_finds_no_fault() {
         let folder = tempfile::tempdir().unwrap();
@@ -150,6 +151,6 @@ mod tests {
     #[test]
     fn what_lambda_would_refuse_is_refused() {
         let message = Package::of(&vec![0; (250 << 20) + 1]).unwrap_err().to_string();
-        assert!(message.contains("250 MB at most"), "{message}");
+        assert!(message.contains("at most 250 MB"), "{message}");
     }
 }

@@ -1,13 +1,13 @@
-//! What the role of a deployment may do, and who may take it.
+//! The permissions of a deployment's role, and its trust policy.
 
 use serde_json::{Value, json};
 
 use super::name::{self, Name};
 
-/// The name of the one policy in the role.
+/// The name of the role's only policy.
 pub(crate) const POLICY: &str = "wren";
 
-/// Who may take the role: Lambda.
+/// Returns the trust policy: only Lambda may assume the role.
 pub(crate) fn trust() -> Value {
     json!({
         "Version": "2012-10-17",
@@ -19,9 +19,9 @@ pub(crate) fn trust() -> Value {
     })
 }
 
-/// What functions may do: read and write below the deployment's own prefix, and log.
+/// Returns the permissions of the functions: to read and write below the deployment's own prefix, and to write logs.
 ///
-/// Without the right to list, S3 answers 403 for an object that is not there.
+/// They include listing, because without it S3 returns 403 instead of 404 for an object that does not exist.
 pub(crate) fn permissions(name: &Name, account: &str, region: &str) -> Value {
     let partition = partition(region);
     let bucket = format!("arn:{partition}:s3:::{}", name::bucket(account, region));
@@ -49,7 +49,7 @@ pub(crate) fn permissions(name: &Name, account: &str, region: &str) -> Value {
     })
 }
 
-/// The part of AWS that a region belongs to, as ARNs name it.
+/// Returns the AWS partition of a region, as used in ARNs.
 pub(crate) fn partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",
@@ -58,7 +58,7 @@ pub(crate) fn partition(region: &str) -> &'static str {
     }
 }
 
-/// Whether IAM's document, which comes percent-encoded, says the same.
+/// Returns whether a policy document from IAM, which is percent-encoded, is equivalent to `wanted`.
 pub(crate) fn is_same(document: Option<&str>, wanted: &Value) -> bool {
     let decoded = document.map(percent_decoded);
     decoded.and_then(|text| serde_json::from_slice::<Value>(&text).ok()).as_ref() == Some(wanted)
@@ -80,7 +80,7 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The whole policy, so that no right is added unseen.
+    /// Compares the whole policy, so that no permission is added unnoticed.
     #[test]
     fn the_role_may_do_this_and_nothing_else() {
         let policy = permissions(&Name::given("sweep").unwrap(), "123456789012", "eu-central-1");

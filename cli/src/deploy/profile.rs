@@ -1,22 +1,20 @@
-//! The profile that deployed programs are built with, given on cargo's command line so that nobody's
-//! `Cargo.toml` needs it.
+//! The profile of deployed programs. It is passed on cargo's command line, so that no `Cargo.toml` needs it.
 //!
-//! Measured with two cores on a program with the S3 and Lambda clients (2026-11): release with thin
-//! LTO and one codegen unit needs 114 s of processor for a relink and gives a zip of 6.0 MB; without
-//! LTO and with the SDK optimized for size a relink takes 6 s, and the zip has 5.3 MB. Symbols would
-//! add 1.0 MB.
+//! Measured with two cores on a program with the S3 and Lambda clients (2026-11): release with thin LTO and one codegen
+//! unit needs 114 s of processor time to relink, and the zip file has 6.0 MB. Without LTO, and with the SDK optimized
+//! for size, relinking takes 6 s, and the zip file has 5.3 MB. Symbols would add 1.0 MB.
 
 use anyhow::Result;
 
 use crate::program::{Chosen, Select};
 
-/// Its name, and that of the folder below `target`.
+/// The profile's name, and the name of its folder below `target`.
 pub(crate) const PROFILE: &str = "wren-deploy";
 
-/// What stands between a function and AWS, or another server: it waits for the network or the disk, and
-/// its size is most of the program's. Checksums and cryptography are not among them, nor anything that
-/// programs compute with. Zstandard packs a third slower so, which is still several times as fast as Lambda's
-/// network (`make bench`, compression).
+/// The packages to optimize for size: those that connect a function to AWS or to another server. They make up most of
+/// the program's size, and mostly wait for the network or the disk. Checksums, cryptography and packages that programs
+/// compute with are not in the list. Zstandard compresses a third slower when it is optimized for size, which is still
+/// several times as fast as Lambda's network (`make bench`, compression).
 const FOR_SIZE: [&str; 58] = [
     "aws-config",
     "aws-credential-types",
@@ -78,27 +76,27 @@ const FOR_SIZE: [&str; 58] = [
     "zstd-sys",
 ];
 
-/// The profile as arguments of cargo. It names only packages that there are: cargo warns of others.
+/// Returns the profile as arguments of cargo. It names only packages of the program, because cargo warns about others.
 fn arguments(packages: &[String]) -> Vec<String> {
     let mut settings = vec![
         r#"inherits="release""#.to_owned(),
         "lto=false".to_owned(),
-        // Sixteen, as release has by default, would add 0.3 MB to the zip; four for wren alone, 0.1 MB.
+        // Sixteen, the default of release, would add 0.3 MB to the zip file; four only for wren, 0.1 MB.
         "codegen-units=1".to_owned(),
-        // A panic in a remote function is an error of that call.
+        // A panic in a remote function must become an error of that call.
         r#"panic="unwind""#.to_owned(),
         "debug=false".to_owned(),
         "strip=true".to_owned(),
     ];
     let for_size = FOR_SIZE.iter().filter(|name| packages.iter().any(|package| package == **name));
-    // The SDK most of all: it is half of the program, and fills in forms.
+    // The SDK gets `z`: it is half of the program, and it only builds requests and reads responses.
     let level = |name: &str| if name.starts_with("aws-") { 'z' } else { 's' };
     settings.extend(for_size.map(|name| format!(r#"package.{name}.opt-level="{}""#, level(name))));
     let options = settings.into_iter().flat_map(|s| ["--config".to_owned(), format!("profile.{PROFILE}.{s}")]);
     ["--profile".to_owned(), PROFILE.to_owned()].into_iter().chain(options).collect()
 }
 
-/// The profile as arguments of cargo, for this program.
+/// Returns the profile for a program, as arguments of cargo.
 pub(crate) fn of_program(select: &Select, chosen: &Chosen) -> Result<Vec<String>> {
     let packages: Vec<_> = select.packages_of(chosen)?.into_iter().map(|package| package.name).collect();
     Ok(arguments(&packages))
@@ -118,7 +116,7 @@ mod tests {
         assert!(arguments.contains(&r#"profile.wren-deploy.panic="unwind""#.to_owned()));
     }
 
-    /// A package that is renamed would silently be built for speed.
+    /// A package whose name has changed would silently be optimized for speed.
     #[test]
     fn the_names_are_those_of_this_workspace() {
         let lock = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");

@@ -1,4 +1,4 @@
-//! What a deployment left in AWS, found by names and tags, and taken away.
+//! Finds the resources of a deployment in AWS by names and tags, and removes them.
 
 use std::path::PathBuf;
 
@@ -12,26 +12,26 @@ use crate::aws::{Coded, Explained, if_there};
 
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "404", "NotFound"];
 
-/// Objects that one request deletes at most (DeleteObjects).
+/// Maximum number of objects that one request deletes (DeleteObjects).
 const BATCH: usize = 1_000;
 
-/// Everything of a deployment that there is.
+/// The existing resources of a deployment.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Found {
     pub(crate) functions: Vec<String>,
     pub(crate) log_groups: Vec<String>,
     pub(crate) role: Option<String>,
-    /// How many objects lie below its prefix.
+    /// Number of objects below its prefix.
     pub(crate) objects: usize,
     /// Whether the bucket's lifecycle has its rule.
     pub(crate) rule: bool,
-    /// The bucket, where wren made it and nothing else is in it.
+    /// The bucket, if wren created it and it holds nothing else.
     pub(crate) bucket: Option<String>,
     pub(crate) record: Option<PathBuf>,
 }
 
 impl Found {
-    /// A line for each thing.
+    /// Returns one line per resource.
     pub(crate) fn lines(&self, site: &Site) -> Vec<String> {
         let functions = self.functions.iter().map(|name| format!("function {name}"));
         let groups = self.log_groups.iter().map(|name| format!("log group {name}"));
@@ -40,15 +40,15 @@ impl Found {
         let objects =
             (self.objects > 0).then(|| format!("{} below s3://{bucket}/{prefix}", counted(self.objects, "object")));
         let rule = self.rule.then(|| format!("lifecycle rule {} of the bucket {bucket}", site.name.rule()));
-        let whole = self.bucket.iter().map(|name| format!("bucket {name}, which is empty then"));
+        let whole = self.bucket.iter().map(|name| format!("bucket {name}, which holds nothing else"));
         let record = self.record.iter().map(|path| format!("record {}", path.display()));
         functions.chain(groups).chain(role).chain(objects).chain(rule).chain(whole).chain(record).collect()
     }
 }
 
-/// Looks, and changes nothing.
+/// Finds the deployment's resources without changing anything.
 pub(crate) async fn find(site: &Site, record: Option<PathBuf>) -> Result<Found> {
-    site.report.doing("looking for what there is");
+    site.report.doing("looking for the deployment's resources");
     let mut found = Found {
         functions: functions::tagged(site).await?,
         log_groups: log_groups::all(site).await?,
@@ -80,14 +80,14 @@ async fn keys(site: &Site) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// Whether the bucket holds anything beside this deployment's.
+/// Returns whether the bucket holds objects of anything other than this deployment.
 async fn has_others(site: &Site) -> Result<bool> {
     let prefix = site.name.prefix();
-    // Keys are listed in order: others come before all of the prefix's, or behind.
+    // Keys are listed in order: other keys come either before or after all keys with the prefix.
     for after in [String::new(), format!("{prefix}\u{10ffff}")] {
         let list = site.aws.s3.list_objects_v2().bucket(site.bucket()).max_keys(1);
         let page = list.set_start_after(Some(after).filter(|after| !after.is_empty())).send().await;
-        let page = page.explained("looking what else the bucket holds")?;
+        let page = page.explained("looking for other objects in the bucket")?;
         if page.contents().iter().any(|object| object.key().is_some_and(|key| !key.starts_with(&prefix))) {
             return Ok(true);
         }
@@ -95,7 +95,8 @@ async fn has_others(site: &Site) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes away what was found, the functions first, so that nothing runs on with half of its things.
+/// Removes the resources that were found. The functions come first, so that none of them runs on with only half of its
+/// resources.
 pub(crate) async fn remove(site: &Site, found: &Found) -> Result<()> {
     let report = &site.report;
     for name in &found.functions {
@@ -117,7 +118,7 @@ pub(crate) async fn remove(site: &Site, found: &Found) -> Result<()> {
         let below = format!("s3://{}/{}", site.bucket(), site.name.prefix());
         report.step("objects", &below, Change::Delete, counted(count, "object"));
     }
-    // The rule goes with the bucket.
+    // Deleting the bucket deletes the rule too.
     let gone = match &found.bucket {
         Some(name) => remove_bucket(site, name).await?,
         None => false,
@@ -130,7 +131,7 @@ pub(crate) async fn remove(site: &Site, found: &Found) -> Result<()> {
     if let Some(path) = &found.record {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                bail!("{} cannot be deleted: {error}; delete it", path.display())
+                bail!("cannot delete {}: {error}; delete it yourself", path.display())
             }
             _ => report.step("record", &path.display().to_string(), Change::Delete, ""),
         }
@@ -149,36 +150,37 @@ async fn remove_objects(site: &Site) -> Result<usize> {
         let deleted = deleted.explained("deleting the deployment's objects")?;
         if let Some(error) = deleted.errors().first() {
             bail!(
-                "S3 does not delete {}: {}; run `cargo wren destroy` again",
+                "S3 cannot delete {}: {}; run `cargo wren destroy` again",
                 error.key().unwrap_or("an object"),
-                error.message().unwrap_or("it does not say why")
+                error.message().unwrap_or("it gives no reason")
             );
         }
     }
     Ok(keys.len())
 }
 
-/// Uploads that were never completed cost as objects do, and the rule that ends them goes.
+/// Aborts incomplete multipart uploads. They cost as much as objects, and the rule that would abort them is about to be
+/// removed.
 async fn abort_uploads(site: &Site) -> Result<()> {
     let s3 = &site.aws.s3;
     let listed = s3.list_multipart_uploads().bucket(site.bucket()).prefix(site.name.prefix()).send().await;
     let absent = ["NoSuchBucket", "NotImplemented", "501"];
-    let Some(listed) = if_there(listed, &absent, "listing uploads that were not completed")? else { return Ok(()) };
+    let Some(listed) = if_there(listed, &absent, "listing incomplete uploads")? else { return Ok(()) };
     for upload in listed.uploads() {
         if let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) {
             let abort = s3.abort_multipart_upload().bucket(site.bucket()).key(key).upload_id(id).send().await;
-            if_there(abort, &["NoSuchUpload"], "aborting an upload that was not completed")?;
+            if_there(abort, &["NoSuchUpload"], "aborting an incomplete upload")?;
         }
     }
     Ok(())
 }
 
-/// Gives whether the bucket is gone.
+/// Deletes the bucket, unless it is in use, and returns whether it was deleted.
 async fn remove_bucket(site: &Site, name: &str) -> Result<bool> {
     site.report.doing(format!("deleting the bucket {name}"));
     let deleted = site.aws.s3.delete_bucket().bucket(name).send().await;
     match deleted {
-        // Another deployment has come meanwhile.
+        // Another deployment has started to use the bucket in the meantime.
         Err(error) if error.is(&["BucketNotEmpty"]) => {
             site.report.step("bucket", name, Change::Keep, "it is in use");
             Ok(false)

@@ -1,4 +1,4 @@
-//! The steps of a deployment as they are shown: a line each, and a spinner on a terminal.
+//! Shows the steps of a deployment: one line per step, and a spinner on a terminal.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-/// What a step did, or would do.
+/// The change that a step made or would make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Change {
@@ -16,7 +16,7 @@ pub(crate) enum Change {
     Create,
     Update,
     Delete,
-    /// It cannot be known without credentials.
+    /// Unknown without credentials.
     Unknown,
 }
 
@@ -32,8 +32,8 @@ pub(crate) struct Step {
 
 impl Step {
     fn line(&self, dry_run: bool) -> String {
-        let word = match (self.change, dry_run) {
-            (Change::Keep, _) => "is as it should be",
+        let result = match (self.change, dry_run) {
+            (Change::Keep, _) => "is up to date",
             (Change::Create, false) => "created",
             (Change::Create, true) => "would be created",
             (Change::Update, false) => "updated",
@@ -43,11 +43,11 @@ impl Step {
             (Change::Unknown, _) => "unknown",
         };
         let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
-        format!("{:10} {} {word}{detail}", self.part, self.name)
+        format!("{:10} {} {result}{detail}", self.part, self.name)
     }
 }
 
-/// Shows steps on standard error and keeps them.
+/// Shows steps on standard error, and keeps a list of them.
 pub(crate) struct Report {
     dry_run: bool,
     quiet: bool,
@@ -77,23 +77,24 @@ impl Report {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is under way; shown on a terminal alone.
+    /// Sets the text next to the spinner. It is only shown on a terminal.
     pub(crate) fn doing(&self, what: impl Into<String>) {
         self.spinner.set_message(what.into());
     }
 
-    /// Runs what writes to the terminal itself.
+    /// Hides the spinner while `run` writes to the terminal.
     pub(crate) fn aside<T>(&self, run: impl FnOnce() -> T) -> T {
         self.spinner.suspend(run)
     }
 
-    /// What is worth a line and is no step.
+    /// Prints a line that is not a step.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             self.spinner.suspend(|| eprintln!("{text}"));
         }
     }
 
+    /// Prints a step and adds it to the list.
     pub(crate) fn step(&self, part: &'static str, name: &str, change: Change, detail: impl Into<String>) {
         let step = Step { part, name: name.to_owned(), change, detail: detail.into() };
         self.note(&step.line(self.dry_run));
@@ -104,7 +105,7 @@ impl Report {
         self.steps().clone()
     }
 
-    /// What was made so far, in words; `None` where nothing was.
+    /// Lists the resources that were created or updated so far; `None` if there are none.
     pub(crate) fn made(&self) -> Option<String> {
         let made = |step: &&Step| !self.dry_run && matches!(step.change, Change::Create | Change::Update);
         let names: Vec<_> = self.steps().iter().filter(made).map(|s| format!("{} {}", s.part, s.name)).collect();
@@ -132,7 +133,7 @@ mod tests {
         let line = |change, dry_run| step(change).line(dry_run);
         assert_eq!(line(Change::Create, false), "bucket     b created");
         assert_eq!(line(Change::Create, true), "bucket     b would be created");
-        assert_eq!(line(Change::Keep, true), "bucket     b is as it should be");
+        assert_eq!(line(Change::Keep, true), "bucket     b is up to date");
         let detailed = Step { detail: "tag, expiry".to_owned(), ..step(Change::Update) };
         assert_eq!(detailed.line(false), "bucket     b updated (tag, expiry)");
     }

@@ -1,4 +1,4 @@
-//! The role that functions run as.
+//! The IAM role under which the functions run.
 
 use anyhow::{Result, bail};
 use aws_sdk_iam::types::{Role, Tag};
@@ -9,7 +9,7 @@ use crate::aws::{Explained, if_there};
 
 const ABSENT: [&str; 1] = ["NoSuchEntity"];
 
-/// Makes the role with its one policy.
+/// Creates or updates the role and its only policy.
 pub(crate) async fn ensure(site: &Site) -> Result<()> {
     let role = site.role();
     site.report.doing(format!("looking at the role {role}"));
@@ -21,8 +21,8 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
     if let Some(found) = &found {
         if !is_own(site, found) {
             bail!(
-                "the role {role} is there, and deploy did not make it: it has no tag {TAG}={}; give the deployment \
-                 another --name, or delete that role",
+                "the role {role} exists, but deploy did not create it: it does not have the tag {TAG}={}; choose \
+                 another --name for the deployment, or delete that role",
                 site.name
             );
         }
@@ -30,12 +30,16 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
             updated.push("trust");
             if !site.dry_run {
                 let update = site.aws.iam.update_assume_role_policy().role_name(&role);
-                update.policy_document(trust.to_string()).send().await.explained("letting Lambda take the role")?;
+                update
+                    .policy_document(trust.to_string())
+                    .send()
+                    .await
+                    .explained("allowing Lambda to assume the role")?;
             }
         }
     } else if !site.dry_run {
         let create = site.aws.iam.create_role().role_name(&role).assume_role_policy_document(trust.to_string());
-        let create = create.description(format!("What functions of the wren deployment {} may do", site.name));
+        let create = create.description(format!("Role of the functions in the wren deployment {}", site.name));
         let tag = Tag::builder().key(TAG).value(site.name.as_str()).build()?;
         create.tags(tag).send().await.explained(&format!("creating the role {role}"))?;
     }
@@ -43,7 +47,10 @@ pub(crate) async fn ensure(site: &Site) -> Result<()> {
         updated.push("policy");
         if !site.dry_run {
             let put = site.aws.iam.put_role_policy().role_name(&role).policy_name(policy::POLICY);
-            put.policy_document(permissions.to_string()).send().await.explained("giving the role its rights")?;
+            put.policy_document(permissions.to_string())
+                .send()
+                .await
+                .explained("setting the permissions of the role")?;
         }
     }
     let change = match (&found, updated.is_empty()) {
@@ -62,22 +69,22 @@ fn is_own(site: &Site, role: &Role) -> bool {
 
 async fn has_policy(site: &Site, wanted: &serde_json::Value) -> Result<bool> {
     let found = site.aws.iam.get_role_policy().role_name(site.role()).policy_name(policy::POLICY).send().await;
-    let found = if_there(found, &ABSENT, "reading the role's rights")?;
+    let found = if_there(found, &ABSENT, "reading the permissions of the role")?;
     Ok(found.is_some_and(|found| policy::is_same(Some(found.policy_document()), wanted)))
 }
 
-/// How the role was found.
+/// The state of the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Absent,
-    /// Its rights are not what deploy gives it.
+    /// Its permissions are not those that deploy sets.
     Differs,
     Right,
-    /// Somebody else's, by its tag.
+    /// It does not have the deployment's tag.
     Foreign,
 }
 
-/// Looks, and changes nothing.
+/// Returns the state of the role without changing anything.
 pub(crate) async fn look(site: &Site) -> Result<Found> {
     let role = site.role();
     let found = site.aws.iam.get_role().role_name(&role).send().await;
@@ -97,7 +104,7 @@ pub(crate) async fn look(site: &Site) -> Result<Found> {
 pub(crate) async fn remove(site: &Site) -> Result<()> {
     let role = site.role();
     let policy = site.aws.iam.delete_role_policy().role_name(&role).policy_name(policy::POLICY).send().await;
-    if_there(policy, &ABSENT, "taking the role's rights")?;
+    if_there(policy, &ABSENT, "deleting the policy of the role")?;
     let deleted = site.aws.iam.delete_role().role_name(&role).send().await;
     if_there(deleted, &ABSENT, &format!("deleting the role {role}")).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Where a deployment is, or will be: account, region, name.
+//! The location of an existing or planned deployment: account, region and name.
 
 use std::path::Path;
 
@@ -15,17 +15,18 @@ pub(crate) struct Site {
     pub(crate) aws: Aws,
     pub(crate) account: String,
     pub(crate) name: Name,
-    /// Nothing is changed; what would be is reported.
+    /// Whether changes are only reported and not made.
     pub(crate) dry_run: bool,
     pub(crate) report: Report,
 }
 
 impl Site {
-    /// Where a recorded deployment is. The credentials must be of its account, and the region its own.
+    /// Returns the location of a recorded deployment, after checking that the credentials belong to its account and that
+    /// the region is the same.
     pub(crate) fn recorded(aws: Aws, account: String, record: &Deployment, report: Report) -> Result<Self> {
         if aws.region != record.region {
             bail!(
-                "the deployment {} is in {}, and the region is set to {}; set AWS_REGION={}",
+                "the deployment {} is in {}, but the region is set to {}; set AWS_REGION={}",
                 record.name,
                 record.region,
                 aws.region,
@@ -34,8 +35,8 @@ impl Site {
         }
         if account != record.account {
             bail!(
-                "the deployment {} is in account {}, and the credentials are of {account}; use others, as by \
-                 AWS_PROFILE, or run `cargo wren deploy` to have it in this account too",
+                "the deployment {} is in account {}, but the credentials are for account {account}; use other \
+                 credentials, for example with AWS_PROFILE, or run `cargo wren deploy` to deploy to this account too",
                 record.name,
                 record.account
             );
@@ -48,7 +49,7 @@ impl Site {
         name::bucket(&self.account, &self.aws.region)
     }
 
-    /// The store's URL.
+    /// Returns the URL of the deployment's store.
     pub(crate) fn store(&self) -> String {
         format!("s3://{}/{}", self.bucket(), self.name)
     }
@@ -62,11 +63,15 @@ impl Site {
     }
 }
 
-/// The record in a folder; an error where there is none.
+/// Loads the deployment's record from a folder.
+///
+/// # Errors
+///
+/// Fails if there is no record.
 pub(crate) fn record(directory: &Path) -> Result<Deployment> {
     Deployment::load(directory)?.with_context(|| {
         format!(
-            "nothing is deployed from here: there is no {}; run `cargo wren deploy`",
+            "nothing is deployed from here: {} does not exist; run `cargo wren deploy`",
             Deployment::path(directory, Deployment::endpoint_of_environment().as_deref()).display()
         )
     })

@@ -1,4 +1,4 @@
-//! Whether what was deployed is what was built: it is asked for its registry.
+//! Verifies that the deployed program is the one that was built, by requesting its registry.
 
 use std::collections::BTreeMap;
 
@@ -9,29 +9,29 @@ use wren::deployment::DeployedFn;
 use super::{Site, functions};
 use crate::listing::{self, Listing};
 
-/// Asks a function for the registry of its program.
+/// Calls a function to get the registry of its program.
 pub(crate) async fn registry(site: &Site, lambda: &str) -> Result<Listing> {
     let answer = functions::invoke(site, lambda, &json!({ "wren": 1, "registry": true })).await?;
     listing::parse(&String::from_utf8_lossy(&answer))
-        .map_err(|_| anyhow!("{lambda} runs, but does not answer with its remote functions; {}", functions::NOT_WREN))
+        .map_err(|_| anyhow!("{lambda} runs, but does not return its remote functions; {}", functions::NOT_WREN))
 }
 
-/// Refuses a deployment whose functions are not those that were built.
+/// Fails if the deployed remote functions differ from those that were built.
 pub(crate) async fn same(site: &Site, lambda: &str, built: &[DeployedFn]) -> Result<()> {
-    site.report.doing(format!("asking {lambda} for its remote functions"));
+    site.report.doing(format!("reading the remote functions of {lambda}"));
     let deployed: Vec<_> = registry(site, lambda).await?.functions.iter().map(listing::Function::deployed).collect();
     let names = differing(built, &deployed);
     if !names.is_empty() {
         bail!(
-            "{lambda} answers, but these remote functions are not as they were built: {}; run `cargo wren deploy` \
-             again, and `cargo wren destroy` before it if that does not help",
+            "{lambda} runs, but these remote functions differ from those that were built: {}; run `cargo wren deploy` \
+             again; if that does not help, run `cargo wren destroy` first",
             names.join(", ")
         );
     }
     Ok(())
 }
 
-/// The names of functions that only one side has, or that differ.
+/// Returns the names of the functions that differ or that only one side has.
 pub(crate) fn differing(one: &[DeployedFn], other: &[DeployedFn]) -> Vec<String> {
     let by_name = |all: &[DeployedFn]| all.iter().map(|f| (f.name.clone(), f.clone())).collect::<BTreeMap<_, _>>();
     let (one, other) = (by_name(one), by_name(other));

@@ -1,4 +1,4 @@
-//! `cargo wren` and its subcommands, as clap knows them.
+//! Generates the page about `cargo wren` and its subcommands from clap's definitions.
 
 use std::fmt::Write;
 
@@ -7,16 +7,16 @@ use clap::{Arg, Command, CommandFactory};
 pub(super) fn page() -> String {
     let mut cargo = crate::Cargo::command();
     cargo.build();
-    let wren = cargo.find_subcommand_mut("wren").expect("it is the only one");
+    let wren = cargo.find_subcommand_mut("wren").expect("it is the only subcommand");
     let mut page = String::from("# `cargo wren`\n\n");
-    page.push_str("`cargo wren help <command>` prints the same.\n\n| command | |\n| --- | --- |\n");
+    page.push_str("`cargo wren help <command>` prints the same information.\n\n| command | |\n| --- | --- |\n");
     for command in shown(wren) {
         writeln!(page, "| [`{0}`](#cargo-wren-{0}) | {1} |", command.get_name(), text(command.get_about())).unwrap();
     }
     write!(page, "\n{}\n", text(wren.get_after_help())).unwrap();
     let names: Vec<_> = shown(wren).map(|command| command.get_name().to_owned()).collect();
     for name in names {
-        let command = wren.find_subcommand_mut(&name).expect("it was listed");
+        let command = wren.find_subcommand_mut(&name).expect("it is in the list");
         section(&mut page, command);
     }
     page
@@ -47,7 +47,7 @@ fn section(page: &mut String, command: &mut Command) {
     write!(page, "\n{head}\n\n```text\n{examples}```\n").unwrap();
 }
 
-/// `-p`, `--package <NAME>`
+/// Returns the names of an argument, such as `-p`, `--package <NAME>`.
 fn names(argument: &Arg) -> String {
     let takes = argument.get_action().takes_values();
     let value = argument.get_value_names().filter(|_| takes).and_then(|names| names.first());
@@ -81,7 +81,7 @@ fn text(text: Option<&clap::builder::StyledStr>) -> String {
     text.map(ToString::to_string).unwrap_or_default()
 }
 
-/// What a cell of a table can hold.
+/// Escapes text for a cell of a table.
 pub(super) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

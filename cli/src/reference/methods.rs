@@ -1,4 +1,4 @@
-//! The methods by which calls, jobs and executors are told how to run.
+//! Generates the page about the methods that configure calls, jobs and executors.
 
 use std::fmt::Write;
 
@@ -6,88 +6,90 @@ use super::command::cell;
 use super::read;
 use super::source::{Doc, body};
 
-/// What is listed.
+/// A section of the page.
 struct Section {
     heading: &'static str,
     about: &'static str,
     file: &'static str,
-    /// The lines with which blocks of methods begin.
+    /// The first lines of the `impl` blocks to list.
     blocks: &'static [&'static str],
 }
 
 const SECTIONS: [Section; 12] = [
     Section {
         heading: "Calls",
-        about: "A remote function that is called gives a `Call`, which runs when it is awaited.",
+        about: "Calling a remote function returns a `Call`, which runs when it is awaited.",
         file: "runtime/src/calls/call.rs",
         blocks: &["impl<R> Call<R> {"],
     },
     Section {
         heading: "Jobs",
-        about: "`wren::map(f, items)` and `wren::gather(calls)` give a `Map`. Awaited, it gives all results in the \
-                order of the items, or the first error. [Many calls](../jobs.md) shows them.",
+        about: "`wren::map(f, items)` and `wren::gather(calls)` return a `Map`. Awaiting it returns all results in the \
+                order of the items, or the first error. See [Many calls](../jobs.md).",
         file: "runtime/src/calls/map/mod.rs",
         blocks: &["impl<I, R> Map<I, R> {", "impl<I: Calls<Result = R>, R> Map<I, R> {"],
     },
     Section {
         heading: "Backoff",
-        about: "The pauses before a call is run again, as `.backoff(..)` and the annotation take them.",
+        about: "The pauses before a call is retried, for `.backoff(..)` and the option `backoff`.",
         file: "runtime/src/function/backoff.rs",
         blocks: &["impl Backoff {"],
     },
     Section {
         heading: "Jobs that were started",
-        about: "`.start().await` and `wren::attach(id).await` give a `Job`.",
+        about: "`.start().await` and `wren::attach(id).await` return a `Job`.",
         file: "runtime/src/calls/job/handle.rs",
         blocks: &["impl<R> Job<R> {", "impl<R: DeserializeOwned> Job<R> {"],
     },
     Section {
         heading: "MapReduce",
-        about: "`wren::map_reduce(job, inputs)` gives a `MapReduceJob`. Awaited, it gives all outputs. \
-                [MapReduce](../mapreduce.md) shows it.",
+        about: "`wren::map_reduce(job, inputs)` returns a `MapReduceJob`. Awaiting it returns all outputs. \
+                See [MapReduce](../mapreduce.md).",
         file: "runtime/src/mapreduce/job.rs",
         blocks: &["macro_rules! common_settings {", "impl<T, I> MapReduceJob<T, I>"],
     },
     Section {
         heading: "Sort",
-        about: "Of `wren::sort(input)`, beside the settings of MapReduce. [Sorting](../sort.md) shows it.",
+        about: "The methods of `wren::sort(input)`, in addition to those of MapReduce. See [Sorting](../sort.md).",
         file: "runtime/src/sort/mod.rs",
         blocks: &["impl Sort {"],
     },
     Section {
         heading: "Supersteps",
-        about: "Of `wren::bsp(job, inputs)`, beside the settings of MapReduce. [Supersteps](../bsp.md) shows it.",
+        about: "The methods of `wren::bsp(job, inputs)`, in addition to those of MapReduce. \
+                See [Supersteps](../bsp.md).",
         file: "runtime/src/bsp/job.rs",
         blocks: &["impl<T: Bsp, I> BspJob<T, I> {", "impl<T, I> BspJob<T, I>"],
     },
     Section {
         heading: "Inputs",
-        about: "`wren::Input` finds files and splits them. [Inputs](../inputs.md) shows it.",
+        about: "`wren::Input` finds files and splits them. See [Inputs](../inputs.md).",
         file: "runtime/src/data/input.rs",
         blocks: &["impl Input {"],
     },
     Section {
         heading: "CSV",
-        about: "Of an `Input`. Each says that it is CSV. [Inputs](../inputs.md#csv) shows them.",
+        about: "Methods of `Input` for CSV files. Each of them also marks the input as CSV. \
+                See [Inputs](../inputs.md#csv).",
         file: "runtime/src/data/dialect.rs",
         blocks: &["impl Input {"],
     },
     Section {
         heading: "Executors",
-        about: "Most programs name none: the default one is made from the [settings](settings.md). \
-                `Executor::builder()` makes another.",
+        about: "Most programs use the default executor, which is created from the [settings](settings.md). \
+                `Executor::builder()` creates another one.",
         file: "runtime/src/executor/builder.rs",
         blocks: &["impl Builder {"],
     },
     Section {
         heading: "An executor",
-        about: "What an executor that was built tells of itself.",
+        about: "The methods of an executor.",
         file: "runtime/src/executor/mod.rs",
         blocks: &["impl Executor {"],
     },
     Section {
         heading: "Faults",
-        about: "For tests: what `.faults(..)` of an executor is given. [Fault injection](../faults.md) shows it.",
+        about: "For tests: the argument of an executor's `.faults(..)`. See [Fault injection](../faults.md).",
         file: "runtime/src/faults.rs",
         blocks: &["impl Faults {"],
     },
@@ -95,8 +97,8 @@ const SECTIONS: [Section; 12] = [
 
 pub(super) fn page() -> String {
     let mut page = String::from(
-        "# Methods\n\nWhat can be said of a call, a job or an executor before it runs. The documentation of each, with \
-         its errors, is that of the crate (`cargo doc -p wren-cloud --open`).\n",
+        "# Methods\n\nThe methods that configure a call, a job or an executor before it runs. The crate's documentation \
+         describes each of them in full, with its errors (`cargo doc -p wren-cloud --open`).\n",
     );
     for Section { heading, about, file, blocks } in SECTIONS {
         write!(page, "\n## {heading}\n\n{about}\n\n| method | |\n| --- | --- |\n").unwrap();
@@ -112,7 +114,8 @@ pub(super) fn page() -> String {
     page
 }
 
-/// The public methods in all blocks that begin so: as they are called, and the first paragraph on them.
+/// Returns the public methods in all blocks that start with `head`: each as a call, with the first paragraph of its
+/// documentation.
 fn methods(source: &str, head: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -122,9 +125,9 @@ fn methods(source: &str, head: &str) -> Vec<(String, String)> {
         let mut signature = None::<String>;
         for line in body(rest, head) {
             let text = line.trim();
-            if let Some(begun) = &mut signature {
-                begun.push_str(text);
-                begun.push(' ');
+            if let Some(partial) = &mut signature {
+                partial.push_str(text);
+                partial.push(' ');
             } else if ["pub fn ", "pub const fn ", "pub async fn "].iter().any(|start| text.starts_with(start)) {
                 signature = Some(format!("{text} "));
             } else {
@@ -140,7 +143,8 @@ fn methods(source: &str, head: &str) -> Vec<(String, String)> {
     found
 }
 
-/// `pub fn chunk(mut self, n: usize) -> Self {` as `.chunk(n: usize)`, and without `self` as `Type::new()`.
+/// Formats a signature as a call: `pub fn chunk(mut self, n: usize) -> Self {` as `.chunk(n: usize)`, and one without
+/// `self` as `Type::new()`.
 fn call(signature: &str, head: &str) -> String {
     let signature = signature.split(" where ").next().unwrap_or_default().split('{').next().unwrap_or_default().trim();
     let (is_async, signature) = match signature.strip_prefix("pub async fn ") {

@@ -1,8 +1,9 @@
-//! Reads what the source says of itself. It is formatted by rustfmt, so lines and indents tell enough.
+//! Extracts documentation and definitions from the source. rustfmt formats the source, so lines and indentation are
+//! enough to find them.
 
 use super::{read, root};
 
-/// A `pub const`, with its documentation and value.
+/// A `pub const` with its documentation and its value.
 pub(super) struct Constant {
     pub(super) name: String,
     pub(super) doc: String,
@@ -10,7 +11,7 @@ pub(super) struct Constant {
     pub(super) value: f64,
 }
 
-/// The documentation of a module of constants, and these.
+/// Returns the documentation of a module of constants, and the constants.
 pub(super) fn constants(source: &str) -> (String, Vec<Constant>) {
     let head = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     let head = head.map(|line| format!("{line}\n")).collect::<String>();
@@ -30,7 +31,7 @@ pub(super) fn constants(source: &str) -> (String, Vec<Constant>) {
     (head.trim_end().to_owned(), constants)
 }
 
-/// As much arithmetic as the constants have. Text is 0.
+/// Evaluates the value of a constant, with as much arithmetic as the constants use. A string counts as 0.
 fn value_of(text: &str, known: &[Constant]) -> f64 {
     if text.starts_with('"') {
         return 0.0;
@@ -43,27 +44,27 @@ fn value_of(text: &str, known: &[Constant]) -> f64 {
     }
     let constant = known.iter().find(|constant| constant.name == text).map(|constant| constant.value);
     let number = || text.replace('_', "").parse().ok();
-    constant.or_else(number).unwrap_or_else(|| panic!("`{text}` is more arithmetic than the reference's test knows"))
+    constant.or_else(number).unwrap_or_else(|| panic!("the reference's test cannot evaluate `{text}`"))
 }
 
-/// A variant of an error.
+/// A variant of an error enum.
 pub(super) struct Variant {
     pub(super) name: String,
     pub(super) cause: String,
-    pub(super) mend: String,
+    pub(super) fix: String,
     pub(super) message: String,
     pub(super) fields: Vec<(String, String)>,
 }
 
-/// The variants of an enum under `thiserror::Error`.
+/// Returns the variants of an enum that derives `thiserror::Error`.
 pub(super) fn variants(source: &str, name: &str) -> Vec<Variant> {
     let mut variants: Vec<Variant> = Vec::new();
     let (mut doc, mut attribute) = (Doc::default(), None::<String>);
     for line in body(source, &format!("pub enum {name} {{")) {
         let text = line.trim();
         let outer = line.len() - line.trim_start().len() == 4;
-        if let Some(begun) = &mut attribute {
-            begun.push_str(text);
+        if let Some(partial) = &mut attribute {
+            partial.push_str(text);
             if text.ends_with(")]") {
                 doc.message = attribute.take().map(|whole| message(&whole)).unwrap_or_default();
             }
@@ -78,30 +79,30 @@ pub(super) fn variants(source: &str, name: &str) -> Vec<Variant> {
             let mut paragraphs = doc.take().into_iter();
             let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
             let cause = paragraphs.next().unwrap_or_default();
-            let mend = paragraphs.collect::<Vec<_>>().join("\n\n");
-            variants.push(Variant { name, cause, mend, message, fields: Vec::new() });
+            let fix = paragraphs.collect::<Vec<_>>().join("\n\n");
+            variants.push(Variant { name, cause, fix, message, fields: Vec::new() });
         } else if !outer && text.ends_with(',') && text.contains(": ") {
             let (field, _) = text.split_once(": ").expect(text);
-            let last = variants.last_mut().expect("a field is in a variant");
+            let last = variants.last_mut().expect("a field belongs to a variant");
             last.fields.push((field.to_owned(), doc.take().join(" ")));
         } else {
             doc.line(text);
         }
     }
-    assert!(!variants.is_empty(), "{name} has no variants that the reference's test can read");
+    assert!(!variants.is_empty(), "the reference's test finds no variants of {name}");
     variants
 }
 
-/// The text of `#[error("..")]`.
+/// Returns the text of `#[error("..")]`.
 fn message(attribute: &str) -> String {
     let Some((_, rest)) = attribute.split_once('"') else { return String::new() };
-    // What `Display` writes at an unnamed place is one of the fields, or their list.
+    // An unnamed placeholder stands for a field or for a list of fields.
     let end = rest.match_indices('"').map(|(at, _)| at).find(|at| !rest[..*at].ends_with('\\'));
     let text = end.map_or("", |end| &rest[..end]);
     text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}")
 }
 
-/// Documentation as it is gathered, line by line.
+/// Collects documentation line by line.
 #[derive(Default)]
 pub(super) struct Doc {
     lines: Vec<String>,
@@ -109,7 +110,7 @@ pub(super) struct Doc {
 }
 
 impl Doc {
-    /// Takes a line of documentation; any other but an attribute ends it.
+    /// Adds a line of documentation. Any other line, except an attribute, discards the lines so far.
     pub(super) fn line(&mut self, line: &str) {
         match line.trim().strip_prefix("///") {
             Some(text) => self.lines.push(text.trim().to_owned()),
@@ -118,7 +119,7 @@ impl Doc {
         }
     }
 
-    /// Its paragraphs up to the first heading or code, as Markdown outside of rustdoc.
+    /// Takes the paragraphs up to the first heading or code block, as Markdown without rustdoc's links.
     pub(super) fn take(&mut self) -> Vec<String> {
         let lines = std::mem::take(&mut self.lines);
         let prose = lines.iter().take_while(|line| !line.starts_with("# ") && !line.starts_with("```"));
@@ -127,7 +128,7 @@ impl Doc {
     }
 }
 
-/// Without rustdoc's links to items, which mean nothing in the book.
+/// Removes rustdoc's links to items, which do not work in the book.
 fn unlinked(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -146,38 +147,38 @@ fn unlinked(text: &str) -> String {
     plain + rest
 }
 
-/// The lines between the one that begins with `head` and the closing brace below it.
+/// Returns the lines between the one that starts with `head` and the closing brace below it.
 pub(super) fn body<'s>(source: &'s str, head: &str) -> Vec<&'s str> {
     let lines: Vec<_> = source.lines().skip_while(|line| !line.starts_with(head)).skip(1).collect();
-    assert!(!lines.is_empty(), "no line begins with `{head}`");
+    assert!(!lines.is_empty(), "no line starts with `{head}`");
     lines.into_iter().take_while(|line| !line.starts_with(['}', ']'])).collect()
 }
 
-/// The names of a structure's fields.
+/// Returns the names of a struct's fields.
 pub(super) fn fields(source: &str, head: &str) -> Vec<String> {
     let lines = body(source, head).into_iter().map(str::trim).filter(|line| !line.starts_with("//"));
     lines.filter_map(|line| line.split_once(": ").map(|(name, _)| name.to_owned())).collect()
 }
 
-/// The strings of a constant that is an array.
+/// Returns the strings in a constant array.
 pub(super) fn strings(source: &str, head: &str) -> Vec<String> {
     body(source, head).iter().filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
 }
 
-/// The options that an attribute knows.
+/// Returns the options that an attribute accepts.
 pub(super) fn known_options(source: &str) -> Vec<String> {
     let lists = source.lines().filter(|line| line.contains("KNOWN: [&str;") || line.contains("Options::parse("));
     lists.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
-/// The attributes that a crate of macros has.
+/// Returns the names of the attributes that a macro crate defines.
 pub(super) fn attributes(source: &str) -> Vec<String> {
     let lines = source.lines().zip(source.lines().skip(1)).filter(|(line, _)| *line == "#[proc_macro_attribute]");
     let name = |line: &str| line.trim_start_matches("pub fn ").split('(').next().map(str::to_owned);
     lines.filter_map(|(_, next)| name(next)).collect()
 }
 
-/// The environment variables of wren that a text names.
+/// Returns wren's environment variables that occur in a text.
 pub(super) fn variables_in(text: &str) -> Vec<String> {
     let name = |rest: &str| {
         let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(rest.len());
@@ -186,12 +187,12 @@ pub(super) fn variables_in(text: &str) -> Vec<String> {
     text.split("WREN_").skip(1).map(name).filter(|name| name != "WREN_").collect()
 }
 
-/// The Rust files in some folders, as paths from the root.
+/// Returns the Rust files in some folders, as paths from the root.
 pub(super) fn rust_files(folders: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders: Vec<_> = folders.iter().map(|folder| (*folder).to_owned()).collect();
     while let Some(folder) = folders.pop() {
-        for entry in root().join(&folder).read_dir().expect("a folder of the source").flatten() {
+        for entry in root().join(&folder).read_dir().expect("the source folder exists").flatten() {
             let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
             if entry.path().is_dir() {
                 folders.push(path);

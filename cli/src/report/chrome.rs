@@ -1,8 +1,8 @@
-//! A job as a Chrome trace, which Perfetto (<https://ui.perfetto.dev>) and `chrome://tracing` open.
+//! Writes a job as a Chrome trace, for Perfetto (<https://ui.perfetto.dev>) and `chrome://tracing`.
 //!
-//! The format is Google's "Trace Event Format": an object with `traceEvents`, times in microseconds.
-//! Machines are processes and workers are threads; what a worker did are complete events (`X`), what
-//! failed are instant events (`i`), and how many tasks ran and waited are counters (`C`).
+//! The format is Google's "Trace Event Format": an object with `traceEvents`, times in microseconds. Machines are shown
+//! as processes and workers as threads. The phases of a task are complete events (`X`), failures are instant events
+//! (`i`), and the numbers of running and waiting tasks are counters (`C`).
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use wren::history::{Ended, Phase, Span, Timeline};
 
-/// Points of a counter at most: what is between them is told by the one after.
+/// Approximate maximum number of points of a counter. Changes between two points show up in the second one.
 const POINTS: usize = 20_000;
 
 /// Writes the trace.
@@ -39,7 +39,7 @@ impl<W: Write> Events<'_, W> {
     }
 }
 
-/// The process of each machine; the job's own counters are in process 0.
+/// Names the processes and threads, and returns the process ID of each machine. Process 0 has the job's counters.
 fn name_machines<W: Write>(timeline: &Timeline, events: &mut Events<'_, W>) -> io::Result<BTreeMap<Option<u64>, u64>> {
     let name = |what: &str, pid: u64, tid: u64, name: String| json!({"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}});
     events.write(&name("process_name", 0, 0, format!("job {}", timeline.job.id)))?;
@@ -73,7 +73,7 @@ fn write_span<W: Write>(events: &mut Events<'_, W>, span: &Span, pid: u64, tid: 
     if span.cold {
         complete(Phase::Setup, "setup", json!({}))?;
     }
-    // What comes later in an invocation does not wait for its arguments again.
+    // Later tasks of a batch do not wait for the arguments again.
     if span.phase(Phase::Turn).is_empty() {
         complete(Phase::Fetch, "fetch", json!({}))?;
     }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::report::tests::{done, log, read};
 
-    /// What the format asks of each kind of event.
+    /// Checks what the format requires of each kind of event.
     fn check(event: &Value) {
         let number = |key: &str| event[key].as_u64().unwrap_or_else(|| panic!("{key} of {event}"));
         let text = |key: &str| event[key].as_str().unwrap_or_else(|| panic!("{key} of {event}"));
@@ -152,7 +152,7 @@ mod tests {
                 let series = event["args"].as_object().unwrap();
                 assert!(!series.is_empty() && series.values().all(|value| value.as_i64() >= Some(0)), "{event}");
             }
-            other => panic!("{other} is no phase that is written"),
+            other => panic!("unexpected phase {other}"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a job's timeline comes to: the figures of `cargo wren report`.
+//! The figures of `cargo wren report`, calculated from a job's timeline.
 
 use std::collections::BTreeMap;
 
@@ -7,40 +7,40 @@ use wren::history::{Ended, JobSummary, Phase, Span, Timeline};
 
 use super::path::CriticalPath;
 
-/// With more tasks than this, those of one batch count as equal.
+/// With more tasks than this, all tasks of a batch count as equal.
 const EXACT: u64 = 1_000_000;
 
-/// A task is a straggler from so many times the median on.
+/// A task is a straggler if it takes more than this many times the median.
 pub(crate) const STRAGGLER: u64 = 3;
 
-/// Below this none is: a short task that waited for a processor is nobody's concern.
+/// Minimum duration of a straggler. A shorter task that waited for a processor does not matter.
 const STRAGGLER_FLOOR_US: u64 = 10_000;
 
-/// How many stragglers are named.
-const NAMED: usize = 10;
+/// Maximum number of stragglers that are listed.
+const LISTED: usize = 10;
 
-/// What is reported of a job. Sizes are in bytes, times in microseconds where their names end so.
+/// The figures of a job. Sizes are in bytes; fields that end in `_us` are in microseconds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a> {
     pub(crate) job: &'a JobSummary,
-    /// How long the phases of all executions took; `start` apart for new workers and used ones.
+    /// Durations of the phases over all executions. `start` is split into new and used workers.
     pub(crate) phases: Vec<Row>,
     pub(crate) critical_path: CriticalPath,
-    /// Tasks done a second, in the latest run.
+    /// Tasks done per second, in the latest run.
     pub(crate) throughput_per_s: f64,
-    /// Compute time over wall time, in the latest run.
+    /// Compute time divided by wall time, in the latest run.
     pub(crate) speed_up: f64,
-    /// Of so many workers.
+    /// Speed-up divided by the number of workers.
     pub(crate) efficiency: f64,
     pub(crate) usd: f64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) peak_mb: u64,
-    /// What a call may use.
+    /// Memory limit of a call.
     pub(crate) memory_mb: Option<u32>,
-    /// Executions that were repeated, by cause.
+    /// Retried executions, by cause.
     pub(crate) retries: Vec<Cause>,
-    /// Tasks that failed for good, by cause.
+    /// Tasks that failed and were not retried, by cause.
     pub(crate) failures: Vec<Cause>,
     pub(crate) stragglers: Stragglers,
     pub(crate) clock_error_us: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Report<'a> {
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// Executions of tasks.
+    /// Number of executions.
     pub(crate) count: u64,
     pub(crate) mean_us: f64,
     pub(crate) std_us: f64,
@@ -63,16 +63,16 @@ pub(crate) struct Row {
 pub(crate) struct Cause {
     pub(crate) class: String,
     pub(crate) count: u64,
-    /// What the executions computed in vain.
+    /// Wasted compute time of the executions.
     pub(crate) compute_us: u64,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Stragglers {
-    /// Longer than this is one.
+    /// A task that takes longer than this is a straggler.
     pub(crate) from_us: u64,
     pub(crate) count: u64,
-    /// The longest.
+    /// The longest stragglers.
     pub(crate) longest: Vec<Straggler>,
 }
 
@@ -118,7 +118,7 @@ fn length(span: &Span, phase: Phase) -> u64 {
     phase.end - phase.start
 }
 
-/// Durations, each as often as it occurred.
+/// Durations, each with the number of times that it occurred.
 #[derive(Default)]
 struct Samples(Vec<(u64, u64)>);
 
@@ -138,7 +138,7 @@ impl Samples {
         };
         let mean_us = weighted(&|us| us);
         let std_us = weighted(&|us| (us - mean_us) * (us - mean_us)).sqrt();
-        // The nearest rank: the smallest that as many are not above.
+        // Nearest rank: the smallest duration that at least this percentage of the samples do not exceed.
         let percentile = |percent: u64| {
             let rank = (count * percent).div_ceil(100).max(1);
             let mut before = 0;
@@ -158,7 +158,7 @@ fn rows(spans: &[Span]) -> Vec<Row> {
     let mut samples: [Samples; 8] = Default::default();
     let mut cold_starts = Samples::default();
     for span in spans {
-        // The equal tasks of a batch that is not looked into: its middle one stands for all.
+        // In a large job, the middle task of a batch stands for all of its tasks.
         let (tasks, weight) = match total {
             0..=EXACT => (span.tasks.clone(), 1),
             _ => {
@@ -172,7 +172,7 @@ fn rows(spans: &[Span]) -> Vec<Row> {
                 let us = moments[phase as usize + 1] - moments[phase as usize];
                 match phase {
                     Phase::Start if span.cold => cold_starts.add(us, weight),
-                    // Used workers have none.
+                    // A used worker has no setup.
                     Phase::Setup if !span.cold => {}
                     _ => samples.add(us, weight),
                 }
@@ -210,7 +210,7 @@ fn causes(spans: &[Span], retried: bool) -> Vec<Cause> {
 }
 
 fn stragglers(spans: &[Span]) -> Stragglers {
-    // Tasks of one batch are short, and known together only.
+    // Tasks of one batch are short, and only their total time is known.
     let mean = |span: &Span| length(span, Phase::Compute) / span.count().max(1);
     let mut all = Samples::default();
     spans.iter().for_each(|span| all.add(mean(span), span.count()));
@@ -218,8 +218,8 @@ fn stragglers(spans: &[Span]) -> Stragglers {
     let from_us = (STRAGGLER * median).max(STRAGGLER_FLOOR_US);
     let mut late: Vec<_> = spans.iter().filter(|span| mean(span) > from_us).collect();
     late.sort_by_key(|span| std::cmp::Reverse(mean(span)));
-    let named = late.iter().take(NAMED).map(|span| Straggler { task: span.tasks.start, compute_us: mean(span) });
-    Stragglers { from_us, longest: named.collect(), count: late.iter().map(|span| span.count()).sum() }
+    let listed = late.iter().take(LISTED).map(|span| Straggler { task: span.tasks.start, compute_us: mean(span) });
+    Stragglers { from_us, longest: listed.collect(), count: late.iter().map(|span| span.count()).sum() }
 }
 
 #[cfg(test)]
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_as_many_tasks_each_after_the_others() {
-        // Ten tasks of 1 ms each, sent at once and heard of together.
+        // Ten tasks of 1 ms each, sent and observed together.
         let timeline = read(&log(1, &[done(0, 10, [0, 0, 0, 0, 0, 10_000, 0], 10_000)]));
         let report = Report::of(&timeline);
         let row = |name| report.phases.iter().find(|row| row.name == name).unwrap();
@@ -264,7 +264,7 @@ mod tests {
         );
         let timeline = read(&log(2, &lines));
         let report = Report::of(&timeline);
-        // The median is a millisecond, and three of them are too short to matter.
+        // The median is a millisecond, so the minimum duration of a straggler applies.
         assert_eq!((report.stragglers.count, report.stragglers.from_us), (1, 10_000));
         assert_eq!(report.stragglers.longest, [Straggler { task: 9, compute_us: 50_000 }]);
         assert_eq!(report.retries, [Cause { class: "worker_died".to_owned(), count: 1, compute_us: 700 }]);

@@ -1,4 +1,4 @@
-//! What a job's log tells of it.
+//! Reports about a job, from its job history.
 
 pub(crate) mod chrome;
 pub(crate) mod figures;
@@ -13,7 +13,7 @@ mod tests {
 
     use wren::history::Timeline;
 
-    /// A log of a job on so many local workers.
+    /// Returns the history of a job on this number of local workers.
     pub(super) fn log(workers: usize, lines: &[String]) -> String {
         let begin = format!(
             r#"{{"event":"job","id":"abc","name":null,"function":"demo::train","tasks":null,"backend":"local","workers":{workers},"started_unix_ms":0,"pid":1,"wren":"0"}}"#
@@ -21,14 +21,15 @@ mod tests {
         [&[begin], lines].concat().join("\n") + "\n"
     }
 
-    /// A line of tasks that succeeded; when they were queued, sent and started, and how long they
-    /// fetched, waited, computed and were written, all in microseconds.
-    pub(super) fn done(first: u64, count: u64, times: [u64; 7], heard: u64) -> String {
+    /// Returns the line of tasks that succeeded. `times` contains the moments at which they were queued, sent and
+    /// started, and the durations of fetching, waiting for their turn, computing and committing. `observed` is the moment
+    /// at which the driver received the outcome. All are in microseconds.
+    pub(super) fn done(first: u64, count: u64, times: [u64; 7], observed: u64) -> String {
         let [queued, invoked, started, fetch, turn, compute, commit] = times;
         let s = |us: u64| us as f64 / 1e6;
         format!(
             r#"{{"event":"done","t":{},"first":{first},"count":{count},"new":{count},"attempt":1,"queued":{},"invoked":{},"started":{},"fetch_us":{fetch},"turn_us":{turn},"compute_us":{compute},"commit_us":{commit},"bytes_out":{count},"peak_mb":1}}"#,
-            s(heard),
+            s(observed),
             s(queued),
             s(invoked),
             s(started),

@@ -1,9 +1,8 @@
-//! One page that shows a job's timeline, concurrency, spread, and failures to whoever opens it: a
-//! single file that loads nothing and may be sent around.
+//! The HTML page of a report: a job's timeline, concurrency, distribution of durations, and failures. It is a single
+//! file that loads nothing else, so it can be sent to other people.
 //!
-//! What comes from the job reaches the page as JSON only, in an element that no browser runs, and its
-//! script makes text of it. The page's policy allows its own style and script, by their hashes, and
-//! nothing else.
+//! The page gets the job's data only as JSON, in an element that no browser executes, and its script turns the data
+//! into text. The page's content security policy allows its own style and script, by their hashes, and nothing else.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +20,7 @@ mod tests;
 
 const HTML: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-/// Modules do not load from `file:`, so that all of it is one script with a scope of its own.
+/// All files, as one script with a scope of its own: modules cannot be loaded from `file:`.
 const SCRIPT: &str = concat!(
     "\"use strict\";\n{\n",
     include_str!("page/read.js"),
@@ -32,18 +31,19 @@ const SCRIPT: &str = concat!(
     "}\n"
 );
 
-/// Of one message or output.
+/// Maximum number of bytes of one message or output.
 const LONGEST_TEXT: usize = 16 * 1024;
-/// Of all messages, and of all outputs: a page stays one that can be sent.
+/// Maximum number of bytes of all messages together, and of all outputs together, to keep the page small enough to
+/// send.
 const ALL_TEXT: usize = 8 * 1024 * 1024;
 
-/// What a page is made of.
+/// The contents of a page.
 pub(crate) struct Page<'a> {
     /// All executions.
     pub(crate) timeline: &'a Timeline,
-    /// The report's figures, as `cargo wren report --json` prints them; the page does without any of them.
+    /// The report's figures, as `cargo wren report --json` prints them. All of them are optional.
     pub(crate) summary: &'a Value,
-    /// What tasks printed, as far as it is known.
+    /// The known output of tasks.
     pub(crate) outputs: &'a BTreeMap<u64, String>,
 }
 
@@ -77,7 +77,7 @@ impl Page<'_> {
         let mut errors = Numbered::default();
         let mut lanes = Numbered::default();
         let mut requests = BTreeMap::new();
-        // Workers are numbered as a reader would: by their numbers, not by who was first heard of.
+        // Lanes are in the order of worker numbers, and not in the order of their first spans.
         let mut all: Vec<_> = spans.iter().map(lane).collect();
         all.sort_unstable();
         all.dedup();
@@ -134,7 +134,7 @@ fn lane(span: &Span) -> (Option<u64>, u32) {
     (span.instance, span.worker)
 }
 
-/// What the script reads.
+/// The data that the script reads.
 #[derive(Serialize)]
 struct Data<'a> {
     wren: &'static str,
@@ -167,7 +167,7 @@ struct Columns {
     peak_mb: Column,
 }
 
-/// Numbers in LEB128, which takes a byte or two for most of them; JSON has them in base64.
+/// Numbers in LEB128, which needs a byte or two for most of them. In JSON, they are in base64.
 #[derive(Default)]
 struct Column(Vec<u8>);
 
@@ -187,7 +187,7 @@ impl Serialize for Column {
     }
 }
 
-/// Items that are written once, and then meant by their numbers.
+/// Items that are written once, and then referred to by number.
 struct Numbered<T> {
     items: Vec<T>,
     numbers: HashMap<T, u64>,
@@ -209,7 +209,7 @@ impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
     }
 }
 
-/// The beginning of a text that is too long, while all of them together have place.
+/// Returns the text, cut to [`LONGEST_TEXT`] and to the bytes that are left for all texts together.
 fn limited<'a>(text: &'a str, left: &mut usize) -> Cow<'a, str> {
     let length = text.floor_char_boundary(LONGEST_TEXT.min(*left));
     *left -= length;
@@ -219,11 +219,12 @@ fn limited<'a>(text: &'a str, left: &mut usize) -> Cow<'a, str> {
     format!("{}\n[{} more bytes are in the log]", &text[..length], text.len() - length).into()
 }
 
-/// Text between elements.
+/// Escapes text for HTML.
 fn text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// Returns the content security policy.
 fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
     let (style, script) = (hash(STYLE), hash(SCRIPT));
@@ -232,7 +233,7 @@ fn policy() -> String {
     )
 }
 
-/// JSON in a `script` element: no text can end the element, or begin a comment in it.
+/// Formats JSON for a `script` element: no string can end the element or start a comment in it.
 struct InHtml;
 
 impl serde_json::ser::Formatter for InHtml {

@@ -1,4 +1,4 @@
-//! What the job waited for at each moment of its latest run.
+//! Finds out what the job waited for at each moment of its latest run.
 
 use std::collections::HashMap;
 
@@ -6,26 +6,29 @@ use serde::Serialize;
 use wren::backend::is_lambda;
 use wren::history::{Ended, Phase, Timeline};
 
-/// What is told in a sentence is at least this part of the wall time.
+/// Minimum share of the wall time that gets a sentence.
 const WORTH_A_SENTENCE: f64 = 0.05;
 
-/// What a moment of the wall time was spent on.
+/// The ways in which a moment of the wall time can be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum On {
-    /// As many functions ran as can.
+    /// As many functions ran as possible.
     Compute,
-    /// Fewer ran, and no task was left for the others.
+    /// Fewer functions ran, because there were no more tasks for the other workers.
     Tail,
-    /// Tasks were ready, and neither ran nor were on their way to a worker.
+    /// Tasks were ready, but neither running nor on their way to a worker.
     Concurrency,
-    /// Workers were started, or reached.
+    /// Workers were started, or tasks were sent to them.
     Start,
+    /// Workers waited for arguments.
     Fetch,
+    /// Outcomes were written.
     Commit,
+    /// Outcomes were written, but the driver had not observed them.
     Observe,
-    /// Tasks that had failed waited before they ran again.
+    /// Failed tasks waited before a retry.
     Pause,
-    /// There was no task: the program had not made it, or handled results.
+    /// There were no tasks: the program was creating them, or handling results.
     Driver,
 }
 
@@ -48,12 +51,12 @@ impl On {
     }
 }
 
-/// The wall time of the latest run, by what it was spent on.
+/// The wall time of the latest run, divided by what it was spent on.
 #[derive(Debug, Serialize)]
 pub(crate) struct CriticalPath {
-    /// The largest parts, in words.
+    /// One sentence for each of the large parts.
     pub(crate) sentences: Vec<String>,
-    /// All parts, the largest first; together 1.
+    /// All parts, the largest first. They add up to 1.
     pub(crate) shares: Vec<Share>,
 }
 
@@ -63,10 +66,12 @@ pub(crate) struct Share {
     pub(crate) share: f64,
 }
 
-/// How many are in which phase.
+/// Numbers of executions at one moment.
 #[derive(Default)]
 struct Now {
+    /// Executions in each phase.
     phases: [i64; 8],
+    /// Executions that wait for a retry.
     pausing: i64,
 }
 
@@ -75,7 +80,8 @@ impl Now {
         self.phases[phase as usize] > 0
     }
 
-    /// The first thing that would have to be shorter for the job to be.
+    /// Returns the first thing that would have to be faster to make the job shorter. `most` is the maximum number of
+    /// functions that can run at once.
     fn on(&self, most: i64) -> On {
         let running = self.phases[Phase::Compute as usize];
         if running >= most {
@@ -109,7 +115,7 @@ impl CriticalPath {
         let Some(run) = timeline.runs.last().filter(|run| run.end > run.start) else { return none };
         let latest = timeline.runs.len() - 1;
         let spans: Vec<_> = timeline.spans.iter().filter(|span| span.run == latest).collect();
-        // (moment, phase, one more or one less); phase 8 is a pause.
+        // (moment, phase, +1 or -1); phase 8 is a pause.
         let mut steps: Vec<(u64, usize, i64)> = Vec::with_capacity(18 * spans.len());
         let again: HashMap<_, _> = spans
             .iter()
@@ -136,7 +142,7 @@ impl CriticalPath {
         let most = (timeline.job.workers as u64).min(tasks).max(1) as i64;
         let mut now = Now::default();
         let mut spent = HashMap::<On, u64>::new();
-        // Workers that ran, times the duration, while there was too little to do.
+        // The number of running workers multiplied by the duration, for each way to spend time.
         let mut ran = HashMap::<On, u128>::new();
         let mut reached = run.start;
         let mut account = |now: &Now, reached: &mut u64, until: u64| {
@@ -159,41 +165,46 @@ impl CriticalPath {
         parts.retain(|(_, us)| *us > 0);
         parts.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
         let busy = |on: On, us: u64| ran.get(&on).map_or(0.0, |ran| *ran as f64 / us as f64);
-        let told = parts.iter().filter(|(_, us)| *us as f64 >= WORTH_A_SENTENCE * wall);
+        let large = parts.iter().filter(|(_, us)| *us as f64 >= WORTH_A_SENTENCE * wall);
         let elsewhere = is_lambda(&timeline.job.backend);
         Self {
-            sentences: told.map(|(on, us)| sentence(*on, *us as f64 / wall, busy(*on, *us), most, elsewhere)).collect(),
+            sentences: large
+                .map(|(on, us)| sentence(*on, *us as f64 / wall, busy(*on, *us), most, elsewhere))
+                .collect(),
             shares: parts.iter().map(|(on, us)| Share { name: on.name(), share: *us as f64 / wall }).collect(),
         }
     }
 }
 
-/// What it was, and what to do about it. `busy` of `most` workers ran functions meanwhile.
+/// Returns a sentence about one part of the wall time, with advice. During that part, `busy` of `most` workers were
+/// running functions.
 fn sentence(on: On, share: f64, busy: f64, most: i64, elsewhere: bool) -> String {
     let percent = format!("{:.0}% of the wall time", 100.0 * share);
-    let workers = if most == 1 { "the one worker".to_owned() } else { format!("all {most} workers") };
+    let workers = if most == 1 { "the only worker".to_owned() } else { format!("all {most} workers") };
     match on {
         On::Compute => {
-            format!("{percent} {workers} ran functions: only faster functions or more workers shorten that.")
+            format!("{percent}: {workers} ran functions; only faster functions or more workers shorten this.")
         }
         On::Tail => format!(
-            "{percent} no task was left for all: {busy:.1} of {most} workers ran the last ones; make long tasks smaller, \
-             or put them first."
+            "{percent}: only {busy:.1} of {most} workers had tasks, because few were left; split long tasks, or put \
+             them first."
         ),
         On::Concurrency => format!(
-            "{percent} was waiting for concurrency: tasks were ready, and {busy:.1} of {most} workers ran functions{}.",
-            if elsewhere { "; `cargo wren doctor` shows what the account allows" } else { "" }
+            "{percent}: tasks waited for workers, while {busy:.1} of {most} workers ran functions{}.",
+            if elsewhere { "; `cargo wren doctor` shows the concurrency limit of the account" } else { "" }
         ),
         On::Start => format!(
-            "{percent} workers were started or reached{}.",
-            if elsewhere { ": longer tasks, or more in one invocation (`.chunk(n)`), make it matter less" } else { "" }
+            "{percent}: workers were started, or tasks were sent to them{}.",
+            if elsewhere { "; longer tasks or larger batches (`.chunk(n)`) reduce this" } else { "" }
         ),
-        On::Fetch => format!("{percent} workers waited for arguments: pass what is large and the same by `wren::put`."),
-        On::Commit => format!("{percent} outcomes were written: return less, or a `Ref` (`.refs()`)."),
-        On::Observe => format!("{percent} outcomes were there, and the driver had not heard of them."),
-        On::Pause => format!("{percent} failed tasks waited before they ran again."),
+        On::Fetch => {
+            format!("{percent}: workers waited for arguments; use `wren::put` for large values that calls share.")
+        }
+        On::Commit => format!("{percent}: workers wrote outcomes; return less, or return `Ref`s with `.refs()`."),
+        On::Observe => format!("{percent}: outcomes were written, but the driver had not observed them yet."),
+        On::Pause => format!("{percent}: failed tasks waited for their retries."),
         On::Driver => {
-            format!("{percent} there was no task to run: the program was making arguments, or handling results.")
+            format!("{percent}: there were no tasks to run; the program was creating arguments or handling results.")
         }
     }
 }
@@ -220,21 +231,21 @@ mod tests {
 
     #[test]
     fn ready_tasks_that_do_not_run_wait_for_concurrency() {
-        // Of four workers one is there: three tasks wait 30, 60, 90 ms for it.
+        // Only one of four workers exists: three tasks wait 30, 60 and 90 ms for it.
         let task = |n: u64| done(n, 1, [0, n * 30_000, n * 30_000, 0, 0, 30_000, 0], (n + 1) * 30_000);
         let lines: Vec<_> = (0..4).map(task).collect();
         assert_eq!(shares(4, &lines), [("concurrency", 75), ("tail", 25)]);
         let path = CriticalPath::of(&read(&log(4, &lines)));
-        assert!(path.sentences[0].starts_with("75% of the wall time was waiting for concurrency"), "{path:?}");
+        assert!(path.sentences[0].starts_with("75% of the wall time: tasks waited for workers"), "{path:?}");
     }
 
     #[test]
     fn starts_arguments_pauses_and_the_driver_are_told_apart() {
-        // Sent at 0, started at 10 ms, arguments at 15, ran until 40 and failed.
+        // Sent at 0, started at 10 ms, got its arguments at 15 ms, ran until 40 ms and failed.
         let times = r#""queued":0.0,"invoked":0.0,"started":0.01,"fetch_us":5000,"compute_us":25000"#;
         let failed =
             format!(r#"{{"event":"retry","t":0.04,"task":0,"attempt":1,"class":"worker_died","after_ms":20,{times}}}"#);
-        // Ran again from 60 to 90, written until 95, heard of at 97; the program went on until 100.
+        // Ran again from 60 to 90 ms, was written until 95 ms and observed at 97 ms; the program ran until 100 ms.
         let times = r#""queued":0.06,"invoked":0.06,"started":0.06,"compute_us":30000,"commit_us":5000"#;
         let again = format!(
             r#"{{"event":"done","t":0.097,"first":0,"count":1,"new":1,"attempt":2,"bytes_out":1,"peak_mb":1,{times}}}"#

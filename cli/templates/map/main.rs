@@ -1,4 +1,4 @@
-/// How many steps the Collatz sequence takes from `start` to 1: an ordinary function.
+/// The number of steps that the Collatz sequence takes from `start` to 1. This is an ordinary function.
 #[wren::remote]
 fn collatz(start: u64) -> u64 {
     let mut steps = 0;
@@ -14,13 +14,13 @@ fn collatz(start: u64) -> u64 {
 async fn main() -> wren::Result<()> {
     // One call, awaited like any other: it runs in a worker process.
     let steps = collatz(27).await?;
-    println!("from 27 it takes {steps} steps");
+    println!("from 27, it takes {steps} steps");
 
-    // Many calls as one job, on all processors; the results come in the order of the inputs.
+    // Many calls in one job, on all processors. The results are in the order of the inputs.
     let all = wren::map(collatz, 1..1_000_000).await?;
     let longest = (1..).zip(&all).max_by_key(|(_, steps)| **steps);
     if let Some((start, steps)) = longest {
-        println!("the longest way from below a million is from {start}: {steps} steps");
+        println!("the longest sequence below one million starts at {start}: {steps} steps");
     }
     Ok(())
 }
@@ -34,7 +34,7 @@ mod tests {
         assert_eq!(collatz::local(27), 111);
     }
 
-    /// Under `cargo test`, remote calls run on threads of the test.
+    /// Under `cargo test`, remote calls run on threads of the test process.
     #[test]
     fn a_job() -> wren::Result<()> {
         let steps = wren::block_on(wren::map(collatz, [1, 2, 3]))?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wren::mapreduce::{BoxError, Emitter, MapReduce, Output, Values};
 use wren::{Input, Split};
 
-/// How often each word occurs. What all tasks share, such as settings, would be fields of it.
+/// Counts how often each word occurs. Data that all tasks share, such as settings, would be fields of this struct.
 #[derive(Serialize, Deserialize)]
 struct WordCount;
 
@@ -15,7 +15,7 @@ impl MapReduce for WordCount {
     type Value = u64;
     type Output = (String, u64);
 
-    /// Runs once for each part of a file, and emits pairs of a key and a value.
+    /// Runs once for each part of a file and emits key-value pairs.
     fn map(&self, split: Split, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
         let mut blocks = split.blocks()?;
         while let Some(block) = blocks.next_block()? {
@@ -26,12 +26,12 @@ impl MapReduce for WordCount {
         Ok(())
     }
 
-    /// Makes one value of two with the same key, so that less travels. It can be left out.
+    /// Merges two values of the same key, so that less data is transferred. This method is optional.
     fn combine(&self, count: &mut u64, next: u64) {
         *count += next;
     }
 
-    /// Runs once for each key, with all of its values.
+    /// Runs once for each key, with all values of that key.
     fn reduce(
         &self,
         word: &str,
@@ -42,7 +42,7 @@ impl MapReduce for WordCount {
     }
 }
 
-/// The words of some files with their numbers, the most frequent first.
+/// Returns the words in `files` with their counts, the most frequent word first.
 async fn count(files: &[String]) -> wren::Result<Vec<(String, u64)>> {
     let splits = Input::paths(files)?.splits().await?;
     let mut counts = wren::map_reduce(WordCount, splits).await?;
@@ -68,7 +68,7 @@ async fn main() -> wren::Result<()> {
 mod tests {
     use super::*;
 
-    /// Under `cargo test`, the tasks run on threads of the test.
+    /// Under `cargo test`, the tasks run on threads of the test process.
     #[test]
     fn words_are_counted() -> Result<(), Box<dyn std::error::Error>> {
         let file = std::env::temp_dir().join(format!("words-{}.txt", std::process::id()));

@@ -1,10 +1,10 @@
 use wren::kv::{Kv, Params};
 
-/// How far a step goes.
+/// The learning rate: the size of a step.
 const RATE: f64 = 0.1;
 
-/// One pass over some points: for each, pull the two numbers of the line, and push a step that brings
-/// the line nearer to the point. Other processes change the same numbers meanwhile.
+/// Makes one pass over `points`. For each point, it pulls the two parameters of the line (slope and intercept) and
+/// pushes a step that moves the line closer to the point. Other processes update the same parameters at the same time.
 #[wren::remote]
 fn pass(line: Params<f64>, points: &[(f64, f64)]) -> wren::Result<()> {
     for (x, y) in points {
@@ -15,7 +15,7 @@ fn pass(line: Params<f64>, points: &[(f64, f64)]) -> wren::Result<()> {
     Ok(())
 }
 
-/// Points near a line of slope 3 through -2.
+/// Returns points near the line with slope 3 and intercept -2.
 fn points() -> Vec<(f64, f64)> {
     let near = |i: u32| {
         let x = f64::from(i * 7 % 400) / 200.0;
@@ -24,9 +24,9 @@ fn points() -> Vec<(f64, f64)> {
     (0..400).map(near).collect()
 }
 
-/// The slope of the line that fits the points, and where it begins: found by four processes at once.
+/// Fits a line to the points with four concurrent calls, and returns its slope and its intercept.
 async fn fit(kv: &Kv, points: &[(f64, f64)]) -> wren::Result<(f64, f64)> {
-    // A name of this process's own, so that two runs do not meet.
+    // The name contains the process id, so that two concurrent runs do not share parameters.
     let line = Params::create(kv, &format!("line-{}", std::process::id()), &[0.0, 0.0])?;
     let parts: Vec<_> = points.chunks(points.len().div_ceil(4)).collect();
     for _ in 0..10 {
@@ -48,7 +48,7 @@ async fn main() -> wren::Result<()> {
 mod tests {
     use super::*;
 
-    /// Under `cargo test`, remote calls run on threads of the test.
+    /// Under `cargo test`, remote calls run on threads of the test process.
     #[test]
     fn the_line_is_found() -> wren::Result<()> {
         let (slope, start) = wren::block_on(fit(&wren::kv()?, &points()))?;

@@ -60,7 +60,7 @@ fn what_killed_programs_left_goes_and_what_may_be_wanted_stays() {
     assert!(stderr(&shown).contains("would be removed") && stderr(&shown).contains("--results"), "{}", stderr(&shown));
     let refused = wren(folder.path(), &["clean"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).ends_with("nobody can be asked whether to remove this; give --yes\n"));
+    assert!(stderr(&refused).ends_with("cannot ask for confirmation: standard input is not a terminal; pass --yes\n"));
     assert!(there("store/killed/shuffle/map/0"));
 
     let cleaned = clean(folder.path(), &[]);
@@ -102,17 +102,21 @@ fn a_job_that_runs_keeps_all_it_has() {
     let running = File::open(&log).unwrap();
     running.lock().unwrap();
     let cleaned = clean(folder.path(), &["--all"]);
-    // Which job the data between stages is of, nobody knows.
+    // The owner of the data between stages is unknown.
     assert_eq!((found(&cleaned, "between_stages", true), found(&cleaned, "logs", true)), (None, Some([1, 600])));
     assert!(log.exists() && folder.path().join(".wren/store/sweep/done/000000000000").exists());
     assert!(folder.path().join(".wren/store/blobs/0123").exists(), "it may use any of them");
     let refused = wren(folder.path(), &["clean", "sweep", "--yes"]);
-    assert!(stderr(&refused).ends_with("job sweep runs; `cargo wren cancel sweep` ends it\n"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).ends_with("job sweep is running; cancel it with `cargo wren cancel sweep`\n"),
+        "{}",
+        stderr(&refused)
+    );
     drop(running);
     assert_eq!(clean(folder.path(), &["sweep"])["freed_bytes"], 50 + log_size(&about));
     assert!(!log.exists() && !folder.path().join(".wren/store/sweep").exists());
     let unknown = wren(folder.path(), &["clean", "sweep", "--yes"]);
-    assert!(stderr(&unknown).starts_with("error: no job here is called `sweep`"), "{}", stderr(&unknown));
+    assert!(stderr(&unknown).starts_with("error: no job here has the id or name `sweep`"), "{}", stderr(&unknown));
 }
 
 /// The data between stages is of use with what the stages kept, and the other way round.

@@ -65,19 +65,19 @@ fn every_subcommand_has_a_manual_page() {
     let page = stdout(&wren(folder.path(), &["man"]));
     assert!(page.contains(".TH cargo-wren 1") && page.contains(r"cargo\-wren\-deploy(1)"), "{page}");
     let said = stdout(&wren(folder.path(), &["man", "--out", "share/man1"]));
-    assert!(said.ends_with("look at one by `man share/man1/cargo-wren.1`\n"), "{said}");
+    assert!(said.ends_with("read one with `man share/man1/cargo-wren.1`\n"), "{said}");
     let read = |name: &str| fs::read_to_string(folder.path().join("share/man1").join(name)).unwrap();
     assert_eq!(read("cargo-wren.1"), page);
     let new = read("cargo-wren-new.1");
     assert!(new.contains(r"\fBcargo wren new\fR") && new.contains("wren new hello"), "{new}");
     let pages = fs::read_dir(folder.path().join("share/man1")).unwrap().count();
-    assert!(said.starts_with(&format!("wrote {pages} pages into share/man1;")), "{said}");
+    assert!(said.starts_with(&format!("wrote {pages} pages to share/man1;")), "{said}");
     assert_eq!(page.matches(r"cargo\-wren\-").count(), pages - 1, "{page}");
 
     fs::write(folder.path().join("file"), "").unwrap();
     let refused = wren(folder.path(), &["man", "--out", "file/man1"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("give a folder that is yours by --out"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("pass a folder to --out that you can write to"), "{}", stderr(&refused));
 }
 
 /// `git` in the workspace; `None` where it is no repository of its own, as an unpacked crate.
@@ -126,7 +126,7 @@ fn colours_are_for_terminals_and_those_who_force_them() {
         assert_eq!(told(&["CLICOLOR_FORCE", "NO_COLOR"], &arguments), plain);
     }
     let plain = told(&[], &["jobs", "nothing"]);
-    assert_eq!(plain, "error: no job here is called `nothing`; `cargo wren jobs` lists those there are\n");
+    assert_eq!(plain, "error: no job here has the id or name `nothing`; run `cargo wren jobs` for a list\n");
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn a_project_is_not_called_as_what_it_is_made_of() {
         assert!(stderr(&output).contains(reason) && stderr(&output).contains("--name my-"), "{}", stderr(&output));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{arguments:?} left something behind");
     };
-    refused(&["wren"], "wren itself has that name");
-    refused(&["inner/wren-cloud"], "wren itself has that name");
+    refused(&["wren"], "wren has a crate of that name");
+    refused(&["inner/wren-cloud"], "wren has a crate of that name");
     refused(&["serde"], "wren depends on a package of that name");
     refused(&["tracing-subscriber"], "wren depends on a package of that name");
     refused(&["core"], "Rust itself has a crate of that name");

@@ -102,11 +102,11 @@ fn a_running_job_is_watched_from_another_terminal() {
     assert_eq!(waiting.driver.wait().unwrap().code(), Some(44));
     assert!(plain.wait().unwrap().success() && data.wait().unwrap().success());
 
-    // One that has ended is told at once.
+    // The result of an ended job is printed at once.
     let ended = stdout(&wren(&project, &["attach"]));
     assert!(ended.contains(": done after ") && ended.lines().count() == 1, "{ended}");
     let ended = wren(&project, &["cancel", "watched"]);
-    assert!(stderr(&ended).contains("does not run: it is done"), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("is not running: it is done"), "{}", stderr(&ended));
     assert_eq!(ended.status.code(), Some(1));
 }
 

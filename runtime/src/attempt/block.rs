@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use crate::function::{Args, Blob, Limits, RemoteFn, framed};
 
-/// The encoded arguments of consecutive tasks that share function and limits.
+/// The encoded arguments of consecutive tasks that share a function and limits.
 #[derive(Debug)]
 pub struct TaskBlock {
     function: &'static RemoteFn,
     limits: Limits,
     first: u64,
-    /// The span that its tasks belong to, as the `traceparent` of W3C's Trace Context has it.
+    /// The span that the tasks belong to, in the `traceparent` format of W3C Trace Context.
     traceparent: Option<Arc<str>>,
     bytes: Vec<u8>,
-    /// Where each task's arguments end in `bytes`.
+    /// The end of each task's arguments in `bytes`.
     ends: Vec<usize>,
     blobs: BTreeMap<u64, Vec<Arc<Blob>>>,
 }
@@ -34,8 +34,8 @@ impl TaskBlock {
         self.traceparent.as_deref()
     }
 
-    /// A block as it comes from elsewhere: `bytes` are those of [`args`](Self::args) for `count` tasks.
-    /// `None` where they are not.
+    /// Rebuilds a block on another machine from `bytes`, the result of [`args`](Self::args) for `tasks`. Returns `None`
+    /// if they are not the arguments of exactly that many tasks.
     #[cfg(feature = "aws")]
     pub(crate) fn received(
         function: &'static RemoteFn,
@@ -55,14 +55,14 @@ impl TaskBlock {
         whole.then_some(Self { function, limits, first: tasks.start, traceparent: None, bytes, ends, blobs })
     }
 
-    /// Where the arguments of some of the tasks lie in those of all.
+    /// Returns the byte range of the arguments of some of the tasks within those of all tasks.
     #[cfg(feature = "aws")]
     pub(crate) fn args_range(&self, tasks: Range<u64>) -> Range<u64> {
         let start = self.args(self.first..tasks.start).len() as u64;
         start..start + self.args(tasks).len() as u64
     }
 
-    /// Whether a call of that function and limits can join the block.
+    /// Returns whether a call of this function with these limits can join the block.
     #[inline]
     pub(crate) fn accepts(&self, function: &'static RemoteFn, limits: &Limits) -> bool {
         std::ptr::eq(self.function, function) && self.limits == *limits
@@ -77,7 +77,7 @@ impl TaskBlock {
         self.ends.push(self.bytes.len());
     }
 
-    /// Bytes held, blobs included.
+    /// Returns the number of bytes held, blobs included.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len() + self.blobs.values().flatten().map(|b| b.bytes.len()).sum::<usize>()
     }
@@ -88,27 +88,27 @@ impl TaskBlock {
             || (!self.blobs.is_empty() && self.size() >= bytes)
     }
 
-    /// How many tasks it has.
+    /// Returns the number of tasks.
     pub(crate) fn len(&self) -> u64 {
         self.ends.len() as u64
     }
 
-    /// The tasks, by index in their job.
+    /// Returns the tasks, by index in their job.
     pub fn tasks(&self) -> Range<u64> {
         self.first..self.first + self.ends.len() as u64
     }
 
-    /// What they run.
+    /// Returns the function that the tasks run.
     pub fn function(&self) -> &'static RemoteFn {
         self.function
     }
 
-    /// What they may use.
+    /// Returns the limits of the tasks.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// The arguments of some of the tasks, each task's behind its length.
+    /// Returns the arguments of some of the tasks, each task's prefixed with their length.
     pub(crate) fn args(&self, tasks: Range<u64>) -> &[u8] {
         let end_of = |task: u64| match (task - self.first) as usize {
             0 => 0,
@@ -117,12 +117,12 @@ impl TaskBlock {
         &self.bytes[end_of(tasks.start)..end_of(tasks.end)]
     }
 
-    /// The blobs that some of the tasks name.
+    /// Returns the blobs that some of the tasks refer to.
     pub(crate) fn blobs(&self, tasks: Range<u64>) -> impl Iterator<Item = (u64, &[Arc<Blob>])> {
         self.blobs.range(tasks).map(|(task, blobs)| (*task, &blobs[..]))
     }
 
-    /// A block of tasks without arguments.
+    /// Creates a block of tasks without arguments.
     #[cfg(test)]
     pub(crate) fn dummy(tasks: Range<u64>, name: &'static str, limits: Limits) -> Arc<Self> {
         let function = Box::leak(Box::new(RemoteFn::dummy(name)));

@@ -1,4 +1,4 @@
-//! Decodes results.
+//! Decoding of results.
 
 use serde::de::DeserializeOwned;
 
@@ -6,17 +6,16 @@ use super::Results;
 use crate::codec::{self, Aligned};
 use crate::error::{Attempt, Error, Result};
 
-/// What a result is of, for the error where it does not decode.
+/// The origin of a result, for the error if it does not decode.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoded<'a> {
     pub(crate) function: &'a str,
     pub(crate) task: u64,
-    /// Which execution it was, from 1.
+    /// Number of the execution, counted from 1.
     pub(crate) attempt: u32,
 }
 
-/// Decodes the result of a lone task, as [`Outcome::Done`] has it. A `Vec` of numbers keeps the buffer it
-/// came in.
+/// Decodes the result of a lone task. A `Vec` of numbers keeps the buffer in which it arrived.
 pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Decoded<'_>) -> Result<R> {
     let (mut start, rest) = results.into_lone();
     if rest.is_empty() {
@@ -38,7 +37,7 @@ pub(crate) fn decode_lone_result<R: DeserializeOwned>(results: Results, of: &Dec
     }
 }
 
-/// Decodes a result. A `Vec` of numbers is taken in one copy, where serde would go one by one.
+/// Decodes a result. A `Vec` of numbers is read with one copy, because serde would read the numbers one by one.
 #[inline]
 pub(crate) fn decode_result<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>) -> Result<R> {
     match numbers_of(bytes, &[]) {
@@ -56,7 +55,7 @@ fn decode_by_serde<R: DeserializeOwned>(bytes: &[u8], of: &Decoded<'_>) -> Resul
     })
 }
 
-/// The numbers, points and pixels that a `Vec` is most often of: others are read by serde.
+/// The types of numbers, points and pixels that are most common in a `Vec`. Other types are read by serde.
 macro_rules! for_numbers {
     ($macro:ident) => {
         $macro!(u8 f64 f32 i64 u64 i32 u32 i16 u16 i8);
@@ -64,7 +63,7 @@ macro_rules! for_numbers {
     };
 }
 
-/// Reads numbers as they lie in memory, where `R` is a `Vec` of them. `rest` is what of them is not in `start`.
+/// Reads numbers in their memory layout, if `R` is a `Vec` of numbers. `rest` continues `start`.
 #[inline]
 fn numbers_of<R>(start: &[u8], rest: &[u8]) -> Option<R> {
     let mut value: Option<R> = None;
@@ -80,7 +79,7 @@ fn numbers_of<R>(start: &[u8], rest: &[u8]) -> Option<R> {
     value
 }
 
-/// Takes over the memory of numbers, where `R` is a `Vec` of them; gives it back otherwise.
+/// Turns the memory into `R` without a copy, if `R` is a `Vec` of numbers; returns the memory otherwise.
 fn taken_over<R>(start: &[u8], mut rest: Aligned) -> std::result::Result<R, Aligned> {
     let mut value: Option<R> = None;
     macro_rules! try_as {
@@ -95,7 +94,7 @@ fn taken_over<R>(start: &[u8], mut rest: Aligned) -> std::result::Result<R, Alig
             }
         )*};
     }
-    // Not `bool`: each byte of these has to be looked at.
+    // Not `bool`: each of its bytes has to be checked.
     for_numbers!(try_as);
     value.ok_or(rest)
 }

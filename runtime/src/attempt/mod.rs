@@ -1,4 +1,4 @@
-//! What schedulers and backends exchange: batches of consecutive tasks, replies, results.
+//! The data that schedulers and backends exchange: batches of consecutive tasks, replies, results.
 
 mod block;
 mod decode;
@@ -18,26 +18,26 @@ pub use block::TaskBlock;
 pub(crate) use decode::{Decoded, decode_lone_result, decode_result};
 pub use printed::{OutputSink, PrintedLine};
 
-/// Names one batch among all of a scheduler's.
+/// Identifies a batch among all batches of a scheduler.
 pub type BatchId = u64;
 
 /// One attempt at consecutive tasks of one block.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Names this batch in replies.
+    /// Identifies this batch in replies.
     pub id: BatchId,
-    /// Names the job's keys in a store; random, and no other job's. A single call has none.
+    /// Identifies the job's keys in a store; random and unique. `None` for a single call.
     pub job_run: Option<Arc<str>>,
-    /// The tasks to run, by index in their job; within `block.tasks()`.
+    /// The tasks to run, by index in their job. They are part of `block.tasks()`.
     pub tasks: Range<u64>,
-    /// Counted from 1.
+    /// Number of the execution, counted from 1.
     pub attempt: u32,
-    /// Function, limits and arguments.
+    /// The function, the limits and the arguments.
     pub block: Arc<TaskBlock>,
 }
 
 impl Batch {
-    /// Fails all its tasks, because the backend cannot run them.
+    /// Reports all tasks as failed because the backend cannot run them.
     pub(crate) fn fail(self, message: &str, replies: &mut Vec<Reply>) {
         let batch_id = self.id;
         replies.extend(self.tasks.map(|task| Reply::Failed {
@@ -50,54 +50,54 @@ impl Batch {
     }
 }
 
-/// When and at what cost the tasks of one reply were executed. What a backend does not know is zero.
+/// The times and the cost of the tasks of one reply. Values that a backend does not know are zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
-    /// When the worker began with the batch, on the scheduler's clock; zero where the worker's
-    /// clock is another: then [`RemoteTiming::started`] has it.
+    /// Time at which the worker started the batch, on the scheduler's clock. Zero if the worker has another clock; then
+    /// see [`RemoteTiming::started`].
     pub started: Duration,
-    /// Since when the worker was free for the batch, where it waited at the worker behind another.
+    /// Time at which the worker became free for the batch, if the batch waited at the worker behind another one.
     pub free: Duration,
-    /// How long before `started` the worker made itself ready, if it did so for this batch.
+    /// Time that the worker needed to get ready before `started`, if it did so for this batch.
     pub setup: Duration,
-    /// Whether the batch was the first of its worker.
+    /// Whether the batch was the first one of its worker.
     pub cold: bool,
-    /// From `started` until the arguments were there.
+    /// Time from `started` until the arguments were available.
     pub fetch: Duration,
-    /// From then until the first of the reply's tasks began: others of the batch came before.
+    /// Time from then until the first task of the reply started: other tasks of the batch ran before it.
     pub turn: Duration,
-    /// Time inside the functions, summed over the tasks of the reply.
+    /// Time spent in the functions, summed over the tasks of the reply.
     pub compute: Duration,
-    /// From the end of the last of them until the outcome was written.
+    /// Time from the end of the last of these tasks until the outcome was written.
     pub commit: Duration,
-    /// Which worker ran them.
+    /// Number of the worker that ran the tasks.
     pub worker: u32,
-    /// The largest memory of that worker so far, in bytes.
+    /// Peak memory of that worker so far, in bytes.
     pub peak_memory: u64,
-    /// What the tasks cost, in dollars.
+    /// Cost of the tasks, in dollars.
     pub usd: f64,
-    /// What a machine elsewhere tells of the batch.
+    /// The report of the machine, if the batch ran on another machine.
     pub remote: Option<RemoteTiming>,
 }
 
-/// A batch as the machine saw that ran it, by a clock of its own.
+/// The times of a batch as measured by the machine that ran it, with its own clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RemoteTiming {
-    /// The request's id, as the service's logs have it: a UUID's 128 bits.
+    /// The request's id in the service's logs: the 128 bits of a UUID.
     pub request: u128,
-    /// Tells its machine, and with it the clock, from others.
+    /// Identifies the machine, and with it the clock.
     pub instance: u64,
     /// The instance's memory, in MB of 2^20 bytes.
     pub memory_mb: u32,
-    /// When the instance began with it, by the instance's clock, since 1970.
+    /// Time at which the instance started the batch, by the instance's clock, since 1970.
     pub started: Duration,
-    /// How long from begin to end, without sending the answer.
+    /// Duration of the batch, without sending the answer.
     pub ran: Duration,
 }
 
-/// Encoded results of consecutive tasks, each behind its length.
+/// The encoded results of consecutive tasks, each prefixed with its length.
 ///
-/// A long result of a lone task is held apart, so that a `Vec` of numbers can be handed on as it came.
+/// A long result of a lone task is held in a separate buffer, so that a `Vec` of numbers needs no copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Results {
     start: Vec<u8>,
@@ -105,28 +105,28 @@ pub struct Results {
 }
 
 impl Results {
-    /// Results in one buffer.
+    /// Creates results from one buffer.
     pub fn packed(bytes: Vec<u8>) -> Self {
         Self { start: bytes, rest: Aligned::default() }
     }
 
-    /// The result of one task in two pieces: its length and what comes before `rest`, and `rest`.
+    /// Creates the result of one task from two pieces: `start` holds its length and its first bytes, `rest` the others.
     pub(crate) fn apart(start: Vec<u8>, rest: Aligned) -> Self {
         Self { start, rest }
     }
 
-    /// Bytes held, lengths included.
+    /// Returns the number of bytes held, lengths included.
     pub fn size(&self) -> usize {
         self.start.len() + self.rest.len()
     }
 
-    /// All in one buffer.
+    /// Returns all results in one buffer.
     pub fn into_packed(mut self) -> Vec<u8> {
         self.start.extend_from_slice(&self.rest);
         self.start
     }
 
-    /// The encoded result of a lone task, without its length, in two pieces.
+    /// Returns the encoded result of a lone task, without its length, in two pieces.
     pub(crate) fn into_lone(mut self) -> (Vec<u8>, Aligned) {
         let behind_length = framed::length(&self.start).map_or(0, |(_, behind)| behind.len());
         self.start.drain(..self.start.len() - behind_length);
@@ -134,8 +134,8 @@ impl Results {
     }
 }
 
-/// What a backend says of a batch. Every task of it is accounted for by one `Done`, `Failed`
-/// or `Returned`, in any order and grouping; repetitions do no harm.
+/// A backend's report about a batch. Every task of the batch is covered by one `Done`, `Failed` or `Returned`, in any
+/// order and grouping, unless the whole batch is `Throttled`. Repeated replies do no harm.
 #[derive(Debug)]
 pub enum Reply {
     /// These tasks succeeded.
@@ -144,9 +144,9 @@ pub enum Reply {
         batch_id: BatchId,
         /// The tasks.
         tasks: Range<u64>,
-        /// What they returned.
+        /// The results of the tasks.
         results: Results,
-        /// When they ran.
+        /// The times of the tasks.
         timing: Timing,
     },
     /// One task failed.
@@ -155,25 +155,25 @@ pub enum Reply {
         batch_id: BatchId,
         /// The task.
         task: u64,
-        /// How.
+        /// The reason.
         failure: Failure,
-        /// The tail of what it wrote to standard error.
+        /// The end of the task's standard error.
         stderr: String,
-        /// When it ran.
+        /// The times of the task.
         timing: Timing,
     },
-    /// These tasks were not run, through no fault of theirs; they may be run again at no charge.
+    /// These tasks were not started; they are requeued without counting an attempt.
     Returned {
         /// The batch.
         batch_id: BatchId,
         /// The tasks.
         tasks: Range<u64>,
     },
-    /// The backend refused the whole batch for too much load.
+    /// The backend refused the whole batch because of too much load.
     Throttled {
         /// The batch.
         batch_id: BatchId,
-        /// The backend's words.
+        /// The backend's error message.
         message: String,
     },
 }

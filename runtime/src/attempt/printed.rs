@@ -1,4 +1,4 @@
-//! OutputSink that tasks print, on their way from a backend to whoever keeps them.
+//! Lines that tasks print, on their way from a backend to the [`OutputSink`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,25 +8,25 @@ use crate::terminal::Stream;
 /// A line that a task printed.
 #[derive(Debug, Clone, Copy)]
 pub struct PrintedLine<'a> {
-    /// As in the [`Batch`](super::Batch).
+    /// The `job_run` of the [`Batch`](super::Batch).
     pub job_run: &'a str,
     /// Index of the task in its job.
     pub task: u64,
-    /// Which execution of it, from 1.
+    /// Number of the task's execution, counted from 1.
     pub attempt: u32,
     /// The last part of the function's name.
     pub function: &'a str,
     /// Number of the worker.
     pub worker: u32,
-    /// Where it was printed to.
+    /// The stream that the line was printed to.
     pub stream: Stream,
-    /// The line, without its end.
+    /// The line, without its line end.
     pub text: &'a str,
 }
 
 type Take = dyn Fn(&PrintedLine<'_>) + Send + Sync;
 
-/// Takes the lines that tasks print, from any thread.
+/// Receives the lines that tasks print, from any thread.
 #[derive(Clone, Default)]
 pub struct OutputSink(Option<Arc<Take>>);
 
@@ -35,7 +35,7 @@ impl OutputSink {
         Self(Some(Arc::new(take)))
     }
 
-    /// Hands a line over.
+    /// Passes a line to the sink.
     pub fn take(&self, line: &PrintedLine<'_>) {
         if let Some(take) = &self.0 {
             take(line);

@@ -1,4 +1,4 @@
-//! The event loop, settings and error messages that the S3 store and the Lambda backend share.
+//! The async runtime, settings and error messages that the S3 store and the Lambda backend share.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -15,19 +15,19 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
-/// How often a request is sent before its failure counts, with growing random pauses between: S3
-/// answers 503 for as long as it takes to split a prefix, which is minutes at most.
+/// Number of times that a request is sent before its failure is reported, with growing random pauses in between: S3
+/// answers 503 while it splits a prefix, which takes at most minutes.
 const ATTEMPTS: u32 = 14;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Spawns onto the event loop that all requests to AWS run on: stores and backends are called from
-/// threads that have none.
+/// Spawns a future on the async runtime that runs all requests to AWS, because stores and backends are called from
+/// threads without a runtime.
 pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<Task<T>, String> {
     Ok(Task(runtime()?.spawn(future)))
 }
 
-/// A spawned future; it is aborted if this is dropped.
+/// A spawned future. Dropping the `Task` aborts it.
 pub(crate) struct Task<T>(JoinHandle<T>);
 
 impl<T> std::fmt::Debug for Task<T> {
@@ -37,7 +37,7 @@ impl<T> std::fmt::Debug for Task<T> {
 }
 
 impl<T> Task<T> {
-    /// What the future gave.
+    /// Waits for the future and returns its value.
     pub(crate) async fn join(mut self) -> Result<T, String> {
         (&mut self.0).await.map_err(|e| format!("a request ended early: {e}"))
     }
@@ -58,12 +58,13 @@ pub(crate) fn runtime() -> Result<&'static Runtime, String> {
             .thread_name("wren-aws")
             .enable_all()
             .build()
-            .map_err(|e| format!("the system gives no event loop: {e}"))
+            .map_err(|e| format!("cannot create the async runtime: {e}"))
     };
     RUNTIME.get_or_init(build).as_ref().map_err(Clone::clone)
 }
 
-/// Credentials, region and endpoints as every AWS tool finds them: environment, profile, SSO, role.
+/// Returns the credentials, region and endpoints, read as by every AWS tool: from the environment, a profile, SSO or a
+/// role.
 pub async fn sdk_config() -> &'static SdkConfig {
     static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
     let load = || async {
@@ -78,12 +79,12 @@ pub async fn sdk_config() -> &'static SdkConfig {
     CONFIG.get_or_init(load).await
 }
 
-/// The longest pause before a refused request to S3 is sent again; it doubles. The SDK's own, of a
-/// second, would be most of the life of a short task.
+/// The longest first pause before a refused request to S3 is sent again; it doubles each time. The SDK's default of one
+/// second would be most of the duration of a short task.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// An S3 client. It retries for as long as its attempts last: the SDK's own quota for retries would
-/// give up early just when thousands of requests are refused at once.
+/// Returns an S3 client. It uses all of its attempts: with the SDK's default quota for retries, it would give up early
+/// just when thousands of requests are refused at once.
 pub async fn s3() -> aws_sdk_s3::Client {
     static CLIENT: OnceCell<aws_sdk_s3::Client> = OnceCell::const_new();
     let build = || async {
@@ -92,7 +93,7 @@ pub async fn s3() -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(shared)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
             .retry_partition(RetryPartition::custom("wren-s3").token_bucket(TokenBucket::unlimited()).build())
-            // Servers other than Amazon's are reached by address: a bucket cannot be part of that.
+            // A server other than Amazon's may have an IP address, which cannot contain the name of the bucket.
             .force_path_style(own_endpoint)
             .build();
         aws_sdk_s3::Client::from_conf(config)
@@ -100,7 +101,7 @@ pub async fn s3() -> aws_sdk_s3::Client {
     CLIENT.get_or_init(build).await.clone()
 }
 
-/// A Lambda client. It sends each request once: what is refused is the scheduler's to pace.
+/// Returns a Lambda client. It sends each request once, because the scheduler paces refused requests.
 pub(crate) async fn lambda() -> aws_sdk_lambda::Client {
     static CLIENT: OnceCell<aws_sdk_lambda::Client> = OnceCell::const_new();
     let build = || async {
@@ -110,15 +111,15 @@ pub(crate) async fn lambda() -> aws_sdk_lambda::Client {
     CLIENT.get_or_init(build).await.clone()
 }
 
-/// Spawns a request that is to be sent even if the program ends meanwhile.
+/// Spawns a request that is sent even if the program ends in the meantime.
 pub(crate) fn spawn_detached(future: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = runtime() {
         crate::platform::finish_before_exit(runtime.spawn(future));
     }
 }
 
-/// An error of the SDK in one line: the service's code and message where it answered, otherwise
-/// every cause.
+/// Formats an error of the SDK in one line: the service's code and message if the service answered, otherwise the error
+/// with all its causes.
 pub fn describe_error<E, R>(error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + StdError + 'static,
@@ -128,20 +129,20 @@ where
         let message = answer.message().map_or_else(String::new, |message| format!(": {message}"));
         return format!("{}{message}", answer.code().unwrap_or_default());
     }
-    let mut words = error.to_string();
+    let mut text = error.to_string();
     let mut cause = StdError::source(error);
     while let Some(error) = cause {
-        words = format!("{words}: {error}");
+        text = format!("{text}: {error}");
         cause = error.source();
     }
     let hint = match error {
-        SdkError::ConstructionFailure(_) if words.contains("region") => {
+        SdkError::ConstructionFailure(_) if text.contains("region") => {
             "; set AWS_REGION, or a region in the profile of `aws configure`"
         }
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) if words.contains("credential") => {
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) if text.contains("credential") => {
             "; log in with `aws sso login` or `aws configure`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         }
         _ => "",
     };
-    words + hint
+    text + hint
 }

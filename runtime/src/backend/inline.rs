@@ -1,8 +1,9 @@
-//! The `inline` backend: threads of this process, for `cargo test`, a debugger, and calls that a
+//! The `inline` backend: runs calls on threads of this process, for `cargo test`, for debuggers, and for calls that a
 //! remote function makes itself.
 //!
-//! There is no process to lose or to kill: a crash ends the program, `memory` is not enforced, and
-//! a call that passes its `timeout` is given up while its thread runs on; an async function ends at its next `await`.
+//! There is no worker process that could die or be killed: a crash ends the program, and `memory` is not enforced. A
+//! call that exceeds its `timeout` is abandoned while its thread keeps running; an async function ends at its next
+//! `await`.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -19,13 +20,14 @@ use crate::function::{self, Encoded, StopSignal};
 use crate::history::spans::InvocationSpan;
 use crate::platform;
 
-/// Results of short calls are given together, at least this often.
-const GIVE_EVERY: Duration = Duration::from_millis(1);
+/// Interval at which the results of short calls are reported together.
+const REPORT_EVERY: Duration = Duration::from_millis(1);
 
-/// A thread that has not run for so long waits for something. Where all do, it may be for calls that are to run here.
+/// A thread that has not run on a processor for this long is waiting for something. If all threads are waiting, it may
+/// be for calls that have yet to run here.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
-/// How often timeouts are checked.
+/// Interval between checks of timeouts.
 const CHECK_EVERY: Duration = Duration::from_millis(2);
 
 /// Threads of this process, started when they are first needed.
@@ -33,8 +35,9 @@ const CHECK_EVERY: Duration = Duration::from_millis(2);
 struct InlineBackend {
     shared: Arc<InlinePool>,
     threads: usize,
-    /// Whether who waits for calls runs them, and no thread is started but for those with a timeout.
-    is_run_by_who_waits: bool,
+    /// Whether the thread that waits for the calls runs them. Then a thread is started only for calls with a timeout,
+    /// and for calls that no thread is waiting for.
+    is_run_by_waiter: bool,
 }
 
 #[derive(Debug)]
@@ -42,20 +45,22 @@ struct InlinePool {
     state: Mutex<State>,
     work: Condvar,
     wake_handle: WakeHandle,
-    /// When the scheduler's time began.
+    /// The instant from which the scheduler's time counts.
     clock: Instant,
-    /// How deep calls that these threads make are nested.
+    /// Nesting depth of the calls that these threads make.
     depth: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Batch>,
-    /// Whether somebody waits for the calls who runs them, and who.
+    /// Whether a thread that runs the calls is waiting for them.
     is_awaited: bool,
-    waits: Option<Waker>,
+    /// Wakes that thread when a batch is queued.
+    waiter: Option<Waker>,
     replies: Vec<Reply>,
-    /// Batches that somebody waits for: not those that were cancelled or given up, though their threads may run on.
+    /// Batches whose replies are expected: cancelled and abandoned ones are not here, though their threads may still
+    /// run.
     running: HashMap<BatchId, Running>,
     idle: usize,
     started: usize,
@@ -67,11 +72,11 @@ struct Running {
     task: u64,
     since: Instant,
     timeout: Option<Duration>,
-    /// The first task that the batch does not run.
+    /// The first task after those that the batch still has to run.
     end: u64,
     stop: Arc<StopSignal>,
     thread: Option<u32>,
-    /// How often its thread has run, and since when that is so.
+    /// How often its thread has run on a processor, and since when this number is unchanged.
     turns: (Option<u64>, Instant),
 }
 
@@ -85,34 +90,36 @@ inventory::submit! {
     }
 }
 
-/// Threads that are started when they are first needed.
+/// Opens the backend with threads that are started when they are first needed.
 pub(crate) fn open(setup: &BackendContext) -> Box<dyn Backend> {
     Box::new(InlineBackend::new(setup))
 }
 
-/// As [`open`], but whoever waits for the calls runs them, by [`Queued::run_one`].
+/// As [`open`], but the thread that waits for the calls runs them, with [`Queued::run_one`].
 pub(crate) fn run_by_who_waits(setup: &BackendContext) -> (Box<dyn Backend>, Queued) {
     let mut backend = InlineBackend::new(setup);
-    backend.is_run_by_who_waits = true;
+    backend.is_run_by_waiter = true;
     let queued = Queued(backend.shared.clone());
     (Box::new(backend), queued)
 }
 
-/// Batches that nobody has begun with.
+/// Batches that no thread has started.
 #[derive(Debug, Clone)]
 pub(crate) struct Queued(Arc<InlinePool>);
 
 impl Queued {
-    /// Whether there are any; if not, the waker is woken when there are.
+    /// Returns whether there are queued batches. If there are none, registers the waker, which is woken when one
+    /// arrives.
     pub(crate) fn has_any_or_register(&self, waker: &Waker) -> bool {
         let mut state = self.0.lock();
         if state.queue.is_empty() {
-            state.waits = Some(waker.clone());
+            state.waiter = Some(waker.clone());
         }
         !state.queue.is_empty()
     }
 
-    /// Says whether somebody waits who runs them. If nobody does, threads run those there are, and those that come.
+    /// Sets whether a thread that runs the batches is waiting for them. If not, queued and future batches run on
+    /// threads of their own.
     pub(crate) fn set_awaited(&self, is_awaited: bool) {
         let mut state = self.0.lock();
         state.is_awaited = is_awaited;
@@ -125,16 +132,16 @@ impl Queued {
         self.0.wake_handle.notify();
     }
 
-    /// Runs one of them, if there is one, on this thread.
+    /// Runs the next batch on this thread, if there is one.
     pub(crate) fn run_one(&self) {
         let next = self.0.lock().next();
-        next.iter().for_each(|batch| self.0.fly(batch, 0));
+        next.iter().for_each(|batch| self.0.run_batch(batch, 0));
     }
 }
 
 impl InlinePool {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Functions run outside the lock; the state is whole whenever it is released.
+        // Functions run outside the lock, and the state is consistent whenever the lock is released.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -143,23 +150,23 @@ impl InlineBackend {
     fn new(setup: &BackendContext) -> Self {
         let BackendContext { workers, wake_handle, depth, clock, .. } = setup.clone();
         let shared = InlinePool { state: Mutex::default(), work: Condvar::new(), wake_handle, clock, depth };
-        Self { shared: Arc::new(shared), threads: workers.max(1), is_run_by_who_waits: false }
+        Self { shared: Arc::new(shared), threads: workers.max(1), is_run_by_waiter: false }
     }
 }
 
-/// Takes the later half of tasks that have not begun, and one that is alone.
+/// Takes the later half of the tasks that have not started; of one task, that task.
 fn take_later_half(start: u64, end: &mut u64) -> Range<u64> {
     let middle = start + end.saturating_sub(start) / 2;
     middle..std::mem::replace(end, middle.min(*end))
 }
 
-/// A thread that runs functions.
+/// Returns the builder of a thread that runs functions.
 fn thread_named(name: String) -> thread::Builder {
     thread::Builder::new().name(name).stack_size(8 << 20)
 }
 
 fn fail_without_thread(batch: Batch, error: &std::io::Error, replies: &mut Vec<Reply>) {
-    batch.fail(&format!("no thread can be started: {error}"), replies);
+    batch.fail(&format!("cannot start a thread: {error}"), replies);
 }
 
 impl Drop for InlineBackend {
@@ -181,11 +188,11 @@ impl Backend for InlineBackend {
     fn invoke(&mut self, batch: Batch, _now: Duration, replies: &mut Vec<Reply>) {
         function::install_hook();
         let mut state = self.shared.lock();
-        if self.is_run_by_who_waits {
-            // Nobody can end what the thread runs that waits.
+        if self.is_run_by_waiter {
+            // A call with a timeout needs a thread that can be abandoned, which the waiting thread cannot.
             if state.is_awaited && batch.block.limits().timeout.is_none() {
                 state.queue.push_back(batch);
-                state.waits.take().into_iter().for_each(Waker::wake);
+                state.waiter.take().into_iter().for_each(Waker::wake);
             } else {
                 self.shared.run_on_thread(&mut state, batch, replies);
             }
@@ -200,7 +207,7 @@ impl Backend for InlineBackend {
         let number = state.started as u32;
         match thread_named(format!("wren-inline-{number}")).spawn(move || shared.work(number)) {
             Ok(_) => state.started += 1,
-            // Some thread will come to it, if there is one.
+            // An existing thread will run the batch later.
             Err(_) if state.started > 0 && self.shared.depth != platform::UNKNOWN_DEPTH => {}
             Err(error) => {
                 let queue = std::mem::take(&mut state.queue);
@@ -254,7 +261,7 @@ impl Backend for InlineBackend {
 }
 
 impl State {
-    /// The next batch. From now on it counts as running: it has a limit even before its thread begins with it.
+    /// Takes the next batch, and records it as running, so that its timeout counts even before its thread starts it.
     fn next(&mut self) -> Option<Batch> {
         let batch = self.queue.pop_front()?;
         self.note_running(&batch);
@@ -268,13 +275,14 @@ impl State {
         self.running.insert(*batch_id, running);
     }
 
-    /// Whether a call has a limit, or will have.
+    /// Returns whether a running or queued call has a timeout.
     fn has_limits(&self) -> bool {
         let waiting = || self.queue.iter().any(|batch| batch.block.limits().timeout.is_some());
         self.running.values().any(|running| running.timeout.is_some()) || waiting()
     }
 
-    /// Fails the calls that run for too long; their threads do not find the batch any more when they return.
+    /// Fails one call that has exceeded its timeout, if there is one. Its thread no longer finds the batch when it
+    /// returns.
     fn give_up_late(&mut self, now: Duration) {
         let late = |r: &Running| r.timeout.filter(|limit| r.since.elapsed() > *limit);
         let found = self.running.iter().find_map(|(batch_id, r)| Some((*batch_id, late(r)?)));
@@ -286,19 +294,19 @@ impl State {
             let failure = Failure::TimedOut { limit };
             self.replies.push(Reply::Failed { batch_id, task, failure, stderr: String::new(), timing });
             self.replies.push(Reply::Returned { batch_id, tasks: task + 1..end });
-            // Its thread is lost for now, so that another may be started.
+            // Its thread is occupied for now, so another one may be started.
             self.started = self.started.saturating_sub(1);
         }
     }
 }
 
 impl InlinePool {
-    /// Runs a batch on a thread of its own; where none can be started, it fails.
+    /// Runs a batch on a thread of its own, or fails it if no thread can be started.
     fn run_on_thread(self: &Arc<Self>, state: &mut State, batch: Batch, replies: &mut Vec<Reply>) {
         let (shared, own) = (self.clone(), batch.clone());
         let run = move || {
             platform::set_depth(shared.depth);
-            shared.fly(&own, 0);
+            shared.run_batch(&own, 0);
         };
         state.note_running(&batch);
         if let Err(error) = thread_named("wren-inline".into()).spawn(run) {
@@ -313,7 +321,7 @@ impl InlinePool {
         loop {
             if let Some(batch) = state.next() {
                 drop(state);
-                self.fly(&batch, number);
+                self.run_batch(&batch, number);
                 state = self.lock();
                 continue;
             }
@@ -326,12 +334,12 @@ impl InlinePool {
         }
     }
 
-    fn fly(&self, batch: &Batch, number: u32) {
+    fn run_batch(&self, batch: &Batch, number: u32) {
         let stop = self.lock().running.get_mut(&batch.id).map(|running| {
             running.thread = platform::this_thread();
             running.stop.clone()
         });
-        // None where it was given up already.
+        // `None` if the batch was cancelled or abandoned in the meantime.
         if let Some(stop) = stop {
             function::stopped_by(&stop, || self.run_tasks(batch, number));
             self.lock().running.remove(&batch.id);
@@ -348,15 +356,15 @@ impl InlinePool {
         let function = block.function();
         let mut span = InvocationSpan::begin(block.traceparent(), function.name, tasks, *attempt);
         for (task, args) in tasks.clone().zip(Pieces(block.args(tasks.clone()))) {
-            let Some(is_last) = self.begin(*batch_id, task) else { break };
+            let Some(is_last) = self.start_task(*batch_id, task) else { break };
             out.clear();
             let blobs = blobs.get(&task).copied().unwrap_or(&[]);
             match span.task(task, is_last, || function::run(function, args, blobs, &mut out)) {
                 Ok(()) => {
                     out.append_to(&mut run.results);
                     run.end = task + 1;
-                    if run.since.elapsed() > GIVE_EVERY {
-                        self.give(*batch_id, run.done(*batch_id, number));
+                    if run.since.elapsed() > REPORT_EVERY {
+                        self.report(*batch_id, run.done(*batch_id, number));
                     }
                 }
                 Err(failure) => {
@@ -364,23 +372,24 @@ impl InlinePool {
                     let done = run.done(*batch_id, number);
                     (run.first, run.end) = (task + 1, task + 1);
                     let failed = Reply::Failed { batch_id: *batch_id, task, failure, stderr: String::new(), timing };
-                    self.give(*batch_id, done.into_iter().chain([failed]));
+                    self.report(*batch_id, done.into_iter().chain([failed]));
                 }
             }
         }
-        self.give(*batch_id, run.done(*batch_id, number));
+        self.report(*batch_id, run.done(*batch_id, number));
     }
 
-    /// Notes that a task begins. Gives whether it is the batch's last one; none if it is not to be run: nobody waits for
-    /// the batch, or the task was taken back.
-    fn begin(&self, batch_id: BatchId, task: u64) -> Option<bool> {
+    /// Records that a task starts, and returns whether it is the last one of the batch. Returns `None` if the task must
+    /// not run: the batch was cancelled or abandoned, or the task was taken back.
+    fn start_task(&self, batch_id: BatchId, task: u64) -> Option<bool> {
         let mut state = self.lock();
         let running = state.running.get_mut(&batch_id).filter(|running| task < running.end)?;
         (running.task, running.since) = (task, Instant::now());
         Some(task + 1 == running.end)
     }
 
-    fn give(&self, batch_id: BatchId, replies: impl IntoIterator<Item = Reply>) {
+    /// Queues replies of a batch and notifies the executor, unless the batch was cancelled or abandoned.
+    fn report(&self, batch_id: BatchId, replies: impl IntoIterator<Item = Reply>) {
         let mut state = self.lock();
         if !state.running.contains_key(&batch_id) {
             return;
@@ -391,17 +400,17 @@ impl InlinePool {
     }
 }
 
-/// Consecutive successes that were not given yet.
+/// Results of consecutive tasks that are not yet reported.
 struct ResultBatch {
     first: u64,
     /// The first task after them.
     end: u64,
     results: Vec<u8>,
-    /// When the scheduler's time began.
+    /// The instant from which the scheduler's time counts.
     clock: Instant,
-    /// When the batch began.
+    /// When the batch started.
     started: Instant,
-    /// When these tasks began.
+    /// When these tasks started.
     since: Instant,
 }
 

@@ -1,5 +1,5 @@
-//! Where attempts run. A backend takes [`Batch`]s and gives [`Reply`]s; it knows nothing of
-//! retries, jobs or results.
+//! Backends, which run attempts. A backend takes [`Batch`]es and returns [`Reply`]s; it knows nothing of retries, jobs
+//! or results.
 
 pub(crate) mod inline;
 #[cfg(feature = "aws")]
@@ -31,61 +31,62 @@ pub use scheme::{BackendContext, BackendScheme, WakeHandle};
 pub struct Placement {
     /// Its memory, in MB of 2^20 bytes.
     pub memory_mb: u32,
-    /// How many calls share it at most.
+    /// Maximum number of calls that share it.
     pub calls: u32,
 }
 
-/// Runs batches. Owned by one executor, which calls it under its lock: nothing here blocks.
+/// Runs batches. Owned by one executor, which calls the methods while it holds its lock: no method may block.
 pub trait Backend: Send {
-    /// How many batches it takes at once.
+    /// Returns the maximum number of batches that the backend accepts at once.
     fn slots(&self) -> usize;
 
-    /// How many functions run at once at most; with fewer than `slots`, the rest wait at the workers.
+    /// Returns the maximum number of functions that run at once. If it is less than `slots`, the other batches wait at
+    /// the workers.
     fn workers(&self) -> usize;
 
-    /// Where calls of a function would run with these limits; `None` where each has a worker to itself,
-    /// with the memory that it states.
+    /// Returns the machine on which calls of a function with these limits would run; `None` if each call has a worker
+    /// of its own, with the memory that its limits state.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) where nothing here gives calls as much.
+    /// [`Error::Config`](crate::Error::Config) if the backend has no machine that satisfies the limits.
     fn placement(&self, function: &str, limits: &Limits) -> Result<Option<Placement>> {
         let _ = (function, limits);
         Ok(None)
     }
 
-    /// Dollars for one second of one running function, by its memory; 0 where nobody is paid.
+    /// Returns the price of one running function, in dollars per second, by its memory; 0 if running is free.
     fn usd_per_second(&self) -> fn(memory_mb: Option<u32>) -> f64 {
         |_| 0.0
     }
 
-    /// Changes what a scheduler is to know of it: retries, batches, what counts as lost.
+    /// Adapts the scheduler's settings to this backend: retries, batches, and when a batch counts as lost.
     fn tune(&self, config: &mut scheduler::SchedulerConfig) {
         let _ = config;
     }
 
-    /// Begins a batch. What is known of it at once goes to `replies`.
+    /// Starts a batch. Replies that are available immediately go to `replies`.
     fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>);
 
-    /// Takes back what has not begun of a batch, as [`Reply::Returned`]. May do nothing.
+    /// Takes back tasks of a batch that have not started, as [`Reply::Returned`]. May do nothing.
     fn reclaim(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
         let _ = (batch_id, replies);
     }
 
-    /// How many batches make no progress while none does: they may all wait for calls that are to run here. Others
-    /// run beside them then, until some go on.
+    /// Returns the number of running batches if none of them makes progress, otherwise 0. They may all be waiting for
+    /// calls that this backend has yet to run. Other batches then run beside them, until some make progress again.
     fn blocked(&mut self) -> usize {
         0
     }
 
-    /// Stops a batch. Its tasks need no reply any more.
+    /// Stops a batch. Its tasks no longer need a reply.
     fn cancel(&mut self, batch_id: BatchId, now: Duration);
 
-    /// Stops what runs of a job anywhere; its batches are cancelled besides, one by one.
+    /// Stops everything that runs for a job. Its batches are also cancelled one by one.
     fn cancel_job(&mut self, run: &Arc<str>) {
         let _ = run;
     }
 
-    /// Moves replies that have come to `replies`. Gives the time after which it wants to be polled
-    /// again though nobody rang.
+    /// Moves the replies that have arrived to `replies`. Returns the time after which the backend must be polled again
+    /// even if it does not notify its [`WakeHandle`].
     fn poll(&mut self, now: Duration, replies: &mut Vec<Reply>) -> Option<Duration>;
 }

@@ -1,4 +1,4 @@
-//! Runs a task of a batch on the current thread.
+//! Running one task of a batch on the current thread.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,12 @@ use crate::function::{self, Encoded};
 use crate::history::spans::InvocationSpan;
 
 impl Batch {
-    /// Runs one of the tasks on this thread; `now` is when. A panic is a failure of the task.
+    /// Runs one of the tasks on this thread. `now` is the current time on the scheduler's clock. A panic becomes a
+    /// failure of the task.
     pub fn run_task(&self, task: u64, now: Duration) -> Reply {
         function::install_hook();
         let batch_id = self.id;
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut out = Encoded::default();
         let one = task..task.saturating_add(1);
         let outcome = if self.tasks.contains(&task) {
@@ -23,9 +24,9 @@ impl Batch {
             let mut span = InvocationSpan::begin(self.block.traceparent(), function.name, &one, self.attempt);
             span.task(task, true, || function::run(function, args, blobs, &mut out))
         } else {
-            Err(Failure::Backend(format!("task {task} is none of {:?}", self.tasks)))
+            Err(Failure::Backend(format!("task {task} is not in the batch {:?}", self.tasks)))
         };
-        let compute = begun.elapsed();
+        let compute = start.elapsed();
         let timing = Timing { started: now, compute, ..Timing::default() };
         match outcome {
             Ok(()) => {

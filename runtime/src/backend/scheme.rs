@@ -11,28 +11,28 @@ use crate::config::OtherBuild;
 use crate::error::{Error, Result};
 use crate::platform::Notifier;
 
-/// What a backend is opened with.
+/// The settings that a backend is opened with.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BackendContext {
-    /// How many functions are to run at once, where the backend has no number of its own.
+    /// Number of functions to run at once, unless the backend determines its own number.
     pub workers: usize,
-    /// To be rung when replies have come.
+    /// Must be notified when replies have arrived.
     pub wake_handle: WakeHandle,
     /// The folder `.wren` of the project.
     pub directory: PathBuf,
-    /// The moment that `now` counts from in the calls of a [`Backend`].
+    /// The instant from which `now` counts in the calls of a [`Backend`].
     pub clock: Instant,
-    /// Takes what tasks print, where the backend sees it.
+    /// Receives the output of tasks, if the backend captures it.
     pub lines: OutputSink,
-    /// How long a worker may be idle until it is ended, where the backend has workers of its own.
+    /// Time after which an idle worker is ended, if the backend has workers of its own.
     pub idle_timeout: Option<Duration>,
-    /// How many calls a worker runs until another takes its place.
+    /// Number of calls after which a worker is replaced.
     pub max_calls: Option<NonZeroU64>,
-    /// What becomes of a deployment that may be of older code.
-    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "asked where it runs"))]
+    /// How to handle a deployment whose code may be older than this program.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "read only by the `lambda` backend"))]
     pub(crate) on_other_build: OtherBuild,
-    /// How deep the executor's calls are nested in calls of this process.
+    /// Nesting depth of the executor's calls within calls of this process.
     pub(crate) depth: usize,
 }
 
@@ -52,24 +52,24 @@ impl BackendContext {
     }
 }
 
-/// Tells an executor, from any thread, that its backend has replies.
+/// Notifies an executor, from any thread, that its backend has replies.
 #[derive(Debug, Clone)]
 pub struct WakeHandle(pub(crate) Notifier);
 
 impl WakeHandle {
-    /// Has the backend polled soon. Costs one atomic operation while the executor is awake.
+    /// Makes the executor poll the backend soon. Costs one atomic operation while the executor is awake.
     pub fn notify(&self) {
         self.0.notify();
     }
 }
 
-/// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.
+/// A URL scheme of backends. Other crates add theirs with `inventory::submit!`.
 ///
 /// ```
 /// use std::time::Duration;
-/// use wren::backend::{Backend, BackendScheme, FlightId, Batch, Reply};
+/// use wren::backend::{Backend, BackendScheme, Batch, BatchId, Reply};
 ///
-/// /// Runs everything at once, on the thread of whoever asks.
+/// /// Runs each batch immediately, on the thread of the caller.
 /// struct Here;
 ///
 /// impl Backend for Here {
@@ -78,7 +78,7 @@ impl WakeHandle {
 ///     fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
 ///         replies.extend(batch.tasks.clone().map(|task| batch.run_task(task, now)));
 ///     }
-///     fn cancel(&mut self, _flight: FlightId, _now: Duration) {}
+///     fn cancel(&mut self, _batch_id: BatchId, _now: Duration) {}
 ///     fn poll(&mut self, _now: Duration, _replies: &mut Vec<Reply>) -> Option<Duration> { None }
 /// }
 ///
@@ -95,9 +95,9 @@ impl WakeHandle {
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 pub struct BackendScheme {
-    /// The scheme, without its colon: `local`.
+    /// Name of the scheme, without the colon: `local`.
     pub scheme: &'static str,
-    /// Opens the part of the URL after the colon.
+    /// Opens the backend. `rest` is the part of the URL after the colon.
     pub open: fn(rest: &str, setup: &BackendContext) -> Result<Box<dyn Backend>>,
 }
 
@@ -128,15 +128,15 @@ pub(crate) fn open(url: &str, setup: &BackendContext) -> Result<Box<dyn Backend>
     }
     let mut names: Vec<_> = known().map(|known| known.scheme).collect();
     names.sort_unstable();
-    Err(Error::Config(format!("no backend is known for `{url}`; known are {}", names.join(", "))))
+    Err(Error::Config(format!("unknown backend `{url}`; expected one of {}", names.join(", "))))
 }
 
-/// For schemes that have nothing behind the colon.
+/// Refuses a non-empty `rest`, for schemes that take nothing after the colon.
 pub(super) fn nothing_more(scheme: &str, rest: &str) -> Result<()> {
     if rest.is_empty() {
         return Ok(());
     }
-    Err(Error::Config(format!("the backend `{scheme}` takes nothing behind its name, and got `{rest}`")))
+    Err(Error::Config(format!("the backend `{scheme}` takes nothing after its name, but got `{rest}`")))
 }
 
 #[cfg(test)]
@@ -147,10 +147,10 @@ mod tests {
     fn an_unknown_scheme_lists_those_that_are_known() {
         let setup = BackendContext::new(1, Notifier::new().unwrap(), 0);
         let message = open("cloud:7", &setup).err().unwrap().to_string();
-        let ending = "no backend is known for `cloud:7`; known are inline, lambda, local, sim";
+        let ending = "unknown backend `cloud:7`; expected one of inline, lambda, local, sim";
         assert!(message.ends_with(ending), "{message}");
         let message = open("inline:7", &setup).err().unwrap().to_string();
-        assert!(message.contains("takes nothing behind its name, and got `7`"), "{message}");
+        assert!(message.contains("takes nothing after its name, but got `7`"), "{message}");
         let message = open("sim:mars", &setup).err().unwrap().to_string();
         let what = if cfg!(feature = "sim") { "`sim:pywren2017`" } else { "cargo add wren-cloud --features sim" };
         assert!(message.contains(what), "{message}");
@@ -162,7 +162,7 @@ mod tests {
         let setup = BackendContext::new(1, Notifier::new().unwrap(), 0);
         for url in ["lambda", "lambda:event"] {
             let message = open(url, &setup).err().unwrap().to_string();
-            assert!(message.contains("`cargo wren deploy` turns it on"), "{message}");
+            assert!(message.contains("enable it with `cargo wren deploy`"), "{message}");
         }
         let message = crate::store::open("s3://bucket/x").err().unwrap().to_string();
         assert!(message.contains("cargo add wren-cloud --features aws"), "{message}");

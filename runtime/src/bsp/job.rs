@@ -16,13 +16,13 @@ use crate::mapreduce::{
 use crate::shuffle::Scattered;
 use crate::store::BoxFuture;
 
-/// Steps where nothing else ends a computation.
+/// Default maximum number of steps.
 const MOST_STEPS: u64 = 10_000;
 
-/// Runs a [`Bsp`]: a loading task for each input, then step after step, a task for each partition.
+/// Runs a [`Bsp`]: a loading task for each input, then one step after another, with a task for each partition.
 ///
-/// Awaited, it gives the outputs of all partitions, one behind the other. [`BspJob`] lists what can be
-/// said of it first. See [`Bsp`] for an example.
+/// When awaited, it returns the outputs of all partitions, one partition after another. [`BspJob`] lists the settings.
+/// See [`Bsp`] for an example.
 pub fn bsp<T, I>(job: T, inputs: I) -> BspJob<T, I::IntoIter>
 where
     T: Bsp,
@@ -40,7 +40,7 @@ where
 /// Decides after a step, by its number and the partitions' summaries, whether it was the last.
 type Until<S> = Box<dyn FnMut(u64, &[S]) -> bool + Send>;
 
-/// A computation in supersteps to be: await it, or [`write`](Self::write) its outputs to files.
+/// A computation in supersteps that has not started: await it, or [`write`](Self::write) its outputs to files.
 #[must_use = "jobs are lazy: they run when awaited or written"]
 pub struct BspJob<T: Bsp, I> {
     job: T,
@@ -59,14 +59,14 @@ impl<T: Bsp, I> fmt::Debug for BspJob<T, I> {
 impl<T: Bsp, I> BspJob<T, I> {
     common_settings!();
 
-    /// Ends the computation after `n` steps, if it has not ended before; 10,000 by default.
+    /// Ends the computation after at most `n` steps; 10,000 by default.
     pub fn steps(mut self, n: u64) -> Self {
         self.steps = n;
         self
     }
 
-    /// Ends the computation after the first step of which `last` says so, from its number, counted from
-    /// 1, and what each partition told of it.
+    /// Ends the computation after the first step for which `last` returns true. `last` receives the number of the step,
+    /// counted from 1, and the summary of each partition.
     pub fn until(mut self, last: impl FnMut(u64, &[T::Summary]) -> bool + Send + 'static) -> Self {
         self.until = Box::new(last);
         self
@@ -82,8 +82,8 @@ where
     /// [`MapReduceJob::write`](crate::mapreduce::MapReduceJob::write) does.
     ///
     /// # Errors
-    /// As awaiting the job gives, and [`Error::Store`](crate::Error::Store) where the files cannot be
-    /// written.
+    /// The errors of awaiting the job, [`Error::Config`](crate::Error::Config) if the folder cannot be used, and
+    /// [`Error::Store`](crate::Error::Store) if the files cannot be written.
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
         let steps = Steps::new(self)?;
@@ -123,7 +123,7 @@ struct Steps<T: Bsp> {
     steps: u64,
 }
 
-/// What a step left for the next.
+/// The results of a step, for the next step.
 struct Left<S> {
     shuffle: Shuffle,
     sent: Vec<Scattered>,
@@ -136,7 +136,7 @@ impl<T: Bsp> Steps<T> {
         let BspJob { job, inputs, settings, until, steps } = job;
         let plan = Plan::new(settings)?;
         let (load, partitions) = plan.map_calls(<T as Registered>::stages()[0], &job, inputs)?;
-        // In later steps, partitions send to partitions.
+        // In later steps, every partition sends to every partition.
         plan.check(partitions, partitions)?;
         Ok(Self { job, plan, partitions, load, until, steps })
     }
@@ -164,7 +164,7 @@ impl<T: Bsp> Steps<T> {
             let (calls, shuffle) = self.step(number, &left)?;
             let stepped = self.plan.stage(&format!("step-{number}"), calls).await?;
             let before = std::mem::replace(&mut left, Left::of(shuffle, stepped));
-            // What the step before left was used.
+            // The objects of the previous step are no longer needed.
             remove_below(self.plan.store.clone(), format!("{}/", before.shuffle.prefix)).await;
             if (self.until)(number, &left.summaries) {
                 break;

@@ -15,20 +15,20 @@ pub use job::{BspJob, bsp};
 #[doc(hidden)]
 pub use stage::{finish_entry, load_entry, step_entry};
 
-/// A computation in supersteps, in the manner of bulk synchronous parallel programs (Valiant, "A
-/// Bridging Model for Parallel Computation", 1990) and of Pregel (SIGMOD 2010).
+/// A computation in supersteps, in the style of bulk synchronous parallel programs (Valiant, "A Bridging Model for
+/// Parallel Computation", 1990) and of Pregel (SIGMOD 2010).
 ///
-/// There are some partitions, each with a state of its own. In a step, every partition takes the
-/// messages that were sent to it in the step before, changes its state and sends messages; a message
-/// goes to the partition that owns its key. The computation ends when no message was sent, or when the
-/// driver says so.
+/// The computation has several partitions, each with its own state. In each step, every partition receives the messages
+/// that were sent to it in the previous step, changes its state and sends messages. A message goes to the partition
+/// that owns its key. The computation ends when a step sends no messages, or when the driver ends it: see
+/// [`until`](BspJob::until) and [`steps`](BspJob::steps).
 ///
-/// States and messages lie in the store between steps: a partition whose worker dies is run again from
-/// there, and a [`named`](BspJob::named) job goes on at the step where it ended. A state is held whole
-/// in the memory of a worker, messages are not.
+/// Between steps, states and messages are in the store. If a worker dies, its partition runs again from there, and a
+/// [`named`](BspJob::named) job resumes at the step where it ended. The memory of a worker must hold a whole state, but
+/// not all messages.
 ///
-/// `#[wren::bsp]` on the `impl` registers its stages. Its options are those of
-/// [`#[wren::remote]`](crate::remote): `memory`, `timeout`, `retries`.
+/// `#[wren::bsp]` on the `impl` registers its stages. It takes the options `memory`, `timeout` and `retries` of
+/// [`#[wren::remote]`](crate::remote).
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub use stage::{finish_entry, load_entry, step_entry};
 /// use wren::bsp::{Bsp, Inbox, Outbox, Step};
 /// use wren::mapreduce::{BoxError, Output, Values};
 ///
-/// /// The least number that can be reached from each, over edges in both directions.
+/// /// Finds the smallest number that each number can reach, over edges in both directions.
 /// #[derive(Serialize, Deserialize)]
 /// struct Components;
 ///
@@ -69,11 +69,11 @@ pub use stage::{finish_entry, load_entry, step_entry};
 ///         inbox: Inbox<'_, Self>,
 ///         send: &mut Outbox<'_, Self>,
 ///     ) -> Result<(), BoxError> {
-///         inbox.each(|number, heard| {
-///             let heard: Vec<u32> = heard.collect();
-///             let new = Node { least: number, others: heard.clone() };
+///         inbox.each(|number, received| {
+///             let received: Vec<u32> = received.collect();
+///             let new = Node { least: number, others: received.clone() };
 ///             let node = nodes.entry(number).or_insert(new);
-///             let least = heard.into_iter().fold(node.least, u32::min);
+///             let least = received.into_iter().fold(node.least, u32::min);
 ///             if least < node.least || step.number == 1 {
 ///                 node.least = least;
 ///                 node.others.iter().for_each(|other| send.send(other, least));
@@ -94,41 +94,41 @@ pub use stage::{finish_entry, load_entry, step_entry};
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 pub trait Bsp: Registered + Serialize + DeserializeOwned {
-    /// What one loading task works on: [`Split`](crate::Split) of files, or anything that serde knows.
+    /// The input of one loading task: a [`Split`](crate::Split) of files, or any type that serde supports.
     type Input: Serialize + DeserializeOwned;
-    /// What a partition keeps from step to step; the default in the first.
+    /// The state that a partition keeps from step to step; the default value in the first step.
     type State: Default + Serialize + DeserializeOwned;
-    /// Whom messages are for.
+    /// The key to which a message is sent.
     type Key: Key + ?Sized;
-    /// What is sent.
+    /// A message to a key.
     type Message: Serialize + DeserializeOwned;
-    /// What a partition tells the driver, and all partitions in the next step, of a step.
+    /// A partition's summary of a step, for the driver and for all partitions in the next step.
     type Summary: Default + Serialize + DeserializeOwned;
-    /// What the computation gives.
+    /// An output of the computation.
     type Output: Serialize + DeserializeOwned;
 
-    /// Sends the messages of the first step from one input.
+    /// Sends the messages for the first step from one input.
     ///
     /// # Errors
-    /// Any error ends the job; `retries` of the attribute says whether the task is tried again.
+    /// An error ends the job, unless `retries` allows another attempt.
     fn load(&self, input: Self::Input, send: &mut Outbox<'_, Self>) -> Result<(), BoxError>;
 
-    /// Merges two messages for one key, so that one travels in place of many.
+    /// Merges two messages for one key, so that one message is sent instead of many.
     fn combine(&self, message: &mut Self::Message, next: Self::Message) {
         let _ = (message, next);
     }
 
-    /// Which of `partitions` owns a key; the keys' hash decides otherwise. What is not below
-    /// `partitions` is taken for the last.
+    /// Returns which of `partitions` owns a key. Without it, the hash of the key decides. A result that is not below
+    /// `partitions` is treated as the last.
     fn partition(&self, key: <Self::Key as Key>::View<'_>, partitions: usize) -> usize {
         let _ = key;
         partitions - 1
     }
 
-    /// One step of one partition.
+    /// Runs one step of one partition.
     ///
     /// # Errors
-    /// Any error ends the job; `retries` of the attribute says whether the task is tried again.
+    /// An error ends the job, unless `retries` allows another attempt.
     fn step(
         &self,
         step: &Step<Self::Summary>,
@@ -137,27 +137,27 @@ pub trait Bsp: Registered + Serialize + DeserializeOwned {
         send: &mut Outbox<'_, Self>,
     ) -> Result<Self::Summary, BoxError>;
 
-    /// Gives what is to be known of a partition's last state.
+    /// Adds the outputs of a partition, from its last state, to `out`.
     ///
     /// # Errors
-    /// Any error ends the job; `retries` of the attribute says whether the task is tried again.
+    /// An error ends the job, unless `retries` allows another attempt.
     fn finish(&self, state: Self::State, out: &mut Output<Self::Output>) -> Result<(), BoxError>;
 }
 
-/// Which step it is.
+/// The current step of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Step<S> {
-    /// Counted from 1.
+    /// Number of the step, counted from 1.
     pub number: u64,
-    /// Of all partitions, which there are.
+    /// Number of partitions.
     pub partitions: usize,
-    /// Which partition it is, from 0.
+    /// Number of this partition, counted from 0.
     pub partition: usize,
-    /// What all partitions told of the step before; empty in the first.
+    /// Summaries of all partitions from the previous step; empty in the first step.
     pub summaries: Vec<S>,
 }
 
-/// The messages that a partition was sent in the step before.
+/// The messages that were sent to a partition in the previous step.
 pub struct Inbox<'a, T: Bsp> {
     merged: Merged,
     job: std::marker::PhantomData<&'a T>,
@@ -170,10 +170,10 @@ impl<T: Bsp> fmt::Debug for Inbox<'_, T> {
 }
 
 impl<T: Bsp> Inbox<'_, T> {
-    /// Gives each key that has messages, with them, in the order of the keys.
+    /// Passes each key that has messages, with its messages, to `take`, in the order of the keys.
     ///
     /// # Errors
-    /// What `take` gives, and where the disk fails.
+    /// The errors of `take`, and an error if the disk fails.
     pub fn each(
         self,
         take: impl FnMut(<T::Key as Key>::View<'_>, &mut Values<'_, T::Message>) -> Result<(), BoxError>,
@@ -182,7 +182,7 @@ impl<T: Bsp> Inbox<'_, T> {
     }
 }
 
-/// Takes the messages that are sent.
+/// Receives the messages that a task sends.
 pub struct Outbox<'a, T: Bsp>(Pairs<Messages<'a, T>>);
 
 impl<T: Bsp> fmt::Debug for Outbox<'_, T> {
@@ -194,14 +194,14 @@ impl<T: Bsp> fmt::Debug for Outbox<'_, T> {
 impl<T: Bsp> Outbox<'_, T> {
     /// Sends a message to a key; it arrives in the next step.
     ///
-    /// That the disk is full, for instance, fails the task when the step returns.
+    /// An error, such as a full disk, fails the task when the step returns.
     #[inline]
     pub fn send(&mut self, key: &T::Key, message: T::Message) {
         self.0.push(key, message);
     }
 }
 
-/// Messages as pairs.
+/// Treats messages as pairs of a key and a value.
 struct Messages<'a, T>(&'a T);
 
 impl<T> Clone for Messages<'_, T> {

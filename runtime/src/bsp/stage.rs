@@ -12,22 +12,22 @@ use crate::mapreduce::{BoxError, MapStage, Output, Pairs, Reduced, Shuffle, Targ
 use crate::shuffle::{Scattered, Segment};
 use crate::store;
 
-/// What a partition is told of a step.
+/// The parameters of a partition's step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StepStage {
-    /// Where messages come from.
+    /// The shuffle of the received messages.
     pub(super) from: Shuffle,
     pub(super) segments: Vec<Segment>,
-    /// Where messages go.
+    /// The shuffle of the sent messages.
     pub(super) to: Shuffle,
-    /// The key of the state; empty in the first step.
+    /// Key of the state in the store; empty in the first step.
     pub(super) state: String,
     pub(super) number: u64,
     pub(super) partitions: usize,
     pub(super) partition: usize,
 }
 
-/// What a partition gives of a step.
+/// The result of a partition's step.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Stepped<S> {
     pub(super) state: String,
@@ -35,7 +35,7 @@ pub(super) struct Stepped<S> {
     pub(super) summary: S,
 }
 
-/// What a partition is told in the end.
+/// The parameters of a partition's last task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct FinishStage {
     pub(super) shuffle: Shuffle,
@@ -96,7 +96,7 @@ fn state_of<T: Bsp>(store: &dyn store::Store, key: &str) -> Result<T::State, Box
     Ok(codec::decode(&store::wait(store.get(key))?)?)
 }
 
-/// Gives a partition's outputs; generated code uses it.
+/// Runs a partition's last task; generated code uses it.
 #[doc(hidden)]
 pub fn finish_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
     let (mut args, output) = invoke.split();

@@ -1,5 +1,5 @@
-//! What visitors read from: the elements of a sequence, the entries of a map, the value of a variant. There is one type
-//! of each, whatever is in the message, since a visitor's code is compiled for each.
+//! The types that visitors read from: the elements of a sequence, the entries of a map, the value of a variant. There
+//! is only one type of each for all kinds of messages, because a visitor's code is compiled again for each type.
 
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Unexpected, Visitor};
@@ -12,7 +12,7 @@ use super::read::Reader;
 pub(super) struct Elements<'r, 'de> {
     pub(super) reader: &'r mut Reader<'de>,
     pub(super) left: usize,
-    /// Whether the marks of each element stand apart.
+    /// Whether the elements are in a table, where their marks are separate from their numbers.
     pub(super) is_table: bool,
     pub(super) arrays: Option<Arrays<'de>>,
 }
@@ -48,14 +48,14 @@ pub(super) struct Entries<'r, 'de> {
     pub(super) keys: Keys<'de>,
 }
 
-/// Where the keys of a map are.
+/// The source of the keys of a map.
 #[derive(Clone, Copy)]
 pub(super) enum Keys<'de> {
-    /// Before each value.
+    /// Each key is written before its value.
     Written,
-    /// In the table: those of a set, which has so many.
+    /// The keys are the names of a set in the table of names: the index of the set, and its number of names.
     Set(u32, usize),
-    /// This one: the name of a variant.
+    /// There is one key: the name of a variant.
     One(&'de str),
 }
 
@@ -89,7 +89,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_, 'de> {
     }
 }
 
-/// A variant: its name, if that was read already, and then its value, if it has one.
+/// A variant: its name, if that is already read, and its value, if it has one.
 pub(super) struct Variant<'r, 'de> {
     reader: &'r mut Reader<'de>,
     name: Option<&'de str>,
@@ -115,7 +115,7 @@ impl<'r, 'de> Variant<'r, 'de> {
         Self { reader, name: Some(name), has_value: false }
     }
 
-    /// Without a name, that is read first.
+    /// Creates a variant with a value. If `name` is `None`, the name is read first.
     pub(super) fn with_value(reader: &'r mut Reader<'de>, name: Option<&'de str>) -> Self {
         Self { reader, name, has_value: true }
     }

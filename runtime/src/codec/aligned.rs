@@ -1,5 +1,5 @@
-//! Bytes that arrive piece by piece, in memory that is aligned for the numbers that they may be, so that a `Vec` of these
-//! takes it over.
+//! Bytes that arrive in pieces, in memory that is aligned for the numbers that they may represent, so that a `Vec` of
+//! these numbers can take over the memory.
 
 use std::ops::Deref;
 
@@ -8,7 +8,7 @@ use bytemuck::allocation::try_cast_vec;
 
 use crate::platform;
 
-/// See the module.
+/// A buffer of bytes, aligned to one, two, four or eight bytes. See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Aligned {
     One(Vec<u8>),
@@ -23,7 +23,7 @@ impl Default for Aligned {
     }
 }
 
-/// Room for so many bytes. Where there is not as much memory, or the length is wrong, room is found as they come.
+/// Reserves room for `len` bytes. If there is not enough memory, or if `len` is wrong, the `Vec` grows as bytes arrive.
 fn room<T>(len: usize) -> Vec<T> {
     let mut room = Vec::new();
     let _ = room.try_reserve_exact(len.div_ceil(size_of::<T>()));
@@ -32,7 +32,7 @@ fn room<T>(len: usize) -> Vec<T> {
 }
 
 impl Aligned {
-    /// Memory for `len` bytes of what is aligned to `align` bytes.
+    /// Creates a buffer for `len` bytes of elements that are aligned to `align` bytes.
     pub(crate) fn with_capacity(align: usize, len: usize) -> Self {
         match align {
             2 => Self::Two(room(len)),
@@ -42,7 +42,7 @@ impl Aligned {
         }
     }
 
-    /// Appends bytes. Pieces that are no whole numbers, or do not lie as these do, end the alignment.
+    /// Appends bytes. A piece that does not consist of whole, aligned numbers ends the alignment of the buffer.
     pub(crate) fn extend_from_slice(&mut self, piece: &[u8]) {
         fn extended<T: Pod>(numbers: &mut Vec<T>, piece: &[u8]) -> bool {
             let cast = bytemuck::try_cast_slice(piece);
@@ -59,7 +59,8 @@ impl Aligned {
         }
     }
 
-    /// The memory itself as a `Vec` of numbers, if they are as aligned.
+    /// Turns the memory itself into a `Vec` of numbers. Returns the buffer unchanged if its alignment or size does not
+    /// fit.
     pub(crate) fn into_numbers<T: Pod>(self) -> Result<Vec<T>, Self> {
         match self {
             Self::One(bytes) => try_cast_vec(bytes).map_err(|(_, bytes)| Self::One(bytes)),

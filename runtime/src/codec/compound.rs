@@ -1,4 +1,5 @@
-//! What values are written to that consist of others: a sequence or tuple, a map, a struct. `access.rs` is their counterpart.
+//! The serializers of values that consist of other values: sequences and tuples, maps, structs. `access.rs` is their
+//! counterpart.
 
 use serde::ser::{self, Serialize};
 
@@ -13,20 +14,20 @@ use super::write::{OFF, RunState, Writer};
 pub(super) struct Elements<'w, 'a> {
     pub(super) writer: &'w mut Writer<'a>,
     pub(super) at: usize,
-    /// How many there may be.
+    /// The number of elements to expect.
     pub(super) expected: usize,
     pub(super) count: usize,
-    /// The tuple's length, as a bit; none for a sequence.
+    /// The tuple's length as a bit; 0 for a sequence and for a tuple of 32 or more elements.
     pub(super) mixed_bit: u32,
     pub(super) rows: Rows,
 }
 
-/// Whether the elements of a sequence are of one shape.
+/// Whether the elements of a sequence have one shape.
 pub(super) enum Rows {
     No,
-    /// There is none yet.
+    /// There is no element yet.
     First,
-    /// All were, and their numbers reach to `end`; behind it is room.
+    /// All elements so far have this shape. Their numbers reach to `end`, and room follows.
     Written {
         shape: Box<Shape>,
         end: usize,
@@ -34,7 +35,7 @@ pub(super) enum Rows {
 }
 
 impl Elements<'_, '_> {
-    /// Writes a part of a tuple: only sequences are looked at for rows.
+    /// Writes an element as an ordinary value. Tuples use only this: they never become tables.
     #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         value.serialize(&mut *self.writer)?;
@@ -65,7 +66,7 @@ impl Elements<'_, '_> {
         self.part(value)
     }
 
-    /// Writes the first element, and looks for its shape.
+    /// Writes the first element and determines its shape.
     fn first_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         self.rows = Rows::No;
         (self.writer.exact, self.writer.has_sequence) = (true, false);
@@ -73,13 +74,13 @@ impl Elements<'_, '_> {
         self.writer.exact = false;
         written?;
         if self.writer.run.state == RunState::Off && !self.writer.has_sequence {
-            self.begin_rows();
+            self.start_rows();
         }
         Ok(())
     }
 
-    /// Makes rows of a sequence with its first element, if that has a shape.
-    fn begin_rows(&mut self) {
+    /// Turns a sequence with its first element into a table, if the element has a shape.
+    fn start_rows(&mut self) {
         let out = &mut *self.writer.out;
         let first = out.get(self.at + length_len(put::is_wide(self.expected))..).unwrap_or_default();
         let Some((shape, numbers)) = Shape::of(first, self.writer.names.as_deref()) else { return };
@@ -93,7 +94,8 @@ impl Elements<'_, '_> {
         self.rows = Rows::Written { shape: Box::new(shape), end: out.len() };
     }
 
-    /// An element has another shape: those before it get marks of their own.
+    /// Turns the table into an ordinary sequence, because an element has another shape: each element before it gets its
+    /// own marks.
     #[inline(never)]
     fn end_rows(&mut self) {
         let Rows::Written { shape, end } = std::mem::replace(&mut self.rows, Rows::No) else { return };
@@ -193,10 +195,11 @@ pub(super) struct Fields<'w, 'a> {
     pub(super) writer: &'w mut Writer<'a>,
     pub(super) name: &'static str,
     pub(super) at: usize,
-    /// A set of names that it may have, and how many of them it had so far.
+    /// The set of names that the struct probably has.
     pub(super) guess: Option<u32>,
+    /// The number of its names so far that match the guess.
     pub(super) matched: usize,
-    /// Its names so far, where it was none that was guessed.
+    /// Its names so far, if they do not match the guess.
     pub(super) own: Set,
 }
 

@@ -1,4 +1,4 @@
-//! What is written to a store or sent to a machine elsewhere, in an envelope: magic, version, checksum, value.
+//! Envelopes of values that are written to a store or sent to another machine: magic, version, checksum, value.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,17 +20,17 @@ pub(crate) fn seal<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(sealed)
 }
 
-/// Decodes what [`seal`] made, or tells why it cannot be that.
+/// Decodes an envelope that [`seal`] made; otherwise returns the reason why it cannot.
 pub(crate) fn open<T: DeserializeOwned>(sealed: &[u8]) -> Result<T, String> {
-    let (header, body) = sealed.split_first_chunk::<HEADER>().ok_or("it is cut short")?;
+    let (header, body) = sealed.split_first_chunk::<HEADER>().ok_or("the data is truncated")?;
     if header[..4] != MAGIC {
-        return Err("it was not written by wren".to_owned());
+        return Err("the data was not written by wren".to_owned());
     }
     if header[4] != VERSION {
-        return Err(format!("it is of format {}, and this program knows {VERSION}", header[4]));
+        return Err(format!("the data has format version {}, but this program supports version {VERSION}", header[4]));
     }
     if header[5..] != crc32fast::hash(body).to_le_bytes() {
-        return Err("its checksum is wrong".to_owned());
+        return Err("the checksum does not match the data".to_owned());
     }
     codec::decode(body).map_err(|e| e.to_string())
 }

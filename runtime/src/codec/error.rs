@@ -1,11 +1,11 @@
-//! Why a value could not be written or read, without its type.
+//! The reason why a value could not be written or read, without its type.
 
 use std::fmt;
 
 pub(super) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What the serializer and the deserializer tell serde. One pointer, since each number that is read is handed on beside
-/// the room for it.
+/// The error of the serializer and the deserializer. It has the size of one pointer, because every number that is read
+/// is returned in a `Result` with room for the error.
 #[derive(Debug)]
 pub(super) struct Error(Box<Reason>);
 
@@ -19,7 +19,7 @@ impl Error {
 
     #[cold]
     pub(super) fn cut_short() -> Self {
-        Self::new("it is cut short")
+        Self::new("the data is truncated")
     }
 }
 
@@ -40,7 +40,7 @@ impl serde::ser::Error for Error {
 impl serde::de::Error for Error {
     fn custom<T: fmt::Display>(reason: T) -> Self {
         let reason = reason.to_string();
-        // Serde's own words, when a type with one of these asks for a value that was read ahead.
+        // Serde's own message if a type with one of these integers asks for a value that was read ahead.
         if matches!(&*reason, "u128 is not supported" | "i128 is not supported") {
             return Self::wide_in_buffer();
         }
@@ -49,12 +49,13 @@ impl serde::de::Error for Error {
 }
 
 impl Error {
-    /// Untagged and internally tagged enums and flattened fields are first read into a buffer, and serde's has no
-    /// integers of 128 bits.
+    /// Returns the error for an integer of 128 bits that would be read ahead. Serde first reads untagged and internally
+    /// tagged enums and flattened fields into a buffer, which cannot hold such integers.
     pub(super) fn wide_in_buffer() -> Self {
         Self::new(
-            "serde cannot read `u128` and `i128` inside an untagged or internally tagged enum, or a flattened field: \
-             write it as a string, with `#[serde(with = ..)]`, or tag the enum otherwise",
+            "serde cannot read `u128` and `i128` inside an untagged or internally tagged enum, or inside a flattened \
+             field; write the value as a string with `#[serde(with = ..)]`, or choose another representation for the \
+             enum",
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Values behind their marks, up to where a visitor takes over, and values that are passed by.
+//! Reads values after their marks, up to the point where a visitor takes over, and skips values.
 
 use super::access::Keys;
 use super::error::{Error, Result};
@@ -7,11 +7,12 @@ use super::numbers::{BlockHeader, Dims};
 use super::read::{Place, Reader};
 use super::rows;
 
-/// A value behind its mark, up to where a visitor takes over.
+/// A value after its mark, up to the point where a visitor takes over.
 pub(super) enum Item<'de> {
     Unit,
     None,
-    /// `Some` of what is nothing to a visitor that takes anything.
+    /// `Some(())` or `Some(None)`. Without this variant, a visitor that accepts any type would see only the inner
+    /// value.
     Some,
     Bool(bool),
     Unsigned(u64),
@@ -30,26 +31,26 @@ pub(super) enum Item<'de> {
 /// The head of a sequence.
 pub(super) struct Sequence<'de> {
     pub(super) left: usize,
-    /// Where its elements are, if they stand apart from their marks.
+    /// The place of its elements, if they are separate from their marks.
     pub(super) table: Option<Place<'de>>,
     pub(super) arrays: Option<Arrays<'de>>,
 }
 
-/// The head of a map, of a struct as a map of its fields' names, or of a variant as a map of its name.
+/// The head of a map, of a struct as a map with the names of its fields, or of a variant as a map with its name.
 pub(super) struct Map<'de> {
     pub(super) left: usize,
     pub(super) keys: Keys<'de>,
-    /// How many levels it counts as.
+    /// The number of nesting levels that it counts as.
     pub(super) levels: usize,
 }
 
 impl<'de> Sequence<'de> {
-    /// So many values, each behind its mark.
+    /// Returns a sequence of `left` values, each after its mark.
     pub(super) fn of_values(left: usize) -> Self {
         Self { left, table: None, arrays: None }
     }
 
-    /// Bytes as numbers.
+    /// Returns bytes as a sequence of numbers.
     pub(super) fn of_bytes(data: &'de [u8]) -> Self {
         Block { kind: Kind::U8, dims: Dims::default(), data }.sequence()
     }
@@ -62,14 +63,14 @@ impl<'de> Item<'de> {
     }
 }
 
-/// Numbers of one kind, as they lie in the message.
+/// Numbers of one kind, as the message contains them.
 pub(super) struct Block<'de> {
     kind: Kind,
     dims: Dims,
     data: &'de [u8],
 }
 
-/// The arrays of a block, their kind, and the lengths of the arrays in them.
+/// The arrays of a block, the kind of their numbers, and the lengths of the arrays within them.
 pub(super) struct Arrays<'de> {
     arrays: std::slice::ChunksExact<'de, u8>,
     kind: Kind,
@@ -77,7 +78,7 @@ pub(super) struct Arrays<'de> {
 }
 
 impl<'de> Block<'de> {
-    /// Its elements, where they are arrays.
+    /// Returns its elements, if they are arrays.
     fn arrays(&self) -> Option<Arrays<'de>> {
         let [first, second, third] = self.dims;
         if first == 0 {
@@ -88,9 +89,9 @@ impl<'de> Block<'de> {
         Some(Arrays { arrays: self.data.chunks_exact(len), kind: self.kind, dims })
     }
 
-    /// Numbers are read one by one, as elements of a table of one column.
+    /// Returns the numbers as a sequence. They are read one by one, as the elements of a table with one column.
     fn sequence(self) -> Sequence<'de> {
-        // Short arrays are as the tuples of a table.
+        // Short arrays are read like the tuples of a table.
         if let [len, 0, 0] = self.dims
             && let Some(marks) = self.kind.marks_of_array(len)
         {
@@ -117,10 +118,12 @@ impl<'de> Iterator for Arrays<'de> {
 impl<'de> Reader<'de> {
     fn char(&mut self) -> Result<char> {
         let code = u32::from_le_bytes(self.array()?);
-        char::from_u32(code).ok_or_else(|| Error::new(format_args!("a `char` in it is {code:#x}")))
+        char::from_u32(code).ok_or_else(|| {
+            Error::new(format_args!("a `char` has the value {code:#x}, which is not a Unicode scalar value"))
+        })
     }
 
-    /// How many levels a variant counts as: none where its value is one.
+    /// Returns the number of levels that a variant counts as: none if its value counts as one.
     fn levels_of_variant(&self) -> usize {
         match self.heads().first() {
             Some(&(marks::SEQ..=marks::WIDE_STRUCT | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX)) => 0,
@@ -128,7 +131,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// A struct as a map.
+    /// Returns a struct as a map.
     pub(super) fn map_of_set(&mut self, set: u32) -> Result<Map<'de>> {
         let left = self.names()?.set(set)?.len();
         Ok(Map { left, keys: Keys::Set(set, left), levels: 1 })
@@ -146,7 +149,7 @@ impl<'de> Reader<'de> {
         Ok(Block { kind, dims, data: self.bytes(size)? })
     }
 
-    /// Reads the head of rows: the marks of an element, the numbers of all, and how many elements.
+    /// Reads the head of a table: the number of elements, the marks of one element, and the numbers of all elements.
     fn rows(&mut self) -> Result<Sequence<'de>> {
         let left = usize::try_from(u64::from_le_bytes(self.head()?)).map_err(|_| Error::cut_short())?;
         let [marks] = self.head()?;
@@ -155,12 +158,12 @@ impl<'de> Reader<'de> {
             self.read_names()?;
         }
         let len = rows::row_len(marks, |set| self.set_len(set.into()))
-            .ok_or_else(|| Error::new("the shape of a sequence in it is damaged"))?;
+            .ok_or_else(|| Error::new("the shape of a sequence is damaged"))?;
         let numbers = self.bytes(left.checked_mul(len).ok_or_else(Error::cut_short)?)?;
         Ok(Sequence { left, table: Some(Place::table(marks, numbers)), arrays: None })
     }
 
-    /// The head of a sequence behind its mark.
+    /// Reads the head of a sequence after its mark.
     pub(super) fn sequence_head(&mut self, mark: u8) -> Result<Sequence<'de>> {
         match mark {
             marks::SEQ | marks::WIDE_SEQ => self.count(mark, marks::SEQ).map(Sequence::of_values),
@@ -169,7 +172,7 @@ impl<'de> Reader<'de> {
                 self.bytes(len).map(Sequence::of_bytes)
             }
             marks::ARRAY => {
-                let array = self.next_array.take().ok_or_else(|| Error::new("a mark in it means nothing"))?;
+                let array = self.next_array.take().ok_or_else(|| Error::new("a value starts with an invalid byte"))?;
                 Ok(array.sequence())
             }
             marks::ROWS => self.rows(),
@@ -177,7 +180,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Reads a value behind its mark, as serde_json would show it.
+    /// Reads a value after its mark, as serde_json would present it.
     pub(super) fn item(&mut self, mark: u8) -> Result<Item<'de>> {
         if let Some(kind) = Kind::of_mark(mark, marks::NUMBER) {
             return self.number(kind);
@@ -189,8 +192,8 @@ impl<'de> Reader<'de> {
             0..=marks::SMALL => Item::Unsigned(u64::from(mark)),
             marks::UNIT => Item::Unit,
             marks::NONE => Item::None,
-            // `Some(x)` is `x` to a visitor that takes anything, as in JSON; but `Some(None)` and `Some(())` are not
-            // `None`.
+            // A visitor that accepts any type sees `Some(x)` as `x`, as in JSON; but `Some(None)` and `Some(())` are
+            // not `None`.
             marks::SOME => {
                 let heads = self.heads();
                 let within = heads.iter().position(|mark| *mark != marks::SOME).ok_or_else(Error::cut_short)?;
@@ -226,7 +229,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// A number behind its mark, or of a table: whole ones as JSON would have them.
+    /// Reads a number after its mark or in a table. Integers that are not negative become unsigned, as in JSON.
     fn number(&mut self, kind: Kind) -> Result<Item<'de>> {
         Ok(match kind {
             Kind::Bool => Item::Bool(self.bool()?),
@@ -243,13 +246,13 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// The next value, without `Some` before it.
+    /// Reads the next value, without any `Some` before it.
     pub(super) fn next_item(&mut self) -> Result<Item<'de>> {
         let mark = self.mark()?;
         self.item(mark)
     }
 
-    /// The set of names of a struct; the mark of another value.
+    /// Returns the index of a struct's set of names, or the mark of any other value.
     pub(super) fn struct_head(&mut self) -> Result<Result<u32, u8>> {
         match self.mark()? {
             mark @ (marks::STRUCT | marks::WIDE_STRUCT) => self.index(mark, marks::STRUCT).map(Ok),
@@ -257,7 +260,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Bytes behind their mark, or of a block of them.
+    /// Reads bytes after their mark, or a block of bytes as bytes. Reads any other value as [`item`](Self::item) does.
     pub(super) fn bytes_or_item(&mut self, mark: u8) -> Result<Item<'de>> {
         if mark < marks::SHORT_BLOCK || mark == marks::ARRAY {
             return self.item(mark);
@@ -267,7 +270,7 @@ impl<'de> Reader<'de> {
         Ok(if is_bytes { Item::Bytes(block.data) } else { Item::Sequence(block.sequence()) })
     }
 
-    /// Passes by a value, without recursion.
+    /// Skips a value, without recursion.
     pub(super) fn skip(&mut self) -> Result<()> {
         let mut left = 1_u64;
         while left > 0 {
@@ -280,7 +283,7 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    /// How long a value is behind its mark, without the values in it, and how many those are.
+    /// Returns the length of a value after its mark, without the values inside it, and the number of values inside it.
     fn extent(&mut self, mark: u8) -> Result<(usize, u64)> {
         if let Some(kind) = Kind::of_mark(mark, marks::NUMBER) {
             return Ok((kind.size(), 0));

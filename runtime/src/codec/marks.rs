@@ -1,4 +1,5 @@
-//! The first byte of each value, which says what follows. The book's chapter "The wire format" has the same table.
+//! Marks: the first byte of each value, which determines the bytes that follow. The book's chapter "The wire format"
+//! has the same table.
 //!
 //! | first byte | value | what follows |
 //! | --- | --- | --- |
@@ -7,21 +8,22 @@
 //! | `a0` `a1` | `()`, `None` | |
 //! | `a2` | `Some` | the value |
 //! | `a3` | a `char` | 4 bytes |
-//! | `a4` `a5` | a string | its length in 1 or 8 bytes, its UTF-8 |
-//! | `a6` `a7` | bytes | their length in 1 or 8 bytes, the bytes |
-//! | `a8` `a9` | a sequence or tuple | how many, in 1 or 8 bytes, the values |
-//! | `aa` `ab` | a map | how many entries, in 1 or 8 bytes, keys and values in turn |
-//! | `ac` `ad` | a struct | the index of its field names in 2 or 4 bytes, the values |
+//! | `a4` `a5` | a string | its length in 1 or 8 bytes, then its UTF-8 |
+//! | `a6` `a7` | bytes | their length in 1 or 8 bytes, then the bytes |
+//! | `a8` `a9` | a sequence or tuple | the number of values in 1 or 8 bytes, then the values |
+//! | `aa` `ab` | a map | the number of entries in 1 or 8 bytes, then each key with its value |
+//! | `ac` `ad` | a struct | the index of its field names in 2 or 4 bytes, then the values |
 //! | `ae` `af` | a variant without a value | the index of its name in 2 or 4 bytes |
-//! | `b0` `b1` | a variant with a value | the index of its name in 2 or 4 bytes, the value |
+//! | `b0` `b1` | a variant with a value | the index of its name in 2 or 4 bytes, then the value |
 //! | `b2` `b3` | `false`, `true` | |
-//! | `b4` `b5` | `u128`, `i128` beyond 64 bits | 16 bytes |
+//! | `b4` `b5` | a `u128` or `i128` that does not fit in 64 bits | 16 bytes |
 //! | `c1`–`ca` | a number | its bytes; `c0` + [`Kind`] |
-//! | `d0`–`da` | a sequence of up to 255 numbers of one [`Kind`] | how many, in 1 byte, their bytes |
-//! | `b6` | a sequence of structs or tuples of numbers, all of one shape | how many, in 8 bytes; in 1 byte how many marks; the marks of an element; the numbers of all |
-//! | `e0`–`ea` | a sequence of numbers of one [`Kind`] | 15 more bytes of a [header](super::numbers), their bytes |
+//! | `d0`–`da` | a sequence of up to 255 numbers of one [`Kind`] | the number of numbers in 1 byte, then their bytes |
+//! | `b6` | a table: a sequence of structs or tuples of numbers, all of one shape | the number of elements in 8 bytes; the number of marks in 1 byte; the marks of one element; the numbers of all elements |
+//! | `e0`–`ea` | a sequence of numbers of one [`Kind`] | 15 more bytes of a [header](super::numbers), then their bytes |
 //!
-//! All is little-endian. Names of fields and variants stand once, behind the value: see [`names`](super::names).
+//! All numbers are little-endian. Names of fields and variants are stored once, after the value: see
+//! [`names`](super::names).
 
 pub(super) const SMALL: u8 = 0x7f;
 pub(super) const TINY_STR: u8 = 0x80;
@@ -46,11 +48,11 @@ pub(super) const NUMBER: u8 = 0xc0;
 pub(super) const SHORT_BLOCK: u8 = 0xd0;
 pub(super) const LONG_BLOCK: u8 = 0xe0;
 
-/// Stands in no message: the mark of an array of a block of arrays, while it is read.
+/// The mark of an array in a block of arrays while the block is read. No valid message contains it.
 pub(super) const ARRAY: u8 = 0xff;
 pub(super) const ARRAY_MARKS: &[u8] = &[ARRAY];
 
-/// Added to a mark whose length or index takes the larger of its two widths.
+/// The difference between a mark and its wide form, whose length or index has the larger of two widths.
 pub(super) const WIDE: u8 = 1;
 pub(super) const WIDE_STR: u8 = STR + WIDE;
 pub(super) const WIDE_BYTES: u8 = BYTES + WIDE;
@@ -60,7 +62,7 @@ pub(super) const WIDE_STRUCT: u8 = STRUCT + WIDE;
 pub(super) const WIDE_UNIT_VARIANT: u8 = UNIT_VARIANT + WIDE;
 pub(super) const WIDE_VARIANT: u8 = VARIANT + WIDE;
 
-/// A kind of number that a block has many of.
+/// The kind of a number. All numbers of a block have the same kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -92,12 +94,12 @@ impl Kind {
         Self::F64,
     ];
 
-    /// The kind that a mark names, added to `base`.
+    /// Returns the kind of a mark that is `base` plus a kind.
     pub(super) fn of_mark(mark: u8, base: u8) -> Option<Self> {
         Self::ALL.get(usize::from(mark.checked_sub(base)?)).copied()
     }
 
-    /// The mark of a number, as what stands before one.
+    /// Returns the mark of a number of this kind, as a slice.
     pub(super) fn marks(self) -> &'static [u8] {
         const MARKS: [u8; 11] = {
             let mut marks = [0; 11];
@@ -111,10 +113,10 @@ impl Kind {
         &MARKS[self as usize..][..1]
     }
 
-    /// The marks of an array of so many numbers, if that is short.
+    /// Returns the marks of an array of `len` numbers; `None` if the array is empty or has more than 16 numbers.
     pub(super) fn marks_of_array(self, len: u16) -> Option<&'static [u8]> {
         const LONGEST: usize = 16;
-        /// For each kind, and each length from 1: how a sequence of such begins, and its numbers.
+        /// For each kind and each length from 1: the head of such a sequence, then the marks of its numbers.
         const MARKS: [[[u8; 2 + LONGEST]; LONGEST]; 11] = {
             let mut marks = [[[0; 2 + LONGEST]; LONGEST]; 11];
             let mut kind = 0;
@@ -135,7 +137,7 @@ impl Kind {
         Some(&MARKS[self as usize].get(len.checked_sub(1)?)?[..2 + len])
     }
 
-    /// Bytes of one number.
+    /// Returns the size of one number in bytes.
     pub(super) const fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,

@@ -1,12 +1,13 @@
-//! The wire format of values: one that says what it holds, as JSON does, at the speed of memory.
+//! The wire format of values: self-describing like JSON, but at the speed of memory.
 //!
-//! Whatever serde can say arrives as it was, or is refused with an error. A reader can ask for any value and learns what
-//! it is, so that untagged and internally tagged enums, flattened fields and `serde_json::Value` decode as from JSON.
-//! What makes it fast: sequences of numbers are blocks, names of fields stand once in a message, and a derived struct
-//! whose fields are those of the message is read without names. The book has the table of its bytes, and `marks.rs`.
+//! Every value that serde can describe either arrives unchanged or is rejected with an error. A reader can ask for any
+//! value and learns its type, so untagged and internally tagged enums, flattened fields and `serde_json::Value` decode
+//! as they do from JSON. The format is fast because a sequence of numbers is one block, a message contains the names of
+//! fields only once, and a derived struct whose fields match those of the message is read without comparing names.
+//! `marks.rs` and the book have the table of the format's bytes.
 //!
-//! Types that ask are told that the format is for people to read, and so write an address as a string: what serde reads
-//! ahead into its buffer, it takes for such a format's.
+//! The format reports itself as human-readable (serde's default), so types such as `IpAddr` are written as strings.
+//! This is necessary because serde reads some values ahead into a buffer, which always counts as human-readable.
 
 mod access;
 mod aligned;
@@ -37,10 +38,10 @@ pub(crate) use aligned::Aligned;
 pub use numbers::Number;
 pub(crate) use numbers::{is_start_of, owned, parts_of, read as read_numbers};
 
-/// How deep values may be nested: what a debug build decodes on a thread's 2 MiB of stack.
+/// Maximum nesting depth of values: a debug build can decode this depth on a thread's stack of 2 MiB.
 const MAX_DEPTH: usize = 256;
 
-/// Why a value that is nested deeper is neither written nor read.
+/// The reason why a value that is nested deeper is neither written nor read.
 struct TooDeep;
 
 impl fmt::Display for TooDeep {
@@ -49,7 +50,7 @@ impl fmt::Display for TooDeep {
     }
 }
 
-/// A value that could not be encoded or decoded: which type, and why.
+/// A value could not be encoded or decoded. The error names the type and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodecError {
     type_name: &'static str,
@@ -80,14 +81,14 @@ impl std::error::Error for CodecError {}
 /// ```
 ///
 /// # Errors
-/// Where the type's `Serialize` fails, or the value is nested more than 256 levels deep.
+/// Fails if the type's `Serialize` fails, or if the value is nested more than 256 levels deep.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut out = Vec::new();
     encode_into(value, &mut out)?;
     Ok(out)
 }
 
-/// Appends the encoding of `value` to `out`. On an error, `out` may hold a part of it.
+/// Appends the encoding of `value` to `out`. After an error, `out` may contain a part of it.
 #[inline]
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let mut writer = Writer::new(out);
@@ -96,13 +97,13 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// Decodes the value that `bytes` are. `&str` and `&[u8]` borrow from `bytes`.
+/// Decodes a value from `bytes`. `&str` and `&[u8]` borrow from `bytes`.
 ///
-/// Bytes from anywhere give a value or an error, never a panic, and allocate no more than a
-/// small constant times their own length.
+/// Decoding arbitrary bytes returns a value or an error and never panics. It allocates at most a small constant times
+/// the length of `bytes`.
 ///
 /// # Errors
-/// Where `bytes` are no value of that type, or more than one.
+/// Fails unless `bytes` are the encoding of exactly one value of that type.
 #[inline]
 pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecError> {
     let mut reader = Reader::new(bytes);
@@ -110,7 +111,8 @@ pub fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, CodecErro
     value.map_err(|e| CodecError::new(type_name::<T>(), "decode", e))
 }
 
-/// For fields of bytes: written in one copy, and read from a slice; serde's own way for `Vec<u8>` goes byte by byte.
+/// Functions for `#[serde(with = ..)]` on fields of bytes: they write the bytes in one copy and read them from a slice.
+/// Serde's own implementation for `Vec<u8>` goes byte by byte.
 pub(crate) mod bytes {
     use serde::{Deserialize, Deserializer, Serializer};
 

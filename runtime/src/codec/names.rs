@@ -1,9 +1,10 @@
-//! Names of fields and variants, which a message has once.
+//! Names of fields and variants, which a message contains only once.
 //!
-//! A struct names its fields by an index into the message's table, and so a million structs of one type cost two bytes
-//! each for all their names. The table stands behind the value, for only when a struct ends is it known which fields
-//! were not skipped: how many sets of names, and for each how many names, and each name with its length, all as LEB128;
-//! then, in eight bytes, where the table begins. A message without structs and enums has no table.
+//! A struct refers to the names of its fields by an index into the message's table, so a million structs of one type
+//! cost two bytes each for all their names. The table comes after the value, because only at the end of a struct is it
+//! known which fields were skipped. The table contains the number of sets of names, and for each set the number of
+//! names and each name with its length; all these numbers are LEB128. Eight bytes with the position of the table
+//! follow. A message without structs and enums has no table.
 
 use std::collections::HashMap;
 
@@ -11,10 +12,10 @@ use smallvec::SmallVec;
 
 use super::error::{Error, Result};
 
-/// Field names of a struct, in the order of its values; of a variant, its own name.
+/// The names of a struct's fields, in the order of its values; or the name of a variant.
 pub(super) type Set = SmallVec<[&'static str; 8]>;
 
-/// How many guesses are remembered, by a struct's or a variant's name.
+/// The number of guesses that are remembered, by the name of a struct or variant.
 const GUESSES: usize = 16;
 
 /// The table of a message that is being written.
@@ -26,13 +27,13 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    /// The set that a struct or variant of that name had the last time.
+    /// Returns the set that the last struct or variant with that name had.
     #[inline]
     pub(super) fn guess(&self, name: &'static str) -> Option<u32> {
         self.guesses[slot(name)].filter(|(known, _)| is_same(known, name)).map(|(_, set)| set)
     }
 
-    /// A set's name, of those there are.
+    /// Returns the name at position `at` of a set, if the set has that many names.
     #[inline]
     pub(super) fn name(&self, set: u32, at: usize) -> Option<&'static str> {
         self.sets[set as usize].get(at).copied()
@@ -42,13 +43,13 @@ impl Writing {
         &self.sets[set as usize]
     }
 
-    /// The set's index, for a struct or variant of that name.
+    /// Returns the index of a set, and remembers it as the guess for `name`. Adds the set if it is new.
     pub(super) fn index(&mut self, name: &'static str, set: Set) -> Result<u32> {
         let index = match self.index.get(&set) {
             Some(index) => *index,
             None => {
-                let index =
-                    u32::try_from(self.sets.len()).map_err(|_| Error::new("it has over 2^32 sets of fields"))?;
+                let index = u32::try_from(self.sets.len())
+                    .map_err(|_| Error::new("it has more than 2^32 sets of field names"))?;
                 self.sets.push(set.clone());
                 self.index.insert(set, index);
                 index
@@ -58,7 +59,7 @@ impl Writing {
         Ok(index)
     }
 
-    /// Appends the table to a message that begins at `start`.
+    /// Appends the table to a message that starts at `start`.
     pub(super) fn append_to(&self, out: &mut Vec<u8>, start: usize) {
         let at = (out.len() - start) as u64;
         write_leb128(self.sets.len(), out);
@@ -73,7 +74,8 @@ impl Writing {
     }
 }
 
-/// Names are constants of the program: one that lies elsewhere may be equal, but is seldom met.
+/// Whether two names are equal. Compares addresses first: names are constants of the program, and equal names at
+/// different addresses are rare.
 #[inline]
 pub(super) fn is_same(a: &str, b: &str) -> bool {
     a.len() == b.len() && (std::ptr::eq(a.as_ptr(), b.as_ptr()) || a == b)
@@ -89,7 +91,7 @@ fn slot(name: &str) -> usize {
 pub(super) struct Reading<'de> {
     names: Vec<&'de str>,
     sets: Vec<ReadSet>,
-    /// Where the table begins.
+    /// Where the table starts in the message.
     pub(super) at: usize,
 }
 
@@ -97,12 +99,12 @@ pub(super) struct Reading<'de> {
 struct ReadSet {
     first: usize,
     len: usize,
-    /// What was found when it was last asked whether values may be given by position.
-    asked: Option<Asked>,
+    /// The last result of [`Reading::is_by_position`].
+    cached: Option<Cached>,
 }
 
 #[derive(Clone, Copy)]
-struct Asked {
+struct Cached {
     fields: *const &'static str,
     visitor: *const u8,
     by_position: bool,
@@ -111,7 +113,7 @@ struct Asked {
 impl<'de> Reading<'de> {
     /// Reads the table at the end of a message.
     pub(super) fn of(message: &'de [u8]) -> Result<Self> {
-        Self::parse(message).ok_or_else(|| Error::new("its table of field names is damaged"))
+        Self::parse(message).ok_or_else(|| Error::new("the table of field names is damaged"))
     }
 
     fn parse(message: &'de [u8]) -> Option<Self> {
@@ -129,21 +131,21 @@ impl<'de> Reading<'de> {
                 names.push(std::str::from_utf8(name).ok()?);
                 rest = after;
             }
-            sets.push(ReadSet { first, len, asked: None });
+            sets.push(ReadSet { first, len, cached: None });
         }
         rest.is_empty().then_some(Self { names, sets, at })
     }
 
-    /// The names of a set.
+    /// Returns the names of a set.
     #[inline]
     pub(super) fn set(&self, index: u32) -> Result<&[&'de str]> {
         let found = self.sets.get(index as usize).and_then(|set| self.names.get(set.first..set.first + set.len));
-        found.ok_or_else(|| Error::new("it names fields that its table does not have"))
+        found.ok_or_else(|| Error::new("a value refers to field names that are not in the table of field names"))
     }
 
-    /// Whether a set's values may be given to a visitor one after the other, without their names: the names are those
-    /// that it wants, in its order, and it was made by `#[derive(Deserialize)]`. A visitor written by hand may know how
-    /// to read a map only, and nothing but its type's name tells the two apart.
+    /// Whether the values of a set can be passed to a visitor by position, without their names. This requires that the
+    /// names are those that the visitor wants, in its order, and that `#[derive(Deserialize)]` generated the visitor. A
+    /// visitor written by hand may be able to read only maps. Only the name of its type distinguishes the two.
     #[inline(always)]
     pub(super) fn is_by_position(
         &mut self,
@@ -155,16 +157,16 @@ impl<'de> Reading<'de> {
         if fields.len() != set.len {
             return false;
         }
-        match set.asked {
-            Some(asked)
-                if std::ptr::eq(asked.fields, fields.as_ptr()) && std::ptr::eq(asked.visitor, visitor.as_ptr()) =>
+        match set.cached {
+            Some(cached)
+                if std::ptr::eq(cached.fields, fields.as_ptr()) && std::ptr::eq(cached.visitor, visitor.as_ptr()) =>
             {
-                asked.by_position
+                cached.by_position
             }
             _ => {
                 let by_position = visitor.contains("::__Visitor")
                     && self.names.get(set.first..set.first + set.len).is_some_and(|names| names == fields);
-                set.asked = Some(Asked { fields: fields.as_ptr(), visitor: visitor.as_ptr(), by_position });
+                set.cached = Some(Cached { fields: fields.as_ptr(), visitor: visitor.as_ptr(), by_position });
                 by_position
             }
         }

@@ -1,8 +1,8 @@
-//! Sequences of numbers, or of arrays of numbers, which are written and read as they lie in memory.
+//! Sequences of numbers, or of arrays of numbers, which are written and read with the layout that they have in memory.
 //!
-//! A long block of numbers begins with 16 bytes: its mark, a zero, the lengths of up to three arrays in each other as
-//! `u16` (a `Vec<[[f32; 3]; 2]>` has 2, 3 and 0), and how many elements it has as `u64`. So the numbers are aligned
-//! where the message is.
+//! A long block of numbers starts with a header of 16 bytes: its mark, a zero, the lengths of up to three nested arrays
+//! as `u16` (a `Vec<[[f32; 3]; 2]>` has 2, 3 and 0), and the number of its elements as `u64`. So the numbers are
+//! aligned if the message is.
 
 use std::borrow::Cow;
 
@@ -11,12 +11,15 @@ use bytemuck::{CheckedBitPattern, NoUninit, Pod};
 use super::marks::{self, Kind};
 use crate::platform;
 
-const _: () = assert!(cfg!(target_endian = "little"), "values are written as they lie in memory, little end first");
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "values are written with their layout in memory, which must be little-endian"
+);
 
-/// Lengths of the arrays that are a block's elements, the outermost first; 0 where there are no more.
+/// Lengths of the nested arrays that are a block's elements, outermost first; 0 if there are no more.
 pub(super) type Dims = [u16; 3];
 
-/// The start of a long block.
+/// The header of a long block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockHeader {
     pub(super) kind: Kind,
@@ -27,7 +30,7 @@ pub(super) struct BlockHeader {
 impl BlockHeader {
     pub(super) const LEN: usize = 16;
 
-    /// Of numbers that are in no arrays.
+    /// Returns the header of numbers that are not in arrays.
     pub(super) fn flat(kind: Kind, count: usize) -> Self {
         Self { kind, dims: [0; 3], count }
     }
@@ -50,17 +53,17 @@ impl BlockHeader {
         Some(Self { kind, dims, count })
     }
 
-    /// Bytes of all its numbers.
+    /// Returns the size of all its numbers in bytes; `None` if that overflows.
     pub(super) fn data_len(&self) -> Option<usize> {
         let dims = self.dims.iter().take_while(|dim| **dim > 0);
         dims.map(|dim| usize::from(*dim)).try_fold(self.count, usize::checked_mul)?.checked_mul(self.kind.size())
     }
 }
 
-/// A number, or an array of numbers, that is written as it lies in memory.
+/// A number, or an array of numbers, that is written with its layout in memory.
 #[doc(hidden)]
 pub trait Number: CheckedBitPattern + NoUninit + Send + Sync {
-    /// Its kind and the lengths of its arrays; `None` where a block cannot say these.
+    /// The kind of the number and the lengths of the arrays; `None` if the header of a block cannot represent them.
     #[doc(hidden)]
     const FORM: Form;
 }
@@ -89,7 +92,7 @@ impl<T: Number + Pod, const N: usize> Number for [T; N] {
     };
 }
 
-/// What stands before numbers, and they as bytes; `None` where they cannot be a block.
+/// Returns the start of a block and its numbers as bytes; `None` if the numbers cannot be a block.
 pub(crate) fn parts_of<T: Number>(numbers: &[T]) -> Option<(Start, &[u8])> {
     let (kind, dims) = T::FORM.0?;
     let mut start = Start::new();
@@ -100,11 +103,11 @@ pub(crate) fn parts_of<T: Number>(numbers: &[T]) -> Option<(Start, &[u8])> {
     Some((start, bytemuck::cast_slice(numbers)))
 }
 
-/// What stands before the numbers of a block.
+/// The start of a block: the bytes before its numbers.
 pub(crate) type Start = smallvec::SmallVec<[u8; BlockHeader::LEN]>;
 
-/// The numbers of a message that is a block of them, borrowed where they are aligned; `None` if it is something else.
-/// The message is `start`, or what stands before the numbers and then, apart, the numbers.
+/// Returns the numbers of a message that is a block of numbers, borrowed if they are aligned; `None` for any other
+/// message. `start` is either the whole message or only the start of the block; then `apart` contains the numbers.
 pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option<Cow<'de, [T]>> {
     let (kind, dims) = T::FORM.0?;
     let (count, data) = match start {
@@ -122,14 +125,14 @@ pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option
     }
     match bytemuck::checked::try_cast_slice(data) {
         Ok(numbers) => Some(Cow::Borrowed(numbers)),
-        // One that is no `bool`, or numbers that lie where this machine does not read them.
+        // A byte is not a valid `bool`, or the numbers are not aligned.
         Err(_) => {
             data.chunks_exact(size_of::<T>()).map(|one| bytemuck::checked::try_pod_read_unaligned(one).ok()).collect()
         }
     }
 }
 
-/// A `Vec` of numbers that were read.
+/// Returns numbers that were read as a `Vec`.
 pub(crate) fn owned<T: Number>(numbers: Cow<'_, [T]>) -> Vec<T> {
     match numbers {
         Cow::Owned(numbers) => numbers,
@@ -142,7 +145,7 @@ pub(crate) fn owned<T: Number>(numbers: Cow<'_, [T]>) -> Vec<T> {
     }
 }
 
-/// Whether these bytes are what stands before numbers of that type that take `len` bytes.
+/// Whether `start` is the header of a long block with numbers of type `T` that take `len` bytes.
 pub(crate) fn is_start_of<T: Number>(start: &[u8], len: usize) -> bool {
     let is_form = |header: BlockHeader| T::FORM.0 == Some((header.kind, header.dims)) && header.data_len() == Some(len);
     start.len() == BlockHeader::LEN && BlockHeader::parse(start).is_some_and(is_form)
@@ -191,7 +194,10 @@ mod tests {
         assert_eq!(codec::decode::<Vec<[[[i16; 2]; 3]; 2]>>(&written(&deep)).unwrap(), deep);
         let with_options: Vec<Option<(f32, f32, f32)>> = codec::decode(&message).unwrap();
         assert_eq!(with_options[7], Some((7.0, -1.5, 7.0)));
-        assert!(parts_of(&[[[[[0_u8; 2]; 2]; 2]; 2]]).is_none(), "four arrays in each other are too many for a header");
+        assert!(
+            parts_of(&[[[[[0_u8; 2]; 2]; 2]; 2]]).is_none(),
+            "a header has room for three nested arrays, not for four"
+        );
         assert!(parts_of(&[[0.0_f64; 0]; 7]).is_none());
     }
 

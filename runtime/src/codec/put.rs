@@ -4,12 +4,12 @@ use super::marks::{self, Kind, WIDE};
 use super::numbers::BlockHeader;
 use crate::platform;
 
-/// Whether the length of what may have so many elements takes 8 bytes.
+/// Whether the length of a sequence or map with `expected` elements takes 8 bytes.
 pub(super) fn is_wide(expected: usize) -> bool {
     expected > 255
 }
 
-/// Makes room for what is expected to follow, if there is so much memory.
+/// Reserves room for `expected` elements of `len` bytes each, if there is enough memory.
 pub(super) fn reserve(out: &mut Vec<u8>, len: usize, expected: usize) {
     let before = out.capacity();
     if out.try_reserve(len.saturating_mul(expected)).is_ok() && out.capacity() > before {
@@ -17,13 +17,13 @@ pub(super) fn reserve(out: &mut Vec<u8>, len: usize, expected: usize) {
     }
 }
 
-/// Appends zeros, to be written over.
+/// Appends zeros that are overwritten later.
 #[cold]
 pub(super) fn zeros(out: &mut Vec<u8>, len: usize) {
     out.resize(out.len() + len, 0);
 }
 
-/// Writes a mark and an index of names.
+/// Writes a mark and an index into the table of names.
 pub(super) fn put_index(out: &mut Vec<u8>, mark: u8, index: u32) {
     match u16::try_from(index) {
         Ok(index) => {
@@ -37,7 +37,7 @@ pub(super) fn put_index(out: &mut Vec<u8>, mark: u8, index: u32) {
     }
 }
 
-/// Writes the index of a struct's names, now that it is known.
+/// Fills in the index of a struct's names when it is known.
 pub(super) fn set_index(out: &mut Vec<u8>, at: usize, index: u32) {
     match u16::try_from(index) {
         Ok(index) => out[at + 1..at + 3].copy_from_slice(&index.to_le_bytes()),
@@ -75,7 +75,7 @@ pub(super) fn put_length(out: &mut Vec<u8>, mark: u8, len: usize, wide: bool) {
     }
 }
 
-/// Writes the length of a sequence or map again, now that it is known.
+/// Fills in the length of a sequence or map when it is known.
 pub(super) fn set_length(out: &mut Vec<u8>, at: usize, len: usize, wide: bool) {
     match (wide, u8::try_from(len)) {
         (true, _) => out[at + 1..at + 9].copy_from_slice(&(len as u64).to_le_bytes()),
@@ -87,7 +87,7 @@ pub(super) fn set_length(out: &mut Vec<u8>, at: usize, len: usize, wide: bool) {
     }
 }
 
-/// Writes a number with a mark of its own. `is_small` is whether it is a whole one from 0 to 127.
+/// Writes a number with its own mark. `is_small`: whether it is an integer from 0 to 127.
 pub(super) fn put_number(out: &mut Vec<u8>, kind: Kind, bytes: &[u8], is_small: bool) {
     if is_small {
         return out.push(bytes[0]);
@@ -98,7 +98,7 @@ pub(super) fn put_number(out: &mut Vec<u8>, kind: Kind, bytes: &[u8], is_small: 
     out.extend_from_slice(&marked[..=bytes.len()]);
 }
 
-/// Writes a number of a block with a mark of its own.
+/// Writes a number of a block or table with its own mark.
 pub(super) fn put_number_of_block(out: &mut Vec<u8>, kind: Kind, bytes: &[u8], exact: bool) {
     let is_whole = !exact && !matches!(kind, Kind::F32 | Kind::F64);
     match bytes {

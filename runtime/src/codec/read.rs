@@ -1,6 +1,7 @@
-//! Reads marks, lengths and names, and knows where in the message it is.
+//! Reads marks, lengths and names, and keeps track of the position in the message.
 //!
-//! What is not asked of a visitor is done here and in `item.rs`, since `visit.rs` is compiled for each type that is read.
+//! Code that does not need a visitor is here and in `item.rs`, because `visit.rs` is compiled again for each type that
+//! is read.
 
 use super::access::Keys;
 use super::error::{Error, Result};
@@ -13,22 +14,21 @@ use super::{MAX_DEPTH, TooDeep};
 /// Reads one message.
 pub(super) struct Reader<'de> {
     message: &'de [u8],
-    /// Where values are read: in the message, or in the numbers of a table.
+    /// Where values are read from: the message, or the numbers of a table.
     place: Place<'de>,
     depth: usize,
-    /// The array of a block of arrays that is to be read next, where the mark that stands apart is `ARRAY`.
+    /// The next array of a block of arrays, if the mark of the table is `ARRAY`.
     pub(super) next_array: Option<Block<'de>>,
-    /// Read when the first struct or enum is met.
+    /// The table of names, which is read at the first struct or enum.
     names: Option<Box<Reading<'de>>>,
 }
 
-/// What is read, and how far.
+/// The bytes that are being read, and the position in them.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'de> {
     data: &'de [u8],
     at: usize,
-    /// The marks of what is being read, where they stand apart: of one element of a table. `data` then has the numbers
-    /// alone.
+    /// In a table, the marks of one element; `data` then contains only the numbers. Empty outside of tables.
     marks: &'de [u8],
     marks_at: usize,
     is_table: bool,
@@ -51,7 +51,7 @@ impl<'de> Reader<'de> {
     #[inline]
     pub(super) fn finish(self) -> Result<()> {
         let end = self.names.map_or(self.message.len(), |names| names.at);
-        if self.place.at == end { Ok(()) } else { Err(Error::new("its end is not where it should be")) }
+        if self.place.at == end { Ok(()) } else { Err(Error::new("the value does not end where it should")) }
     }
 
     #[inline(always)]
@@ -70,7 +70,7 @@ impl<'de> Reader<'de> {
         Ok(bytes)
     }
 
-    /// What is left where marks, lengths and indices are read.
+    /// Returns the unread bytes of the place where marks, lengths and indices are.
     #[inline]
     pub(super) fn heads(&self) -> &'de [u8] {
         let Place { data, at, marks, marks_at, is_table } = self.place;
@@ -94,13 +94,13 @@ impl<'de> Reader<'de> {
         Ok(bytes)
     }
 
-    /// The next mark.
+    /// Reads the next mark.
     #[inline]
     pub(super) fn any_mark(&mut self) -> Result<u8> {
         self.head().map(|[mark]| mark)
     }
 
-    /// The next mark but `Some`.
+    /// Reads the next mark other than `Some`.
     #[inline]
     pub(super) fn mark(&mut self) -> Result<u8> {
         loop {
@@ -111,7 +111,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Takes the next mark, if it is this one.
+    /// Takes the next mark if it is `mark`.
     #[inline]
     pub(super) fn take_mark(&mut self, mark: u8) -> bool {
         let is_next = self.heads().first() == Some(&mark);
@@ -121,7 +121,7 @@ impl<'de> Reader<'de> {
         is_next
     }
 
-    /// Takes the next of the marks that stand apart, if it is this one.
+    /// Takes the next mark of a table's element if it is `mark`.
     #[inline(always)]
     pub(super) fn take_apart(&mut self, mark: u8) -> bool {
         let is_next = self.place.marks.get(self.place.marks_at) == Some(&mark);
@@ -131,7 +131,7 @@ impl<'de> Reader<'de> {
         is_next
     }
 
-    /// Takes the head of a tuple whose marks stand apart, if that is next, and gives its length.
+    /// Takes the head of a tuple in a table's element, if it is next, and returns the length of the tuple.
     #[inline(always)]
     pub(super) fn take_tuple_apart(&mut self) -> Option<usize> {
         let Some([marks::SEQ, len, ..]) = self.place.marks.get(self.place.marks_at..) else { return None };
@@ -139,7 +139,8 @@ impl<'de> Reader<'de> {
         Some(usize::from(*len))
     }
 
-    /// Takes the mark of a struct whose marks stand apart, if that is next, and gives its set of names.
+    /// Takes the head of a struct in a table's element, if it is next, and returns the index of the struct's set of
+    /// names.
     #[inline(always)]
     pub(super) fn take_struct_apart(&mut self) -> Option<u32> {
         let Some([marks::STRUCT, low, high, ..]) = self.place.marks.get(self.place.marks_at..) else { return None };
@@ -147,13 +148,13 @@ impl<'de> Reader<'de> {
         Some(u16::from_le_bytes([*low, *high]).into())
     }
 
-    /// Goes to the next element of a table.
+    /// Moves to the next element of a table.
     #[inline(always)]
     pub(super) fn next_of_table(&mut self) {
         self.place.marks_at = 0;
     }
 
-    /// Begins to read what is so many levels deeper: one, or none where its value counts itself.
+    /// Enters a value that is `levels` deeper: 1, or 0 if the value inside it counts as a level.
     #[inline]
     pub(super) fn deeper(&mut self, levels: usize) -> Result<()> {
         if self.depth + levels > MAX_DEPTH {
@@ -163,20 +164,20 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    /// Ends what was so many levels deeper, of which so many values were not read: they all have to be.
+    /// Leaves a value that was `levels` deeper. All values inside it must have been read: fails if `left` is not 0.
     #[inline]
     pub(super) fn shallower(&mut self, levels: usize, left: usize) -> Result<()> {
         self.depth -= levels;
         if left == 0 { Ok(()) } else { Err(too_many(left)) }
     }
 
-    /// Begins to read a table, if that is one; gives what was read before.
+    /// Starts to read a table, if there is one, and returns the place before it.
     #[inline]
     pub(super) fn enter(&mut self, table: Option<Place<'de>>) -> Option<Place<'de>> {
         table.map(|table| std::mem::replace(&mut self.place, table))
     }
 
-    /// Goes on with what was read before a table.
+    /// Continues at the place before a table.
     #[inline]
     pub(super) fn leave(&mut self, before: Option<Place<'de>>) {
         if let Some(before) = before {
@@ -184,7 +185,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// A length behind its mark.
+    /// Reads a length after its mark.
     #[inline]
     pub(super) fn length(&mut self, mark: u8, narrow: u8) -> Result<usize> {
         if mark == narrow {
@@ -193,7 +194,7 @@ impl<'de> Reader<'de> {
         usize::try_from(u64::from_le_bytes(self.head()?)).map_err(|_| Error::cut_short())
     }
 
-    /// How many values follow. Each takes a byte at least.
+    /// Reads the number of values that follow. Each takes at least one byte.
     #[inline]
     pub(super) fn count(&mut self, mark: u8, narrow: u8) -> Result<usize> {
         let count = self.length(mark, narrow)?;
@@ -203,14 +204,14 @@ impl<'de> Reader<'de> {
         Ok(count)
     }
 
-    /// The header of a long block behind its mark, which is a part of it.
+    /// Reads the header of a long block after its mark, which is part of the header.
     pub(super) fn block_header(&mut self) -> Result<BlockHeader> {
         let header = self.place.at.checked_sub(1).and_then(|at| self.place.data.get(at..)).and_then(BlockHeader::parse);
         self.place.at += BlockHeader::LEN - 1;
-        header.ok_or_else(|| Error::new("a block of numbers in it is damaged"))
+        header.ok_or_else(|| Error::new("a block of numbers is damaged"))
     }
 
-    /// A string behind its mark; `None` of another value.
+    /// Reads a string after its mark; returns `None` for any other value.
     #[inline]
     pub(super) fn string(&mut self, mark: u8) -> Result<Option<&'de str>> {
         let len = match mark {
@@ -218,7 +219,7 @@ impl<'de> Reader<'de> {
             marks::STR | marks::WIDE_STR => self.length(mark, marks::STR)?,
             _ => return Ok(None),
         };
-        std::str::from_utf8(self.bytes(len)?).map(Some).map_err(|_| Error::new("a string in it is no UTF-8"))
+        std::str::from_utf8(self.bytes(len)?).map(Some).map_err(|_| Error::new("a string is not valid UTF-8"))
     }
 
     #[inline]
@@ -237,7 +238,7 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    /// An index into the table of names.
+    /// Reads an index into the table of names.
     #[inline]
     pub(super) fn index(&mut self, mark: u8, narrow: u8) -> Result<u32> {
         self.read_names()?;
@@ -247,18 +248,19 @@ impl<'de> Reader<'de> {
         self.head().map(u32::from_le_bytes)
     }
 
-    /// The table of names, which [`index`](Self::index) has read.
+    /// Returns the table of names, which [`index`](Self::index) has read.
     #[inline]
     pub(super) fn names(&mut self) -> Result<&mut Reading<'de>> {
-        self.names.as_deref_mut().ok_or_else(|| Error::new("it has no table of field names"))
+        self.names.as_deref_mut().ok_or_else(|| Error::new("the table of field names is missing"))
     }
 
-    /// A name of a set of fields.
+    /// Returns a name of a set of fields.
     fn field_name(&mut self, set: u32, at: usize) -> Result<&'de str> {
-        self.names()?.set(set)?.get(at).copied().ok_or_else(|| Error::new("it has fewer names than fields"))
+        self.names()?.set(set)?.get(at).copied().ok_or_else(|| Error::new("a struct has fewer names than fields"))
     }
 
-    /// The key of the next entry of a map, of which so many are left; `None` where it stands before its value.
+    /// Returns the key of the next entry of a map with `left` unread entries; `None` if the key is written before its
+    /// value.
     pub(super) fn next_key(&mut self, keys: Keys<'de>, left: usize) -> Result<Option<&'de str>> {
         Ok(match keys {
             Keys::Written => None,
@@ -267,7 +269,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// How many names a set has, if there is one; [`read_names`](Self::read_names) has read them.
+    /// Returns the number of names in a set, if the set exists. [`read_names`](Self::read_names) must be called first.
     pub(super) fn set_len(&self, set: u32) -> Option<usize> {
         Some(self.names.as_deref()?.set(set).ok()?.len())
     }
@@ -280,12 +282,12 @@ impl<'de> Reader<'de> {
 
 #[cold]
 fn too_many(left: usize) -> Error {
-    Error::new(format_args!("it has {left} elements more than its type takes"))
+    Error::new(format_args!("a value has {left} more elements than its type accepts"))
 }
 
 #[cold]
 fn not_a_bool(byte: u8) -> Error {
-    Error::new(format_args!("a `bool` in it is {byte}"))
+    Error::new(format_args!("a `bool` has the value {byte}, which is neither 0 nor 1"))
 }
 
 #[cold]

@@ -1,34 +1,35 @@
-//! Sequences of structs, tuples and arrays of numbers that are all of one shape: a table.
+//! Tables: sequences of structs, tuples and arrays of numbers that all have one shape.
 //!
-//! The marks of an element stand once, and behind them the numbers of all elements, without marks. The first element is
-//! written as any value, and its marks taken out; from then on [`RowWriter`] writes, which knows numbers, tuples and
-//! structs only. Where an element has another shape, all of them get marks of their own.
+//! A table contains the marks of one element, and after them the numbers of all elements without marks. The first
+//! element is written like any value, and its marks are extracted. From then on [`RowWriter`] writes the elements; it
+//! supports only numbers, tuples and structs. If an element has another shape, each element gets its own marks.
 
 use serde::ser::{self, Serialize};
 
 use super::marks::{self, Kind};
 use super::names::Writing;
 
-/// The most bytes that an element may have.
+/// The maximum size of an element in bytes.
 pub(super) const ROW: usize = 256;
 
-/// From how many elements on a shape is looked for.
+/// The minimum number of elements of a table.
 pub(super) const FROM: usize = 16;
 
-/// What an element consists of, in order, and how much of it there is.
+/// The parts of an element in order, and their sizes.
 ///
-/// The two with bits do not lie side by side, since they would then be compared at once, and a processor that has just
-/// written two halves waits for both before it loads them as one.
+/// `first` and `second` are not adjacent. Otherwise both would be compared with one load, and a processor that has just
+/// written two halves must wait for both before it can load them as one value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 struct Signature {
-    /// From the highest bit that is set: four bits for a number's kind, twelve for a tuple or a struct, with its length.
+    /// After the highest bit that is set: four bits for the kind of a number, twelve for a tuple or struct with its
+    /// length.
     first: u64,
-    /// Bytes of its numbers.
+    /// The size of its numbers in bytes.
     len: usize,
-    /// What has no room in the first bits, likewise.
+    /// The parts that do not fit in `first`, in the same format.
     second: u64,
-    /// How many names of fields.
+    /// The number of names of fields.
     names: usize,
     parts: usize,
 }
@@ -39,10 +40,10 @@ const STRUCT: u64 = 0xe;
 impl Signature {
     const NEW: Self = Self { first: 1, len: 0, second: 1, names: 0, parts: 0 };
 
-    /// From here on, bits have no room for one more part of any kind.
+    /// From this value on, `first` or `second` has no room for another part of any kind.
     const FULL: u64 = 1 << (u64::BITS - 12);
 
-    /// Whether there is room for one more part: so that none is shifted out.
+    /// Whether there is room for another part, so that no part is shifted out.
     fn has_room(self) -> bool {
         self.second < Self::FULL
     }
@@ -71,18 +72,19 @@ pub(super) struct Shape {
     /// The marks of an element, without its numbers.
     pub(super) marks: Vec<u8>,
     signature: Signature,
-    /// The fields of its structs, in order.
+    /// The names of the fields of its structs, in order.
     names: Vec<&'static str>,
 }
 
 impl Shape {
-    /// Bytes of an element's numbers.
+    /// Returns the size of an element's numbers in bytes.
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.signature.len
     }
 
-    /// The shape of a value that was written with the kinds of its numbers, and its numbers.
+    /// Returns the shape and the numbers of a value in which all numbers were written with their kinds; `None` if the
+    /// value cannot be an element of a table.
     pub(super) fn of(value: &[u8], table: Option<&Writing>) -> Option<(Self, Vec<u8>)> {
         let (mut marks, mut names, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         let mut signature = Signature::NEW;
@@ -143,14 +145,14 @@ impl Shape {
         has_numbers.then_some((Self { marks, signature, names }, numbers))
     }
 
-    /// Writes an element's numbers; `false` where it has another shape.
+    /// Writes an element's numbers; returns `false` if it has another shape.
     #[inline(always)]
     pub(super) fn write<T: Serialize + ?Sized>(&mut self, value: &T, row: &mut [u8; ROW]) -> bool {
         let writer = RowWriter { row, names: &mut self.names, signature: Signature::NEW };
         matches!(value.serialize(writer), Ok(signature) if signature == self.signature)
     }
 
-    /// Gives the numbers of an element, and the marks of tuples and structs, in order.
+    /// Passes the numbers of an element, and the marks of its tuples and structs, to `give` in order.
     pub(super) fn parts<'s>(&'s self, mut row: &'s [u8], mut give: impl FnMut(Part<'s>)) {
         let mut rest = &self.marks[..];
         while let Some(mark) = rest.first() {
@@ -181,7 +183,7 @@ pub(super) enum Part<'s> {
     Group(&'s [u8]),
 }
 
-/// How many bytes of numbers an element with these marks has; `None` where they are not a shape.
+/// Returns the size of the numbers of an element with these marks, in bytes; `None` if the marks are not a valid shape.
 pub(super) fn row_len(marks: &[u8], set_len: impl Fn(u16) -> Option<usize>) -> Option<usize> {
     let (mut rest, mut left, mut len) = (marks, 1_usize, 0_usize);
     while left > 0 {
@@ -205,12 +207,12 @@ pub(super) fn row_len(marks: &[u8], set_len: impl Fn(u16) -> Option<usize>) -> O
     (rest.is_empty() && len > 0).then_some(len)
 }
 
-/// Writes the numbers of one element. It is handed on by value, so that it need not be in memory.
+/// Writes the numbers of one element. It is passed by value, so that it does not need to be in memory.
 struct RowWriter<'r> {
     row: &'r mut [u8; ROW],
     /// The names that the fields of structs must have.
     names: &'r mut [&'static str],
-    /// Of what is written so far.
+    /// The signature of the parts that are written so far.
     signature: Signature,
 }
 
@@ -244,7 +246,8 @@ impl RowWriter<'_> {
     }
 }
 
-/// Compares names by what they are. The next comparison is of addresses: code that was compiled twice has two of each.
+/// Compares names by their text, and keeps the new address, because the next comparison is by address. Code that was
+/// compiled twice has two copies of each name.
 #[cold]
 fn learn_name(expected: &mut &'static str, name: &'static str) -> Result<(), NotARow> {
     if *expected != name {
@@ -254,7 +257,7 @@ fn learn_name(expected: &mut &'static str, name: &'static str) -> Result<(), Not
     Ok(())
 }
 
-/// An element of another shape.
+/// The error for an element of another shape.
 #[derive(Debug)]
 struct NotARow;
 
@@ -268,7 +271,7 @@ impl std::error::Error for NotARow {}
 
 impl ser::Error for NotARow {
     fn custom<T: std::fmt::Display>(_: T) -> Self {
-        // It is told when the element is written as any value.
+        // The reason is reported when the element is written again, as an ordinary value.
         NotARow
     }
 }

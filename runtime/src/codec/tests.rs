@@ -1,4 +1,4 @@
-//! Whatever serde_json gives back as it was, comes back as it was here, and more than that.
+//! Every value that serde_json returns unchanged is also returned unchanged here, and so are more values.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -20,7 +20,7 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
         Ok(got) => assert_eq!(got, *value, "{bytes:02x?}"),
         Err(error) => panic!("{error}, of {value:?}: {bytes:02x?}"),
     }
-    // To read past a value is to end where it ends.
+    // Skipping a value must end where the value ends.
     decode::<serde::de::IgnoredAny>(&bytes).unwrap();
     assert!(bytes.is_empty() || decode::<serde::de::IgnoredAny>(&bytes[..bytes.len() - 1]).is_err());
 }
@@ -31,7 +31,7 @@ struct Marker;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Meters(f64);
 
-/// Bytes by serde's own kind for them, as `serde_bytes` has them.
+/// Bytes in serde's own representation of bytes, as `serde_bytes` writes them.
 #[derive(Debug, Clone, PartialEq)]
 struct RealBytes(Vec<u8>);
 
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for RealBytes {
     }
 }
 
-/// One field of nearly every type of serde's.
+/// A struct with a field of nearly every type that serde supports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Leaves {
     whole: (u8, i8, u16, i16, u32, i32, u64, i64),
@@ -153,13 +153,13 @@ fn leaves() -> impl Strategy<Value = Leaves> {
     )
 }
 
-/// Enums of all of serde's representations, each of which holds all of them.
+/// Enums in all of serde's representations. Each contains all the others.
 macro_rules! nodes {
     ($($name:ident $(#[$repr:meta])*: $($tuple:ident)?;)*) => {$(
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         $(#[$repr])*
         enum $name {
-            // Before what would also be read from it, where there is no tag.
+            // Must be first: without a tag, the other variants would also accept its fields.
             Flat(Box<Flat>),
             Leaves(Box<Leaves>),
             Struct { node: Box<Node>, wide: u64, list: Vec<Node> },
@@ -288,7 +288,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// Elements that are of one shape, until they are not.
+/// Elements that may have one shape or different shapes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Row {
@@ -361,7 +361,7 @@ proptest! {
         comes_back(&keyed.iter().copied().collect::<HashMap<u16, f64>>());
         let samples: Vec<Inner> = pairs.iter().map(|(n, _, flag)| Inner { flag: *flag, wide: ((*n).into(), [1, 2, 3]) }).collect();
         comes_back(&samples);
-        // As what it is not, it is an error or the same numbers.
+        // Decoded as another type, a table has the same numbers.
         let json: serde_json::Value = decode(&encode(&samples).unwrap()).unwrap();
         prop_assert_eq!(json, serde_json::to_value(&samples).unwrap());
     }
@@ -441,7 +441,7 @@ fn none_is_told_apart_from_some_that_holds_nothing() {
 
 #[test]
 fn a_visitor_of_the_users_own_sees_what_json_would_show_it() {
-    /// By hand, and by a map only.
+    /// A type whose visitor is written by hand and accepts only maps.
     #[derive(Debug, PartialEq)]
     struct Point {
         x: i64,
@@ -479,7 +479,7 @@ fn a_visitor_of_the_users_own_sees_what_json_would_show_it() {
     }
     comes_back(&vec![Point { x: 1, y: -2 }, Point { x: i64::MAX, y: 0 }]);
 
-    /// A number, or its text, in an option; and the visitor knows nothing of options.
+    /// An optional number whose visitor does not implement `visit_some`.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Loose {
         #[serde(deserialize_with = "number_or_text")]
@@ -583,7 +583,7 @@ fn tens_of_thousands_of_sets_of_fields_come_back() {
         };
     }
     many!(a b c d e f g h i j k l m n o p q);
-    // The outer struct's index is known last, and is past 65,535.
+    // The outer struct's index is assigned last, and is greater than 65,535.
     comes_back(&many(0b11, (0..70_000).map(|i| many(i << 1, vec![])).collect()));
 }
 
@@ -602,7 +602,7 @@ fn nested(depth: usize, wrap: Wrap) -> Expr {
     (0..depth).fold(Expr::Leaf, |expr, _| wrap(Box::new(expr)))
 }
 
-/// Calls on a stack as small as that of a thread of tokio's or the standard library's.
+/// Runs `call` on a stack as small as that of the threads of tokio and of the standard library.
 fn on_a_small_stack<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new().stack_size(2 << 20).spawn(call).unwrap().join().unwrap()
 }
@@ -676,14 +676,14 @@ fn a_length_that_lies_when_it_is_written_does_no_harm() {
             elements.end()
         }
     }
-    for said in [0, 1, 16, 255, 256, usize::MAX] {
+    for claimed in [0, 1, 16, 255, 256, usize::MAX] {
         for len in [0, 1, 16, 255, 300] {
             let numbers: Vec<u32> = (0..len).collect();
             let pairs: Vec<(u8, f64)> = (0..len).map(|i| (i as u8, 0.5)).collect();
-            let words: Vec<String> = (0..len).map(|i| i.to_string()).collect();
-            assert_eq!(decode::<Vec<u32>>(&encode(&Lies(numbers.clone(), said)).unwrap()).unwrap(), numbers);
-            assert_eq!(decode::<Vec<(u8, f64)>>(&encode(&Lies(pairs.clone(), said)).unwrap()).unwrap(), pairs);
-            assert_eq!(decode::<Vec<String>>(&encode(&Lies(words.clone(), said)).unwrap()).unwrap(), words);
+            let texts: Vec<String> = (0..len).map(|i| i.to_string()).collect();
+            assert_eq!(decode::<Vec<u32>>(&encode(&Lies(numbers.clone(), claimed)).unwrap()).unwrap(), numbers);
+            assert_eq!(decode::<Vec<(u8, f64)>>(&encode(&Lies(pairs.clone(), claimed)).unwrap()).unwrap(), pairs);
+            assert_eq!(decode::<Vec<String>>(&encode(&Lies(texts.clone(), claimed)).unwrap()).unwrap(), texts);
         }
     }
 }
@@ -708,7 +708,7 @@ fn small_values_take_few_bytes() {
 
 #[test]
 fn equal_values_have_equal_encodings() {
-    // Keys of a `MapReduce` are compared by these.
+    // `MapReduce` compares keys by their encodings.
     let value = ((1_u8, 2.5_f32), vec![(1_u8, 2.5_f32)], Key::Red, Some("x"));
     assert_eq!(encode(&value).unwrap(), encode(&value.clone()).unwrap());
 }

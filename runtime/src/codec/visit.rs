@@ -1,5 +1,5 @@
-//! Gives what is read to visitors: serde's deserializer. Each type that is read has code of its own here, and so what can
-//! be done without a visitor is done by `read.rs` and `item.rs`.
+//! The implementation of serde's deserializer, which passes values to visitors. This code is compiled again for each
+//! type that is read, so code that does not need a visitor is in `read.rs` and `item.rs`.
 
 use std::any::type_name;
 
@@ -11,10 +11,10 @@ use super::item::{Item, Map, Sequence};
 use super::marks::{self, Kind};
 use super::read::Reader;
 
-/// The mark that a `bool` of a block is taken to have; others are `FALSE` and `TRUE`.
+/// The mark of a `bool` in a block or table. Elsewhere, the marks are `FALSE` and `TRUE`.
 const BOOL_IN_BLOCK: u8 = marks::NUMBER + Kind::Bool as u8;
 
-/// What `serde_json::value::RawValue` asks for: a newtype by name, which it then reads as a struct.
+/// The name of the newtype that `serde_json::value::RawValue` asks for and then reads as a struct.
 const RAW_JSON: &str = "$serde_json::private::RawValue";
 
 impl<'de> Reader<'de> {
@@ -46,7 +46,7 @@ impl<'de> Reader<'de> {
         self.shallower(1, 0).map(|()| value)
     }
 
-    /// Gives a value behind its mark to a visitor of sequences.
+    /// Passes a value after its mark to a visitor of sequences.
     fn any_sequence<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
         match mark {
             marks::BYTES..=marks::WIDE_SEQ | marks::ROWS | marks::SHORT_BLOCK..=u8::MAX => {
@@ -57,7 +57,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Gives a value behind its mark to a visitor of maps and sequences.
+    /// Passes a value after its mark to a visitor of maps and sequences.
     fn any_struct<V: Visitor<'de>>(&mut self, mark: u8, visitor: V) -> Result<V::Value> {
         match self.item(mark)? {
             Item::Map(map) => self.map(map, visitor),
@@ -68,7 +68,7 @@ impl<'de> Reader<'de> {
 }
 
 impl Item<'_> {
-    /// What is said of a value that is none of those that a visitor takes.
+    /// Returns the error for a value that the visitor does not accept.
     #[cold]
     fn refused(&self, expected: &dyn Expected) -> Error {
         let found = match *self {
@@ -79,7 +79,7 @@ impl Item<'_> {
             Self::Signed(value) => Unexpected::Signed(value),
             Self::F32(value) => Unexpected::Float(value.into()),
             Self::F64(value) => Unexpected::Float(value),
-            Self::U128(_) | Self::I128(_) => Unexpected::Other("integer of 128 bits"),
+            Self::U128(_) | Self::I128(_) => Unexpected::Other("128-bit integer"),
             Self::Char(value) => Unexpected::Char(value),
             Self::Str(text) => Unexpected::Str(text),
             Self::Bytes(bytes) => Unexpected::Bytes(bytes),
@@ -90,7 +90,7 @@ impl Item<'_> {
     }
 }
 
-/// Gives a value to a visitor of numbers.
+/// Passes a value to a visitor of numbers.
 fn give_number<'de, V: Visitor<'de>>(item: Item<'de>, visitor: V) -> Result<V::Value> {
     match item {
         Item::Unsigned(value) => visitor.visit_u64(value),
@@ -103,7 +103,7 @@ fn give_number<'de, V: Visitor<'de>>(item: Item<'de>, visitor: V) -> Result<V::V
     }
 }
 
-/// Gives a value to a visitor of strings.
+/// Passes a value to a visitor of strings.
 fn give_text<'de, V: Visitor<'de>>(item: Item<'de>, visitor: V) -> Result<V::Value> {
     match item {
         Item::Str(text) => visitor.visit_borrowed_str(text),
@@ -112,15 +112,16 @@ fn give_text<'de, V: Visitor<'de>>(item: Item<'de>, visitor: V) -> Result<V::Val
     }
 }
 
-/// Whether a visitor fills the buffer of serde's derived code for untagged and internally tagged enums and flattened
-/// fields. Serde has no stable way to ask. Where the name of its type changes, bytes and characters in such types are
-/// refused or read as other formats without the distinction would, and the tests of this folder fail.
+/// Whether a visitor fills the buffer into which serde's derived code reads untagged and internally tagged enums and
+/// flattened fields. Serde has no stable way to ask, so this looks at the name of the visitor's type. If serde changes
+/// that name, bytes and characters in such types are rejected or are read as in formats without this distinction, and
+/// the tests of this folder fail.
 fn is_buffer<V>() -> bool {
     let name = type_name::<V>();
     name.starts_with("serde") && name.contains("::content::")
 }
 
-/// Numbers of one type. A whole one may also have been written as a small one.
+/// Methods for numbers of one type. An integer may also have been written as a small one.
 macro_rules! numbers {
     ($($method:ident $type:ty, $kind:ident, $visit:ident $(, $small:ident)?;)*) => {$(
         #[inline]
@@ -162,7 +163,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
             Item::Char(value) if is_buffer::<V>() => visitor.visit_str(value.encode_utf8(&mut [0; 4])),
             Item::Char(value) => visitor.visit_char(value),
             Item::Str(text) => visitor.visit_borrowed_str(text),
-            // What asks serde's buffer for a sequence or a string must see a sequence, as in JSON.
+            // A type that asks serde's buffer for a sequence or a string must find a sequence, as in JSON.
             Item::Bytes(bytes) if is_buffer::<V>() => self.sequence(Sequence::of_bytes(bytes), visitor),
             Item::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
             Item::Sequence(sequence) => self.sequence(sequence, visitor),
@@ -242,7 +243,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         if self.take_mark(marks::NONE) {
             return visitor.visit_none();
         }
-        // As a value that was written without `Some`, by code of the user's own.
+        // The value may have been written without `Some`, by a `Serialize` that the user wrote.
         if self.take_mark(marks::UNIT) { visitor.visit_unit() } else { visitor.visit_some(self) }
     }
 
@@ -325,14 +326,14 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
     ) -> Result<V::Value> {
         match self.next_item()? {
             Item::Str(name) => visitor.visit_enum(Variant::unit(self, name)),
-            // Code of the user's own may write an enum as JSON has it.
+            // A `Serialize` that the user wrote may write an enum as JSON does.
             Item::Map(Map { left: 1, keys, levels }) => {
                 let name = self.next_key(keys, 1)?;
                 self.deeper(levels)?;
                 let value = visitor.visit_enum(Variant::with_value(&mut *self, name))?;
                 self.shallower(levels, 0).map(|()| value)
             }
-            Item::Map(_) => Err(Error::new("an enum in it is a map of other than one entry")),
+            Item::Map(_) => Err(Error::new("an enum that is written as a map must have exactly one entry")),
             other => Err(other.refused(&visitor)),
         }
     }

@@ -1,4 +1,4 @@
-//! Writes values: serde's serializer.
+//! The implementation of serde's serializer, which writes values.
 
 use serde::ser::{self, Serialize};
 
@@ -10,39 +10,41 @@ use super::names::{Set, Writing};
 use super::put::{self, block_header_len, put_block_header, put_index, put_length, put_number, put_number_of_block};
 use super::rows;
 
-/// Writes one message behind what `out` already holds.
+/// Writes one message after the bytes that `out` already contains.
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
-    /// Where the message begins.
+    /// Where the message starts in `out`.
     start: usize,
     pub(super) depth: usize,
-    /// The sequence whose element is being written, as long as it is one of numbers: sequences within it end that.
+    /// The sequence whose elements are being written, while it contains only numbers. A sequence within it ends that.
     pub(super) run: Run,
-    /// Made for the first struct or enum.
+    /// The table of names, which is created for the first struct or enum.
     pub(super) names: Option<Box<Writing>>,
-    /// Whether small numbers keep their kinds, and whether a sequence was written, whose length the next may not have: while
-    /// the shape of an element is looked for.
+    /// Whether small numbers keep their kinds: set while the first element of a possible table is written.
     pub(super) exact: bool,
+    /// Whether that element contains a sequence. Then it has no fixed shape: in the next element, the sequence may have
+    /// another length.
     pub(super) has_sequence: bool,
-    /// Lengths of tuples that did not hold numbers of one kind, as bits.
+    /// A set of bits: the lengths of tuples whose elements were not numbers of one kind.
     pub(super) mixed_tuples: u32,
 }
 
-/// A sequence that may become a block of numbers: as long as all its elements are of one kind.
+/// A sequence that becomes a block of numbers if all its elements are numbers of one kind.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub(super) state: RunState,
-    /// Where the sequence begins.
+    /// Where the sequence starts in `out`.
     at: usize,
-    /// How many elements it may have.
+    /// The number of elements to expect.
     expected: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunState {
-    /// What is written is no element of a sequence, or of one with values of other kinds.
+    /// The value to write is not an element of a sequence, or the sequence contains other values than numbers of one
+    /// kind.
     Off,
-    /// It is the first element, and nothing of the sequence is written yet.
+    /// The value to write is the first element. Nothing of the sequence is written yet.
     First,
     /// All elements so far were numbers of this kind.
     Numbers(Kind),
@@ -57,7 +59,7 @@ impl<'a> Writer<'a> {
         Self { out, start, depth: 0, run: OFF, names: None, exact: false, has_sequence: false, mixed_tuples: 0 }
     }
 
-    /// Ends the message.
+    /// Finishes the message: appends the table of names, if there is one.
     #[inline]
     pub(super) fn finish(self) {
         if let Some(names) = &self.names {
@@ -65,14 +67,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Begins a value that is no number.
+    /// Prepares for a value that is not a number.
     fn other(&mut self) {
         if self.run.state != RunState::Off {
             self.end_run();
         }
     }
 
-    /// The sequence is no block: its elements so far get marks of their own.
+    /// Turns the block into an ordinary sequence: each element so far gets its own mark.
     #[inline(never)]
     fn end_run(&mut self) {
         let Run { state, at, expected } = std::mem::replace(&mut self.run, OFF);
@@ -95,7 +97,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A number that does not go on with a block.
+    /// Writes a number that does not continue a block.
     #[inline(never)]
     fn other_number(&mut self, kind: Kind, bytes: &[u8], is_small: bool) {
         match self.run.state {
@@ -135,7 +137,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Begins a sequence, of which `len` elements are expected.
+    /// Starts a sequence. `len` is the number of elements to expect.
     fn sequence(&mut self, len: Option<usize>, mixed_bit: u32) -> Result<Elements<'_, 'a>> {
         self.other();
         self.deeper()?;
@@ -161,7 +163,7 @@ impl<'a> Writer<'a> {
         Ok(Fields { writer: self, name, at, guess, matched: 0, own: Set::new() })
     }
 
-    /// Begins a variant, which has a value if `mark` says so.
+    /// Starts a variant. `mark` determines whether a value follows.
     fn variant(&mut self, mark: u8, name: &'static str) -> Result<()> {
         self.other();
         let names = self.names.get_or_insert_default();
@@ -221,7 +223,7 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
     }
 
     fn serialize_u128(self, value: u128) -> Result<()> {
-        // What fits into 64 bits is written as what does, and so read by any who read such.
+        // A value that fits in 64 bits is written as a `u64`, so that readers of smaller integers can read it.
         if let Ok(value) = u64::try_from(value) {
             self.other();
             return self.serialize_u64(value);

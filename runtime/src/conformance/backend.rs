@@ -1,4 +1,4 @@
-//! What every backend must do, as one suite.
+//! The test suite for backends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::function::Limits;
 use crate::function::framed::Pieces;
 use crate::platform::Notifier;
 
-/// Whatever hangs, hangs longer.
+/// An operation that takes longer counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Checks that a backend keeps every promise of [`Backend`]. For tests of backends; some seconds long.
+/// Checks that a backend keeps every promise of [`Backend`]. For tests of backends; takes some seconds.
 ///
-/// `url` says which, as for [`Builder::backend`](crate::Builder::backend). `probe` is a remote
-/// function of the program under test, since only its own functions can run in its workers:
+/// `url` selects the backend, as in [`Builder::backend`](crate::Builder::backend). `probe` is a remote function of the
+/// program under test, because workers can only run functions of their own program:
 ///
 /// ```
-/// /// Sleeps for `ms`, then doubles the length of `bytes`; fails where there are none.
+/// /// Sleeps for `ms` milliseconds, then returns twice the length of `bytes`. Fails if `bytes` is empty.
 /// #[wren::remote]
 /// fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
 ///     std::thread::sleep(std::time::Duration::from_millis(ms));
@@ -33,12 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// ```
 ///
 /// # Errors
-/// Of opening the backend.
+/// If the backend cannot be opened.
 ///
 /// # Panics
-/// Where the backend breaks a promise, with words that say which.
+/// If the backend breaks a promise; the message names the promise.
 pub fn backend(url: &str, probe: fn(u64, &[u8]) -> Call<u64>) -> Result<()> {
-    let notifier = Notifier::new().map_err(|e| Error::Backend(format!("the system gives no pipe: {e}")))?;
+    let notifier = Notifier::new().map_err(|e| Error::Backend(format!("cannot create a pipe: {e}")))?;
     let backend = backend::open(url, &BackendContext::new(2, notifier.clone(), 1))?;
     let mut suite = Suite { backend, notifier, probe, clock: Instant::now(), batches: 0 };
     suite.every_task_is_accounted_for();
@@ -57,7 +57,7 @@ struct Suite {
     batches: BatchId,
 }
 
-/// What is known of the tasks of some batches.
+/// The outcomes of the tasks of some batches.
 #[derive(Default)]
 struct Account {
     results: BTreeMap<u64, std::result::Result<u64, Failure>>,
@@ -72,7 +72,7 @@ impl Account {
     fn add(&mut self, reply: Reply) {
         match reply {
             Reply::Done { tasks, results, timing, .. } => {
-                assert!(timing.compute < PATIENCE, "compute time is that of the tasks: {timing:?}");
+                assert!(timing.compute < PATIENCE, "`compute` is the time of the tasks only: {timing:?}");
                 let results = results.into_packed();
                 assert_eq!(Pieces(&results).count() as u64, tasks.end - tasks.start, "one result for each task");
                 for (task, result) in tasks.zip(Pieces(&results)) {
@@ -85,7 +85,7 @@ impl Account {
                 assert!(self.results.insert(task, Err(failure)).is_none(), "task {task} is accounted for once");
             }
             Reply::Returned { tasks, .. } => self.returned.extend(tasks),
-            Reply::Throttled { message, .. } => panic!("within its slots a backend takes everything: {message}"),
+            Reply::Throttled { message, .. } => panic!("a backend accepts every batch within its slots: {message}"),
         }
     }
 }
@@ -95,7 +95,7 @@ impl Suite {
         self.clock.elapsed()
     }
 
-    /// Begins an attempt at consecutive calls, the first of which is task `first`.
+    /// Starts an attempt at consecutive calls, the first of which is task `first`.
     fn invoke(&mut self, first: u64, calls: &[(u64, &[u8])], account: &mut Account) -> BatchId {
         let function = (self.probe)(0, b"-").into_parts().function;
         let mut block = TaskBlock::new(function, Limits::default(), first);
@@ -113,7 +113,8 @@ impl Suite {
         self.batches
     }
 
-    /// Polls as an executor does, when rung or when asked for, until so many tasks are known.
+    /// Polls as an executor does, after a notification or when the backend asked for it, until `tasks` tasks are
+    /// accounted for.
     fn until(&mut self, tasks: usize, account: &mut Account) {
         let patience = Instant::now() + PATIENCE;
         let mut replies = Vec::new();
@@ -139,7 +140,7 @@ impl Suite {
             tasks += calls.len();
         }
         self.until(tasks, &mut account);
-        assert!(account.returned.len() < tasks, "some task is run");
+        assert!(account.returned.len() < tasks, "at least one task runs");
         let mut task = 0;
         for batch_id in 0..self.backend.slots().min(8) as u64 {
             for i in 0..10 * batch_id + 1 {
@@ -169,7 +170,7 @@ impl Suite {
             match &account.results[&task] {
                 Ok(value) => assert_eq!(*value, 2 * bytes.len() as u64),
                 Err(Failure::Returned { message, .. }) => assert!(bytes.is_empty() && message == "no bytes"),
-                Err(other) => panic!("an `Err` is a failure of its own class, not {other:?}"),
+                Err(other) => panic!("an `Err` is reported as `Failure::Returned`, not as {other:?}"),
             }
         }
     }
@@ -184,7 +185,7 @@ impl Suite {
         replies.into_iter().for_each(|reply| account.add(reply));
         self.until(50, &mut account);
         let both = account.returned.iter().find(|task| account.results.contains_key(task));
-        assert_eq!(both, None, "a task that is returned was not run");
+        assert_eq!(both, None, "a returned task did not run");
     }
 
     fn a_cancelled_batch_frees_its_place(&mut self) {
@@ -193,12 +194,12 @@ impl Suite {
             let batch_id = self.invoke(place, &[(1_000, b"a")], &mut account);
             self.backend.cancel(batch_id, self.now());
         }
-        // What was cancelled needs no reply, and holds nobody up for longer than it runs.
+        // A cancelled batch needs no reply, and delays other batches no longer than it runs.
         let mut after = Account::default();
         self.invoke(100, &[(0, b"abc")], &mut after);
         let start = Instant::now();
         while !after.results.contains_key(&100) {
-            assert!(start.elapsed() < PATIENCE, "a cancelled batch_id holds up another");
+            assert!(start.elapsed() < PATIENCE, "a cancelled batch delays another one");
             let mut all = Account::default();
             self.until(1, &mut all);
             after.results.append(&mut all.results);

@@ -1,16 +1,16 @@
-//! What every key-value storage must do, as one suite.
+//! The test suite for key-value storage.
 
 use std::sync::Arc;
 
 use crate::kv::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
 
-/// Checks that a storage keeps every promise of [`KeyValue`], with several threads at once. For tests of
-/// storages; seconds long. For several processes there is [`hammer`].
+/// Checks that a storage keeps every promise of [`KeyValue`], with several threads at once. For tests of storages;
+/// takes some seconds. To test with several processes, use [`hammer`].
 ///
-/// Keys go under a random prefix, so that the storage need not be empty.
+/// All keys have a random prefix, so the storage need not be empty.
 ///
 /// # Panics
-/// Where the storage breaks a promise, with words that say which.
+/// If the storage breaks a promise; the message names the promise.
 pub fn kv(kv: Arc<dyn KeyValue>) {
     let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { kv, root };
@@ -30,14 +30,14 @@ pub fn kv(kv: Arc<dyn KeyValue>) {
     assert_eq!(suite.kv.keys(&suite.root), Ok(Vec::new()), "all keys are deleted");
 }
 
-/// Numbers that [`hammer`] adds to.
+/// Length of the vectors that [`hammer`] adds to.
 const WIDTH: usize = 300;
 
-/// One participant's part in a race: `rounds` increments, compare-and-sets, additions and claims on keys
-/// under `root`. Any number of threads and processes may do so at once; [`hammered`] then checks the sums.
+/// Runs one participant of a race: `rounds` increments, compare-and-sets, additions and claims on keys under `root`.
+/// Any number of threads and processes may call it at once; [`hammered`] then checks the sums.
 ///
 /// # Panics
-/// Where an operation fails.
+/// If an operation fails.
 pub fn hammer(kv: &dyn KeyValue, root: &str, rounds: u64) {
     let key = |name: &str| format!("{root}/{name}");
     let wide = vec![1.0f64; WIDTH];
@@ -65,17 +65,17 @@ pub fn hammer(kv: &dyn KeyValue, root: &str, rounds: u64) {
     }
 }
 
-/// Checks what `participants` calls of [`hammer`] left, and removes it.
+/// Checks the values that `participants` calls of [`hammer`] stored, and removes them.
 ///
 /// # Panics
-/// Where a sum is wrong.
+/// If a sum is wrong.
 pub fn hammered(kv: &dyn KeyValue, root: &str, participants: u64, rounds: u64) {
     let key = |name: &str| format!("{root}/{name}");
     let value = |name: &str| kv.get(&key(name)).expect("get succeeds").expect("there is a value");
     let total = participants * rounds;
     assert_eq!(kv.increment(&key("counter"), 0), Ok(3 * total as i64), "increments are atomic");
     assert_eq!(value("compared"), total.to_le_bytes(), "compare_and_set is atomic");
-    assert_eq!(kv.increment(&key("claimed"), 0), Ok(rounds as i64), "of racing set_if_absent one wins");
+    assert_eq!(kv.increment(&key("claimed"), 0), Ok(rounds as i64), "exactly one of the racing set_if_absent wins");
     let mut want = [0.0f32; WIDTH];
     (want[0], want[WIDTH - 1]) = (total as f32, 2.0 * total as f32);
     assert_eq!(value("f32"), Numbers::F32(&want).le_bytes(), "additions at indices are atomic");
@@ -152,7 +152,7 @@ impl Suite {
         let asked: Vec<&str> = keys.iter().map(String::as_str).chain([missing.as_str()]).rev().collect();
         let got = self.kv.get_many(&asked).expect("get_many succeeds");
         let want: Vec<_> = values.into_iter().map(Some).chain([None]).rev().collect();
-        assert!(got == want, "get_many gives values in the order of the keys");
+        assert!(got == want, "get_many returns values in the order of the keys");
         let got = self.kv.get_ranges(&[(&keys[5], 1..3), (&missing, 0..1), (&keys[9], 8..99)]);
         assert_eq!(got, Ok(vec![Some(vec![5, 5]), None, Some(vec![9])]));
         assert_eq!(self.kv.get_many(&[]), Ok(vec![]));
@@ -164,9 +164,9 @@ impl Suite {
     fn comparisons_decide(&self) {
         let key = self.key("compared");
         let swap = |old: Option<&[u8]>, new: Option<&[u8]>| self.kv.compare_and_set(&key, old, new);
-        assert_eq!(swap(Some(b""), Some(b"1")), Ok(false), "no value is not the empty value");
+        assert_eq!(swap(Some(b""), Some(b"1")), Ok(false), "a missing value is not an empty value");
         assert_eq!(swap(None, Some(b"")), Ok(true));
-        assert_eq!(swap(None, Some(b"1")), Ok(false), "the empty value is not no value");
+        assert_eq!(swap(None, Some(b"1")), Ok(false), "an empty value is not a missing value");
         assert_eq!(swap(Some(b""), Some(b"1")), Ok(true));
         assert_eq!(swap(Some(b"2"), Some(b"3")), Ok(false));
         assert_eq!(self.get("compared"), Some(b"1".to_vec()));
@@ -180,10 +180,10 @@ impl Suite {
 
     fn counters_count(&self) {
         let key = self.key("counter");
-        assert_eq!(self.kv.increment(&key, 0), Ok(0), "a counter begins at 0");
+        assert_eq!(self.kv.increment(&key, 0), Ok(0), "a counter starts at 0");
         assert_eq!(self.kv.increment(&key, 7), Ok(7));
         assert_eq!(self.kv.increment(&key, -50), Ok(-43));
-        assert_eq!(self.get("counter"), Some(b"-43".to_vec()), "a counter is its decimal digits");
+        assert_eq!(self.get("counter"), Some(b"-43".to_vec()), "a counter is stored as its decimal digits");
         let no_counter = |outcome: KvResult<i64>| matches!(outcome, Err(KvError::NoCounter { .. }));
         self.set("counter", i64::MAX.to_string().as_bytes());
         assert!(no_counter(self.kv.increment(&key, 1)), "a counter that would overflow");
@@ -193,7 +193,7 @@ impl Suite {
         for bad in [&b""[..], b"x", b" 1", b"+1", b"01", b"1.5", b"9223372036854775808", b"\xff"] {
             self.set("counter", bad);
             assert!(no_counter(self.kv.increment(&key, 1)), "increment of {bad:?}");
-            assert_eq!(self.get("counter").as_deref(), Some(bad), "what is no counter stays as it is");
+            assert_eq!(self.get("counter").as_deref(), Some(bad), "a value that is not a counter stays unchanged");
         }
     }
 
@@ -210,21 +210,21 @@ impl Suite {
         let indices: Vec<u32> = (0..900).map(|i| (i * 37) % 4_999).chain([3, 3, 4_999]).collect();
         assert_eq!(add(Place::At(&indices), Numbers::F32(&delta[..903])), Ok(()));
         indices.iter().zip(&delta).for_each(|(&index, delta)| want[index as usize] += delta);
-        assert!(self.get("numbers") == Some(Numbers::F32(&want).le_bytes()), "sums are those of f32, to the bit");
-        assert_eq!(add(Place::From(5_000), Numbers::F32(&[])), Ok(()), "nothing is added at the end");
+        assert!(self.get("numbers") == Some(Numbers::F32(&want).le_bytes()), "sums equal those of f32, to the bit");
+        assert_eq!(add(Place::From(5_000), Numbers::F32(&[])), Ok(()), "adding no numbers at the end");
         assert_eq!(add(Place::At(&[]), Numbers::F32(&[])), Ok(()));
-        assert!(out_of_range(add(Place::From(4_999), Numbers::F32(&[1.0, 1.0]))), "a range that ends too late");
-        assert!(out_of_range(add(Place::From(u64::MAX / 2), Numbers::F32(&[1.0]))), "a range far away");
-        assert!(out_of_range(add(Place::At(&[0, 5_000]), Numbers::F32(&[1.0, 1.0]))), "an index too large");
-        assert!(out_of_range(add(Place::At(&[0]), Numbers::F32(&[1.0, 1.0]))), "an index too few");
-        assert!(self.get("numbers") == Some(Numbers::F32(&want).le_bytes()), "what is refused changes nothing");
+        assert!(out_of_range(add(Place::From(4_999), Numbers::F32(&[1.0, 1.0]))), "a range that ends beyond the value");
+        assert!(out_of_range(add(Place::From(u64::MAX / 2), Numbers::F32(&[1.0]))), "a range far beyond the value");
+        assert!(out_of_range(add(Place::At(&[0, 5_000]), Numbers::F32(&[1.0, 1.0]))), "an index beyond the value");
+        assert!(out_of_range(add(Place::At(&[0]), Numbers::F32(&[1.0, 1.0]))), "fewer indices than deltas");
+        assert!(self.get("numbers") == Some(Numbers::F32(&want).le_bytes()), "a refused addition changes nothing");
 
         let special = [f64::MAX, 1e-320, -0.0, f64::INFINITY, 0.1];
         self.set("numbers", &Numbers::F64(&special).le_bytes());
         let delta = [f64::MAX, 1e-320, -0.0, 1.0, 0.2];
         assert_eq!(add(Place::From(0), Numbers::F64(&delta)), Ok(()));
         let want: Vec<f64> = special.iter().zip(delta).map(|(a, b)| a + b).collect();
-        assert_eq!(self.get("numbers"), Some(Numbers::F64(&want).le_bytes()), "sums are those of f64, to the bit");
+        assert_eq!(self.get("numbers"), Some(Numbers::F64(&want).le_bytes()), "sums equal those of f64, to the bit");
         let special = [f32::MAX, 1e-44, f32::NEG_INFINITY, 16_777_216.0];
         self.set("numbers", &Numbers::F32(&special).le_bytes());
         assert_eq!(add(Place::From(0), Numbers::F32(&[f32::MAX, 1e-44, 1.0, 1.0])), Ok(()));
@@ -243,7 +243,7 @@ impl Suite {
             want.iter().map(|name| self.key(name)).collect::<Vec<_>>()
         };
         for prefix in ["list/", "list/a", "list/a/", "list/a*", "list/a?", "list/a[", "list/a\\", "list/ü", "list/x"] {
-            assert_eq!(listed(prefix), want(prefix), "keys that begin with {prefix}");
+            assert_eq!(listed(prefix), want(prefix), "keys that start with {prefix}");
         }
     }
 

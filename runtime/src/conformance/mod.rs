@@ -1,4 +1,4 @@
-//! Suites for authors of plug-ins: what every backend, every store and every key-value storage must do.
+//! Test suites for authors of plug-ins: the behavior required of every backend, store and key-value storage.
 
 mod backend;
 mod kv;

@@ -1,13 +1,13 @@
-//! What every store must do, as one suite.
+//! The test suite for stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::store::{Store, StoreError, StoreResult, wait};
 
-/// Checks that a store keeps every promise of [`Store`]. For tests of stores; about a second long.
+/// Checks that a store keeps every promise of [`Store`]. For tests of stores; takes about a second.
 ///
-/// Keys go under a random prefix, so that the store need not be empty.
+/// All keys have a random prefix, so the store need not be empty.
 ///
 /// ```
 /// use wren::store::MemoryStore;
@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError, StoreResult, wait};
 /// ```
 ///
 /// # Panics
-/// Where the store breaks a promise, with words that say which.
+/// If the store breaks a promise; the message names the promise.
 pub fn store(store: Arc<dyn Store>) {
     let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { store, root };
@@ -32,14 +32,14 @@ pub fn store(store: Arc<dyn Store>) {
     suite.a_key_may_be_the_folder_of_others();
 }
 
-/// Races 16 writers of 200 KB for one key, and again for another, `rounds` times: one of them wins
-/// each time, and its value is what is there.
+/// Races 16 writers of 200 KB for one key, `rounds` times, each time for another key. Exactly one writer must win each
+/// round, and the stored value must be its value.
 ///
-/// [`store`] does so 20 times. A store that checks for the key before it takes the bytes
-/// passes that now and then; it does not pass a thousand.
+/// [`store`] runs 20 rounds. A store that checks for the key before it receives the bytes sometimes passes 20 rounds,
+/// but not a thousand.
 ///
 /// # Panics
-/// Where none or several win.
+/// If no writer or several writers win.
 pub fn race(store: Arc<dyn Store>, rounds: usize) {
     let root = format!("race-{:016x}", crate::platform::random());
     let suite = Suite { store, root };
@@ -82,13 +82,13 @@ impl Suite {
             assert_eq!(listed(None, 10), all, "in byte order");
             for (at, key) in all.iter().enumerate() {
                 assert_eq!(listed(Some(key), 10), all[at + 1..], "after `{key}`");
-                assert_eq!(listed(None, at), all[..at], "no more than {at}");
+                assert_eq!(listed(None, at), all[..at], "at most {at} keys");
             }
             for (at, key) in all.iter().enumerate() {
                 self.put(&name(key), b"new");
                 assert_eq!(wait(self.store.get(&self.key(&name(key)))).as_deref().ok(), Some(&b"new"[..]));
                 wait(self.store.delete(&self.key(&name(key)))).expect("delete succeeds");
-                wait(self.store.delete(&self.key(&name(key)))).expect("what is gone is deleted");
+                wait(self.store.delete(&self.key(&name(key)))).expect("deleting a missing key succeeds");
                 let gone = wait(self.store.get(&self.key(&name(key))));
                 assert!(matches!(gone, Err(StoreError::NotFound { .. })), "`{key}` is gone: {gone:?}");
                 assert_eq!(listed(None, 10), all[at + 1..], "the others stay");
@@ -112,7 +112,7 @@ impl Suite {
             self.put("value/a", value);
             assert!(self.get("value/a") == value, "a value of {} bytes comes back", value.len());
             let size = wait(self.store.size(&self.key("value/a"))).expect("size finds what was put");
-            assert_eq!(size, value.len() as u64, "size is that of the last value put");
+            assert_eq!(size, value.len() as u64, "size is the length of the last value put");
         }
     }
 
@@ -121,12 +121,12 @@ impl Suite {
         for folder in [self.store.scratch(), std::env::temp_dir()] {
             for value in [&value[..], &[]] {
                 let path = folder.join(format!("wren-conformance-{:016x}", crate::platform::random()));
-                std::fs::write(&path, value).expect("the scratch folder takes files");
+                std::fs::write(&path, value).expect("the scratch folder accepts files");
                 wait(self.store.put_file(&self.key("file/a"), &path)).expect("put_file succeeds");
                 assert!(self.get("file/a") == value, "a file of {} bytes becomes a value", value.len());
                 let _ = std::fs::remove_file(&path);
                 let gone = wait(self.store.put_file(&self.key("file/b"), &path));
-                assert!(matches!(gone, Err(StoreError::Io { .. })), "put_file of a file that is not there: {gone:?}");
+                assert!(matches!(gone, Err(StoreError::Io { .. })), "put_file of a missing file: {gone:?}");
             }
         }
     }
@@ -174,11 +174,11 @@ impl Suite {
             writers.into_iter().map(|(w, t)| (w, t.join().expect("put_if_absent does not panic"))).collect()
         });
         let won: Vec<u8> = outcomes.iter().filter_map(|(w, outcome)| outcome.is_ok().then_some(*w)).collect();
-        assert_eq!(won.len(), 1, "of 16 racing put_if_absent one wins: {outcomes:?}");
+        assert_eq!(won.len(), 1, "exactly one of 16 racing put_if_absent wins: {outcomes:?}");
         let lost = |o: &StoreResult<()>| matches!(o, Ok(()) | Err(StoreError::AlreadyExists { .. }));
-        assert!(outcomes.iter().all(|(_, o)| lost(o)), "those that lose are told what is the matter: {outcomes:?}");
+        assert!(outcomes.iter().all(|(_, o)| lost(o)), "the others fail with AlreadyExists: {outcomes:?}");
         let value = wait(self.store.get(&key)).expect("the winner's value is there");
-        assert!(value == vec![won[0]; 200_000], "the value is the winner's, and whole");
+        assert!(value == vec![won[0]; 200_000], "the value is the complete value of the winner");
         wait(self.store.delete(&key)).expect("delete succeeds");
     }
 
@@ -198,12 +198,12 @@ impl Suite {
             wait(self.store.list_stats(&prefix, after, limit)).expect("list_stats succeeds")
         };
         let stats = list_stats(None, 10_000);
-        assert!(stats.iter().map(|(key, _)| key).eq(&want), "list_stats gives the keys of list");
-        assert_eq!(list_stats(Some(&want[3]), 2), stats[4..6], "list_stats behind a key, up to a limit");
+        assert!(stats.iter().map(|(key, _)| key).eq(&want), "list_stats returns the keys of list");
+        assert_eq!(list_stats(Some(&want[3]), 2), stats[4..6], "list_stats after a key, up to a limit");
         self.put("list/many/00000", b"seven..");
         let (key, stat) = list_stats(None, 10_000).into_iter().find(|(_, stat)| stat.len > 0).expect("it is listed");
         let alone = wait(self.store.stat(&key)).expect("stat finds what was put");
-        assert_eq!((key, stat), (self.key("list/many/00000"), alone), "list_stats tells what stat tells");
+        assert_eq!((key, stat), (self.key("list/many/00000"), alone), "list_stats and stat agree");
         let mut paged = Vec::new();
         loop {
             let page = list(&prefix, paged.last().map(String::as_str), 97);
@@ -231,8 +231,8 @@ impl Suite {
             });
             while !stop.load(Ordering::Acquire) {
                 let value = self.get("whole");
-                assert_eq!(value.len(), 300_000, "a value under replacement is whole");
-                assert!(value.iter().all(|b| *b == value[0]), "a value under replacement is of one writing");
+                assert_eq!(value.len(), 300_000, "a value under replacement is complete");
+                assert!(value.iter().all(|b| *b == value[0]), "a value under replacement comes from one put");
             }
         });
     }
@@ -241,7 +241,7 @@ impl Suite {
         for key in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", ".hidden", "a\0b"] {
             let put = wait(self.store.put(key, b""));
             assert!(matches!(put, Err(StoreError::BadKey { .. })), "put of key {key:?}: {put:?}");
-            // A store that others write to may look for any key.
+            // A store that other programs also write to may look up any key.
             let get = wait(self.store.get(key));
             let none = matches!(get, Err(StoreError::BadKey { .. } | StoreError::NotFound { .. }));
             assert!(none, "get of key {key:?}: {get:?}");

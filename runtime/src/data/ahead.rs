@@ -1,4 +1,4 @@
-//! Reads a store's value ahead: the next parts come while the present one is processed.
+//! Reads a store's value ahead: the next parts are fetched while the current one is processed.
 
 use std::io;
 use std::ops::Range;
@@ -8,24 +8,22 @@ use std::thread;
 
 use crate::store::{self, Store, StoreResult};
 
-/// Bytes of a request. One connection to S3 moves 85–90 MB/s, and 8–16 MB is what AWS recommends
+/// Size of a request, in bytes. One connection to S3 moves 85–90 MB/s, and AWS recommends requests of 8–16 MB
 /// ("Performance guidelines for Amazon S3").
 const PART: u64 = 8 << 20;
 
-/// Requests under way at once. With the part that is processed, three parts are in memory.
+/// Number of concurrent requests. Together with the part that is being processed, three parts are in memory.
 const REQUESTS: usize = 2;
 
-/// How many bytes were asked for, and what came.
+/// The number of bytes requested, and the bytes received.
 type Part = StoreResult<(u64, Vec<u8>)>;
 
-/// Parts of a range in order. Dropping it ends the thread that fetches, after the requests that are
-/// under way.
+/// The parts of a range, in order. Dropping it ends the fetching thread after its pending requests.
 #[derive(Debug)]
 pub(super) struct Ahead(Receiver<Part>);
 
 impl Ahead {
-    /// Begins to fetch a range, if it is longer than one part: otherwise there is nothing to do
-    /// meanwhile.
+    /// Starts to fetch a range. Returns `None` if the range fits in one part: there is no next part to fetch meanwhile.
     pub(super) fn start(store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> io::Result<Option<Self>> {
         if range.end.saturating_sub(range.start) <= PART {
             return Ok(None);
@@ -36,7 +34,7 @@ impl Ahead {
         Ok(Some(Self(parts)))
     }
 
-    /// The next part, or `None` behind the range and behind an error.
+    /// Returns the next part, or `None` after the end of the range and after an error.
     pub(super) fn next(&self) -> Option<Part> {
         self.0.recv().ok()
     }

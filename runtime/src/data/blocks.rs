@@ -1,4 +1,4 @@
-//! Large blocks of whole records: [`Blocks`], on which all other ways to read a split stand.
+//! [`Blocks`]: large blocks of whole records. All other ways to read a split are built on them.
 
 use std::fmt;
 use std::io::Read;
@@ -11,37 +11,36 @@ use super::quotes::{self, MARK, State};
 use super::source::Source;
 use crate::error::Result;
 
-/// How much is read at once, in bytes: small enough that a block is in the processor's cache when
-/// it is worked on.
+/// Number of bytes read at once: small enough that a block is still in the processor's cache when it is processed.
 pub(super) const BLOCK: usize = 512 << 10;
 
-/// The smallest buffer.
+/// Size of the smallest buffer, in bytes.
 const SMALL: usize = 4 << 10;
 
-/// How much is read at once behind the end of a split, for the end of its last line.
+/// Number of bytes read at once after the end of a split, to find the end of its last line.
 const BEHIND: u64 = 16 << 10;
 
-/// The longest line or record, in bytes: a block holds it as a whole, and while it grows to that, half of it once more.
+/// Maximum length of a line or record, in bytes. A block holds a whole line or record; while the buffer grows to this
+/// size, it takes half as much memory in addition.
 const LONGEST: usize = 128 << 20;
 
 /// Where a block may end.
 #[derive(Debug)]
 pub(super) enum Cut {
-    /// Anywhere.
     Anywhere,
-    /// Behind a newline.
+    /// After a newline.
     Lines,
-    /// Behind so many bytes, or a multiple.
+    /// After a multiple of this number of bytes.
     Fixed(u64),
     /// Before a CSV record.
     Csv(Dialect),
 }
 
-/// The blocks of a split: what [`Split::blocks`](super::Split::blocks) gives.
+/// The blocks of a split, returned by [`Split::blocks`](super::Split::blocks).
 ///
-/// A block holds whole lines, or whole records, and there is no other copy of it: it is valid until
-/// the next is asked for. Blocks have about 512 KiB; one that holds a longer record is longer, up to 128 MiB. A line or
-/// record beyond that is an error.
+/// A block contains whole lines or whole records. It is lent, not copied: it is valid until the next block is
+/// requested. A block has about 512 KiB, or more if it contains a longer record, up to 128 MiB. A longer line or record
+/// is an error.
 ///
 /// ```
 /// #[wren::remote]
@@ -64,17 +63,17 @@ pub struct Blocks {
     source: Source,
     input: Box<dyn Read + Send>,
     cut: Cut,
-    /// The end of the split, where its last line may go on behind it.
+    /// End of the split, if its last line may extend beyond it.
     line_end: Option<u64>,
     buffer: Vec<u8>,
-    /// The block in the buffer; what lies before it is done with.
+    /// Range of the current block in the buffer. The bytes before it are no longer needed.
     block: Range<usize>,
-    /// Where what was read ends in the buffer.
+    /// Number of bytes in the buffer that have been read from the input.
     filled: usize,
-    /// Where the buffer begins in the file, or in what the file unpacks to.
+    /// Offset of the buffer's first byte in the file or, for a packed file, in its unpacked content.
     offset: u64,
     ended: bool,
-    /// [`LONGEST`], but in tests.
+    /// [`LONGEST`], except in tests.
     longest: usize,
 }
 
@@ -85,9 +84,9 @@ impl fmt::Debug for Blocks {
 }
 
 impl Blocks {
-    /// Blocks of all that `input` gives, which begins at `offset`; `expected` is about how much.
+    /// Creates blocks of all bytes of `input`, which begins at `offset`. `expected` is the approximate number of bytes.
     pub(super) fn new(source: &Source, input: Box<dyn Read + Send>, cut: Cut, offset: u64, expected: u64) -> Self {
-        // One more, so that the end of a short split is seen without another buffer.
+        // One byte more, so that the end of a short split is detected without a larger buffer.
         let size = usize::try_from(expected).unwrap_or(BLOCK).saturating_add(1).clamp(SMALL, BLOCK);
         Self {
             source: source.clone(),
@@ -103,20 +102,20 @@ impl Blocks {
         }
     }
 
-    /// Leaves only the lines that begin in `range`. What is read begins one byte before it, unless
-    /// it begins with the file.
+    /// Keeps only the lines that begin in `range`. The input begins one byte before the range, unless the range begins
+    /// with the file.
     pub(super) fn only_lines_of(mut self, range: &Range<u64>) -> Result<Self> {
         self.line_end = Some(range.end);
         if range.start == 0 {
             return Ok(self);
         }
-        // A line begins behind each newline before this.
+        // A newline before this offset is followed by a line that begins in the range.
         let last = range.end - 1;
         loop {
             self.read()?;
             let before = usize::try_from(last - self.offset).unwrap_or(usize::MAX).min(self.filled);
             if let Some(newline) = memchr(b'\n', &self.buffer[..before]) {
-                // An empty block, behind what is another split's.
+                // An empty block after the bytes that belong to another split.
                 self.block = newline + 1..newline + 1;
                 return Ok(self);
             }
@@ -135,17 +134,16 @@ impl Blocks {
         self
     }
 
-    /// The next block, or `None` at the end of the split. Never an empty one.
+    /// Returns the next block, or `None` at the end of the split. A block is never empty.
     ///
     /// # Errors
-    /// [`Error::Input`](crate::Error::Input) where the file cannot be read, has shrunk since it was
-    /// split, or is damaged, and where a line or record is longer than 128 MiB.
+    /// [`Error::Input`](crate::Error::Input) if the file cannot be read, has shrunk since it was split or is damaged,
+    /// or if a line or record is longer than 128 MiB.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>> {
         Ok(if self.advance()? { Some(self.block()) } else { None })
     }
 
-    /// Where the present block begins, counted from the begin of the file, or, where the file is
-    /// packed, of what it unpacks to.
+    /// Returns the offset of the current block in the file or, for a packed file, in its unpacked content.
     pub fn offset(&self) -> u64 {
         self.offset + self.block.start as u64
     }
@@ -154,12 +152,12 @@ impl Blocks {
         &self.source
     }
 
-    /// The present block.
+    /// Returns the current block.
     pub(super) fn block(&self) -> &[u8] {
         &self.buffer[self.block.clone()]
     }
 
-    /// Goes on to the next block; false at the end.
+    /// Moves to the next block; returns false at the end.
     pub(super) fn advance(&mut self) -> Result<bool> {
         self.buffer.copy_within(self.block.end..self.filled, 0);
         self.offset += self.block.end as u64;
@@ -177,8 +175,8 @@ impl Blocks {
             }
             if self.buffer.len() >= self.longest {
                 return Err(self.source.error(format!(
-                    "the line or record at byte {} is longer than {} MB, the longest that is read; read such a file in \
-                     pieces, by `Split::reader`",
+                    "the line or record at byte {} is longer than {} MB, the maximum; read the file in pieces with \
+                     `Split::reader`",
                     self.offset,
                     self.longest >> 20
                 )));
@@ -188,7 +186,7 @@ impl Blocks {
         }
     }
 
-    /// Reads once, up to the end of the buffer at most, and stops behind the last line.
+    /// Reads once, at most to the end of the buffer, and stops after the split's last line.
     fn read(&mut self) -> Result<()> {
         let at = self.offset + self.filled as u64;
         let mut room = self.buffer.len() - self.filled;
@@ -215,20 +213,20 @@ impl Blocks {
         Ok(())
     }
 
-    /// Where the last block ends.
+    /// Returns the end of the last block in the buffer.
     fn last_end(&self) -> Result<usize> {
         if let Cut::Fixed(record) = self.cut {
             let left = self.filled as u64 % record;
             if left > 0 {
                 let at = self.offset + self.filled as u64 - left;
-                let reason = format!("the record at byte {at} has {left} bytes, and not {record} as all others");
+                let reason = format!("the record at byte {at} has only {left} bytes instead of {record}");
                 return Err(self.source.error(reason));
             }
         }
         Ok(self.filled)
     }
 
-    /// Where the block ends that is in the buffer; 0 where it has no whole record.
+    /// Returns the end of the block in the buffer, or 0 if the buffer holds no whole record.
     fn end_of_block(&self, looked: &mut Looked) -> usize {
         let read = &self.buffer[..self.filled];
         match self.cut {
@@ -240,7 +238,7 @@ impl Blocks {
                     0
                 }
             },
-            // A record that is longer than the address space does not fit into any block.
+            // The cast is exact: the remainder is at most `self.filled`.
             Cut::Fixed(record) => self.filled - (self.filled as u64 % record) as usize,
             Cut::Csv(csv) => {
                 if self.offset == 0 && looked.at == 0 && read.starts_with(MARK) {
@@ -252,19 +250,19 @@ impl Blocks {
                     looked.record = plain.last_record(new).map(|record| from + record).or(looked.record);
                 });
                 looked.at = self.filled;
-                // The first record of a block is no place to end it.
+                // A block cannot end at the start of its own first record.
                 looked.record.filter(|&record| read[..record] != *MARK || self.offset > 0).unwrap_or(0)
             }
         }
     }
 }
 
-/// How far the search for the end of a block came, while its record did not end.
+/// Progress of the search for the end of a block, kept while the buffer grows.
 #[derive(Debug)]
 struct Looked {
     at: usize,
     state: State,
-    /// The last record that began.
+    /// Start of the last record found.
     record: Option<usize>,
 }
 

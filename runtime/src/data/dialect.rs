@@ -1,16 +1,16 @@
-//! What CSV looks like: [`Dialect`].
+//! [`Dialect`]: the format of a CSV input.
 
 use serde::{Deserialize, Serialize};
 
 use super::input::Input;
 use crate::error::{Error, Result};
 
-/// How fields and records of CSV are told apart.
+/// The format of a CSV input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Dialect {
     pub(super) delimiter: u8,
     pub(super) quote: Option<u8>,
-    /// What lines begin with that are none.
+    /// First byte of comment lines.
     pub(super) comment: Option<u8>,
     /// Whether the first record of a file is its header.
     pub(super) headers: bool,
@@ -27,27 +27,27 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// Refuses bytes that mean two things.
+    /// Rejects a byte that has two meanings.
     pub(super) fn check(&self) -> Result<()> {
-        let bytes = [("quote fields", self.quote), ("begin comments", self.comment)];
-        let bytes = bytes.into_iter().filter_map(|(what, byte)| Some((what, byte?)));
+        let bytes = [("quote fields", self.quote), ("start comments", self.comment)];
+        let bytes = bytes.into_iter().filter_map(|(role, byte)| Some((role, byte?)));
         let bytes: Vec<_> = [("separate fields", self.delimiter)].into_iter().chain(bytes).collect();
-        for (index, &(what, byte)) in bytes.iter().enumerate() {
+        for (index, &(role, byte)) in bytes.iter().enumerate() {
             let shown = byte.escape_ascii();
             if matches!(byte, b'\n' | b'\r') {
-                return Err(Error::Config(format!("`{shown}` cannot {what}: it ends the records of CSV")));
+                return Err(Error::Config(format!("`{shown}` cannot {role}: it ends CSV records; use another byte")));
             }
             if let Some((other, _)) = bytes[..index].iter().find(|(_, other)| *other == byte) {
                 return Err(Error::Config(format!(
-                    "`{shown}` cannot both {other} and {what}; take another byte for one of them, by `delimiter`, `quote` \
-                     or `comment`"
+                    "`{shown}` cannot both {other} and {role}; change one of them with `delimiter`, `quote` or \
+                     `comment`"
                 )));
             }
         }
         Ok(())
     }
 
-    /// A parser of it.
+    /// Returns a parser for this format.
     pub(super) fn parser(&self) -> csv::ReaderBuilder {
         let mut parser = csv::ReaderBuilder::new();
         parser.delimiter(self.delimiter).comment(self.comment).has_headers(self.headers).flexible(self.flexible);
@@ -60,38 +60,37 @@ impl Dialect {
     }
 }
 
-/// Settings of CSV.
+/// CSV settings.
 impl Input {
-    /// CSV, as [`csv`](Self::csv) says, with another delimiter, for instance `b'\t'`.
+    /// Reads CSV, see [`csv`](Self::csv), with this delimiter, such as `b'\t'`.
     pub fn delimiter(self, byte: u8) -> Self {
         self.dialect(|csv| csv.delimiter = byte)
     }
 
-    /// CSV, as [`csv`](Self::csv) says, with other quotes, for instance `b'\''`; `None` where quotes are characters like
-    /// any other.
+    /// Reads CSV, see [`csv`](Self::csv), with this quote, such as `b'\''`. With `None`, no character is a quote.
     pub fn quote(self, byte: impl Into<Option<u8>>) -> Self {
         let byte = byte.into();
         self.dialect(|csv| csv.quote = byte)
     }
 
-    /// CSV, as [`csv`](Self::csv) says, in which lines that begin with this byte are no records, for instance `b'#'`.
+    /// Reads CSV, see [`csv`](Self::csv), and skips comments: lines that begin with this byte, such as `b'#'`.
     pub fn comment(self, byte: u8) -> Self {
         self.dialect(|csv| csv.comment = Some(byte))
     }
 
-    /// CSV, as [`csv`](Self::csv) says, of which the first record of a file is a header, or is not.
+    /// Reads CSV, see [`csv`](Self::csv). Sets whether the first record of each file is a header.
     pub fn headers(self, has: bool) -> Self {
         self.dialect(|csv| csv.headers = has)
     }
 
-    /// CSV, as [`csv`](Self::csv) says, of which white space at both ends of a field is dropped, in headers too. A quote
-    /// opens only where nothing is before it.
+    /// Reads CSV, see [`csv`](Self::csv). Sets whether white space at both ends of a field is dropped, in headers too.
+    /// A quote opens a quoted field only if nothing precedes it, not even white space.
     pub fn trim(self, does: bool) -> Self {
         self.dialect(|csv| csv.trim = does)
     }
 
-    /// CSV, as [`csv`](Self::csv) says, whose records may have more or fewer fields than the first. Otherwise such a
-    /// record is an error.
+    /// Reads CSV, see [`csv`](Self::csv). Sets whether records may have more or fewer fields than the first. Otherwise,
+    /// such a record is an error.
     pub fn flexible(self, is: bool) -> Self {
         self.dialect(|csv| csv.flexible = is)
     }

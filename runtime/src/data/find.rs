@@ -1,4 +1,4 @@
-//! Which files and objects a path or a pattern names, in order.
+//! Finds the files and objects that a path or a pattern names, in order.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,19 +14,19 @@ use crate::data::{INCOMPLETE, is_part};
 use crate::error::{Error, Result};
 use crate::store::{self, Stat, StoreError};
 
-/// How many keys are listed at once.
+/// Number of keys listed at once.
 const PAGE: usize = 10_000;
 
-/// What a program asked for.
+/// A path or pattern given by the program.
 #[derive(Debug, Clone)]
 pub(super) struct Search {
-    /// As it was written.
+    /// The path or pattern as the program wrote it.
     path: PathBuf,
-    /// The patterns that it stands for, and whether a character of each stands for others. Empty where it is a path.
+    /// The patterns that it expands to, and whether each contains wildcards. Empty for a path.
     patterns: Vec<(Vec<u8>, bool)>,
 }
 
-/// What was found, or the reason for which it is nothing.
+/// The matches, or the reason why there are none.
 type Matches = Result<std::result::Result<Vec<Match>, String>>;
 
 /// A file or an object that was found.
@@ -47,35 +47,39 @@ impl Search {
 
     pub(super) fn pattern(path: &Path) -> Result<Self> {
         let mut wanted = Self::path(path)?;
-        let no_pattern = |reason: String| wanted.error(&format!("it is not a pattern: {reason}"));
-        let patterns = alternatives(path.as_os_str().as_bytes()).map_err(no_pattern)?;
+        let invalid = |reason: String| wanted.error(&format!("invalid pattern: {reason}"));
+        let patterns = alternatives(path.as_os_str().as_bytes()).map_err(invalid)?;
         for pattern in &patterns {
-            Pattern::new(pattern).map_err(no_pattern)?;
+            Pattern::new(pattern).map_err(invalid)?;
         }
         wanted.patterns = patterns.into_iter().map(|one| wanted.at_home(one)).collect::<Result<_>>()?;
         Ok(wanted)
     }
 
     fn check_some(&self) -> Result<()> {
-        if self.path.as_os_str().is_empty() { Err(self.error("a path or a pattern is needed")) } else { Ok(()) }
+        if self.path.as_os_str().is_empty() {
+            Err(self.error("the path is empty; name a file, a folder or a pattern"))
+        } else {
+            Ok(())
+        }
     }
 
     fn error(&self, reason: &str) -> Error {
         Error::Input { path: self.path.display().to_string(), reason: reason.to_owned() }
     }
 
-    /// Puts the home folder in place of `~` at the begin.
+    /// Replaces a leading `~` with the home folder.
     fn at_home(&self, pattern: Vec<u8>) -> Result<(Vec<u8>, bool)> {
         let wild = is_wild(&pattern);
         if pattern != b"~" && !pattern.starts_with(b"~/") {
             return Ok((pattern, wild));
         }
         let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-        let home = home.ok_or_else(|| self.error("`~` is the home folder, and HOME is not set"))?;
+        let home = home.ok_or_else(|| self.error("cannot expand `~`: HOME is not set; set it to your home folder"))?;
         let mut path = Vec::new();
         for byte in home.into_vec() {
             match is_wild(&[byte]) {
-                // No character of the folder's name stands for others.
+                // The folder's name is literal.
                 true if wild => path.extend([b'[', byte, b']']),
                 _ => path.push(byte),
             }
@@ -84,7 +88,7 @@ impl Search {
         Ok((path, wild))
     }
 
-    /// All that is meant, sorted by name.
+    /// Finds all matches, sorted by name.
     pub(super) async fn find(&self) -> Result<Vec<Match>> {
         let this = self.clone();
         store::unblock(move || this.find_here()).await?
@@ -97,7 +101,7 @@ impl Search {
         let mut all = Vec::new();
         let mut nothing = None;
         for (pattern, wild) in &self.patterns {
-            // Of several, some may match nothing.
+            // Some of several patterns may match nothing.
             match self.find_one(pattern, *wild)? {
                 Ok(found) => all.extend(found),
                 Err(reason) => nothing = nothing.or(Some(reason)),
@@ -112,7 +116,7 @@ impl Search {
     fn find_one(&self, wanted: &[u8], wild: bool) -> Matches {
         if let Ok(text) = std::str::from_utf8(wanted) {
             let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
-            // What has a scheme and is known to none is for `store::open` to refuse.
+            // `store::open` rejects unknown schemes.
             if scheme != "file" && (store::is_known(scheme) || rest.starts_with("//")) {
                 return self.values(scheme, rest, wild);
             }
@@ -138,7 +142,7 @@ impl Search {
                 Ok(data) if data.is_dir() => {
                     let files = walk::below(path).map_err(at)?.files;
                     if files.is_empty() {
-                        let reason = "the folder has no file; names that begin with `.` or `_` do not count";
+                        let reason = "the folder has no files; names that begin with `.` or `_` are skipped";
                         return Ok(Err(reason.to_owned()));
                     }
                     files
@@ -150,7 +154,7 @@ impl Search {
         };
         let parts = found.iter().filter(|(path, _)| path.file_name().and_then(OsStr::to_str).is_some_and(is_part));
         let folders: BTreeSet<&Path> = parts.filter_map(|(path, _)| path.parent()).collect();
-        // A store of files may have been written there.
+        // The folder may belong to a `file:` store, which marks incomplete outputs.
         for mark in folders.into_iter().map(|folder| folder.join(INCOMPLETE)) {
             match std::fs::read(&mark) {
                 Ok(job) => return Err(self.incomplete(&job, &mark.display().to_string())),
@@ -164,25 +168,25 @@ impl Search {
 
     fn not_there(&self, wanted: &[u8]) -> String {
         if wanted.starts_with(b"/") && self.path.starts_with("~") {
-            return format!("`{}` is not there", String::from_utf8_lossy(wanted));
+            return format!("`{}` does not exist", String::from_utf8_lossy(wanted));
         }
-        let mend = if wanted.starts_with(b"~") && self.patterns.is_empty() {
-            "; `Input::glob` knows `~`, and `Input::paths` takes it as it is"
+        let hint = if wanted.starts_with(b"~") && self.patterns.is_empty() {
+            "; `Input::paths` does not expand `~`; use `Input::glob`"
         } else if wanted.starts_with(b"~") {
-            "; only `~/` is known, and not the home folder of another user"
+            "; only `~/` is expanded, not the home folder of another user"
         } else if wanted.contains(&b'$') {
-            "; `$` stands for itself: put the variable's value there"
+            "; `$` is not expanded; write the variable's value instead"
         } else {
             ""
         };
-        format!("nothing has this name{mend}")
+        format!("no such file or folder{hint}")
     }
 
     fn values(&self, scheme: &str, rest: &str, wild: bool) -> Matches {
         let slashes = if rest.starts_with("//") { 2 } else { 0 };
         let end = rest[slashes..].find('/').map_or(rest.len(), |slash| slashes + slash);
         let store = store::open(&format!("{scheme}:{}", &rest[..end]))?;
-        // Keys of others may begin with a slash, and have several.
+        // Keys written by other programs may begin with a slash, or contain several in a row.
         let wanted = rest[end..].strip_prefix('/').unwrap_or_default();
         let mut found = if wild {
             let pattern = Pattern::new(wanted.as_bytes()).map_err(|e| self.error(&e))?;
@@ -191,7 +195,7 @@ impl Search {
             found.retain(|(key, _)| pattern.matches(key.as_bytes()));
             found
         } else {
-            // Of the keys that begin with another, that one is the first.
+            // Of the keys that begin with `wanted`, `wanted` itself is the first.
             let first = store::wait(store.list_stats(wanted, None, 1))?;
             if first.first().is_some_and(|(key, stat)| key == wanted && !is_folder(key, stat)) {
                 first
@@ -205,7 +209,7 @@ impl Search {
         };
         found.retain(|(key, stat)| !is_folder(key, stat));
         if found.is_empty() {
-            return Ok(Err(if wild { nothing(false, false) } else { "nothing is there, nor below it".to_owned() }));
+            return Ok(Err(if wild { nothing(false, false) } else { "no such object, and none below it".to_owned() }));
         }
         self.check_complete(&*store, &found)?;
         let url = store.url();
@@ -214,17 +218,17 @@ impl Search {
         Ok(Ok(sorted(found.into_iter().map(value).collect())))
     }
 
-    /// The error of outputs that a mark says are not complete.
+    /// Returns the error for outputs that are marked as incomplete.
     fn incomplete(&self, job: &[u8], mark: &str) -> Error {
         let job = String::from_utf8_lossy(job);
         self.error(&format!(
-            "the outputs there are not complete: {} writes them, or has failed; run it again, or remove `{mark}` to take \
-             what is there",
+            "the outputs there are incomplete: {} is still writing them or has failed; run it again, or remove \
+             `{mark}` to read the existing ones",
             job.trim()
         ))
     }
 
-    /// Refuses outputs of a job that has not ended well.
+    /// Rejects outputs of a job that is still running or has failed.
     fn check_complete(&self, store: &dyn store::Store, found: &[(String, Stat)]) -> Result<()> {
         let parts = found.iter().map(|(key, _)| key.rsplit_once('/').unwrap_or(("", key)));
         let folders: BTreeSet<&str> = parts.filter(|(_, name)| is_part(name)).map(|(folder, _)| folder).collect();
@@ -240,33 +244,33 @@ impl Search {
     }
 }
 
-/// In the byte order of their names, each once.
+/// Sorts matches by the bytes of their names and removes duplicates.
 fn sorted(mut found: Vec<Match>) -> Vec<Match> {
     found.sort_by(|a, b| a.source.bytes().cmp(b.source.bytes()));
     found.dedup_by(|a, b| a.source == b.source);
     found
 }
 
-/// Why a pattern gives nothing.
+/// Returns the reason why a pattern matches no files.
 fn nothing(folders: bool, is_name: bool) -> String {
     let reason = if folders {
-        "it matches folders and no file; add `/*` for the files in them, or `/**/*` for those below too"
+        "the pattern matches only folders; add `/*` for the files in them, or `/**/*` to include subfolders"
     } else if is_name {
-        "nothing matches it, and something has exactly this name; `Input::paths` takes `*`, `?` and `[` for themselves, \
-         and in a pattern `[[]` stands for `[`"
+        "nothing matches the pattern, but a file or folder has exactly this name; `Input::paths` takes `*`, `?` and \
+         `[` literally, and in a pattern `[[]` stands for `[`"
     } else {
-        "nothing matches it; `*` does not match `/`, and names that begin with `.` or `_` are skipped"
+        "nothing matches the pattern; `*` does not match `/`, and names that begin with `.` or `_` are skipped"
     };
     reason.to_owned()
 }
 
-/// A file, under the name by which workers find it.
+/// Returns the match for a file, under the name by which workers find it.
 fn file(path: &Path, data: &Metadata) -> std::result::Result<Match, String> {
     let path = walk::seen_from_elsewhere(path)?;
     Ok(Match { source: Source::file(path), len: data.len(), version: store::version_of(data) })
 }
 
-/// Some programs make a folder by an empty object.
+/// Whether an object represents a folder: some programs create a folder as an empty object.
 fn is_folder(key: &str, stat: &Stat) -> bool {
     key.ends_with('/') && stat.len == 0
 }

@@ -1,4 +1,4 @@
-//! What is to be read, and how it is split: [`Input`].
+//! [`Input`]: the files and objects to read, and how they are split.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -14,21 +14,21 @@ use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::store;
 
-/// How long a split is, where the program does not say: 64 MiB.
+/// Default maximum length of a split, in bytes: 64 MiB.
 const SPLIT: u64 = 64 << 20;
 
-/// How many files are looked into at once.
+/// Number of files whose first bytes are read at once.
 const LOOKS: usize = 32;
 
 /// Whether a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packed {
     No,
-    /// It is one split, whose reader will see.
+    /// The file is one split. Its reader checks whether it is packed.
     Maybe,
 }
 
-/// Files and objects to be read by many calls, a [`Split`] each.
+/// Files and objects to be read by many calls, one [`Split`] per call.
 ///
 /// ```
 /// #[wren::remote]
@@ -43,37 +43,38 @@ enum Packed {
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
-/// An input is split at lines, unless one of these says otherwise:
+/// An input is split at lines, unless one of these methods is called:
 ///
 /// | method | splits |
 /// | --- | --- |
-/// | [`csv`](Self::csv) and what says how it looks, such as [`delimiter`](Self::delimiter) | at CSV records, which may have newlines inside quotes |
+/// | [`csv`](Self::csv) and its settings, such as [`delimiter`](Self::delimiter) | at CSV records, which may contain newlines inside quotes |
 /// | [`fixed`](Self::fixed) | at records of a fixed length |
 /// | [`whole`](Self::whole) | not at all: each file is a split |
 ///
-/// A file packed by gzip or zstd is always one split. Its content tells that it is packed, not its name. Files packed by
-/// bzip2, xz and others are an error that names the packing; [`raw`](Self::raw) reads all files as they are.
+/// A file packed with gzip or zstd is always one split. Packed files are recognized by their content, not by their
+/// name. A file packed with bzip2, xz and others is an error that names the packing; [`raw`](Self::raw) reads all files
+/// as they are.
 ///
-/// Every byte of a file is in exactly one of its splits, in the order of the list. Files come in the
-/// byte order of their names, a file that two patterns name comes once, and empty files have no
-/// split.
+/// Every byte of a file is in exactly one of its splits, and the splits are listed in order. Files come in the byte
+/// order of their names. A file that two patterns match comes once. An empty file has no split, except with
+/// [`whole`](Self::whole).
 ///
 /// # Links and special files
 ///
-/// One rule holds for folders and for patterns, `**` and `*` alike:
+/// The same rules apply to folders and to patterns, with `**` and with `*`:
 ///
-/// | what | is |
+/// | entry | treatment |
 /// | --- | --- |
 /// | a link to a file | read as that file, under the link's name |
-/// | a link to a folder | followed; a folder is read once, by its own name where it has one, so that a link back ends |
-/// | a link to nothing, where its name matches | an error |
-/// | a pipe, a socket, a device, where its name matches | an error: several workers cannot read it, nor twice |
-/// | a file that says to be empty and is not, as in `/proc` | an error |
+/// | a link to a folder | followed; a folder is read once, under its own name if it has one, so a cycle of links ends |
+/// | a broken link whose name matches | an error |
+/// | a pipe, a socket or a device whose name matches | an error: several workers cannot read it, and it cannot be read twice |
+/// | a file that reports a length of 0 but has content, as in `/proc` | an error |
 /// | a folder that cannot be read | an error |
 ///
 /// A name need not be UTF-8; [`Split::path`] then shows it with a replacement character.
 #[derive(Debug, Clone)]
-#[must_use = "an input does nothing before `splits`"]
+#[must_use = "an input does nothing until `splits` is called"]
 pub struct Input {
     wanted: Vec<Search>,
     format: Option<Format>,
@@ -88,15 +89,15 @@ impl Input {
         Self { wanted, format: None, whole: false, raw: false, split_size: SPLIT, executor: None }
     }
 
-    /// A file, all files below a folder, or those that match a pattern: local ones by their path,
-    /// those of a store by its URL, such as `s3://bucket/logs/2026-*/*.csv.gz`.
+    /// Reads a file, all files below a folder, or all files that match a pattern: local files by path, objects in a
+    /// store by URL, such as `s3://bucket/logs/2026-*/*.csv.gz`.
     ///
-    /// `*` stands for any part of a name, `?` for a character, `[a-z]` for one of several and `[!a-z]` for all others,
-    /// `**` for any number of folders, and `{csv,tsv}` for either. `[[]` stands for `[`, and so on. A path may begin with
-    /// `~/`, the home folder. In folders, and where a wildcard would stand for them, names that begin with `.` or `_` are
-    /// skipped, such as `_SUCCESS`.
+    /// `*` stands for any part of a name, `?` for one character, `[a-z]` for one of several characters, `[!a-z]` for
+    /// any other character, `**` for any number of folders, and `{csv,tsv}` for either alternative. `[[]` stands for
+    /// `[`, and so on. A path may begin with `~/`, the home folder. Names that begin with `.` or `_`, such as
+    /// `_SUCCESS`, are skipped in folders and are not matched by a leading wildcard.
     ///
-    /// Keys of a store are taken as they are: in `s3://bucket//a` the key is `/a`.
+    /// Keys of a store are taken literally: in `s3://bucket//a`, the key is `/a`.
     ///
     /// ```
     /// # wren::block_on(async {
@@ -106,13 +107,12 @@ impl Input {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Input`] for what is not a pattern.
+    /// [`Error::Input`] for an empty path or an invalid pattern.
     pub fn glob(pattern: impl AsRef<Path>) -> Result<Self> {
         Ok(Self::new(vec![Search::pattern(pattern.as_ref())?]))
     }
 
-    /// Files, folders and URLs, in which no character stands for another. The splits of each come
-    /// in the order given here.
+    /// Reads files, folders and URLs, without wildcards. Their splits come in the order of `paths`.
     ///
     /// ```
     /// # wren::block_on(async {
@@ -127,17 +127,17 @@ impl Input {
         paths.into_iter().map(|path| Search::path(path.as_ref())).collect::<Result<_>>().map(Self::new)
     }
 
-    /// How long a split is at most, in bytes; 64 MiB by default. 0 is taken for 1. The splits of a
-    /// file are about equally long. A split is longer where one record is.
+    /// Sets the maximum length of a split, in bytes; 64 MiB by default. 0 is treated as 1. The splits of a file have
+    /// about equal lengths. A split is longer if a single record is longer.
     pub fn split_size(mut self, bytes: u64) -> Self {
         self.split_size = bytes.max(1);
         self
     }
 
-    /// Splits at the records of CSV as the `csv` crate reads it by default: fields separated by `,`,
-    /// quoted by `"`, a quote in them doubled; the first record of each file is its header.
+    /// Splits at the records of CSV in the default format of the `csv` crate: fields are separated by `,` and quoted by
+    /// `"`, a quote inside quotes is doubled, and the first record of each file is its header.
     ///
-    /// These say what is otherwise, and each of them says that it is CSV:
+    /// These methods change the format, and each of them implies `csv`:
     ///
     /// | method | default |
     /// | --- | --- |
@@ -164,9 +164,9 @@ impl Input {
     /// # Ok::<(), wren::Error>(()) }).unwrap();
     /// ```
     ///
-    /// Whether a newline ends a record depends on all quotes before it. So files longer than a split
-    /// are read once to find out: by a job of its own, in parallel, where the calls run. Nothing is
-    /// read where each file is one split.
+    /// Whether a newline ends a record depends on all quotes before it. Therefore, files longer than a split are read
+    /// once to find the records: in parallel, by a separate job on the same executor as the calls. Nothing is read if
+    /// each file is one split.
     pub fn csv(self) -> Self {
         self.dialect(|_| ())
     }
@@ -178,20 +178,20 @@ impl Input {
         self
     }
 
-    /// Splits at records of so many bytes, with nothing between them.
+    /// Splits at records of `bytes` bytes each, with nothing between them.
     pub fn fixed(mut self, bytes: u64) -> Self {
         self.format = Some(Format::Fixed(bytes));
         self
     }
 
-    /// Splits nothing: each file is a split, also an empty one. Unless [`csv`](Self::csv) or
-    /// [`fixed`](Self::fixed) say what it is made of, it is taken for bytes.
+    /// Makes each file one split, even an empty file. Unless [`csv`](Self::csv) or [`fixed`](Self::fixed) sets the
+    /// format, the content is treated as plain bytes.
     pub fn whole(mut self) -> Self {
         self.whole = true;
         self
     }
 
-    /// Reads files as they are, also those that are packed: for a program that unpacks them itself.
+    /// Reads files as they are, even packed files: for programs that unpack them themselves.
     ///
     /// ```
     /// # wren::block_on(async {
@@ -209,8 +209,8 @@ impl Input {
         self
     }
 
-    /// Says which executor's calls are to read the splits, where that is one of one's own. It looks for
-    /// newlines in quotes, see [`csv`](Self::csv).
+    /// Sets the executor whose calls will read the splits, if it is not the default one. It also runs the search for
+    /// CSV records, see [`csv`](Self::csv).
     pub fn on(mut self, executor: &Executor) -> Self {
         self.executor = Some(executor.clone());
         self
@@ -219,9 +219,9 @@ impl Input {
     /// Finds the files and splits them.
     ///
     /// # Errors
-    /// [`Error::Input`] where a path or a pattern names nothing, or files of this machine where calls run
-    /// on others, or where a file is no whole number of fixed records; [`Error::Config`] for a delimiter or
-    /// a record that cannot be; [`Error::Store`]; of CSV what a job can fail by.
+    /// [`Error::Input`] if a path or a pattern matches nothing, if it names local files but calls run on other
+    /// machines, or if the length of a file is not a multiple of the record length; [`Error::Config`] for an invalid
+    /// delimiter or record length; [`Error::Store`] if the store fails; for CSV, also the errors of a job.
     pub async fn splits(self) -> Result<Vec<Split>> {
         let format = self.format()?;
         let mut known = HashSet::new();
@@ -255,8 +255,8 @@ impl Input {
         Ok(splits)
     }
 
-    /// What is known of each file being packed. The first bytes are read only of those that would be split, and of those
-    /// that cannot be what they are said to be unless they are packed.
+    /// Returns for each file whether it may be packed. Reads the first bytes only of files that would be split, and of
+    /// files whose length is valid only if they are packed.
     async fn packed(&self, files: &[Match], format: Format) -> Result<Vec<Packed>> {
         if self.raw {
             return Ok(vec![Packed::No; files.len()]);
@@ -291,13 +291,13 @@ impl Input {
         store::unblock(look).await?
     }
 
-    /// Refuses this machine's files where the calls that would read them run on others.
+    /// Rejects local files if the calls that would read them run on other machines.
     fn refuse_unseen(&self, files: &[Match]) -> Result<()> {
         let Some(local) = files.iter().find(|file| file.source.is_local()) else { return Ok(()) };
         if self.executor()?.is_local() {
             return Ok(());
         }
-        let reason = "workers elsewhere do not see the files of this machine; put it to a store and name it there, as in \
+        let reason = "workers on other machines cannot read local files; copy it to a store and use its URL, such as \
                       `s3://bucket/key`, or set WREN_BACKEND=local to run here";
         Err(local.source.error(reason))
     }
@@ -310,25 +310,27 @@ impl Input {
         let format = self.format.unwrap_or(if self.whole { Format::Bytes } else { Format::Lines });
         match format {
             Format::Fixed(0) => {
-                Err(Error::Config("an input of records of 0 bytes has no end; say how long they are".to_owned()))
+                Err(Error::Config("records of 0 bytes are invalid; pass the record length to `fixed`".to_owned()))
             }
             Format::Csv(csv) => csv.check().map(|()| format),
             format => Ok(format),
         }
     }
 
-    /// Where a file is split, if it had no records.
+    /// Returns the ranges of a file's splits, before those of CSV are moved to the starts of records.
     fn ranges(&self, file: &Match, format: Format, packed: Packed) -> Result<Vec<Range<u64>>> {
         if let Format::Fixed(record) = format
             && packed == Packed::No
             && !file.len.is_multiple_of(record)
         {
             let (len, left) = (file.len, file.len % record);
-            let reason =
-                format!("it has {len} bytes, which is no whole number of records of {record}: {left} are left");
+            let reason = format!(
+                "its {len} bytes are not a multiple of the record length {record}: {left} are left; correct the length \
+                 in `fixed` or the file"
+            );
             return Err(file.source.error(reason));
         }
-        // A file that is short enough to be one split may be packed, too.
+        // A file that fits in one split may also be packed.
         if self.whole || (packed == Packed::Maybe && file.len > 0) {
             return Ok(std::iter::once(0..file.len).collect());
         }
@@ -340,12 +342,11 @@ impl Input {
         Ok(ranges)
     }
 
-    /// Moves the borders of CSV splits to where records begin; gives the length of each file's first
-    /// record.
+    /// Moves the boundaries of CSV splits to the starts of records. Returns the length of each file's first record.
     async fn at_records(&self, files: &[Match], ranges: &mut [Vec<Range<u64>>], csv: Dialect) -> Result<Vec<u64>> {
         let mut chunks = Vec::new();
         for (file, ranges) in files.iter().zip(&mut *ranges) {
-            // Nothing is split inside a byte order mark.
+            // A byte order mark is not split.
             let mark = ranges.iter().position(|range| range.end >= MARK.len() as u64).unwrap_or(0);
             ranges.drain(..mark);
             if let Some(first) = ranges.first_mut() {
@@ -376,7 +377,7 @@ impl Input {
     }
 }
 
-/// As few ranges of at most `most` as make up `len`, and as even as can be.
+/// Divides `len` into as few ranges as possible, each of at most `most` and all as even as possible.
 fn evenly(len: u64, most: u64) -> Vec<Range<u64>> {
     let count = len.div_ceil(most);
     let (short, longer) = (len / count.max(1), len % count.max(1));

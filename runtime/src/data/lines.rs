@@ -1,4 +1,4 @@
-//! A split line by line: [`Lines`].
+//! [`Lines`]: a split, line by line.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use super::blocks::Blocks;
 use super::quotes::MARK;
 use crate::error::Result;
 
-/// The lines of a split: what [`Split::lines`](super::Split::lines) gives.
+/// The lines of a split, returned by [`Split::lines`](super::Split::lines).
 ///
-/// As an iterator it gives `String`s. [`next_line`](Self::next_line) lends each line in place, and
-/// does not ask that it be UTF-8. Lines come without the `\n` or `\r\n` that ends them.
+/// As an iterator, it yields `String`s. [`next_line`](Self::next_line) lends each line in place, and does not require
+/// UTF-8. Lines do not include the `\n` or `\r\n` that ends them.
 ///
 /// ```
 /// #[wren::remote]
@@ -33,7 +33,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Lines {
     blocks: Blocks,
-    /// Where the next line begins in the present block.
+    /// Start of the next line in the current block.
     at: usize,
     failed: bool,
 }
@@ -43,10 +43,10 @@ impl Lines {
         Self { blocks, at: 0, failed: false }
     }
 
-    /// The next line, or `None` at the end of the split. It is valid until the next is asked for.
+    /// Returns the next line, or `None` at the end of the split. The line is valid until the next line is requested.
     ///
     /// # Errors
-    /// As [`Blocks::next_block`].
+    /// The errors of [`Blocks::next_block`].
     #[inline]
     pub fn next_line(&mut self) -> Result<Option<&[u8]>> {
         Ok(match self.next_place()? {
@@ -55,7 +55,7 @@ impl Lines {
         })
     }
 
-    /// Where the next line lies in the present block.
+    /// Returns the range of the next line in the current block.
     #[inline]
     fn next_place(&mut self) -> Result<Option<Range<usize>>> {
         if self.at == self.blocks.block().len() {
@@ -72,7 +72,7 @@ impl Lines {
         let begin = self.at;
         let rest = &self.blocks.block()[begin..];
         let Some(newline) = memchr(b'\n', rest) else {
-            // A lone `\r` at the end of a file ends no line.
+            // A lone `\r` at the end of a file does not end a line.
             self.at += rest.len();
             return Ok(Some(begin..self.at));
         };
@@ -81,8 +81,7 @@ impl Lines {
         Ok(Some(begin..begin + end))
     }
 
-    /// Where the next line begins, counted from the begin of the file, or, where the file is packed,
-    /// of what it unpacks to.
+    /// Returns the offset of the next line in the file or, for a packed file, in its unpacked content.
     pub fn offset(&self) -> u64 {
         self.blocks.offset() + self.at as u64
     }
@@ -94,7 +93,7 @@ impl Lines {
             Ok(text) => Ok(Some(text.to_owned())),
             Err(error) => {
                 let at = self.blocks.offset() + (begin + error.valid_up_to()) as u64;
-                let reason = format!("it is not UTF-8 at byte {at}; `next_line` gives lines as bytes");
+                let reason = format!("it is not UTF-8 at byte {at}; use `next_line` to read lines as bytes");
                 Err(self.blocks.source().error(reason))
             }
         }
@@ -104,10 +103,10 @@ impl Lines {
 impl Iterator for Lines {
     type Item = Result<String>;
 
-    /// The next line.
+    /// Returns the next line.
     ///
-    /// A line that is not UTF-8 is an error, which names its place; the lines behind it follow.
-    /// Behind any other error there is nothing.
+    /// A line that is not UTF-8 is an error that names the byte; the lines after it follow. After any other error, the
+    /// iterator ends.
     fn next(&mut self) -> Option<Result<String>> {
         if self.failed {
             return None;

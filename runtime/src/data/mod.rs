@@ -1,8 +1,8 @@
-//! Inputs: files and objects, split into partitions, of which each call reads its own.
+//! Inputs: files and objects, split into partitions. Each call reads its own partition.
 //!
-//! [`Input`] says what is to be read and gives [`Split`]s; a remote function takes a split and reads
-//! its [`Lines`], its [`Records`], its [`Blocks`] or its bytes by a [`Reader`]. No byte is lost or
-//! doubled at a border: a line, and a record, belongs to the split in which its first byte lies.
+//! [`Input`] describes the files to read and returns [`Split`]s. A remote function takes a split and reads its
+//! [`Lines`], its [`Records`], its [`Blocks`], or its bytes through a [`Reader`]. No byte is lost or duplicated at a
+//! boundary: a line or record belongs to the split that contains its first byte.
 
 mod ahead;
 mod blocks;

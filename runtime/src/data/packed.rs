@@ -1,14 +1,15 @@
-//! Files packed by gzip or zstd: they cannot be entered but at their begin, so each is one split. The content tells how a
-//! file is packed; names tell other things, as that of a file which a web server has unpacked on the way.
+//! Files packed with gzip or zstd. They can be read only from the start, so each is one split. The packing is
+//! recognized by the content, because names can be wrong: a web server may have unpacked a file in transit, for
+//! example.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// How much of the packed file is read at once, in bytes.
+/// Number of packed bytes read at once.
 const READ: usize = 256 << 10;
 
-/// How many first bytes of a file tell how it is packed.
+/// Number of bytes at the start of a file that identify its packing.
 pub(super) const HEAD: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +18,17 @@ pub(super) enum Packing {
     Zstd,
 }
 
-/// How a file is packed that begins so.
+/// Returns the packing of a file that begins with `head`.
 ///
 /// # Errors
-/// The name of what cannot be unpacked here. An archive is refused only where `is_text`: as bytes it may be what is wanted.
+/// A message that names the packing, if wren does not unpack it. An archive is rejected only if `is_text`, because a
+/// program may want its bytes.
 pub(super) fn of(head: &[u8], is_text: bool) -> Result<Option<Packing>, String> {
-    // A file that is cut off in the first bytes is damaged, and not text.
+    // A file that is cut off within its first bytes is damaged gzip, not text.
     if matches!(head, [0x1f, 0x8b] | [0x1f, 0x8b, 8, ..]) {
         return Ok(Some(Packing::Gzip));
     }
-    // A frame, or one to be skipped, which parallel compressors write.
+    // A data frame, or a skippable frame, which parallel compressors write.
     if matches!(head, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
         return Ok(Some(Packing::Zstd));
     }
@@ -43,8 +45,8 @@ pub(super) fn of(head: &[u8], is_text: bool) -> Result<Option<Packing>, String> 
         _ => return Ok(None),
     };
     Err(format!(
-        "it is packed by {refused}, which wren does not unpack; unpack it first, or pack it by gzip or zstd; \
-         `Input::raw` reads it as it is"
+        "it is packed with {refused}, which wren does not unpack; unpack it first, pack it with gzip or zstd, or read \
+         it as it is with `Input::raw`"
     ))
 }
 
@@ -56,7 +58,7 @@ impl Packing {
         }
     }
 
-    /// Unpacks all members, or frames, of a file.
+    /// Unpacks all members or frames of a file.
     pub(super) fn unpack(self, packed: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         let packed = BufReader::with_capacity(READ, packed);
         let input: Box<dyn Read + Send> = match self {
@@ -65,7 +67,7 @@ impl Packing {
             Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
             #[cfg(not(feature = "zstd"))]
             Packing::Zstd => {
-                let what = "a file packed by Zstandard";
+                let what = "a file packed with Zstandard";
                 return Err(io::Error::other(crate::Error::left_out(what, "zstd").to_string()));
             }
         };
@@ -73,8 +75,8 @@ impl Packing {
     }
 }
 
-/// All members of a gzip file, one after the other. Zeros behind a member are padding, as those that tapes and
-/// block devices leave; what is neither padding nor a member is an error, since it may be lost data.
+/// All members of a gzip file, one after another. Zeros after a member are padding, such as tapes and block devices
+/// leave. Anything else that is not a member is an error, because it may be lost data.
 struct Members<R> {
     member: Option<GzDecoder<R>>,
 }
@@ -97,7 +99,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Goes behind padding; nothing where that is the end.
+/// Skips padding. Returns `None` at the end of the file.
 fn next_member<R: BufRead>(mut packed: R) -> io::Result<Option<R>> {
     loop {
         let ahead = match packed.fill_buf() {
@@ -110,14 +112,14 @@ fn next_member<R: BufRead>(mut packed: R) -> io::Result<Option<R>> {
                 packed.consume(zeros);
                 return Ok(Some(packed));
             }
-            Some(_) => return Err(io::Error::other("behind its end there is something else, which is no gzip data")),
+            Some(_) => return Err(io::Error::other("the data after its end is not gzip")),
             None if ahead.is_empty() => return Ok(None),
             None => packed.consume(zeros),
         }
     }
 }
 
-/// Says of an error that it is one of the packed data.
+/// Adds the name of the packing to errors in the packed data.
 struct Unpacking {
     packing: Packing,
     input: Box<dyn Read + Send>,
@@ -126,7 +128,7 @@ struct Unpacking {
 impl Read for Unpacking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.input.read(buffer).map_err(|e| {
-            // What is wrapped is an error of reading the file itself.
+            // A wrapped `Error` comes from reading the file itself.
             if e.kind() == io::ErrorKind::Interrupted || e.get_ref().is_some_and(|inner| inner.is::<crate::Error>()) {
                 return e;
             }

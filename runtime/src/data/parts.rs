@@ -1,10 +1,10 @@
-//! Names in a folder that a job writes its outputs to.
+//! Names in the output folder of a job.
 
-/// The mark of a folder in a store whose outputs are not all there yet: the job that writes them runs, or failed.
-/// [`Input`](crate::Input) does not take them.
+/// Key that marks a folder in a store as incomplete: the job that writes its outputs is still running, or has failed.
+/// [`Input`](crate::Input) rejects such outputs.
 pub(crate) const INCOMPLETE: &str = "_incomplete";
 
-/// Whether an entry of a folder of outputs is one.
+/// Whether a name in an output folder is that of an output.
 pub(crate) fn is_part(name: &str) -> bool {
     let rest = name.strip_prefix("part-").unwrap_or_default();
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();

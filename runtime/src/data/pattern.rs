@@ -1,21 +1,21 @@
-//! What a pattern matches: braces, wildcards, and the names between slashes. Names are bytes: those of files need not be
+//! Pattern matching: braces, wildcards, and the names between slashes. Names are bytes, because file names need not be
 //! UTF-8.
 
-/// Patterns that the braces of one may stand for.
+/// Maximum number of patterns that braces may expand to.
 const MOST: usize = 1_000;
 
-/// A pattern without braces, name by name.
+/// A pattern without braces, split at slashes.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     pub(super) parts: Vec<Part>,
 }
 
-/// What stands between two slashes.
+/// The part of a pattern between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
-    /// This name and no other.
+    /// Exactly this name.
     Name(Vec<u8>),
-    /// A name that these match.
+    /// A name that matches these tokens.
     Wild(Vec<Token>),
     /// `**`: any number of folders.
     Folders,
@@ -28,31 +28,30 @@ pub(super) enum Token {
     One,
     /// `*`
     Many,
-    /// `[a-z]`, or `[!a-z]` for all others.
+    /// `[a-z]`, or `[!a-z]` for all other characters.
     Class {
         others: bool,
         ranges: Vec<(char, char)>,
     },
 }
 
-/// Whether a character of it stands for others.
+/// Whether a pattern contains wildcards.
 pub(super) fn is_wild(pattern: &[u8]) -> bool {
     pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
-/// Whether wildcards and folders skip a name.
+/// Whether wildcards and searches of folders skip a name.
 pub(super) fn is_hidden(name: &[u8]) -> bool {
     matches!(name.first(), Some(b'.' | b'_')) && name != b"." && name != b".."
 }
 
-/// The patterns that a pattern with braces stands for: `{a,b}/*` is `a/*` and `b/*`. Braces without a comma stand for
-/// themselves, as in shells.
+/// Expands braces: `{a,b}/*` becomes `a/*` and `b/*`. Braces without a comma are literal, as in shells.
 pub(super) fn alternatives(pattern: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let Some((open, close, commas)) = braces(pattern)? else { return Ok(vec![pattern.to_vec()]) };
     let (before, inside, after) = (&pattern[..open], &pattern[open + 1..close], &pattern[close + 1..]);
     if commas.is_empty() && inside.windows(2).any(|pair| pair == b"..") {
         let range = String::from_utf8_lossy(&pattern[open..=close]).into_owned();
-        return Err(format!("`{range}` is a range of shells; write `[0-9]`, or list what is meant: `{{1,2,3}}`"));
+        return Err(format!("shell ranges such as `{range}` are not supported; write `[0-9]` or `{{1,2,3}}`"));
     }
     let mut pieces = Vec::new();
     if commas.is_empty() {
@@ -66,18 +65,18 @@ pub(super) fn alternatives(pattern: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
     let rest = alternatives(after)?;
     if pieces.len().saturating_mul(rest.len()) > MOST {
-        return Err(format!("its braces stand for more than {MOST} patterns"));
+        return Err(format!("its braces expand to more than {MOST} patterns; write several patterns with fewer"));
     }
     let join = |piece: &Vec<u8>| rest.iter().map(|rest| [before, piece, rest].concat()).collect::<Vec<_>>();
     Ok(pieces.iter().flat_map(join).collect())
 }
 
-/// The places of the first braces, and of the commas directly in them.
+/// Returns the positions of the first pair of braces, and of the commas directly inside it.
 fn braces(pattern: &[u8]) -> Result<Option<(usize, usize, Vec<usize>)>, String> {
     let (mut at, mut depth, mut open, mut commas) = (0, 0usize, 0, Vec::new());
     while at < pattern.len() {
         match pattern[at] {
-            // No brace in a class is one.
+            // Braces inside a class are literal.
             b'[' => at = class_end(pattern, at).unwrap_or(at),
             b'{' => {
                 if depth == 0 {
@@ -93,38 +92,38 @@ fn braces(pattern: &[u8]) -> Result<Option<(usize, usize, Vec<usize>)>, String> 
         at += 1;
     }
     if depth > 0 {
-        return Err("a `{` of it has no `}`; `[{]` stands for the character itself".to_owned());
+        return Err("a `{` has no matching `}`; write `[{]` for a literal `{`".to_owned());
     }
     Ok(None)
 }
 
-/// Where the class ends that begins at `open`.
+/// Returns the end of the class that begins at `open`.
 fn class_end(pattern: &[u8], open: usize) -> Option<usize> {
     let mut first = open + 1;
     if matches!(pattern.get(first), Some(b'!' | b'^')) {
         first += 1;
     }
-    // A bracket that comes first is one of the characters.
+    // A closing bracket in first position is one of the characters.
     let inside = pattern.get(first + 1..)?;
     let end = inside.iter().position(|byte| matches!(byte, b']' | b'/'))?;
     (inside[end] == b']').then_some(first + 1 + end)
 }
 
 impl Pattern {
-    /// Of a pattern without braces.
+    /// Parses a pattern without braces.
     pub(super) fn new(pattern: &[u8]) -> Result<Self, String> {
         let mut parts = pattern.split(|byte| *byte == b'/').map(part).collect::<Result<Vec<_>, _>>()?;
-        // All that is below.
+        // A trailing `**` matches everything below.
         if parts.last() == Some(&Part::Folders) {
             parts.push(Part::Wild(vec![Token::Many]));
         }
         Ok(Self { parts })
     }
 
-    /// Whether it matches a key.
+    /// Whether the pattern matches a key.
     pub(super) fn matches(&self, key: &[u8]) -> bool {
         let names: Vec<&[u8]> = key.split(|byte| *byte == b'/').collect();
-        // Whether the parts up to now match so many names.
+        // `matched[n]`: whether the parts so far match the first `n` names.
         let mut matched = vec![false; names.len() + 1];
         matched[0] = true;
         for part in &self.parts {
@@ -144,13 +143,13 @@ impl Pattern {
 }
 
 impl Part {
-    /// Whether it matches a name. `**` matches none by itself.
+    /// Whether the part matches a name. `**` by itself matches no name.
     pub(super) fn matches(&self, name: &[u8]) -> bool {
         match self {
             Part::Name(own) => own == name,
             Part::Wild(tokens) => {
-                let asks = |token: &Token| matches!(token, Token::Byte(byte) if Some(byte) == name.first());
-                (!is_hidden(name) || tokens.first().is_some_and(asks)) && matches(tokens, name)
+                let is_first = |token: &Token| matches!(token, Token::Byte(byte) if Some(byte) == name.first());
+                (!is_hidden(name) || tokens.first().is_some_and(is_first)) && matches(tokens, name)
             }
             Part::Folders => false,
         }
@@ -162,7 +161,7 @@ fn part(text: &[u8]) -> Result<Part, String> {
         return Ok(Part::Folders);
     }
     if text.windows(2).any(|pair| pair == b"**") {
-        return Err("`**` stands for folders and is a name of its own, as in `a/**/*.csv`".to_owned());
+        return Err("`**` must stand alone between slashes, as in `a/**/*.csv`".to_owned());
     }
     if !is_wild(text) {
         return Ok(Part::Name(text.to_vec()));
@@ -174,7 +173,7 @@ fn part(text: &[u8]) -> Result<Part, String> {
             b'*' => tokens.push(Token::Many),
             b'?' => tokens.push(Token::One),
             b'[' => {
-                let end = class_end(text, at).ok_or("a `[` of it has no `]`; `[[]` stands for the character itself")?;
+                let end = class_end(text, at).ok_or("a `[` has no matching `]`; write `[[]` for a literal `[`")?;
                 tokens.push(class(&text[at + 1..end])?);
                 at = end;
             }
@@ -195,7 +194,7 @@ fn class(text: &[u8]) -> Result<Token, String> {
         rest = match *rest {
             [first, '-', last, ref after @ ..] => {
                 if first > last {
-                    return Err(format!("in `[{text}]` the range {first}-{last} holds nothing"));
+                    return Err(format!("in `[{text}]`, the range {first}-{last} is empty; swap its ends"));
                 }
                 ranges.push((first, last));
                 after
@@ -209,8 +208,8 @@ fn class(text: &[u8]) -> Result<Token, String> {
     }
 }
 
-/// Whether tokens match all of a name. Behind a `*` the rest is tried at each place; an earlier `*` need not be tried
-/// again once a later one was reached.
+/// Whether the tokens match the whole name. After a `*`, the rest is tried at each position. Once a later `*` is
+/// reached, an earlier one need not be tried again.
 fn matches(tokens: &[Token], name: &[u8]) -> bool {
     let (mut token, mut at) = (0, 0);
     let mut again: Option<(usize, usize)> = None;
@@ -237,7 +236,7 @@ fn matches(tokens: &[Token], name: &[u8]) -> bool {
     }
 }
 
-/// How many bytes a token takes, if it matches the begin of the rest of a name.
+/// Returns the number of bytes that a token takes, if it matches the start of `rest`.
 fn takes(token: &Token, rest: &[u8]) -> Option<usize> {
     let first = *rest.first()?;
     match token {
@@ -252,7 +251,7 @@ fn takes(token: &Token, rest: &[u8]) -> Option<usize> {
     }
 }
 
-/// The first character and its length; a byte that is not UTF-8 is no character, and a place of its own.
+/// Returns the first character and its length. A byte that is not UTF-8 is not a character, and has length 1.
 fn first_char(text: &[u8]) -> (Option<char>, usize) {
     for length in 1..=text.len().min(4) {
         if let Ok(character) = std::str::from_utf8(&text[..length]) {
@@ -326,21 +325,21 @@ mod tests {
         assert_eq!(all("[{]a,b}"), ["[{]a,b}"]);
         assert_eq!(all("a}b"), ["a}b"]);
         let refused = |pattern: &str| alternatives(pattern.as_bytes()).unwrap_err();
-        assert!(refused("{a,b").contains("has no `}`"));
-        assert!(refused("f{1..3}").contains("`{1..3}` is a range of shells"));
+        assert!(refused("{a,b").contains("has no matching `}`"));
+        assert!(refused("f{1..3}").contains("shell ranges such as `{1..3}` are not supported"));
         assert!(refused(&"{a,b,c,d}".repeat(6)).contains("more than 1000"));
     }
 
     #[test]
     fn what_is_no_pattern_is_refused() {
         let refused = |pattern: &str| Pattern::new(pattern.as_bytes()).unwrap_err();
-        assert!(refused("a/[b").contains("has no `]`"));
-        assert!(refused("[a/b]").contains("has no `]`"));
-        assert!(refused("a**").contains("a name of its own"));
-        assert!(refused("[z-a]").contains("z-a holds nothing"));
+        assert!(refused("a/[b").contains("has no matching `]`"));
+        assert!(refused("[a/b]").contains("has no matching `]`"));
+        assert!(refused("a**").contains("must stand alone between slashes"));
+        assert!(refused("[z-a]").contains("z-a is empty"));
     }
 
-    /// The same, by trying everything.
+    /// Matches by trying every possibility.
     fn slowly(tokens: &[Token], name: &[u8]) -> bool {
         match tokens {
             [] => name.is_empty(),

@@ -1,8 +1,8 @@
-//! Where a CSV file can be split: at records, which only those know who know all quotes before.
+//! Finds where a CSV file can be split: at records, whose starts depend on all quotes before them.
 //!
-//! Each chunk of the file is scanned by itself, from every state that the text before it may have
-//! left; where the first record begins, and in which state the chunk ends, are found for each. Put
-//! together from the begin of the file on, they tell the true state at the begin of every chunk.
+//! Each chunk of the file is scanned by itself, once for every state that the text before it may have left. Each scan
+//! finds the first records of the chunk and the state at its end. Joined from the start of the file, the scans
+//! determine the true state at the start of every chunk.
 
 use std::io::Read;
 use std::ops::Range;
@@ -15,15 +15,15 @@ use super::quotes::{self, MARK, STATES, State};
 use super::source::{Source, Stream};
 use crate::error::Result;
 
-/// How many records of a chunk are told: the second of a file begins where the first ends.
+/// Number of records reported per chunk. Two, because the first record of a file ends where the second begins.
 const RECORDS: usize = 2;
 
-/// What a scan found, for each state before the chunk.
+/// The results of a scan, for each state before the chunk.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Scanned {
-    /// The state behind the chunk.
+    /// State after the chunk.
     ends: [State; STATES.len()],
-    /// Where its first records begin in the file.
+    /// Offsets in the file of the chunk's first records.
     records: [Vec<u64>; STATES.len()],
 }
 
@@ -41,11 +41,11 @@ pub(super) fn scan(source: &Source, len: u64, chunk: Range<u64>, csv: Dialect) -
     }
 }
 
-/// The scans from all states, side by side: those that have come to one state go on as one.
+/// The scans from all states, side by side. Scans that reach the same state continue as one.
 struct Tracks {
     csv: Dialect,
     at: u64,
-    /// The state now, and the states at the begin that led to it.
+    /// Each current state, and the indices of the initial states that led to it.
     tracks: Vec<(State, Vec<usize>)>,
     records: [Vec<u64>; STATES.len()],
 }
@@ -53,7 +53,7 @@ struct Tracks {
 impl Tracks {
     fn new(csv: Dialect, at: u64) -> Self {
         let tracks = match at {
-            // Nothing is before the file.
+            // No text precedes the file.
             0 => vec![(State::RecordStart, (0..STATES.len()).collect())],
             _ => STATES.iter().enumerate().map(|(number, state)| (*state, vec![number])).collect(),
         };
@@ -95,8 +95,7 @@ impl Tracks {
     }
 }
 
-/// Puts the scans of a file's chunks together: the ranges of its splits, and the length of its first
-/// record.
+/// Joins the scans of a file's chunks. Returns the ranges of its splits and the length of its first record.
 pub(super) fn join(len: u64, scans: &[Scanned]) -> (Vec<Range<u64>>, u64) {
     let mut state = State::RecordStart;
     let mut begins = Vec::new();

@@ -1,11 +1,11 @@
-//! Where CSV records begin: newlines inside quotes end none.
+//! Finds the starts of CSV records. Newlines inside quotes do not end a record.
 //!
-//! The rules are those of the `csv` crate: a quote opens only at the begin of a field; inside
-//! quotes a doubled one stands for itself; `\n`, `\r` and `\r\n` end records; empty lines are none.
-//! A comment begins where a record could, and goes on to a `\n`, whatever quotes are in it.
+//! The rules are those of the `csv` crate. A quote opens a quoted field only at the start of a field. Inside quotes, a
+//! doubled quote stands for one quote. `\n`, `\r` and `\r\n` end records. Empty lines are not records. A comment begins
+//! where a record could begin, and extends to the next `\n`, regardless of quotes in it.
 //!
-//! Outside quotes and comments, the state before a byte follows from the byte before it alone. So a scan jumps
-//! from quote to quote, and looks at what stands before each; from comment to comment likewise.
+//! Outside quotes and comments, the state before a byte depends only on the previous byte. Therefore, a scan jumps from
+//! quote to quote and checks the byte before each. It handles comments in the same way.
 
 use std::ops::Range;
 
@@ -14,35 +14,35 @@ use serde::{Deserialize, Serialize};
 
 use super::dialect::Dialect;
 
-/// What a byte order mark at the begin of a file looks like; it belongs to no field.
+/// A byte order mark at the start of a file. It belongs to no field.
 pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What is known of the text before a byte.
+/// The state of a scan before a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
-    /// A record ended, or none has begun.
+    /// After the end of a record, or before the first record.
     RecordStart,
-    /// The delimiter came.
+    /// After a delimiter.
     FieldStart,
-    /// A field without quotes has begun, or one with quotes was closed.
+    /// Inside a field without quotes, or after the closing quote of a field.
     InField,
     Quoted,
-    /// A quote came inside quotes: the first of two, or the closing one.
+    /// After a quote inside quotes: the first of two, or the closing one.
     Quote,
     Comment,
 }
 
-/// All states, each at the index that is its number.
+/// All states, each at the index of its discriminant.
 pub(super) const STATES: [State; 6] =
     [State::RecordStart, State::FieldStart, State::InField, State::Quoted, State::Quote, State::Comment];
 
 /// A stretch of text outside quotes and comments.
 #[derive(Debug)]
 pub(super) struct Plain {
-    /// Before its first byte.
+    /// State before the first byte.
     state: State,
     at: Range<usize>,
-    /// Whether an opening quote stands at its end.
+    /// Whether an opening quote follows directly.
     opens: bool,
 }
 
@@ -50,7 +50,7 @@ fn ends_record(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-/// Goes over `bytes`, tells of every stretch outside quotes and comments, and gives the state behind them.
+/// Scans `bytes`, passes every stretch outside quotes and comments to `plain`, and returns the state at the end.
 pub(super) fn scan(csv: &Dialect, mut state: State, bytes: &[u8], mut plain: impl FnMut(Plain)) -> State {
     let mut at = 0;
     while at < bytes.len() {
@@ -80,7 +80,7 @@ pub(super) fn scan(csv: &Dialect, mut state: State, bytes: &[u8], mut plain: imp
     state
 }
 
-/// The state behind a byte that lies outside quotes and comments, and opens none.
+/// Returns the state after a byte that lies outside quotes and comments and opens neither.
 fn after(csv: &Dialect, byte: u8) -> State {
     match byte {
         b'\n' | b'\r' => State::RecordStart,
@@ -89,7 +89,8 @@ fn after(csv: &Dialect, byte: u8) -> State {
     }
 }
 
-/// The next quote that opens, or the begin of a comment, from a place outside both on; and the state behind it.
+/// Finds the next opening quote or comment start after a position outside both. Returns its position, and the state
+/// after it.
 fn next_open(csv: &Dialect, state: State, bytes: &[u8], start: usize) -> Option<(usize, State)> {
     let mut at = start;
     loop {
@@ -112,7 +113,7 @@ fn next_open(csv: &Dialect, state: State, bytes: &[u8], start: usize) -> Option<
 }
 
 impl Plain {
-    /// Where the first record of this stretch begins.
+    /// Returns the start of the first record in this stretch.
     fn first_record(&self, bytes: &[u8]) -> Option<usize> {
         let mut at = self.at.start;
         if self.state != State::RecordStart {
@@ -124,7 +125,7 @@ impl Plain {
         (at < self.at.end || self.opens).then_some(at)
     }
 
-    /// Where the first records of this stretch begin, `limit` of them at most.
+    /// Returns the starts of the first records in this stretch, at most `limit` of them.
     pub(super) fn first_records(mut self, bytes: &[u8], limit: usize) -> Vec<usize> {
         let mut found = Vec::new();
         while found.len() < limit
@@ -135,13 +136,13 @@ impl Plain {
                 break;
             }
             self.at.start = record + 1;
-            // Its first byte ends no record, so that none begins behind it.
+            // The first byte of a record does not end one, so the next byte does not start a record.
             self.state = State::InField;
         }
         found
     }
 
-    /// Where the last record of this stretch begins.
+    /// Returns the start of the last record in this stretch.
     pub(super) fn last_record(&self, bytes: &[u8]) -> Option<usize> {
         let Range { start, mut end } = self.at;
         let begins = self.state == State::RecordStart;
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// The same, a byte at a time.
+    /// Returns the state after one more byte.
     fn step(csv: &Dialect, state: State, byte: u8) -> State {
         let is_quote = Some(byte) == csv.quote;
         match state {

@@ -1,13 +1,13 @@
-//! A split as a stream of bytes: [`Reader`].
+//! [`Reader`]: a split as a stream of bytes.
 
 use std::io::{self, BufRead, Read};
 
 use super::blocks::Blocks;
 
-/// The bytes of a split, no more and no fewer: what [`Split::reader`](super::Split::reader) gives.
+/// Exactly the bytes of a split, returned by [`Split::reader`](super::Split::reader).
 ///
-/// It is for parsers that take a [`Read`] or a [`BufRead`]. Its errors hold an
-/// [`Error`](crate::Error), which names the file.
+/// It is for parsers that take a [`Read`] or a [`BufRead`]. Its errors contain an [`Error`](crate::Error) that names
+/// the file.
 ///
 /// ```
 /// use std::io::BufRead;
@@ -21,7 +21,7 @@ use super::blocks::Blocks;
 #[derive(Debug)]
 pub struct Reader {
     blocks: Blocks,
-    /// How much of the present block has been read.
+    /// Number of bytes of the current block that have been read.
     at: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A split as CSV records: [`Records`].
+//! [`Records`]: a split as CSV records.
 
 use std::fmt;
 use std::io::{self, Cursor, Read};
@@ -13,35 +13,35 @@ use super::reader::Reader;
 use super::source::Source;
 use crate::error::{Error, Result};
 
-/// How much the parser takes at once, in bytes.
+/// Size of the parser's buffer, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// Characters of a field, and columns of a header, that an error shows at most.
+/// Maximum number of characters of a field, and of columns of a header, in an error message.
 const SHOWN: usize = 40;
 
 type Text = Ended<io::Chain<Cursor<Vec<u8>>, Reader>>;
 
-/// The CSV records of a split, each as a `T`: what [`Split::records`](super::Split::records) gives.
+/// The CSV records of a split, each as a `T`; returned by [`Split::records`](super::Split::records).
 ///
-/// A record that does not fit a `T` is an error, which names its place and its column; the records behind it
-/// follow. Behind an error of reading there is nothing.
+/// A record that does not match `T` is an error that names the byte and the column; the records after it follow. After
+/// a read error, the iterator ends.
 pub struct Records<T> {
     source: Source,
     parser: csv::Reader<Text>,
     header: Option<StringRecord>,
     record: StringRecord,
-    /// Where the parser's first byte lies in the file.
+    /// Offset of the parser's first byte, as if the file's first record directly preceded the text.
     base: i128,
     failed: bool,
-    gives: PhantomData<fn() -> T>,
+    item: PhantomData<fn() -> T>,
 }
 
-/// Ends a comment that the file's end leaves open: the parser would take it for a record.
+/// Ends a comment that is still open at the end of the file. Otherwise, the parser would treat it as a record.
 struct Ended<R> {
     text: R,
-    /// Where comments are looked for, and the state behind what was read.
+    /// The format and the state after the bytes read so far, if the format has comments.
     comments: Option<(Dialect, State)>,
-    /// Whether nothing was read yet.
+    /// Whether nothing has been read yet.
     new: bool,
 }
 
@@ -75,17 +75,17 @@ impl<T> fmt::Debug for Records<T> {
 }
 
 impl<T: DeserializeOwned> Records<T> {
-    /// Records of `text`, which begins at `offset` of the file. `first` is the file's first record,
-    /// where that is not in `text`.
+    /// Creates the records of `text`, which begins at `offset` in the file. `first` is the file's first record if it is
+    /// not in `text`, and otherwise empty.
     pub(super) fn new(source: Source, first: Vec<u8>, text: Reader, offset: u64, dialect: &Dialect) -> Result<Self> {
         let base = i128::from(offset) - first.len() as i128;
         let has_first = !first.is_empty();
-        // The parser sees the first record of the file in any case: by it, it knows how many fields
-        // records have, and it takes a byte order mark for one only before it.
+        // The parser always gets the first record of the file: it takes the number of fields from that record, and
+        // recognizes a byte order mark only before it.
         let text = Ended::new(Cursor::new(first).chain(text), dialect);
         let parser = dialect.parser().buffer_capacity(BUFFER).from_reader(text);
         let (header, record) = (None, StringRecord::new());
-        let mut records = Self { source, parser, header, record, base, failed: false, gives: PhantomData };
+        let mut records = Self { source, parser, header, record, base, failed: false, item: PhantomData };
         if dialect.headers {
             let header = records.parser.headers().cloned();
             records.header = Some(header.map_err(|e| records.explain(e))?);
@@ -96,8 +96,8 @@ impl<T: DeserializeOwned> Records<T> {
         Ok(records)
     }
 
-    /// The parser counts bytes from its own first, and fields from 0; this counts bytes from the file's first, and
-    /// columns from 1.
+    /// Converts an error of the parser. The parser counts bytes from its own first byte, and fields from 0; the result
+    /// counts bytes from the start of the file, and columns from 1.
     fn explain(&self, error: csv::Error) -> Error {
         let source = &self.source;
         let position = error.position().or(self.record.position());
@@ -107,24 +107,25 @@ impl<T: DeserializeOwned> Records<T> {
             csv::ErrorKind::Io(error) => source.explain(error),
             csv::ErrorKind::Utf8 { err, .. } => {
                 let (column, at) = (self.column(err.field()), err.valid_up_to());
-                source.error(format!("{place} is not UTF-8 in {column}, behind {at} bytes of it"))
+                source.error(format!("{place} is not UTF-8 in {column}, after {at} valid bytes"))
             }
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => source.error(format!(
-                "{place} has {len} fields, and the first record has {expected_len} of them; `.flexible(true)` takes such \
-                 records"
+                "{place} has {len} fields, but the first record has {expected_len} fields; correct it, or accept such \
+                 records with `.flexible(true)`"
             )),
             csv::ErrorKind::Deserialize { err, .. } => {
                 let at = err.field().and_then(|field| usize::try_from(field).ok());
                 match (at, err.kind()) {
                     (_, csv::DeserializeErrorKind::UnexpectedEndOfRow) => {
                         let fields = self.record.len();
-                        source.error(format!("{place} does not fit: it ends after {fields} fields, and more are wanted"))
+                        source.error(format!("{place} does not match the type: it has only {fields} fields"))
                     }
                     (Some(at), kind) => {
                         let value = shortened(self.record.get(at).unwrap_or_default().escape_debug());
-                        source.error(format!("{place} does not fit: {} is `{value}`: {kind}", self.column(at)))
+                        source
+                            .error(format!("{place} does not match the type: {} is `{value}`: {kind}", self.column(at)))
                     }
-                    (None, kind) => source.error(format!("{place} does not fit: {kind}{}", self.columns())),
+                    (None, kind) => source.error(format!("{place} does not match the type: {kind}{}", self.columns())),
                 }
             }
             other => source.error(format!("{place}: {other:?}")),
@@ -139,8 +140,8 @@ impl<T: DeserializeOwned> Records<T> {
         }
     }
 
-    /// The names of all columns, for an error that is of none of them: a name that is missed may be among them, written
-    /// otherwise.
+    /// Returns the names of all columns, for an error that concerns none of them: a missing name may be among them in
+    /// another spelling.
     fn columns(&self) -> String {
         let Some(header) = &self.header else { return String::new() };
         let names: Vec<_> =

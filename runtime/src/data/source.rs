@@ -1,4 +1,4 @@
-//! Where the bytes of an input lie, a local file or a key of a store, and how they are read in order.
+//! The source of an input's bytes, a local file or a value of a store, and how it is read in order.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,17 +15,17 @@ use super::ahead::Ahead;
 use crate::error::{Error, Result};
 use crate::store::{self, Store};
 
-/// How much of a store's value is asked for at once where nobody knows how much will be needed.
+/// Number of bytes of a store's value to request at once, if it is unknown how many will be needed.
 const STEP: u64 = 1 << 20;
 
 /// A file, or a value of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Source {
-    /// An absolute path, or the store's URL and behind a slash the key.
+    /// An absolute path, or the store's URL, a slash and the key.
     path: String,
-    /// Length of the store's URL in it; 0 for a file.
+    /// Length of the store's URL in `path`; 0 for a file.
     store: usize,
-    /// The path's bytes, where they are not UTF-8: it then is shown with other characters in place of some.
+    /// Bytes of the path, if they are not UTF-8: `path` then contains replacement characters.
     raw: Option<Vec<u8>>,
 }
 
@@ -41,17 +41,17 @@ impl Source {
         Self { path: format!("{store}/{key}"), store: store.len(), raw: None }
     }
 
-    /// Whether it is a file of this machine.
+    /// Whether this is a local file.
     pub(super) fn is_local(&self) -> bool {
         self.store == 0
     }
 
-    /// The path, as it can be shown.
+    /// Returns the path for display.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    /// The path as it is.
+    /// Returns the exact bytes of the path.
     pub(super) fn bytes(&self) -> &[u8] {
         self.raw.as_deref().unwrap_or(self.path.as_bytes())
     }
@@ -60,7 +60,7 @@ impl Source {
         Error::Input { path: self.path.clone(), reason: reason.into() }
     }
 
-    /// Turns what a reader of this source failed by into an error that names it.
+    /// Converts an error of reading this source into one that names it.
     pub(super) fn explain(&self, error: io::Error) -> Error {
         let text = error.to_string();
         match error.into_inner().map(|inner| inner.downcast::<Error>()) {
@@ -70,7 +70,7 @@ impl Source {
     }
 
     fn shrunk(&self, now: u64, then: u64) -> Error {
-        self.error(format!("it has {now} bytes now, and had {then} when it was split; split it again"))
+        self.error(format!("it has {now} bytes now, but had {then} when it was split; split it again"))
     }
 
     fn open(&self, len: u64) -> Result<From> {
@@ -80,30 +80,30 @@ impl Source {
         }
         let cannot = |e: io::Error| {
             let elsewhere = std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_some();
-            let mend = if elsewhere { "; Lambda sees no files of the driver: put them to S3" } else { "" };
-            self.error(format!("it cannot be opened: {e}{mend}"))
+            let hint = if elsewhere { "; Lambda cannot read the driver's files: copy them to S3" } else { "" };
+            self.error(format!("cannot open the file: {e}{hint}"))
         };
-        // Nothing waits for the other end of a pipe that has come in place of the file.
+        // If a pipe has replaced the file, do not wait for its other end.
         let open = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(OsStr::from_bytes(self.bytes()));
         let file = open.map_err(cannot)?;
         let data = file.metadata().map_err(cannot)?;
         if len > 0 && !data.is_file() {
-            return Err(self.error("it was a file when it was split, and is something else now; split it again"));
+            return Err(self.error("it was a regular file when it was split, but is not one now; split it again"));
         }
         if data.len() < len { Err(self.shrunk(data.len(), len)) } else { Ok(From::File(file)) }
     }
 
-    /// The first bytes, `most` of them where there are as many.
+    /// Returns the first `most` bytes, or all bytes if there are fewer.
     pub(super) fn head(&self, most: usize) -> Result<Vec<u8>> {
         Ok(heads([self], most)?.concat())
     }
 }
 
-/// The first bytes of several files or values, those of a store at once.
+/// Returns the first bytes of several files or values. Values of a store are read concurrently.
 pub(super) fn heads<'a>(sources: impl IntoIterator<Item = &'a Source>, most: usize) -> Result<Vec<Vec<u8>>> {
     let opened = sources.into_iter().map(|source| Ok((source, source.open(0)?))).collect::<Result<Vec<_>>>()?;
     let read = async |(source, from): &(&Source, From)| {
-        let unread = |e: &dyn std::fmt::Display| source.error(format!("it cannot be read at byte 0: {e}"));
+        let unread = |e: &dyn std::fmt::Display| source.error(format!("cannot read at byte 0: {e}"));
         match from {
             From::Store(store, key) => store.get_range(key, 0..most as u64).await.map_err(|e| unread(&e)),
             From::File(file) => {
@@ -122,36 +122,36 @@ enum From {
     Store(Arc<dyn Store>, String),
 }
 
-/// The bytes of a source, in order, from some place on.
+/// The bytes of a source, in order, from a given offset on.
 #[derive(Debug)]
 pub(super) struct Stream {
     source: Source,
     from: From,
     at: u64,
-    /// The source's length when it was split: what was appended since is not read.
+    /// Length of the source when it was split. Bytes appended since are not read.
     len: u64,
-    /// Parts of a store's value, fetched before they are asked for.
+    /// Parts of a store's value that are fetched in advance.
     ahead: Option<Ahead>,
     part: Vec<u8>,
-    /// What of `part` has been read.
+    /// Number of bytes of `part` that have been read.
     taken: usize,
 }
 
 impl Stream {
-    /// Reads from `range.start` on. What lies in `range` will be read for certain, and is fetched
-    /// ahead; what is read behind it is fetched in smaller steps.
+    /// Opens a stream that starts at `range.start`. The bytes in `range` will certainly be read, so they are fetched in
+    /// advance. Bytes after the range are fetched in smaller steps.
     pub(super) fn open(source: &Source, range: Range<u64>, len: u64) -> Result<Self> {
         let from = source.open(len)?;
         let ahead = match &from {
             From::Store(store, key) => Ahead::start(store, key, range.start..range.end.min(len))
-                .map_err(|e| source.error(format!("the system gives no thread to read ahead: {e}")))?,
+                .map_err(|e| source.error(format!("cannot start a thread to read ahead: {e}")))?,
             From::File(_) => None,
         };
         let source = source.clone();
         Ok(Self { source, from, at: range.start, len, ahead, part: Vec::new(), taken: 0 })
     }
 
-    /// Reads up to `buffer.len()` bytes; 0 at the end.
+    /// Reads up to `buffer.len()` bytes; returns 0 at the end.
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let left = usize::try_from(self.len - self.at).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
@@ -160,7 +160,7 @@ impl Stream {
         }
         let got = match &self.from {
             From::File(file) => read_at(file, &mut buffer[..wanted], self.at)
-                .map_err(|e| self.source.error(format!("it cannot be read at byte {}: {e}", self.at)))?,
+                .map_err(|e| self.source.error(format!("cannot read at byte {}: {e}", self.at)))?,
             From::Store(..) => {
                 if self.taken == self.part.len() {
                     self.fetch()?;
@@ -188,8 +188,7 @@ impl Stream {
                 store::wait(store.get_range(key, self.at..end)).map(|part| (end - self.at, part))
             }
         };
-        let (asked, part) =
-            part.map_err(|e| self.source.error(format!("it cannot be read at byte {}: {e}", self.at)))?;
+        let (asked, part) = part.map_err(|e| self.source.error(format!("cannot read at byte {}: {e}", self.at)))?;
         let got = part.len() as u64;
         if got < asked {
             return Err(self.source.shrunk(self.at + got, self.len));

@@ -1,4 +1,4 @@
-//! One partition of an input: [`Split`].
+//! [`Split`]: one partition of an input.
 
 use std::io::{Cursor, Read};
 use std::ops::Range;
@@ -15,10 +15,10 @@ use super::records::Records;
 use super::source::{Source, Stream};
 use crate::error::{Error, Result};
 
-/// How much of a store's value is fetched behind a split's end, for the end of its last line.
+/// Number of bytes of a store's value to fetch after a split's end, to find the end of its last line.
 const BEHIND: u64 = 64 << 10;
 
-/// What an input is made of, and so where it can be split.
+/// The format of an input, which determines where it can be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Format {
     Lines,
@@ -29,19 +29,19 @@ pub(super) enum Format {
 
 /// A partition of an input: a file or an object, and a range of its bytes.
 ///
-/// [`Input::splits`](super::Input::splits) makes them. A split is small, and an argument like any
-/// other; the worker that gets it opens the file and reads its part. All that reads blocks the
-/// calling thread, and is for ordinary functions.
+/// [`Input::splits`](super::Input::splits) returns splits. A split is small, and is passed like any other argument. The
+/// worker that receives it opens the file and reads its part. All methods that read block the calling thread, so call
+/// them in ordinary functions, not in `async` ones.
 ///
-/// | method | gives |
+/// | method | returns |
 /// | --- | --- |
 /// | [`lines`](Self::lines) | `String`s, or each line lent in place |
 /// | [`records`](Self::records) | CSV records as values of a type that derives `Deserialize` |
-/// | [`blocks`](Self::blocks) | large blocks of whole records, lent in place: the fastest |
+/// | [`blocks`](Self::blocks) | large blocks of whole records, lent in place: the fastest method |
 /// | [`reader`](Self::reader) | the bytes, as a `Read` and a `BufRead` |
 ///
-/// Of a file packed by gzip or zstd all of them give what it unpacks to, unless [`Input::raw`](super::Input::raw) says
-/// otherwise.
+/// For a file packed with gzip or zstd, all of them return the unpacked content, unless
+/// [`Input::raw`](super::Input::raw) is set.
 ///
 /// ```
 /// #[wren::remote]
@@ -63,24 +63,24 @@ pub(super) enum Format {
 pub struct Split {
     pub(super) source: Source,
     pub(super) format: Format,
-    /// Whether it is a whole file that may be packed: its first bytes tell.
+    /// Whether this is a whole file that may be packed. The reader checks its first bytes.
     pub(super) may_be_packed: bool,
-    /// Exact but for lines, of which those belong to a split that begin in it.
+    /// Range of bytes in the file. It is exact except for lines: the split contains the lines that begin in it.
     pub(super) range: Range<u64>,
-    /// The file's length when it was split.
+    /// Length of the file when it was split.
     pub(super) len: u64,
-    /// Tells the file from another one of that name and length: a named job does not take the results of one for those
-    /// of the other.
+    /// Distinguishes the file from another with the same name and length, so that a named job does not reuse the
+    /// results of one for the other.
     pub(super) version: String,
-    /// Length of the file's first CSV record, with what is before it; 0 where nobody will need it.
+    /// Length of the file's first CSV record, including everything before it; 0 if it is not needed.
     pub(super) first_record: u64,
 }
 
-/// What the records of a split look like to those that sort them.
+/// The shape of a split's records, for sorting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Shape {
     Lines,
-    /// Of so many bytes.
+    /// Records of this many bytes.
     Fixed(usize),
     Other,
 }
@@ -94,7 +94,7 @@ impl Split {
         }
     }
 
-    /// The same, knowing whether it is packed.
+    /// Returns the same split, after checking whether it is packed.
     pub(crate) fn looked_at(&self) -> Result<Split> {
         let may_be_packed = self.may_be_packed && self.packing(&self.source.head(packed::HEAD)?)?.is_some();
         Ok(Split { may_be_packed, ..self.clone() })
@@ -105,7 +105,7 @@ impl Split {
         packed::of(head, is_text).map_err(|reason| self.source.error(reason))
     }
 
-    /// One of `parts` about equal parts; all of a file that may be packed.
+    /// Returns one of `parts` about equal parts, or the whole file if it may be packed.
     pub(crate) fn part(&self, part: usize, parts: usize) -> Split {
         if self.may_be_packed {
             return self.clone();
@@ -117,31 +117,32 @@ impl Split {
         Split { range: border(part)..end, ..self.clone() }
     }
 
-    /// The file, as an absolute path, or the object, as `s3://bucket/key`. Of a name that is not UTF-8, it is an
-    /// approximation to show, with `\u{fffd}` in it; the split opens the file by its real name.
+    /// Returns the absolute path of the file, or the URL of the object, such as `s3://bucket/key`. For a name that is
+    /// not UTF-8, it is an approximation for display that contains `\u{fffd}`; the split opens the file by its real
+    /// name.
     pub fn path(&self) -> &str {
         self.source.path()
     }
 
-    /// The bytes of the file that this split stands for. Where an input is split into lines, those
-    /// lines belong to a split that begin in its range: the first of them may begin behind the
-    /// range's begin, and the last may end behind its end.
+    /// Returns the range of this split's bytes in the file. If the input is split into lines, the split contains the
+    /// lines that begin in its range: the first line may begin after the start of the range, and the last line may end
+    /// after its end.
     pub fn range(&self) -> Range<u64> {
         self.range.clone()
     }
 
-    /// How much there is to read, in bytes: exact but for lines, of which it may be one line more or
-    /// less, and for packed files, of which it is the packed size.
+    /// Returns the number of bytes to read. It is exact, except that it may be off by one line for lines, and that it
+    /// is the packed size for packed files.
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
 
-    /// The split's content in large blocks of whole lines, whole CSV records or whole records of
-    /// fixed length; of an input of whole files, in blocks that end anywhere.
+    /// Returns the split's content in large blocks of whole lines, whole CSV records or whole records of fixed length.
+    /// For an input of whole files, the blocks end anywhere.
     ///
     /// # Errors
-    /// [`Error::Input`] where the file is not there, has shrunk since it was split, or is packed in a way that
-    /// wren does not unpack. Other errors of reading come from the blocks.
+    /// [`Error::Input`] if the file does not exist, has shrunk since it was split, or is packed in a way that wren does
+    /// not unpack. The blocks return other read errors.
     pub fn blocks(&self) -> Result<Blocks> {
         self.cut(match self.format {
             Format::Lines => Cut::Lines,
@@ -151,29 +152,29 @@ impl Split {
         })
     }
 
-    /// The split's lines.
+    /// Returns the split's lines.
     ///
     /// # Errors
-    /// As [`blocks`](Self::blocks), and [`Error::Input`] for records of fixed length, whose borders
-    /// have nothing to do with lines.
+    /// The errors of [`blocks`](Self::blocks), and [`Error::Input`] for records of fixed length, whose boundaries are
+    /// unrelated to lines.
     pub fn lines(&self) -> Result<Lines> {
         if let Format::Fixed(_) = self.format {
-            let reason = "it was split into records of fixed length, and has no lines; read its `blocks`";
+            let reason = "it was split into records of fixed length, not into lines; read its `blocks`";
             return Err(self.source.error(reason));
         }
         self.cut(Cut::Lines).map(Lines::new)
     }
 
-    /// The split's bytes.
+    /// Returns the split's bytes.
     ///
     /// # Errors
-    /// As [`blocks`](Self::blocks).
+    /// The errors of [`blocks`](Self::blocks).
     pub fn reader(&self) -> Result<Reader> {
         self.cut(Cut::Anywhere).map(Reader::new)
     }
 
-    /// The split's CSV records, each as a `T`: a struct whose fields are named as the columns, or,
-    /// also without headers, a tuple or a `Vec`. The header is no record, and every split knows it.
+    /// Returns the split's CSV records, each as a `T`: a struct whose fields are named like the columns or, with or
+    /// without headers, a tuple or a `Vec`. The header is not a record, and is available in every split.
     ///
     /// ```
     /// #[derive(serde::Deserialize)]
@@ -204,17 +205,16 @@ impl Split {
     /// ```
     ///
     /// # Errors
-    /// As [`blocks`](Self::blocks), and [`Error::Config`] for an input that was not declared to be
-    /// CSV.
+    /// The errors of [`blocks`](Self::blocks), and [`Error::Config`] if the input was not declared to be CSV.
     pub fn records<T: DeserializeOwned>(&self) -> Result<Records<T>> {
         let Format::Csv(csv) = self.format else {
             let path = self.path();
-            return Err(Error::Config(format!("{path} was not split as CSV; say `.csv()` before `.splits()`")));
+            return Err(Error::Config(format!("{path} was not split as CSV; call `.csv()` before `.splits()`")));
         };
         Records::new(self.source.clone(), self.first_record()?, self.reader()?, self.range.start, &csv)
     }
 
-    /// The first record of the file, where that is not in this split.
+    /// Returns the first record of the file, or nothing if it is in this split.
     fn first_record(&self) -> Result<Vec<u8>> {
         let mut first = Vec::new();
         if self.range.start > 0 {

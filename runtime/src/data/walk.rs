@@ -1,8 +1,8 @@
-//! The files of this machine that a pattern matches.
+//! Finds the local files that a pattern matches.
 //!
-//! One rule holds for folders and patterns: a link to a file is read as that file under the link's name; a folder is
-//! read once, however many names and links lead to it, so that a link back ends the search; a link to nothing, and what
-//! is no file (a pipe, a device), is an error where its name matches.
+//! The same rules apply to folders and patterns. A link to a file is read as that file, under the link's name. A folder
+//! is read once, however many names and links lead to it, so that a cycle of links ends. A broken link, or anything
+//! that is not a file (a pipe, a device), is an error if its name matches.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, Metadata};
@@ -13,28 +13,28 @@ use std::path::{Path, PathBuf};
 
 use super::pattern::{Part, Pattern, Token, is_hidden};
 
-/// What went wrong, and where.
+/// The path of a problem, and its description.
 pub(super) type Wrong = (PathBuf, String);
 
-/// What was found.
+/// The state and the results of a search.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     pub(super) files: Vec<(PathBuf, Metadata)>,
-    /// Whether folders matched, which a pattern does not stand for.
+    /// Whether the pattern matched folders, which are not results.
     pub(super) folders: bool,
-    /// Folders that were read: device, file number, and from which part of the pattern on.
+    /// Folders that were read: device, inode, and the index of the pattern's part.
     known: HashSet<(u64, u64, usize)>,
-    /// Folders to look in, and for which part of the pattern.
+    /// Folders to search, each with the index of the pattern's part.
     todo: Vec<(PathBuf, usize)>,
-    /// Links to folders, which wait: a folder is read by its own name where it has one.
+    /// Links to folders. They are searched last, because a folder is read under its own name if it has one.
     links: BTreeSet<(PathBuf, usize)>,
 }
 
-/// The files that match a pattern.
+/// Finds the files that match a pattern.
 pub(super) fn matches(pattern: &Pattern) -> Result<Walk, Wrong> {
     let mut parts = pattern.parts.clone();
     let root = if parts.len() > 1 && parts[0] == Part::Name(Vec::new()) { "/" } else { "" };
-    // The system does not mind empty names.
+    // The system ignores empty names.
     parts.retain(|part| *part != Part::Name(Vec::new()));
     if parts.last() == Some(&Part::Folders) {
         parts.push(Part::Wild(vec![Token::Many]));
@@ -42,7 +42,7 @@ pub(super) fn matches(pattern: &Pattern) -> Result<Walk, Wrong> {
     search(Path::new(root), &parts)
 }
 
-/// The files below a folder.
+/// Finds the files below a folder.
 pub(super) fn below(folder: &Path) -> Result<Walk, Wrong> {
     search(folder, &[Part::Folders, Part::Wild(vec![Token::Many])])
 }
@@ -56,12 +56,12 @@ fn search(root: &Path, parts: &[Part]) -> Result<Walk, Wrong> {
 }
 
 impl Walk {
-    /// Looks in a folder for what the parts from `at` on match.
+    /// Searches a folder for entries that match the parts from `at` on.
     fn enter(&mut self, folder: &Path, parts: &[Part], at: usize) -> Result<(), Wrong> {
         let Some(part) = parts.get(at) else { return Ok(()) };
-        // An empty path is the working directory, whose name files do not get.
+        // An empty path is the working directory. Its name is not part of the files' paths.
         let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let wrong = |e: io::Error| (place.to_owned(), format!("the folder cannot be read: {e}"));
+        let wrong = |e: io::Error| (place.to_owned(), format!("cannot read the folder: {e}"));
         match fs::metadata(place) {
             Ok(data) if data.is_dir() => {
                 if !self.known.insert((data.dev(), data.ino(), at)) {
@@ -82,7 +82,7 @@ impl Walk {
             return Ok(());
         }
         if *part == Part::Folders {
-            // No folder is a number of folders, too.
+            // `**` also matches no folder at all.
             self.todo.push((folder.to_owned(), at + 1));
         }
         for entry in fs::read_dir(place).map_err(wrong)? {
@@ -95,7 +95,7 @@ impl Walk {
                 _ => at + 1,
             };
             let path = folder.join(&name);
-            let kind = entry.file_type().map_err(|e| (path.clone(), format!("it cannot be looked at: {e}")))?;
+            let kind = entry.file_type().map_err(|e| (path.clone(), format!("cannot read its metadata: {e}")))?;
             if is_last {
                 self.take(path)?;
             } else if kind.is_dir() {
@@ -107,12 +107,12 @@ impl Walk {
         Ok(())
     }
 
-    /// Takes what matches all of the pattern.
+    /// Takes a path that matches the whole pattern.
     fn take(&mut self, path: PathBuf) -> Result<(), Wrong> {
         match look(&path) {
             Ok(data) if data.is_dir() => self.folders = true,
             Ok(data) => self.files.push((path, data)),
-            // It was there a moment ago, or is a name of the pattern itself.
+            // The file was just removed, or its name is literal in the pattern.
             Err(Unseen::Gone) => {}
             Err(Unseen::Wrong(reason)) => return Err((path, reason)),
         }
@@ -122,20 +122,20 @@ impl Walk {
 
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-        // A link that leads round to itself.
+        // A link that leads back to itself.
         || error.raw_os_error() == Some(libc::ELOOP)
 }
 
-/// Why something is not read.
+/// The reason why a path cannot be read.
 #[derive(Debug)]
 pub(super) enum Unseen {
-    /// Nothing has this name.
+    /// No file or folder has this name.
     Gone,
     /// It cannot be read, for this reason.
     Wrong(String),
 }
 
-/// Looks at a file or folder, behind links.
+/// Returns the metadata of a file or folder, following links.
 pub(super) fn look(path: &Path) -> Result<Metadata, Unseen> {
     let wrong = |reason: String| Err(Unseen::Wrong(reason));
     let data = match fs::metadata(path) {
@@ -144,10 +144,10 @@ pub(super) fn look(path: &Path) -> Result<Metadata, Unseen> {
             return match fs::read_link(path) {
                 Ok(target) if error.kind() == ErrorKind::NotFound => {
                     let target = target.display();
-                    wrong(format!("it is a link to `{target}`, which is not there; remove the link or mend it"))
+                    wrong(format!("it is a link to `{target}`, which does not exist; fix or remove the link"))
                 }
                 Err(_) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(Unseen::Gone),
-                _ => wrong(format!("it cannot be looked at: {error}")),
+                _ => wrong(format!("cannot read its metadata: {error}")),
             };
         }
     };
@@ -163,19 +163,19 @@ pub(super) fn look(path: &Path) -> Result<Metadata, Unseen> {
         }
         "a device"
     } else if kind.is_file() && data.len() == 0 && has_content(path) {
-        let reason = "it says that it is empty and yet has content, as files of `/proc` do; its length is not known before \
-                      it is read: copy it to a file first";
+        let reason = "it reports a length of 0 but has content, like files in `/proc`; its length is unknown until it \
+                      is read: copy it to a regular file first";
         return wrong(reason.to_owned());
     } else {
         return Ok(data);
     };
     wrong(format!(
-        "it is {special}, and no file: it cannot be read by several workers, nor twice; write what comes from it to a file \
-         first, or leave it out"
+        "it is {special}, not a file: several workers cannot read it, and it cannot be read twice; write its content \
+         to a file first, or leave it out"
     ))
 }
 
-/// Whether a file that says to be empty is not.
+/// Whether a file that reports a length of 0 has content.
 fn has_content(path: &Path) -> bool {
     let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let Ok(mut file) = open else { return false };
@@ -185,16 +185,16 @@ fn has_content(path: &Path) -> bool {
     }
 }
 
-/// The path by which another process finds a file. `/dev/stdin` and `/proc/self` are others there.
+/// Returns the path by which another process finds a file. `/dev/stdin` and `/proc/self` are different files there.
 pub(super) fn seen_from_elsewhere(path: &Path) -> Result<PathBuf, String> {
-    let absolute = std::path::absolute(path).map_err(|e| format!("it cannot be looked at: {e}"))?;
+    let absolute = std::path::absolute(path).map_err(|e| format!("cannot make the path absolute: {e}"))?;
     if !absolute.starts_with("/dev") && !absolute.starts_with("/proc") {
         return Ok(absolute);
     }
     let of = |path: &Path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
     let real = fs::canonicalize(&absolute).ok();
     real.filter(|real| of(real).is_some() && of(real) == of(&absolute)).ok_or_else(|| {
-        "only this program has it open, and it has no name by which workers could open it; write it to a file first"
+        "it is open only in this program, and has no name by which workers could open it; write it to a file first"
             .to_owned()
     })
 }

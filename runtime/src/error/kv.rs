@@ -1,83 +1,92 @@
-//! What can go wrong with key-value storage.
+//! Errors of key-value storage.
 
 use serde::{Deserialize, Serialize};
 
-/// What an operation on key-value storage gives.
+/// The result of an operation on key-value storage.
 pub type KvResult<T> = std::result::Result<T, KvError>;
 
-/// Why an operation on key-value storage failed.
+/// An error of an operation on key-value storage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KvError {
-    /// The key is empty, too long, or has a zero byte.
+    /// The key is empty, too long, or contains a zero byte.
     ///
-    /// Take a key of 1 to 500 bytes, none of them zero.
-    #[error("`{key}` is no key: {reason}")]
+    /// Use a key of 1 to 500 bytes, none of them zero.
+    #[error("invalid key `{key}` for key-value storage: {reason}")]
     BadKey {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// What is wrong with the key.
         reason: String,
     },
     /// The value is larger than 512 MB.
     ///
-    /// ResultPolicy it in the store by `wren::put`, and its `Ref` under the key.
-    #[error("the value for `{key}` has {len} bytes, and at most 536870912 can be; keep it in the store by `wren::put`")]
+    /// Store it with `wren::put`, and store its `Ref` under the key.
+    #[error(
+        "the value for `{key}` has {len} bytes, and the limit is 536870912; store the value with `wren::put`, and its `Ref` under the key"
+    )]
     TooLarge {
         /// The key.
         key: String,
-        /// Its length, in bytes.
+        /// The length of the value, in bytes.
         len: u64,
     },
-    /// The value to be incremented is no whole number, or the sum has no place in 64 bits.
+    /// The value is not a whole number, or the sum does not fit in 64 bits.
     ///
-    /// Increment only what `increment` made or what is a whole number; begin anew with another key.
-    #[error("`{key}` cannot be incremented: its value is no whole number, or the sum is not within 64 bits")]
+    /// Use a counter only on a value that `increment` created or that is a whole number. Otherwise, start a new counter
+    /// under another key.
+    #[error(
+        "cannot use `{key}` as a counter: its value is not a whole number, or the sum does not fit in 64 bits; use another key"
+    )]
     NoCounter {
         /// The key.
         key: String,
     },
-    /// The value has not the numbers that were to be changed.
+    /// The value does not contain the requested numbers, or the number of indices or values does not match.
     ///
-    /// Change only numbers that are there: set the value with all of them first.
-    #[error("the numbers under `{key}` cannot be changed: {reason}")]
+    /// Access only numbers that exist: first set the value with all of its numbers.
+    #[error("cannot access the numbers under `{key}`: {reason}")]
     OutOfRange {
         /// The key.
         key: String,
-        /// Which are missing.
+        /// Which numbers are missing, or which counts do not match.
         reason: String,
     },
-    /// There was no connection, and none could be made; or a question got no answer. Nothing was changed.
+    /// The server cannot be reached, or it did not answer in time.
     ///
-    /// See that the server runs and that `WREN_KV` names it, and do it again.
-    #[error("{kv} cannot be reached: {reason}; nothing was changed")]
+    /// Check that the server is running and that `WREN_KV` is correct, then repeat the operation. Repeating it is safe:
+    /// a change that must not be made twice was not sent, and a `set` or `delete` has the same effect the second time.
+    #[error(
+        "cannot reach {kv}: {reason}; check that the server is running and that its URL is correct, then repeat the operation"
+    )]
     Unreachable {
         /// The storage's URL.
         kv: String,
-        /// The system's words.
+        /// The error of the connection.
         reason: String,
     },
-    /// A change was sent, and no answer came: whether it was made, now or later, is not known. It is
-    /// not sent again, since it would not be the same to make it twice.
+    /// A change was sent, and no answer arrived. It is unknown whether the change was made or will still be made.
+    /// It is not sent again, because making it twice would have a different effect.
     ///
-    /// Read the value to see whether the change was made. Where that cannot be told, begin anew from what
-    /// is certain.
-    #[error("{kv} gave no answer to {operation} of `{key}`: {reason}; the change may have been made, or not")]
+    /// Read the value to see whether the change was made. If the value does not show it, start over from a known state.
+    #[error(
+        "no answer from {kv} to `{operation}` of `{key}`: {reason}; the change may or may not have been made; read the value to find out"
+    )]
     Uncertain {
         /// The storage's URL.
         kv: String,
         /// The operation.
         operation: String,
-        /// The key, the first of many.
+        /// The key; the first one if there are several.
         key: String,
-        /// The system's words.
+        /// The error of the connection.
         reason: String,
     },
-    /// The server is not the one that the handle was opened on: what it had not saved is lost.
+    /// The server was restarted after the handle was opened. Data that it had not saved is lost.
     ///
-    /// Begin anew; or, if the server saves every change, add `restarts=allowed` to its URL.
+    /// Start over with a new handle. If the server saves every change, add `restarts=allowed` to its URL instead.
     #[error(
-        "{kv} was restarted since this handle was opened, and may have lost what was stored; begin anew, or add `restarts=allowed` to its URL if it saves every change"
+        "{kv} was restarted after this handle was opened, and may have lost data; start over with a new handle, or add `restarts=allowed` to its URL if it saves every change"
     )]
     Restarted {
         /// The storage's URL.
@@ -85,16 +94,16 @@ pub enum KvError {
     },
     /// The storage refused the operation.
     ///
-    /// The reason is in the storage's words: too little memory or space, or rights that are missing.
-    #[error("{kv} failed to {operation} `{key}`: {reason}")]
+    /// The message contains the storage's reason, such as too little memory or space, or missing permissions.
+    #[error("cannot {operation} `{key}` in {kv}: {reason}")]
     Failed {
         /// The storage's URL.
         kv: String,
         /// The operation.
         operation: String,
-        /// The key or prefix, the first of many.
+        /// The key or prefix; the first one if there are several.
         key: String,
-        /// The storage's words.
+        /// The storage's error message.
         reason: String,
     },
 }

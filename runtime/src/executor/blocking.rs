@@ -1,4 +1,4 @@
-//! Runs futures to their end on the calling thread.
+//! Runs futures to completion on the calling thread.
 
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
@@ -18,11 +18,11 @@ thread_local! {
     static RUNTIME: Cell<Option<Runtime>> = const { Cell::new(None) };
 }
 
-/// Runs a future to its end on this thread: for `main` functions, tests and remote functions that
-/// are not `async`. On a thread that a remote function started, such as one of rayon's, the calls that it waits for run
-/// on that thread, so that threads that wait for each other's calls never wait for ever. Nothing else of the future goes
-/// on meanwhile, such as a `tokio::time::timeout` around the call; the call's own `timeout` does.
-/// Tasks that the future spawned (`tokio::spawn`) and that have not ended are stopped when it is at its end.
+/// Runs a future to completion on this thread: for `main` functions, tests and remote functions that are not `async`.
+/// On a thread that a remote function started, such as one of rayon's, the calls that it waits for run on that thread,
+/// so threads that wait for each other's calls never deadlock. While such a call runs, the rest of the future makes no
+/// progress, such as a `tokio::time::timeout` around the call; the call's own `timeout` still applies. Tasks that the
+/// future spawned (`tokio::spawn`) and that have not ended are stopped when the future completes.
 ///
 /// ```
 /// #[wren::remote]
@@ -32,17 +32,18 @@ thread_local! {
 /// ```
 ///
 /// # Panics
-/// Inside an async function, as `tokio`'s own `block_on` does, and so in an `atexit` handler if an async function calls
-/// `std::process::exit`; and where the system has no more file descriptors for an event loop.
+/// Inside an async function, like `tokio`'s own `block_on`. This includes an `atexit` handler, if an async function
+/// calls `std::process::exit`. Also if the async runtime cannot be created, because the system has no more file
+/// descriptors.
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
-    // A thread's variables end one by one: wren's may still be there where tokio's are not.
+    // Thread-locals are destroyed one by one: wren's may still exist when tokio's are gone.
     if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
         return without_runtime(future.into_future());
     }
-    // One runtime a thread: making one costs more than a short call. A nested use makes its own.
-    let Ok(committer) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
-    let runtime = committer.map_or_else(platform::new_runtime, Ok);
-    let runtime = runtime.unwrap_or_else(|e| panic!("the system gives no event loop: {e}"));
+    // One runtime for each thread, because creating one takes longer than a short call. A nested call creates its own.
+    let Ok(kept) = RUNTIME.try_with(Cell::take) else { return without_runtime(future.into_future()) };
+    let runtime = kept.map_or_else(platform::new_runtime, Ok);
+    let runtime = runtime.unwrap_or_else(|e| panic!("cannot create the async runtime: {e}"));
     let mut used = Used(Some(runtime));
     let output = match &used.0 {
         Some(runtime) => waiter::block_on(runtime, future),
@@ -52,8 +53,8 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     output
 }
 
-/// Runs the future of an async function to its end. If the call is stopped before, the future is dropped, and a panic
-/// goes up to whoever runs the call.
+/// Runs the future of an async function to completion. If the call is stopped first, drops the future and unwinds to
+/// the code that runs the call.
 #[doc(hidden)]
 pub fn run_async<F: Future>(future: F) -> F::Output {
     block_on(until_stopped(future)).unwrap_or_else(|| resume_unwind(Box::new("the call was stopped")))
@@ -63,11 +64,11 @@ pub fn run_async<F: Future>(future: F) -> F::Output {
 struct Used(Option<Runtime>);
 
 impl Used {
-    /// Keeps it for the thread's next use, unless tasks are left on it: they would go on in that.
+    /// Keeps the runtime for the thread's next use, unless tasks are left on it: they would continue during that use.
     fn keep(&mut self) {
         if let Some(runtime) = self.0.take_if(|runtime| runtime.metrics().num_alive_tasks() == 0) {
-            // Where the thread is about to end, nobody will use it.
-            let _ = RUNTIME.try_with(|committer| committer.set(Some(runtime)));
+            // If the thread is about to end, the runtime is not needed any more.
+            let _ = RUNTIME.try_with(|kept| kept.set(Some(runtime)));
         }
     }
 }
@@ -75,13 +76,13 @@ impl Used {
 impl Drop for Used {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // Tasks end; threads that block are not waited for, whether the future ended or panicked.
+            // Stops the tasks, and does not wait for blocked threads, whether the future completed or panicked.
             runtime.shutdown_background();
         }
     }
 }
 
-/// Runs a future where the thread is about to end, and tokio knows of it no more. Calls need nothing of tokio's.
+/// Runs a future on a thread that is about to end and has lost tokio's thread-locals. Calls do not need tokio.
 fn without_runtime<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {

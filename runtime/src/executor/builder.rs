@@ -11,9 +11,10 @@ use crate::error::Result;
 use crate::faults::Faults;
 use crate::store::Store;
 
-/// Settings of an [`Executor`]; what is not set comes from `WREN_*` variables, `Wren.toml` or defaults.
+/// A builder for an [`Executor`]. Settings that are not set here come from `WREN_*` variables, `Wren.toml` or the
+/// defaults.
 #[derive(Debug, Default, Clone)]
-#[must_use = "a builder does nothing before `build`"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder {
     backend: Option<String>,
     store: Option<String>,
@@ -26,54 +27,53 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Where calls run: `local`, `inline` or `lambda` (`lambda:direct` and `lambda:event` fix how
-    /// batches are sent). With the feature `sim` also `sim:`, which runs them as `inline` does and says
-    /// what each job would take on Lambda.
+    /// Sets where calls run: `local`, `inline` or `lambda` (`lambda:direct` and `lambda:event` choose how batches are
+    /// sent). With the feature `sim` also `sim:`, which runs calls like `inline` and reports what each job would take
+    /// on Lambda.
     pub fn backend(mut self, url: impl Into<String>) -> Self {
         self.backend = Some(url.into());
         self
     }
 
-    /// Where values and the results of named jobs are kept: `file:<path>`, `memory:` or
-    /// `s3://bucket/prefix`.
+    /// Sets the store for values and the results of named jobs: `file:<path>`, `memory:` or `s3://bucket/prefix`.
     pub fn store(mut self, url: impl Into<String>) -> Self {
         self.store = Some(url.into());
         self
     }
 
-    /// A store that is open already, for instance a `Faults` around another.
+    /// Uses a store that is already open, for instance one from [`Faults::around_store`].
     pub fn opened_store(mut self, store: Arc<dyn Store>) -> Self {
         self.opened_store = Some(store);
         self
     }
 
-    /// How many calls run at once; the number of processors by default.
+    /// Sets how many calls run at once. The default is the number of processors.
     ///
-    /// Calls that calls on threads of this process make (backend `inline`) run beside them, as many at once. So does a call
-    /// from a thread that wren did not start, once no running call has used a processor for a second: they may all wait for
-    /// that one.
+    /// With the backend `inline`, calls that are made inside of calls run in addition to them, up to the same number at
+    /// once. A call from a thread that wren did not start also runs in addition, once no running call has used a
+    /// processor for a second, because all of them may be waiting for it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Ends a worker of the `local` backend that was idle for so long; it is started again when it is needed. Five
-    /// minutes by default; zero keeps idle workers.
+    /// Stops a worker of the `local` backend after it was idle for this long. The worker is started again when it is
+    /// needed. The default is five minutes; zero keeps idle workers.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle_timeout = Some(idle);
         self
     }
 
-    /// Replaces a worker of the `local` backend after `n` calls, and so what foreign code in it has leaked. By default, and
-    /// for 0, a worker runs as many calls as there are. A `.chunk(..)` that is longer stays whole.
+    /// Replaces a worker of the `local` backend after `n` calls, which frees what foreign code in it has leaked. By
+    /// default, and with 0, the number of calls is not limited. A longer `.chunk(..)` is not split.
     pub fn max_calls(mut self, n: u64) -> Self {
         self.max_calls = Some(n);
         self
     }
 
-    /// Where job logs go. By default `.wren` beside the nearest `Wren.toml` or `Cargo.lock`; a program
-    /// that did not pass through [`init`](crate::init), such as a test, has none unless it names a
-    /// folder here or in `WREN_DIR`.
+    /// Sets the folder for job histories. The default is `.wren` next to the nearest `Wren.toml` or `Cargo.lock`. A
+    /// program that does not call [`init`](crate::init), such as a test, writes no job histories unless a folder is set
+    /// here or in `WREN_DIR`.
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.directory = Some(path.into());
         self
@@ -85,11 +85,11 @@ impl Builder {
         self
     }
 
-    /// Makes the executor. Workers are started when the first call needs them.
+    /// Creates the executor. Workers are started when the first call needs them.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that cannot be, [`Error::Backend`] where the system gives no
-    /// thread or memory.
+    /// [`Error::Config`](crate::Error::Config) for invalid settings, [`Error::Backend`](crate::Error::Backend) if the
+    /// system provides no thread, pipe or memory.
     pub fn build(self) -> Result<Executor> {
         let mut config = Config::load()?;
         if let Some(backend) = self.backend {

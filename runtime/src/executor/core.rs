@@ -1,4 +1,4 @@
-//! The state of an executor, under its lock: backend, scheduler, jobs.
+//! The state of an executor, behind its lock: backend, scheduler and jobs.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,17 +15,17 @@ use crate::history::{Note, SharedLog, TaskReport};
 use crate::platform::{self, UNKNOWN_DEPTH};
 use crate::scheduler::{JobKey, Scheduler, Update};
 
-/// How often it is shown where jobs stand, and looked whether one is to be cancelled.
+/// Interval for progress updates and cancel checks.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(200);
 
-/// How soon the backend is asked again after it was told something: it may now have limits to enforce, and
-/// nothing rings while a call just runs.
+/// Delay before polling the backend again after giving it work: it may now have limits to enforce, and it does not
+/// notify the reactor while a call just runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How often it is looked whether all calls wait for others.
+/// Interval for checking whether all running calls wait for others.
 const LOOK_FOR_BLOCKED: Duration = Duration::from_millis(250);
 
-/// Bytes of results that a job may have waiting for whoever takes them: beyond them its workers wait.
+/// Maximum size of a job's results that were not taken yet, in bytes. Above it, the job starts no more calls.
 pub(super) const MOST_RESULTS: usize = 64 << 20;
 
 pub(super) struct Core {
@@ -35,37 +35,37 @@ pub(super) struct Core {
     pub(super) replies: Vec<Reply>,
     pub(super) updates: Vec<Update>,
     pub(super) wakers: Vec<Waker>,
-    /// When the reactor looks again by itself.
+    /// When the reactor checks again without being notified.
     pub(super) next_look: Option<Duration>,
-    /// Whether the backend was told something after it had last said when to look again.
+    /// Whether the backend got work or a cancellation after it last returned when to poll it again.
     pub(super) is_unpolled: bool,
-    /// When it is next looked whether all calls wait for others.
+    /// When to check next whether all running calls wait for others.
     pub(super) blocked_at: Duration,
-    /// Jobs that wait until their results are taken.
+    /// Jobs that start no calls until their results are taken.
     pub(super) held: Vec<JobKey>,
-    /// When it is next shown where jobs stand; none while there are no jobs with a log.
+    /// When to report progress next; `None` while there are no jobs with a log.
     pub(super) next_report: Option<Duration>,
     pub(super) stopped: bool,
-    /// Why nothing runs any more: scheduler or backend panicked.
+    /// The error of all jobs after the scheduler or the backend has panicked.
     pub(super) broken: Option<Error>,
-    /// Whether the program is asked to end, and begins nothing any more.
+    /// Whether the program was asked to exit, so that no new jobs start.
     pub(super) refuses: bool,
 }
 
 pub(super) struct Entry {
     pub(super) outcomes: Arc<OutcomeQueue>,
-    /// Calls that its iterator gave and that are not submitted.
+    /// Calls that were taken from the job's iterator and are not submitted yet.
     pub(super) pending: Option<Arc<Pending>>,
-    /// Stands before the outcomes where results go to the store first.
+    /// Commits results before they reach `outcomes`, if the job's results go to the store first.
     pub(super) committer: Option<Arc<ResultCommitter>>,
     pub(super) log: Option<SharedLog>,
-    /// Whether one of the program's calls may wait for it: it comes from a thread that a call may have started.
+    /// Whether a running call may wait for this job, because the job comes from a thread that a call may have started.
     pub(super) may_be_awaited: bool,
 }
 
 impl Entry {
     pub(super) fn new(outcomes: Arc<OutcomeQueue>) -> Self {
-        // In a worker, calls from such threads go elsewhere.
+        // In a worker, calls from such threads go to another executor.
         let may_be_awaited = matches!(platform::depth(), 0 | UNKNOWN_DEPTH) && thread::current().name() != Some("main");
         Self { outcomes, pending: None, committer: None, log: None, may_be_awaited }
     }
@@ -77,7 +77,7 @@ impl Entry {
         }
     }
 
-    /// Bytes of results that were not taken, or not committed.
+    /// Returns the size of the results that were not taken, or not committed, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.outcomes.bytes().saturating_add(self.committer.as_ref().map_or(0, |committer| committer.bytes()))
     }
@@ -90,30 +90,30 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    /// Acts, unless something panicked before. If this does, all jobs end with an error, and those to come do: what a
-    /// panic leaves behind cannot be relied upon.
+    /// Runs `act`, unless an earlier `act` has panicked. If this one panics, all jobs end with an error, and so do
+    /// later jobs, because the state after a panic is not reliable.
     pub(super) fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.broken.is_some() {
             return None;
         }
-        // What is broken after a panic is not used again.
+        // The state is not used again after a panic.
         let acted = catch_unwind(AssertUnwindSafe(|| act(self)));
         acted.map_err(|panic| self.break_down(&crate::function::message_of(&*panic))).ok()
     }
 
     fn break_down(&mut self, message: &str) {
         self.broken = Some(Error::Backend(format!(
-            "scheduler or backend panicked: {message}; nothing runs on this executor any more. This is a defect of \
-             wren, or of the backend that it was given"
+            "the scheduler or the backend panicked: {message}; this executor runs no more calls. This is a bug in wren, \
+             or in the backend"
         )));
         for (_, entry) in std::mem::take(&mut self.jobs) {
             self.refuse(&entry);
         }
     }
 
-    /// Ends a job that cannot be run.
+    /// Ends a job that cannot run.
     pub(super) fn refuse(&mut self, entry: &Entry) {
-        // Not `Outcome::Cancelled`: that the program ends says nothing of the job, which another may go on with.
+        // Not `Outcome::Cancelled`: only this program exits. Another program may continue the job.
         let error = self.broken.clone().unwrap_or(Error::Cancelled { done: 0 });
         entry.give(Outcome::Broken(error), &mut self.wakers);
         match &entry.committer {
@@ -130,7 +130,7 @@ impl Core {
         self.scheduler.submit(job, block, now);
     }
 
-    /// Submits what iterators gave that hold up who asked them for more.
+    /// Submits calls that were taken from iterators, of jobs whose threads are blocked in their iterator.
     pub(super) fn submit_for_idle_workers(&mut self, now: Duration) {
         let mut blocks = Vec::new();
         for (job, entry) in &self.jobs {
@@ -149,7 +149,7 @@ impl Core {
         }
     }
 
-    /// Goes on with jobs whose results were taken.
+    /// Resumes held jobs whose results were taken.
     fn release(&mut self) {
         let Self { held, jobs, scheduler, .. } = self;
         held.retain(|job| {
@@ -161,7 +161,8 @@ impl Core {
         });
     }
 
-    /// Takes replies, decides, begins what can begin. Gives when to look again.
+    /// Handles the backend's replies, delivers outcomes and starts all batches that can start. Returns when to check
+    /// again.
     pub(super) fn pump(&mut self, now: Duration) -> Option<Duration> {
         let mut poll_after;
         loop {
@@ -194,7 +195,7 @@ impl Core {
         [polled, self.scheduler.wake_at(), self.next_report].into_iter().flatten().min()
     }
 
-    /// Lets calls begin that the running ones may all wait for.
+    /// Lets more calls start if all running calls may be waiting for them.
     fn look_for_blocked(&mut self, now: Duration) {
         self.blocked_at = now + LOOK_FOR_BLOCKED;
         let may_be = self.jobs.values().any(|entry| entry.may_be_awaited);
@@ -202,7 +203,7 @@ impl Core {
         self.scheduler.set_blocked(blocked);
     }
 
-    /// Shows where jobs stand, and cancels those that somebody asked to.
+    /// Reports the progress of jobs, and cancels those for which that was requested.
     fn report_progress(&mut self, now: Duration) {
         let Self { jobs, scheduler, updates, wakers, next_report, .. } = self;
         *next_report = None;
@@ -219,7 +220,7 @@ impl Core {
     }
 
     fn deliver(&mut self, now: Duration) {
-        // Taking the list keeps its memory: it is put back below.
+        // The list is put back below, so that its memory is reused.
         let mut updates = std::mem::take(&mut self.updates);
         for update in updates.drain(..) {
             self.deliver_one(update, now);

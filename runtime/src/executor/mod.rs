@@ -1,4 +1,4 @@
-//! What runs jobs: a backend, a store and a scheduler, bound together.
+//! The executor: combines a backend, a store and a scheduler to run jobs.
 
 mod blocking;
 mod builder;
@@ -41,10 +41,10 @@ pub(crate) use pending::Pending;
 pub(crate) use reactor::{Reactor, SuppressGuard, cancel_all};
 pub(crate) use settings::Settings;
 
-/// Runs calls and jobs. Cheap to clone; the last clone's drop stops its workers.
+/// Runs calls and jobs. Cheap to clone; dropping the last clone stops its workers.
 ///
-/// Most programs never name one: calls go to the default executor, which is made from `WREN_*`
-/// variables and `Wren.toml` when the first call is awaited. A test may want its own:
+/// Most programs do not need to name one: calls run on the default executor, which is created from `WREN_*` variables
+/// and `Wren.toml` when the first call is awaited. A test may use its own:
 ///
 /// ```
 /// # #[wren::remote] fn double(x: u64) -> u64 { 2 * x }
@@ -60,21 +60,23 @@ pub struct Executor(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     reactor: Arc<Reactor>,
-    /// Tells it from others, with the executors of `levels`.
+    /// Identifies this executor and the executors of `levels`, which share the number.
     family: u64,
-    /// How deep the calls are nested that it is for.
+    /// Nesting depth of the calls that it runs.
     level: usize,
-    /// Where calls go that calls on threads of this process make, by their depth: levels wait for deeper ones only.
+    /// The executors for calls that are made inside of calls on threads of this process, by depth. A level waits only
+    /// for deeper levels.
     levels: Mutex<HashMap<usize, Executor>>,
 }
 
-/// The level of executors for calls from such threads: the calls that their own threads make come back to them.
+/// The level of the executors for calls of unknown depth. Calls that are made on their own threads come back to this
+/// level.
 const MOST_LEVEL: usize = UNKNOWN_DEPTH - 1;
 
-/// How many of those may wait for each other.
+/// Maximum number of calls of unknown depth that run, or wait for each other, at once.
 const MOST_UNKNOWN: usize = 1024;
 
-/// Workers of one executor at most: more processes no machine starts, and a larger number is a mistake.
+/// Maximum number of workers of one executor. No machine starts more processes, so a larger number is a mistake.
 const MOST_WORKERS: usize = 10_000;
 
 fn default_backend() -> &'static str {
@@ -82,24 +84,24 @@ fn default_backend() -> &'static str {
 }
 
 impl Executor {
-    /// Settings for an executor of one's own.
+    /// Returns a builder for an executor of your own.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The executor of calls that name none. A call made inside a remote function goes one level
-    /// deeper, to threads of the worker: levels wait for deeper ones only, so that none can wait
-    /// for itself. A call that [`block_on`](crate::block_on) waits for on a thread that a remote function
-    /// started, such as one of rayon's, runs on that thread itself; another call from such a thread goes to an
-    /// executor that starts a thread for each call that finds none idle.
+    /// Returns the executor for calls that do not name one. A call that is made inside a remote function goes one level
+    /// deeper, to threads of the worker. A level waits only for deeper levels, so no call can wait for itself. On a
+    /// thread that a remote function started, such as one of rayon's, a call that [`block_on`](crate::block_on) waits
+    /// for runs on that thread itself. Other calls from such a thread go to an executor that starts a new thread for
+    /// each call that finds no idle thread.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// See [`Builder::build`].
     pub fn current() -> Result<Self> {
         Self::of_thread(true)
     }
 
-    /// As [`current`](Self::current), for a job that may go on when whoever started it waits no more.
+    /// Like [`current`](Self::current), for a job that may continue after its caller has stopped waiting.
     pub(crate) fn current_in_background() -> Result<Self> {
         Self::of_thread(false)
     }
@@ -116,7 +118,7 @@ impl Executor {
         Self::first()?.at_level(depth)
     }
 
-    /// The executor of calls that name none and are not nested.
+    /// Returns the default executor, for calls that do not name one and are not nested.
     fn first() -> Result<&'static Self> {
         static FIRST: OnceLock<Executor> = OnceLock::new();
         static OPENING: Mutex<()> = Mutex::new(());
@@ -135,16 +137,17 @@ impl Executor {
         Ok(FIRST.get_or_init(|| first))
     }
 
-    /// Where a call goes that names this executor: to threads of a deeper level, where a call makes it on a thread of this
-    /// process. The thread's own call may be one of this executor, or be waited for by one, and so wait for itself.
+    /// Returns the executor for a call that names this one. If the call is made inside of another call, on a thread of
+    /// this process, it goes to threads of a deeper level. Otherwise the outer call, which may run on this executor or
+    /// be awaited by a call of this executor, could wait for itself.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// See [`Builder::build`].
     pub(crate) fn for_caller(self) -> Result<Self> {
         if self.is_inline() { self.at_level(platform::depth()) } else { Ok(self) }
     }
 
-    /// This executor, or the one of its relatives that is for calls nested so deep.
+    /// Returns this executor, or the executor of its family for calls of this depth.
     fn at_level(&self, depth: usize) -> Result<Self> {
         let level = depth.min(MOST_LEVEL);
         if self.0.level >= level {
@@ -154,7 +157,7 @@ impl Executor {
         if let Some(executor) = levels.get(&level) {
             return Ok(executor.clone());
         }
-        // Where the first one's calls run elsewhere, its workers are not threads of this process.
+        // If this executor's calls run elsewhere, its number of workers is not a number of threads of this process.
         let mut config = if self.is_inline() { self.0.reactor.config.clone() } else { Config::load()? };
         config.backend = Some("inline".to_owned());
         if depth == UNKNOWN_DEPTH {
@@ -182,12 +185,12 @@ impl Executor {
         Error::if_forked()?;
         if config.workers > MOST_WORKERS {
             return Err(Error::Config(format!(
-                "{} workers are more than the {MOST_WORKERS} that an executor can have; set `workers` to how many calls \
-                 are to run at once",
+                "`workers` is {}, but an executor can have at most {MOST_WORKERS}; set it to the number of calls that run \
+                 at once",
                 config.workers
             )));
         }
-        let no_notifier = |e| Error::Backend(format!("the system gives no pipe or shared memory: {e}"));
+        let no_notifier = |e| Error::Backend(format!("cannot create a pipe or shared memory: {e}"));
         let notifier = Notifier::new().map_err(no_notifier)?;
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
         static FAMILIES: AtomicU64 = AtomicU64::new(1);
@@ -242,11 +245,11 @@ impl Executor {
         let notifier = reactor.notifier.clone();
         thread
             .spawn(move || reactor::react(&weak, &notifier))
-            .map_err(|e| Error::Backend(format!("the system gives no thread: {e}")))?;
+            .map_err(|e| Error::Backend(format!("cannot start the reactor thread: {e}")))?;
         Ok(Self(Arc::new(Inner { reactor, family, level, levels: Mutex::default() })))
     }
 
-    /// Whether it is the same executor, or that for calls which are nested in the other's.
+    /// Whether both are the same executor, or one of them is for calls that are nested in calls of the other.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.0.family == other.0.family
     }
@@ -255,12 +258,12 @@ impl Executor {
         &self.0.reactor
     }
 
-    /// The store that values and results are kept in.
+    /// Returns the store for values and results.
     pub fn store(&self) -> Arc<dyn Store> {
         self.0.reactor.store.clone()
     }
 
-    /// The URL of its backend.
+    /// Returns the URL of the backend.
     fn backend_url(&self) -> &str {
         self.0.reactor.config.backend.as_deref().unwrap_or_else(|| default_backend())
     }
@@ -276,19 +279,19 @@ impl Executor {
         self.is_inline() || self.backend_url() == "local"
     }
 
-    /// Whether its calls see the same values in a store as this process does.
+    /// Whether calls see the same values in a store as this process.
     #[cfg(feature = "data")]
     pub(crate) fn shares(&self, store: &dyn Store) -> bool {
         self.is_inline() || store.is_shared() && (self.is_local() || !store.url().starts_with("file:"))
     }
 
-    /// Where calls of a function would run, see [`Backend::room`].
+    /// Returns where calls of a function would run; see [`Backend::placement`].
     #[cfg(feature = "data")]
     pub(crate) fn placement(&self, function: &str, limits: &Limits) -> Result<Option<Placement>> {
         self.0.reactor.lock().backend.placement(function, limits)
     }
 
-    /// How many calls run at once at most.
+    /// Returns the maximum number of calls that run at once.
     pub fn workers(&self) -> usize {
         self.0.reactor.config.workers
     }
@@ -297,7 +300,7 @@ impl Executor {
 impl Drop for Inner {
     fn drop(&mut self) {
         if platform::is_forked() {
-            // The workers are those of the parent, and its locks may be held here for ever.
+            // The workers belong to the parent process, and its locks may stay locked in this process forever.
             std::mem::forget(self.reactor.clone());
             return;
         }

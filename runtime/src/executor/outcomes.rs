@@ -1,4 +1,4 @@
-//! Where the outcomes of a job wait for whoever awaits it.
+//! The outcome queue: holds the outcomes of a job until its caller takes them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,15 +9,15 @@ use std::task::Waker;
 use crate::attempt::Results;
 use crate::error::{Attempt, Error, Failure};
 
-/// What came of some tasks of a job.
+/// The outcome of some tasks of a job, or of the job as a whole.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// `results` is for `tasks`; only those in `new` were not known before.
+    /// `results` has the results of all `tasks`. Only the tasks in `new` had no result before.
     Done {
         tasks: Range<u64>,
         new: Vec<Range<u64>>,
         results: Results,
-        /// Which execution it was, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
     Failed {
@@ -27,21 +27,21 @@ pub(crate) enum Outcome {
         failure: Failure,
         stderr: String,
     },
-    /// An earlier run did not leave the results of these tasks, though it seemed so: they are to be run.
+    /// Tasks whose results an earlier run seemed to have left, but did not. They must be run.
     NotKept {
         tasks: Vec<u64>,
     },
     OverBudget {
         spent_usd: f64,
     },
-    /// Somebody else asked for the job's end.
+    /// The job was cancelled on request, for instance by another process.
     Cancelled,
-    /// The job cannot go on.
+    /// The job cannot continue.
     Broken(Error),
 }
 
 impl Outcome {
-    /// Bytes of results.
+    /// Returns the size of the results, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Outcome::Done { results, .. } => results.size(),
@@ -49,7 +49,7 @@ impl Outcome {
         }
     }
 
-    /// How many tasks it ends.
+    /// Returns the number of tasks that finish with this outcome.
     fn tasks(&self) -> u64 {
         match self {
             Outcome::Done { new, .. } => new.iter().map(|tasks| tasks.end - tasks.start).sum(),
@@ -58,7 +58,8 @@ impl Outcome {
         }
     }
 
-    /// The error of an outcome that is one; `budget_usd` is what the job was given.
+    /// Converts an outcome that is not a result into an error. `done` is the number of tasks that are done. The caller
+    /// fills in the `budget_usd` of [`Error::OverBudget`], which is 0 here.
     pub(crate) fn into_error(self, done: u64) -> Error {
         match self {
             Outcome::Failed { task, attempt, function, failure, stderr } => {
@@ -69,19 +70,19 @@ impl Outcome {
             Outcome::Cancelled => Error::Cancelled { done },
             Outcome::Broken(error) => error,
             Outcome::Done { .. } | Outcome::NotKept { .. } => {
-                Error::Job("a result was taken for an error; this is a defect of wren".to_owned())
+                Error::Job("a result was treated as an error; this is a bug in wren".to_owned())
             }
         }
     }
 }
 
-/// Outcomes in the order they came, and who waits for them.
+/// Outcomes in order of arrival, and the waker of the reader that waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct OutcomeQueue {
     state: Mutex<State>,
-    /// Size of the results that nobody has taken.
+    /// Size of the results that were not taken yet, in bytes.
     bytes: AtomicUsize,
-    /// Tasks of which an outcome came, ever.
+    /// Total number of tasks with an outcome, including outcomes that were taken.
     tasks: AtomicU64,
 }
 
@@ -97,7 +98,7 @@ impl OutcomeQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an outcome; whoever waits goes to `wakers`.
+    /// Adds an outcome. Moves the waker of a waiting reader to `wakers`.
     pub(crate) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         self.bytes.fetch_add(outcome.size(), Ordering::Relaxed);
@@ -106,7 +107,7 @@ impl OutcomeQueue {
         wakers.extend(state.waker.take());
     }
 
-    /// No more will come.
+    /// Marks the queue as finished: no more outcomes follow. Moves the waker of a waiting reader to `wakers`.
     pub(crate) fn finish(&self, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.finished = true;
@@ -118,22 +119,22 @@ impl OutcomeQueue {
         state.finished || !state.outcomes.is_empty()
     }
 
-    /// The next outcome.
+    /// Takes the next outcome, if there is one.
     pub(crate) fn take(&self) -> Option<Outcome> {
         self.pop(&mut self.lock())
     }
 
-    /// Bytes of results that nobody has taken.
+    /// Returns the size of the results that were not taken yet, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Of how many tasks an outcome came.
+    /// Returns the total number of tasks with an outcome, including outcomes that were taken.
     pub(crate) fn tasks(&self) -> u64 {
         self.tasks.load(Ordering::Relaxed)
     }
 
-    /// The next outcome, or none and the waker is kept.
+    /// Takes the next outcome. If there is none, stores the waker.
     pub(crate) fn take_or_register(&self, waker: &Waker) -> Option<Outcome> {
         let mut state = self.lock();
         let outcome = self.pop(&mut state);
@@ -143,7 +144,7 @@ impl OutcomeQueue {
         outcome
     }
 
-    /// Whether an outcome is there, or none will come; if neither, the waker is kept.
+    /// Whether an outcome is available or the queue is finished. If neither, stores the waker.
     pub(crate) fn is_ready_or_register(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
         let ready = state.finished || !state.outcomes.is_empty();
@@ -159,7 +160,7 @@ impl OutcomeQueue {
         Some(outcome)
     }
 
-    /// Takes the tasks of every [`Outcome::NotKept`].
+    /// Removes every [`Outcome::NotKept`] and returns their tasks.
     pub(crate) fn take_not_kept(&self) -> Vec<u64> {
         let mut not_kept = Vec::new();
         self.lock().outcomes.retain_mut(|outcome| {
@@ -170,7 +171,7 @@ impl OutcomeQueue {
         not_kept
     }
 
-    /// Whether all outcomes were taken, and no more will come.
+    /// Whether the queue is finished and all outcomes were taken.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
         state.finished && state.outcomes.is_empty()

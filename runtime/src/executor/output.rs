@@ -1,4 +1,4 @@
-//! Takes the lines that tasks print to the logs of their jobs.
+//! Routes the lines that tasks print to the logs of their jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::attempt::PrintedLine;
 use crate::history::{Note, SharedLog, WeakLog};
 
-/// The logs of jobs by what backends know of them, for lines that tasks print. Beside the core: a line
-/// does not wait for the scheduler.
+/// The logs of jobs, by the job's run, for lines that tasks print. They are outside of [`Core`](super::core::Core), so
+/// that a line does not wait for the scheduler.
 #[derive(Debug, Default)]
 pub(super) struct Printing(Mutex<Logs>);
 
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     by_run: HashMap<Arc<str>, WeakLog>,
-    /// At how many logs those that have ended are removed.
+    /// Number of logs at which the logs of ended jobs are removed next.
     full: usize,
 }
 
@@ -27,7 +27,7 @@ impl Printing {
         let mut logs = self.logs();
         if logs.by_run.len() >= logs.full {
             logs.by_run.retain(|_, log| log.is_held());
-            // Of thousands that are open at once, all are looked at a few times only.
+            // The limit doubles, so that even thousands of open logs are scanned only a few times.
             logs.full = 2 * logs.by_run.len() + 16;
         }
         logs.by_run.insert(run.clone(), log.downgrade());

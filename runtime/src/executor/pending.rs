@@ -1,4 +1,4 @@
-//! Calls that an iterator gave and that are not submitted, while their thread is inside the iterator.
+//! Calls that were taken from an iterator and are not submitted yet, while their thread is inside the iterator.
 
 use std::ops::Range;
 use std::ptr::null_mut;
@@ -8,47 +8,49 @@ use std::sync::{Mutex, PoisonError};
 use super::commit::Seeking;
 use crate::attempt::TaskBlock;
 
-/// Whoever fills a block lends it here before it asks the iterator for more, and takes it back after: an iterator may
-/// block for long. Meanwhile the executor's reactor may take the block and submit it, where workers are idle.
+/// A block of calls that the filling thread lends to the reactor. The thread lends the block before it asks the
+/// iterator for the next call, and takes it back afterwards, because the iterator may block for a long time. Meanwhile,
+/// the executor's reactor may take the block and submit it if workers are idle.
 ///
-/// It is lent once for each call of a job, so that lending and taking back cost one atomic operation together.
+/// The block is lent once for each call of a job. So lending it and taking it back together cost only one atomic
+/// read-modify-write operation.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// Null, or a block that belongs to whoever swaps it out.
+    /// Null, or a block that is owned by the thread that swaps it out.
     lent: AtomicPtr<TaskBlock>,
-    /// What the reactor took and submitted: the tasks, and the bytes of their arguments.
+    /// The blocks that the reactor took and submitted: their tasks, and the size of their arguments in bytes.
     submitted: Mutex<Vec<(Range<u64>, usize)>>,
-    /// Calls that are in no block until it is known whether an earlier run left their results.
+    /// Calls that are not in a block yet, because it is not known whether an earlier run left their results.
     pub(crate) seeking: Seeking,
 }
 
 impl Pending {
-    /// Lends a block. There is one borrower at a time, so that none is lent now.
+    /// Lends a block. Only one thread lends, and it takes its block back first, so no block is lent at this point.
     #[inline]
     pub(crate) fn lend(&self, block: Box<TaskBlock>) {
-        // `Release`: whoever takes the block sees what is in it.
+        // `Release`: the thread that takes the block sees its contents.
         self.lent.store(Box::into_raw(block), Ordering::Release);
     }
 
-    /// Takes the block back; none where the reactor has submitted it.
+    /// Takes the block back. Returns `None` if the reactor has submitted it.
     #[inline]
     pub(crate) fn take_back(&self) -> Option<Box<TaskBlock>> {
         let block = self.lent.swap(null_mut(), Ordering::AcqRel);
-        // SAFETY: what is not null came from `Box::into_raw` in `lend`, and the swap gives each such pointer to one
-        // caller only.
+        // SAFETY: a pointer that is not null comes from `Box::into_raw` in `lend`, and the swap gives each such pointer
+        // to only one caller.
         (!block.is_null()).then(|| unsafe { Box::from_raw(block) })
     }
 
-    /// Takes the block for idle workers; whoever lent it is told by [`submitted`](Self::submitted).
+    /// Takes the block for idle workers. It is recorded in [`submitted`](Self::submitted) for the thread that lent it.
     pub(crate) fn take_for_idle_workers(&self) -> Option<TaskBlock> {
         let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: whoever finds that the block is gone finds it here.
+        // Under the lock, so that the lending thread, when it finds the block gone, also finds this record.
         let block = self.take_back()?;
         submitted.push((block.tasks(), block.size()));
         Some(*block)
     }
 
-    /// What was taken for idle workers, once.
+    /// Removes and returns the records of the blocks that were taken for idle workers.
     pub(crate) fn submitted(&self) -> Vec<(Range<u64>, usize)> {
         std::mem::take(&mut self.submitted.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -68,7 +70,8 @@ mod tests {
     use super::*;
     use crate::function::Limits;
 
-    /// One thread lends and takes back, another takes for idle workers: each block goes to one of them, and is told of.
+    /// One thread lends and takes back, another takes for idle workers: each block goes to exactly one of them, and
+    /// each block that was taken for idle workers is recorded.
     #[test]
     fn a_block_that_is_lent_goes_to_one() {
         let pending = Arc::new(Pending::default());
@@ -83,21 +86,21 @@ mod tests {
                 taken
             }
         });
-        let (mut committer, mut told) = (Vec::new(), Vec::new());
+        let (mut kept, mut recorded) = (Vec::new(), Vec::new());
         let limits = Limits::default();
         for task in 0..20_000 {
             let block = Arc::try_unwrap(TaskBlock::dummy(task..task + 1, "f", limits)).unwrap();
             pending.lend(block.into());
             (0..task % 50).for_each(|_| std::hint::spin_loop());
             match pending.take_back() {
-                Some(block) => committer.push(block.tasks().start),
-                None => told.extend(pending.submitted().into_iter().map(|(tasks, _)| tasks.start)),
+                Some(block) => kept.push(block.tasks().start),
+                None => recorded.extend(pending.submitted().into_iter().map(|(tasks, _)| tasks.start)),
             }
         }
         is_over.store(true, Ordering::Release);
         let taken = reactor.join().unwrap();
-        assert_eq!(taken, told);
-        let mut all = [committer, taken].concat();
+        assert_eq!(taken, recorded);
+        let mut all = [kept, taken].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..20_000));
         pending.lend(Arc::try_unwrap(TaskBlock::dummy(0..1, "f", limits)).unwrap().into());

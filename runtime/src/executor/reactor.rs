@@ -1,4 +1,4 @@
-//! The reactor: a thread that moves replies and timers on while no other thread does.
+//! The reactor: a thread that handles replies and timers while no other thread does.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +18,17 @@ use crate::platform::{self, Notifier};
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::Store;
 
-/// How often the reactor looks while there are jobs: a thread that does its work may be held up, by a program's iterator.
+/// Interval at which the reactor checks while there are jobs, even without being notified: a thread that does the
+/// reactor's work may be blocked in the program's iterator.
 const LOOK_ANYWAY: Duration = Duration::from_millis(20);
 
-/// How long the thread that awaits a short call watches for its result before it sleeps.
+/// How long a thread that awaits a short call polls for its result before it sleeps.
 const WATCH: Duration = Duration::from_micros(50);
 
-/// What a job is called that is none: nothing runs any more.
+/// The key that is returned for a job that was refused.
 pub(super) const NO_JOB: JobKey = JobKey::MAX;
 
-/// What the reactor thread holds too; it ends when `Inner` is dropped.
+/// The part of an executor that its reactor thread shares. The thread ends after `Inner` is dropped.
 #[derive(Debug)]
 pub(crate) struct Reactor {
     pub(super) core: Mutex<Core>,
@@ -38,8 +39,9 @@ pub(crate) struct Reactor {
     pub(super) store: Arc<dyn Store>,
 }
 
-/// The executors of this process, for who ends it; and whether somebody does.
+/// The executors of this process, so that all calls can be cancelled when it is asked to exit.
 static ALL: Mutex<Vec<Weak<Reactor>>> = Mutex::new(Vec::new());
+/// Whether all calls of this process were cancelled.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn all() -> MutexGuard<'static, Vec<Weak<Reactor>>> {
@@ -52,14 +54,14 @@ pub(super) fn is_cancelled() -> bool {
     CANCELLED.load(Ordering::Acquire)
 }
 
-/// Ends all calls of this process, those under way and those to come, with [`Error::Cancelled`].
+/// Ends all calls of this process, running and future ones, with [`Error::Cancelled`](crate::Error::Cancelled).
 pub(crate) fn cancel_all() {
     CANCELLED.store(true, Ordering::Release);
     let all: Vec<_> = all().iter().filter_map(Weak::upgrade).collect();
     all.iter().for_each(|reactor| reactor.cancel_all());
 }
 
-/// The reactor thread: moves replies and timers on while nobody else does.
+/// Runs the reactor thread: handles replies and timers while no other thread does.
 pub(super) fn react(reactor: &Weak<Reactor>, notifier: &Notifier) {
     loop {
         let Some(strong) = reactor.upgrade() else { return };
@@ -72,11 +74,11 @@ pub(super) fn react(reactor: &Weak<Reactor>, notifier: &Notifier) {
 
 impl Reactor {
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
-        // A panic under the lock is a defect of wren's; going on is better than a program that hangs.
+        // A panic under the lock is a bug in wren. Continuing is better than a program that hangs.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One turn of the reactor; gives how long it may sleep, or `None` at the end.
+    /// Runs one turn of the reactor. Returns how long the reactor may sleep, or `None` if the executor has stopped.
     fn turn(&self) -> Option<Option<Duration>> {
         let mut core = self.lock();
         if core.stopped {
@@ -97,7 +99,7 @@ impl Reactor {
         Some(wait)
     }
 
-    /// Moves everything on from the calling thread.
+    /// Does the reactor's work once, on the calling thread.
     pub(crate) fn pump(&self) {
         if platform::is_forked() {
             return;
@@ -105,7 +107,7 @@ impl Reactor {
         self.with_core(|_, _| ());
     }
 
-    /// Acts, and moves everything on. None where nothing runs any more.
+    /// Runs `act` under the lock, then does the reactor's work. Returns `None` if the executor is broken.
     fn with_core<T>(&self, act: impl FnOnce(&mut Core, Duration) -> T) -> Option<T> {
         let mut core = self.lock();
         let now = self.clock.elapsed();
@@ -123,7 +125,7 @@ impl Reactor {
         Some(value)
     }
 
-    /// Releases the lock, then wakes: who is woken may want it.
+    /// Releases the lock, then wakes the waiting tasks, because they may need the lock.
     fn unlock(&self, mut core: MutexGuard<'_, Core>) {
         if core.wakers.is_empty() {
             return;
@@ -157,14 +159,14 @@ impl Reactor {
         let now = self.clock.elapsed();
         core.next_report.get_or_insert(now + REPORT_EVERY);
         if core.next_look.is_none_or(|at| at > now + LOOK_ANYWAY) {
-            // There was no job, and the reactor sleeps for long.
+            // There was no job before, so the reactor may sleep for a long time.
             core.next_look = Some(now + LOOK_ANYWAY);
             self.notifier.notify_always();
         }
         job
     }
 
-    /// Begins the log of a job; `claimed` is its file, where that was taken before.
+    /// Starts the log of a job. `claimed` is its log file, if the job was claimed before.
     pub(crate) fn begin_log(
         &self,
         log: &SharedLog,
@@ -193,22 +195,22 @@ impl Reactor {
             None if !config.logs || config.history == 0 => Place::Nowhere,
             None => {
                 let place = Place::New { directory: directory.clone(), history: config.history };
-                // Others look at once whether a job of that name runs.
+                // Other processes may check at any time whether a job of that name is running.
                 if settings.name.is_some() { place.opened(id) } else { place }
             }
         };
         let most = config.keep_inputs;
         let inputs = (most > 0 && !matches!(place, Place::Nowhere)).then(|| (Inputs::new(&folder, most), most));
         let forecast = forecast_of(&about.backend);
-        let begun = JobLog::new(about, quiet, place, forecast, self.clock);
-        log.begin(begun, inputs);
+        let job_log = JobLog::new(about, quiet, place, forecast, self.clock);
+        log.begin(job_log, inputs);
     }
 
     pub(crate) fn submit(&self, job: JobKey, block: TaskBlock) {
         self.with_core(|core, now| core.submit(job, block, now));
     }
 
-    /// The mean duration of a call of this function, if any was measured.
+    /// Returns the mean duration of a call of this function, if one was measured.
     pub(crate) fn estimate(&self, function: &'static RemoteFn) -> Option<Duration> {
         self.lock().scheduler.estimate(function.id())
     }
@@ -237,7 +239,7 @@ impl Reactor {
         });
     }
 
-    /// Forgets a job, and stops what runs of it.
+    /// Removes a job and stops its running calls.
     pub(crate) fn cancel(&self, job: JobKey) {
         if platform::is_forked() {
             return;
@@ -253,7 +255,7 @@ impl Reactor {
         drop(known.flatten());
     }
 
-    /// Submits a job of one call.
+    /// Submits a job with a single call.
     pub(crate) fn submit_one(
         &self,
         function: &'static RemoteFn,
@@ -284,12 +286,12 @@ impl Reactor {
         })
     }
 
-    /// Whether calls of this function are so short that watching for the result beats sleeping.
+    /// Whether calls of this function are so short that polling for the result is faster than sleeping.
     pub(crate) fn is_short(&self, function: &'static RemoteFn) -> bool {
         self.estimate(function).is_some_and(|mean| mean < WATCH / 2)
     }
 
-    /// Watches for a moment until `done` says so, in the reactor's place.
+    /// Does the reactor's work, for at most about [`WATCH`], until `done` returns `true`. Returns whether it did.
     pub(crate) fn watch(&self, mut done: impl FnMut() -> bool) -> bool {
         let suppressed = self.notifier.suppress();
         let start = Instant::now();
@@ -315,8 +317,8 @@ impl Reactor {
         found || done()
     }
 
-    /// Keeps the reactor asleep while the calling thread moves things on; what comes after its last
-    /// `pump` is seen when the guard is dropped, or when the reactor looks by itself.
+    /// Keeps the reactor asleep while the calling thread does its work. Replies that arrive after the thread's last
+    /// `pump` are handled when the guard is dropped, or when the reactor wakes up by itself.
     pub(crate) fn suppress_reactor(&self) -> SuppressGuard<'_> {
         SuppressGuard(self.notifier.suppress().then_some(self))
     }

@@ -6,7 +6,7 @@ use crate::function::Limits;
 use crate::platform;
 use crate::scheduler::JobSpec;
 
-/// How a job is to run.
+/// Options for running a job.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
@@ -18,10 +18,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What the scheduler is told of a job with this id.
+    /// Returns the scheduler's description of a job with this id.
     pub(crate) fn spec(&self, id: &str) -> JobSpec {
         JobSpec {
-            // A job can be run again: what another run left in a store is not this one's.
+            // A job can be run again: the random part separates its objects in the store from those of other runs.
             run: Some(format!("{id}.{}", platform::new_id()).into()),
             concurrency: self.concurrency,
             chunk: self.chunk,

@@ -1,9 +1,10 @@
-//! A thread that waits for calls by [`block_on`](crate::block_on), and runs them itself where it may be inside a remote
-//! function.
+//! The waiting side of [`block_on`](crate::block_on): on a thread that may be inside a remote function, the waiting
+//! thread runs the calls itself.
 //!
-//! Threads of a function's own, such as rayon's, may all wait for calls at once. If those calls then need the same
-//! threads, as functions that use rayon do, nobody is left to run them: a thread that waits must run what it waits for.
-//! It runs no other thread's calls, which may take long, or want a lock that it holds.
+//! Threads that a function starts, such as rayon's, may all wait for calls at once. If those calls need the same
+//! threads, as functions that use rayon do, no thread is left to run them. So a waiting thread runs the calls that it
+//! waits for. It does not run calls of other threads, because they may take long, or need a lock that this thread
+//! holds.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture, poll_fn};
@@ -18,14 +19,14 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 
 thread_local! {
-    /// How many `block_on` wait on this thread, each inside a call that the one before runs.
+    /// Number of nested `block_on` calls on this thread: each runs inside a remote call that the previous one runs.
     static WAITING: Cell<usize> = const { Cell::new(0) };
 
-    /// What runs the calls of each of them, made when it is first needed.
+    /// The executor of each nesting level, with its queue of batches. Created on first use.
     static EXECUTORS: RefCell<Vec<(Executor, Queued)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The executor of the `block_on` that waits on this thread, if one does.
+/// Returns the executor of the innermost `block_on` on this thread, or `None` if there is none.
 pub(super) fn executor_of_this_thread() -> Option<Result<Executor>> {
     let level = WAITING.get().checked_sub(1)?;
     let executor = EXECUTORS.try_with(|executors| {
@@ -35,7 +36,7 @@ pub(super) fn executor_of_this_thread() -> Option<Result<Executor>> {
         }
         Ok(executors[level].0.clone())
     });
-    // None where the thread is about to end.
+    // The thread-local is gone if the thread is about to end.
     executor.ok()
 }
 
@@ -54,13 +55,13 @@ fn open() -> Result<(Executor, Queued)> {
     Ok((executor, queued))
 }
 
-/// Runs a future to its end, and the calls that [`Executor::current`] left to this thread.
+/// Runs a future to completion, together with the calls that [`Executor::current`] assigned to this thread.
 pub(crate) fn block_on<F: IntoFuture>(runtime: &Runtime, future: F) -> F::Output {
     struct Level(usize);
     impl Drop for Level {
         fn drop(&mut self) {
             WAITING.set(self.0);
-            // What was begun here and goes on elsewhere is run by others.
+            // Calls that are still queued, because their future is awaited elsewhere, run on other threads from now on.
             set_awaited(self.0, false);
         }
     }
@@ -69,7 +70,7 @@ pub(crate) fn block_on<F: IntoFuture>(runtime: &Runtime, future: F) -> F::Output
     set_awaited(level.0, true);
     let mut future = pin!(future.into_future());
     loop {
-        // A function may want a runtime of its own, so that it runs outside of this one.
+        // `run_one` is not called inside of `runtime.block_on`, because a function may use a runtime of its own.
         let output = runtime.block_on(poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if has_work_or_register(level.0, cx.waker()) => Poll::Ready(None),
@@ -83,7 +84,7 @@ pub(crate) fn block_on<F: IntoFuture>(runtime: &Runtime, future: F) -> F::Output
 }
 
 fn of_level(level: usize) -> Option<(Executor, Queued)> {
-    // A thread that is about to end has none.
+    // The thread-local is gone if the thread is about to end.
     EXECUTORS.try_with(|executors| executors.borrow().get(level).cloned()).ok().flatten()
 }
 
@@ -98,7 +99,7 @@ fn has_work_or_register(level: usize, waker: &Waker) -> bool {
 }
 
 fn run_one(level: usize) {
-    // The call may open an executor for a deeper level.
+    // `EXECUTORS` is not borrowed here, because the call may open an executor for a deeper level.
     if let Some((executor, queued)) = of_level(level) {
         queued.run_one();
         executor.reactor().pump();

@@ -1,7 +1,8 @@
 //! The arguments of one call, encoded one after the other.
 //!
-//! Each is a little-endian `u32` and, where its highest bit is clear, that many bytes of a value. Where the bit is set,
-//! the lower bits are the index of a [`Blob`], which travels once, however many calls name it.
+//! Each argument starts with a little-endian `u32`. If its highest bit is clear, that many bytes of an encoded value
+//! follow. If the bit is set, the lower bits are the index of a [`Blob`], which is sent only once even if many calls
+//! refer to it.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -32,7 +33,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Bytes held, blobs included.
+    /// Returns the size of the arguments in bytes, including blobs.
     pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64 + self.blobs.iter().map(|blob| blob.bytes.len() as u64).sum::<u64>()
     }
@@ -47,13 +48,13 @@ pub struct ArgsEncoder {
 }
 
 impl ArgsEncoder {
-    /// Begins with no arguments.
+    /// Creates an encoder without arguments.
     #[allow(clippy::new_without_default, reason = "generated code calls new")]
     #[inline]
     pub fn new() -> Self {
         let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.clear();
-        // What the program encoded besides, perhaps into a file of its own, is not of this call.
+        // Values that the program encoded for another purpose, such as a file, do not belong to this call.
         attached::forget();
         Self { scratch, blobs: Vec::new(), error: None }
     }
@@ -100,7 +101,7 @@ impl ArgsEncoder {
         self.blobs.append(&mut attached::take());
         let bytes = SmallVec::from_slice(&self.scratch);
         if self.scratch.capacity() <= 16 << 20 {
-            // A thread that is about to end keeps none.
+            // A thread that is about to end does not keep the buffer.
             let _ = SCRATCH.try_with(|kept| kept.set(self.scratch));
         }
         match self.error.take() {
@@ -110,7 +111,7 @@ impl ArgsEncoder {
     }
 }
 
-/// Decodes arguments one by one; what they borrow lives as long as the call.
+/// Decodes arguments one by one. The data that they borrow lives as long as the call.
 #[doc(hidden)]
 pub struct ArgsDecoder<'a> {
     pub(super) rest: &'a [u8],
@@ -120,7 +121,7 @@ pub struct ArgsDecoder<'a> {
 impl<'a> ArgsDecoder<'a> {
     #[inline]
     fn next_encoded(&mut self, name: &str) -> Result<&'a [u8], Failure> {
-        let missing = || Failure::BadArguments { reason: format!("argument `{name}` is missing or cut short") };
+        let missing = || Failure::BadArguments { reason: format!("argument `{name}` is missing or truncated") };
         let (header, rest) = self.rest.split_first_chunk::<4>().ok_or_else(missing)?;
         let header = u32::from_le_bytes(*header);
         if header & IS_BLOB != 0 {
@@ -134,13 +135,13 @@ impl<'a> ArgsDecoder<'a> {
         Ok(value)
     }
 
-    /// The next argument.
+    /// Decodes the next argument.
     #[inline]
     pub fn next<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Failure> {
         codec::decode(self.next_encoded(name)?).map_err(|e| bad_argument(name, &e))
     }
 
-    /// The next argument, of numbers: as they lie in the message, where they are aligned there.
+    /// Decodes the next argument, which consists of numbers. Borrows them from the message if they are aligned there.
     pub fn next_numbers<T>(&mut self, name: &str) -> Result<Cow<'a, [T]>, Failure>
     where
         T: Number + Deserialize<'a>,
@@ -152,13 +153,13 @@ impl<'a> ArgsDecoder<'a> {
         }
     }
 
-    /// Checks that there are no more.
+    /// Checks that there are no more arguments.
     #[inline]
     pub fn finish(self) -> Result<(), Failure> {
         if self.rest.is_empty() {
             return Ok(());
         }
-        Err(Failure::BadArguments { reason: format!("{} bytes are left over after the arguments", self.rest.len()) })
+        Err(Failure::BadArguments { reason: format!("there are {} extra bytes after the arguments", self.rest.len()) })
     }
 }
 

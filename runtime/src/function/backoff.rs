@@ -1,14 +1,14 @@
-//! Pauses before something is tried again.
+//! Pauses before another attempt.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How long a call waits before it is run again after it returned `Err` or panicked: after the first failure up to
-/// `first`, after each further one a number of times longer, and never longer than a longest.
+/// The pauses before a call is run again after it returned `Err` or panicked. The first pause is at most `first`. Each
+/// further pause is longer by a constant factor, up to a maximum.
 ///
-/// With jitter, as it is unless [`without_jitter`](Self::without_jitter) says otherwise, each pause is a random part
-/// of that, so that what failed together does not come back together (Brooker, "Exponential Backoff and Jitter", AWS
+/// Each pause is a random part of that time unless [`without_jitter`](Self::without_jitter) is set. This jitter keeps
+/// calls that failed together from being run again together (Brooker, "Exponential Backoff and Jitter", AWS
 /// Architecture Blog, 2015).
 ///
 /// ```
@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 /// # drop(call);
 /// ```
 ///
-/// Times are in whole milliseconds, up to 49 days; what is between two is rounded up.
+/// Times are in whole milliseconds, up to 49 days; fractions of a millisecond are rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
-    // Every call carries it: it is kept small.
+    // Every call carries a `Backoff`, so it is kept small.
     first_ms: u32,
     longest_ms: u32,
     factor: u16,
@@ -40,30 +40,31 @@ const fn milliseconds(time: Duration) -> u32 {
 }
 
 impl Backoff {
-    /// Begins with `first` and doubles, up to a minute.
+    /// Creates a backoff whose first pause is `first`. Each further pause is twice as long as the previous one, up to
+    /// one minute.
     pub const fn new(first: Duration) -> Self {
         Self { first_ms: milliseconds(first), longest_ms: 60_000, factor: 2, jitter: true }
     }
 
-    /// Makes each pause `factor` times as long as the one before; 1 keeps them as they are, and 0 is taken for 1.
+    /// Makes each pause `factor` times as long as the previous one. With 1, all pauses are equally long; 0 means 1.
     pub const fn factor(mut self, factor: u16) -> Self {
         self.factor = if factor == 0 { 1 } else { factor };
         self
     }
 
-    /// Makes no pause longer than `longest`.
+    /// Limits each pause to `longest`.
     pub const fn longest(mut self, longest: Duration) -> Self {
         self.longest_ms = milliseconds(longest);
         self
     }
 
-    /// Waits the whole time, and not a random part of it.
+    /// Waits the whole time instead of a random part of it.
     pub const fn without_jitter(mut self) -> Self {
         self.jitter = false;
         self
     }
 
-    /// The pause after so many failures.
+    /// Returns the pause after that many failures.
     pub(crate) fn pause(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
         let times = u32::from(self.factor).saturating_pow(failures.saturating_sub(1));
         let whole = Duration::from_millis(self.first_ms.saturating_mul(times).min(self.longest_ms).into());
@@ -87,7 +88,7 @@ mod tests {
             assert!(pauses(backoff, &mut random).iter().zip(whole).all(|(pause, whole)| *pause <= whole));
         }
         let (a, b) = (backoff.pause(3, &mut random), backoff.pause(3, &mut random));
-        assert_ne!(a, b, "pauses are random parts");
+        assert_ne!(a, b, "each pause is a random part of its time");
         assert_eq!(Backoff::new(seconds(5)).factor(0).without_jitter().pause(9, &mut random), seconds(5));
         let longest = Backoff::new(Duration::MAX).longest(Duration::MAX).without_jitter();
         assert_eq!(longest.pause(9, &mut random), Duration::from_millis(u32::MAX.into()));

@@ -1,4 +1,4 @@
-//! Large encoded values, which travel once however many calls name them.
+//! Large encoded values, which are sent only once even if many calls refer to them.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -7,38 +7,41 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::platform::SharedBytes;
 
-/// From how many bytes on a value lies in memory that worker processes can map: less is as fast to send.
+/// Minimum size in bytes of a value that is kept in memory that worker processes can map. Sending a smaller value is as
+/// fast.
 const SHARE_FROM: usize = 1 << 20;
 
-/// How many values lie in such memory at once: each takes a descriptor.
+/// Maximum number of values in such memory at once: each takes a file descriptor.
 pub(crate) const MOST_SHARED: usize = 64;
 
-/// How many buffers of values that are gone are kept, and how many bytes of either kind.
+/// Maximum number of buffers of dropped values that are kept, of each kind.
 const SPARES: usize = 8;
+/// Maximum size in bytes of an unshared buffer that is kept.
 const LARGEST_SPARE: usize = 16 << 20;
+/// Maximum total size in bytes of the shared buffers that are kept.
 const SPARE_SHARED: usize = 128 << 20;
 
-/// The last few blobs of this thread. A thousand calls that capture one model encode it a thousand
-/// times; comparing with the last encoding finds that it is one value. Comparing costs less than
-/// hashing, and ends at the first byte where values differ.
+/// Number of recent blobs that each thread remembers. A thousand calls that capture one model encode it a thousand
+/// times; comparing with recent encodings shows that it is one value. Comparing costs less than hashing, and ends at
+/// the first byte where values differ.
 const RECENT: usize = 4;
 
 thread_local! {
     static RECENT_BLOBS: RefCell<[Weak<Blob>; RECENT]> = const { RefCell::new([const { Weak::new() }; RECENT]) };
 }
 
-/// Whether there are worker processes here that can map memory of this one.
+/// Whether there are worker processes on this machine that can map memory of this process.
 static HAS_WORKERS: AtomicBool = AtomicBool::new(false);
 
-/// How many values lie in memory that can be mapped.
+/// Number of values in memory that worker processes can map.
 static SHARED: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on, there are worker processes that can map memory of this one.
+/// Records that there are worker processes that can map memory of this process.
 pub(crate) fn share_with_workers() {
     HAS_WORKERS.store(true, Ordering::Relaxed);
 }
 
-/// A large encoded value, held once in this process.
+/// A large encoded value, of which this process has one copy.
 #[derive(Debug)]
 pub(crate) struct Blob {
     /// Unique in this process.
@@ -47,11 +50,11 @@ pub(crate) struct Blob {
     hash: OnceLock<blake3::Hash>,
 }
 
-/// Where a value lies.
+/// The memory that contains a value.
 #[derive(Debug)]
 pub(crate) enum BlobBytes {
     Own(Vec<u8>),
-    /// In memory that other processes can map, or that this one mapped.
+    /// Memory that other processes can map, or that this process has mapped.
     Shared(SharedBytes),
 }
 
@@ -77,12 +80,12 @@ impl Blob {
         Self::received(id, bytes)
     }
 
-    /// A blob as another process named it.
+    /// Creates a blob with the id that another process gave it.
     pub(crate) fn received(id: u64, bytes: BlobBytes) -> Arc<Self> {
         Arc::new(Self { id, bytes, hash: OnceLock::new() })
     }
 
-    /// The blob of `start` and `bytes`, one after the other: a recent one of this thread where it is equal.
+    /// Returns a blob that contains `start` followed by `bytes`: a recent blob of this thread if one is equal.
     pub(crate) fn of(bytes: &[u8], start: &[u8]) -> Arc<Self> {
         let of_recent = RECENT_BLOBS.try_with(|recent| {
             let mut recent = recent.borrow_mut();
@@ -99,27 +102,27 @@ impl Blob {
             recent[0] = Arc::downgrade(&blob);
             blob
         });
-        // A thread that is about to end remembers none.
+        // A thread that is about to end does not remember any.
         of_recent.unwrap_or_else(|_| Self::with(copied(bytes, start)))
     }
 
-    /// The content's address, if anybody has asked for it.
+    /// Returns the hash of the content if it has been computed.
     pub(crate) fn known_hash(&self) -> Option<[u8; 32]> {
         self.hash.get().map(|hash| *hash.as_bytes())
     }
 
-    /// The content's address.
+    /// Returns the hash of the content, by which it is addressed.
     pub(crate) fn hash(&self) -> blake3::Hash {
         *self.hash.get_or_init(|| blake3::hash(&self.bytes))
     }
 
-    /// Whether it lies in memory that other processes can map.
+    /// Whether the value is in memory that other processes can map.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.bytes, BlobBytes::Shared(_))
     }
 
-    /// The memory that a worker can map. One that a `Ref` may name is kept by workers beyond its calls, and so is not
-    /// sent as memory that will hold another value.
+    /// Returns the memory that a worker can map. A value that a `Ref` may refer to is excluded: workers keep it longer
+    /// than its calls, but the memory will contain another value later.
     pub(crate) fn shared(&self) -> Option<&SharedBytes> {
         match &self.bytes {
             BlobBytes::Shared(bytes) if self.hash.get().is_none() => Some(bytes),
@@ -142,7 +145,7 @@ fn copied(bytes: &[u8], start: &[u8]) -> BlobBytes {
     BlobBytes::Own(whole)
 }
 
-/// Buffers of blobs that are gone, for those to come: fresh pages cost more than the copy into them.
+/// Buffers of dropped blobs, which new blobs reuse: fresh pages cost more than the copy into them.
 static SPARE: Mutex<Spare> = Mutex::new(Spare { own: Vec::new(), shared: Vec::new() });
 
 struct Spare {
@@ -158,7 +161,7 @@ pub(crate) fn spare_buffer(len: usize) -> Vec<u8> {
     }
 }
 
-/// Memory for a value that workers map, or none where it is better sent.
+/// Returns memory for a value that workers map, or `None` if it is better to send the value.
 fn spare_shared(len: usize) -> Option<SharedBytes> {
     if len < SHARE_FROM || !HAS_WORKERS.load(Ordering::Relaxed) || SHARED.load(Ordering::Relaxed) >= MOST_SHARED {
         return None;
@@ -190,7 +193,7 @@ impl Drop for Blob {
                 }
             }
             BlobBytes::Own(_) => {}
-            // No call has it any more: the batches of those that do hold the blob.
+            // No call uses the memory any more: a batch holds the blobs of its calls.
             BlobBytes::Shared(shared) if shared.is_writable() => {
                 SHARED.fetch_sub(1, Ordering::Relaxed);
                 let mut spare = lock();

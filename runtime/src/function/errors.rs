@@ -1,4 +1,4 @@
-//! How errors of different kinds become failures; see [`error_failure!`](crate::error_failure).
+//! Turns errors of different kinds into failures; see [`error_failure!`](crate::error_failure).
 
 use std::any::type_name;
 use std::error::Error;
@@ -10,19 +10,20 @@ use super::types::Told;
 use crate::codec;
 use crate::error::Failure;
 
-/// The traits among which method look-up finds the kind of an error.
+/// The traits by which method lookup finds the kind of an error.
 pub mod look_up {
     pub use super::{AsDebug as _, AsDisplay as _, AsError as _, AsOpaque as _, AsSendError as _, AsValue as _};
 }
 
-/// Holds a type for method look-up.
+/// Holds an error for method lookup.
 #[derive(Debug)]
 pub struct Probe<'a, E>(pub &'a E);
 
-/// Causes of an error that are told: one that names itself as its cause has no end of them.
+/// Maximum number of causes that are reported for an error. The causes of an error that names itself as its cause never
+/// end.
 const MOST_CAUSES: usize = 64;
 
-/// An error's own value travels up to this size, in bytes.
+/// Maximum size of an error's own value that is sent to the driver, in bytes.
 const LARGEST_VALUE: usize = 64 << 10;
 
 pub(crate) fn of_error<E>(error: &dyn Error) -> Failure {
@@ -34,7 +35,7 @@ fn of_text<E>(message: String, chain: Vec<String>) -> Failure {
     Failure::Returned { message, chain, type_name: type_name::<E>().to_owned(), value: Vec::new(), again: true }
 }
 
-/// The failure with the error's own value, and whether it may be run again.
+/// Returns the failure with the error's own value, and with whether the call may be run again.
 pub fn with(mut failure: Failure, of: Vec<u8>, may_run_again: bool) -> Failure {
     if let Failure::Returned { value, again, .. } = &mut failure {
         (*value, *again) = (of, may_run_again);
@@ -42,24 +43,24 @@ pub fn with(mut failure: Failure, of: Vec<u8>, may_run_again: bool) -> Failure {
     failure
 }
 
-/// What `retry_if` says of an error.
+/// Returns the result of `retry_if` for an error.
 pub fn is_worth_it<E>(retry_if: impl FnOnce(&E) -> bool, error: &E) -> bool {
     retry_if(error)
 }
 
-/// Of an error that may be had back in the driver. The driver asks whether it can be decoded: here the compiler
-/// would take an error that borrows for one that does not.
+/// An error whose value may be returned to the driver. The driver checks whether the value can be decoded: here, the
+/// compiler would not distinguish an error that borrows from one that does not.
 #[allow(missing_docs)]
 pub trait AsValue {
     fn value(&self) -> Vec<u8>;
 }
 impl<E: Serialize> AsValue for &Probe<'_, E> {
     fn value(&self) -> Vec<u8> {
-        // One that does not encode is told by its text, as others are.
+        // An error that cannot be encoded is reported by its text, like the others.
         codec::encode(self.0).ok().filter(|bytes| bytes.len() <= LARGEST_VALUE).unwrap_or_default()
     }
 }
-/// Of one that cannot.
+/// An error whose value cannot be returned to the driver.
 #[allow(missing_docs)]
 pub trait AsOpaque {
     fn value(&self) -> Vec<u8> {
@@ -84,7 +85,7 @@ macro_rules! kind {
 kind!(AsSendError, SendErrorKind, &&&Probe<'_, E>, Into<Box<dyn Error + Send + Sync>>);
 kind!(AsError, ErrorKind, &&Probe<'_, E>, Into<Box<dyn Error>>);
 kind!(AsDisplay, DisplayKind, &Probe<'_, E>, Display);
-// Of any type, so that one without `Debug` is refused by its own name.
+// For any type, so that the compiler names the type of an error that does not implement `Debug`.
 kind!(AsDebug, DebugKind, Probe<'_, E>);
 
 #[allow(missing_docs)]
@@ -112,16 +113,16 @@ impl DebugKind {
     }
 }
 
-/// Turns any error value into a failure: with its sources if it is an error, by its `Display` or
-/// its `Debug` if it is not. Generated code uses it.
+/// Turns any error value into a failure: with its sources if it implements `Error`, otherwise with the text of its
+/// `Display` or `Debug`. Generated code uses this macro.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! error_failure {
     ($error:ident, $again:expr) => {{
         use $crate::__private::errors::look_up::*;
-        // Before the error is moved.
+        // This must be evaluated before the error is moved.
         let __wren_again = $again;
-        // Method look-up takes off one `&` after the other, and so tries these traits in order.
+        // Method lookup removes one `&` after the other, so it tries these traits in order.
         let __wren_bytes = (&&$crate::__private::errors::Probe(&$error)).value();
         let __wren_kind = (&&&&$crate::__private::errors::Probe(&$error)).kind();
         $crate::__private::errors::with(__wren_kind.failure($error), __wren_bytes, __wren_again)

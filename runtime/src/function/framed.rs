@@ -1,19 +1,20 @@
-//! Pieces of bytes one after the other, each behind its length: the arguments of consecutive tasks, and their results.
+//! Pieces of bytes one after the other, each preceded by its length: the arguments of consecutive tasks, and their
+//! results.
 //!
-//! A length takes four bytes, and one that does not fit there twelve: `u32::MAX`, and then a `u64`.
+//! A length takes four bytes. A length that does not fit takes twelve: `u32::MAX`, followed by a `u64`.
 
 use smallvec::SmallVec;
 
-/// Bytes before a piece that is shorter than 4 GiB.
+/// Number of bytes before a piece that is shorter than 4 GiB - 1 bytes.
 pub(crate) const SHORT: usize = 4;
 
-/// What stands before a piece of so many bytes, if it is shorter than 4 GiB.
+/// Returns the bytes before a piece of `len` bytes, if it is shorter than 4 GiB - 1 bytes.
 #[inline]
 pub(crate) fn short_head(len: usize) -> Option<[u8; SHORT]> {
     u32::try_from(len).ok().filter(|len| *len < u32::MAX).map(u32::to_le_bytes)
 }
 
-/// What stands before a piece of so many bytes.
+/// Returns the bytes before a piece of `len` bytes.
 #[inline]
 pub(crate) fn head(len: usize) -> SmallVec<[u8; 12]> {
     match short_head(len) {
@@ -22,7 +23,7 @@ pub(crate) fn head(len: usize) -> SmallVec<[u8; 12]> {
     }
 }
 
-/// Appends a piece.
+/// Appends a piece, preceded by its length.
 #[inline]
 pub(crate) fn push(piece: &[u8], to: &mut Vec<u8>) {
     match short_head(piece.len()) {
@@ -32,7 +33,7 @@ pub(crate) fn push(piece: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(piece);
 }
 
-/// The length of the first piece, and what stands behind its length.
+/// Returns the length of the first piece, and the bytes after this length.
 #[inline]
 pub(crate) fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (short, rest) = bytes.split_first_chunk::<SHORT>()?;
@@ -45,7 +46,7 @@ pub(crate) fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// The pieces of some bytes. One that is cut short is as long as there are bytes.
+/// An iterator over the pieces in some bytes. A truncated piece ends where the bytes end.
 pub(crate) struct Pieces<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Pieces<'a> {

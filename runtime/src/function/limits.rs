@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backoff, RemoteFn};
 
-/// What a call may use, from its annotation and its builder.
+/// The limits of a call, from its annotation and its builder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory of the worker, in MB of 2^20 bytes.
     pub memory_mb: Option<u32>,
-    /// Time of one execution.
+    /// Maximum time of one attempt.
     pub timeout: Option<Duration>,
-    /// How often an `Err` or a panic is run again.
+    /// Number of times that the call is run again after an `Err` or a panic.
     pub retries: Option<u32>,
-    /// The pauses before that.
+    /// The pauses before the call is run again.
     pub backoff: Option<Backoff>,
-    /// Whether it is never run again, whatever became of it.
+    /// Whether the call is never run again, whatever happened to its first attempt.
     pub at_most_once: bool,
 }
 
 impl Limits {
-    /// The limits of the annotation.
+    /// Returns the limits of the annotation.
     pub fn of(function: &RemoteFn) -> Self {
         Self {
             memory_mb: function.memory_mb,
@@ -33,7 +33,7 @@ impl Limits {
         }
     }
 
-    /// These limits, and in their place those that `job` says.
+    /// Returns these limits, replaced by those that `job` sets.
     pub(crate) fn under(self, job: &Self) -> Self {
         Self {
             memory_mb: job.memory_mb.or(self.memory_mb),

@@ -1,5 +1,5 @@
-//! Remote functions: the registry, arguments in, result out, panics. A worker process, a thread of the `inline` backend
-//! and a worker on AWS Lambda share it.
+//! Remote functions: their registry, arguments, results and panics. Worker processes, threads of the `inline` backend
+//! and workers on AWS Lambda share this code.
 
 pub(crate) mod args;
 pub(crate) mod attached;

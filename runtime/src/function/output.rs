@@ -1,4 +1,4 @@
-//! The result of one call, encoded.
+//! The encoded result of one call.
 
 use std::ops::Deref;
 
@@ -9,14 +9,14 @@ use super::framed;
 use crate::codec::{self, Number};
 use crate::error::Failure;
 
-/// An encoded result: `bytes` and, behind them, the numbers of a long `Vec`, which are not copied.
+/// An encoded result: `bytes`, followed by the numbers of a long `Vec`, which are not copied.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
     pub(crate) long: Long,
 }
 
-/// The bytes of a `Vec` of numbers, whatever numbers these are.
+/// The bytes of a `Vec` of numbers of any type.
 #[derive(Default)]
 pub(crate) struct Long(Option<Box<dyn AsBytes + Send>>);
 
@@ -40,7 +40,7 @@ impl Long {
         Self(Some(Box::new(numbers)))
     }
 
-    /// To how many bytes each of the numbers is aligned.
+    /// Returns the alignment of the numbers in bytes.
     pub(crate) fn align(&self) -> usize {
         self.0.as_ref().map_or(1, |numbers| numbers.align())
     }
@@ -70,7 +70,7 @@ impl Encoded {
         self.bytes.len() + self.long.len()
     }
 
-    /// Appends the result, behind its length.
+    /// Appends the result, preceded by its length.
     pub(crate) fn append_to(&self, results: &mut Vec<u8>) {
         results.extend_from_slice(&framed::head(self.len()));
         results.extend_from_slice(&self.bytes);
@@ -78,7 +78,7 @@ impl Encoded {
     }
 }
 
-/// Takes the result of a call.
+/// Receives the result of a call.
 #[doc(hidden)]
 pub struct Output<'a>(pub(super) &'a mut Encoded);
 
@@ -89,7 +89,7 @@ impl Output<'_> {
         codec::encode_into(value, &mut self.0.bytes).map_err(|e| Failure::BadResult { reason: e.to_string() })
     }
 
-    /// Takes a result of numbers as they lie in memory.
+    /// Writes a result that consists of numbers, with their layout in memory.
     #[inline]
     pub fn write_numbers<T: Number + Serialize>(self, value: Vec<T>) -> Result<(), Failure> {
         let Some((start, numbers)) = codec::parts_of(&value) else { return self.write(&value) };

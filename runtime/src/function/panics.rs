@@ -1,4 +1,4 @@
-//! Panics of remote functions as failures, with message, place and backtrace.
+//! Turns panics of remote functions into failures, with message, location and backtrace.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -11,23 +11,23 @@ use crate::error::Failure;
 
 thread_local! {
     static IN_CALL: Cell<bool> = const { Cell::new(false) };
-    /// The latest panics of this thread, since its call began if it runs one.
+    /// The latest panics of this thread; if it runs a call, only those since the call started.
     static HERE: RefCell<Recent> = const { RefCell::new(Recent(VecDeque::new())) };
 }
 
-/// Takes message and location of a panic that ends this worker.
+/// A function that receives the message and the location of a panic that ends this worker.
 type Sink = Box<dyn Fn(&str, &str) + Send + Sync>;
 
 static FATAL_PANICS: OnceLock<Sink> = OnceLock::new();
 
-/// The latest panics of threads that functions started: who joins one may let its panic go on (`resume_unwind`), as rayon
-/// does.
+/// The latest panics of threads that functions started. A function that joins such a thread may resume its panic
+/// (`resume_unwind`), as rayon does.
 static ELSEWHERE: Mutex<Recent> = Mutex::new(Recent(VecDeque::new()));
 
-/// How many of either are remembered.
+/// Maximum number of panics that are remembered, of a thread and of other threads.
 const MOST: usize = 16;
 
-/// Panics, the latest last.
+/// Panics, latest last.
 struct Recent(VecDeque<Panic>);
 
 #[derive(Clone)]
@@ -56,8 +56,8 @@ impl Recent {
     }
 }
 
-/// Makes panics inside remote functions quiet: they come back as errors, and are shown there. All
-/// other panics are reported as before.
+/// Silences panics inside remote functions, because they are returned as errors and reported there. All other panics
+/// are reported as before.
 pub(crate) fn install_hook() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
@@ -69,14 +69,14 @@ pub(crate) fn install_hook() {
             let _ = HERE.try_with(|here| {
                 let mut here = here.borrow_mut();
                 if let Some(ending) = ending {
-                    report_fatal(&ending.told(here.0.make_contiguous(), &panic));
+                    report_fatal(&ending.cause(here.0.make_contiguous(), &panic));
                 }
                 here.push(panic.clone());
             });
             if !in_call {
                 ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
             }
-            // In a worker the driver tells of it.
+            // In a worker, the driver reports the panic.
             if !in_call || ending.is_some() && FATAL_PANICS.get().is_none() {
                 previous(info);
             }
@@ -84,7 +84,7 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Has panics that end this worker reported to its driver, by message and location.
+/// Sets the function that reports panics which end this worker to its driver, by message and location.
 pub(crate) fn report_fatal_panics(to: impl Fn(&str, &str) + Send + Sync + 'static) {
     let _ = FATAL_PANICS.set(Box::new(to));
 }
@@ -96,21 +96,21 @@ fn report_fatal(panic: &Panic) {
     }
 }
 
-/// A panic after which the process aborts.
+/// The reason why the process aborts after a panic.
 #[derive(Clone, Copy)]
 enum Ending {
-    /// By itself.
-    Alone,
-    /// For the panic before it came to a function that cannot unwind.
+    /// The panic itself aborts the process.
+    Itself,
+    /// The previous panic reached a function that cannot unwind.
     CannotUnwind,
-    /// For a destructor panicked while the panic before that unwound.
+    /// A destructor panicked while the previous panic unwound.
     InDestructor,
 }
 
-/// Whether the process aborts after a panic of that message. These are the standard library's messages; where they
-/// change, only SIGABRT is told.
+/// Returns why the process aborts after a panic with that message; `None` if it does not. The messages are those of the
+/// standard library. If they change, only SIGABRT is reported.
 fn ends_the_process(message: &str) -> Option<Ending> {
-    const ALONE: [&str; 4] = [
+    const MESSAGES: [&str; 4] = [
         "unsafe precondition(s) violated",
         "misaligned pointer dereference",
         "null pointer dereference occurred",
@@ -119,14 +119,15 @@ fn ends_the_process(message: &str) -> Option<Ending> {
     match message {
         "panic in a function that cannot unwind" => Some(Ending::CannotUnwind),
         "panic in a destructor during cleanup" => Some(Ending::InDestructor),
-        _ if cfg!(panic = "abort") || ALONE.iter().any(|start| message.starts_with(start)) => Some(Ending::Alone),
+        _ if cfg!(panic = "abort") || MESSAGES.iter().any(|start| message.starts_with(start)) => Some(Ending::Itself),
         _ => None,
     }
 }
 
 impl Ending {
-    /// The panic that is the cause, with what came after it, of those before the last one of a thread.
-    fn told(self, before: &[Panic], last: &Panic) -> Panic {
+    /// Returns the panic that caused the abort, with the panics that followed in its message. `before` are the panics
+    /// of the thread before `last`.
+    fn cause(self, before: &[Panic], last: &Panic) -> Panic {
         match (self, before) {
             (Self::CannotUnwind, [.., cause]) => Panic {
                 message: format!("{}, and the process aborted: {}", cause.message, last.message),
@@ -134,7 +135,7 @@ impl Ending {
             },
             (Self::InDestructor, [.., cause, second]) => Panic {
                 message: format!(
-                    "{}, and the process aborted: a destructor panicked while that unwound: {}, at {}",
+                    "{}, and the process aborted: a destructor panicked during unwinding: {}, at {}",
                     cause.message, second.message, second.location
                 ),
                 ..cause.clone()
@@ -148,7 +149,7 @@ fn panic_of(info: &PanicHookInfo<'_>) -> Panic {
     let backtrace = Backtrace::capture();
     Panic {
         message: message_of(info.payload()),
-        location: info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string),
+        location: info.location().map_or_else(|| "an unknown location".to_owned(), ToString::to_string),
         backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
     }
 }
@@ -156,36 +157,38 @@ fn panic_of(info: &PanicHookInfo<'_>) -> Panic {
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text (`panic_any`)".to_owned())
+        .unwrap_or_else(|| "a value that is not a string (`panic_any`)".to_owned())
 }
 
-/// Runs a call; a panic inside it is its failure.
+/// Runs a call, and returns a panic inside it as a failure.
 #[inline]
 pub(crate) fn captures_panics(call: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let outer = IN_CALL.replace(true);
     if !outer {
-        // What the thread's last call caught may have had the same message. A thread that ends has none of it.
+        // A panic that the thread's last call caught may have the same message. A thread that is about to end has no
+        // list.
         let _ = HERE.try_with(|here| here.borrow_mut().0.clear());
     }
-    // Nothing of the call's is looked at after a panic but the output buffer, which is truncated.
+    // After a panic, no data of the call is used except the output buffer, which is truncated.
     let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(failure_by(payload)));
     IN_CALL.set(outer);
     result
 }
 
-/// The failure by a panic that ended a call.
+/// Returns the failure for a panic that ended a call.
 #[cold]
 fn failure_by(payload: Box<dyn Any + Send>) -> Failure {
     let message = message_of(&*payload);
-    // Not another panic, which the function caught: this one may have come from another thread.
+    // The panic is found by its message: the latest panic of this thread may be another one, which the function caught,
+    // and this one may come from another thread.
     let here = HERE.try_with(|here| here.borrow().find(&message)).unwrap_or_default();
     let known = here.or_else(|| ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner).find(&message));
-    // What was thrown may panic as it is dropped, and what that throws as well.
+    // The payload may panic when it is dropped, and so may the payload of that panic.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
     }
     known.map_or_else(
-        || Failure::Panicked { message, location: "an unknown place".to_owned(), backtrace: None },
+        || Failure::Panicked { message, location: "an unknown location".to_owned(), backtrace: None },
         Failure::from,
     )
 }

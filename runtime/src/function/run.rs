@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::{ArgsDecoder, Blob, Encoded, Output, RemoteFn, captures_panics};
 use crate::error::Failure;
 
-/// Runs one call: `args` and `blobs` as [`Args`](super::Args) holds them. The result goes to
-/// `out`, which is empty.
+/// Runs one call. `args` and `blobs` are the fields of [`Args`](super::Args). The result is written to `out`, which
+/// must be empty.
 #[inline]
 pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &mut Encoded) -> Result<(), Failure> {
     let mut invoke = Invoke { args, blobs, out };
     captures_panics(|| (function.entry)(&mut invoke))
 }
 
-/// As [`run`], and a panic goes on up the stack.
+/// Runs one call like [`run`], but does not catch a panic.
 pub(crate) fn run_uncaught(
     function: &RemoteFn,
     args: &[u8],
@@ -24,7 +24,7 @@ pub(crate) fn run_uncaught(
     (function.entry)(&mut Invoke { args, blobs, out })
 }
 
-/// One call as generated code sees it.
+/// One call, as generated code sees it.
 #[doc(hidden)]
 pub struct Invoke<'a> {
     args: &'a [u8],
@@ -39,12 +39,12 @@ impl std::fmt::Debug for Invoke<'_> {
 }
 
 impl<'a> Invoke<'a> {
-    /// The arguments to decode, and where the result goes.
+    /// Returns the decoder of the arguments and the output for the result.
     #[inline]
     pub fn split(&mut self) -> (ArgsDecoder<'a>, Output<'_>) {
         (ArgsDecoder { rest: self.args, blobs: self.blobs }, Output(self.out))
     }
 }
 
-/// The blobs that the tasks of one batch name, by task.
+/// The blobs that the tasks of one batch refer to, by task.
 pub(crate) type BlobsByTask = HashMap<u64, Vec<Arc<Blob>>>;

@@ -1,5 +1,5 @@
-//! Ends an async function that nobody waits for any more, at its next `await`: on a thread of this process, which cannot be
-//! ended by force.
+//! Stops an async function at its next `await` when its result is no longer needed. This is for functions that run on a
+//! thread of this process, which cannot be stopped by force.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 thread_local! {
-    /// That of the calls which this thread runs, where they can be stopped.
+    /// The signal of the calls that this thread runs, if they can be stopped.
     static SIGNAL: RefCell<Option<Arc<StopSignal>>> = const { RefCell::new(None) };
 }
 
-/// Tells async functions that nobody waits for them.
+/// A signal that makes async functions stop because their results are no longer needed.
 #[derive(Debug, Default)]
 pub(crate) struct StopSignal(Mutex<State>);
 
@@ -44,7 +44,7 @@ impl StopSignal {
     }
 }
 
-/// Runs calls whose async functions end when the signal is set.
+/// Runs calls whose async functions stop when the signal is set.
 pub(crate) fn stopped_by<T>(signal: &Arc<StopSignal>, run: impl FnOnce() -> T) -> T {
     struct Outer(Option<Arc<StopSignal>>);
     impl Drop for Outer {
@@ -56,16 +56,17 @@ pub(crate) fn stopped_by<T>(signal: &Arc<StopSignal>, run: impl FnOnce() -> T) -
     run()
 }
 
-/// The output of a future, or none if the call that this thread runs is stopped first. The future is dropped then.
+/// Returns the output of a future, or `None` if the call that this thread runs is stopped first. In that case, the
+/// future is dropped.
 pub(crate) async fn until_stopped<F: Future>(future: F) -> Option<F::Output> {
-    // Without unwinding, a call could end with its process only.
+    // A stopped call ends by unwinding. Without unwinding, it could only end together with its process.
     let signal =
         if cfg!(panic = "abort") { None } else { SIGNAL.try_with(|signal| signal.borrow().clone()).ok().flatten() };
     let Some(signal) = signal else { return Some(future.await) };
     let mut future = pin!(Some(future));
     poll_fn(|cx| {
         if signal.is_set_or_register(cx.waker()) {
-            // Here, inside the event loop that the future may need.
+            // The future is dropped here, inside the async runtime that it may need.
             future.set(None);
             return Poll::Ready(None);
         }

@@ -1,42 +1,41 @@
-//! How the clocks of machines elsewhere stand to the driver's.
+//! Alignment of the clocks of remote machines with the driver's clock.
 //!
-//! An invocation is sent before it starts and ends before that is heard, so each one bounds the
-//! difference of two clocks from both sides. All differences `a + b * t` that no invocation
-//! contradicts form a polygon; the one in its middle is taken, and the polygon's extent is how wrong
-//! that can be (Duda, Harrus, Haddad and Bernard, "Estimating Global Time in Distributed Systems",
-//! ICDCS 1987).
+//! A batch is sent before it starts, and it ends before its reply arrives. So each batch bounds the difference between
+//! the two clocks from both sides. All differences `a + b * t` that no batch contradicts form a polygon. The estimate
+//! is the middle of the polygon, and the polygon's extent is the possible error (Duda, Harrus, Haddad and Bernard,
+//! "Estimating Global Time in Distributed Systems", ICDCS 1987).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// No clock is this wrong about the length of a second: the tolerance of NTP's reference
-/// implementation (RFC 5905, appendix A.1.1, `MAXFREQ`).
+/// Maximum relative error of a clock's frequency: the tolerance of NTP's reference implementation (RFC 5905, appendix
+/// A.1.1, `MAXFREQ`).
 const MAX_DRIFT: f64 = 500e-6;
 
-/// What rounding to microseconds may do to a bound.
+/// Maximum effect of rounding on a bound, in microseconds.
 const ROUNDING: f64 = 1.0;
 
-/// More bounds than this are reduced to those that matter.
+/// With more bounds than this, only those that matter are kept.
 const MANY: usize = 128;
 
-/// Steps of a search for an extreme: each leaves two thirds of the interval.
+/// Number of steps of a search for a maximum. Each step keeps two thirds of the interval.
 const STEPS: u32 = 100;
 
-/// What one invocation tells of two clocks, in microseconds.
+/// The times of one batch by two clocks, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
-    /// When it was sent, since the run began, by the driver's clock.
+    /// When the batch was sent, since the start of the run, by the driver's clock.
     pub sent: u64,
-    /// When it started, since 1970, by the machine's clock.
+    /// When the batch started, since 1970, by the machine's clock.
     pub started: u64,
-    /// When it ended, since 1970, by the machine's clock.
+    /// When the batch ended, since 1970, by the machine's clock.
     pub ended: u64,
-    /// When that was heard, since the run began, by the driver's clock.
+    /// When the reply arrived, since the start of the run, by the driver's clock.
     pub heard: u64,
 }
 
-/// How a machine's clock stands to the driver's.
+/// The relation of a machine's clock to the driver's clock.
 ///
 /// ```
 /// use wren::history::{Alignment, Exchange};
@@ -55,33 +54,33 @@ pub struct Exchange {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Alignment {
-    /// What the machine's clock says when the run begins, in microseconds since 1970.
+    /// Time on the machine's clock at the start of the run, in microseconds since 1970.
     pub offset_us: i64,
-    /// How much longer its seconds are than the driver's, in millionths.
+    /// How much faster the machine's clock runs than the driver's, in millionths.
     pub drift_ppm: f64,
-    /// By how much a moment can be wrong that is moved to the driver's clock, in microseconds: a moment of the run, up
-    /// to when the last invocation was heard of.
+    /// Maximum error of a time that is converted to the driver's clock, in microseconds. It holds for times between the
+    /// start of the run and the last reply.
     pub error_us: u64,
 }
 
 impl Alignment {
-    /// What the exchanges of one machine tell of its clock; `None` if there are none, or no clock fits
-    /// all of them.
+    /// Estimates the clock of one machine from its exchanges. Returns `None` if there are none, or if no clock fits all
+    /// of them.
     pub fn of(exchanges: &[Exchange]) -> Option<Self> {
         let mut bounds = Bounds::default();
         exchanges.iter().for_each(|exchange| bounds.add(exchange));
         bounds.middle()
     }
 
-    /// A moment by the machine's clock, in microseconds since 1970, as microseconds since the run began
-    /// by the driver's.
+    /// Converts a time by the machine's clock, in microseconds since 1970, to microseconds since the start of the run
+    /// by the driver's clock.
     pub fn driver_time(&self, machine_us: u64) -> u64 {
         let since = (machine_us as i64).saturating_sub(self.offset_us) as f64;
         (since / (1.0 + self.drift_ppm / 1e6)).round().max(0.0) as u64
     }
 }
 
-/// What was learned of many machines' clocks.
+/// The bounds on the clocks of many machines.
 #[derive(Debug, Default)]
 pub(crate) struct Clocks(BTreeMap<u64, Bounds>);
 
@@ -90,8 +89,8 @@ impl Clocks {
         self.0.entry(instance).or_default().add(exchange);
     }
 
-    /// One alignment for all machines if one clock fits them all, as where a service keeps its clocks
-    /// together: that is far better known than each by itself. If not, one for each.
+    /// Returns one alignment for all machines if one clock fits them all, which is the case if a service synchronizes
+    /// its clocks. Such an alignment is far more precise than one per machine. Otherwise returns one per machine.
     pub(crate) fn aligned(&self) -> Vec<(Option<u64>, Alignment)> {
         let mut all = Bounds::default();
         for bounds in self.0.values() {
@@ -104,14 +103,14 @@ impl Clocks {
     }
 }
 
-/// Bounds of the difference machine minus driver, by the driver's time; both relative to a base, so
-/// that microseconds of fifty years fit a float.
+/// Bounds of the difference between the machine's clock and the driver's, as functions of the driver's time. The
+/// differences are relative to a base, so that an `f64` represents microseconds of fifty years precisely.
 #[derive(Debug, Clone, Default)]
 struct Bounds {
     base: Option<i64>,
-    /// The difference is at most this.
+    /// Upper bounds of the difference.
     most: Vec<(f64, f64)>,
-    /// The difference is at least this.
+    /// Lower bounds of the difference.
     least: Vec<(f64, f64)>,
 }
 
@@ -141,14 +140,14 @@ impl Bounds {
         }
     }
 
-    /// With this drift, the difference at the run's beginning is between these.
+    /// Returns the lower and upper bound of the difference at the start of the run, given a drift.
     fn range(&self, drift: f64) -> (f64, f64) {
         let least = self.least.iter().map(|(t, bound)| bound - drift * t).fold(f64::NEG_INFINITY, f64::max);
         let most = self.most.iter().map(|(t, bound)| bound - drift * t).fold(f64::INFINITY, f64::min);
         (least, most)
     }
 
-    /// The middle of what is possible, without drift if that is possible.
+    /// Returns the middle of the possible alignments, without drift if that is possible.
     fn middle(&self) -> Option<Alignment> {
         let base = self.base?;
         let width = |drift: f64| {
@@ -164,7 +163,7 @@ impl Bounds {
         let offset = f64::midpoint(least, most);
         let drifts = (edge(widest, -MAX_DRIFT, width), edge(widest, MAX_DRIFT, width));
         let end = self.least.iter().map(|(t, _)| *t).fold(0.0, f64::max);
-        // How far the possible differences go is convex in time: most at the beginning or the end.
+        // The range of possible differences is convex in time, so it is largest at the start or at the end.
         let error_at = |t: f64| {
             let most = |drift: f64| self.range(drift).1 + drift * t;
             let least = |drift: f64| -(self.range(drift).0 + drift * t);
@@ -181,7 +180,7 @@ impl Bounds {
     }
 }
 
-/// Where a concave function is highest.
+/// Returns the argument at which a concave function is highest.
 fn highest(mut from: f64, mut to: f64, value: impl Fn(f64) -> f64) -> f64 {
     for _ in 0..STEPS {
         let (a, b) = (from + (to - from) / 3.0, to - (to - from) / 3.0);
@@ -190,7 +189,7 @@ fn highest(mut from: f64, mut to: f64, value: impl Fn(f64) -> f64) -> f64 {
     f64::midpoint(from, to)
 }
 
-/// Where a concave function, not negative at `inside`, becomes so on the way to `outside`.
+/// Returns where a concave function, not negative at `inside`, becomes negative on the way to `outside`.
 fn edge(mut inside: f64, mut outside: f64, value: impl Fn(f64) -> f64) -> f64 {
     if value(outside) >= 0.0 {
         return outside;
@@ -202,8 +201,8 @@ fn edge(mut inside: f64, mut outside: f64, value: impl Fn(f64) -> f64) -> f64 {
     inside
 }
 
-/// Leaves the points that some line can touch from below (`side` 1) or above (-1): Andrew's monotone
-/// chain.
+/// Keeps only the points that some line can touch from below (`side` 1) or above (-1), with Andrew's monotone chain
+/// algorithm.
 fn hull(points: &mut Vec<(f64, f64)>, side: f64) {
     points.sort_by(|a, b| a.0.total_cmp(&b.0).then((side * a.1).total_cmp(&(side * b.1))));
     points.dedup_by_key(|point| point.0);
@@ -227,7 +226,7 @@ mod tests {
 
     const BEGAN: f64 = 1.8e15;
 
-    /// Invocations of a machine whose clock is `skew` microseconds ahead and drifts by `ppm`.
+    /// Returns exchanges with a machine whose clock is `skew` microseconds ahead and drifts by `ppm`.
     fn exchanges(seed: u64, count: usize, span_us: u64, skew: f64, ppm: f64) -> Vec<Exchange> {
         let mut random = fastrand::Rng::with_seed(seed);
         let machine = |driver: f64| (BEGAN + skew + driver * (1.0 + ppm / 1e6)).round() as u64;
@@ -257,10 +256,9 @@ mod tests {
             for driver in [0, last / 3, last] {
                 let machine = (BEGAN + skew + driver as f64 * (1.0 + ppm / 1e6)).round() as u64;
                 let moved = known.driver_time(machine);
-                // A run's beginning is the earliest moment there is.
-                let wrong = moved.abs_diff(driver);
-                let told = known.error_us + 3;
-                prop_assert!(wrong <= told, "{wrong} us wrong at {driver}, and {told} told");
+                let error = moved.abs_diff(driver);
+                let allowed = known.error_us + 3;
+                prop_assert!(error <= allowed, "{error} us wrong at {driver}; {allowed} are allowed");
             }
         }
 
@@ -305,7 +303,7 @@ mod tests {
     fn what_no_clock_fits_is_not_aligned() {
         assert_eq!(Alignment::of(&[]), None);
         let good = Exchange { sent: 0, started: 1_000, ended: 2_000, heard: 3_000 };
-        // It ended after it was heard of, whatever the clock.
+        // The batch ended after its reply arrived, whatever the clock.
         assert_eq!(Alignment::of(&[Exchange { ended: 9_000, ..good }]), None);
     }
 }

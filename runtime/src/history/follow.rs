@@ -1,4 +1,4 @@
-//! Reading a log while it is written.
+//! Reads a log while it is being written.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Event, JobState, JobSummary, LOG};
 use crate::platform;
 
-/// A job's log that is read as it grows; no line is read twice.
+/// A reader of a job's log that follows it as it grows. It reads each line only once.
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
@@ -22,13 +22,13 @@ use crate::platform;
 /// ```
 #[derive(Debug)]
 pub struct Follow {
-    /// The name of the job's folder, where the log has an id that is none.
+    /// Name of the job's folder, used if the ID in the log is invalid.
     id: String,
     log: BufReader<File>,
-    /// The beginning of a line whose end is not written yet.
+    /// The first part of a line that is not completely written yet.
     line: Vec<u8>,
     summary: Option<JobSummary>,
-    /// The state by what was written alone.
+    /// State of the job according to the log only, without its lock.
     written: JobState,
 }
 
@@ -36,27 +36,27 @@ impl Follow {
     /// Opens the log in a job's folder.
     ///
     /// # Errors
-    /// Of opening it.
+    /// Returns an error if the log cannot be opened.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        // It may be a job of this program.
+        // The job may belong to this program and still have unwritten lines.
         super::notes::write_all();
         let log = BufReader::new(platform::open_file(&folder.join(LOG))?);
         let id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { id, log, line: Vec::new(), summary: None, written: JobState::Interrupted })
     }
 
-    /// Reads what was written since, and gives what the log says so far: nothing where it does not begin
-    /// as a log does.
+    /// Reads the lines that were written since the last call, and returns a summary of the whole log so far. Returns
+    /// `None` as long as the log has no line that describes the job.
     ///
     /// # Errors
-    /// Of reading it.
+    /// Returns an error if the log cannot be read.
     pub fn read(&mut self) -> io::Result<Option<&JobSummary>> {
         self.read_with(&mut |_| ())?;
         Ok(self.summary.as_ref())
     }
 
     pub(super) fn read_with(&mut self, visit: &mut dyn FnMut(&Event)) -> io::Result<()> {
-        // Asked before reading: who ends meanwhile has written all.
+        // The lock is checked before reading: a driver that no longer holds it has written all its lines.
         let is_running = is_locked(self.log.get_ref());
         if let Some(summary) = &mut self.summary {
             summary.state = self.written;
@@ -66,7 +66,7 @@ impl Follow {
             if self.line.last() != Some(&b'\n') {
                 break;
             }
-            // The last line of a driver that was killed may be half a line.
+            // A driver that was killed may leave an incomplete line.
             let event = serde_json::from_slice::<Event>(&self.line).ok();
             if let Some(event) = event.filter(Event::is_sound) {
                 let mut event = event.without_control();
@@ -97,16 +97,16 @@ impl Follow {
     }
 }
 
-/// Whether an id can name a folder among those of other jobs, and leads nowhere else.
+/// Returns whether an ID is a plain folder name, which cannot lead to another place.
 fn is_name(id: &str) -> bool {
     let mut parts = Path::new(id).components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == id)
 }
 
-/// Whether somebody holds the lock of a log: who runs the job.
+/// Returns whether the log is locked: the driver that runs the job holds the lock.
 fn is_locked(log: &File) -> bool {
     let is_locked = flock(log, FlockOperation::NonBlockingLockShared).is_err();
-    // Whoever wants to run the job must not find it locked by a reader.
+    // A driver that wants to run the job must not find the log locked by a reader.
     let _ = flock(log, FlockOperation::Unlock);
     is_locked
 }

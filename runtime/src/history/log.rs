@@ -1,4 +1,4 @@
-//! Writing the log of a job, and its summary line.
+//! Writes the log of a job and its summary line.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
@@ -23,39 +23,39 @@ use crate::platform;
 use crate::scheduler::{self, DispatchTimes, Progress};
 use crate::terminal::{self, Bar, ProgressSnapshot};
 
-/// The log, in the folder of its job.
+/// File name of the log in the folder of its job.
 pub const LOG: &str = "events.jsonl";
 
-/// Who puts a file of this name beside a running job's log cancels the job.
+/// Name of the file that cancels a running job when it is created next to the job's log.
 pub const CANCEL: &str = "cancel";
 
-/// How often the log says where the job stands.
+/// Interval of [`Event::Progress`] lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// An execution that ended, as the scheduler tells of it.
+/// An attempt that ended, as reported by the scheduler.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TaskReport {
-    /// Counted from 1.
+    /// Attempt number, counted from 1.
     pub(crate) attempt: u32,
-    /// Its function, where it failed.
+    /// Name of the function, if the attempt failed.
     pub(crate) function: &'static str,
     pub(crate) sent: DispatchTimes,
     pub(crate) timing: Timing,
 }
 
-/// Where a log is written.
+/// The place to which a log is written.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// Nowhere: nobody wants it, or the folder cannot be written. That costs the log, and nothing else.
+    /// Nowhere, because logs are disabled or the folder cannot be written. Only the log is lost.
     Nowhere,
-    /// In the folder of a job that nobody else can have, which is made with the first lines.
+    /// In the folder of a job that no other process can run. The folder is created with the first lines.
     New { directory: PathBuf, history: u64 },
-    /// In this file, which is locked, and lies in that folder.
+    /// In this locked file, in this folder.
     Open(File, PathBuf),
 }
 
 impl Place {
-    /// Makes the folder and the file, where they are not there.
+    /// Creates the folder and the file if they do not exist, and opens the log.
     pub(crate) fn opened(self, id: &str) -> Self {
         let Place::New { directory, history } = self else { return self };
         prune_sometimes(&directory, history);
@@ -66,32 +66,32 @@ impl Place {
     }
 }
 
-/// Says at the end of a job how it would have run elsewhere.
+/// A forecast, printed at the end of a job, of how the job would have run elsewhere.
 pub(crate) trait Forecast: std::fmt::Debug + Send {
-    /// `count` tasks ran one after another, in `seconds`.
+    /// Records that `count` tasks ran one after another in `seconds`.
     fn done(&mut self, count: u64, seconds: f64, bytes_in: usize, bytes_out: usize);
 
-    /// The forecast, if any task was done.
+    /// Returns the forecast, if any task was done.
     fn text(self: Box<Self>, memory_mb: Option<u32>) -> Option<String>;
 }
 
-/// Counts, shows and writes down what happens to a job. Only [`write`](JobLog::write) touches a disk.
+/// Counts, shows and logs the events of a job. Only [`open`](JobLog::open) and [`write`](JobLog::write) access a disk.
 #[derive(Debug)]
 pub(crate) struct JobLog {
     about: About,
     place: Place,
-    /// Whether others know the job by its log.
+    /// Whether other processes know the job by its log.
     is_shared: bool,
-    /// What is not in the file yet.
+    /// Lines that are not in the file yet.
     lines: Vec<u8>,
-    /// What tasks print, where that is kept.
+    /// The output of tasks, if it is kept.
     output: Option<OutputLog>,
-    begun: Instant,
-    begun_unix: Duration,
-    /// `begun` on the scheduler's clock.
-    begun_at: scheduler::Time,
-    /// When it was last said where the job stands.
-    stood: Instant,
+    started: Instant,
+    started_unix: Duration,
+    /// `started` on the scheduler's clock.
+    started_at: scheduler::Time,
+    /// Time of the last [`Event::Progress`] line.
+    reported: Instant,
     quiet: bool,
     clocks: Clocks,
     bar: Option<Bar>,
@@ -102,13 +102,13 @@ pub(crate) struct JobLog {
     submitted: u64,
     compute: Duration,
     usd: f64,
-    /// Where the backend is `sim`.
+    /// Set if the backend is `sim`.
     forecast: Option<Box<dyn Forecast>>,
     ended: bool,
 }
 
 impl JobLog {
-    /// Begins the log of a job. `clock` is when the scheduler's time began.
+    /// Starts the log of a job. `clock` is the start of the scheduler's time.
     pub(crate) fn new(
         about: About,
         quiet: bool,
@@ -126,10 +126,10 @@ impl JobLog {
             forecast,
             about,
             lines: Vec::new(),
-            begun: now,
-            begun_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            begun_at: now.saturating_duration_since(clock),
-            stood: now,
+            started: now,
+            started_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            started_at: now.saturating_duration_since(clock),
+            reported: now,
             quiet,
             clocks: Clocks::default(),
             done: 0,
@@ -142,14 +142,14 @@ impl JobLog {
         };
         log.line(&Event::Job {
             about: log.about.clone(),
-            started_unix_ms: log.begun_unix.as_millis() as u64,
+            started_unix_ms: log.started_unix.as_millis() as u64,
             pid: std::process::id(),
             wren: env!("CARGO_PKG_VERSION").into(),
         });
         log
     }
 
-    /// Takes note of what happened at a moment.
+    /// Processes a note that was queued at `at`.
     pub(super) fn take(&mut self, at: Instant, note: Note) {
         match note {
             Note::Submitted(tasks) => self.submitted += tasks,
@@ -159,9 +159,9 @@ impl JobLog {
             Note::Failed { task, ran, failure, stderr } => self.failed(at, task, &ran, &failure, &stderr),
             Note::Retry { task, ran, failure, after } => self.retry(at, task, &ran, &failure, after),
             Note::PrintedLine(line) => {
-                let since = at.saturating_duration_since(self.begun);
+                let since = at.saturating_duration_since(self.started);
                 if let Some(output) = &mut self.output {
-                    let (t, unix) = (seconds(since.as_micros() as u64), self.begun_unix + since);
+                    let (t, unix) = (seconds(since.as_micros() as u64), self.started_unix + since);
                     output.add(t, unix.as_millis() as u64, &line.printed());
                 }
             }
@@ -169,29 +169,29 @@ impl JobLog {
         }
     }
 
-    /// Notes were lost: there was no room for them.
+    /// Prints that notes were lost because the queue was full.
     pub(super) fn lost(&self, notes: u64) {
         if !self.quiet {
             let id = &self.about.id;
             terminal::note(&format!(
-                "the log of job {id} lacks {notes} events: they came faster than it can be written"
+                "the log of job {id} is missing {notes} events: they came faster than the log could be written"
             ));
         }
     }
 
-    /// Microseconds since the run began.
+    /// Returns the microseconds since the start of the run.
     fn us(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.begun).as_micros() as u64
+        at.saturating_duration_since(self.started).as_micros() as u64
     }
 
-    /// Where the time of an execution went that was heard of at `now`. Moments are rounded first, and
-    /// what took time is what lies between them, so that all of it adds up.
+    /// Returns how the time of an attempt was spent whose outcome arrived at `now`. Points in time are rounded first,
+    /// and durations are the differences between them, so that all durations add up.
     fn times(&self, ran: &TaskReport, now: u64) -> Times {
         let TaskReport { sent, timing, .. } = ran;
         let us = |duration: Duration| duration.as_micros() as u64;
-        let since_begun = |time: scheduler::Time| us(time.saturating_sub(self.begun_at)).min(now);
-        let queued = since_begun(sent.queued);
-        let invoked = since_begun(sent.invoked.max(timing.free)).max(queued);
+        let since_start = |time: scheduler::Time| us(time.saturating_sub(self.started_at)).min(now);
+        let queued = since_start(sent.queued);
+        let invoked = since_start(sent.invoked.max(timing.free)).max(queued);
         let mut times = Times {
             queued: seconds(queued),
             invoked: seconds(invoked),
@@ -207,13 +207,13 @@ impl JobLog {
             times.commit_us = us(timing.commit);
             return times;
         }
-        let started = since_begun(timing.started).max(invoked);
+        let started = since_start(timing.started).max(invoked);
         let mut reached = started;
         let mut moment = timing.started;
         let mut until = |duration: Duration| {
             moment += duration;
             let before = reached;
-            reached = since_begun(moment).max(before);
+            reached = since_start(moment).max(before);
             reached - before
         };
         times.started = seconds(started);
@@ -226,18 +226,18 @@ impl JobLog {
     }
 
     fn line(&mut self, event: &Event) {
-        // Nothing of ours fails to be JSON; a line less is better than a job less.
+        // Events always serialize to JSON. If one did not, a missing line would be better than a failed job.
         if !matches!(self.place, Place::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
             self.lines.push(b'\n');
         }
     }
 
-    /// Makes the job's folder, where it is not there.
+    /// Creates the job's folder if it does not exist, and opens the log.
     pub(super) fn open(&mut self) {
         self.place = std::mem::replace(&mut self.place, Place::Nowhere).opened(&self.about.id);
     }
 
-    /// Writes what is not in the file yet; after the end, closes it.
+    /// Writes the waiting lines to the file. After the end of the log, closes the file.
     pub(super) fn write(&mut self) {
         if !self.lines.is_empty() {
             self.open();
@@ -250,30 +250,30 @@ impl JobLog {
             output.write(folder);
         }
         if self.ended {
-            // Closed, and with that unlocked.
+            // Closing the file also unlocks it.
             self.place = Place::Nowhere;
         }
     }
 
-    /// Closes the file as the death of this process would.
+    /// Closes the file as if this process had died.
     #[cfg(test)]
     pub(crate) fn forget(mut self) {
         self.write();
         self.ended = true;
     }
 
-    /// The job's span, for its tasks, where spans are exported.
+    /// Returns the `traceparent` of the job's span for its tasks, if spans are exported.
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
         self.span.traceparent()
     }
 
-    /// `tasks` were executed; `new` of them had no result before.
+    /// Records that `tasks` succeeded; `new` of them had no result before.
     fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &TaskReport, bytes_in: usize, bytes_out: usize) {
         self.done += new;
         if let Some(forecast) = &mut self.forecast {
             forecast.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
         }
-        let now = self.heard(at, ran);
+        let now = self.count_attempt(at, ran);
         self.line(&Event::Done {
             t: seconds(now),
             first: tasks.start,
@@ -290,7 +290,7 @@ impl JobLog {
 
     fn failed(&mut self, at: Instant, task: u64, ran: &TaskReport, failure: &Failure, stderr: &str) {
         self.failed += 1;
-        let now = self.heard(at, ran);
+        let now = self.count_attempt(at, ran);
         self.span.failed(task, ran.attempt, failure.name());
         self.line(&Event::Failed {
             t: seconds(now),
@@ -304,8 +304,8 @@ impl JobLog {
         });
     }
 
-    /// Adds up an execution that ended; gives when that was heard.
-    fn heard(&mut self, at: Instant, ran: &TaskReport) -> u64 {
+    /// Adds an attempt that ended to the totals. Returns when its outcome arrived.
+    fn count_attempt(&mut self, at: Instant, ran: &TaskReport) -> u64 {
         self.compute += ran.timing.compute;
         self.usd += ran.timing.usd;
         let now = self.us(at);
@@ -313,7 +313,7 @@ impl JobLog {
             self.clocks.add(
                 remote.instance,
                 &Exchange {
-                    sent: ran.sent.invoked.saturating_sub(self.begun_at).as_micros() as u64,
+                    sent: ran.sent.invoked.saturating_sub(self.started_at).as_micros() as u64,
                     started: remote.started.as_micros() as u64,
                     ended: (remote.started + remote.ran).as_micros() as u64,
                     heard: now,
@@ -325,7 +325,7 @@ impl JobLog {
 
     fn retry(&mut self, at: Instant, task: u64, ran: &TaskReport, failure: &Failure, after: Duration) {
         self.retried += 1;
-        let now = self.heard(at, ran);
+        let now = self.count_attempt(at, ran);
         self.span.retried(task, ran.attempt, failure.name(), after);
         self.line(&Event::Retry {
             t: seconds(now),
@@ -339,7 +339,7 @@ impl JobLog {
         });
     }
 
-    /// Shows and writes where the job stands. To be called some times a second.
+    /// Shows and logs the progress of the job. Must be called several times per second.
     pub(super) fn report_progress(&mut self, Progress { running, queued, .. }: Progress) {
         if let Some(bar) = &self.bar {
             bar.update(ProgressSnapshot {
@@ -349,22 +349,22 @@ impl JobLog {
                 running,
                 queued,
                 tasks: self.about.tasks.or(Some(self.submitted)),
-                elapsed: self.begun.elapsed(),
+                elapsed: self.started.elapsed(),
                 usd: self.usd,
             });
         }
-        if self.stood.elapsed() >= REPORT_EVERY {
-            self.stood = Instant::now();
-            self.line(&Event::Progress { t: seconds(self.us(self.stood)), running, queued, usd: self.usd });
+        if self.reported.elapsed() >= REPORT_EVERY {
+            self.reported = Instant::now();
+            self.line(&Event::Progress { t: seconds(self.us(self.reported)), running, queued, usd: self.usd });
         }
     }
 
-    /// Whether others wait for its end to be written.
+    /// Returns whether other processes wait for the end of the job in this log.
     pub(super) fn is_shared(&self) -> bool {
         self.is_shared
     }
 
-    /// Whether somebody asked for the job's end.
+    /// Returns whether another process asked to cancel the job.
     pub(super) fn is_to_be_cancelled(&self) -> bool {
         matches!(&self.place, Place::Open(_, folder) if folder.join(CANCEL).exists())
     }
@@ -376,7 +376,7 @@ impl JobLog {
         }
         self.bar = None;
         self.span.end(state, self.done, self.failed, self.retried);
-        let wall = self.begun.elapsed();
+        let wall = self.started.elapsed();
         for (instance, alignment) in std::mem::take(&mut self.clocks).aligned() {
             self.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });
         }
@@ -422,7 +422,7 @@ fn message(task: u64, ran: &TaskReport, failure: &Failure) -> String {
     failure.clone().into_error(attempt).to_string()
 }
 
-/// Microseconds, as the log has moments.
+/// Converts microseconds to seconds, the unit of times in the log.
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
@@ -441,7 +441,7 @@ fn remote(timing: &Timing) -> Option<RemoteTimes> {
 }
 
 impl Drop for JobLog {
-    /// A job that nobody waited for.
+    /// Ends the log of a job whose result no caller awaited.
     fn drop(&mut self) {
         if !self.ended && !platform::is_forked() {
             let left = self.submitted > self.done + self.failed;
@@ -452,20 +452,20 @@ impl Drop for JobLog {
     }
 }
 
-/// Whether this process may run a job and write its log.
+/// The result of an attempt to claim a job: whether this process may run the job and write its log.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// It may: nobody else does while the file is held.
+    /// This process may run the job. No other process can while the file is open.
     Here(File),
-    /// Another process does.
+    /// Another process runs the job.
     Elsewhere,
-    /// The folder of jobs cannot be written, so that nobody can claim any.
+    /// The folder of jobs cannot be written, so no process can claim a job.
     Impossible,
 }
 
-/// Makes a job's folder and its log, and locks it.
+/// Creates a job's folder and log if necessary, and locks the log.
 pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
-    // A reader has the lock for a moment, and so has a child that is just being started.
+    // A reader holds the lock for a moment, and so does a child process that is being started.
     for _ in 0..10 {
         match try_claim(directory, id) {
             Claim::Elsewhere => thread::sleep(Duration::from_millis(1)),
@@ -475,7 +475,7 @@ pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
     Claim::Elsewhere
 }
 
-/// As [`claim`], for who will try again.
+/// Does the same as [`claim`] in a single try, for callers that try again themselves.
 pub(crate) fn try_claim(directory: &Path, id: &str) -> Claim {
     let folder = directory.join("jobs").join(id);
     let Ok((file, is_new)) = create(&folder) else { return Claim::Impossible };
@@ -483,14 +483,14 @@ pub(crate) fn try_claim(directory: &Path, id: &str) -> Claim {
         return Claim::Elsewhere;
     }
     if !is_new {
-        // It was for an earlier run.
+        // A request to cancel was meant for an earlier run.
         let _ = fs::remove_file(folder.join(CANCEL));
     }
     Claim::Here(file)
 }
 
-/// Makes a job's folder and its log; gives whether the folder is new. `.wren` ignores itself in git. What functions
-/// print and are given is for nobody else.
+/// Creates a job's folder and its log. Returns whether the folder is new. A `.gitignore` makes git ignore `.wren`.
+/// Other users may not access the folder, because it contains the output and arguments of functions.
 fn create(folder: &Path) -> io::Result<(File, bool)> {
     let make = || DirBuilder::new().mode(0o700).create(folder);
     let made = make().or_else(|error| {
@@ -499,10 +499,7 @@ fn create(folder: &Path) -> io::Result<(File, bool)> {
         }
         DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
         if let Some(root) = folder.ancestors().nth(2) {
-            // One that is there is the program's own.
-            if let Ok(mut ignore) = File::create_new(root.join(".gitignore")) {
-                ignore.write_all(b"*\n")?;
-            }
+            platform::ignore_in_git(root)?;
         }
         make()
     });

@@ -1,8 +1,8 @@
-//! What happens to jobs, on its way to their logs.
+//! Notes: a queue between the events of jobs and the logs on disk.
 //!
-//! Neither the scheduler nor who reads what tasks print may wait for a disk: they leave notes. A thread writes them into
-//! the logs of all jobs, some times a second, and so does the end of the program; of a job that others know by its log,
-//! so does the end of the job.
+//! Neither the scheduler nor the readers of task output may wait for a disk, so they only queue notes. A thread writes
+//! the notes to the logs of all jobs several times per second. The end of the program also writes them. If other
+//! processes know the job by its log, the end of the job writes them too.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,43 +19,44 @@ use crate::platform;
 use crate::scheduler::Progress;
 use crate::terminal::{self, Stream};
 
-/// How often the thread writes.
+/// Interval between writes of the thread.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// When so many notes wait, or so many bytes, it writes at once.
+/// With this many waiting notes, or bytes, the thread writes at once.
 const MANY: usize = 1024;
 const MANY_BYTES: usize = 1 << 20;
 
-/// The same of blocks of arguments that are to be kept; beyond the second number, none are.
+/// With `MANY_GIVEN` waiting blocks of arguments the thread also writes at once. With `MOST_GIVEN`, further blocks are
+/// not kept.
 const MANY_GIVEN: usize = 64;
 const MOST_GIVEN: usize = 4096;
 
-/// No more wait; later ones are lost, and counted.
+/// Maximum number of waiting notes, and bytes. Later notes are lost and counted.
 const MOST: usize = 64 << 10;
 const MOST_BYTES: usize = 64 << 20;
 
-/// How long the end of a job waits for the thread that writes.
+/// How long the end of a job waits for the writing thread.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 static TASKS: AtomicU64 = AtomicU64::new(0);
 static TASKS_DONE: AtomicU64 = AtomicU64::new(0);
 
-/// What was done so far, for who interrupts the program.
+/// Returns how many tasks were done so far, for the message that is printed when the program is interrupted.
 pub(crate) fn tally() -> String {
     let (done, tasks) = (TASKS_DONE.load(Ordering::Relaxed), TASKS.load(Ordering::Relaxed));
     format!("{done} of {tasks} tasks were done")
 }
 
-/// Something that happened to a job.
+/// An event of a job.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// So many more tasks are to be run.
+    /// This many tasks were submitted.
     Submitted(u64),
-    /// `tasks` were executed; `new` of them had no result before.
+    /// `tasks` succeeded; `new` of them had no result before.
     Done { tasks: Range<u64>, new: u64, ran: TaskReport, bytes_in: usize, bytes_out: usize },
-    /// A task failed for good.
+    /// A task failed permanently.
     Failed { task: u64, ran: TaskReport, failure: Failure, stderr: String },
-    /// A task failed, and is run again.
+    /// A task failed and will run again.
     Retry { task: u64, ran: TaskReport, failure: Failure, after: Duration },
     /// A task printed a line.
     PrintedLine(OwnLine),
@@ -64,7 +65,7 @@ pub(crate) enum Note {
 }
 
 impl Note {
-    /// What it keeps from being freed, in bytes.
+    /// Returns the approximate heap memory of the note, in bytes.
     fn size(&self) -> usize {
         match self {
             Note::Failed { stderr, failure, .. } => stderr.len() + size_of(failure),
@@ -85,7 +86,7 @@ fn size_of(failure: &Failure) -> usize {
     }
 }
 
-/// A [`PrintedLine`] line of its own.
+/// An owned [`PrintedLine`], without the job.
 #[derive(Debug)]
 pub(crate) struct OwnLine {
     task: u64,
@@ -110,31 +111,35 @@ impl From<&PrintedLine<'_>> for OwnLine {
     }
 }
 
-/// The log of a job, where whoever runs the job and whoever awaits it leave notes: begun with the first
-/// task, ended by who ends the job. If nobody does, it ends when nobody has it any more.
+/// The log of a job, to which the executor and the awaiting caller add notes. It starts with the first task and ends
+/// with the job. If the job is never ended, the log ends when its last owner drops it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SharedLog(Arc<LogState>);
 
 #[derive(Debug, Default)]
 struct LogState {
     pending: Mutex<Pending>,
-    /// None before the beginning, and after the end.
+    /// `None` before the log starts and after it ends.
     log: Mutex<Option<JobLog>>,
-    is_begun: AtomicBool,
-    /// What tasks were given: how much of it may still be kept, in bytes, what waits to be, and where it goes.
+    /// Whether the log has started and has not ended.
+    is_open: AtomicBool,
+    /// How many more bytes of arguments may be kept.
     room_for_given: AtomicU64,
+    /// Arguments that wait to be written.
     given: Mutex<Vec<Given>>,
+    /// The file for the arguments, if they are kept.
     inputs: Mutex<Option<Inputs>>,
-    /// Whether somebody asked for the job's end.
+    /// Whether another process asked to cancel the job.
     is_to_be_cancelled: AtomicBool,
     traceparent: OnceLock<Option<Arc<str>>>,
 }
 
-/// Arguments to be kept.
+/// Arguments to be kept in the inputs file.
 #[derive(Debug)]
 enum Given {
+    /// The arguments of all tasks of a block.
     All(Arc<TaskBlock>),
-    /// Of a task that failed.
+    /// The arguments of one task that failed.
     Failed(Arc<TaskBlock>, u64),
 }
 
@@ -142,18 +147,19 @@ enum Given {
 struct Pending {
     notes: VecDeque<(Instant, Note)>,
     bytes: usize,
-    /// Where the job stands.
+    /// The latest progress of the job.
     progress: Option<Progress>,
+    /// Number of notes that were lost because the queue was full.
     lost: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is whole between any two statements.
+    // A panic cannot leave the guarded data inconsistent, so a poisoned mutex is still usable.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SharedLog {
-    /// Begins it. `inputs` is where the arguments of tasks are kept, and how many bytes of them.
+    /// Starts the log. `inputs` is the file for the arguments of tasks, with the number of bytes to keep.
     pub(crate) fn begin(&self, log: JobLog, inputs: Option<(Inputs, u64)>) {
         let _ = self.0.traceparent.set(log.traceparent());
         if let Some((inputs, limit)) = inputs {
@@ -161,22 +167,22 @@ impl SharedLog {
             *lock(&self.0.inputs) = Some(inputs);
         }
         *lock(&self.0.log) = Some(log);
-        self.0.is_begun.store(true, Ordering::Release);
-        write_now_and_then(&self.0);
+        self.0.is_open.store(true, Ordering::Release);
+        write_regularly(&self.0);
     }
 
     pub(crate) fn downgrade(&self) -> WeakLog {
         WeakLog(Arc::downgrade(&self.0))
     }
 
-    /// The job's span, for its tasks, where spans are exported.
+    /// Returns the `traceparent` of the job's span for its tasks, if spans are exported.
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
         self.0.traceparent.get().cloned().flatten()
     }
 
-    /// Whether notes count: it has begun, and has not ended.
+    /// Returns whether the log accepts notes: it has started and has not ended.
     fn is_open(&self) -> bool {
-        self.0.is_begun.load(Ordering::Acquire)
+        self.0.is_open.load(Ordering::Acquire)
     }
 
     pub(crate) fn submitted(&self, block: &Arc<TaskBlock>) {
@@ -186,13 +192,13 @@ impl SharedLog {
         let tasks = block.tasks();
         TASKS.fetch_add(tasks.end - tasks.start, Ordering::Relaxed);
         self.note(Note::Submitted(tasks.end - tasks.start));
-        // Large arguments that many tasks share count once, which is known when they are written.
+        // Large arguments are not counted here: tasks may share them, which becomes known when they are written.
         let len = block.args(tasks).len() as u64;
         let take = |room: u64| room.checked_sub(len).filter(|left| *left > 0);
         if self.0.room_for_given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
             self.0.keep(Given::All(block.clone()));
         } else {
-            // So that what is kept has no gaps.
+            // Stops here, so that the kept arguments have no gaps.
             self.0.room_for_given.store(0, Ordering::Relaxed);
         }
     }
@@ -211,7 +217,7 @@ impl SharedLog {
         }
     }
 
-    /// Leaves a note. Nothing is waited for.
+    /// Queues a note, without waiting for a disk.
     pub(crate) fn note(&self, note: Note) {
         if !self.is_open() {
             return;
@@ -225,30 +231,30 @@ impl SharedLog {
         pending.bytes = bytes;
         pending.notes.push_back((Instant::now(), note));
         if pending.notes.len() == MANY || bytes > MANY_BYTES {
-            LOGS.come.notify_one();
+            LOGS.wake.notify_one();
         }
     }
 
-    /// Notes where the job stands.
+    /// Records the progress of the job.
     pub(crate) fn report_progress(&self, progress: Progress) {
         lock(&self.0.pending).progress = Some(progress);
     }
 
-    /// Whether somebody asked for the job's end, and was not heard yet.
+    /// Returns whether another process has asked to cancel the job since the last call.
     pub(crate) fn takes_cancellation(&self) -> bool {
         self.0.is_to_be_cancelled.swap(false, Ordering::AcqRel)
     }
 
-    /// Ends the log, if it has begun, and says what came of the job; `state` is `done`, `failed` or `cancelled`.
+    /// Ends the log if it has started, and prints the summary of the job. `state` is `done`, `failed` or `cancelled`.
     pub(crate) fn end(&self, state: &'static str) {
         self.note(Note::End(state));
-        let begun = Instant::now();
-        // The thread may be writing, to a disk that takes long: then it ends the log as well.
+        let started = Instant::now();
+        // The thread may be writing to a slow disk. In that case the thread also ends the log.
         let mut open = loop {
             match self.0.log.try_lock() {
                 Ok(log) => break Some(log),
                 Err(TryLockError::Poisoned(log)) => break Some(log.into_inner()),
-                Err(TryLockError::WouldBlock) if begun.elapsed() > PATIENCE => break None,
+                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => break None,
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
             }
         };
@@ -263,12 +269,12 @@ impl SharedLog {
     }
 }
 
-/// A [`SharedLog`] that does not keep the log from its end.
+/// A weak reference to a [`SharedLog`], which does not keep the log open.
 #[derive(Debug, Clone)]
 pub(crate) struct WeakLog(Weak<LogState>);
 
 impl WeakLog {
-    /// The log, if anybody holds it.
+    /// Returns the log if it still has an owner.
     pub(crate) fn upgrade(&self) -> Option<SharedLog> {
         self.0.upgrade().map(SharedLog)
     }
@@ -281,17 +287,17 @@ impl WeakLog {
 impl LogState {
     fn keep(&self, given: Given) {
         let mut waiting = lock(&self.given);
-        // Each may keep a block of arguments in memory, while a disk takes none.
+        // Each entry may keep a block of arguments in memory while the disk is stuck.
         if waiting.len() >= MOST_GIVEN {
             return;
         }
         waiting.push(given);
         if waiting.len() == MANY_GIVEN {
-            LOGS.come.notify_one();
+            LOGS.wake.notify_one();
         }
     }
 
-    /// Keeps what tasks were given, in order.
+    /// Writes the waiting arguments to the inputs file, in order.
     fn keep_given(&self) {
         let mut inputs = lock(&self.inputs);
         let waiting = std::mem::take(&mut *lock(&self.given));
@@ -307,7 +313,7 @@ impl LogState {
         }
     }
 
-    /// Takes what waits into the log.
+    /// Moves the waiting notes to the log.
     fn take(&self, log: &mut JobLog) {
         let Pending { notes, progress, lost, .. } = std::mem::take(&mut *lock(&self.pending));
         if lost > 0 {
@@ -316,13 +322,13 @@ impl LogState {
         progress.into_iter().for_each(|progress| log.report_progress(progress));
         for (at, note) in notes {
             if matches!(note, Note::End(_)) {
-                self.is_begun.store(false, Ordering::Release);
+                self.is_open.store(false, Ordering::Release);
             }
             log.take(at, note);
         }
     }
 
-    /// Writes what waits.
+    /// Writes all waiting notes and arguments to disk.
     fn write(&self) {
         let mut open = lock(&self.log);
         if let Some(log) = &mut *open {
@@ -331,38 +337,39 @@ impl LogState {
             if log.is_to_be_cancelled() {
                 self.is_to_be_cancelled.store(true, Ordering::Release);
             }
-            if !self.is_begun.load(Ordering::Acquire) {
+            if !self.is_open.load(Ordering::Acquire) {
                 *open = None;
             }
         }
     }
 
-    /// Inputs first: with the end of the log, others may have its folder.
+    /// Writes the inputs and then the log. After the end of the log, other processes may use its folder.
     fn write_to(&self, log: &mut JobLog) {
         log.open();
         self.keep_given();
         log.write();
     }
 
-    /// Whether there is, or may come, something to write; the thread has one of them.
+    /// Returns whether the log has, or may still get, anything to write. The list of open logs holds one of the strong
+    /// references.
     fn is_needed(self: &Arc<Self>) -> bool {
-        let is_open = self.is_begun.load(Ordering::Acquire);
-        // One that is being written is needed.
+        let is_open = self.is_open.load(Ordering::Acquire);
+        // A log that is being written is still needed.
         let has_log = || self.log.try_lock().map_or(true, |log| log.is_some());
         if is_open { Arc::strong_count(self) > 1 } else { has_log() || !lock(&self.given).is_empty() }
     }
 }
 
-/// The logs that are open, for the thread that writes them.
-static LOGS: Logs = Logs { open: Mutex::new((Vec::new(), false)), come: Condvar::new() };
+/// The open logs, for the thread that writes them.
+static LOGS: Logs = Logs { open: Mutex::new((Vec::new(), false)), wake: Condvar::new() };
 
 struct Logs {
-    /// And whether there is a thread.
+    /// The logs, and whether the thread was started.
     open: Mutex<(Vec<Arc<LogState>>, bool)>,
-    come: Condvar,
+    wake: Condvar,
 }
 
-/// Writes what waits for all logs of this process.
+/// Writes the waiting notes of all logs of this process.
 pub(super) fn write_all() {
     if platform::is_forked() {
         return;
@@ -377,17 +384,17 @@ extern "C" fn write_all_at_exit() {
     write_all();
 }
 
-/// Has the thread write a log from now on.
-fn write_now_and_then(log: &Arc<LogState>) {
+/// Adds a log to those that the thread writes.
+fn write_regularly(log: &Arc<LogState>) {
     let mut open = lock(&LOGS.open);
     open.0.push(log.clone());
     if !open.1 {
         platform::at_exit(write_all_at_exit);
         let thread = thread::Builder::new().name("wren-log".into()).stack_size(256 << 10);
-        // Without a thread, the end of the program writes.
+        // If the thread cannot be started, the notes are written at the end of the program.
         open.1 = thread.spawn(|| LOGS.write()).is_ok();
     } else if open.0.len() == 1 {
-        LOGS.come.notify_one();
+        LOGS.wake.notify_one();
     }
 }
 
@@ -403,14 +410,14 @@ impl Logs {
             open = lock(&self.open);
             let left = open.0.extract_if(.., |log| !log.is_needed()).collect::<Vec<_>>();
             drop(open);
-            // One that nobody has any more ends as it is dropped.
+            // A log without other owners ends when it is dropped here.
             left.iter().for_each(|log| log.write());
             drop(left);
             open = lock(&self.open);
             open = if open.0.is_empty() {
-                self.come.wait(open).unwrap_or_else(PoisonError::into_inner)
+                self.wake.wait(open).unwrap_or_else(PoisonError::into_inner)
             } else {
-                self.come.wait_timeout(open, EVERY).unwrap_or_else(PoisonError::into_inner).0
+                self.wake.wait_timeout(open, EVERY).unwrap_or_else(PoisonError::into_inner).0
             };
         }
     }

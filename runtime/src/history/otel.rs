@@ -1,29 +1,29 @@
-//! Spans of a job, in its driver and its workers, as one trace of OpenTelemetry (feature `otel`).
+//! Exports the spans of a job, from its driver and its workers, as one OpenTelemetry trace (feature `otel`).
 //!
 //! ```no_run
 //! # fn load() {}
 //! fn main() -> wren::Result<()> {
 //!     wren::init();
-//!     // Until it is dropped, spans go to the collector.
+//!     // Spans are exported to the collector until this is dropped.
 //!     let _exporter = wren::otel::install()?;
 //!     let _span = tracing::info_span!("nightly").entered();
-//!     // Jobs that are awaited here are inside `nightly`, and their tasks inside them.
+//!     // Jobs that are awaited here are inside `nightly`, and their tasks are inside the jobs.
 //!     load();
 //!     Ok(())
 //! }
 //! ```
 //!
-//! Spans are sent by OTLP over HTTP, to `OTEL_EXPORTER_OTLP_ENDPOINT` (`http://localhost:4318` by default);
-//! this and the other variables of OpenTelemetry's SDK mean what they
-//! [always do](https://opentelemetry.io/docs/specs/otel/protocol/exporter/). TLS is not spoken: a collector
-//! stands beside the program, or in its network, and speaks it to others.
+//! Spans are sent with OTLP over HTTP to `OTEL_EXPORTER_OTLP_ENDPOINT` (`http://localhost:4318` by default). This and
+//! the other variables of the OpenTelemetry SDK have their
+//! [usual meaning](https://opentelemetry.io/docs/specs/otel/protocol/exporter/). TLS is not supported: run a collector
+//! next to the program, or in its network, and let it forward the spans over TLS.
 //!
-//! A worker exports if the driver does, and has the spans of the driver around its own: the driver sends it
-//! the `traceparent` of [W3C's Trace Context](https://www.w3.org/TR/trace-context/). Whatever the function
-//! itself tells [`tracing`] is inside its task. On AWS the endpoint must be one that the functions
-//! reach: `cargo wren deploy` gives them the `OTEL_` variables of its own environment that hold no secrets.
+//! A worker exports spans if its driver does. Its spans are inside those of the driver, because the driver sends the
+//! worker a `traceparent` of [W3C Trace Context](https://www.w3.org/TR/trace-context/). The [`tracing`] spans and
+//! events of the function itself are inside the span of its task. On AWS, the functions must be able to reach the
+//! endpoint: `cargo wren deploy` passes on those `OTEL_` variables of its own environment that hold no secrets.
 //!
-//! A worker that is killed, for it ran out of time or memory, loses the spans of its last second.
+//! A worker that is killed because it exceeded its time or memory limit loses the spans of its last second.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -46,24 +46,24 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::{Error, Result};
 use crate::{platform, terminal};
 
-/// How long an export may take; `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
+/// Time limit of an export, unless `OTEL_EXPORTER_OTLP_TIMEOUT` sets another.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long spans wait for others; `OTEL_BSP_SCHEDULE_DELAY` says otherwise.
+/// How long spans wait to be exported together, unless `OTEL_BSP_SCHEDULE_DELAY` sets another time.
 const DELAY: Duration = Duration::from_secs(1);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// Exports spans until it is dropped; what waits is sent then.
+/// A handle that exports spans until it is dropped. Dropping it exports the spans that still wait.
 #[derive(Debug)]
 #[must_use = "spans are exported until it is dropped"]
 pub struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// Sends what waits.
+    /// Exports the spans that still wait.
     ///
     /// # Errors
-    /// [`Error::Config`] where no collector takes it.
+    /// [`Error::Config`] if no collector accepts them.
     pub fn flush(&self) -> Result<()> {
         self.0.force_flush().map_err(|error| Error::Config(unexported(&error)))
     }
@@ -71,7 +71,7 @@ impl Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        // `shutdown` sends too, and does not say whether that was taken.
+        // `shutdown` exports too, but does not report whether that succeeded.
         if let Err(error) = self.0.force_flush() {
             terminal::note(&unexported(&error));
         }
@@ -80,29 +80,32 @@ impl Drop for Exporter {
 }
 
 fn unexported(error: &dyn std::fmt::Display) -> String {
-    format!("spans could not be exported: {error}; is a collector at OTEL_EXPORTER_OTLP_ENDPOINT?")
+    format!("cannot export spans: {error}; is a collector running at OTEL_EXPORTER_OTLP_ENDPOINT?")
 }
 
-/// Exports all spans of level INFO and above, of this process and of its workers. A program with a subscriber
-/// of its own takes the [`layer`].
+/// Exports all spans of level INFO and above, of this process and of its workers. A program with its own subscriber
+/// uses [`layer`] instead.
 ///
 /// # Errors
-/// [`Error::Config`] where the program has a subscriber already, or the endpoint cannot be one.
+/// [`Error::Config`] if the program has already installed a subscriber, or if the endpoint is invalid.
 pub fn install() -> Result<Exporter> {
     let provider = provider()?;
     let subscriber = tracing_subscriber::registry().with(layer_of(&provider).with_filter(LevelFilter::INFO));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| {
-        Error::Config("this program has a subscriber of its own: add to it what `wren::otel::layer()` gives".to_owned())
+        Error::Config(
+            "the program has already installed a tracing subscriber; add the layer from `wren::otel::layer()` to it"
+                .to_owned(),
+        )
     })?;
     let _ = PROVIDER.set(provider.clone());
     Ok(Exporter(provider))
 }
 
-/// A layer of a subscriber that exports spans. Where it is to be in workers too, with whatever else the
-/// subscriber has, install it before [`wren::init()`](crate::init()).
+/// Returns a subscriber layer that exports spans. To use the whole subscriber in workers too, install it before
+/// [`wren::init()`](crate::init()).
 ///
 /// # Errors
-/// [`Error::Config`] where the endpoint cannot be one.
+/// [`Error::Config`] if the endpoint is invalid.
 pub fn layer<S>() -> Result<(impl Layer<S> + Send + Sync + 'static, Exporter)>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -117,26 +120,27 @@ where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("wren")).with_threads(false);
-    // A span of a job is busy elsewhere.
+    // The work of a job's span happens in other processes, so its idle time here means nothing.
     layer.with_tracked_inactivity(false)
 }
 
 fn provider() -> Result<SdkTracerProvider> {
     let is_set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-    // The first that is set counts.
+    // The first variable that is set takes precedence.
     let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
     let endpoint = endpoints.into_iter().find(|name| is_set(name));
     if let Some(name) = endpoint.filter(|name| std::env::var(name).is_ok_and(|url| url.starts_with("https:"))) {
         return Err(Error::Config(format!(
-            "{name} wants TLS, which wren does not speak to collectors: run one beside the program \
-             (http://localhost:4318), which exports to others"
+            "{name} is an https URL, but wren does not support TLS to collectors; run a collector next to the program \
+             (http://localhost:4318) and let it forward the spans"
         )));
     }
     let mut exporter = opentelemetry_otlp::SpanExporter::builder().with_http();
     if !is_set("OTEL_EXPORTER_OTLP_TIMEOUT") && !is_set("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT") {
         exporter = exporter.with_timeout(TIMEOUT);
     }
-    let exporter = exporter.build().map_err(|error| Error::Config(format!("no exporter of spans: {error}")))?;
+    let exporter =
+        exporter.build().map_err(|error| Error::Config(format!("cannot create the span exporter: {error}")))?;
     let mut batches = BatchConfigBuilder::default();
     if !is_set("OTEL_BSP_SCHEDULE_DELAY") {
         batches = batches.with_scheduled_delay(DELAY);
@@ -156,12 +160,12 @@ fn provider() -> Result<SdkTracerProvider> {
     Ok(SdkTracerProvider::builder().with_span_processor(batches).with_resource(resource.build()).build())
 }
 
-/// Whether spans of this process, and with it of its workers, are exported.
+/// Returns whether the spans of this process and of its workers are exported.
 pub(crate) fn are_exported() -> bool {
     PROVIDER.get().is_some()
 }
 
-/// Exports the spans of this worker from now on, as its driver does its own.
+/// Starts to export the spans of this worker, if its driver exports its own.
 pub(crate) fn adopt(traceparent: Option<&str>) {
     static INSTALLED: OnceLock<Option<Exporter>> = OnceLock::new();
     if traceparent.is_some() && platform::is_worker() && PROVIDER.get().is_none() {
@@ -175,7 +179,7 @@ pub(crate) fn adopt(traceparent: Option<&str>) {
     }
 }
 
-/// The span as others name it; none where it is not of a trace.
+/// Returns the `traceparent` that identifies the span in other processes, or `None` if the span is not in a trace.
 pub(crate) fn traceparent(span: &Span) -> Option<Arc<str>> {
     if PROVIDER.get().is_none() || span.is_disabled() {
         return None;
@@ -189,22 +193,22 @@ pub(crate) fn traceparent(span: &Span) -> Option<Arc<str>> {
     fields.get("traceparent").map(|text| text.as_str().into())
 }
 
-/// The span that the caller is in, for a worker.
+/// Returns the `traceparent` of the current span, to send it to a worker.
 pub(crate) fn current() -> Option<Arc<str>> {
     traceparent(&Span::current())
 }
 
-/// Puts a span that was not entered yet into one of another process.
+/// Makes a span that was not entered yet a child of a span in another process.
 pub(crate) fn inside(span: Span, traceparent: Option<&str>) -> Span {
     if let Some(traceparent) = traceparent {
         let fields = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-        // Refused where a subscriber of the program's own has no layer for it: then it is a trace of its own.
+        // This fails if the program's own subscriber has no OpenTelemetry layer; the span then starts its own trace.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&fields));
     }
     span
 }
 
-/// Sends what waits, before this process ends.
+/// Exports the spans that still wait, before this process ends.
 pub(crate) fn flush() {
     if let Some(provider) = PROVIDER.get()
         && let Err(error) = provider.force_flush()
@@ -213,7 +217,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// Sends what waits where nothing is sent later.
+/// On Lambda, exports the spans that still wait, because the process is frozen after its answer.
 pub(crate) fn flush_before_a_freeze() {
     if platform::in_lambda() {
         flush();

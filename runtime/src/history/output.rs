@@ -1,4 +1,4 @@
-//! What tasks printed: `output.jsonl` in a job's folder.
+//! The output of tasks: `output.jsonl` in a job's folder.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -13,36 +13,36 @@ use crate::terminal::Stream;
 
 pub(super) const FILE: &str = "output.jsonl";
 
-/// How many bytes of a job's output are kept, of all its runs.
+/// Maximum size of a job's output that is kept, over all its runs, in bytes.
 const MOST: u64 = 64 << 20;
 
-/// A line that a task of a job printed, as [`outputs`] reads it back.
+/// A line that a task printed, as returned by [`outputs`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Line {
-    /// When the driver read it, in seconds since the run of the job began.
+    /// When the driver read the line, in seconds since the run of the job started.
     pub t: f64,
-    /// The same as wall clock, in milliseconds since 1970.
+    /// The same time by the wall clock, in milliseconds since 1970.
     pub unix_ms: u64,
-    /// Index of the task; none for what wren itself says, for instance that no more was kept.
+    /// Index of the task; `None` for notes of wren itself, for example that further output was discarded.
     #[serde(default)]
     pub task: Option<u64>,
-    /// Which execution of the task, from 1.
+    /// Attempt number, counted from 1.
     #[serde(default)]
     pub attempt: u32,
     /// Number of the worker.
     #[serde(default)]
     pub worker: u32,
-    /// The last part of the function's name.
+    /// Last part of the function's name.
     #[serde(default)]
     pub function: String,
-    /// Where it was printed to.
+    /// Whether the line was printed to standard output or to standard error.
     pub stream: Stream,
-    /// The line, without its end.
+    /// The line, without its line ending.
     pub line: String,
 }
 
-/// A [`Line`] as it is written.
+/// A [`Line`] in the form in which it is written.
 #[derive(Serialize)]
 struct Written<'a> {
     t: f64,
@@ -55,13 +55,11 @@ struct Written<'a> {
     line: &'a str,
 }
 
-/// What the tasks of a job printed, in the order in which the driver read it. The log lies in the
-/// job's folder, `.wren/jobs/<id>`; of a job that printed nothing, or whose output went elsewhere,
-/// there are no lines.
+/// Returns the lines that the tasks of a job printed, in the order in which the driver read them. `folder` is the job's
+/// folder, `.wren/jobs/<id>`. There are no lines if the job printed nothing, or if its output went elsewhere.
 ///
-/// The local backend keeps what its workers print, up to 64 MB a job. What calls print that run on
-/// threads of their own program goes where the program's own output goes, and what is printed on AWS
-/// is in CloudWatch.
+/// The local backend keeps the output of its workers, up to 64 MB per job. The output of calls that run on threads of
+/// their own program goes where the program's own output goes. The output of calls on AWS is in CloudWatch.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -72,9 +70,9 @@ struct Written<'a> {
 /// ```
 ///
 /// # Errors
-/// Of opening the log, if there is one.
+/// Returns an error if the log exists but cannot be opened.
 pub fn outputs(folder: &Path) -> io::Result<Outputs> {
-    // They may be of a job of this program.
+    // The job may belong to this program and still have unwritten lines.
     super::notes::write_all();
     match platform::open_file(&folder.join(FILE)) {
         Ok(file) => Ok(Outputs(Some(BufReader::new(file)))),
@@ -83,7 +81,7 @@ pub fn outputs(folder: &Path) -> io::Result<Outputs> {
     }
 }
 
-/// What [`outputs`] returns. It ends at the end of the log, or where that can be read no further.
+/// The iterator returned by [`outputs`]. It ends at the end of the log, or at the first read error.
 #[derive(Debug)]
 pub struct Outputs(Option<BufReader<File>>);
 
@@ -97,7 +95,7 @@ impl Iterator for Outputs {
             if self.0.as_mut()?.read_until(b'\n', &mut line).ok()? == 0 {
                 return None;
             }
-            // The last line of a driver that was killed may be half a line.
+            // A driver that was killed may leave an incomplete line.
             if let Ok(line) = serde_json::from_slice(&line) {
                 return Some(line);
             }
@@ -105,16 +103,16 @@ impl Iterator for Outputs {
     }
 }
 
-/// Keeps lines of one job.
+/// The output log of one job.
 #[derive(Debug)]
 pub(super) struct OutputLog {
-    /// Opened with the first line.
+    /// Opened when the first line is written.
     file: Option<File>,
-    /// What the file has, and is to have.
+    /// Size of the file, including lines that are not written yet.
     bytes: u64,
     most: u64,
     ended: bool,
-    /// What is not in the file yet: whole lines.
+    /// Complete lines that are not in the file yet.
     lines: Vec<u8>,
 }
 
@@ -131,7 +129,7 @@ impl OutputLog {
         let PrintedLine { task, attempt, function, worker, stream, text, .. } = *printed;
         self.line(&Written { t, unix_ms, task: Some(task), attempt, worker, function, stream, line: text });
         if self.bytes > self.most && !self.ended {
-            let line = format!("wren keeps {} MB of what a job prints; the rest is not kept", self.most >> 20);
+            let line = format!("wren keeps at most {} MB of a job's output; the rest is discarded", self.most >> 20);
             let (line, function, stream) = (line.as_str(), "", Stream::Err);
             self.line(&Written { t, unix_ms, task: None, attempt: 0, worker: 0, function, stream, line });
             self.ended = true;
@@ -151,12 +149,12 @@ impl OutputLog {
         self.bytes += (self.lines.len() - before) as u64;
     }
 
-    /// Writes what is not in the file yet, in a job's folder.
+    /// Writes the remaining lines to the file in the job's folder.
     pub(super) fn write(&mut self, folder: &Path) {
         if self.lines.is_empty() {
             return;
         }
-        // A log that cannot be written costs the log, and nothing else.
+        // A write error ends the log and affects nothing else.
         self.ended |= self.try_write(folder).is_err();
         self.lines.clear();
     }
@@ -167,7 +165,7 @@ impl OutputLog {
             None => {
                 let path = folder.join(FILE);
                 let file = File::options().create(true).append(true).mode(0o600).open(path)?;
-                // Another run of the job was here.
+                // An earlier run of the job may have written lines.
                 let len = file.metadata()?.len();
                 self.ended |= len > self.most;
                 self.bytes += len;
@@ -230,7 +228,7 @@ mod tests {
         let lines: Vec<_> = outputs(folder.path()).unwrap().collect();
         assert!((5..20).contains(&lines.len()), "{}", lines.len());
         let notes: Vec<_> = lines.iter().filter(|line| line.task.is_none()).collect();
-        assert!(notes.iter().all(|note| note.line.ends_with("the rest is not kept")));
+        assert!(notes.iter().all(|note| note.line.ends_with("the rest is discarded")));
         assert!((1..3).contains(&notes.len()), "{notes:?}");
     }
 }

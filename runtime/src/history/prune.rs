@@ -1,4 +1,4 @@
-//! Removing the logs of old jobs: a program that runs a hundred maps a second would fill the disk with them.
+//! Removes the logs of old jobs. Otherwise a program that runs a hundred maps per second would fill the disk.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -13,31 +13,31 @@ use rustix::fs::{FlockOperation, flock};
 use super::{LOG, inputs, output};
 use crate::platform;
 
-/// Logs older than this go, however few there are.
+/// Logs older than this are removed, however few there are.
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Those of the latest jobs that have so many bytes together stay.
+/// Maximum total size of the files of all jobs that are kept, in bytes. The latest jobs are kept.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// How many jobs a process begins until it looks for old ones again: a look takes some milliseconds.
+/// Number of jobs that a process starts between searches for old logs. A search takes a few milliseconds.
 const EVERY: u64 = 500;
 
-/// Removes logs of old jobs now and then, on a thread of its own; `keep` of the latest stay.
+/// Removes the logs of old jobs once every [`EVERY`] calls, on a separate thread. Keeps at most the `keep` latest.
 pub(super) fn prune_sometimes(directory: &Path, keep: u64) {
-    static BEGUN: AtomicU64 = AtomicU64::new(0);
-    if !BEGUN.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERY) {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    if !STARTED.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERY) {
         return;
     }
     let jobs = directory.join("jobs");
     let prune = move || {
-        // What cannot be removed now is tried again.
+        // The next search tries again.
         let _ = prune(&jobs, keep, MOST_BYTES, SystemTime::now());
     };
     let _ = thread::Builder::new().name("wren-prune".into()).stack_size(256 << 10).spawn(prune);
 }
 
-/// Removes the folders of all jobs but the `keep` latest, of those that ended long before `now`, and of those that come
-/// after `most` bytes. A job that runs keeps its own.
+/// Removes the folders of all jobs except the `keep` latest, of jobs whose log is older than [`OLDEST`] at `now`, and
+/// of jobs beyond `most` bytes in total. The folders of running jobs stay.
 fn prune(jobs: &Path, keep: u64, most: u64, now: SystemTime) -> io::Result<()> {
     let mut logs: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(jobs)? {
@@ -57,17 +57,17 @@ fn prune(jobs: &Path, keep: u64, most: u64, now: SystemTime) -> io::Result<()> {
         bytes > most
     };
     let old = logs.into_iter().enumerate().filter(|(index, (written, folder))| {
-        // The latest may be as large as it is.
+        // The latest log stays whatever its size.
         *index >= keep || is_old(written) || (is_too_much(folder) && *index > 0)
     });
     for (_, (_, folder)) in old {
-        // One that cannot be removed, such as another user's, keeps no other.
+        // A folder that cannot be removed, such as another user's, does not stop the removal of others.
         let _ = remove(&folder);
     }
     Ok(())
 }
 
-/// Removes a job's folder, unless the job runs: who runs it holds the lock of its log.
+/// Removes a job's folder, unless the job is running: its driver then holds the lock of the log.
 fn remove(folder: &Path) -> io::Result<()> {
     let Ok(log) = platform::open_file(&folder.join(LOG)) else { return Ok(()) };
     if flock(&log, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -103,7 +103,7 @@ mod tests {
             names.into_iter().map(|name| name.into_string().unwrap()[3..].parse().unwrap()).collect::<Vec<u64>>()
         };
         prune(directory.path(), 1_000, u64::MAX, now).unwrap();
-        assert_eq!(left(), (0..=15).chain([19]).collect::<Vec<_>>(), "those of a month stay");
+        assert_eq!(left(), (0..=15).chain([19]).collect::<Vec<_>>(), "logs of the last month and of running jobs stay");
         prune(directory.path(), 3, u64::MAX, now).unwrap();
         assert_eq!(left(), [0, 1, 2, 19]);
         drop(running);

@@ -1,13 +1,13 @@
-//! What [`tracing`] is told: a span for each job, invocation and task, and events for what failed.
+//! Spans and events for [`tracing`]: a span for each job, batch and task, and an event for each failure.
 //!
-//! | span | in | fields |
+//! | span | where | fields |
 //! | --- | --- | --- |
-//! | `job` | the driver, inside the span that awaited it | `job`, `function`, `tasks`, `backend`; at its end `state`, `done`, `failed`, `retried` |
-//! | `invocation` | a worker, inside the job's | `function`, `first`, `count`, `attempt` |
-//! | `task` | a worker, inside the invocation's, around the function; short ones have none | `function`, `task`, `attempt`; `error` where it failed |
+//! | `job` | the driver, inside the span that awaited it | `job`, `name`, `function`, `tasks`, `backend`; at its end `state`, `done`, `failed`, `retried` |
+//! | `invocation`, for a batch | a worker, inside the span of the job | `function`, `first`, `count`, `attempt` |
+//! | `task` | a worker, inside the span of the batch, around the function; most short tasks have none | `function`, `task`, `attempt`; `error` if it failed |
 //!
-//! All have the target `wren` and the level INFO. Who collects nothing pays nothing: a span costs an atomic
-//! load then. That a worker's spans are inside those of the driver takes the feature `otel`.
+//! All spans have the target `wren` and the level INFO. Without a subscriber, a span costs only an atomic load. Workers
+//! connect their spans to the driver's spans only with the feature `otel`.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,46 +23,46 @@ use tracing::{Dispatch, Span, error, field, info_span, warn};
 use crate::error::Failure;
 use crate::history::About;
 
-/// So many tasks of an invocation have spans of their own in any case.
+/// Number of tasks of a batch that always have spans of their own.
 const FIRST: u32 = 4;
 
-/// Tasks that take less than this on average have none: thousands of them would crowd out the others.
+/// Tasks that take less than this on average have no spans: thousands of them would crowd out the others.
 const WORTH_A_SPAN: Duration = Duration::from_millis(1);
 
-/// How many events wait at most for a subscriber that is slow; later ones are dropped.
+/// Maximum number of events that wait for a slow subscriber. Further ones are dropped.
 const MOST_EVENTS: usize = 1024;
 
-/// How long the end of a job waits for it.
+/// How long the end of a job waits for a slow subscriber.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The span of a job, in its driver.
 #[derive(Debug)]
 pub(crate) struct JobSpan {
     span: Span,
-    /// Who is told of it.
+    /// Subscriber of the thread that started the job.
     subscriber: Dispatch,
-    /// Whether events are on their way.
-    told: bool,
-    /// Its name for workers.
+    /// Whether events were queued for the subscriber.
+    has_events: bool,
+    /// Identifies the span to workers.
     traceparent: Option<Arc<str>>,
 }
 
-/// Calls subscribers on a thread of its own: what they do may take any time.
-fn tell(event: impl FnOnce() + Send + 'static) {
+/// Queues an event for a separate thread that calls subscribers, which may take any time.
+fn queue_event(event: impl FnOnce() + Send + 'static) {
     type Event = Box<dyn FnOnce() + Send>;
     static EVENTS: OnceLock<Option<SyncSender<Event>>> = OnceLock::new();
     let start = || {
         let (sender, events): (_, Receiver<Event>) = sync_channel(MOST_EVENTS);
         let thread = thread::Builder::new().name("wren-spans".into());
-        thread.spawn(move || events.into_iter().for_each(tell_one)).ok().map(|_| sender)
+        thread.spawn(move || events.into_iter().for_each(run_event)).ok().map(|_| sender)
     };
     if let Some(events) = EVENTS.get_or_init(start) {
         let _ = events.try_send(Box::new(event));
     }
 }
 
-fn tell_one(event: Box<dyn FnOnce() + Send>) {
-    // A subscriber that panics is told of the next one.
+fn run_event(event: Box<dyn FnOnce() + Send>) {
+    // A subscriber that panics still receives the next event.
     let _ = catch_unwind(AssertUnwindSafe(event));
 }
 
@@ -82,7 +82,7 @@ impl JobSpan {
             retried = field::Empty,
             otel.status_code = field::Empty,
         );
-        Self { traceparent: traceparent(&span), span, subscriber: get_default(Dispatch::clone), told: false }
+        Self { traceparent: traceparent(&span), span, subscriber: get_default(Dispatch::clone), has_events: false }
     }
 
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
@@ -90,33 +90,33 @@ impl JobSpan {
     }
 
     pub(crate) fn failed(&mut self, task: u64, attempt: u32, class: &'static str) {
-        self.tell(move |span| error!(target: "wren", parent: span, task, attempt, class, "a task failed"));
+        self.send(move |span| error!(target: "wren", parent: span, task, attempt, class, "a task failed"));
     }
 
     pub(crate) fn retried(&mut self, task: u64, attempt: u32, class: &'static str, after: Duration) {
         let after_ms = after.as_millis() as u64;
-        self.tell(move |span| {
-            warn!(target: "wren", parent: span, task, attempt, class, after_ms, "a task failed and is run again");
+        self.send(move |span| {
+            warn!(target: "wren", parent: span, task, attempt, class, after_ms, "a task failed and will be retried");
         });
     }
 
-    fn tell(&mut self, event: impl FnOnce(&Span) + Send + 'static) {
+    fn send(&mut self, event: impl FnOnce(&Span) + Send + 'static) {
         if self.subscriber.is::<NoSubscriber>() {
             return;
         }
-        self.told = true;
+        self.has_events = true;
         let (span, subscriber) = (self.span.clone(), self.subscriber.clone());
-        tell(move || with_default(&subscriber, || event(&span)));
+        queue_event(move || with_default(&subscriber, || event(&span)));
     }
 
     pub(crate) fn end(&mut self, state: &str, done: u64, failed: u64, retried: u64) {
-        if self.told {
-            let (sender, told) = sync_channel(1);
-            tell(move || {
-                // Nobody waits any more.
+        if self.has_events {
+            let (sender, all_sent) = sync_channel(1);
+            queue_event(move || {
+                // This fails if the end of the job has stopped waiting.
                 let _ = sender.try_send(());
             });
-            let _ = told.recv_timeout(PATIENCE);
+            let _ = all_sent.recv_timeout(PATIENCE);
         }
         let span = std::mem::replace(&mut self.span, Span::none());
         span.record("state", state).record("done", done).record("failed", failed).record("retried", retried);
@@ -126,8 +126,7 @@ impl JobSpan {
     }
 }
 
-/// The span of tasks that a worker runs one after another; none where nobody collects spans, and after the
-/// last of them.
+/// The span of a batch in its worker. `None` without a subscriber, and after the last task.
 #[derive(Debug)]
 pub(crate) struct InvocationSpan(Option<Open>);
 
@@ -136,7 +135,7 @@ struct Open {
     span: Span,
     function: &'static str,
     attempt: u32,
-    begun: Instant,
+    started: Instant,
     ran: u32,
 }
 
@@ -149,10 +148,10 @@ impl InvocationSpan {
             return Self(None);
         }
         let span = inside(span, traceparent);
-        Self(Some(Open { span, function, attempt, begun: Instant::now(), ran: 0 }))
+        Self(Some(Open { span, function, attempt, started: Instant::now(), ran: 0 }))
     }
 
-    /// Runs a task in a span of its own; with the last of them the invocation ends.
+    /// Runs a task, in a span of its own if it is worth one. The last task ends the span of the batch.
     #[inline]
     pub(crate) fn task<T>(
         &mut self,
@@ -161,7 +160,7 @@ impl InvocationSpan {
         run: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let Some(open) = &mut self.0 else { return run() };
-        let result = if open.ran < FIRST || open.begun.elapsed() >= WORTH_A_SPAN * open.ran {
+        let result = if open.ran < FIRST || open.started.elapsed() >= WORTH_A_SPAN * open.ran {
             in_span(task_span(&open.span, open.function, task, open.attempt), run)
         } else {
             open.span.in_scope(run)
@@ -206,7 +205,7 @@ use without_otel::{adopt, flush_before_a_freeze, inside, traceparent};
 #[cfg(not(feature = "otel"))]
 pub(crate) use without_otel::{are_exported, current, flush};
 
-/// Spans have names beyond their process only in OpenTelemetry.
+/// Without OpenTelemetry, spans cannot be identified in other processes.
 #[cfg(not(feature = "otel"))]
 mod without_otel {
     use super::{Arc, Span};

@@ -1,4 +1,4 @@
-//! Reading logs back.
+//! Reads logs back.
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,84 +13,84 @@ use crate::error::Result;
 use crate::platform;
 use crate::terminal::ProgressSnapshot;
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobState {
-    /// Its driver lives.
+    /// The driver is running the job.
     Running,
-    /// All tasks succeeded, or were handed over one by one.
+    /// All tasks succeeded, or the program received the outcome of each task separately.
     Done,
-    /// A task failed, and with it the job.
+    /// A task failed, and so did the job.
     Failed,
-    /// Stopped by its program, by `cargo wren cancel`, or by Ctrl-C.
+    /// The job was stopped by its program, by `cargo wren cancel`, or by Ctrl-C.
     Cancelled,
-    /// Its driver ended before it: killed, or by a `process::exit`.
+    /// The driver ended before the job did: it was killed, or it called `process::exit`.
     Interrupted,
 }
 
-/// What a job's log says of it as a whole.
+/// A summary of a job's log.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct JobSummary {
-    /// Names the job.
+    /// ID of the job.
     pub id: String,
-    /// What [`named`](crate::Map::named) called it.
+    /// Name given by [`named`](crate::Map::named).
     pub name: Option<String>,
-    /// The function of the first call.
+    /// Function of the first call.
     pub function: String,
-    /// Where it runs.
+    /// URL of the backend.
     pub backend: String,
-    /// How many calls ran at once.
+    /// Number of calls that run at once.
     pub workers: usize,
-    /// Where it stands.
+    /// State of the job.
     pub state: JobState,
-    /// How many tasks it has, where that is known.
+    /// Number of tasks, if known.
     pub tasks: Option<u64>,
-    /// Tasks that succeeded, of all runs.
+    /// Tasks that succeeded, in all runs.
     pub done: u64,
-    /// Tasks that failed for good, in the latest run.
+    /// Tasks that failed permanently, in the latest run.
     pub failed: u64,
-    /// Executions that were repeated, of all runs.
+    /// Attempts that were repeated, in all runs.
     pub retried: u64,
-    /// How often it was begun.
+    /// Number of runs.
     pub runs: u32,
-    /// When its latest run began, in milliseconds since 1970.
+    /// When the latest run started, in milliseconds since 1970.
     pub started_unix_ms: u64,
-    /// Seconds that the latest run took, or took until its last line.
+    /// Duration of the latest run in seconds, up to its last line so far.
     pub wall_s: f64,
-    /// Seconds that functions ran, of all runs and workers together.
+    /// Seconds inside functions, summed over all runs and workers.
     pub compute_s: f64,
-    /// What it cost, in dollars, of all runs.
+    /// Cost of all runs, in dollars.
     pub usd: f64,
-    /// What earlier runs cost.
+    /// Cost of earlier runs, in dollars.
     #[serde(skip)]
     earlier_usd: f64,
-    /// Tasks in flight, where it runs.
+    /// Tasks that the backend has, while the job runs.
     pub running: u64,
-    /// Tasks that wait, where it runs.
+    /// Tasks that wait, while the job runs.
     pub queued: u64,
-    /// The most memory that a worker used, in MB.
+    /// Peak memory of a worker, in MB.
     pub peak_mb: u64,
 }
 
-/// Where jobs of programs that run in the current folder are logged: `WREN_DIR`, or `.wren` beside
-/// the nearest `Wren.toml` or `Cargo.lock` upwards, or else here.
+/// Returns the directory for the logs of programs that run in the current directory. This is `WREN_DIR` if it is set.
+/// Otherwise it is `.wren` next to the nearest `Wren.toml` or `Cargo.lock` in the current directory or a parent
+/// directory, or else `.wren` in the current directory.
 ///
 /// # Errors
-/// [`crate::Error::Config`].
+/// [`crate::Error::Config`] if the configuration is invalid.
 pub fn directory() -> Result<PathBuf> {
     Ok(Config::load()?.directory)
 }
 
-/// All jobs whose logs lie in `directory/jobs`, the latest first; a log that cannot be read is left
-/// out.
+/// Returns all jobs with a log in `directory/jobs`, the latest first. Logs that cannot be read are skipped.
 ///
 /// # Errors
-/// Of reading the folder. A folder that does not exist has no jobs.
+/// Returns an error if the folder cannot be read. A folder that does not exist has no jobs.
 pub fn jobs(directory: &Path) -> io::Result<Vec<JobSummary>> {
-    // Some may be jobs of this program.
+    // Some jobs may belong to this program and still have unwritten lines.
     super::notes::write_all();
     let entries = match fs::read_dir(directory.join("jobs")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -104,40 +104,41 @@ pub fn jobs(directory: &Path) -> io::Result<Vec<JobSummary>> {
     Ok(jobs)
 }
 
-/// How many tasks a job has, where its log says so. Every program can be asked for it: by what it takes
-/// of an [`Event`], it is spared the code that reads all of them.
+/// Returns the number of tasks of a job, if its log contains it. This code is part of every program, so it deserializes
+/// only two fields of an [`Event`] and does not pull in the code for all events.
 pub(crate) fn task_count(folder: &Path) -> Option<u64> {
     #[derive(Deserialize)]
-    struct Begun {
+    struct JobLine {
         event: String,
         tasks: Option<u64>,
     }
     let mut log = String::new();
     platform::open_file(&folder.join(LOG)).ok()?.read_to_string(&mut log).ok()?;
-    let begun = log.lines().filter_map(|line| serde_json::from_str::<Begun>(line).ok());
-    begun.filter(|begun| begun.event == "job").filter_map(|begun| begun.tasks).next_back()
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<JobLine>(line).ok());
+    lines.filter(|line| line.event == "job").filter_map(|line| line.tasks).next_back()
 }
 
 impl JobSummary {
     /// Reads the log in a job's folder.
     ///
     /// # Errors
-    /// Of reading it, and [`io::ErrorKind::InvalidData`] if it does not begin as a log does.
+    /// Returns an error if the log cannot be read, and [`io::ErrorKind::InvalidData`] if it has no line that describes
+    /// the job.
     pub fn read(folder: &Path) -> io::Result<Self> {
         Self::read_with(folder, |_| ())
     }
 
-    /// Reads the log in a job's folder, and shows each of its events to `visit`.
+    /// Reads the log in a job's folder and calls `visit` with each event.
     ///
     /// # Errors
-    /// As [`JobSummary::read`].
+    /// Same as [`JobSummary::read`].
     pub fn read_with(folder: &Path, mut visit: impl FnMut(&Event)) -> io::Result<Self> {
         let mut follow = Follow::open(folder)?;
         follow.read_with(&mut visit)?;
-        follow.into_summary().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no log of a job"))
+        follow.into_summary().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a job log"))
     }
 
-    /// What a progress bar shows of it.
+    /// Returns the values that a progress bar shows.
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
             done: self.done,
@@ -266,12 +267,12 @@ mod tests {
         assert_eq!((running.state, running.tasks, running.done), (JobState::Running, Some(10), 0));
         note(&mut log, Note::Submitted(10));
         done(&mut log, 0..4, 4);
-        // As if the driver died: the log is closed and has no end.
+        // As if the driver died: the log is closed without an `End` line.
         let path = folder.path().join("jobs/abc/events.jsonl");
         log.forget();
         let interrupted = JobSummary::read(path.parent().unwrap()).unwrap();
         assert_eq!((interrupted.state, interrupted.done), (JobState::Interrupted, 4));
-        // Half a line does no harm.
+        // An incomplete line is skipped.
         let half = fs::read_to_string(&path).unwrap() + "{\"event\":\"do";
         fs::write(&path, half + "\n").unwrap();
 
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(job.name.as_deref(), Some("\u{fffd}[2Jn"));
         let timeline = crate::history::Timeline::read(&folder).unwrap();
         assert_eq!((timeline.about.id.as_str(), timeline.spans.len()), ("evil", 1));
-        // A pipe that nobody writes to is no log.
+        // A named pipe without a writer is not a log, and opening it must not block.
         let pipe = directory.path().join("jobs/pipe");
         fs::create_dir_all(&pipe).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(pipe.join(LOG)).status().unwrap().success());

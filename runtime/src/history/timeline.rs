@@ -1,4 +1,4 @@
-//! The phases of every execution of a job, by one clock.
+//! The phases of every attempt of a job, all by the driver's clock.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,34 +10,34 @@ use serde::Serialize;
 use super::clock::{Alignment, Clocks, Exchange};
 use super::{About, Event, JobSummary, RemoteTimes, Times};
 
-/// A part of a task's life. They follow each other without gaps.
+/// A phase of a task. Phases follow each other without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It could run, and waited for a worker.
+    /// The task was ready and waited for a worker.
     Queue,
-    /// It was sent, and the worker had not begun with it.
+    /// The task was sent, but the worker had not started its batch.
     Start,
-    /// A new worker made itself ready.
+    /// A new worker prepared itself.
     Setup,
     /// The worker waited for arguments.
     Fetch,
-    /// Other tasks of the same invocation came before it.
+    /// Earlier tasks of the same batch ran.
     Turn,
     /// The function ran.
     Compute,
-    /// The outcome was written; where an invocation has several tasks, with those of the others.
+    /// The outcome was written, together with the outcomes of the batch's other tasks.
     Commit,
-    /// The driver had not heard of it.
+    /// The outcome was on its way to the driver.
     Observe,
 }
 
 impl Phase {
-    /// All of them, in order.
+    /// All phases, in order.
     pub const ALL: [Self; 8] =
         [Self::Queue, Self::Start, Self::Setup, Self::Fetch, Self::Turn, Self::Compute, Self::Commit, Self::Observe];
 
-    /// In a word.
+    /// Returns the name of the phase in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queue => "queue",
@@ -52,72 +52,72 @@ impl Phase {
     }
 }
 
-/// How an execution ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Ended {
-    /// It succeeded.
+    /// The attempt succeeded.
     Done,
-    /// It failed, and with it the task.
+    /// The attempt failed, and so did the task.
     Failed {
-        /// Name of the failure's class, as [`crate::Failure::name`] gives it.
+        /// Name of the failure's class, as returned by [`crate::Failure::name`].
         class: String,
-        /// What went wrong, for people.
+        /// Error message for people.
         message: String,
     },
-    /// It failed, and the task was run again.
+    /// The attempt failed, and the task was retried.
     Retried {
         /// Name of the failure's class.
         class: String,
-        /// What went wrong, for people.
+        /// Error message for people.
         message: String,
     },
 }
 
-/// Consecutive tasks that one worker ran one after the other, and whose outcomes were heard of
-/// together. Moments are in microseconds since the first run of the job began, by the driver's clock.
+/// Consecutive tasks that one worker ran one after the other, and whose outcomes arrived together. Times are in
+/// microseconds since the start of the job's first run, by the driver's clock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Span {
-    /// Which run of the job it was in, from 0.
+    /// Number of the job's run, counted from 0.
     pub run: usize,
     /// The tasks.
     pub tasks: Range<u64>,
-    /// Which execution of these tasks it was, from 1.
+    /// Attempt number, counted from 1.
     pub attempt: u32,
-    /// How it ended.
+    /// Outcome of the attempt.
     pub ended: Ended,
-    /// Number of the worker, in its machine.
+    /// Number of the worker on its machine.
     pub worker: u32,
-    /// The machine, if it was elsewhere.
+    /// The machine, if it was remote.
     pub instance: Option<u64>,
-    /// The id of the request, if it was elsewhere.
+    /// Request ID, if the machine was remote.
     pub request: Option<String>,
-    /// Whether it was the first of its worker.
+    /// Whether the batch was the first of its worker.
     pub cold: bool,
-    /// Where each of [`Phase::ALL`] begins, and the last ends.
+    /// Start of each phase in [`Phase::ALL`], followed by the end of the last one.
     pub moments: [u64; 9],
-    /// Size of the encoded arguments, without those that are kept as values of their own.
+    /// Size of the encoded arguments in bytes, without large arguments that are stored as separate values.
     pub bytes_in: usize,
-    /// Size of the encoded results.
+    /// Size of the encoded results, in bytes.
     pub bytes_out: usize,
-    /// The most memory the worker had used so far, in MB; 0 where that is not known.
+    /// Peak memory of the worker so far, in MB; 0 if unknown.
     pub peak_mb: u64,
 }
 
 impl Span {
-    /// From when to when a phase lasted.
+    /// Returns the start and end of a phase.
     pub fn phase(&self, phase: Phase) -> Range<u64> {
         self.moments[phase as usize]..self.moments[phase as usize + 1]
     }
 
-    /// How many tasks it has.
+    /// Returns the number of tasks.
     pub fn count(&self) -> u64 {
         self.tasks.end - self.tasks.start
     }
 
-    /// The moments of one of its tasks alone, as in [`Span::moments`]: it computed for an equal part of
-    /// the whole, after the tasks before it, and was committed with those after it.
+    /// Returns the times of a single task, in the order of [`Span::moments`]. They assume that all tasks computed
+    /// equally long, one after the other, and that their outcomes were committed together.
     pub fn moments_of(&self, task: u64) -> [u64; 9] {
         let Range { start, end } = self.phase(Phase::Compute);
         let index = task.saturating_sub(self.tasks.start).min(self.count().saturating_sub(1));
@@ -129,19 +129,19 @@ impl Span {
     }
 }
 
-/// A job's log, put together.
+/// The attempts of a job over time, read from its log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Timeline {
     /// The job as a whole.
     pub job: JobSummary,
-    /// What its latest run said of itself.
+    /// Description of the job by its latest run.
     pub about: About,
-    /// All executions, in the order in which their ends were heard of.
+    /// All attempts, in the order in which their outcomes arrived.
     pub spans: Vec<Span>,
-    /// From when to when each run of the job lasted, in microseconds since the first began.
+    /// Start and end of each run of the job, in microseconds since the start of the first run.
     pub runs: Vec<Range<u64>>,
-    /// How well the moments of machines elsewhere are known, in microseconds; 0 if there were none.
+    /// Maximum error of the times of remote machines, in microseconds; 0 if there were none.
     pub clock_error_us: u64,
 }
 
@@ -149,12 +149,12 @@ impl Timeline {
     /// Reads the log in a job's folder.
     ///
     /// # Errors
-    /// As [`JobSummary::read`].
+    /// Same as [`JobSummary::read`].
     pub fn read(folder: &Path) -> io::Result<Self> {
         let mut reader = Reader::default();
         let job = JobSummary::read_with(folder, |event| reader.take(event))?;
         reader.end_run();
-        let about = reader.about.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no log of a job"))?;
+        let about = reader.about.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a job log"))?;
         let Reader { spans, runs, clock_error_us, .. } = reader;
         Ok(Self { job, about, spans, runs, clock_error_us })
     }
@@ -166,7 +166,7 @@ struct Reader {
     first_unix_ms: u64,
     spans: Vec<Span>,
     runs: Vec<Range<u64>>,
-    /// Spans of the current run that wait for its clocks.
+    /// Spans of the current run on remote machines, whose clocks are not aligned yet.
     elsewhere: Vec<(usize, Times, RemoteTimes)>,
     clocks: Clocks,
     known: HashMap<Option<u64>, Alignment>,
@@ -187,8 +187,8 @@ impl Reader {
                     self.first_unix_ms = *started_unix_ms;
                 }
                 self.about = Some(about.clone());
-                let begun = started_unix_ms.saturating_sub(self.first_unix_ms).saturating_mul(1_000);
-                self.runs.push(begun..begun);
+                let start = started_unix_ms.saturating_sub(self.first_unix_ms).saturating_mul(1_000);
+                self.runs.push(start..start);
             }
             Event::Done { t, first, count, attempt, times, remote, bytes_in, bytes_out, peak_mb, .. } => {
                 let sizes = (*bytes_in, *bytes_out, *peak_mb);
@@ -255,7 +255,7 @@ impl Reader {
         });
     }
 
-    /// Moves what waits to the driver's clock.
+    /// Converts the times of remote machines to the driver's clock.
     fn end_run(&mut self) {
         let clocks = std::mem::take(&mut self.clocks);
         let mut known = std::mem::take(&mut self.known);
@@ -263,15 +263,15 @@ impl Reader {
             return;
         }
         if known.is_empty() {
-            // The driver died, or lives: it has not written them yet.
+            // The driver died, or is still running: the log has no alignments yet.
             known.extend(clocks.aligned());
         }
-        let begun = self.runs.last().map_or(0, |run| run.start);
+        let run_start = self.runs.last().map_or(0, |run| run.start);
         for (index, times, remote) in std::mem::take(&mut self.elsewhere) {
             let Some(span) = self.spans.get_mut(index) else { continue };
-            let heard = span.moments[8].saturating_sub(begun);
+            let heard = span.moments[8].saturating_sub(run_start);
             let (sent, ran) = (us(times.invoked), remote.ran_us);
-            // Between these it can have started.
+            // The batch started between `sent` and `last`.
             let last = heard.saturating_sub(ran).max(sent);
             let alignment = known.get(&None).or_else(|| known.get(&Some(remote.instance)));
             let started = match alignment {
@@ -284,13 +284,13 @@ impl Reader {
                     sent.midpoint(last)
                 }
             };
-            span.moments = moments(&times, started, heard, begun);
+            span.moments = moments(&times, started, heard, run_start);
         }
     }
 }
 
-/// Puts the phases one after the other; what a log has that cannot be is made to fit.
-fn moments(times: &Times, started: u64, heard: u64, begun: u64) -> [u64; 9] {
+/// Returns the boundaries of the phases, one after the other. Times that contradict each other are adjusted to fit.
+fn moments(times: &Times, started: u64, heard: u64, run_start: u64) -> [u64; 9] {
     let queued = us(times.queued).min(heard);
     let invoked = us(times.invoked).clamp(queued, heard);
     let started = started.clamp(invoked, heard);
@@ -302,5 +302,5 @@ fn moments(times: &Times, started: u64, heard: u64, begun: u64) -> [u64; 9] {
         reached = reached.saturating_add(took).min(heard);
         *moment = reached;
     }
-    moments.map(|moment| begun.saturating_add(moment))
+    moments.map(|moment| run_start.saturating_add(moment))
 }

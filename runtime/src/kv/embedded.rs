@@ -25,35 +25,35 @@ inventory::submit! {
     KvScheme { scheme: "embedded", open: |rest| Ok(Embedded::open(rest)?) }
 }
 
-/// How much address space a process takes for the values at first; it is doubled when they need more.
-/// Neither memory nor disk is taken by it.
+/// Initial size of the memory map, in bytes of address space. It is doubled when the values need more. The map itself
+/// takes neither memory nor disk space.
 const MAP: usize = 1 << 30;
 
-/// How many threads of all processes may read at once.
+/// Maximum number of threads, in all processes together, that read at once.
 const READERS: u32 = 4096;
 
-/// Key-value storage in a folder, which any number of processes of one machine may use at once.
+/// Key-value storage in a folder, which any number of processes on one machine can use at once.
 ///
-/// Writers take turns, one process at a time, and a change fails where another process keeps its turn for 10 seconds,
-/// as one that was stopped does; readers never wait. A change is made wholly or not at
-/// all, whenever a process is killed. Nothing is synced to disk: changes survive the end of any
-/// process, not that of the machine's power, after which the folder may be of no use; with `?sync=true`
-/// behind the folder each change is on disk before it returns, a thousand times slower. The folder must
-/// not be on a network's file system.
+/// Writers take turns, one process at a time. A change fails if another process keeps its turn for 10 seconds, as a
+/// stopped process does. Readers never wait. A change is made completely or not at all, even if a process is killed.
 ///
-/// LMDB was chosen by measuring: on one thread it set 136,000 and got 1,800,000 values of 128 bytes a
-/// second; redb 4.6, which syncs every change once processes share it, 205 and 173,000; SQLite 3.40 (WAL,
-/// synchronous off, through Python's module) 62,000 and 143,000.
+/// By default, nothing is synced to disk: changes survive the end of any process, but not a power failure, after which
+/// the folder may be unusable. With `?sync=true` after the folder, each change is on disk before the operation returns,
+/// which is a thousand times slower. The folder must not be on a network file system.
+///
+/// LMDB was chosen by measurement, with values of 128 bytes on one thread. LMDB stored 136,000 values per second and
+/// read 1,800,000. redb 4.6, which syncs every change once several processes share it, stored 205 and read 173,000.
+/// SQLite 3.40 (WAL, synchronous off, through Python's module) stored 62,000 and read 143,000.
 pub struct Embedded {
     env: Env,
     values: Database<Bytes, Bytes>,
     options: Options,
     turns: Turns,
-    /// Which file it is, should another be put in its place.
+    /// Device and inode of the data file, to detect that it was replaced.
     file: (u64, u64),
-    /// LMDB must not be used by the child of a fork.
+    /// The process that opened it, because the child of a fork must not use LMDB.
     process: u32,
-    /// Held to read by whoever uses the map, and to write by whoever moves it.
+    /// Locked for reading while the map is in use, and for writing while it is resized.
     map: RwLock<()>,
 }
 
@@ -65,14 +65,14 @@ struct Options {
 }
 
 impl Options {
-    /// `<folder>`, `<folder>?sync=true`, `<folder>?map_mb=64`.
+    /// Parses `<folder>`, `<folder>?sync=true` or `<folder>?map_mb=64`.
     fn parse(rest: &str) -> Result<Self> {
         let (folder, options) = rest.split_once('?').unwrap_or((rest, ""));
         if folder.is_empty() {
-            return Err(Error::Config("`embedded:` needs a folder: `embedded:.wren/kv`".to_owned()));
+            return Err(Error::Config("`embedded:` needs a folder, as in `embedded:.wren/kv`".to_owned()));
         }
         let folder = std::path::absolute(platform::path_of_text(folder))
-            .map_err(|e| Error::Config(format!("the folder {folder} of `embedded:` cannot be: {e}")))?;
+            .map_err(|e| Error::Config(format!("cannot use the folder {folder} of `embedded:`: {e}")))?;
         let mut parsed = Self { folder, sync: false, map: MAP };
         for option in options.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
@@ -83,7 +83,7 @@ impl Options {
                 }
                 _ => {
                     return Err(Error::Config(format!(
-                        "`embedded:` knows no option `{option}`; there are `sync=true` and `map_mb=<number>`"
+                        "unknown option `{option}` of `embedded:`; expected `sync=true` or `map_mb=<number>`"
                     )));
                 }
             }
@@ -99,35 +99,34 @@ impl fmt::Debug for Embedded {
 }
 
 impl Embedded {
-    /// Opens the storage in a folder, which is made if it is not there; options may follow after a `?`.
-    /// It stays open until the process ends.
+    /// Opens the storage in a folder, and creates the folder if it is missing. Options may follow after a `?`. The
+    /// storage stays open until the process ends.
     ///
     /// # Errors
-    /// [`Error::Config`] for a folder that cannot be used, an unknown option, or options other than those
-    /// that this process has it open with; on AWS Lambda, where no one else would see the folder.
+    /// [`Error::Config`] for an unusable folder, for an unknown option, or if this process already has the folder open
+    /// with other options; also on AWS Lambda, where no other instance would see the folder.
     pub fn open(rest: &str) -> Result<Arc<Self>> {
-        // LMDB must be opened once in a process; and closing it while threads end is a race of its own.
+        // A process must open an LMDB environment only once. It is never closed, because closing it while threads end
+        // is another race.
         static OPEN: OnceLock<Mutex<HashMap<PathBuf, Arc<Embedded>>>> = OnceLock::new();
         let mut options = Options::parse(rest)?;
         if platform::in_lambda() {
             return Err(Error::Config(
-                "`embedded:` is a folder of one machine, and functions on AWS Lambda share none: use \
+                "`embedded:` is a folder on one machine, and functions on AWS Lambda do not share a folder; use \
                  `redis://host:port/db`"
                     .to_owned(),
             ));
         }
-        let cannot = |e: &dyn fmt::Display| Error::Config(format!("`embedded:{rest}` cannot be used: {e}"));
+        let cannot = |e: &dyn fmt::Display| Error::Config(format!("cannot use `embedded:{rest}`: {e}"));
         prepare(&options.folder).map_err(|e| cannot(&e))?;
         options.folder = options.folder.canonicalize().map_err(|e| cannot(&e))?;
         let mut open = OPEN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open.get(&options.folder) {
             if file_of(&options.folder).ok() != Some(known.file) {
-                return Err(cannot(
-                    &"its files were removed while this process had them open; start the process again",
-                ));
+                return Err(cannot(&"its files were removed while this process had them open; restart the process"));
             }
             if known.options != options {
-                return Err(cannot(&"this process has it open already, with other options"));
+                return Err(cannot(&"this process already has it open with other options"));
             }
             return Ok(known.clone());
         }
@@ -141,21 +140,22 @@ impl Embedded {
         let mut open = EnvOpenOptions::new();
         open.map_size(options.map).max_readers(READERS);
         if !options.sync {
-            // SAFETY: NO_SYNC is unsafe for what a failure of power leaves: a file that LMDB may take for a
-            // database. That is said in the documentation, and the default folder can be deleted.
+            // SAFETY: NO_SYNC is unsafe because a power failure may leave a file that LMDB mistakes for a valid
+            // database. The documentation says so, and the default folder can be deleted.
             unsafe { open.flags(EnvFlags::NO_SYNC) };
         }
-        // SAFETY: the files are LMDB's own, and only LMDB changes them; `OPEN` has it opened once.
+        // SAFETY: the files belong to LMDB, and only LMDB changes their contents; `OPEN` ensures that this process
+        // opens them once.
         let env = unsafe { open.open(&options.folder)? };
         size::extend(&options.folder, env.info().map_size)?;
-        // Those of processes that were killed keep old values from being overwritten.
+        // Readers that belong to killed processes would keep old values from being overwritten.
         env.clear_stale_readers()?;
         let values = loop {
-            // What has no name is always there.
+            // The database without a name always exists.
             let found = env.read_txn().and_then(|reader| env.open_database(&reader, None));
             match found {
                 Ok(values) => break values.ok_or(heed::Error::Mdb(MdbError::Invalid))?,
-                // Another process was faster.
+                // Another process has resized the map in the meantime.
                 // SAFETY: no transaction is open yet.
                 Err(heed::Error::Mdb(MdbError::MapResized)) => unsafe { env.resize(0)? },
                 Err(error) => return Err(error),
@@ -170,7 +170,7 @@ impl Embedded {
         self.retried(operation, key, 0, || Ok(Ok(act(&*self.env.read_txn()?)?)))
     }
 
-    /// Runs a change, and commits it where it gives `Ok`. `room` is how many bytes it may want.
+    /// Runs a change, and commits it if it returns `Ok`. `room` is the space that it may need, in bytes.
     fn write<T>(
         &self,
         operation: &str,
@@ -192,7 +192,8 @@ impl Embedded {
         })?
     }
 
-    /// Runs a transaction, which may fail for a reason in words; again after making room for it.
+    /// Runs a transaction, and runs it again after fixing a full map, an outdated map size or a full table of readers.
+    /// The inner `Err` is the reason for a failure that is not retried.
     fn retried<T>(
         &self,
         operation: &str,
@@ -207,7 +208,9 @@ impl Embedded {
             reason,
         };
         if std::process::id() != self.process {
-            return Err(failed("this process was forked from the one that opened it; start it by exec".to_owned()));
+            return Err(failed(
+                "this process was forked from the one that opened it; start the child with exec".to_owned(),
+            ));
         }
         let mut cleared = false;
         loop {
@@ -227,7 +230,7 @@ impl Embedded {
                 }
                 heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound | MdbError::Invalid) => {
                     return Err(failed(format!(
-                        "{error}: its files are damaged, as after a failure of power; delete them"
+                        "{error}: its files are damaged, as after a power failure; delete them"
                     )));
                 }
                 other => Err(other),
@@ -236,7 +239,7 @@ impl Embedded {
         }
     }
 
-    /// Makes the map larger than `size`.
+    /// Makes the map larger than `size`, unless another thread already did.
     fn grow(&self, size: usize, room: usize) -> heed::Result<()> {
         let _alone = self.map.write().unwrap_or_else(PoisonError::into_inner);
         if self.env.info().map_size > size {
@@ -246,22 +249,22 @@ impl Embedded {
         let page = 1 << 16;
         let larger = (size.saturating_mul(2)).max(size.saturating_add(room.saturating_mul(2))).next_multiple_of(page);
         size::extend(&self.options.folder, larger)?;
-        // SAFETY: no transaction of this process is open: each is within a read of the lock.
+        // SAFETY: no transaction of this process is open: each holds the lock for reading, and here it is held for
+        // writing.
         unsafe { self.env.resize(larger) }
     }
 
-    /// Takes over the size that another process gave the map.
+    /// Adopts the map size that another process has set.
     fn follow(&self) -> heed::Result<()> {
         let _alone = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: as in `grow`. 0 stands for the size that the file says.
+        // SAFETY: as in `grow`. 0 means the size recorded in the file.
         unsafe { self.env.resize(0) }
     }
 }
 
 fn prepare(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let ignore = folder.join(".gitignore");
-    if ignore.exists() { Ok(()) } else { std::fs::write(ignore, "*\n") }
+    platform::ignore_in_git(folder)
 }
 
 fn file_of(folder: &Path) -> std::io::Result<(u64, u64)> {
@@ -440,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_cut_short_is_an_error_and_not_the_end_of_the_process() {
-        // A process opens a folder once: another one makes each.
+        // `Embedded::open` keeps a folder open until the process ends; `open_new` does not.
         let made = |folder: &Path| {
             let mut options = Options::parse(folder.to_str().unwrap()).unwrap();
             options.map = 1 << 20;
@@ -461,7 +464,7 @@ mod tests {
             match len {
                 0 => assert_eq!(kept, Ok(None)),
                 len if len == bytes.len() => assert_eq!(kept, Ok(Some(vec![1; 10]))),
-                len => assert!(kept.as_ref().is_err_and(|e| e.contains("was cut short")), "{len}: {kept:?}"),
+                len => assert!(kept.as_ref().is_err_and(|e| e.contains("was truncated")), "{len}: {kept:?}"),
             }
         }
     }
@@ -472,7 +475,7 @@ mod tests {
         let kv = open(&folder, "").unwrap();
         assert!(Arc::ptr_eq(&kv, &open(&folder, "/.").unwrap()));
         let message = open(&folder, "?sync=true").unwrap_err().to_string();
-        assert!(message.ends_with("this process has it open already, with other options"), "{message}");
+        assert!(message.ends_with("this process already has it open with other options"), "{message}");
         std::fs::remove_dir_all(folder.path()).unwrap();
         let message = open(&folder, "").unwrap_err().to_string();
         assert!(message.contains("its files were removed"), "{message}");

@@ -1,4 +1,4 @@
-//! The handle that programs hold: typed, cheap to clone, and an argument of remote functions.
+//! The handle that programs use: typed, cheap to clone, and a valid argument of remote functions.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,20 +13,20 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::platform;
 
-/// The variable that [`kv`] reads.
+/// Environment variable with the URL that [`kv`] opens.
 const VARIABLE: &str = "WREN_KV";
 
-/// A URL that stands for the one in an environment variable begins so.
+/// Prefix of a URL that names an environment variable, which contains the actual URL.
 const BY_NAME: &str = "env:";
 
-/// Opens the configured key-value storage: `WREN_KV`, `kv` of `Wren.toml`, or for programs that run on
-/// this machine `embedded:` in the folder `kv` of `.wren`.
+/// Opens the configured key-value storage: that of `WREN_KV` or of `kv` in `Wren.toml`, or, for programs that run on
+/// this machine, `embedded:` in the folder `kv` of `.wren`.
 ///
 /// See [`Kv`] for an example.
 ///
 /// # Errors
-/// [`Error::Config`] for a URL that cannot be, and where calls run on AWS Lambda and no storage is named
-/// that is reached from there.
+/// [`Error::Config`] for an invalid URL; also if calls run on AWS Lambda and no storage is configured, because the
+/// embedded one cannot be reached from there.
 pub fn kv() -> Result<Kv> {
     let config = Config::load()?;
     if let Some(url) = &config.kv {
@@ -36,18 +36,18 @@ pub fn kv() -> Result<Kv> {
     let on_lambda = config.backend.as_deref().is_some_and(crate::config::is_lambda);
     if on_lambda || platform::in_lambda() {
         return Err(Error::Config(
-            "no key-value storage is named, and the embedded one is not reached from AWS Lambda: set WREN_KV or `kv` \
-             in Wren.toml to a `redis://host:port/db` in the functions' network, and pass the handle to them as an \
-             argument"
+            "no key-value storage is configured, and the embedded one cannot be reached from AWS Lambda; set WREN_KV, \
+             or `kv` in Wren.toml, to a `redis://host:port/db` in the functions' network, and pass the handle to the \
+             functions as an argument"
                 .to_owned(),
         ));
     }
     Kv::open(&format!("embedded:{}", platform::text_of_path(&config.directory.join("kv"))))
 }
 
-/// A handle of key-value storage. Cheap to clone; see the [module](mod@crate::kv) for what there is.
+/// A handle to key-value storage. Cheap to clone; the [module](mod@crate::kv) lists the kinds of storage.
 ///
-/// It can be an argument of a remote function, and is then the same storage there:
+/// It can be an argument of a remote function, which then uses the same storage:
 ///
 /// ```
 /// use wren::kv::Kv;
@@ -71,22 +71,21 @@ pub fn kv() -> Result<Kv> {
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 ///
-/// It travels as its URL. A URL with a password does not travel: the handle that [`crate::kv()`] opens
-/// from `WREN_KV` goes as the name of that variable, which workers on the same machine have too; on
-/// AWS Lambda it is to be set in the functions' environment. For another variable,
-/// `Kv::open("env:NAME")`; for the password alone, `redis://host?password_env=NAME`.
+/// A handle is serialized as its URL. A URL with a password is never sent: the handle that [`crate::kv()`] opens from
+/// `WREN_KV` is then serialized as the name of that variable. Workers on the same machine have the variable too; on AWS
+/// Lambda, set it in the functions' environment. To use another variable, call `Kv::open("env:NAME")`; to put only the
+/// password into a variable, use `redis://host?password_env=NAME`.
 ///
-/// A call that is run again, because it failed and may be retried or because its worker died, makes its
-/// changes again. Where that matters, mark what is done: [`set_if_absent`](Self::set_if_absent) under a
-/// key of the task.
+/// A call that runs again, because it failed and is retried or because its worker died, makes its changes again. Where
+/// that matters, mark finished tasks: call [`set_if_absent`](Self::set_if_absent) with a key that names the task.
 #[derive(Clone)]
 pub struct Kv {
     inner: Arc<dyn KeyValue>,
-    /// `env:NAME`, where the URL was found in a variable.
+    /// `env:NAME`, if the URL comes from an environment variable.
     name: Option<String>,
 }
 
-/// A [`Kv`] as it travels.
+/// The serialized form of a [`Kv`].
 #[derive(Serialize, Deserialize)]
 struct Wire {
     url: String,
@@ -98,9 +97,9 @@ impl Serialize for Kv {
         let url = if self.inner.url_is_complete() { Ok(self.inner.url()) } else { self.name.clone().ok_or(()) };
         let url = url.map_err(|()| {
             serde::ser::Error::custom(format!(
-                "the URL of {} has a password, which is not sent: put the URL into an environment variable of the \
-                 program and of its workers, and open it by name, as `wren::kv()` does with {VARIABLE} and \
-                 `Kv::open(\"env:NAME\")` with others",
+                "the URL of {} contains a password, which is never sent to workers; put the URL into an environment \
+                 variable of the program and of its workers, and open it by name: `wren::kv()` does so for {VARIABLE}, \
+                 `Kv::open(\"env:NAME\")` for other variables",
                 self.inner.url()
             ))
         })?;
@@ -120,7 +119,7 @@ impl<'de> Deserialize<'de> for Kv {
     }
 }
 
-/// The URL, without a password.
+/// Prints the URL, without a password.
 impl fmt::Debug for Kv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kv({})", self.inner.url())
@@ -138,13 +137,13 @@ impl Kv {
     /// URL in an environment variable.
     ///
     /// # Errors
-    /// [`Error::Config`] for a URL that cannot be.
+    /// [`Error::Config`] for an invalid URL, or for a variable that is not set.
     pub fn open(url: &str) -> Result<Self> {
         let Some(name) = url.strip_prefix(BY_NAME) else { return Self::open_as(url, None) };
         let value = std::env::var(name).map_err(|_| {
             Error::Config(format!(
-                "the key-value storage is named by the environment variable {name}, which is not set in this process; \
-                 set it where the functions run, too"
+                "the URL of the key-value storage is in the environment variable {name}, which is not set in this \
+                 process; set it here and where the functions run"
             ))
         })?;
         Self::open_as(&value, Some(url.to_owned()))
@@ -154,7 +153,7 @@ impl Kv {
         Ok(Self { inner: super::open(url)?, name })
     }
 
-    /// The URL; a password is left out.
+    /// Returns the URL, without a password.
     pub fn url(&self) -> String {
         self.inner.url()
     }
@@ -164,20 +163,20 @@ impl Kv {
         Ok(&*self.inner)
     }
 
-    /// The storage itself, for what has no typed form here.
+    /// Returns the untyped storage, for operations that have no typed form here.
     pub fn storage(&self) -> &Arc<dyn KeyValue> {
         &self.inner
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
-    /// [`Error::Kv`], as all that follow; [`Error::BadValue`] where it is no encoded `T`.
+    /// [`Error::Kv`], as all following methods; [`Error::BadValue`] if the value is not an encoded `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         decode(key, self.inner()?.get(key)?.as_deref())
     }
 
-    /// The values of many keys, in their order; one round trip for all.
+    /// Returns the values of many keys, in the order of the keys, in one round trip.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -186,18 +185,18 @@ impl Kv {
         keys.iter().zip(values).map(|(key, value)| decode(key, value.as_deref())).collect()
     }
 
-    /// Stores a value, replacing what is there.
+    /// Stores a value, replacing any existing one.
     ///
     /// # Errors
-    /// [`Error::BadValue`] where it cannot be encoded.
+    /// [`Error::BadValue`] if it cannot be encoded.
     pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
         Ok(self.inner()?.set(key, &codec::encode(value)?)?)
     }
 
-    /// Stores many values; one round trip for all.
+    /// Stores many values in one round trip.
     ///
     /// # Errors
-    /// As [`set`](Self::set). After an error, some may be stored.
+    /// As [`set`](Self::set). After an error, some of the values may be stored.
     pub fn set_many<T: Serialize>(&self, values: &[(&str, T)]) -> Result<()> {
         let encoded =
             values.iter().map(|(key, value)| Ok((*key, codec::encode(value)?))).collect::<Result<Vec<_>>>()?;
@@ -205,7 +204,8 @@ impl Kv {
         Ok(self.inner()?.set_many(&encoded)?)
     }
 
-    /// Stores a value if the key has none; says whether it did. Of any number of racing calls, one does.
+    /// Stores a value if the key has none, and returns whether it did. Of any number of racing calls, exactly one
+    /// stores its value.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -213,14 +213,14 @@ impl Kv {
         Ok(self.inner()?.set_if_absent(key, &codec::encode(value)?)?)
     }
 
-    /// Puts `new` in the place of `expected`, `None` being no value; says whether `expected` was there.
+    /// Replaces the value with `new` if it equals `expected`, and returns whether it did. `None` means no value.
     ///
-    /// Encodings are compared: of two equal values they are equal, but for maps without an order.
+    /// The encodings are compared. Equal values have equal encodings, except for maps without a fixed order.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let kv = wren::kv::Kv::open(&format!("embedded:{}", folder.path().display()))?;
-    /// // A maximum over all who write.
+    /// // Keeps the maximum over all writers.
     /// # let mine = 0.9;
     /// loop {
     ///     let best: Option<f64> = kv.get("best")?;
@@ -239,7 +239,7 @@ impl Kv {
         Ok(self.inner()?.compare_and_set(key, expected.as_deref(), new.as_deref())?)
     }
 
-    /// Removes a key; a key that is not there is no error.
+    /// Removes a key. Removing a missing key is not an error.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -247,7 +247,7 @@ impl Kv {
         Ok(self.inner()?.delete(key)?)
     }
 
-    /// Adds to a counter, which is 0 where there is none, and gives what it is then.
+    /// Adds to a counter and returns the sum. A missing counter counts as 0.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -255,7 +255,7 @@ impl Kv {
         Ok(self.inner()?.increment(key, by)?)
     }
 
-    /// What a counter is, 0 where there is none.
+    /// Returns the value of a counter, 0 if it is missing.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -269,7 +269,7 @@ impl Kv {
         }
     }
 
-    /// Stores bytes as they are, without an encoding around them.
+    /// Stores bytes as they are, without encoding them.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -277,7 +277,7 @@ impl Kv {
         Ok(self.inner()?.set(key, value)?)
     }
 
-    /// The bytes of a value, whatever it is.
+    /// Returns the bytes of a value of any type.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -285,7 +285,7 @@ impl Kv {
         Ok(self.inner()?.get(key)?)
     }
 
-    /// Some of the bytes of a value; what lies past its end is left out.
+    /// Returns the bytes `range` of a value, without the part of the range beyond its end.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -293,7 +293,7 @@ impl Kv {
         Ok(self.inner()?.get_range(key, range)?)
     }
 
-    /// Stores numbers in a form that [`add`](Self::add) can add to.
+    /// Stores numbers in the format that [`add`](Self::add) can add to.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -310,7 +310,7 @@ impl Kv {
         Ok(self.inner()?.set(key, &T::to_bytes(numbers))?)
     }
 
-    /// Numbers that [`set_numbers`](Self::set_numbers) stored.
+    /// Returns the numbers that [`set_numbers`](Self::set_numbers) stored.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -323,7 +323,7 @@ impl Kv {
         }))
     }
 
-    /// Adds to the numbers of a value from the number `start` on, as one atomic step.
+    /// Adds `delta` to the numbers of a value, from number `start` on, as one atomic step.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -331,7 +331,7 @@ impl Kv {
         Ok(self.inner()?.add(&[Addition { key, place: Place::From(start), delta: T::numbers(delta) }])?)
     }
 
-    /// All keys that begin with `prefix`, in byte order. On Redis this looks at every key of the server.
+    /// Returns all keys that start with `prefix`, in byte order. On Redis, this scans every key of the server.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -347,9 +347,9 @@ fn decode<T: DeserializeOwned>(key: &str, bytes: Option<&[u8]>) -> Result<Option
         .map_err(|error| Error::BadValue { reason: format!("the value under `{key}`: {error}") })
 }
 
-/// The number that a counter's bytes are.
+/// Parses the digits of a counter.
 pub(super) fn parse_counter(digits: &[u8]) -> Option<i64> {
-    // What Redis takes for a number, too: no sign of plus, no leading zeros.
+    // As in Redis, a plus sign or a leading zero is invalid.
     let text = std::str::from_utf8(digits).ok()?;
     let number: i64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)

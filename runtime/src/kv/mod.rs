@@ -1,20 +1,19 @@
-//! Low-latency shared key-value storage: small values that many functions read and change at once.
+//! Low-latency shared key-value storage: small values that many functions read and change at the same time.
 //!
-//! [`crate::kv()`] opens the configured one and gives a [`Kv`]; [`Params`] is a vector of numbers on
-//! top of it, for parameter servers.
+//! [`crate::kv()`] opens the configured storage and returns a [`Kv`]. [`Params`] is a vector of numbers on top of it,
+//! for parameter servers.
 //!
-//! | URL | what it is |
+//! | URL | storage |
 //! | --- | --- |
 //! | `embedded:<folder>` | LMDB in a folder, shared by the processes of one machine |
 //! | `redis://host:port/db` | a Redis server, shared by everything that reaches it |
 //!
-//! What is stored is bytes under keys. A handle's [`get`](Kv::get) and [`set`](Kv::set) put any serde
-//! type over them; counters and vectors of numbers have forms of their own, so that the storage itself
-//! can change them: a counter is its decimal digits, as Redis has it; numbers are little-endian, one
-//! after the other.
+//! The storage maps keys to bytes. [`Kv::get`] and [`Kv::set`] decode and encode values of any serde type. Counters and
+//! vectors of numbers have their own formats, so that the storage itself can change them: a counter is stored as its
+//! decimal digits, as in Redis, and a vector as its numbers in little-endian order, one after the other.
 //!
-//! All of it blocks the calling thread, since remote functions are ordinary code. In an `async`
-//! driver a call takes microseconds (embedded) or a round trip (Redis).
+//! Every operation blocks the calling thread, because remote functions are ordinary code. In an `async` driver, a call
+//! takes microseconds (embedded) or a network round trip (Redis).
 
 #[cfg(feature = "kv")]
 mod embedded;
@@ -40,28 +39,29 @@ pub use params::Params;
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisStore};
 
-/// The longest key, in bytes.
+/// Maximum length of a key, in bytes.
 pub const MAX_KEY: usize = 500;
 
-/// Key-value storage: what an implementation does. Programs use [`Kv`], which is typed.
+/// Key-value storage: the interface of an implementation. Programs use [`Kv`], which is typed.
 ///
-/// Each operation on one key is atomic, and seen by whoever begins an operation after it returned.
-/// Operations on many keys are as many operations, sent at once: each is atomic, all together are
-/// not. Keys are 1 to [`MAX_KEY`] bytes without a zero byte. [`conformance::kv`](crate::conformance::kv) checks an implementation
-/// against all that is said here.
+/// An operation on one key is atomic, and every operation that starts after it returned sees its effect. An operation
+/// on many keys consists of single-key operations that are sent together: each of them is atomic, but the whole is not.
+/// Keys are 1 to [`MAX_KEY`] bytes long and contain no zero byte. [`conformance::kv`](crate::conformance::kv) checks
+/// that an implementation keeps the promises of this trait.
 pub trait KeyValue: Send + Sync + fmt::Debug {
-    /// The URL that opens the same again. It may be printed: a password is left out of it.
+    /// Returns the URL that opens the same storage again. It may be printed: a password is left out.
     fn url(&self) -> String;
 
-    /// Whether the URL is without a password, so that it can be sent to workers.
+    /// Returns whether [`url`](Self::url) is the complete URL, with no password left out, so that it can be sent to
+    /// workers.
     fn url_is_complete(&self) -> bool {
         true
     }
 
-    /// Whether another machine that opens the URL sees the same values.
+    /// Returns whether another machine that opens the URL sees the same values.
     fn is_remote(&self) -> bool;
 
-    /// Which life of the server this talks to, where what it holds may end with its process.
+    /// Returns an id of the running server process, if values may be lost when that process ends; `None` otherwise.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -69,18 +69,18 @@ pub trait KeyValue: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Talks to no other life of the server than this one: operations fail with
-    /// [`KvError::Restarted`] if it is over.
+    /// Binds this handle to the server process with this id: once another process has taken its place, operations fail
+    /// with [`KvError::Restarted`].
     fn stay_in(&self, _life: &str) {}
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
     /// [`KvError::Unreachable`], [`KvError::Restarted`] and [`KvError::Failed`], as all operations;
     /// [`KvError::BadKey`].
     fn get(&self, key: &str) -> KvResult<Option<Vec<u8>>>;
 
-    /// The bytes `range` of a value; what lies past its end is left out.
+    /// Returns the bytes `range` of a value, without the part of the range beyond its end.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -88,19 +88,19 @@ pub trait KeyValue: Send + Sync + fmt::Debug {
         Ok(self.get_ranges(&[(key, range)])?.pop().flatten())
     }
 
-    /// The values of many keys, in their order.
+    /// Returns the values of many keys, in the order of the keys.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     fn get_many(&self, keys: &[&str]) -> KvResult<Vec<Option<Vec<u8>>>>;
 
-    /// Ranges of many values, in their order.
+    /// Returns ranges of many values, in the order of `ranges`.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     fn get_ranges(&self, ranges: &[(&str, Range<u64>)]) -> KvResult<Vec<Option<Vec<u8>>>>;
 
-    /// Stores a value, replacing what is there.
+    /// Stores a value, replacing any existing one.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`KvError::TooLarge`].
@@ -108,83 +108,84 @@ pub trait KeyValue: Send + Sync + fmt::Debug {
         self.set_many(&[(key, value)])
     }
 
-    /// Stores many values. After an error, some may be stored.
+    /// Stores many values. After an error, some of them may be stored.
     ///
     /// # Errors
     /// As [`set`](Self::set).
     fn set_many(&self, values: &[(&str, &[u8])]) -> KvResult<()>;
 
-    /// Stores a value if the key has none; says whether it did. Of any number of racing calls, one does.
+    /// Stores a value if the key has none, and returns whether it did. Of any number of racing calls, exactly one
+    /// stores its value.
     ///
     /// # Errors
     /// As [`set`](Self::set), and [`KvError::Uncertain`].
     fn set_if_absent(&self, key: &str, value: &[u8]) -> KvResult<bool>;
 
-    /// Puts `new` in the place of `expected`, `None` being no value; says whether `expected` was there.
+    /// Replaces the value with `new` if it equals `expected`, and returns whether it did. `None` means no value.
     ///
     /// # Errors
     /// As [`set`](Self::set), and [`KvError::Uncertain`].
     fn compare_and_set(&self, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> KvResult<bool>;
 
-    /// Removes a key; a key that is not there is no error.
+    /// Removes a key. Removing a missing key is not an error.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     fn delete(&self, key: &str) -> KvResult<()>;
 
-    /// Adds to a counter, which is 0 where there is none, and gives what it is then.
+    /// Adds to a counter and returns the sum. A missing counter counts as 0.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`KvError::Uncertain`]; [`KvError::NoCounter`] where the value is no
-    /// decimal number or the sum is not within `i64`.
+    /// As [`get`](Self::get); [`KvError::Uncertain`]; [`KvError::NoCounter`] if the value is not a decimal number or
+    /// the sum does not fit into an `i64`.
     fn increment(&self, key: &str, by: i64) -> KvResult<i64>;
 
-    /// Adds numbers to those in values. After an error, some additions may be made, each wholly.
+    /// Adds numbers to those in values. After an error, some additions may have been made, each of them completely.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`KvError::Uncertain`]; [`KvError::OutOfRange`] where a value is not
-    /// there or ends before the place: that addition is not made.
+    /// As [`get`](Self::get); [`KvError::Uncertain`]; [`KvError::OutOfRange`] if a value is missing or ends before the
+    /// place: that addition is not made.
     fn add(&self, additions: &[Addition<'_>]) -> KvResult<()>;
 
-    /// All keys that begin with `prefix`, in byte order.
+    /// Returns all keys that start with `prefix`, in byte order.
     ///
     /// # Errors
-    /// As [`get`](Self::get), but for any prefix.
+    /// As [`get`](Self::get), except that any prefix is valid.
     fn keys(&self, prefix: &str) -> KvResult<Vec<String>>;
 }
 
-/// Numbers to be added to those in one value, as one atomic step.
+/// Numbers to add to those in one value, as one atomic step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Addition<'a> {
-    /// The value's key.
+    /// Key of the value.
     pub key: &'a str,
-    /// Which of its numbers.
+    /// The numbers of the value to add to.
     pub place: Place<'a>,
-    /// What to add to each.
+    /// The number to add to each of them.
     pub delta: Numbers<'a>,
 }
 
-/// Which numbers of a value, counted in numbers from its start.
+/// Positions of numbers in a value, counted in numbers from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
-    /// As many as there are deltas, from this one on.
+    /// Consecutive positions from this one on, as many as there are deltas.
     From(u64),
-    /// These, one for each delta; one that is named twice is added to twice.
+    /// These positions, one for each delta. A position that occurs twice is added to twice.
     At(&'a [u32]),
 }
 
 #[cfg(any(feature = "kv", feature = "redis"))]
 impl Addition<'_> {
-    /// The length of the shortest value that has the place, in bytes.
+    /// Returns the length of the shortest value that contains the place, in bytes.
     ///
     /// # Errors
-    /// [`KvError::OutOfRange`] where there are not as many indices as deltas.
+    /// [`KvError::OutOfRange`] if the number of indices differs from the number of deltas.
     fn needs(&self) -> KvResult<u64> {
         let (count, size) = (self.delta.len() as u64, self.delta.size() as u64);
         let numbers = match self.place {
             Place::From(start) => start.saturating_add(count),
             Place::At(indices) if indices.len() as u64 != count => {
-                let reason = format!("{} indices are given for {count} numbers", indices.len());
+                let reason = format!("got {} indices for {count} numbers", indices.len());
                 return Err(KvError::OutOfRange { key: self.key.to_owned(), reason });
             }
             Place::At(indices) => indices.iter().max().map_or(0, |&last| u64::from(last) + 1),
@@ -192,21 +193,23 @@ impl Addition<'_> {
         Ok(numbers.saturating_mul(size))
     }
 
-    /// The error of a value that has not the place; `len` is its length in bytes.
+    /// Returns the error for a value that does not contain the place; `len` is its length in bytes.
     fn out_of_range(&self, len: Option<u64>) -> KvError {
         let reason = match len {
-            None => "there is no value".to_owned(),
-            Some(len) => format!("the value ends at byte {len}, and the numbers at byte {}", self.needs().unwrap_or(0)),
+            None => "the key has no value".to_owned(),
+            Some(len) => {
+                format!("the value ends at byte {len}, but the numbers end at byte {}", self.needs().unwrap_or(0))
+            }
         };
         KvError::OutOfRange { key: self.key.to_owned(), reason }
     }
 }
 
-/// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.
+/// A URL scheme of key-value storage. Other crates add theirs with `inventory::submit!`.
 pub struct KvScheme {
-    /// The scheme, without its colon: `redis`.
+    /// Name of the scheme, without the colon: `redis`.
     pub scheme: &'static str,
-    /// Opens the part of the URL after the colon.
+    /// Opens the storage. `rest` is the part of the URL after the colon.
     pub open: fn(rest: &str) -> Result<Arc<dyn KeyValue>>,
 }
 
@@ -231,8 +234,8 @@ inventory::submit! {
 /// Opens the storage of a URL.
 ///
 /// # Errors
-/// [`Error::Config`] for a scheme that no linked crate knows, which names those that are known. The
-/// URL itself is not in it, since it may have a password.
+/// [`Error::Config`] for a scheme that no linked crate provides; the message lists the known schemes. It does not
+/// contain the URL, which may contain a password.
 pub(crate) fn open(url: &str) -> Result<Arc<dyn KeyValue>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let known = || inventory::iter::<KvScheme>.into_iter();
@@ -241,10 +244,10 @@ pub(crate) fn open(url: &str) -> Result<Arc<dyn KeyValue>> {
     }
     let mut names: Vec<_> = known().map(|known| format!("{}:", known.scheme)).collect();
     names.sort_unstable();
-    Err(Error::Config(format!("no key-value storage is known for `{scheme}:`; known are {}", names.join(", "))))
+    Err(Error::Config(format!("unknown key-value storage `{scheme}:`; expected one of {}", names.join(", "))))
 }
 
-/// Refuses what is no key for any storage.
+/// Refuses keys that are invalid for every storage.
 ///
 /// # Errors
 /// [`KvError::BadKey`].
@@ -254,18 +257,18 @@ pub fn check_key(key: &str) -> KvResult<()> {
     } else if key.len() > MAX_KEY {
         "it is longer than 500 bytes"
     } else if key.as_bytes().contains(&0) {
-        "it has a zero byte"
+        "it contains a zero byte"
     } else {
         return Ok(());
     };
     Err(KvError::BadKey { key: key.to_owned(), reason: reason.to_owned() })
 }
 
-/// What a value may have at most, in bytes: what Redis takes.
+/// Maximum length of a value, in bytes: the limit of Redis.
 #[cfg(any(feature = "kv", feature = "redis"))]
 const MAX_VALUE: usize = 512 << 20;
 
-/// Refuses what is too large for any storage.
+/// Refuses values that are too large for every storage.
 #[cfg(any(feature = "kv", feature = "redis"))]
 fn check_value(key: &str, value: &[u8]) -> KvResult<()> {
     match value.len() {
@@ -281,7 +284,7 @@ mod tests {
     #[test]
     fn an_unknown_scheme_lists_those_that_are_known() {
         let message = open("etcd://me:secret@host").err().unwrap().to_string();
-        assert_eq!(message, "no key-value storage is known for `etcd:`; known are embedded:, redis:");
+        assert_eq!(message, "unknown key-value storage `etcd:`; expected one of embedded:, redis:");
     }
 
     #[cfg(not(feature = "redis"))]

@@ -1,21 +1,21 @@
-//! Numbers as they lie in values: little-endian, one after the other.
+//! The format of numbers in values: little-endian, one after the other.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Numbers of one of the types that storage can add to.
+/// A slice of numbers of a type that storage can add to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Numbers<'a> {
-    /// 32-bit.
+    /// 32-bit numbers.
     F32(&'a [f32]),
-    /// 64-bit.
+    /// 64-bit numbers.
     F64(&'a [f64]),
 }
 
 impl Numbers<'_> {
-    /// How many there are.
+    /// Returns the length of the slice.
     pub fn len(&self) -> usize {
         match self {
             Numbers::F32(numbers) => numbers.len(),
@@ -23,12 +23,12 @@ impl Numbers<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether the slice is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The length of one, in bytes.
+    /// Returns the size of one number, in bytes.
     pub fn size(&self) -> usize {
         match self {
             Numbers::F32(_) => 4,
@@ -36,7 +36,7 @@ impl Numbers<'_> {
         }
     }
 
-    /// All of them as they lie in a value.
+    /// Returns the numbers in the format of a value.
     #[cfg(feature = "redis")]
     pub(super) fn to_bytes(self) -> Vec<u8> {
         match self {
@@ -46,24 +46,24 @@ impl Numbers<'_> {
     }
 }
 
-/// `f32` or `f64`: what [`Params`](super::Params) and [`Kv::add`](super::Kv::add) are for.
+/// A number type of [`Params`](super::Params) and [`Kv::add`](super::Kv::add): `f32` or `f64`.
 pub trait Number: Copy + PartialEq + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + sealed::Sealed {
-    /// `f32` or `f64`.
+    /// Name of the type: `f32` or `f64`.
     const NAME: &'static str;
 
-    /// The length of one, in bytes.
+    /// Size of one number, in bytes.
     const SIZE: usize;
 
     /// Zero.
     const ZERO: Self;
 
-    /// A slice, for an [`Addition`](super::Addition).
+    /// Wraps a slice for an [`Addition`](super::Addition).
     fn numbers(slice: &[Self]) -> Numbers<'_>;
 
-    /// Numbers as they lie in a value.
+    /// Returns the numbers in the format of a value.
     fn to_bytes(numbers: &[Self]) -> Vec<u8>;
 
-    /// Appends the numbers of (a part of) a value; of bytes that are no whole number, none.
+    /// Appends the numbers in a value, or in a part of one. Bytes at the end that are not a whole number are ignored.
     fn extend_from_bytes(numbers: &mut Vec<Self>, bytes: &[u8]);
 }
 
@@ -98,7 +98,7 @@ macro_rules! number {
 number!(f32, F32, 4);
 number!(f64, F64, 8);
 
-/// Adds to the numbers of a value that is known to have them.
+/// Adds to the numbers of a value. The caller has checked that the value contains all of them.
 #[cfg(feature = "kv")]
 pub(super) fn add_to(value: &mut [u8], addition: &super::Addition<'_>) {
     use super::Place;

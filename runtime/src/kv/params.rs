@@ -1,4 +1,4 @@
-//! The parameter server: a vector of numbers, sharded over keys.
+//! The parameter server: a vector of numbers, split over several keys.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 use super::{Addition, Kv, KvError, Number, Place};
 use crate::error::{Error, Result};
 
-/// Numbers in one value, unless said otherwise: 4 KiB of `f32`, which all storages change in microseconds.
+/// Default length of a shard, in numbers: 4 KiB of `f32`, which every storage changes in microseconds.
 const SHARD: usize = 1024;
 
-/// How many numbers are sent at once at most.
+/// Maximum number of numbers sent at once.
 const BATCH: usize = 4 << 20;
 
-/// A vector of `f32` or `f64` that many functions read and add to at once.
+/// A vector of `f32` or `f64` that many functions read and add to at the same time.
 ///
 /// It can be an argument of a remote function:
 ///
 /// ```
 /// use wren::kv::{Kv, Params};
 ///
-/// /// One step towards where all coordinates are 1.
+/// /// Takes one step towards the point whose coordinates are all 1.
 /// #[wren::remote]
 /// fn step(weights: Params<f32>) -> wren::Result<()> {
 ///     let delta: Vec<f32> = weights.pull()?.iter().map(|w| 0.1 * (1.0 - w)).collect();
@@ -42,17 +42,17 @@ const BATCH: usize = 4 << 20;
 /// ```
 ///
 /// # Consistency
-/// The vector is cut into shards, each a value of its own.
+/// The vector is split into shards, each stored as a value of its own.
 ///
-/// - A push is atomic in each shard that it touches: its deltas there are added at once and all of them,
-///   and no addition of anybody is ever lost.
-/// - Between shards there is no order: a pull may see a push in one shard and not yet in another. So it
-///   gives, shard by shard, a state that was; the vector as a whole may never have been like that.
-/// - A pull that begins after a push returned sees it.
-/// - Floating-point sums depend on their order, and the order of concurrent pushes is not fixed.
+/// - A push is atomic in each shard that it touches: all its deltas for that shard are added in one step, and no
+///   concurrent addition is ever lost.
+/// - There is no order between shards: a pull may see a push in one shard and not yet in another. Each shard that it
+///   returns existed in that state; the vector as a whole may never have existed in that state.
+/// - A pull that starts after a push returned sees the push.
+/// - Floating-point sums depend on the order of the additions, and the order of concurrent pushes is not fixed.
 ///
-/// A push that fails with [`KvError::Uncertain`] may be made in some shards, in all, or in none, and is
-/// not made again by itself.
+/// A push that fails with [`KvError::Uncertain`] may have been made in some shards, in all, or in none. It is not
+/// repeated automatically.
 pub struct Params<T> {
     kv: Kv,
     name: String,
@@ -61,7 +61,7 @@ pub struct Params<T> {
     number: PhantomData<fn() -> T>,
 }
 
-/// What is stored beside the shards.
+/// The description of a vector, stored beside its shards.
 #[derive(Serialize, Deserialize)]
 struct Shape {
     len: u64,
@@ -69,7 +69,7 @@ struct Shape {
     number: String,
 }
 
-/// [`Params`] as they travel.
+/// The serialized form of [`Params`].
 #[derive(Serialize, Deserialize)]
 struct Wire {
     kv: Kv,
@@ -89,7 +89,7 @@ impl<'de, T> Deserialize<'de> for Params<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let Wire { kv, name, len, shard } = Wire::deserialize(deserializer)?;
         if shard == 0 {
-            return Err(serde::de::Error::custom("a shard of no numbers"));
+            return Err(serde::de::Error::custom("the shard size of the parameters is 0"));
         }
         Ok(Self { kv, name, len, shard, number: PhantomData })
     }
@@ -120,14 +120,14 @@ impl<T: Number> Params<T> {
     /// Stores a new vector under `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is one of that name; [`Error::Kv`].
+    /// [`Error::Config`] if the name is in use; [`Error::Kv`].
     pub fn create(kv: &Kv, name: &str, initial: &[T]) -> Result<Self> {
         Self::create_sharded(kv, name, initial, SHARD)
     }
 
-    /// Stores a new vector with `shard` numbers in each value, in place of 1,024. Fewer let more functions
-    /// push at once without waiting for each other on a server of many cores, and make sparse pushes
-    /// cheaper; more make whole pulls cheaper. 0 is taken for 1.
+    /// Stores a new vector with `shard` numbers in each shard instead of 1,024. Smaller shards let more functions push
+    /// at once without waiting for each other, on a server with many cores, and make sparse pushes cheaper. Larger
+    /// shards make pulls of the whole vector cheaper. 0 is treated as 1.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -136,7 +136,7 @@ impl<T: Number> Params<T> {
         let params = Self { kv, name: name.to_owned(), len: initial.len(), shard: shard.max(1), number: PhantomData };
         if !params.kv.set_if_absent(&claim_key(name), &())? {
             return Err(Error::Config(format!(
-                "{} has parameters under `{name}` already: open them by `Params::open`, or delete them by \
+                "{} already has parameters under `{name}`; open them with `Params::open`, or delete them with \
                  `Params::delete_named`",
                 params.kv.url()
             )));
@@ -147,18 +147,20 @@ impl<T: Number> Params<T> {
         Ok(params)
     }
 
-    /// Opens the vector that somebody stored under `name`.
+    /// Opens the existing vector under `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is none, or one of another type; [`Error::Kv`].
+    /// [`Error::Config`] if there is none, or if its numbers have another type; [`Error::Kv`].
     pub fn open(kv: &Kv, name: &str) -> Result<Self> {
         let found: Option<Shape> = kv.get(&shape_key(name))?;
         let wrong = |what: String| Error::Config(format!("{} has {what} under `{name}`", kv.url()));
-        let shape = found.ok_or_else(|| wrong("no parameters, or none yet,".to_owned()))?;
+        let shape = found.ok_or_else(|| wrong("no parameters, or only partly created ones,".to_owned()))?;
         if shape.number != T::NAME {
-            return Err(wrong(format!("parameters of {} and not of {}", shape.number, T::NAME)));
+            return Err(wrong(format!("parameters of type {}, not {},", shape.number, T::NAME)));
         }
-        let whole = |number: u64| usize::try_from(number).map_err(|_| wrong("too many parameters".to_owned()));
+        let whole = |number: u64| {
+            usize::try_from(number).map_err(|_| wrong("more parameters than this machine can address".to_owned()))
+        };
         let (len, shard) = (whole(shape.len)?, whole(shape.shard)?.max(1));
         Ok(Self { kv: kv.clone(), name: name.to_owned(), len, shard, number: PhantomData })
     }
@@ -171,7 +173,7 @@ impl<T: Number> Params<T> {
         Self::delete_named(&self.kv, &self.name)
     }
 
-    /// Removes what is stored under `name`, also where its creation was not finished.
+    /// Removes the vector under `name`, even if its creation did not finish.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -181,31 +183,31 @@ impl<T: Number> Params<T> {
         for key in parts.iter().filter(|key| **key != claim) {
             kv.delete(key)?;
         }
-        // Last, so that nobody creates while this removes.
+        // The claim is removed last, so that no other process can create the vector during the removal.
         kv.delete(&claim)
     }
 
-    /// The name it is stored under.
+    /// Returns the name that the vector is stored under.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How many numbers there are.
+    /// Returns the length of the vector.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether the vector has no numbers.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How many numbers are in a value.
+    /// Returns the length of a shard, in numbers.
     pub fn shard_len(&self) -> usize {
         self.shard
     }
 
-    /// All numbers.
+    /// Returns all numbers.
     ///
     /// # Errors
     /// [`Error::Kv`].
@@ -213,10 +215,10 @@ impl<T: Number> Params<T> {
         self.pull_range(0..self.len)
     }
 
-    /// The numbers of a range.
+    /// Returns the numbers of a range.
     ///
     /// # Errors
-    /// [`Error::Kv`]; [`KvError::OutOfRange`] in it where the range ends behind the vector.
+    /// [`Error::Kv`]; it contains [`KvError::OutOfRange`] if the range ends beyond the vector.
     pub fn pull_range(&self, range: Range<usize>) -> Result<Vec<T>> {
         self.check(range.start, range.end)?;
         let mut numbers = Vec::with_capacity(range.len());
@@ -230,7 +232,7 @@ impl<T: Number> Params<T> {
                 let before = numbers.len();
                 T::extend_from_bytes(&mut numbers, value.as_deref().unwrap_or_default());
                 if numbers.len() - before != part.len() {
-                    let reason = "the shard is not there, or not whole".to_owned();
+                    let reason = "the shard is missing or incomplete".to_owned();
                     return Err(KvError::OutOfRange { key: key.clone(), reason }.into());
                 }
             }
@@ -238,11 +240,10 @@ impl<T: Number> Params<T> {
         Ok(numbers)
     }
 
-    /// Adds to the numbers from `offset` on.
+    /// Adds `delta` to the numbers from `offset` on.
     ///
     /// # Errors
-    /// [`Error::Kv`]; [`KvError::OutOfRange`] in it where the delta ends behind the vector: nothing is
-    /// added then.
+    /// [`Error::Kv`]; it contains [`KvError::OutOfRange`] if the delta ends beyond the vector. Nothing is added then.
     pub fn push(&self, offset: usize, delta: &[T]) -> Result<()> {
         self.check(offset, offset.saturating_add(delta.len()))?;
         for batch in batches(offset..offset + delta.len()) {
@@ -259,15 +260,15 @@ impl<T: Number> Params<T> {
         Ok(())
     }
 
-    /// Adds `delta[i]` to the number `indices[i]`, for every `i`, in any order of the indices; all shards
-    /// that they touch are changed in one round trip.
+    /// Adds `delta[i]` to the number at `indices[i]`, for every `i`. The indices may be in any order. All shards that
+    /// they touch are changed in one round trip.
     ///
     /// # Errors
-    /// [`Error::Kv`]; [`KvError::OutOfRange`] in it where an index is not in the vector, or there are not
-    /// as many indices as deltas: nothing is added then.
+    /// [`Error::Kv`]; it contains [`KvError::OutOfRange`] if an index is beyond the vector, or if the number of indices
+    /// differs from the number of deltas. Nothing is added then.
     pub fn push_sparse(&self, indices: &[usize], delta: &[T]) -> Result<()> {
         if indices.len() != delta.len() {
-            let reason = format!("{} indices are given for {} numbers", indices.len(), delta.len());
+            let reason = format!("got {} indices for {} numbers", indices.len(), delta.len());
             return Err(KvError::OutOfRange { key: self.name.clone(), reason }.into());
         }
         let Some(&last) = indices.iter().max() else { return Ok(()) };
@@ -289,13 +290,13 @@ impl<T: Number> Params<T> {
         Ok(self.kv.storage().add(&additions)?)
     }
 
-    /// Replaces all numbers, shard by shard. What others push meanwhile may be lost.
+    /// Replaces all numbers, shard by shard. Concurrent pushes may be lost.
     ///
     /// # Errors
-    /// [`Error::Kv`]; [`KvError::OutOfRange`] in it where there are not as many as before.
+    /// [`Error::Kv`]; it contains [`KvError::OutOfRange`] if `numbers` is longer or shorter than the vector.
     pub fn store(&self, numbers: &[T]) -> Result<()> {
         if numbers.len() != self.len {
-            let reason = format!("{} numbers are given for {}", numbers.len(), self.len);
+            let reason = format!("got {} numbers for a vector of {}", numbers.len(), self.len);
             return Err(KvError::OutOfRange { key: self.name.clone(), reason }.into());
         }
         for batch in batches(0..self.len) {
@@ -322,7 +323,7 @@ impl<T: Number> Params<T> {
         Err(KvError::OutOfRange { key: self.name.clone(), reason }.into())
     }
 
-    /// The shards of a range, and which of their numbers it has.
+    /// Returns the shards of a range, each with the positions in that shard that the range covers.
     fn parts(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let size = self.shard;
         let shards = if range.is_empty() { 0..0 } else { range.start / size..range.end.div_ceil(size) };
@@ -333,7 +334,7 @@ impl<T: Number> Params<T> {
     }
 }
 
-/// A range in parts that are sent one after the other.
+/// Splits a range into parts of at most [`BATCH`] numbers, which are sent one after the other.
 fn batches(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(BATCH).map(move |start| start..start.saturating_add(BATCH).min(end))
@@ -389,9 +390,9 @@ mod tests {
         assert!(Params::<f32>::open(&kv, "p").unwrap_err().to_string().contains("no parameters"));
         let params = Params::create(&kv, "p", &[1.0f32; 3]).unwrap();
         let message = Params::create(&kv, "p", &[2.0f32; 4]).unwrap_err().to_string();
-        assert!(message.contains("parameters under `p` already"), "{message}");
+        assert!(message.contains("already has parameters under `p`"), "{message}");
         let message = Params::<f64>::open(&kv, "p").unwrap_err().to_string();
-        assert!(message.contains("parameters of f32 and not of f64"), "{message}");
+        assert!(message.contains("parameters of type f32, not f64"), "{message}");
         params.delete().unwrap();
         assert_eq!(kv.keys("").unwrap(), Vec::<String>::new());
         let none: [f32; 0] = [];

@@ -1,5 +1,5 @@
-//! The combining table of a reduce task, before the sorter: what map tasks combined, each for
-//! itself, is combined across them, so that less is to be sorted.
+//! The combining table of a reduce task, before the sorter. Each map task combines only its own pairs; this table
+//! combines the pairs of all map tasks, so that there is less to sort.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::table::Table;
 use crate::codec;
 use crate::shuffle::{Merged, Records, Sorter, write_record};
 
-/// Records go to the sorter in blocks of about this many bytes.
+/// Approximate size of the blocks in which records go to the sorter, in bytes.
 const BLOCK: usize = 1 << 20;
 
 pub(super) struct Combined<E: Emits> {

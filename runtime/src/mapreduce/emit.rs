@@ -1,4 +1,4 @@
-//! What `map` emits to.
+//! [`Emitter`], to which `map` emits pairs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::codec;
 use crate::shuffle::{Scatter, Scattered};
 use crate::store::Store;
 
-/// Takes the pairs that [`MapReduce::map`] emits.
+/// Receives the pairs that [`MapReduce::map`] emits.
 pub struct Emitter<'a, T: MapReduce>(pub(super) Pairs<&'a T>);
 
 impl<T: MapReduce> fmt::Debug for Emitter<'_, T> {
@@ -23,14 +23,14 @@ impl<T: MapReduce> fmt::Debug for Emitter<'_, T> {
 impl<T: MapReduce> Emitter<'_, T> {
     /// Emits a value under a key.
     ///
-    /// That the disk is full, for instance, fails the task when `map` returns.
+    /// An error, such as a full disk, fails the task when `map` returns.
     #[inline]
     pub fn emit(&mut self, key: &T::Key, value: T::Value) {
         self.0.push(key, value);
     }
 }
 
-/// What becomes of pairs on their way to partitions.
+/// The types of pairs, and the functions that combine pairs and choose their partitions.
 pub(crate) trait Emits: Copy {
     type Key: Key + ?Sized;
     type Value: Serialize;
@@ -57,24 +57,24 @@ impl<T: MapReduce> Emits for &T {
     }
 }
 
-/// Pairs on their way to partitions, combined where they can be.
+/// Pairs on their way to partitions, combined if possible.
 pub(crate) struct Pairs<E: Emits> {
     emits: E,
-    /// Where there is a `combine`.
+    /// The table that combines pairs, if `combine` is implemented.
     table: Option<Table<E::Value>>,
     sink: Sink<E>,
-    /// The encoding of the key at hand.
+    /// Encoding of the current key.
     key: Vec<u8>,
     pub(crate) emitted: u64,
 }
 
-/// Behind the table.
+/// The stage after the table: encodes pairs and puts them into partitions.
 struct Sink<E> {
     emits: E,
     scatter: Scatter,
     partitions: usize,
     value: Vec<u8>,
-    /// After it, nothing is taken any more.
+    /// The first error. Later pairs are ignored.
     failed: Option<BoxError>,
 }
 
@@ -114,12 +114,12 @@ impl<E: Emits> Pairs<E> {
         }
     }
 
-    /// Stores what was emitted.
+    /// Stores the emitted pairs.
     pub(crate) fn finish(mut self, store: &dyn Store, key: &str) -> Result<Scattered, BoxError> {
         if let Some(table) = &mut self.table {
             self.sink.take_all(table);
         }
-        // The table's memory serves the writing.
+        // Free the table's memory for writing.
         drop(self.table);
         match self.sink.failed {
             Some(error) => Err(error),
@@ -162,5 +162,5 @@ impl<E: Emits> Sink<E> {
     }
 }
 
-/// What a key whose encoding is none is told.
-pub(crate) const NO_KEY: &str = "a key's encoding does not decode";
+/// Error message for a key whose encoding cannot be decoded.
+pub(crate) const NO_KEY: &str = "cannot decode a key from its encoding";

@@ -1,11 +1,12 @@
-//! Floats in keys: those that are equal are one key, and so are all NaN. [`OneFloat`] makes them so in any value of serde.
+//! Floats in keys: equal floats are one key, and so are all NaN. [`OneFloat`] makes them so in any value that serde
+//! supports.
 
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// The float that stands for all that are the same key.
+/// Returns the float that represents all floats which are the same key as `x`.
 pub(super) fn one_double(x: f64) -> f64 {
     if x.is_nan() {
         f64::NAN
@@ -16,7 +17,7 @@ pub(super) fn one_double(x: f64) -> f64 {
     }
 }
 
-/// The same, shorter.
+/// Returns the `f32` that represents all floats which are the same key as `x`.
 pub(super) fn one_float(x: f32) -> f32 {
     if x.is_nan() {
         f32::NAN
@@ -27,7 +28,7 @@ pub(super) fn one_float(x: f32) -> f32 {
     }
 }
 
-/// A value, in which each float is the one that stands for all that are the same key.
+/// A value that is serialized with each float replaced by the one that represents the same key.
 #[derive(Debug)]
 pub(super) struct OneFloat<T>(pub(super) T);
 
@@ -46,8 +47,8 @@ macro_rules! forward {
 }
 
 macro_rules! open {
-    ($($method:ident($($name:ident: $type:ty),*) -> $gives:ident;)*) => {$(
-        fn $method(self $(, $name: $type)*) -> Result<OneFloat<S::$gives>, S::Error> {
+    ($($method:ident($($name:ident: $type:ty),*) -> $output:ident;)*) => {$(
+        fn $method(self $(, $name: $type)*) -> Result<OneFloat<S::$output>, S::Error> {
             self.0.$method($($name),*).map(OneFloat)
         }
     )*};
@@ -127,7 +128,7 @@ impl<S: Serializer> Serializer for OneFloat<S> {
         serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> SerializeStructVariant;
     }
 
-    // What a format does otherwise than serde for these, it does here, too: sequences of bytes are shorter so.
+    // Forwarded, so that formats that override serde's defaults do so here, too: sequences of bytes then are shorter.
     fn collect_seq<I>(self, items: I) -> Result<S::Ok, S::Error>
     where
         I: IntoIterator<Item: Serialize>,

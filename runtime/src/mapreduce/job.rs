@@ -22,14 +22,14 @@ use crate::platform::new_id;
 use crate::shuffle::{Model, Scattered};
 use crate::store::{self, BoxFuture, Requests, Store, StoreError};
 
-/// Ranges that the driver hands out at most: of every map task's object, one for each reduce task. Each
-/// takes about 60 bytes of its memory.
+/// Maximum number of ranges that the driver hands out: one of every map task's object for each reduce task. Each range
+/// takes about 60 bytes of the driver's memory.
 const MOST_RANGES: usize = 4 << 20;
 
 /// Runs a [`MapReduce`]: a map task for each input, then the reduce tasks.
 ///
-/// Awaited, it gives all outputs: those of a reduce task in the order of their keys, one reduce task
-/// behind the other. [`MapReduceJob`] lists what can be said of it first.
+/// When awaited, it returns all outputs: those of a reduce task in the order of their keys, one reduce task after
+/// another. [`MapReduceJob`] lists the settings.
 ///
 /// See [`MapReduce`] for an example.
 pub fn map_reduce<T, I>(job: T, inputs: I) -> MapReduceJob<T, I::IntoIter>
@@ -40,7 +40,7 @@ where
     MapReduceJob { job, inputs: inputs.into_iter(), settings: Settings::default() }
 }
 
-/// A MapReduce job to be: await it, or [`write`](Self::write) its outputs to files.
+/// A MapReduce job that has not started: await it, or [`write`](Self::write) its outputs to files.
 #[must_use = "jobs are lazy: they run when awaited or written"]
 pub struct MapReduceJob<T, I> {
     job: T,
@@ -54,7 +54,7 @@ impl<T, I> fmt::Debug for MapReduceJob<T, I> {
     }
 }
 
-/// What can be said of a job with a shuffle.
+/// The settings of a job with a shuffle.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Settings {
     pub(crate) partitions: Option<usize>,
@@ -63,7 +63,7 @@ pub(crate) struct Settings {
     pub(crate) run: RunSettings,
 }
 
-/// What every stage is told of how to run.
+/// The settings of every stage.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct RunSettings {
     pub(crate) name: Option<String>,
@@ -75,20 +75,22 @@ pub(crate) struct RunSettings {
 
 macro_rules! common_settings {
     () => {
-        /// How many reduce tasks there are, in place of the number that the model gives.
+        /// Sets the number of partitions: of reduce tasks, or of tasks in each superstep. 0 is treated as 1. By
+        /// default, a sort uses the number that its cost model gives; other jobs use one per worker, but no more than
+        /// inputs.
         pub fn partitions(mut self, n: usize) -> Self {
             self.settings.partitions = Some(n.max(1));
             self
         }
 
-        /// Allows each worker `mb` megabytes of memory: what does not fit goes to disk. Where nothing is
-        /// said, that is 512, and on AWS Lambda what the deployed function has.
+        /// Allows each worker `mb` megabytes of memory; data that does not fit goes to disk. The default is 512, or on
+        /// AWS Lambda the memory of the deployed function.
         pub fn memory(mut self, mb: u32) -> Self {
             self.settings.limits.memory_mb = Some(mb);
             self
         }
 
-        /// Allows each task `limit` of time.
+        /// Sets the time limit of each task.
         pub fn timeout(mut self, limit: Duration) -> Self {
             self.settings.limits.timeout = Some(limit);
             self
@@ -100,21 +102,21 @@ macro_rules! common_settings {
             self
         }
 
-        /// Keeps what travels between the stages in the store of this URL, in place of the executor's:
-        /// `redis://host:port`, for instance.
+        /// Keeps the data between the stages in the store of this URL, such as `redis://host:port`, instead of the
+        /// executor's store.
         pub fn shuffle(mut self, url: impl Into<String>) -> Self {
             self.settings.shuffle = Some(url.into());
             self
         }
 
-        /// Names the job, so that it can be resumed: run again under the same name, with the same
-        /// program and inputs, it executes only what had not succeeded.
+        /// Names the job, so that it can be resumed: if it runs again with the same name, program and inputs, it
+        /// executes only the tasks that have not succeeded.
         pub fn named(mut self, name: impl Into<String>) -> Self {
             self.settings.run.name = Some(name.into());
             self
         }
 
-        /// At most `n` tasks run at once. 0 is taken for 1.
+        /// Runs at most `n` tasks at once. 0 is treated as 1.
         pub fn concurrency(mut self, n: usize) -> Self {
             self.settings.run.concurrency = Some(n);
             self
@@ -126,13 +128,13 @@ macro_rules! common_settings {
             self
         }
 
-        /// Shows no progress bar and no summary.
+        /// Hides the progress bar and the summary.
         pub fn quiet(mut self) -> Self {
             self.settings.run.quiet = true;
             self
         }
 
-        /// Runs the job on an executor of one's own.
+        /// Runs the job on this executor instead of the default one.
         pub fn on(mut self, executor: &Executor) -> Self {
             self.settings.run.executor = Some(executor.clone());
             self
@@ -145,15 +147,15 @@ impl<T, I> MapReduceJob<T, I> {
     common_settings!();
 }
 
-/// What [`MapReduceJob::write`] wrote.
+/// The files written by [`MapReduceJob::write`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Written {
     /// The files, one for each reduce task, in the order of the tasks.
     pub files: Vec<String>,
-    /// Outputs in all of them.
+    /// Number of outputs in all files.
     pub records: u64,
-    /// Bytes in all of them.
+    /// Number of bytes in all files.
     pub bytes: u64,
 }
 
@@ -165,8 +167,8 @@ where
     /// Writes the outputs to files, one for each reduce task: `part-00000.tsv` and so on, in a local
     /// folder, or below a prefix of a store such as `s3://bucket/prefix`.
     ///
-    /// The folder then holds exactly these files: they take the place of an earlier job's all at once, or
-    /// in a store one by one. A folder that holds other files, but hidden ones, is refused.
+    /// Afterwards, the folder contains exactly these files. In a local folder, they replace those of an earlier job all
+    /// at once; in a store, one by one. A local folder that contains other files, except hidden ones, is rejected.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -201,7 +203,8 @@ where
     /// ```
     ///
     /// # Errors
-    /// As awaiting the job gives, and [`Error::Store`] where the files cannot be written.
+    /// The errors of awaiting the job, [`Error::Config`] if the folder cannot be used, and [`Error::Store`] if the
+    /// files cannot be written.
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
         let plan = Plan::new(self.settings)?;
@@ -251,15 +254,15 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) executor: Executor,
     pub(crate) store: Arc<dyn Store>,
-    /// Names the job's objects.
+    /// Prefix of the job's objects.
     pub(crate) id: String,
-    /// Whether the stages of a named job run once more.
+    /// Whether the results of a named job's stages were already removed once, to run the stages again.
     has_forgotten: AtomicBool,
 }
 
 impl Plan {
     /// # Errors
-    /// [`Error::Config`] where workers would not see what the driver sees.
+    /// [`Error::Config`] if workers cannot access the store of the shuffle.
     pub(crate) fn new(mut settings: Settings) -> Result<Self> {
         let executor = settings.run.executor.take().map_or_else(Executor::current, Executor::for_caller)?;
         let store = match &settings.shuffle {
@@ -269,7 +272,7 @@ impl Plan {
         if !executor.shares(&*store) {
             let other = if executor.is_local() { "file:.." } else { "s3://bucket/prefix" };
             return Err(Error::Config(format!(
-                "worker processes do not see the store {}, which a shuffle needs; name another by \
+                "worker processes cannot access the store {}, which the shuffle needs; set another with \
                  `.shuffle(\"{other}\")` or WREN_STORE",
                 store.url()
             )));
@@ -278,8 +281,8 @@ impl Plan {
         Ok(Self { settings, executor, store, id, has_forgotten: AtomicBool::new(false) })
     }
 
-    /// Takes the Redis server that key-value storage is on, where nobody chose a store and the model
-    /// says that it is faster for `bytes` from so many map tasks.
+    /// Switches to the Redis server of the key-value storage, if the program chose no store for the shuffle and the
+    /// model predicts that Redis is faster for `bytes` bytes from `maps` map tasks.
     pub(crate) fn choose_store(&mut self, bytes: u64, maps: usize, stage_limits: &StageLimits) {
         if self.settings.shuffle.is_some() {
             return;
@@ -289,36 +292,36 @@ impl Plan {
         };
         let memory = self.shuffle("0", stage_limits).memory() as u64;
         let better = Model::is_better(&url, &self.store.url(), bytes, maps, self.executor.workers(), memory);
-        // A URL that is none for a store, such as one with a password, leaves what is there.
+        // If the URL is not valid for a store, for example because it has a password, keep the current store.
         if better && let Ok(store) = store::open(&url) {
             self.store = store;
         }
     }
 
-    /// Outputs in a folder that [`Plan::folder`] gave.
+    /// Prepares the outputs in a folder that [`Plan::folder`] returned.
     pub(crate) async fn outputs(&self, folder: &str) -> Result<Outputs> {
         Outputs::of(&self.id, self.settings.run.name.is_some(), folder).await
     }
 
-    /// The folder for outputs as workers find it.
+    /// Returns the folder for outputs, under the name by which workers find it.
     pub(crate) fn folder(&self, folder: &str) -> Result<String> {
         let is_seen =
             if is_local(folder) { self.executor.is_local() } else { self.executor.shares(&*store::open(folder)?) };
         if !is_seen {
             return Err(Error::Config(format!(
-                "outputs cannot go to `{folder}`, which the driver does not share with workers elsewhere; name a store \
-                 that it does, such as `s3://bucket/prefix`, or set WREN_BACKEND=local to run here"
+                "cannot write outputs to `{folder}`: the driver does not share it with workers on other machines; name \
+                 a shared store, such as `s3://bucket/prefix`, or set WREN_BACKEND=local to run here"
             )));
         }
         if !is_local(folder) {
             return Ok(folder.to_owned());
         }
         let absolute =
-            std::path::absolute(folder).map_err(|e| Error::Config(format!("the folder `{folder}` cannot be: {e}")))?;
-        absolute
-            .into_os_string()
-            .into_string()
-            .map_err(|path| Error::Config(format!("the folder {} is not UTF-8", std::path::Path::new(&path).display())))
+            std::path::absolute(folder).map_err(|e| Error::Config(format!("invalid output folder `{folder}`: {e}")))?;
+        absolute.into_os_string().into_string().map_err(|path| {
+            let path = std::path::Path::new(&path);
+            Error::Config(format!("the path of the folder {} is not UTF-8; use another folder", path.display()))
+        })
     }
 
     pub(crate) fn shuffle(&self, stage: &str, stage_limits: &StageLimits) -> Shuffle {
@@ -332,17 +335,17 @@ impl Plan {
         }
     }
 
-    /// What the tasks of a stage get: the limits of the builder, or else of the attribute.
+    /// Returns the limits of a stage's tasks: those of the builder, or else those of the attribute.
     pub(crate) fn stage_limits(&self, function: &RemoteFn) -> Result<StageLimits> {
         StageLimits::of(&self.executor, function.name, Limits::of(function).under(&self.settings.limits))
     }
 
-    /// How many partitions there are where nobody said so: as many as workers, and no more than inputs.
+    /// Returns the number of partitions. The default is the number of workers, but no more than inputs.
     fn partitions(&self, inputs: usize) -> usize {
         self.settings.partitions.unwrap_or_else(|| self.executor.workers().min(inputs).max(1))
     }
 
-    /// The calls of a first stage, one for each input, and how many partitions they fill.
+    /// Returns the calls of the first stage, one for each input, and the number of partitions that they fill.
     pub(crate) fn map_calls<T: Serialize, I: Serialize>(
         &self,
         function: &'static RemoteFn,
@@ -381,8 +384,8 @@ impl Plan {
         if run.quiet { map.quiet() } else { map }
     }
 
-    /// Puts the outputs of a job where they belong. Gives none where the stages are to run again: of a named job that
-    /// had run, outputs or objects of the shuffle are gone, and what is kept of its stages is of no use.
+    /// Puts the outputs of a job in place. Returns `None` if the stages must run again: an earlier run of a named job
+    /// wrote outputs or objects of the shuffle that are gone, so the kept results of its stages are useless.
     pub(crate) async fn settle<T>(
         &self,
         outputs: Option<&Outputs>,
@@ -409,19 +412,19 @@ impl Plan {
         Ok(None)
     }
 
-    /// Whether an object of the job's shuffle is not there any more: a store may remove what is old.
+    /// Whether the error is that an object of the job's shuffle is gone: a store may remove old objects.
     fn is_of_shuffle(&self, error: &StoreError) -> bool {
         matches!(error, StoreError::NotFound { key, .. } if key.starts_with(&format!("{}/shuffle/", self.id)))
     }
 
-    /// Forgets what is kept of stages of a named job.
+    /// Removes the kept results of a named job's stages.
     async fn forget(&self, stages: &[&str]) -> Result<()> {
         let requests = Requests::new(self.executor.store());
         if let Some(job) = &self.settings.run.name {
             for stage in stages {
                 let prefix = format!("{job}-{stage}");
                 let mut keys = requests.list(prefix.clone()).await?;
-                // No other job's whose name begins like that.
+                // Not those of another job whose name begins with the same text.
                 keys.retain(|key| {
                     let rest = key.strip_prefix(&prefix).unwrap_or_default();
                     rest.strip_prefix('-')
@@ -435,20 +438,19 @@ impl Plan {
         Ok(())
     }
 
-    /// Refuses what would fill the driver's memory.
+    /// Rejects a job whose ranges would fill the driver's memory.
     pub(crate) fn check(&self, tasks: usize, partitions: usize) -> Result<()> {
         if tasks.saturating_mul(partitions) <= MOST_RANGES {
             return Ok(());
         }
         Err(Error::Config(format!(
-            "{tasks} map tasks and {partitions} reduce tasks make more than {MOST_RANGES} ranges to fetch; take fewer \
-             `.partitions(n)` or larger inputs"
+            "{tasks} map tasks and {partitions} reduce tasks make more than {MOST_RANGES} ranges to fetch; set fewer \
+             with `.partitions(n)`, or use fewer and larger inputs"
         )))
     }
 }
 
-/// Removes the shuffle's objects when the job is over; those of a named job that failed stay, for
-/// the next try.
+/// Removes the shuffle's objects when the job ends. Those of a named job that failed are kept for its next run.
 pub(crate) struct CleanUp {
     store: Arc<dyn Store>,
     prefix: String,
@@ -457,13 +459,13 @@ pub(crate) struct CleanUp {
 }
 
 impl CleanUp {
-    /// `outputs` is where outputs go, if they go to files.
+    /// Creates the clean-up of a job. `outputs` are its outputs, if they go to files.
     pub(crate) fn of(plan: &Plan, outputs: Option<Outputs>) -> Self {
         let prefix = format!("{}/shuffle/", plan.id);
         Self { store: plan.store.clone(), prefix, keep: plan.settings.run.name.is_some(), outputs }
     }
 
-    /// The job succeeded.
+    /// Cleans up after a job that succeeded.
     pub(crate) async fn done(mut self) {
         self.keep = true;
         remove_below(self.store.clone(), self.prefix.clone()).await;
@@ -482,7 +484,7 @@ impl Drop for CleanUp {
     }
 }
 
-/// Removes what is below a prefix. What cannot be removed now is removed by whatever removes old jobs.
+/// Removes all objects below a prefix. Errors are ignored, because the removal of old jobs removes the remaining ones.
 pub(crate) async fn remove_below(store: Arc<dyn Store>, prefix: String) {
     let _ = Requests::new(store).remove_below(prefix).await;
 }

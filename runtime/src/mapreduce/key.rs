@@ -1,4 +1,4 @@
-//! Keys: types whose encoding sorts as they do.
+//! Keys: types whose encodings sort like their values.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,14 +6,14 @@ use serde::de::DeserializeOwned;
 use super::floats::{OneFloat, one_double, one_float};
 use crate::codec;
 
-/// A type that can be a key of [`MapReduce`](super::MapReduce): its encoding, compared byte by byte,
-/// sorts as its values do.
+/// A type that can be a key of [`MapReduce`](super::MapReduce): its encodings, compared byte by byte, sort like its
+/// values.
 ///
-/// Strings, bytes, integers, floats, `bool`, `char`, arrays of bytes, and tuples of these are keys.
-/// [`Encoded`] makes a key of any type of serde.
+/// Strings, bytes, integers, floats, `bool`, `char`, arrays of bytes, and tuples of these are keys. [`Encoded`] makes
+/// a key of any type that serde supports.
 ///
-/// Floats that are equal are one key: `-0.0` is the key `0.0`. All NaN are one key, which comes behind all numbers. It is so
-/// in tuples and in [`Encoded`], too.
+/// Floats that are equal are one key: `-0.0` is the key `0.0`. All NaN are one key, which comes after all numbers. This
+/// also applies to floats in tuples. In [`Encoded`], equal floats and all NaN are one key, too.
 ///
 /// ```
 /// use wren::mapreduce::Key;
@@ -36,24 +36,24 @@ use crate::codec;
 /// assert!(encoded(f64::INFINITY) < encoded(f64::NAN));
 /// ```
 pub trait Key {
-    /// The key as `reduce` sees it: `&str` of `str`, and of anything else the value itself.
+    /// The key as `reduce` sees it: `&str` for strings, `&[u8]` for bytes, and an owned value for other types.
     type View<'a>;
 
-    /// The key as a value of its own.
+    /// The key as an owned value.
     type Owned;
 
-    /// Appends the encoding.
+    /// Appends the encoding to `to`.
     fn encode(&self, to: &mut Vec<u8>);
 
-    /// The encoding, where the key is its own.
+    /// Returns the encoding, if the key is its own encoding.
     fn as_encoded(&self) -> Option<&[u8]> {
         None
     }
 
-    /// The key of an encoding; `None` where it is not one.
+    /// Decodes a key. Returns `None` if `bytes` is not an encoding of one.
     fn decode(bytes: &[u8]) -> Option<Self::View<'_>>;
 
-    /// The key of an encoding, as a value of its own.
+    /// Decodes a key into an owned value. Returns `None` if `bytes` is not an encoding of one.
     fn decode_owned(bytes: &[u8]) -> Option<Self::Owned>;
 }
 
@@ -118,7 +118,7 @@ macro_rules! integers {
     ($($unsigned:ty, $signed:ty;)*) => {
         by_value! {$(
             $unsigned, <$unsigned>::to_be_bytes, |bytes| Some(<$unsigned>::from_be_bytes(bytes));
-            // With the sign bit turned over, negative numbers come before the others.
+            // With the sign bit flipped, negative numbers come before the others.
             $signed, |n: $signed| (n ^ <$signed>::MIN).to_be_bytes(),
                 |bytes| Some(<$signed>::from_be_bytes(bytes) ^ <$signed>::MIN);
         )*}
@@ -137,7 +137,7 @@ integers! {
 by_value! {
     bool, |b| [u8::from(b)], |bytes: [u8; 1]| match bytes { [0] => Some(false), [1] => Some(true), _ => None };
     char, |c: char| u32::from(c).to_be_bytes(), |bytes| char::from_u32(u32::from_be_bytes(bytes));
-    // As `total_cmp` orders them: negative numbers turned over whole, others by their sign.
+    // The order of `total_cmp`: all bits of negative numbers are flipped, and only the sign bit of other numbers.
     f32, |x: f32| { let b = one_float(x).to_bits(); (if b >> 31 == 1 { !b } else { b | 1 << 31 }).to_be_bytes() },
         |bytes| { let b = u32::from_be_bytes(bytes); Some(f32::from_bits(if b >> 31 == 1 { b ^ 1 << 31 } else { !b })) };
     f64, |x: f64| { let b = one_double(x).to_bits(); (if b >> 63 == 1 { !b } else { b | 1 << 63 }).to_be_bytes() },
@@ -187,8 +187,8 @@ impl<K: Key + ?Sized> Key for &K {
     }
 }
 
-/// Appends an encoding so that another can follow: 0 becomes 0 255, and 0 0 ends it. Less bytes then
-/// sort before more.
+/// Appends an encoding so that another can follow: 0 becomes 0 255, and 0 0 ends it. A shorter encoding then sorts
+/// before a longer one that begins with it.
 fn encode_part<K: Key + ?Sized>(key: &K, to: &mut Vec<u8>) {
     let start = to.len();
     key.encode(to);
@@ -204,7 +204,7 @@ fn encode_part<K: Key + ?Sized>(key: &K, to: &mut Vec<u8>) {
     to.extend_from_slice(&[0, 0]);
 }
 
-/// Takes what [`encode_part`] appended from the start of `bytes`.
+/// Decodes a part that [`encode_part`] appended, and removes it from the start of `bytes`.
 fn decode_part<K: Key + ?Sized>(bytes: &mut &[u8]) -> Option<K::Owned> {
     let mut part = Vec::new();
     loop {
@@ -248,8 +248,8 @@ tuples! {
     (A.0, B.1, C.2; D.3);
 }
 
-/// A key of any type that serde can encode. Keys that are equal must have one encoding, which a
-/// `HashMap` for instance has not; their order is that of their encodings. Floats in it are as [`Key`] says: `reduce` gets
+/// A key of any type that serde can encode. Equal keys must have the same encoding, which equal `HashMap`s, for
+/// example, may not have. Keys are ordered by their encodings. Equal floats are one key, see [`Key`]: `reduce` gets
 /// `0.0` for `-0.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Encoded<T>(pub T);
@@ -259,7 +259,7 @@ impl<T: Serialize + DeserializeOwned> Key for Encoded<T> {
     type Owned = T;
 
     fn encode(&self, to: &mut Vec<u8>) {
-        // What cannot be encoded is a key that cannot be decoded, which is an error where it is reduced.
+        // If encoding fails, the key cannot be decoded either, which is an error when it is reduced.
         let _ = codec::encode_into(&OneFloat(&self.0), to);
     }
 
@@ -284,7 +284,7 @@ mod tests {
         bytes
     }
 
-    /// As `total_cmp`, but for what is one key.
+    /// Compares like `total_cmp`, except that floats which are one key are equal.
     fn doubles(a: &f64, b: &f64) -> std::cmp::Ordering {
         one_double(*a).total_cmp(&one_double(*b))
     }

@@ -33,15 +33,14 @@ pub(crate) use stage::{MapStage, Shuffle, each_key, failure, gathered, sorted};
 #[doc(hidden)]
 pub use stage::{map_entry, reduce_entry};
 
-/// What `map` and `reduce` may fail by: `?` turns any error into it.
+/// The error type of `map` and `reduce`: `?` converts any error into it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A computation in the manner of MapReduce ("MapReduce: Simplified Data Processing on Large
-/// Clusters", OSDI 2004): `map` turns each input into pairs of key and value, `reduce` sees each key
-/// once, with all its values.
+/// A computation in the style of MapReduce ("MapReduce: Simplified Data Processing on Large Clusters", OSDI 2004):
+/// `map` turns each input into pairs of a key and a value, and `reduce` receives each key once, with all its values.
 ///
-/// `#[wren::mapreduce]` on the `impl` registers its two stages, so that workers find them. Its options
-/// are those of [`#[wren::remote]`](crate::remote): `memory`, `timeout`, `retries`.
+/// `#[wren::mapreduce]` on the `impl` registers its two stages, so that workers find them. It takes the options
+/// `memory`, `timeout` and `retries` of [`#[wren::remote]`](crate::remote).
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -85,42 +84,43 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
-/// A task may run more than once, where a machine died or was slow; what it did then counts once.
+/// A task may run more than once if a machine fails or is slow; its results count once.
 pub trait MapReduce: Registered + Serialize + DeserializeOwned {
-    /// What one map task works on: [`Split`](crate::Split) of files, or anything that serde knows.
+    /// The input of one map task: a [`Split`](crate::Split) of files, or any type that serde supports.
     type Input: Serialize + DeserializeOwned;
-    /// By what values are brought together.
+    /// The key by which values are grouped.
     type Key: Key + ?Sized;
-    /// What is emitted under a key.
+    /// A value emitted under a key.
     type Value: Serialize + DeserializeOwned;
-    /// What `reduce` gives.
+    /// An output of `reduce`.
     type Output: Serialize + DeserializeOwned;
 
-    /// Emits the pairs of one input, as they come: nothing is held but what `combine` makes of them.
+    /// Emits the pairs of one input, one by one. They are not all kept in memory: `combine` merges the values of a key,
+    /// and pairs that do not fit go to disk.
     ///
     /// # Errors
-    /// Any error ends the job; `retries` of the attribute says whether the task is tried again.
+    /// An error ends the job, unless `retries` allows another attempt.
     fn map(&self, input: Self::Input, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError>;
 
-    /// Merges two values of one key inside a map task, so that one pair travels in place of many.
-    /// Without it, every pair travels. Values that arrive are merged by it too, before `reduce` sees
-    /// what is left: one value, or a few where memory was short.
+    /// Merges two values of one key inside a map task, so that one pair is sent instead of many. Without it, every pair
+    /// is sent. The reduce task also merges the values that arrive, before `reduce` sees the remaining ones: one value,
+    /// or a few if memory was short.
     fn combine(&self, value: &mut Self::Value, next: Self::Value) {
         let _ = (value, next);
     }
 
-    /// Which of `partitions` reduce tasks gets a key; the keys' hash decides otherwise. What is not
-    /// below `partitions` is taken for the last.
+    /// Returns which of the `partitions` reduce tasks gets a key. Without it, the hash of the key decides. A result
+    /// that is not below `partitions` is treated as the last.
     fn partition(&self, key: <Self::Key as Key>::View<'_>, partitions: usize) -> usize {
         let _ = key;
         partitions - 1
     }
 
-    /// Takes a key and all its values, in the order of the inputs. Within a reduce task, keys come in
-    /// their order.
+    /// Reduces a key and all its values, which come in the order of the inputs. Within a reduce task, keys come in
+    /// ascending order.
     ///
     /// # Errors
-    /// Any error ends the job; `retries` of the attribute says whether the task is tried again.
+    /// An error ends the job, unless `retries` allows another attempt.
     fn reduce(
         &self,
         key: <Self::Key as Key>::View<'_>,
@@ -129,29 +129,29 @@ pub trait MapReduce: Registered + Serialize + DeserializeOwned {
     ) -> Result<(), BoxError>;
 }
 
-/// What `#[wren::mapreduce]` adds to an implementation of [`MapReduce`], and `#[wren::bsp]` to one of
-/// [`Bsp`](crate::bsp::Bsp).
+/// The stages of a computation: `#[wren::mapreduce]` adds them to an implementation of [`MapReduce`], and
+/// `#[wren::bsp]` to one of [`Bsp`](crate::bsp::Bsp).
 #[diagnostic::on_unimplemented(
     message = "the stages of `{Self}` are not registered",
     label = "workers would not find them",
     note = "put `#[wren::mapreduce]` on `impl MapReduce for {Self}`, or `#[wren::bsp]` on `impl Bsp for {Self}`"
 )]
 pub trait Registered: Sized + 'static {
-    /// Whether `combine` is there.
+    /// Whether `combine` is implemented.
     #[doc(hidden)]
     const COMBINES: bool;
-    /// Whether `partition` is there.
+    /// Whether `partition` is implemented.
     #[doc(hidden)]
     const PARTITIONS: bool;
-    /// The stages, in their order.
+    /// Returns the stages, in order.
     #[doc(hidden)]
     fn stages() -> &'static [&'static RemoteFn];
 }
 
-/// Which of `partitions` a key belongs to by its hash.
+/// Returns which of `partitions` a key belongs to, by its hash.
 pub(crate) fn by_hash(key: &[u8], partitions: usize) -> usize {
     use std::hash::BuildHasher;
-    // The same in every process of one program, which is all that is needed.
+    // The hash only needs to be the same in every process of one program.
     let hash = foldhash::quality::FixedState::default().hash_one(key);
     // The high half of the product is evenly spread below `partitions` (Lemire, "Fast Random Integer
     // Generation in an Interval", 2019).

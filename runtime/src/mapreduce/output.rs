@@ -1,4 +1,4 @@
-//! What `reduce` gives: collected for the driver, or written to a file a reduce task.
+//! The outputs of `reduce`: collected for the driver, or written to one file per reduce task.
 
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 use crate::platform;
 use crate::store::{self, StoreError};
 
-/// How written outputs look.
+/// The format of written outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Format {
     /// One line of JSON for each output ([jsonlines.org](https://jsonlines.org)).
     JsonLines,
-    /// A line for each output, its parts separated by tabs: strings and numbers, or tuples and
-    /// structures of them. Tabs, line ends and backslashes in strings are written `\t`, `\n`, `\\`.
+    /// One line for each output, with its parts separated by tabs: strings and numbers, or tuples and structures of
+    /// them. Tabs, line ends and backslashes in strings are written as `\t`, `\n`, `\r` and `\\`.
     Tsv,
 }
 
@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-/// Takes what [`MapReduce::reduce`](super::MapReduce::reduce) gives.
+/// Receives the outputs of [`MapReduce::reduce`](super::MapReduce::reduce).
 pub struct Output<T> {
     kind: Kind<T>,
     records: u64,
@@ -51,22 +51,22 @@ impl<T> fmt::Debug for Output<T> {
     }
 }
 
-/// What a reduce task sends back.
+/// The result of a reduce task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reduced<T> {
     pub(crate) collected: Vec<T>,
-    /// Outputs, collected or written.
+    /// Number of outputs, collected or written.
     pub(crate) records: u64,
-    /// The file written, and its length in bytes.
+    /// The written file, and its length in bytes.
     pub(crate) file: Option<(String, u64)>,
 }
 
-/// Where a reduce task leaves its outputs.
+/// The destination of a reduce task's outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Target {
-    /// In its result.
+    /// The result of the task.
     Result,
-    /// In a file of this folder: a local one, or a store's URL.
+    /// A file in this folder, which is a local folder or a store's URL.
     Folder { url: String, format: Format },
 }
 
@@ -82,10 +82,10 @@ impl<T: Serialize> Output<T> {
         Ok(Self { kind, records: 0 })
     }
 
-    /// Gives one output.
+    /// Adds one output.
     ///
     /// # Errors
-    /// Where the disk fails, or the output cannot be written in the format that was asked for.
+    /// An error if the disk fails, or if the output cannot be written in the chosen format.
     pub fn push(&mut self, output: T) -> Result<(), BoxError> {
         self.records += 1;
         match &mut self.kind {
@@ -138,12 +138,12 @@ fn flatten<'a>(value: &'a serde_json::Value, parts: &mut Vec<&'a serde_json::Val
     }
 }
 
-/// The job whose shuffle's objects begin with this.
+/// Returns the job whose shuffle objects have this prefix.
 fn job_of(prefix: &str) -> &str {
     prefix.split('/').next().unwrap_or_default()
 }
 
-/// A file that gets its name when it is whole, so that of several attempts one is seen.
+/// A file that gets its name when it is complete, so that only one of several attempts is visible.
 #[derive(Debug)]
 pub(crate) struct FileSink {
     to: Destination,
@@ -152,17 +152,17 @@ pub(crate) struct FileSink {
     bytes: u64,
 }
 
-/// What a file is called that is being written.
+/// The name of a file that is being written.
 #[derive(Debug)]
 enum Unfinished {
-    /// Nothing yet, so that a worker which is killed leaves nothing; then a name in this folder that begins so.
+    /// No name yet, so that a worker that is killed leaves nothing; later a name in this folder, with this prefix.
     Unnamed { folder: PathBuf, prefix: String },
-    /// Where the file system has no unnamed files.
+    /// A temporary name, if the file system has no unnamed files.
     Named(tempfile::TempPath),
 }
 
 impl Unfinished {
-    /// A name for a file that is whole.
+    /// Gives a complete file a temporary name, if it has none, and returns that name.
     fn name(self, file: &File) -> std::io::Result<tempfile::TempPath> {
         match self {
             Self::Named(path) => Ok(path),
@@ -181,13 +181,14 @@ enum Destination {
     Store { url: String, key: String, job: String },
 }
 
-/// Whether outputs go to a local folder of this name: anything but a store's URL.
+/// Whether outputs go to a local folder of this name: anything except a store's URL.
 pub(crate) fn is_local(url: &str) -> bool {
     !url.split_once(':').is_some_and(|(scheme, _)| store::is_known(scheme))
 }
 
 impl FileSink {
-    /// A file of that name in a folder. A local one is there: see [`Outputs`](super::outputs::Outputs).
+    /// Creates a file of this name in a folder. A local folder already exists: see
+    /// [`Outputs`](super::outputs::Outputs).
     pub(crate) fn create(url: &str, name: &str, shuffle: &Shuffle) -> Result<Self> {
         let failed = |folder: &Path, error: std::io::Error| failed(folder, name, &error);
         let (to, folder) = if is_local(url) {
@@ -197,7 +198,7 @@ impl FileSink {
             let (key, job) = (name.to_owned(), job_of(&shuffle.prefix).to_owned());
             (Destination::Store { url: url.to_owned(), key, job }, store::open(url)?.scratch())
         };
-        // A name with a dot is passed over by whoever reads the folder meanwhile.
+        // Readers of the folder skip names that begin with a dot.
         let prefix = format!(".{}-", job_of(&shuffle.prefix));
         let (file, name) = match platform::unnamed_file(&folder) {
             Ok(file) => (file, Unfinished::Unnamed { folder, prefix }),
@@ -212,7 +213,7 @@ impl FileSink {
         Ok(Self { to, file: BufWriter::with_capacity(256 << 10, file), name, bytes: 0 })
     }
 
-    /// Gives the file its name; gives where it is, and its length.
+    /// Gives the file its final name. Returns its path or URL, and its length in bytes.
     pub(crate) fn finish(self) -> Result<(String, u64)> {
         let Self { to, file, name, bytes } = self;
         let written = file.into_inner().map_err(std::io::IntoInnerError::into_error);
@@ -225,7 +226,7 @@ impl FileSink {
             }
             Destination::Store { url, key, job } => {
                 let store = store::open(&url)?;
-                let path = named.map_err(|e| store.unreadable(&key, Path::new("its temporary file"), &e))?;
+                let path = named.map_err(|e| store.unreadable(&key, Path::new("(temporary)"), &e))?;
                 check_mark(&*store, &job)?;
                 store::wait(store.put_file(&key, &path))?;
                 Ok((format!("{}/{key}", url.trim_end_matches('/')), bytes))

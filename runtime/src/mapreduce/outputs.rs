@@ -1,12 +1,12 @@
-//! The folder of a job's outputs, which holds exactly what the job wrote.
+//! The folder of a job's outputs, which contains exactly the files that the job wrote.
 //!
-//! Tasks write their files to a staged folder beside it, and when all are there, the two change places. Where that cannot
-//! be, in a store or where nothing can be written beside the folder, what was there before is removed file by file, and a
-//! mark says until then that not all is there.
+//! Tasks write their files to a staged folder beside it. When all files are there, the two folders change places. Where
+//! that is not possible, in a store or where nothing can be written beside the folder, the earlier files are removed
+//! one by one. In a store, a mark shows until then that the outputs are incomplete.
 //!
-//! An attempt that lost, or one of a job that failed, may still write when the job is over. Hence only the driver makes
-//! the staged folder, and it first gives the folder another name, under which no task finds it, and then takes or removes
-//! it.
+//! An attempt that lost to another, or that belongs to a failed job, may still write after the job has ended.
+//! Therefore, only the driver creates the staged folder. It first renames the folder, so that no task finds it any
+//! more, and then uses or removes it.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,21 +20,21 @@ use crate::error::{Error, Result};
 use crate::platform::is_id;
 use crate::store::{self, Requests, Store, StoreError, StoreResult, find, find_size, unblock};
 
-/// What the mark of a job says.
+/// Returns the content of a job's mark.
 fn mark_of(job: &str) -> String {
     format!("job {job}\n")
 }
 
-/// What the mark in a store says, if there is one.
+/// Returns the content of the mark in a store, if there is one.
 fn mark_in(store: &dyn Store) -> StoreResult<Option<String>> {
     Ok(find(store, INCOMPLETE)?.map(|mark| String::from_utf8_lossy(&mark).into_owned()))
 }
 
-/// Refuses to write an output of a job to a store where the mark is not that of the job: another one writes there, or has
-/// put its outputs there since.
+/// Checks that the mark in a store is that of the job, before an output is written there. If it is not, another job is
+/// writing there, or has put its outputs there since.
 ///
 /// # Errors
-/// [`Error::Job`], and [`Error::Store`] where the store fails.
+/// [`Error::Job`] if the mark is not that of the job, and [`Error::Store`] if the store fails.
 pub(super) fn check_mark(store: &dyn Store, job: &str) -> Result<()> {
     let mark = mark_in(store)?;
     if mark.as_ref().is_some_and(|mark| *mark == mark_of(job)) {
@@ -43,26 +43,26 @@ pub(super) fn check_mark(store: &dyn Store, job: &str) -> Result<()> {
     Err(replaced(&store.url(), job, mark.as_deref()))
 }
 
-/// The error of a job whose outputs another one has replaced, by what the mark says now.
+/// Returns the error of a job whose outputs another job has replaced. `mark` is the current content of the mark.
 fn replaced(url: &str, job: &str, mark: Option<&str>) -> Error {
-    let other = mark.map_or_else(|| "another job has written".to_owned(), |mark| format!("{} writes", mark.trim()));
+    let other = mark.map_or_else(|| "another job has written".to_owned(), |mark| format!("{} is writing", mark.trim()));
     Error::Job(format!(
-        "{other} its outputs to {url} while job `{job}` does; give each job a folder of its own, and run it again"
+        "{other} its outputs to {url} at the same time as job `{job}`; give each job its own folder, and run it again"
     ))
 }
 
-/// Where outputs go.
+/// The destination of a job's outputs.
 #[derive(Debug, Clone)]
 pub(crate) struct Outputs {
     place: Place,
-    /// What workers are told.
+    /// The folder that tasks write to.
     target: String,
 }
 
 #[derive(Debug, Clone)]
 enum Place {
     Store(InStore),
-    /// The staged folder is locked while the job runs, see [`sweep`].
+    /// A local folder. The staged folder is locked while the job runs, see [`sweep`].
     Local {
         folder: PathBuf,
         staged: PathBuf,
@@ -75,15 +75,15 @@ enum Place {
 struct InStore {
     store: Arc<dyn Store>,
     job: String,
-    /// Whether other programs may run the same job.
+    /// Whether the job is named, so that other programs may run it too.
     is_named: bool,
 }
 
 impl Outputs {
-    /// The outputs of a job in a folder, which is an absolute path or a store's URL.
+    /// Prepares the outputs of a job in a folder, which is an absolute path or a store's URL.
     ///
     /// # Errors
-    /// [`Error::Config`] for a folder with files that are no outputs.
+    /// [`Error::Config`] for a local folder that contains other files than outputs.
     pub(crate) async fn of(job: &str, is_named: bool, folder: &str) -> Result<Self> {
         let job = job.to_owned();
         if !is_local(folder) {
@@ -96,12 +96,13 @@ impl Outputs {
     }
 
     fn of_local(job: &str, folder: PathBuf) -> Result<Self> {
-        // The folder that a link leads to, not the link.
+        // Replace the folder that a link leads to, not the link.
         let folder = folder.canonicalize().unwrap_or(folder);
         for name in names(&folder).map_err(|e| failed(&folder, &e))? {
             if !is_part(&name) && !name.starts_with('.') {
                 return Err(Error::Config(format!(
-                    "the outputs replace all of {}, and `{name}` in it is none; name an empty or a new folder",
+                    "the outputs replace the content of {}, but `{name}` in it is not an output; use an empty or new \
+                     folder",
                     folder.display()
                 )));
             }
@@ -117,24 +118,26 @@ impl Outputs {
             Err(_) => stage(&within).map(|lock| (within, lock)).map_err(|e| failed(&folder, &e))?,
         };
         let target = staged.to_str().map(str::to_owned);
-        let target = target.ok_or_else(|| Error::Config(format!("the folder {} is not UTF-8", staged.display())))?;
+        let target = target.ok_or_else(|| {
+            Error::Config(format!("the path of the folder {} is not UTF-8; use another folder", staged.display()))
+        })?;
         let lock = Arc::new(Mutex::new(lock));
         Ok(Self { place: Place::Local { folder, staged, lock }, target })
     }
 
-    /// The folder that tasks write to.
+    /// Returns the folder that tasks write to.
     pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
-    /// Removes what tasks wrote of a job that is given up.
+    /// Removes the local files that tasks wrote for a job that was cancelled or has failed.
     pub(crate) fn discard(&self) {
         if let Place::Local { staged, .. } = &self.place {
             let _ = discard(staged);
         }
     }
 
-    /// Makes the folder that tasks write to once more: they run again after [`Outputs::commit`] gave false.
+    /// Creates the folder that tasks write to again, because they run again after [`Outputs::commit`] returned false.
     pub(crate) async fn stage_again(&self) -> Result<()> {
         match &self.place {
             Place::Store(place) => place.put_mark().await,
@@ -150,8 +153,8 @@ impl Outputs {
         }
     }
 
-    /// Puts the files of a job where they belong, and nothing beside them. Gives false where they are gone: a named job
-    /// may have written them long ago.
+    /// Puts the files of a job in place, without any other outputs. Returns false if they are gone: a named job may
+    /// have written them long ago.
     pub(crate) async fn commit<T>(&self, reduced: &mut [Reduced<T>]) -> Result<bool> {
         let files: Vec<(String, u64)> = reduced.iter().filter_map(|reduced| reduced.file.clone()).collect();
         match &self.place {
@@ -180,7 +183,7 @@ impl InStore {
 
     async fn commit(&self, files: Vec<(String, u64)>) -> Result<bool> {
         let requests = Requests::new(self.store.clone());
-        // Without the mark, another program has ended this job, or another job has put its outputs here.
+        // If the mark is missing, another program has finished this job, or another job has put its outputs here.
         let mark = requests.make(|store| mark_in(store)).await?;
         if mark.as_ref().map_or(!self.is_named, |mark| *mark != mark_of(&self.job)) {
             return Err(replaced(&self.store.url(), &self.job, mark.as_deref()));
@@ -197,7 +200,7 @@ impl InStore {
         let mut old = requests.list("part-".to_owned()).await?;
         old.retain(|key| is_part(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
         requests.remove(old).await?;
-        // The last: until then there may be parts of an earlier job.
+        // Remove the mark last: until then, there may be parts of an earlier job.
         requests.remove(vec![INCOMPLETE.to_owned()]).await?;
         Ok(true)
     }
@@ -219,7 +222,7 @@ fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<
     let put = || {
         if are_in(staged) && staged.is_dir() {
             let whole = withdraw(staged)?;
-            // What attempts left that lost, or an earlier run with more files.
+            // Files of attempts that lost, or of an earlier run with more files.
             for name in names(&whole)?.into_iter().filter(|name| !is_wanted(name)) {
                 remove(&whole.join(name))?;
             }
@@ -242,23 +245,25 @@ fn commit_here(folder: &Path, staged: &Path, files: &[(String, u64)]) -> Result<
     put().map_err(|e| failed(folder, &e))
 }
 
-/// The file in a staged folder that its driver has locked.
+/// The file in a staged folder that its driver locks.
 const LOCK: &str = ".lock";
 
-/// How long nobody has changed a folder that a driver which died has left: one that begins has no lock yet.
+/// Minimum time since the last change of a folder that counts as left by a killed driver. A driver that has just
+/// started may not have locked its folder yet.
 const LEFT: Duration = Duration::from_secs(60);
 
-/// Makes the folder that tasks write to, and locks it where the file system has locks.
+/// Creates the folder that tasks write to, and locks it if the file system supports locks.
 fn stage(staged: &Path) -> io::Result<Option<File>> {
-    // Of a run that was killed while it put its outputs in their place, or after it had.
+    // Left by a run that was killed while it put its outputs in place, or afterwards.
     let _ = fs::remove_dir_all(withdrawn(staged));
     fs::create_dir_all(staged)?;
     let lock = File::options().write(true).create(true).truncate(false).open(staged.join(LOCK))?;
     Ok(lock.try_lock().is_ok().then_some(lock))
 }
 
-/// Removes what drivers left that were killed: folders beside a staged one whose names begin so and end in the id of a job
-/// without a name, and which nobody has locked. What named jobs left, they go on with.
+/// Removes folders that killed drivers left: those beside `staged` whose names consist of `prefix`, the id of a job
+/// without a name and perhaps [`OVER`], and that no process has locked. Folders of named jobs are kept, because those
+/// jobs resume with them.
 fn sweep(staged: &Path, prefix: &str) {
     let Some(folder) = staged.parent() else { return };
     for name in names(folder).unwrap_or_default() {
@@ -278,15 +283,15 @@ fn is_left(staged: &Path) -> bool {
     }
     match File::options().write(true).open(staged.join(LOCK)) {
         Ok(lock) => lock.try_lock().is_ok(),
-        // Its driver was killed while it put the outputs in their place.
+        // Its driver was killed while it put the outputs in place.
         Err(_) => staged.to_string_lossy().ends_with(OVER),
     }
 }
 
-/// What is added to the name of a staged folder that tasks do not write to any more.
+/// Suffix of a staged folder that tasks no longer write to.
 const OVER: &str = ".over";
 
-/// The name of such a folder.
+/// Returns the name of such a folder.
 fn withdrawn(staged: &Path) -> PathBuf {
     with_suffix(staged, OVER)
 }
@@ -297,7 +302,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Takes the staged folder from the tasks that may still write to it.
+/// Renames the staged folder, so that tasks that are still running cannot write to it.
 fn withdraw(staged: &Path) -> io::Result<PathBuf> {
     let withdrawn = withdrawn(staged);
     fs::rename(staged, &withdrawn)?;
@@ -308,29 +313,29 @@ fn discard(staged: &Path) -> io::Result<()> {
     fs::remove_dir_all(withdraw(staged)?)
 }
 
-/// Puts a folder in the place of the other at once.
+/// Puts the folder `whole` in the place of `folder`, at once if the file system supports it.
 fn change_places(folder: &Path, whole: &Path) -> io::Result<()> {
     if !folder.exists() {
         return fs::rename(whole, folder);
     }
     let mut old = whole.to_owned();
     if crate::platform::exchange(whole, folder).is_err() {
-        // A file system that cannot: for a moment there is no folder.
+        // The file system cannot exchange folders. For a moment, there is no folder.
         old = with_suffix(whole, ".old");
         match fs::rename(folder, &old) {
             Ok(()) => fs::rename(whole, folder)?,
-            // Nor can a folder be renamed that another file system is mounted at.
+            // A folder at which another file system is mounted cannot be renamed either.
             Err(_) => return move_in(folder, whole),
         }
     }
-    // Hidden files are somebody's, and stay.
+    // Hidden files belong to the user, and stay.
     for name in names(&old)?.into_iter().filter(|name| name.starts_with('.') && !folder.join(name).exists()) {
         fs::rename(old.join(&name), folder.join(&name))?;
     }
     fs::remove_dir_all(old)
 }
 
-/// Replaces the files one by one: first there are too few, and never too many.
+/// Replaces the files one by one. Meanwhile, files may be missing, but files of two jobs are never mixed.
 fn move_in(folder: &Path, whole: &Path) -> io::Result<()> {
     for name in names(folder)?.into_iter().filter(|name| is_part(name)) {
         remove(&folder.join(name))?;
@@ -348,7 +353,7 @@ fn remove(path: &Path) -> io::Result<()> {
     if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
-/// What is in a folder; nothing if it is not there.
+/// Returns the names in a folder; none if it does not exist.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -407,7 +412,7 @@ mod tests {
         assert!(folder.join(".gitignore").exists(), "hidden files stay");
         fs::write(folder.join("README"), "mine").unwrap();
         let refused = write(&folder, "sixth", 1).unwrap_err().to_string();
-        assert!(refused.contains("`README` in it is none"), "{refused}");
+        assert!(refused.contains("`README` in it is not an output"), "{refused}");
     }
 
     #[test]
@@ -420,7 +425,7 @@ mod tests {
             fs::write(target.join("part-00000"), "a").unwrap();
             let late = std::thread::spawn({
                 let target = target.clone();
-                // Names of its own each time, as an attempt's unfinished file has.
+                // A new name each time, like the unfinished file of an attempt.
                 move || (0..).take_while(|n| fs::write(target.join(format!(".{n}")), "half").is_ok()).count()
             });
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -480,15 +485,15 @@ mod tests {
         };
         let slow = wait(Outputs::of("slow", false, &url)).unwrap();
         let of_slow = write(&slow, "slow").unwrap();
-        // What is in a store of files is found as files, too.
+        // The values of a `file:` store are also found as files.
         for pattern in [url.clone(), format!("{url}/*"), url.replace("file:", ""), format!("{url}/part-00000")] {
             let error = splits(pattern).unwrap_err().to_string();
-            assert!(error.contains("job slow writes them"), "{error}");
+            assert!(error.contains("job slow is still writing them"), "{error}");
         }
         let quick = wait(Outputs::of("quick", false, &url)).unwrap();
         let of_quick = write(&quick, "quick").unwrap();
         let refused = write(&slow, "slow").unwrap_err().to_string();
-        assert!(refused.contains("job quick writes its outputs to file:"), "{refused}");
+        assert!(refused.contains("job quick is writing its outputs to file:"), "{refused}");
         assert!(commit(&slow, &of_slow).unwrap_err().contains("job quick"));
         assert_eq!(commit(&quick, &of_quick), Ok(true));
         let refused = write(&slow, "slow").unwrap_err().to_string();
@@ -510,13 +515,13 @@ mod tests {
         fs::remove_file(paths[1].join(LOCK)).unwrap();
         let is_there = || paths.each_ref().map(|path| path.exists());
         assert!(write(&folder, "first", 1).unwrap());
-        assert_eq!(is_there(), [true; 3], "they may be about to be locked");
+        assert_eq!(is_there(), [true; 3], "their drivers may be about to lock them");
         let long_ago = std::time::SystemTime::now() - 2 * LEFT;
         paths.iter().for_each(|path| File::open(path).unwrap().set_modified(long_ago).unwrap());
         let lock = File::options().write(true).open(paths[0].join(LOCK)).unwrap();
         lock.lock().unwrap();
         assert!(write(&folder, "second", 1).unwrap());
-        assert_eq!(is_there(), [true, false, true], "one is locked, and a named job goes on with its own");
+        assert_eq!(is_there(), [true, false, true], "one is locked, and a named job resumes with its own");
         drop(lock);
         assert!(write(&folder, "third", 1).unwrap());
         assert_eq!(is_there(), [false, false, true]);
@@ -533,7 +538,7 @@ mod tests {
             })
         };
         assert!(write(&folder, "job", 1).unwrap());
-        assert!(commit(3), "it was put there by an earlier run");
+        assert!(commit(3), "an earlier run put it there");
         assert!(!commit(4), "it is another file");
         fs::remove_dir_all(&folder).unwrap();
         assert!(!commit(3));

@@ -14,37 +14,37 @@ use crate::function::errors;
 use crate::shuffle::{Merged, Scattered, Segment, Segments, Sorter};
 use crate::store;
 
-/// What both stages know of the shuffle.
+/// The parameters of the shuffle that both stages use.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Shuffle {
-    /// The URL of the store that shuffle objects are in.
+    /// URL of the store that contains the shuffle objects.
     pub(crate) store: String,
-    /// What their keys begin with.
+    /// Prefix of their keys.
     pub(crate) prefix: String,
     /// Whether their blocks are compressed.
     pub(crate) compress: bool,
-    /// Memory of a worker, in MB of 2^20 bytes.
+    /// Memory that a task may use, in MB of 2^20 bytes.
     pub(crate) memory_mb: u32,
 }
 
-/// What a worker needs beside what it is given for records, in bytes: the program, stacks, buffers.
+/// Memory that a worker needs for other things than records, in bytes: the program, stacks, buffers.
 const BESIDE: usize = 32 << 20;
 
 impl Shuffle {
-    /// Memory for records, in bytes.
+    /// Returns the memory for records, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let all = (self.memory_mb as usize) << 20;
         all.saturating_sub(BESIDE).max(all / 4) / 3 * 2
     }
 
-    /// The key of a map task's object. Every attempt has its own; that of the attempt which is
-    /// committed is the one that its result names.
+    /// Returns the key of a map task's object. Every attempt has its own key; the result of the committed attempt names
+    /// the one to use.
     pub(crate) fn key(&self, task: usize) -> String {
         format!("{}/{task}.{:016x}", self.prefix, crate::platform::random())
     }
 }
 
-/// What a map task is told.
+/// The parameters of a map task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MapStage {
     pub(crate) shuffle: Shuffle,
@@ -52,7 +52,7 @@ pub(crate) struct MapStage {
     pub(crate) task: usize,
 }
 
-/// What a reduce task is told.
+/// The parameters of a reduce task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ReduceStage {
     pub(crate) shuffle: Shuffle,
@@ -99,7 +99,7 @@ fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::O
     Ok(out.finish()?)
 }
 
-/// The pairs of a partition, by key.
+/// Returns the pairs of a partition, sorted by key and combined if possible.
 pub(crate) fn gathered<E: Emits>(emits: E, shuffle: &Shuffle, segments: Vec<Segment>) -> Result<Merged, BoxError>
 where
     E::Value: DeserializeOwned,
@@ -113,7 +113,7 @@ where
     combined.finish()
 }
 
-/// The records of a partition, in order.
+/// Returns the records of a partition, in order.
 pub(crate) fn sorted(shuffle: &Shuffle, segments: Vec<Segment>) -> Result<Merged, Error> {
     let store = store::open(&shuffle.store)?;
     let mut sorter = Sorter::new(shuffle.memory(), store.scratch());
@@ -121,7 +121,7 @@ pub(crate) fn sorted(shuffle: &Shuffle, segments: Vec<Segment>) -> Result<Merged
     Ok(sorter.finish()?)
 }
 
-/// Gives each key with its values.
+/// Passes each key with its values to `take`.
 pub(crate) fn each_key<K: Key + ?Sized, V>(
     mut merged: Merged,
     mut take: impl FnMut(K::View<'_>, &mut Values<'_, V>) -> Result<(), BoxError>,
@@ -138,7 +138,8 @@ pub(crate) fn each_key<K: Key + ?Sized, V>(
     Ok(())
 }
 
-/// A failure of the store is one, so that the task is run again; any other error is the function's.
+/// Converts an error. A failure of the store remains one, so that the task runs again; any other error is the
+/// function's.
 pub(crate) fn failure(error: &BoxError) -> Failure {
     let store = error.downcast_ref::<store::StoreError>();
     let own = error.downcast_ref::<Error>();

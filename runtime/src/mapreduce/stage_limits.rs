@@ -1,26 +1,26 @@
-//! What the tasks of a stage get of the machines that run them.
+//! The resources that the tasks of a stage get on their machines.
 
 use crate::calls::{Call, call};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::function::{ArgsEncoder, Limits, RemoteFn};
 
-/// Memory of a worker where neither the attribute, nor the builder, nor the backend says one, in MB.
+/// Memory of a worker in MB, if neither the attribute, the builder nor the backend sets it.
 const DEFAULT_MEMORY_MB: u32 = 512;
 
-/// The limits of a stage's calls, as there are machines for them.
+/// The limits of a stage's calls, on the machines that run them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StageLimits {
     limits: Limits,
-    /// What a task may use of the memory, in MB: calls that run side by side on a machine share it.
+    /// Memory that a task may use, in MB. Calls that run side by side on a machine share its memory.
     pub(super) share_mb: u32,
 }
 
 impl StageLimits {
-    /// For calls of this function, or of functions that share its beginning.
+    /// Returns the limits for calls of `function`, or of functions whose names begin with it.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) where no machine has as much.
+    /// [`Error::Config`](crate::Error::Config) if no machine has enough memory or allows enough time.
     pub(crate) fn of(executor: &Executor, function: &str, stated: Limits) -> Result<Self> {
         let placement = executor.placement(function, &stated)?;
         let memory_mb =
@@ -30,14 +30,14 @@ impl StageLimits {
         Ok(Self { limits: Limits { memory_mb: Some(memory_mb), ..stated }, share_mb })
     }
 
-    /// A call of a stage.
+    /// Creates a call of a stage.
     pub(crate) fn call<R>(&self, function: &'static RemoteFn, push: impl FnOnce(&mut ArgsEncoder)) -> Call<R> {
         let mut args = ArgsEncoder::new();
         push(&mut args);
         self.limit(call(function, args))
     }
 
-    /// A call under these limits.
+    /// Sets these limits on a call.
     pub(crate) fn limit<R>(&self, call: Call<R>) -> Call<R> {
         call.limited(self.limits)
     }

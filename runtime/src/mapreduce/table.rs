@@ -1,4 +1,4 @@
-//! The combining table of a map task: one value for each key.
+//! The combining table of map and reduce tasks: one value for each key.
 
 use std::hash::BuildHasher;
 use std::mem::size_of;
@@ -9,22 +9,21 @@ use hashbrown::hash_table::Entry;
 
 use crate::shuffle::prefetch;
 
-/// Keys of up to this many bytes are held in the table itself.
+/// Maximum length of keys that are held in the table itself, in bytes.
 const SHORT: usize = 15;
 
-/// How many pairs wait between the look for their place and its use.
+/// Number of pairs that wait between the prefetch of their slot and its use.
 const WAITING: usize = 8;
 
-/// Slots that a table begins with; a power of two.
+/// Initial number of slots of a table; a power of two.
 const SLOTS: usize = 1 << 10;
 
 /// Maps encoded keys to values.
 ///
-/// Short keys, which most are, lie beside their values and are compared as two numbers, so that a
-/// look-up touches one place in memory. That place is asked for when a pair comes and used a few pairs
-/// later, for most of what a look-up costs is the wait for memory. (Measured on words of a text with
-/// half a million distinct ones: 45 to 60 ns a word in a `HashTable`, 40 in these slots, 23 with the
-/// wait.)
+/// Short keys, which are the most common, lie beside their values and are compared as two numbers, so that a lookup
+/// touches one place in memory. That place is prefetched when a pair arrives and used a few pairs later, because most
+/// of the cost of a lookup is the wait for memory. (Measured on the words of a text with half a million distinct words:
+/// 45 to 60 ns per word in a `HashTable`, 40 in these slots, 23 with the prefetch.)
 pub(super) struct Table<V> {
     /// Open addressing, linear probing.
     slots: Vec<Option<(Short, V)>>,
@@ -32,18 +31,18 @@ pub(super) struct Table<V> {
     waiting: [Option<(Short, V)>; WAITING],
     next: usize,
     long: HashTable<(Long, V)>,
-    /// The long keys, one behind the other.
+    /// The long keys, one after another.
     text: Vec<u8>,
-    /// How many bytes it may hold.
+    /// Maximum size of the table, in bytes.
     memory: usize,
     full: bool,
 }
 
-/// A key of at most [`SHORT`] bytes: they, zeros, and their number in the last byte.
+/// A key of at most [`SHORT`] bytes, padded with zeros, with its length in the last byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Short(u64, u64);
 
-/// Where a key lies in `text`.
+/// The position of a long key in `text`.
 struct Long {
     hash: u64,
     start: usize,
@@ -55,7 +54,7 @@ impl Short {
     fn of(key: &[u8]) -> Option<Self> {
         let len = key.len();
         let tag = (len as u64) << 56;
-        // Reads that overlap: a copy of `len` bytes would be a call.
+        // Overlapping reads, because copying `len` bytes would be a function call.
         if let (Some(first), Some(last)) = (key.first_chunk::<8>(), key.last_chunk::<8>()) {
             if len > SHORT {
                 return None;
@@ -88,7 +87,7 @@ impl Short {
 }
 
 impl<V> Table<V> {
-    /// A table that is full with about `memory` bytes.
+    /// Creates a table that is full at about `memory` bytes.
     pub(super) fn new(memory: usize) -> Self {
         Self {
             slots: empty(SLOTS),
@@ -102,7 +101,7 @@ impl<V> Table<V> {
         }
     }
 
-    /// Adds a value: `combine` merges it with the one that the key has. It is the same at each call.
+    /// Adds a value; `combine` merges it with the existing value of the key. All calls must pass the same `combine`.
     #[inline]
     pub(super) fn add(&mut self, key: &[u8], value: V, combine: impl Fn(&mut V, V)) {
         let Some(short) = Short::of(key) else { return self.add_long(key, value, combine) };
@@ -135,10 +134,10 @@ impl<V> Table<V> {
         }
     }
 
-    /// Takes twice as many slots, or is full: the slots that are left serve the pairs that wait.
+    /// Doubles the number of slots, or marks the table as full. The slots that are left are for the waiting pairs.
     #[cold]
     fn grow(&mut self) {
-        // For a moment, the old ones are there too.
+        // The old slots are kept until their pairs are moved.
         if self.bytes() + 2 * self.slots.len() * size_of::<Option<(Short, V)>>() > self.memory {
             self.full = true;
             return;
@@ -154,7 +153,7 @@ impl<V> Table<V> {
         }
     }
 
-    /// Puts the pairs that wait into their slots.
+    /// Puts the waiting pairs into their slots.
     fn settle(&mut self, combine: impl Fn(&mut V, V)) {
         for ago in 0..WAITING {
             if let Some((short, value)) = self.waiting[(self.next + ago) % WAITING].take() {
@@ -177,20 +176,20 @@ impl<V> Table<V> {
         }
     }
 
-    /// Whether it is to be drained before more is added.
+    /// Whether the table must be drained before more is added.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Bytes that it holds. What values own beyond their own size is not counted.
+    /// Returns the size of the table, in bytes. Memory that values own beyond their own size is not counted.
     fn bytes(&self) -> usize {
         self.slots.len() * size_of::<Option<(Short, V)>>()
             + self.long.capacity() * size_of::<(Long, V)>()
             + self.text.capacity()
     }
 
-    /// Gives all keys and values to `take`, and is empty then; its memory stays for the next.
+    /// Passes all keys and values to `take`, and empties the table. Its memory is kept for the next pairs.
     pub(super) fn drain<E>(
         &mut self,
         combine: impl Fn(&mut V, V),

@@ -9,11 +9,11 @@ use super::BoxError;
 use crate::codec;
 use crate::shuffle::Merged;
 
-/// The values of a key, in the order of the inputs: an iterator. What is not taken is passed over.
+/// The values of a key, as an iterator in the order of the inputs. Values that are not taken are skipped.
 pub struct Values<'a, V> {
     merged: &'a mut Merged,
     key: &'a [u8],
-    /// Ends the iteration; the task fails by it when `reduce` returns.
+    /// An error that ended the iteration. The task fails with it when `reduce` returns.
     failed: Option<BoxError>,
     value: PhantomData<fn() -> V>,
 }
@@ -33,7 +33,7 @@ impl<'a, V> Values<'a, V> {
         self.failed.is_some() || self.merged.record().is_none_or(|record| record.key() != self.key)
     }
 
-    /// Passes over what is left of the key.
+    /// Skips the remaining values of the key.
     pub(super) fn finish(self) -> Result<(), BoxError> {
         while !self.is_over() {
             self.merged.advance()?;

@@ -1,4 +1,4 @@
-//! Pipes, sockets and shared files that programs which remote functions start do not get.
+//! Pipes, sockets and shared files. Programs that remote functions start do not inherit them.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -14,46 +14,46 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::system;
 
-/// How many descriptors a message brings at most.
+/// Maximum number of descriptors in a message.
 const MOST: usize = 3;
 
-/// A pipe, `(to read, to write)`; neither end blocks.
+/// Creates a pipe and returns its ends, `(read, write)`; neither end blocks.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     system::pipe()
 }
 
-/// Two sockets that are connected. A write to one whose other side is gone fails, and no signal comes of it.
+/// Creates two connected sockets. A write to a socket whose other side is closed fails without a signal.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     system::socket_pair()
 }
 
-/// A descriptor of wren's in a worker, where functions may do with descriptors what they like: it has a high
-/// number, and before each use it is made sure that the number still means the same.
+/// A descriptor of wren in a worker, where functions may close or replace any descriptor. It has a high number, and
+/// each use first checks that the number still refers to the same file.
 #[derive(Debug)]
 pub(crate) struct Guarded {
-    /// Never closed by its number, which may belong to a function's file by then.
+    /// Never closed, because its number may belong to a file of a function by then.
     fd: ManuallyDrop<OwnedFd>,
     file: (u64, u64),
 }
 
 impl Guarded {
-    /// Takes a copy of a descriptor out of the way.
+    /// Copies a descriptor to a high number.
     pub(crate) fn copy(fd: impl AsFd) -> io::Result<Self> {
         let most = getrlimit(Resource::Nofile).current.unwrap_or(1024);
-        // As high as programs with few descriptors can have them.
+        // The highest number that is possible in programs with a low limit of descriptors.
         let high = most.saturating_sub(32).clamp(3, 990) as i32;
         let copy = fcntl_dupfd_cloexec(&fd, high).or_else(|_| fcntl_dupfd_cloexec(&fd, 3))?;
         let file = identity(&copy)?;
         Ok(Self { fd: ManuallyDrop::new(copy), file })
     }
 
-    /// The descriptor, unless a function has closed it.
+    /// Returns the descriptor, unless a function has closed it.
     pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
         let fd = self.fd.as_fd();
         (identity(fd).ok()? == self.file).then_some(fd)
     }
 
-    /// The descriptor, from its number.
+    /// Returns the descriptor without checking what its number refers to.
     pub(crate) fn as_fd_unchecked(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -64,7 +64,7 @@ fn identity(fd: impl AsFd) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev as u64, stat.st_ino as u64))
 }
 
-/// Lets this process have so many descriptors open at once, if the system's hard limit allows it.
+/// Allows this process to have `wanted` descriptors open at once, or as many as the system's hard limit allows.
 pub(crate) fn allow_descriptors(wanted: u64) {
     let limit = getrlimit(Resource::Nofile);
     if let Some(current) = limit.current.filter(|current| *current < wanted) {
@@ -73,7 +73,7 @@ pub(crate) fn allow_descriptors(wanted: u64) {
     }
 }
 
-/// Wakes who reads at the other side; a socket that is full has woken already.
+/// Wakes the reader at the other side. If the socket is full, the reader is already awake.
 pub(crate) fn nudge(socket: &OwnedFd) {
     let _ = rustix::net::send(socket, &[1], SendFlags::DONTWAIT | system::NO_SIGNAL);
 }
@@ -83,7 +83,7 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io
     send_with(socket, bytes, fds, system::NO_SIGNAL)
 }
 
-/// As [`send`]; where there is no room, it is an error of the kind `WouldBlock`.
+/// Sends like [`send`]; if there is no room, fails with an error of the kind `WouldBlock`.
 pub(crate) fn try_send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_with(socket, bytes, fds, system::NO_SIGNAL | SendFlags::DONTWAIT)
 }
@@ -96,7 +96,7 @@ fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: Send
     Ok(())
 }
 
-/// Takes what the other side sent by [`send`]: how many bytes came, and the descriptors.
+/// Receives a message that the other side sent with [`send`]: returns the number of bytes, and the descriptors.
 pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -109,22 +109,23 @@ pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result
     Ok((message.bytes, fds))
 }
 
-/// Returns when the other side of the socket is gone. It takes nothing from the socket, from which others read.
+/// Returns when the other side of the socket is closed. Reads nothing from the socket, because other threads read from
+/// it.
 pub(crate) fn wait_for_hangup(socket: BorrowedFd<'_>) {
     loop {
         let mut fds = [PollFd::from_borrowed_fd(socket, system::HANGUP)];
         match poll(&mut fds, None) {
             Ok(_) if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return,
-            // Input that nobody has read yet would be told of again at once.
-            // A function closed it. What it was is told no more.
+            // A function closed the descriptor, so `poll` cannot report the hangup any more.
             Ok(_) if fds[0].revents().contains(PollFlags::NVAL) => std::thread::park(),
+            // `poll` would report unread input again immediately.
             Ok(_) if !system::HANGUP.is_empty() => std::thread::sleep(Duration::from_millis(10)),
             _ => {}
         }
     }
 }
 
-/// An unnamed file in memory, of `len` zero bytes; or on disk, where the system has no such files.
+/// Creates an unnamed file of `len` zero bytes in memory, or on disk if the system has no files in memory.
 pub(crate) fn shared_file(len: u64) -> io::Result<OwnedFd> {
     let file = system::memory_file().or_else(|_| temporary_file())?;
     rustix::fs::ftruncate(&file, len)?;

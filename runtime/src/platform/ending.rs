@@ -1,8 +1,8 @@
 //! The end of this program, by `exit` or by the return of `main`.
 
-/// Has something done when this program ends in order.
+/// Registers a function that is called when this program ends normally.
 pub(crate) fn at_exit(act: extern "C" fn()) {
-    // SAFETY: the function lives as long as the program. Where the system has no room for it, it is not called.
+    // SAFETY: the function lives as long as the program. If the system has no room for it, the function is not called.
     unsafe {
         libc::atexit(act);
     }

@@ -1,5 +1,5 @@
 //! Tasks that the program waits for before it exits: a job with a shuffle removes its temporary objects, and work on
-//! other machines is told to stop.
+//! other machines is stopped.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,7 +13,7 @@ fn tasks() -> MutexGuard<'static, Vec<JoinHandle<()>>> {
     TASKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has [`finish_tasks`] wait for a task.
+/// Makes [`finish_tasks`] wait for a task.
 pub(crate) fn finish_before_exit(task: JoinHandle<()>) {
     let mut tasks = tasks();
     tasks.retain(|task| !task.is_finished());

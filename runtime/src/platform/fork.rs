@@ -1,17 +1,19 @@
-//! A process that `fork` made shares memory and descriptors with its parent, and has none of its threads.
+//! Detects forks. A process that `fork` created shares memory and descriptors with its parent, but has none of the
+//! parent's threads.
 
 use std::sync::OnceLock;
 
 use super::system::ForkMark;
 
-/// Whether another process called wren first, of which this is a fork. If none did, this one does now.
+/// Whether this process is a fork of the process that called this function first. The first call records the calling
+/// process.
 #[inline]
 pub(crate) fn is_forked() -> bool {
     static MARK: OnceLock<ForkMark> = OnceLock::new();
     MARK.get_or_init(ForkMark::new).is_forked()
 }
 
-/// The mark of systems that clear nothing on `fork`: who made it.
+/// The fork mark on systems that cannot clear memory on `fork`: the id of the process that created the mark.
 #[derive(Debug)]
 pub(super) struct Maker(u32);
 

@@ -1,4 +1,4 @@
-//! Which process of which machine somebody is, and whether that process has ended.
+//! Identifies a process on a machine, and checks whether that process has ended.
 
 use std::sync::OnceLock;
 
@@ -6,20 +6,21 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-/// Names a process among all of all machines.
+/// Identifies a process among all processes of all machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Instance {
-    /// The machine since its start, and the space in which `pid` means something; empty where nobody knows.
+    /// The boot of the machine, and the namespace in which `pid` is valid; empty if they are unknown.
     space: String,
     pub(crate) pid: u32,
-    /// When the process began, in the system's clock ticks since the machine did: another may get its number later.
+    /// When the process started, in clock ticks since the machine started: another process may get the same `pid`
+    /// later.
     began: u64,
     /// The machine's name, for people.
     pub(crate) machine: String,
 }
 
 impl Instance {
-    /// This process.
+    /// Returns the identity of this process.
     pub(crate) fn of_this_process() -> &'static Self {
         static INSTANCE: OnceLock<Instance> = OnceLock::new();
         INSTANCE.get_or_init(|| {
@@ -29,20 +30,21 @@ impl Instance {
         })
     }
 
-    /// Whether the process has ended, as far as can be known here: of other machines nothing is.
+    /// Whether the process has ended, as far as this process can determine. For a process of another machine, this is
+    /// always `false`.
     pub(crate) fn has_ended(&self) -> bool {
         let is_here = !self.space.is_empty() && self.space == Self::of_this_process().space;
         is_here && (!is_there(self.pid) || began(self.pid).is_some_and(|began| began != Some(self.began)))
     }
 }
 
-/// Whether there is a process of that number. The system may hide what else it knows of processes of others.
+/// Whether there is a process with that number. The system may hide everything else about the processes of other users.
 fn is_there(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
-/// The boot, and the namespace of process numbers: those of a container mean nothing outside.
+/// Returns the boot and the namespace of process numbers: the process numbers of a container are not valid outside it.
 fn space() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let numbers = std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned());
@@ -52,11 +54,11 @@ fn space() -> String {
     }
 }
 
-/// When a process began, if it still runs: the 22nd field of its `stat`, see proc_pid_stat(5). None where that cannot be
-/// read.
+/// Returns when a process started: the 22nd field of its `stat`, see proc_pid_stat(5). The inner `None` means that the
+/// process has ended; the outer `None` means that the field cannot be read.
 fn began(pid: u32) -> Option<Option<u64>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name, in which anything may be.
+    // The second field is a name, which may contain any characters.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     if matches!(fields.next(), Some("Z" | "X")) {
         return Some(None);
@@ -86,6 +88,6 @@ mod tests {
         child.wait().unwrap();
         assert!(other.has_ended());
         let elsewhere = Instance { space: "another machine".to_owned(), ..other };
-        assert!(!elsewhere.has_ended(), "of another machine nothing is known");
+        assert!(!elsewhere.has_ended(), "nothing is known about a process of another machine");
     }
 }

@@ -1,4 +1,4 @@
-//! What Linux has and other systems do not.
+//! Functions that Linux provides and other systems do not.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,13 +21,13 @@ use rustix::process::{
 
 use super::fork::Maker;
 
-/// A send to a socket whose other side is gone raises no signal.
+/// The flag of sends to a socket: if the other side is closed, no signal is raised.
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 
-/// Received descriptors are closed by `exec`.
+/// The flag of receives: `exec` closes received descriptors.
 pub(super) const CLOSE_RECEIVED: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 
-/// The system tells of a hangup whether it was asked or not.
+/// The events to request from `poll` for a hangup: none, because Linux always reports hangups.
 pub(super) const HANGUP: PollFlags = PollFlags::empty();
 
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -38,32 +38,33 @@ pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Received descriptors came as they should be.
+/// Returns a received descriptor, which already has the right flags on Linux.
 pub(super) fn adopt(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// An empty file that is in memory and has no name.
+/// Creates an empty file in memory, without a name.
 pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Ok(memfd_create("wren", MemfdFlags::CLOEXEC)?)
 }
 
-/// The system's number of the calling thread.
+/// Returns the system's number of the calling thread.
 pub(crate) fn this_thread() -> Option<u32> {
     u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).ok()
 }
 
-/// How often a thread of this process has run on a processor, by its number. It stays the same while the thread waits.
+/// Returns how many times a thread of this process has run on a processor, by the number of the thread. The count does
+/// not change while the thread waits.
 pub(crate) fn turns_of_thread(thread: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
     stat.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
-/// A new file in a folder that has no name: it is gone when it is closed, however the process ends. Not all file systems
-/// have such files.
+/// Creates a file without a name in a folder. The file disappears when it is closed, however the process ends. Not all
+/// file systems support such files.
 #[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {
-    // Without it, `name_file` has no way to the file.
+    // Without `/proc`, `name_file` cannot refer to the file.
     if !Path::new("/proc/self/fd").exists() {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -71,19 +72,19 @@ pub(crate) fn unnamed_file(folder: &Path) -> io::Result<File> {
     Ok(open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)?.into())
 }
 
-/// Gives a name to a file of [`unnamed_file`], in the same file system.
+/// Gives a name to a file from [`unnamed_file`], in the same file system.
 #[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn name_file(file: &File, path: &Path) -> io::Result<()> {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// Tells a process from its forks without a system call.
+/// Distinguishes a process from its forks without a system call.
 #[derive(Debug)]
 pub(super) enum ForkMark {
     /// A page that the kernel clears in forks.
     Page(MmapRaw),
-    /// A kernel before 4.14 clears none.
+    /// For kernels before 4.14, which cannot clear pages in forks.
     Maker(Maker),
 }
 
@@ -91,7 +92,7 @@ impl ForkMark {
     pub(super) fn new() -> Self {
         let page = || {
             let page = MmapRaw::from(MmapOptions::new().len(rustix::param::page_size()).map_anon()?);
-            // SAFETY: the page is this mark's alone and anonymous, and nobody refers into it yet; a fork reads
+            // SAFETY: the page is anonymous, belongs only to this mark, and has no references into it yet; a fork reads
             // zeros from it, which `is_forked` expects. miri has no `madvise`.
             unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork)? };
             Ok::<_, io::Error>(page)
@@ -106,8 +107,8 @@ impl ForkMark {
 
     fn byte(&self) -> Option<&AtomicU8> {
         let Self::Page(page) = self else { return None };
-        // SAFETY: the mapping is at least a page, writable, and lives as long as `self`; it is touched as this
-        // atomic only. miri has no `madvise`, and never comes here.
+        // SAFETY: the mapping is at least a page, is writable, and lives as long as `self`; it is accessed only as this
+        // atomic. miri has no `madvise`, so it never executes this.
         Some(unsafe { AtomicU8::from_ptr(page.as_mut_ptr()) })
     }
 
@@ -120,22 +121,22 @@ impl ForkMark {
     }
 }
 
-/// A descriptor that `poll` finds readable when the process has ended; none before Linux 5.3.
+/// Returns a descriptor that `poll` reports as readable when the process has ended; `None` before Linux 5.3.
 pub(crate) fn end_of_process(pid: Pid) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
-/// Ends the program that is executed in place of this one, if any is, when the thread that started this process ends.
-/// This one itself watches for that, and has more to do then than to end.
+/// Requests a signal that is sent when the thread that started this process ends. The signal ends a program that is
+/// executed in place of this one. This program ignores it: it watches its parent itself, and does more than exit.
 pub(crate) fn end_with_parent() {
-    /// A signal that nobody else uses. Its default is to end the process, which `exec` restores.
+    /// A signal that is otherwise unused. Its default action, which `exec` restores, ends the process.
     const PARENT_IS_GONE: i32 = 63;
     extern "C" fn pass_over(_signal: i32) {}
     unsafe extern "C" {
         fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
     }
-    // SAFETY: the handler does nothing, which it may do at any time; the number is one of real-time signals, which
-    // Linux has up to 64. miri runs no workers.
+    // SAFETY: the handler does nothing, so it may run at any time; the number is that of a real-time signal, of which
+    // Linux has numbers up to 64. miri runs no workers.
     let handled = unsafe { signal(PARENT_IS_GONE, pass_over) } != usize::MAX;
     if handled {
         // SAFETY: as above.
@@ -144,20 +145,21 @@ pub(crate) fn end_with_parent() {
     }
 }
 
-/// Makes this process the parent of what its children leave behind.
+/// Makes this process the parent of the processes that its children leave behind.
 pub(crate) fn adopt_orphans() {
     let _ = set_child_subreaper(Some(getpid()));
 }
 
-/// Whether a descriptor is a socket that another process made, be that gone by now or not.
+/// Whether a descriptor is a socket that the process `maker` created, even if that process has ended.
 pub(crate) fn is_socket_of(fd: BorrowedFd<'_>, maker: u32) -> bool {
     socket_peercred(fd).is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(maker))
 }
 
-/// From how many bytes on memory is asked for in large pages, which have 2 MiB on most machines.
+/// Minimum size in bytes of memory for which large pages are requested. They have 2 MiB on most machines.
 const LARGE: usize = 4 << 20;
 
-/// Has the room of a `Vec` come in large pages, where it has much: to get it page by page costs more than to fill it.
+/// Requests large pages for the spare room of a `Vec`, if there is much of it: getting small pages one by one costs
+/// more than filling the memory.
 pub(crate) fn prefer_large_pages<T>(numbers: &mut Vec<T>) {
     let room = numbers.spare_capacity_mut();
     if size_of_val(room) < LARGE {
@@ -166,19 +168,19 @@ pub(crate) fn prefer_large_pages<T>(numbers: &mut Vec<T>) {
     let page = rustix::param::page_size();
     let before = room.as_ptr().cast::<u8>().align_offset(page);
     let len = size_of_val(room).saturating_sub(before) / page * page;
-    // SAFETY: the pages lie within the room that the `Vec` owns, and how large they are changes nothing that is in them.
-    // miri does not know the call.
+    // SAFETY: the pages lie within the room that the `Vec` owns, and their size does not change their contents. miri
+    // does not support this call.
     let _ = unsafe { madvise(room.as_mut_ptr().cast::<u8>().add(before).cast(), len, Advice::LinuxHugepage) };
 }
 
-/// Lets two paths of one file system change places at once.
+/// Exchanges two paths of one file system atomically.
 pub(crate) fn exchange(one: &std::path::Path, other: &std::path::Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
-/// Whether a file lies on another machine: by the magic numbers of statfs(2), those of NFS, SMB and CIFS, AFS,
-/// 9p, Ceph, Lustre, GPFS and FUSE, which may be SSH.
+/// Whether a file is on another machine. Compares the file system with the magic numbers of statfs(2) for NFS, SMB and
+/// CIFS, AFS, 9p, Ceph, Lustre, GPFS and FUSE, which may be SSH.
 pub(crate) fn is_remote(file: &std::fs::File) -> bool {
     const REMOTE: [u32; 9] = [
         0x6969,
@@ -194,8 +196,8 @@ pub(crate) fn is_remote(file: &std::fs::File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
 }
 
-/// The path that this program was started by. The kernel hands it to every program, with or without `/proc`; where
-/// it is relative, it holds as long as the working directory is the first one.
+/// Returns the path by which this program was started. The kernel passes it to every program, with or without `/proc`.
+/// A relative path is valid only while the working directory is the initial one.
 pub(super) fn started_by() -> Option<PathBuf> {
     let path = rustix::param::linux_execfn().to_bytes();
     (!path.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(path)))

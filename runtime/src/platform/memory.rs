@@ -1,4 +1,4 @@
-//! How much memory a process uses, which systems tell in `/proc` or not at all.
+//! The memory that a process uses. Systems report it in `/proc` or not at all.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Reads the memory of one process.
 #[derive(Debug)]
 pub(crate) struct ProcessMemory {
-    /// `/proc/<pid>/statm`, where the system has it.
+    /// `/proc/<pid>/statm`, if the system has it.
     statm: Option<File>,
     /// `/proc/<pid>/status`.
     status: PathBuf,
@@ -29,17 +29,17 @@ impl ProcessMemory {
         Self { statm: File::open(folder.join("statm")).ok(), status: folder.join("status"), pid: None }
     }
 
-    /// Whether the system tells. The answer costs no system call.
+    /// Whether the system reports the memory. This check makes no system call.
     pub(crate) fn is_known(&self) -> bool {
         self.statm.is_some()
     }
 
-    /// In use now, in bytes; 0 where the system does not tell.
+    /// Returns the memory in use now, in bytes; 0 if the system does not report it.
     pub(crate) fn now(&self) -> u64 {
         self.statm.as_ref().map_or(0, |statm| pages(statm).0)
     }
 
-    /// What of that is the process's own, in bytes: neither of files nor shared with others.
+    /// Returns the memory in use now that belongs only to the process, in bytes: neither files nor shared memory.
     pub(crate) fn private(&self) -> u64 {
         self.statm.as_ref().map_or(0, |statm| {
             let (resident, shared) = pages(statm);
@@ -47,36 +47,37 @@ impl ProcessMemory {
         })
     }
 
-    /// What the kernel could not take back without swapping, in bytes: all but files that are mapped.
+    /// Returns the memory that the kernel cannot reclaim without swapping, in bytes: all memory except mapped files.
     pub(crate) fn held(&self) -> u64 {
         let status = std::fs::read_to_string(&self.status).unwrap_or_default();
         let of = |name: &str| kilobytes(&status, name).unwrap_or(0) << 10;
         of("RssAnon:") + of("RssShmem:")
     }
 
-    /// What all processes hold that this one started, and those that they started.
+    /// Returns the sum of [`held`](Self::held) over the children of the process and their descendants, in bytes.
     pub(crate) fn held_by_children(&self) -> u64 {
         let pid = self.pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
         let children = pid.map(super::processes::descendants).unwrap_or_default();
         children.into_iter().filter_map(|child| u32::try_from(child).ok()).map(|child| Self::of(child).held()).sum()
     }
 
-    /// The most ever in use, in bytes; 0 where the system does not tell.
+    /// Returns the most memory that was ever in use, in bytes; 0 if the system does not report it.
     pub(crate) fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(&self.status).unwrap_or_default();
         kilobytes(&status, "VmHWM:").unwrap_or(0) << 10
     }
 }
 
-/// The value of a line of `/proc/<pid>/status`.
+/// Returns the value, in kB, of a line of `/proc/<pid>/status` or `/proc/meminfo`.
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What `/proc/<pid>/statm` says is resident, and of that shared or of files, in bytes; 0 where it says nothing.
+/// Returns the resident memory that `/proc/<pid>/statm` reports, and the part of it that is shared or in files, in
+/// bytes; 0 if they cannot be read.
 fn pages(statm: &File) -> (u64, u64) {
-    // Sizes in pages; the second and the third. Asked often, so not from the longer `status`.
+    // The second and the third size, in pages. They are read often, so they are not taken from the longer `status`.
     let mut text = [0; 128];
     let Ok(n) = statm.read_at(&mut text, 0) else { return (0, 0) };
     let mut fields = std::str::from_utf8(&text[..n]).unwrap_or_default().split(' ').skip(1);
@@ -87,13 +88,14 @@ fn pages(statm: &File) -> (u64, u64) {
     (next(), next())
 }
 
-/// The memory of this machine, in MB; as much as can be said where the system does not tell.
+/// Returns the memory of this machine, in MB; `u32::MAX` if the system does not report it.
 pub(crate) fn machine_memory_mb() -> u32 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     kilobytes(&text, "MemTotal:").map_or(u32::MAX, |total| u32::try_from(total >> 10).unwrap_or(u32::MAX))
 }
 
-/// The note for a call that has a memory limit which nothing enforces, because its worker's memory cannot be read.
+/// Returns the note for a call with a memory limit that is not enforced, because the memory of its worker cannot be
+/// read.
 pub(crate) fn unenforced_limit(limit_mb: Option<u32>, worker: &ProcessMemory) -> Option<&'static str> {
     let is_enforced = limit_mb.is_none() || worker.is_known();
     (!is_enforced)
@@ -109,7 +111,7 @@ mod tests {
         let nowhere = ProcessMemory::below(Path::new("/no/proc/is/mounted"), "1");
         assert_eq!((nowhere.is_known(), nowhere.now(), nowhere.peak()), (false, 0, 0));
         assert!(unenforced_limit(Some(512), &nowhere).unwrap().contains("not enforced"));
-        assert_eq!(unenforced_limit(None, &nowhere), None, "who set no limit is told nothing");
+        assert_eq!(unenforced_limit(None, &nowhere), None, "a call without a limit has no note");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What differs between Linux, macOS, and Linux without `/proc`. The rest of the crate asks here and names no
-//! system.
+//! The differences between Linux, macOS, and Linux without `/proc`. The rest of the crate uses this module and refers
+//! to no particular system.
 
 mod clock;
 mod depth;
@@ -19,9 +19,11 @@ mod random;
 mod role;
 mod runtime;
 mod shared;
+mod sleep_flag;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "other.rs")]
 mod system;
+mod word;
 
 pub(crate) use clock::monotonic;
 pub(crate) use depth::{UNKNOWN_DEPTH, depth, set_depth};
@@ -30,7 +32,7 @@ pub(crate) use descriptors::{
 };
 pub(crate) use ending::at_exit;
 pub(crate) use exit::{finish_before_exit, finish_tasks};
-pub(crate) use files::open_file;
+pub(crate) use files::{ignore_in_git, open_file};
 pub(crate) use fork::is_forked;
 pub(crate) use id::{is_id, new_id};
 pub(crate) use instance::Instance;
@@ -45,9 +47,11 @@ pub(crate) use role::RUNTIME_API;
 pub(crate) use role::{in_lambda, is_initialized, is_worker, mark_initialized, mark_worker};
 pub(crate) use runtime::new_runtime;
 pub(crate) use shared::SharedBytes;
+pub(crate) use sleep_flag::SleepFlag;
 pub(crate) use system::{
     adopt_orphans, end_of_process, end_with_parent, exchange, is_remote, is_socket_of, prefer_large_pages, this_thread,
     turns_of_thread,
 };
 #[cfg(feature = "data")]
 pub(crate) use system::{name_file, unnamed_file};
+pub(crate) use word::Word;

@@ -1,18 +1,18 @@
-//! Wakes a thread that waits for several processes at once.
+//! Wakes a thread that waits for work from several threads and processes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Guarded;
+use super::{Guarded, SleepFlag};
 
-/// A flag in shared memory that says whether anybody sleeps, and a pipe to wake them by: while the
-/// sleeper is awake, ringing costs one atomic operation.
+/// A [`SleepFlag`] in shared memory, and a pipe that wakes the sleeper. While the sleeper is awake, a notification costs a
+/// fence and a load.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifier(Arc<Inner>);
 
@@ -24,14 +24,14 @@ struct Inner {
 
 #[derive(Debug)]
 enum Ends {
-    /// Of who sleeps.
+    /// The ends of the process that sleeps.
     Sleeper { file: OwnedFd, read: OwnedFd, write: OwnedFd },
-    /// Of a worker, which can only ring.
+    /// The end of a worker, which only notifies.
     Remote(Guarded),
 }
 
 impl Notifier {
-    /// A notifier for this process to sleep at.
+    /// Creates a notifier for a thread of this process.
     pub(crate) fn new() -> io::Result<Self> {
         let file = super::shared_file(4096)?;
         let (read, write) = super::pipe()?;
@@ -39,13 +39,13 @@ impl Notifier {
         Ok(Self(Arc::new(Inner { page, ends: Ends::Sleeper { file, read, write } })))
     }
 
-    /// The other side: a notifier that can only be rung, from the two descriptors of [`fds`](Self::fds).
+    /// Opens the notifier of another process from the two descriptors of [`fds`](Self::fds).
     pub(crate) fn remote(file: &OwnedFd, write: &OwnedFd) -> io::Result<Self> {
         let page = map(file)?;
         Ok(Self(Arc::new(Inner { page, ends: Ends::Remote(Guarded::copy(write)?) })))
     }
 
-    /// What another process needs to ring this notifier; none in a process that only rings.
+    /// The descriptors that another process needs to notify this one; `None` in a process that only notifies.
     pub(crate) fn fds(&self) -> Option<[BorrowedFd<'_>; 2]> {
         match &self.0.ends {
             Ends::Sleeper { file, write, .. } => Some([file.as_fd(), write.as_fd()]),
@@ -53,7 +53,7 @@ impl Notifier {
         }
     }
 
-    /// Where to write a ring, unless a function has closed it, and has perhaps a file of its own under the number.
+    /// The pipe's writing end, unless a remote function closed it: its number may belong to another file now.
     fn end(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.ends {
             Ends::Sleeper { write, .. } => Some(write.as_fd()),
@@ -61,32 +61,30 @@ impl Notifier {
         }
     }
 
-    fn asleep(&self) -> &AtomicU32 {
-        // SAFETY: the mapping is one page, page-aligned, zeroed at creation, and lives as long as
-        // `self`; every process touches these four bytes as an atomic only. miri cannot map files.
-        unsafe { &*self.0.page.as_ptr().cast::<AtomicU32>() }
+    fn flag(&self) -> SleepFlag<'_> {
+        // SAFETY: the mapping is one page, page-aligned, zeroed at creation, and lives as long as `self`. Every process
+        // accesses these eight bytes as an atomic only. miri cannot map files.
+        SleepFlag(unsafe { &*self.0.page.as_ptr().cast::<AtomicU64>() })
     }
 
-    /// Wakes the sleeper, if there is one.
+    /// Wakes the sleeper if it sleeps or is about to.
     pub(crate) fn notify(&self) {
-        // Only who can ring takes the flag: who cannot leaves it to others.
-        if self.asleep().load(Ordering::SeqCst) != 0
+        let flag = self.flag();
+        // A process whose end of the pipe is closed must not take the flag: another one can still wake the sleeper.
+        if flag.is_announced()
             && let Some(end) = self.end()
-            && self.asleep().swap(0, Ordering::SeqCst) != 0
+            && flag.take()
         {
-            // A full pipe has rung already; a closed one has nobody to wake.
-            let _ = rustix::io::write(end, &[1]);
+            wake(end);
         }
     }
 
-    /// Wakes the sleeper whether or not it asked to be rung.
+    /// Wakes the sleeper even if it did not announce itself.
     pub(crate) fn notify_always(&self) {
-        if let Some(end) = self.end() {
-            let _ = rustix::io::write(end, &[1]);
-        }
+        self.end().into_iter().for_each(wake);
     }
 
-    /// What the sleeper may wait for together with other descriptors, in place of [`sleep`](Self::sleep).
+    /// The pipe's reading end, to wait for together with other descriptors in place of [`sleep`](Self::sleep).
     pub(crate) fn sleeper(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.ends {
             Ends::Sleeper { read, .. } => Some(read.as_fd()),
@@ -94,27 +92,28 @@ impl Notifier {
         }
     }
 
-    /// Takes the rings that came.
+    /// Removes notifications from the pipe.
     pub(crate) fn clear(&self) {
-        self.asleep().store(0, Ordering::SeqCst);
+        self.flag().withdraw();
         if let Some(read) = self.sleeper() {
-            let mut rings = [0; 64];
-            while matches!(rustix::io::read(read, &mut rings), Ok(64)) {}
+            let mut bytes = [0; 64];
+            while matches!(rustix::io::read(read, &mut bytes), Ok(64)) {}
         }
     }
 
-    /// Asks to be rung from now on. Look once more for what came before, then [`sleep`](Self::sleep).
+    /// Announces a sleep: from now on [`notify`](Self::notify) writes to the pipe. Look for work once more, then
+    /// [`sleep`](Self::sleep).
     pub(crate) fn set_asleep(&self) {
-        self.asleep().store(1, Ordering::SeqCst);
+        self.flag().announce();
     }
 
-    /// Asks not to be rung for now, by a thread that watches in the sleeper's place. Gives whether
-    /// there was a sleeper: if so, [`set_asleep`](Self::set_asleep) must follow, and one more look.
+    /// Suppresses notifications while the calling thread polls in the sleeper's place. Returns whether the sleeper was
+    /// asleep: then [`set_asleep`](Self::set_asleep) and one more look for work must follow.
     pub(crate) fn suppress(&self) -> bool {
-        self.asleep().swap(0, Ordering::SeqCst) != 0
+        self.flag().take()
     }
 
-    /// Sleeps until rung, or for `limit`.
+    /// Sleeps until notified, or for `limit`.
     pub(crate) fn sleep(&self, limit: Option<Duration>) {
         let Some(read) = self.sleeper() else { return };
         let limit = limit.and_then(|d| Timespec::try_from(d).ok());
@@ -123,9 +122,14 @@ impl Notifier {
         if matches!(poll(&mut fds, limit.as_ref()), Ok(1..)) {
             self.clear();
         } else {
-            self.asleep().store(0, Ordering::SeqCst);
+            self.flag().withdraw();
         }
     }
+}
+
+/// Writes to the pipe. A full pipe wakes the sleeper already, and a closed one has no reader left.
+fn wake(end: BorrowedFd<'_>) {
+    let _ = rustix::io::write(end, &[1]);
 }
 
 fn map(file: &OwnedFd) -> io::Result<MmapRaw> {

@@ -1,4 +1,4 @@
-//! What macOS does in place of what Linux has. It compiles, and nobody has run it.
+//! Replacements on macOS for the functions of `linux.rs`. This file compiles, but has never been run.
 
 use std::fs::File;
 use std::io;
@@ -10,18 +10,19 @@ use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::sockopt::set_socket_nosigpipe;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socketpair};
 
-/// There is no such flag: [`socket_pair`] sets it for the socket, once.
+/// macOS has no such flag: [`socket_pair`] sets an option of each socket once.
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
-/// There is no such flag: [`adopt`] sets it for each descriptor.
+/// macOS has no such flag: [`adopt`] sets it for each descriptor.
 pub(super) const CLOSE_RECEIVED: RecvFlags = RecvFlags::empty();
 
-/// `poll` of macOS tells of a hangup only where it watches for input. Asked for `HUP` alone, it stops to watch when
-/// input comes.
+/// On macOS, `poll` reports a hangup only if it watches for input. If only `HUP` is requested, it stops watching when
+/// input arrives.
 pub(super) const HANGUP: PollFlags = PollFlags::IN.union(PollFlags::HUP);
 
-// Between the making of a descriptor and the second call that marks it, another thread may start a program, which
-// then has it too. The system has no call that does both, and the standard library lives with the same.
+// Between the creation of a descriptor and the second call that sets its flags, another thread may start a program,
+// which then inherits the descriptor. macOS has no call that does both, and the standard library has the same
+// limitation.
 
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe()?;
@@ -46,12 +47,12 @@ pub(super) fn adopt(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// There are no such files: the caller takes one on disk.
+/// macOS has no such files: the caller uses a file on disk instead.
 pub(super) fn memory_file() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The system does not say how often a thread has run: see [`turns_of_thread`].
+/// Returns `None`, because macOS does not report how many times a thread has run: see [`turns_of_thread`].
 pub(crate) fn this_thread() -> Option<u32> {
     None
 }
@@ -61,7 +62,7 @@ pub(crate) fn turns_of_thread(_thread: u32) -> Option<u64> {
     None
 }
 
-/// There are no such files: the caller takes one with a name.
+/// macOS has no such files: the caller uses a file with a name instead.
 #[cfg_attr(not(feature = "data"), allow(dead_code, reason = "jobs on data write files"))]
 pub(crate) fn unnamed_file(_folder: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
@@ -73,40 +74,40 @@ pub(crate) fn name_file(_file: &File, _path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Nothing is known beyond what the standard library finds.
+/// Returns `None`: macOS provides no other path than the one that the standard library returns.
 pub(super) fn started_by() -> Option<PathBuf> {
     None
 }
 
-/// There is no such descriptor: who waits for a process asks again and again.
+/// macOS has no such descriptor: a caller that waits for a process must poll.
 pub(crate) fn end_of_process(_pid: rustix::process::Pid) -> Option<OwnedFd> {
     None
 }
 
-/// There is no such signal: a worker that has closed its socket goes on.
+/// macOS has no such signal: a worker that has closed its socket continues to run.
 pub(crate) fn end_with_parent() {}
 
-/// Orphans go to the first process of the system.
+/// Does nothing: macOS passes orphans to the first process of the system.
 pub(crate) fn adopt_orphans() {}
 
-/// Whether a descriptor is a socket at all: whose it is, the system does not tell.
+/// Whether a descriptor is a socket. macOS does not report which process created it.
 pub(crate) fn is_socket_of(fd: std::os::fd::BorrowedFd<'_>, _maker: u32) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
 }
 
-/// The system chooses the size of pages.
+/// Does nothing: macOS chooses the size of pages.
 pub(crate) fn prefer_large_pages<T>(_numbers: &mut Vec<T>) {}
 
-/// Lets two paths of one file system change places at once.
+/// Exchanges two paths of one file system atomically.
 pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
 }
 
-/// Nothing is cleared in forks.
+/// macOS cannot clear memory in forks.
 pub(super) use super::fork::Maker as ForkMark;
 
-/// Whether a file lies on another machine: the system says which volumes are local.
+/// Whether a file is on another machine: macOS reports which volumes are local.
 pub(crate) fn is_remote(file: &File) -> bool {
     /// `MNT_LOCAL` of sys/mount.h.
     const LOCAL: u32 = 0x1000;

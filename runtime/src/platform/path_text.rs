@@ -1,14 +1,17 @@
-//! Paths as text. Most are UTF-8 and stay as they are; of others the bytes are told, so that none becomes another path.
+//! Paths as text. Most paths are UTF-8 and do not change. The bytes of other paths are encoded, so that no path becomes
+//! another path.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Begins the text of an absolute path that is not UTF-8: its other bytes are `%` and two digits.
+/// The start of the text of an absolute path that is not UTF-8. In that text, each byte other than ASCII letters,
+/// digits and `/.-_` is `%` and two hexadecimal digits.
 const CODED: &str = "%/";
 
-/// The text of a path, from which [`path_of_text`] makes it again. A relative path that is not UTF-8 is an approximation.
+/// Returns the text of a path, which [`path_of_text`] turns back into the path. The text of a relative path that is not
+/// UTF-8 is only an approximation.
 pub(crate) fn text_of_path(path: &Path) -> Cow<'_, str> {
     if path.to_str().is_some() || !path.is_absolute() {
         return path.to_string_lossy();
@@ -23,7 +26,7 @@ pub(crate) fn text_of_path(path: &Path) -> Cow<'_, str> {
     text.into()
 }
 
-/// The path of a text.
+/// Returns the path of a text from [`text_of_path`].
 pub(crate) fn path_of_text(text: &str) -> PathBuf {
     if !text.starts_with(CODED) {
         return text.into();
@@ -46,7 +49,7 @@ pub(crate) fn path_of_text(text: &str) -> PathBuf {
     OsString::from_vec(path).into()
 }
 
-/// For serde, which refuses paths that are not UTF-8.
+/// Functions for `#[serde(with = ..)]`, because serde rejects paths that are not UTF-8.
 pub(crate) mod as_text {
     use std::path::{Path, PathBuf};
 

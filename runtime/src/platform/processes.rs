@@ -1,4 +1,4 @@
-//! Other processes: those that a worker's functions started, found by a mark in their environment.
+//! Finds and ends the processes that a worker's functions started, by a mark in their environment.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, wait, waitid};
 
-/// How long children that were killed are waited for.
+/// Maximum time to wait for children that were killed.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Whether this process has children, dead or alive.
@@ -17,37 +17,37 @@ pub(crate) fn has_children() -> bool {
     !matches!(ended, Err(Errno::CHILD))
 }
 
-/// Whether a child has ended and nobody has waited for it yet.
+/// Whether a child has ended and has not been waited for yet.
 pub(crate) fn has_ended(child: u32) -> bool {
     let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) else { return false };
     let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
     matches!(ended, Ok(Some(_)))
 }
 
-/// Ends what this process started, and what that started, and forgets those that ended.
+/// Kills the children of this process and their descendants, and reaps the children that have ended.
 pub(crate) fn end_children(mark: &str) {
     if !has_children() {
         return;
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     kill_all(mark, || descendants(getpid()));
-    while has_children() && begun.elapsed() < PATIENCE {
+    while has_children() && started.elapsed() < PATIENCE {
         match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
-            // A process that the system holds takes its time.
+            // A process that waits in the kernel takes longer to end.
             Ok(None) => thread::sleep(Duration::from_millis(1)),
             Err(_) => return,
         }
     }
 }
 
-/// Ends all processes that inherited the mark, an entry `NAME=value` of the environment, but this one.
+/// Kills all processes that inherited the mark, an entry `NAME=value` of the environment, except this process.
 pub(crate) fn kill_marked(mark: &str) {
     kill_all(mark, BTreeSet::new);
 }
 
 fn kill_all(mark: &str, others: impl Fn() -> BTreeSet<i32>) {
-    // What is started while the others are looked for is found in the next round.
+    // Processes that are started during the search are found in the next round.
     for _ in 0..10 {
         let mut found = others();
         found.extend(marked(mark));
@@ -62,14 +62,14 @@ fn kill_all(mark: &str, others: impl Fn() -> BTreeSet<i32>) {
     }
 }
 
-/// Whether a process runs, and has not just left its exit code for its parent.
+/// Whether a process runs. A zombie, which has only left its exit code for its parent, does not count.
 fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     state.is_some_and(|state| !"ZX".contains(state))
 }
 
-/// Processes of this user with that entry in their environment. None where the system has no `/proc`.
+/// Returns the processes of this user that have the mark in their environment; empty if the system has no `/proc`.
 fn marked(mark: &str) -> BTreeSet<i32> {
     let has_mark = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -80,7 +80,7 @@ fn marked(mark: &str) -> BTreeSet<i32> {
     pids.filter(has_mark).collect()
 }
 
-/// Children of a process, and theirs, as far as the system tells.
+/// Returns the children of a process and their descendants, as far as the system reports them.
 pub(super) fn descendants(of: Pid) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let mut next = vec![of.as_raw_nonzero().get()];
@@ -105,7 +105,7 @@ mod tests {
         let mark = format!("MARK_OF_TEST={:016x}", crate::platform::random());
         let (name, value) = mark.split_once('=').unwrap();
         let mut command = Command::new("sh");
-        // A grandchild in a session of its own, and a child.
+        // A grandchild in its own session, and a child.
         command.args(["-c", "setsid sleep 1000 & sleep 1000"]).env(name, value).stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
         while marked(&mark).len() < 3 {
@@ -115,9 +115,9 @@ mod tests {
         assert!(descendants(getpid()).contains(&pid));
         kill_marked(&mark);
         child.wait().unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         while marked(&mark).into_iter().any(is_alive) {
-            assert!(begun.elapsed() < Duration::from_secs(5), "{:?} go on", marked(&mark));
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?} still run", marked(&mark));
         }
     }
 }

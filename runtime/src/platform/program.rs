@@ -1,4 +1,4 @@
-//! The program that runs: where it is, and whether it has begun threads.
+//! The running program: its path, and whether it has started threads.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -8,12 +8,13 @@ use std::sync::OnceLock;
 
 use super::system;
 
-/// The path to start this program by once more.
+/// Returns the path by which this program can be started again.
 pub(crate) fn own_program() -> io::Result<PathBuf> {
-    // The file that runs, even if another was built in its place.
+    // This is the file that runs, even if a new build has replaced it.
     let running = Path::new("/proc/self/exe");
     match running.metadata() {
-        // What runs is valgrind or another program that runs this one, and answers for it where it can.
+        // The file that runs is valgrind or another program that executes this one. Where it can, such a program makes
+        // `own_path` return the path of this program.
         Ok(running) if own_path().is_ok_and(|path| is_another(&path, &running)) => own_path(),
         Ok(_) => Ok(running.to_owned()),
         Err(_) => own_path(),
@@ -24,13 +25,13 @@ fn is_another(path: &Path, file: &Metadata) -> bool {
     path.metadata().is_ok_and(|of_path| (of_path.dev(), of_path.ino()) != (file.dev(), file.ino()))
 }
 
-/// The path to show for this program, and to name it by.
+/// Returns the path of this program, for messages and for its name.
 pub(crate) fn own_path() -> io::Result<PathBuf> {
-    // The standard library reads `/proc` on Linux.
+    // On Linux, the standard library needs `/proc`.
     std::env::current_exe().or_else(|error| system::started_by().ok_or(error))
 }
 
-/// The build of this program, as a hash of its file; `None` where that cannot be read.
+/// Returns the build of this program, as a hash of its file; `None` if the file cannot be read.
 pub(crate) fn build() -> Option<u64> {
     static BUILD: OnceLock<Option<u64>> = OnceLock::new();
     *BUILD.get_or_init(|| {
@@ -40,13 +41,13 @@ pub(crate) fn build() -> Option<u64> {
     })
 }
 
-/// Gives this process a name for `ps`, of up to 15 bytes, where the system lets it.
+/// Gives this process a name for `ps`, of up to 15 bytes, if the system allows it.
 pub(crate) fn name_process(name: &str) {
-    // That of the first thread is the process's.
+    // This is the name of the first thread, which is also the name of the process.
     let _ = std::fs::write("/proc/self/comm", name);
 }
 
-/// Whether this process has one thread, as far as the system tells: `false` may mean that it does not.
+/// Whether this process has only one thread. `false` may also mean that the system does not report it.
 pub(crate) fn has_one_thread() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.split_whitespace().eq(["Threads:", "1"]))

@@ -1,9 +1,9 @@
-//! Names that nobody else takes.
+//! Random numbers for unique names.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// A random number that differs from those of all other processes, also of those with the same id and the
-/// same clock in containers beside this one: the standard library takes the keys from the system.
+/// Returns a random number that differs from those of all other processes, including processes in other containers that
+/// have the same id and the same clock: the standard library gets the keys of its hasher from the system.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

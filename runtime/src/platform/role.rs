@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Where AWS Lambda serves its runtime API. Set in an instance, and in the processes that it starts.
+/// The environment variable with the address of the runtime API of AWS Lambda. It is set in an instance and in the
+/// processes that the instance starts.
 pub(crate) const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
@@ -28,8 +29,8 @@ pub(crate) fn is_initialized() -> bool {
     INITIALIZED.load(Ordering::Acquire)
 }
 
-/// Whether this process runs in an instance of AWS Lambda. No other process sees its disk, and it is frozen once it has
-/// answered.
+/// Whether this process runs in an instance of AWS Lambda. Processes elsewhere cannot see the instance's disk, and the
+/// instance is frozen when it has answered.
 pub(crate) fn in_lambda() -> bool {
     std::env::var_os(RUNTIME_API).is_some()
 }

@@ -1,4 +1,4 @@
-//! Event loops.
+//! Async runtimes.
 
 use std::io;
 
@@ -6,7 +6,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{depth, set_depth};
 
-/// An event loop for the calling thread. Threads that it starts (`spawn_blocking`) are inside the calls that this one is.
+/// Creates an async runtime for the calling thread. Threads that the runtime starts (`spawn_blocking`) have the same
+/// call depth as the calling thread.
 pub(crate) fn new_runtime() -> io::Result<Runtime> {
     let depth = depth();
     Builder::new_current_thread().enable_all().on_thread_start(move || set_depth(depth)).build()

@@ -9,35 +9,37 @@ use memmap2::{Mmap, MmapMut, MmapOptions};
 
 use super::shared_file;
 
-/// Bytes in memory that another process can map, or that another one has made and this one has mapped.
+/// Bytes in memory that another process can map, or that another process created and this process has mapped.
 pub(crate) struct SharedBytes {
     map: Map,
     len: usize,
 }
 
 enum Map {
-    /// Of who made it.
+    /// In the process that created the memory.
     Own(MmapMut, OwnedFd),
     Received(Mmap),
 }
 
 impl SharedBytes {
-    /// Zeros, which this process writes before it shares them.
+    /// Creates zeroed memory, which this process fills before it shares the memory.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
         let file = shared_file(len as u64)?;
-        // SAFETY: the file has no name, and other processes get it only to read. It keeps its length. miri cannot map files.
+        // SAFETY: the file has no name, and other processes get it only for reading. Its length does not change. miri
+        // cannot map files.
         let map = unsafe { MmapOptions::new().len(len).map_mut(&file)? };
         Ok(Self { map: Map::Own(map, file), len })
     }
 
-    /// What another process has made, its first `len` bytes.
+    /// Maps the first `len` bytes of memory that another process created.
     pub(crate) fn open(file: &OwnedFd, len: usize) -> io::Result<Self> {
-        // SAFETY: who made it writes to it again only when no call is left that reads it. It keeps its length.
+        // SAFETY: the process that created the file writes to it again only when no call reads it any more. Its length
+        // does not change.
         let map = unsafe { MmapOptions::new().len(len).populate().map(file)? };
         Ok(Self { map: Map::Received(map), len })
     }
 
-    /// What another process needs to open it, of one that this process made.
+    /// Returns the descriptor that another process needs to open the memory; `None` if this process did not create it.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.map {
             Map::Own(_, file) => Some(file.as_fd()),
@@ -45,12 +47,12 @@ impl SharedBytes {
         }
     }
 
-    /// Whether this process made it.
+    /// Whether this process created the memory.
     pub(crate) fn is_writable(&self) -> bool {
         self.fd().is_some()
     }
 
-    /// How many bytes it can have.
+    /// Returns the maximum length in bytes.
     pub(crate) fn capacity(&self) -> usize {
         match &self.map {
             Map::Own(map, _) => map.len(),
@@ -58,12 +60,12 @@ impl SharedBytes {
         }
     }
 
-    /// Has it be so long, at most [`capacity`](Self::capacity).
+    /// Sets the length, at most [`capacity`](Self::capacity).
     pub(crate) fn set_len(&mut self, len: usize) {
         self.len = len.min(self.capacity());
     }
 
-    /// To write, where this process made it; nothing otherwise.
+    /// Returns the bytes for writing; empty if this process did not create the memory.
     pub(crate) fn as_mut(&mut self) -> &mut [u8] {
         match &mut self.map {
             Map::Own(map, _) => &mut map[..self.len],
@@ -104,7 +106,7 @@ mod tests {
         ours.set_len(10);
         ours.as_mut().fill(8);
         assert_eq!((*ours).len(), 10);
-        // Where it is mapped it stays, whoever is gone.
+        // A mapping stays valid after the creator is dropped and the file is closed.
         drop((ours, file));
         assert_eq!(theirs[9..11], [8, 7]);
     }

@@ -1,9 +1,10 @@
-//! What a job may cost: what it has spent, what runs, and when it is stopped.
+//! Budgets: the cost of a job so far, the cost of its running batches, and the decision to stop it.
 //!
-//! What runs counts at the mean of earlier calls. Once it has run longer than that, and than batches take beside their
-//! calls, it counts at what it has run so far and what stopping it takes ([`SchedulerConfig::stops_within`]). A job is stopped when
-//! the sum is more than its budget. It is passed by what calls cost that begin within it and then run longer than earlier
-//! ones, until that is noticed and they are stopped.
+//! A running call counts with the mean duration of earlier calls. Once a batch has run longer than that, plus an
+//! allowance for the usual overhead of a batch, it counts with its time so far plus the time that it takes to stop
+//! ([`SchedulerConfig::stops_within`]). A job is stopped when the sum is more than its budget. A job can still exceed
+//! its budget: calls that start within the budget may run longer than earlier ones, and they cost money until the
+//! scheduler notices and stops them.
 
 use std::time::Duration;
 
@@ -11,25 +12,25 @@ use super::in_flight::InFlight;
 use super::{JobKey, Scheduler, SchedulerConfig, Time, Update};
 use crate::attempt::TaskBlock;
 
-/// How often it is looked at what runs of jobs with a budget.
+/// Interval between checks of jobs with a budget.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What the batches of a job cost, in dollars.
+/// Cost of a job's running batches, in dollars.
 #[derive(Debug, Default, Clone, Copy)]
 struct UnderWay {
-    /// With what has not run yet.
+    /// Expected cost of the whole batches, including the part that has not run yet.
     whole: f64,
-    /// What has run, and what stopping it takes where that is longer than expected.
+    /// Cost so far, plus the cost of stopping the batches that run longer than expected.
     run: f64,
 }
 
 impl SchedulerConfig {
-    /// What a batch of a block costs that runs so long.
+    /// Returns the cost in dollars of a batch of `block` that runs for `time`.
     pub(super) fn usd(&self, block: &TaskBlock, time: Duration) -> f64 {
         (self.usd_per_second)(block.limits().memory_mb) * time.as_secs_f64()
     }
 
-    /// How long a call of a block is expected to take whose mean duration is this, if any is known.
+    /// Returns the expected duration of a call of `block`, given the mean duration of its function if it is known.
     pub(super) fn expected(&self, block: &TaskBlock, mean: Option<Duration>) -> Duration {
         mean.or(block.limits().timeout).unwrap_or(self.stops_within)
     }
@@ -49,14 +50,14 @@ impl Scheduler {
         let mean = self.means.get(batch.block.function().id()).copied();
         let turns = u32::try_from(batch.left().div_ceil(batch.at_once.max(1))).unwrap_or(u32::MAX);
         let expected = config.expected(&batch.block, mean).saturating_mul(turns);
-        // Some machines take longer until they are up.
+        // Some machines take longer to start than the mean, so the usual overhead counts twice.
         let late = expected.saturating_add(self.beside.saturating_mul(2));
         let has_run = now.saturating_sub(batch.heard);
         let run = if has_run <= late { has_run.min(expected) } else { has_run.saturating_add(config.stops_within) };
         UnderWay { whole: config.usd(&batch.block, expected.max(run)), run: config.usd(&batch.block, run) }
     }
 
-    /// What a job may spend beside what is under way; none for jobs without a budget.
+    /// Returns what a job may spend in addition to its running batches, or `None` if it has no budget.
     pub(super) fn left_usd(&self, job: JobKey, now: Time) -> Option<f64> {
         let state = self.jobs.get(&job)?;
         let budget = state.spec.budget_usd?;
@@ -67,8 +68,8 @@ impl Scheduler {
         (self.budgeted > 0 && !self.in_flight.is_empty()).then_some(self.budgets_at)
     }
 
-    /// Marks jobs whose calls run so long that they would pass the budget; of those that might, asks back what has not
-    /// begun.
+    /// Marks jobs whose running calls would exceed the budget. For jobs that only might exceed it, asks the backend to
+    /// return tasks that have not started.
     pub(super) fn look_at_budgets(&mut self, now: Time, updates: &mut Vec<Update>) {
         if self.budgeted == 0 || now < self.budgets_at {
             return;

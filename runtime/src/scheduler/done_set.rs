@@ -1,14 +1,14 @@
-//! Which tasks are done: a bitmap over a window that moves on with the job.
+//! The set of tasks that are done: a bitmap over a window that advances with the job.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 const BITS: u64 = 64;
 
-/// A set of task indices. What lies below a long run of done tasks takes no memory.
+/// A set of task indices. The part at the start where all tasks are done takes no memory.
 #[derive(Debug, Default)]
 pub(super) struct DoneSet {
-    /// Every index below is in the set; a multiple of 64.
+    /// Every index below this one is in the set. A multiple of 64.
     base: u64,
     words: VecDeque<u64>,
 }
@@ -19,7 +19,7 @@ impl DoneSet {
             || self.words.get(((index - self.base) / BITS) as usize).is_some_and(|w| w >> (index % BITS) & 1 == 1)
     }
 
-    /// Adds a range; gives what was not in the set, as ranges in order.
+    /// Adds a range. Returns the indices that were not in the set before, as ranges in order.
     pub(super) fn insert(&mut self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut new: Vec<Range<u64>> = Vec::new();
         let mut at = range.start.max(self.base);
@@ -46,7 +46,7 @@ impl DoneSet {
         new
     }
 
-    /// Words held.
+    /// Returns the number of 64-bit words held.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
         self.words.len()

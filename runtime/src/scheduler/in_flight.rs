@@ -1,5 +1,5 @@
-//! Batches under way: which are lost, which have more than an idle worker would mind, which get
-//! a second copy.
+//! Batches that the backend has: which are lost, which should share their tasks with idle workers, and which get a
+//! second copy.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,26 +12,27 @@ use crate::attempt::{TaskBlock, Timing};
 use crate::error::Failure;
 use crate::function::RemoteFn;
 
-/// A job that has much else to do copies what is late after so many times the wait.
+/// While other work remains, a job waits this many times longer before it copies a late batch.
 const LATER: u32 = 5;
 
+/// A batch that the backend has.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) job: JobKey,
     pub(super) block: Arc<TaskBlock>,
     pub(super) attempt: u32,
     pub(super) sent: DispatchTimes,
-    /// Tasks not accounted for.
+    /// Tasks without an outcome yet.
     pub(super) outstanding: Vec<Range<u64>>,
-    /// When it began, or a reply last came.
+    /// Time of the last reply, or of the start.
     pub(super) heard: Time,
-    /// Whether its tasks were asked back since.
+    /// Whether the backend was asked to return tasks since the last reply.
     pub(super) reclaimed: bool,
-    /// Whether a copy of it was begun; the copy may get one in its turn.
+    /// Whether the batch was copied. The copy itself may be copied again.
     pub(super) copied: bool,
-    /// How many batches had its tasks when it began.
+    /// Number of other batches with the same tasks when this one started.
     pub(super) copies_before: u32,
-    /// Calls that it runs at once.
+    /// Calls that the batch runs at once.
     pub(super) at_once: u64,
 }
 
@@ -55,7 +56,7 @@ impl InFlight {
         self.outstanding.iter().map(|r| r.end - r.start).sum()
     }
 
-    /// When it counts as lost: after the time that its tasks may take, and the wait for a start.
+    /// Returns when the batch counts as lost: after the longest time that its tasks may take, plus the time to start.
     pub(super) fn lost_at(&self, config: &SchedulerConfig) -> Option<Time> {
         let tasks = u32::try_from(self.left()).unwrap_or(u32::MAX);
         let own = self.block.limits().timeout.map(|timeout| timeout.saturating_mul(tasks));
@@ -64,14 +65,14 @@ impl InFlight {
     }
 }
 
-/// What says of batches, one after another, when they are late: there may be ten thousand, most of one
-/// function.
+/// Computes when batches are late. There may be ten thousand batches, most of the same function, so the mean of the
+/// last function is cached.
 struct Rules<'a> {
     rule: Speculation,
     means: &'a HashMap<&'static str, Duration>,
-    /// Jobs that have little else to do than to wait for what is late.
+    /// Jobs that have little left to do except wait for late batches.
     mostly_done: Vec<JobKey>,
-    /// The function of the batch before, and its mean.
+    /// Function of the previous batch, and its mean duration.
     last: Option<(&'static RemoteFn, Option<Duration>)>,
 }
 
@@ -87,11 +88,11 @@ impl Rules<'_> {
         }
     }
 
-    /// How long a batch may go without news until it is late.
+    /// Returns how long a batch may go without a reply before it is late.
     fn patience(&mut self, batch: &InFlight) -> Option<Duration> {
         let mean = self.mean(batch.block.function())?;
         let wait = mean.mul_f64(self.rule.factor * batch.left() as f64).max(self.rule.at_least);
-        // Four times longer for each copy: a task that is slow and not lost is not paid for many times.
+        // Each copy waits four times longer, so that a task that is slow but not lost is not paid for many times.
         Some(wait.saturating_mul(4_u32.saturating_pow(batch.copies_before)))
     }
 
@@ -119,7 +120,7 @@ impl Scheduler {
         }
     }
 
-    /// With workers idle and nothing ready, asks back part of the longest batch.
+    /// Asks the backend to return part of the longest batch, if workers are idle. Called when no task is ready.
     pub(super) fn reclaim(&mut self, updates: &mut Vec<Update>) {
         if self.in_flight.is_empty() || !self.has_idle_workers() {
             return;
@@ -132,8 +133,7 @@ impl Scheduler {
         }
     }
 
-    /// When `batch` may get a copy, if it may: when it is late, and long after where the job has much
-    /// else to do.
+    /// Returns when `batch` may be copied, if ever: when it is late, or much later while the job has other work.
     fn copy_at(&self, batch: &InFlight, rules: &mut Rules<'_>) -> Option<Time> {
         if batch.block.limits().at_most_once || batch.copied || batch.copies_before + 1 >= self.config.attempts {
             return None;
@@ -160,27 +160,27 @@ impl Scheduler {
         first
     }
 
-    /// Counts batches that are late. They are lost, or on machines that are slow: others take their
-    /// places, lest a few that are lost hold up everything.
+    /// Counts late batches. These are lost, or run on slow machines. They give up their slots to other batches, so that
+    /// a few lost ones do not hold up everything.
     pub(super) fn count_late(&mut self, now: Time) {
         if let Some(mut rules) = self.rules() {
             let late = self.in_flight.values().filter(|f| rules.late_at(f).is_some_and(|at| at <= now)).count();
-            // Never more than twice as many batches as there are slots.
+            // This limits the number of batches to twice the number of slots.
             self.late = late.min(self.config.slots);
         }
     }
 
-    /// Whether workers run nothing, or only what waits for other calls.
+    /// Returns whether some workers run nothing, or only calls that wait for other calls.
     pub(super) fn has_idle_workers(&self) -> bool {
         self.in_flight.len().saturating_sub(self.blocked) < self.config.workers
     }
 
-    /// Batches that take a slot.
+    /// Returns the number of batches that take a slot.
     pub(super) fn in_time(&self) -> usize {
         self.in_flight.len().saturating_sub(self.late).saturating_sub(self.blocked)
     }
 
-    /// Readies copies of stragglers, as many as there are idle workers.
+    /// Queues copies of stragglers, at most one batch per idle worker.
     pub(super) fn speculate(&mut self, now: Time) {
         let idle = self.config.workers.saturating_sub(self.in_time());
         let Some(mut rules) = self.rules().filter(|_| idle > 0) else { return };
@@ -200,12 +200,12 @@ impl Scheduler {
         }
     }
 
-    /// Whether any task of the job was ever given a second batch.
+    /// Returns whether any batch of the job was ever copied.
     fn has_copies(&self, job: JobKey) -> bool {
         self.jobs.get(&job).is_some_and(|state| state.copied)
     }
 
-    /// How many batches have the task.
+    /// Returns how many batches contain the task.
     pub(super) fn copies(&self, job: JobKey, task: u64) -> u32 {
         if !self.has_copies(job) {
             return 0;
@@ -214,15 +214,15 @@ impl Scheduler {
         self.in_flight.values().filter(has).count() as u32
     }
 
-    /// The copy of a task failed, or was refused: what is left of it may get another.
+    /// Allows another copy of the batches that contain the task, after its copy failed or was refused.
     pub(super) fn may_copy_again(&mut self, job: JobKey, task: u64) {
         let has = |f: &&mut InFlight| f.job == job && f.outstanding.iter().any(|r| r.contains(&task));
         self.in_flight.values_mut().filter(has).for_each(|batch| batch.copied = false);
     }
 
-    /// Takes tasks that one batch has done off the others, and stops those that have none left.
+    /// Removes tasks that one batch has done from the other batches, and stops those without any tasks left.
     pub(super) fn cancel_copies(&mut self, now: Time, job: JobKey, tasks: &Range<u64>, updates: &mut Vec<Update>) {
-        // Without copies there is nothing to look for among ten thousand batches.
+        // Without copies, a scan of perhaps ten thousand batches would find nothing.
         if !self.has_copies(job) {
             return;
         }
@@ -247,7 +247,7 @@ impl Scheduler {
             }
             updates.push(Update::Cancel { batch_id });
         }
-        // A copy that has not begun need not begin.
+        // Copies that have not started are not needed any more.
         if let Some(state) = self.jobs.get_mut(&job) {
             let done = &state.done;
             state.ready.retain(|run| run.tasks.clone().any(|task| !done.contains(task)));

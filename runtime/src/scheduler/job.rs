@@ -1,4 +1,4 @@
-//! One job's queue and counts.
+//! The queue and counters of one job.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -9,17 +9,17 @@ use super::done_set::DoneSet;
 use super::{JobSpec, Progress, SchedulerConfig, Time};
 use crate::attempt::TaskBlock;
 
-/// Tasks that may run: all of one block and at one attempt.
+/// Tasks that are ready to run, all of the same block and attempt.
 #[derive(Debug, Clone)]
 pub(super) struct ReadyTasks {
     pub(super) block: Arc<TaskBlock>,
     pub(super) tasks: Range<u64>,
     pub(super) attempt: u32,
-    /// Since when they may run.
+    /// When the tasks became ready.
     pub(super) queued: Time,
 }
 
-/// What is known of a task that has failed.
+/// Failure counts of a task that has failed.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tried {
     pub(super) function_failures: u32,
@@ -39,20 +39,20 @@ pub(super) struct Job {
     pub(super) failed: u64,
     pub(super) retried: u64,
     pub(super) running: u64,
-    /// Calls that its batches run at once.
+    /// Calls that the job's batches run at once.
     pub(super) at_once: u64,
-    /// Retries whose time has not come.
+    /// Tasks that pause before a retry.
     pub(super) pausing: u64,
     pub(super) closed: bool,
-    /// Whether the scheduler's turns have it.
+    /// Whether the job is in the scheduler's `turns`.
     pub(super) in_turns: bool,
     pub(super) spent_usd: f64,
     pub(super) over_budget: bool,
-    /// Whether any of its tasks was ever given a second batch.
+    /// Whether any batch of the job was ever copied.
     pub(super) copied: bool,
-    /// Whether nothing of it begins, for nobody takes its results.
+    /// Whether no batch of the job may start, because the program does not take its results.
     pub(super) is_held: bool,
-    /// When its first batch began, and how many have since.
+    /// When the first batch of unknown duration started, and how many have started so far.
     probing: Option<(Time, usize)>,
 }
 
@@ -106,8 +106,8 @@ impl Job {
         }
     }
 
-    /// Takes the tasks of the next batch; none while a limit holds them up. `left_usd` is what may be spent
-    /// beside what is under way, of a job with a budget.
+    /// Takes the tasks of the next batch, or returns `None` while a limit prevents it. For a job with a budget,
+    /// `left_usd` is the part that neither past nor running batches use.
     pub(super) fn take_run(
         &mut self,
         mean: Option<Duration>,
@@ -122,7 +122,7 @@ impl Job {
         let mut count = size.min(front.tasks.end - front.tasks.start);
         if let Some(left) = left_usd {
             count = count.min(affordable(left, &front.block, mean, config));
-            // Nothing runs that could turn out cheaper.
+            // No batch is running that could turn out cheaper than expected.
             self.over_budget |= count == 0 && self.running == 0;
         }
         if count == 0 {
@@ -141,25 +141,25 @@ impl Job {
         Some(run)
     }
 
-    /// Whether the next batch waits for what the first ones tell; counts it if it does not.
+    /// Returns whether the next batch must wait for the durations of the first ones; counts the batch otherwise.
     pub(super) fn probes(&mut self, now: Time, config: &SchedulerConfig) -> bool {
         let Some(probe) = config.probe else { return false };
-        let (begun, batches) = self.probing.get_or_insert((now, 0));
-        if *batches >= probe.batches && now < begun.saturating_add(probe.wait) {
+        let (started, batches) = self.probing.get_or_insert((now, 0));
+        if *batches >= probe.batches && now < started.saturating_add(probe.wait) {
             return true;
         }
         *batches += 1;
         false
     }
 
-    /// When it waits no longer for what the first batches tell.
+    /// Returns when the job stops waiting for the durations of the first batches.
     pub(super) fn probed_at(&self, config: &SchedulerConfig) -> Option<Time> {
-        let (begun, batches) = self.probing?;
+        let (started, batches) = self.probing?;
         let probe = config.probe?;
-        (batches >= probe.batches && !self.ready.is_empty()).then_some(begun.saturating_add(probe.wait))
+        (batches >= probe.batches && !self.ready.is_empty()).then_some(started.saturating_add(probe.wait))
     }
 
-    /// How many tasks the next batch has.
+    /// Returns the size of the next batch, or `None` if no task is ready or the concurrency limit is reached.
     fn batch(&self, mean: Option<Duration>, config: &SchedulerConfig) -> Option<u64> {
         let front = self.ready.front()?;
         let most = self.spec.concurrency.map_or(u64::MAX, |n| n.get() as u64);
@@ -168,7 +168,7 @@ impl Job {
             return None;
         }
         let size = match (self.spec.chunk, mean) {
-            // Back on the grid of chunks, if something was taken out of one.
+            // Ends at a multiple of the chunk size, even if part of a chunk was taken before.
             (Some(chunk), _) => {
                 let chunk = chunk.get() as u64;
                 chunk - front.tasks.start % chunk
@@ -185,17 +185,17 @@ impl Job {
         Some(if config.at_once(&front.block, size) > room { room } else { size })
     }
 
-    /// Whether another of its batches may begin.
+    /// Returns whether another batch of the job may start.
     pub(super) fn has_room(&self) -> bool {
         !self.is_held && self.spec.concurrency.is_none_or(|most| self.at_once < most.get() as u64)
     }
 }
 
-/// How many calls of a block may begin for so many dollars, by what each is expected to take.
+/// Returns how many calls of a block may start for `left_usd` dollars, given their expected duration.
 fn affordable(left_usd: f64, block: &TaskBlock, mean: Option<Duration>, config: &SchedulerConfig) -> u64 {
     let each = config.usd(block, config.expected(block, mean));
     if each > 0.0 {
-        // A count above what fits is as good as the largest.
+        // A count too large for `u64` is clamped to the maximum.
         return (left_usd / each).clamp(0.0, u64::MAX as f64) as u64;
     }
     u64::MAX

@@ -1,11 +1,12 @@
-//! Decides what runs when: the queue, retries, concurrency, throttling, speculation, budgets.
+//! Decides which tasks run when: queueing, retries, concurrency limits, throttling, speculative copies, budgets.
 //!
-//! A state machine: calls and replies go in with the time, batches and [`Update`]s come out.
-//! It does no I/O, knows no backend and reads no clock, so that a test runs it in virtual time. Work
-//! is held as ranges of tasks, and only what has failed is known by the task: the cost of a large
-//! job is that of its batches.
+//! The scheduler is a state machine. Calls and replies go in together with the current time; batches and [`Update`]s
+//! come out. It does no I/O, reads no clock and knows no backend, so that tests run it in virtual time. It stores work
+//! as ranges of tasks and keeps individual records only of tasks that have failed, so that the cost of a large job
+//! depends on its number of batches.
 
 mod budget;
+mod config;
 mod done_set;
 mod in_flight;
 mod job;
@@ -14,281 +15,63 @@ mod retry;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod update;
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::{Batch, BatchId, Reply, Results, TaskBlock, Timing};
 use crate::error::Failure;
-use crate::function::Backoff;
 
+pub use config::{JobSpec, Probe, SchedulerConfig, Speculation};
 use in_flight::InFlight;
 use job::{Job, ReadyTasks};
 use retry::Retries;
 use throttle::Window;
+pub use update::{DispatchTimes, Progress, Update};
 
-/// A moment, as the time since some fixed start.
+/// A point in time, as the duration since a fixed start.
 pub type Time = Duration;
 
-/// Names one job among all of a scheduler's.
+/// Identifies a job within one scheduler.
 pub type JobKey = u64;
-
-/// What a scheduler is to know from the start.
-#[derive(Debug, Clone)]
-pub struct SchedulerConfig {
-    /// Batches that the backend takes at once.
-    pub slots: usize,
-    /// Functions that run at once; slots beyond them hold work ready at the workers.
-    pub workers: usize,
-    /// Executions of a task whose failures are the machine's or the store's.
-    pub attempts: u32,
-    /// The pauses before a task is run again that says none.
-    pub backoff: Backoff,
-    /// How often a task is refused for too much load before that is its failure.
-    pub throttle_attempts: u32,
-    /// Compute time that one batch aims at: short calls travel together.
-    pub batch: Duration,
-    /// Compute time below which batches are not made smaller for the sake of more at once: what
-    /// one costs by itself.
-    pub least_batch: Duration,
-    /// How a function begins whose duration nobody knows; `None` begins everywhere at once.
-    pub probe: Option<Probe>,
-    /// Tasks of one batch at most.
-    pub max_batch: u64,
-    /// When to run a second copy of a task; `None` never does.
-    pub speculation: Option<Speculation>,
-    /// A batch without news for this long, beyond its tasks' timeouts, never started. `None`
-    /// trusts the backend to account for everything.
-    pub lost_after: Option<Duration>,
-    /// The time that one batch may take, however many tasks it has; for tasks without a timeout
-    /// of their own it is what they may cost.
-    pub longest_batch: Option<Duration>,
-    /// Dollars for one second of one function.
-    pub usd_per_second: fn(memory_mb: Option<u32>) -> f64,
-    /// Calls that one batch runs at once, at most.
-    pub calls_at_once: fn(memory_mb: Option<u32>) -> u64,
-    /// How long a batch may run on, and is paid, when it is stopped.
-    pub stops_within: Duration,
-    /// Seeds the random part of pauses.
-    pub seed: u64,
-}
-
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        Self {
-            slots: 1,
-            workers: 1,
-            attempts: 3,
-            backoff: Backoff::new(Duration::from_millis(10)).longest(Duration::from_secs(5)),
-            throttle_attempts: 50,
-            batch: Duration::from_millis(1),
-            least_batch: Duration::ZERO,
-            probe: None,
-            max_batch: 32 << 10,
-            speculation: None,
-            lost_after: None,
-            longest_batch: None,
-            usd_per_second: |_| 0.0,
-            calls_at_once: |_| 1,
-            stops_within: Duration::from_millis(100),
-            seed: 0,
-        }
-    }
-}
-
-impl SchedulerConfig {
-    /// How many calls a batch of so many tasks of a block runs at once.
-    fn at_once(&self, block: &TaskBlock, tasks: u64) -> u64 {
-        tasks.min((self.calls_at_once)(block.limits().memory_mb).max(1))
-    }
-}
-
-/// A few batches first, so that short calls do not start a thousand machines.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Probe {
-    /// How many.
-    pub batches: usize,
-    /// How long the others wait for the first that ends. Calls that take longer are worth a machine each.
-    pub wait: Duration,
-}
-
-/// When a straggler gets a second copy.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Speculation {
-    /// The part of the job that must be done.
-    pub done_fraction: f64,
-    /// How many times the mean duration the task must have run.
-    pub factor: f64,
-    /// How long it must have run in any case.
-    pub at_least: Duration,
-}
-
-/// What one job asks for.
-#[derive(Debug, Clone, Default)]
-pub struct JobSpec {
-    /// Names the job's keys in a store, where its backend has one. Random, and no other job's.
-    pub run: Option<Arc<str>>,
-    /// Calls that run at once.
-    pub concurrency: Option<NonZeroUsize>,
-    /// Tasks of one batch, in place of a number that follows their duration.
-    pub chunk: Option<NonZeroUsize>,
-    /// Dollars that may be spent.
-    pub budget_usd: Option<f64>,
-}
-
-/// Something the executor is to know or to do.
-#[derive(Debug)]
-pub enum Update {
-    /// Tasks succeeded.
-    Done {
-        /// Their job.
-        job: JobKey,
-        /// The tasks that `results` is for.
-        tasks: Range<u64>,
-        /// Those among them that were not done before: each task is in one `new` only, ever.
-        new: Vec<Range<u64>>,
-        /// What `tasks` returned.
-        results: Results,
-        /// Counted from 1.
-        attempt: u32,
-        /// Size of their encoded arguments.
-        bytes_in: usize,
-        /// When they were sent.
-        sent: DispatchTimes,
-        /// When they ran.
-        timing: Timing,
-    },
-    /// A task failed for good.
-    Failed {
-        /// Its job.
-        job: JobKey,
-        /// The task.
-        task: u64,
-        /// The execution that failed last, counted from 1.
-        attempt: u32,
-        /// The name of its function.
-        function: &'static str,
-        /// How.
-        failure: Failure,
-        /// What it last wrote to standard error.
-        stderr: String,
-        /// Its arguments, and those of others.
-        block: Arc<TaskBlock>,
-        /// When it was sent.
-        sent: DispatchTimes,
-        /// When it ran.
-        timing: Timing,
-    },
-    /// A task failed and will be run again.
-    Retry {
-        /// Its job.
-        job: JobKey,
-        /// The task.
-        task: u64,
-        /// The execution that failed, counted from 1.
-        attempt: u32,
-        /// How.
-        failure: Failure,
-        /// Its arguments, and those of others.
-        block: Arc<TaskBlock>,
-        /// When the next one may begin.
-        at: Time,
-        /// When the one that failed was sent.
-        sent: DispatchTimes,
-        /// When the one that failed ran.
-        timing: Timing,
-    },
-    /// The backend is to stop a batch.
-    Cancel {
-        /// Which.
-        batch_id: BatchId,
-    },
-    /// The backend is to stop what runs of a job anywhere, also what it has lost sight of.
-    CancelJob {
-        /// As in [`JobSpec::run`].
-        run: Arc<str>,
-    },
-    /// The backend is to give back what has not begun of a batch.
-    Reclaim {
-        /// Which.
-        batch_id: BatchId,
-    },
-    /// The job would pass its budget; it was cancelled.
-    OverBudget {
-        /// The job.
-        job: JobKey,
-        /// The estimate of what it spent, in dollars.
-        spent_usd: f64,
-    },
-    /// Every task of a closed job is accounted for.
-    JobDone {
-        /// The job.
-        job: JobKey,
-    },
-}
-
-/// When the tasks of a batch came to be sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DispatchTimes {
-    /// When they could have run: submitted, or due again after a failure.
-    pub queued: Time,
-    /// When the batch began.
-    pub invoked: Time,
-}
-
-/// How far a job is, in tasks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Tasks submitted so far.
-    pub submitted: u64,
-    /// Tasks that succeeded.
-    pub done: u64,
-    /// Tasks that failed for good.
-    pub failed: u64,
-    /// Tasks in flight.
-    pub running: u64,
-    /// Tasks that wait.
-    pub queued: u64,
-    /// Executions beyond each task's first.
-    pub retried: u64,
-}
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
     jobs: HashMap<JobKey, Job>,
-    /// Jobs with ready work, each once; they take turns.
+    /// Jobs with ready tasks, each once. They take turns.
     turns: VecDeque<JobKey>,
-    /// How many of them were cancelled meanwhile.
+    /// How many of the jobs in `turns` have been removed since.
     gone: usize,
     in_flight: HashMap<BatchId, InFlight>,
     retries: Retries,
     window: Window,
-    /// Mean duration of a call of each function.
+    /// Mean duration of a call, by function.
     means: HashMap<&'static str, Duration>,
-    /// Mean time of a batch beside its calls: on its way, and until a machine is up.
+    /// Mean overhead of a batch, in addition to its calls: transport and the start of a machine.
     beside: Duration,
     next_job: JobKey,
     next_batch: BatchId,
     /// The time of the last `tick`.
     now: Time,
-    /// Whether a job is to be stopped for its budget at the next `tick`.
+    /// Whether the next `tick` must stop a job because of its budget.
     over_budget: bool,
-    /// Jobs that have a budget, and when it is next looked at what they spend.
+    /// Number of jobs with a budget.
     budgeted: usize,
+    /// Time of the next check of their costs.
     budgets_at: Time,
-    /// Batches whose calls wait for others, as far as the backend can tell; these need their slots.
+    /// Batches whose calls wait for other calls, as far as the backend can tell. The other calls need their slots.
     blocked: usize,
     /// Batches that were late at the last `tick`.
     late: usize,
 }
 
 impl Scheduler {
-    /// A scheduler without jobs.
+    /// Creates a scheduler without jobs.
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
             jobs: HashMap::new(),
@@ -311,7 +94,7 @@ impl Scheduler {
         }
     }
 
-    /// Opens a job, which has no tasks yet.
+    /// Opens a job without tasks.
     pub fn open(&mut self, spec: JobSpec) -> JobKey {
         self.next_job += 1;
         self.budgeted += usize::from(spec.budget_usd.is_some());
@@ -319,7 +102,7 @@ impl Scheduler {
         self.next_job
     }
 
-    /// Adds tasks to a job. Blocks come in the order of their tasks, none twice.
+    /// Adds tasks to a job. Blocks must come in the order of their tasks, each only once.
     pub fn submit(&mut self, job: JobKey, block: Arc<TaskBlock>, now: Time) {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         let tasks = block.tasks();
@@ -327,7 +110,7 @@ impl Scheduler {
         self.queue(job, ReadyTasks { block, tasks, attempt: 1, queued: now });
     }
 
-    /// No more tasks will come.
+    /// Closes a job: no more tasks will be added.
     pub fn close(&mut self, job: JobKey, updates: &mut Vec<Update>) {
         if let Some(state) = self.jobs.get_mut(&job) {
             state.closed = true;
@@ -335,13 +118,14 @@ impl Scheduler {
         self.end_if_over(job, updates);
     }
 
-    /// Forgets a job: what waits is dropped, what runs is stopped.
+    /// Removes a job: drops its waiting tasks and stops its running batches.
     pub fn cancel(&mut self, job: JobKey, updates: &mut Vec<Update>) {
         let Some(state) = self.remove(job) else { return };
         if let Some(run) = state.spec.run.clone().filter(|_| state.running > 0) {
             updates.push(Update::CancelJob { run });
         }
-        // A thousand calls that wait are dropped in a thousand steps, and not in a million.
+        // `turns` is cleared only when half of it is stale, so that dropping a thousand waiting calls takes a thousand
+        // steps and not a million.
         if self.gone > 16 && self.gone > self.turns.len() / 2 {
             self.turns.retain(|job| self.jobs.contains_key(job));
             self.gone = 0;
@@ -360,7 +144,7 @@ impl Scheduler {
         }
     }
 
-    /// The next batch to begin now, if there is one and a slot for it.
+    /// Returns the next batch to start now, if there is one and a slot is free.
     pub fn next(&mut self, now: Time) -> Option<Batch> {
         let running = self.in_time();
         if running >= self.config.slots || !self.window.admits(running, now) {
@@ -401,7 +185,7 @@ impl Scheduler {
         Batch { id: batch_id, job_run: name, tasks: run.tasks, attempt: run.attempt, block: run.block }
     }
 
-    /// Takes a reply of the backend.
+    /// Handles a reply of the backend.
     pub fn handle(&mut self, now: Time, reply: Reply, updates: &mut Vec<Update>) {
         match reply {
             Reply::Done { batch_id, tasks, results, timing } => {
@@ -430,8 +214,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes tasks off a batch, which ends when none is left. Gives what the batch was for, and those
-    /// of `tasks` that were on it.
+    /// Removes tasks from a batch, and removes the batch when none is left. Returns the batch's origin and those of
+    /// `tasks` that the batch still had.
     fn settle(&mut self, now: Time, id: BatchId, tasks: &Range<u64>) -> Option<(Origin, Vec<Range<u64>>)> {
         let batch = self.in_flight.get_mut(&id)?;
         let settled = ranges::remove(&mut batch.outstanding, tasks);
@@ -441,7 +225,7 @@ impl Scheduler {
         let silent = now.saturating_sub(std::mem::replace(&mut batch.heard, now));
         batch.reclaimed = false;
         let InFlight { job, attempt, sent, at_once, .. } = *batch;
-        let whose = Origin { job, block: batch.block.clone(), attempt, sent, silent };
+        let origin = Origin { job, block: batch.block.clone(), attempt, sent, silent };
         let is_over = batch.outstanding.is_empty();
         if is_over {
             self.in_flight.remove(&id);
@@ -454,7 +238,7 @@ impl Scheduler {
                 self.turns.push_back(job);
             }
         }
-        Some((whose, settled))
+        Some((origin, settled))
     }
 
     fn done(
@@ -506,18 +290,18 @@ impl Scheduler {
         Some(state)
     }
 
-    /// Whether a job has nothing ready, and workers are idle that could have more of it.
+    /// Returns whether a job has no ready tasks while idle workers could run more of it.
     pub fn has_use_for(&self, job: JobKey) -> bool {
         let has_use = |state: &Job| state.ready.is_empty() && state.has_room();
         self.has_idle_workers() && self.jobs.get(&job).is_some_and(has_use)
     }
 
-    /// Of the batches, so many wait for other calls, and take no slot.
+    /// Sets how many batches wait for other calls and thus take no slot.
     pub fn set_blocked(&mut self, batches: usize) {
         self.blocked = batches;
     }
 
-    /// Begins nothing more of a job, or goes on with it.
+    /// Holds or resumes a job: while `is_held`, no batch of the job starts.
     pub fn hold(&mut self, job: JobKey, is_held: bool) {
         if let Some(state) = self.jobs.get_mut(&job) {
             state.is_held = is_held;
@@ -533,7 +317,7 @@ impl Scheduler {
         }
     }
 
-    /// Puts back what was not run; it goes first.
+    /// Puts tasks at the front of the queue: tasks that were returned, and copies of stragglers.
     fn give_back(&mut self, job: JobKey, run: ReadyTasks) {
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.add_first(run);
@@ -543,7 +327,7 @@ impl Scheduler {
         }
     }
 
-    /// Does what time asks for: retries that are due, batches that are lost, idle workers.
+    /// Does the work that is due at `now`: retries, lost batches, budgets, and work for idle workers.
     pub fn tick(&mut self, now: Time, updates: &mut Vec<Update>) {
         self.now = now;
         while let Some((job, run)) = self.retries.due(now) {
@@ -562,43 +346,43 @@ impl Scheduler {
         self.speculate(now);
     }
 
-    /// When `tick` has something to do next.
+    /// Returns the time at which `tick` next has something to do.
     pub fn wake_at(&self) -> Option<Time> {
         let lost = self.in_flight.values().filter_map(|f| f.lost_at(&self.config)).min();
         let copies = self.speculation_at();
-        // Most backends probe nothing, and there may be many jobs.
+        // There may be many jobs, so they are only scanned for backends that probe.
         let jobs = || self.jobs.values().filter_map(|job| job.probed_at(&self.config)).min();
         let probed = self.config.probe.and_then(|_| jobs());
         if self.over_budget {
             return Some(self.now);
         }
-        // What was due at the last tick and not done waits for a reply, not for a time.
+        // Anything that was due at the last tick and is not done waits for a reply, not for a point in time.
         let times = [self.retries.next(), lost, copies, probed, self.window.reopens(), self.next_look_at_budgets()];
         times.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
-    /// How far a job is; none if it is over.
+    /// Returns the progress of a job, or `None` if it is over.
     pub fn progress(&self, job: JobKey) -> Option<Progress> {
         self.jobs.get(&job).map(Job::progress)
     }
 
-    /// The mean duration of a call of a function, if any was measured.
+    /// Returns the mean duration of a function's calls, if any was measured.
     pub fn estimate(&self, function: &'static str) -> Option<Duration> {
         self.means.get(function).copied()
     }
 }
 
-/// What a batch was for, and when it came to be.
+/// The job, block and times of a batch.
 struct Origin {
     job: JobKey,
     block: Arc<TaskBlock>,
     attempt: u32,
     sent: DispatchTimes,
-    /// How long nothing had been heard of it.
+    /// Time since the previous reply, or since the batch was sent.
     silent: Duration,
 }
 
-/// One task's failure, as a reply has it.
+/// A task's failure, as reported by a reply.
 struct Failed {
     task: u64,
     failure: Failure,

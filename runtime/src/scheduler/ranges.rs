@@ -1,8 +1,8 @@
-//! Short lists of ranges, in order and apart.
+//! Short lists of sorted, disjoint ranges.
 
 use std::ops::Range;
 
-/// Takes `range` out of the list; gives what of it was there.
+/// Removes `range` from the list. Returns the parts of it that were in the list.
 pub(super) fn remove(list: &mut Vec<Range<u64>>, range: &Range<u64>) -> Vec<Range<u64>> {
     let mut removed = Vec::new();
     let mut at = 0;
@@ -16,7 +16,7 @@ pub(super) fn remove(list: &mut Vec<Range<u64>>, range: &Range<u64>) -> Vec<Rang
         let left = [have.start..cut.start, cut.end..have.end].into_iter().filter(|r| !r.is_empty());
         let before = list.len();
         list.splice(at..=at, left);
-        // Both rests are outside `range`.
+        // The remaining pieces are outside `range`.
         at += list.len() + 1 - before;
         removed.push(cut);
     }

@@ -1,4 +1,4 @@
-//! What happens to a task that failed: again after a pause, or for good.
+//! Handling of failed tasks: a retry after a pause, or a permanent failure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Failed, JobKey, Origin, Scheduler, Time, Update};
 use crate::attempt::BatchId;
 use crate::error::{Failure, FailureClass};
 
-/// Runs whose time has not come.
+/// Tasks that pause before their next attempt.
 #[derive(Debug)]
 pub(super) struct Retries {
     waiting: BTreeMap<(Time, u64), (JobKey, ReadyTasks)>,
@@ -25,13 +25,13 @@ impl Retries {
         self.waiting.insert((at, self.count), (job, run));
     }
 
-    /// A run whose time has come.
+    /// Removes and returns a retry that is due.
     pub(super) fn due(&mut self, now: Time) -> Option<(JobKey, ReadyTasks)> {
         let first = self.waiting.first_entry().filter(|entry| entry.key().0 <= now)?;
         Some(first.remove())
     }
 
-    /// When the next run is due.
+    /// Returns when the next retry is due.
     pub(super) fn next(&self) -> Option<Time> {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
@@ -52,10 +52,10 @@ impl Scheduler {
         if class == FailureClass::Throttle {
             self.window.refused(now);
         }
-        // A copy may still succeed, or has.
+        // A copy of the task may still succeed, or already has.
         let has_copy = self.copies(job, task) > 0;
         let Some(state) = self.jobs.get_mut(&job) else { return };
-        // Of what a machine does not tell, it is known how long nothing was heard.
+        // If the machine reported no cost, the estimate is the time since the last reply about the batch.
         state.spent_usd += match failure {
             Failure::Throttled { .. } | Failure::NeverStarted { .. } => 0.0,
             _ if timing.usd == 0.0 => self.config.usd(&block, silent),
@@ -89,7 +89,7 @@ impl Scheduler {
         let count = *count;
         if count < limit {
             let at = now.saturating_add(backoff.pause(count, &mut self.retries.random));
-            // A refusal is no execution.
+            // A refused batch did not run, so it does not count as an attempt.
             let next = if class == FailureClass::Throttle { attempt } else { attempt + 1 };
             state.pausing += 1;
             state.retried += u64::from(next > attempt);
@@ -99,7 +99,7 @@ impl Scheduler {
         } else {
             state.tried.remove(&task);
             state.failed += 1;
-            // Whatever else comes of it is not heard.
+            // Later replies for this task are ignored.
             state.done.insert(task..task + 1);
             let function = block.function().name;
             updates.push(Update::Failed { job, task, attempt, function, failure, stderr, block, sent, timing });

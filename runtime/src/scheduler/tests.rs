@@ -1,4 +1,4 @@
-//! The scheduler in virtual time, over a backend that is a heap of events and a seed.
+//! Tests of the scheduler in virtual time, with a simulated backend: a heap of events and a seed.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -8,7 +8,7 @@ use crate::function::Limits;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What the made-up backend does wrong, as probabilities by the task or the batch.
+/// Faults of the simulated backend, as probabilities per task or per batch.
 #[derive(Clone, Copy, Default)]
 struct Trouble {
     crash: f64,
@@ -27,18 +27,18 @@ struct World {
     random: fastrand::Rng,
     trouble: Trouble,
     duration: fn(task: u64) -> Duration,
-    /// How long a batch takes until it is there.
+    /// Time between sending a batch and the start of its first task.
     setup: Duration,
     batches: HashMap<BatchId, (Range<u64>, Time)>,
     done: Vec<(JobKey, u64)>,
     failed: Vec<(JobKey, u64, u32, Failure)>,
     over: HashSet<JobKey>,
     over_budget: Vec<f64>,
-    /// When a job last ended.
+    /// When a job last ended, or exceeded its budget.
     ended: Time,
     retries: Vec<(u64, u32, Duration)>,
     launched: Vec<(JobKey, Range<u64>, u32, Time)>,
-    /// How often a task was begun.
+    /// Number of times each task was started.
     ran: HashMap<u64, u32>,
     most_at_once: u64,
     most_batches: usize,
@@ -141,7 +141,7 @@ impl World {
                 Update::Failed { job, task, attempt, failure, .. } => self.failed.push((job, task, attempt, failure)),
                 Update::Retry { task, attempt, at, .. } => self.retries.push((task, attempt, at - self.now)),
                 Update::JobDone { job } => {
-                    assert!(self.over.insert(job), "a job ends once");
+                    assert!(self.over.insert(job), "a job ends only once");
                     self.ended = self.now;
                 }
                 Update::OverBudget { spent_usd, .. } => {
@@ -157,16 +157,16 @@ impl World {
         }
     }
 
-    /// Gives back the later half of what has not begun.
+    /// Returns the later half of the tasks that have not started.
     fn reclaim(&mut self, batch_id: BatchId) {
         let Some((tasks, since)) = self.batches.get_mut(&batch_id) else { return };
-        let mut begins = *since;
-        let begun = tasks.clone().take_while(|task| {
-            let before = begins;
-            begins += (self.duration)(*task);
+        let mut starts_at = *since;
+        let started = tasks.clone().take_while(|task| {
+            let before = starts_at;
+            starts_at += (self.duration)(*task);
             before <= self.now
         });
-        let first = tasks.start + begun.count() as u64;
+        let first = tasks.start + started.count() as u64;
         let back = first + (tasks.end - first) / 2..tasks.end;
         tasks.end = back.start;
         let gone: Vec<u64> = self
@@ -190,7 +190,7 @@ impl World {
         self.most_at_once = self.most_at_once.max(at_once);
     }
 
-    /// Runs until nothing is left to happen.
+    /// Runs until no events are left.
     fn run(&mut self) {
         loop {
             let now = self.now;
@@ -213,11 +213,11 @@ impl World {
 
     fn done_once(&self, job: JobKey, tasks: u64) {
         let mut done: Vec<u64> = self.done.iter().filter(|(j, _)| *j == job).map(|(_, task)| *task).collect();
-        assert_eq!(done.len() as u64, tasks, "tasks committed");
+        assert_eq!(done.len() as u64, tasks, "number of tasks done");
         done.sort_unstable();
-        assert!(done.into_iter().eq(0..tasks), "each once");
+        assert!(done.into_iter().eq(0..tasks), "each task is done once");
         assert!(self.over.contains(&job));
-        assert!(self.scheduler.in_flight.is_empty() && self.scheduler.jobs.is_empty(), "nothing is left behind");
+        assert!(self.scheduler.in_flight.is_empty() && self.scheduler.jobs.is_empty(), "no batch or job is left");
     }
 }
 
@@ -273,7 +273,7 @@ fn functions_that_fail_are_run_again_as_often_as_they_ask() {
         world.job(JobSpec::default(), 1, Limits { retries, ..Limits::default() });
         world.run();
         assert_eq!(world.failed.len(), 1);
-        assert_eq!(world.failed[0].2, retries.unwrap_or(0) + 1, "executions with retries {retries:?}");
+        assert_eq!(world.failed[0].2, retries.unwrap_or(0) + 1, "attempts with retries {retries:?}");
     }
 }
 
@@ -312,7 +312,7 @@ fn concurrency_and_chunks_are_kept() {
     world.run();
     world.done_once(job, 1_000);
     assert_eq!(world.most_at_once, 6);
-    // At its end, what waits in a chunk behind a call goes to workers that are idle.
+    // At the end of the job, tasks that wait in a chunk behind a call move to idle workers.
     let whole = |tasks: &Range<u64>| tasks.start.is_multiple_of(3) && tasks.end - tasks.start <= 3;
     assert!(world.launched.iter().all(|(_, tasks, ..)| whole(tasks) || tasks.start > 950));
 }
@@ -330,7 +330,7 @@ fn concurrency_counts_calls_that_run() {
     world.run();
     world.done_once(job, 16);
     assert!(world.ended <= 500 * MS && world.most_at_once == 4, "{:?}, {}", world.ended, world.most_at_once);
-    // Two at once, whatever the chunk.
+    // Two calls at once, whatever the chunk size.
     let mut world = World::new(config(4, 1), Trouble::default(), |_| 100 * MS);
     let job = world.job(limit(2, 3), 12, Limits::default());
     world.run();
@@ -354,7 +354,7 @@ fn a_job_whose_results_nobody_takes_waits() {
     world.launch();
     world.scheduler.hold(job, true);
     world.run();
-    assert_eq!(world.done.len(), 2, "what ran ends, and nothing begins");
+    assert_eq!(world.done.len(), 2, "running tasks finish, and no new ones start");
     world.scheduler.hold(job, false);
     world.run();
     world.done_once(job, 100);
@@ -374,15 +374,15 @@ fn what_is_to_run_at_most_once_does() {
         let mut ended: Vec<u64> = world.done.iter().map(|(_, task)| *task).collect();
         ended.extend(world.failed.iter().map(|(_, task, ..)| *task));
         ended.sort_unstable();
-        assert!(ended.into_iter().eq(0..500), "each has one outcome");
+        assert!(ended.into_iter().eq(0..500), "each task has one outcome");
         let lost = |failure: &Failure| matches!(failure, Failure::MayHaveRun { .. } | Failure::Returned { .. });
         assert!(world.failed.iter().all(|(.., failure)| lost(failure)), "{:?}", world.failed);
-        // Refused batches never ran.
+        // Refused batches never ran, so they may be sent again.
         assert_eq!(world.ran.values().max(), Some(&1));
     }
 }
 
-/// Minutes, if each takes as many steps as there are.
+/// This takes minutes if the cost of each call grows with the number of calls.
 #[test]
 fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
     let mut scheduler = Scheduler::new(config(2, 1));
@@ -396,7 +396,7 @@ fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
         let _ = scheduler.wake_at();
         jobs.push(job);
     }
-    // All but the last; two of them run.
+    // Cancels all jobs except the last; two of the cancelled ones run.
     jobs[..99_999].iter().for_each(|job| scheduler.cancel(*job, &mut updates));
     assert_eq!(updates.len(), 2);
     assert_eq!(scheduler.next(Time::ZERO).map(|batch| batch.tasks), Some(0..1));
@@ -411,7 +411,7 @@ fn a_single_call_is_not_stuck_behind_a_large_job() {
     let single = world.job(JobSpec::default(), 1, Limits::default());
     world.run();
     let position = world.launched.iter().position(|(job, ..)| *job == single).unwrap();
-    assert!(position <= 4, "the single call was launched as number {position}");
+    assert!(position <= 4, "the single call was launched at position {position}");
     assert!(world.over.contains(&large) && world.over.contains(&single));
 }
 
@@ -430,7 +430,7 @@ fn short_calls_travel_together_and_long_ones_alone() {
 
 #[test]
 fn idle_workers_take_over_what_waits_behind_a_long_task() {
-    // The mean is short, and then comes one task that is not.
+    // The mean is short, and then one long task follows.
     fn duration(task: u64) -> Duration {
         if task == 2_000 { 1_000 * MS } else { Duration::from_micros(10) }
     }
@@ -468,7 +468,7 @@ fn batches_without_an_answer_are_copied_until_one_comes() {
     }
 }
 
-/// A backend that refuses some has a small window, which those that are lost must not fill.
+/// A backend that refuses batches has a small window. Lost batches must not fill it.
 #[test]
 fn what_is_lost_and_what_is_refused_do_not_hold_up_the_rest() {
     let rule = Speculation { done_fraction: 0.75, factor: 4.0, at_least: 2_000 * MS };
@@ -503,7 +503,7 @@ fn short_calls_do_not_start_a_thousand_machines_and_long_ones_do() {
     let job = world.job(JobSpec::default(), 10_000, Limits::default());
     world.run();
     world.done_once(job, 10_000);
-    assert!(world.launched.len() < 300 && world.most_batches < 300, "{} invocations", world.launched.len());
+    assert!(world.launched.len() < 300 && world.most_batches < 300, "{} batches", world.launched.len());
 
     let mut world = World::new(settings, Trouble::default(), |_| Duration::from_secs(60));
     let job = world.job(JobSpec::default(), 1_000, Limits::default());
@@ -522,9 +522,9 @@ fn a_backend_that_refuses_gets_less_and_then_more_again() {
     let mut window = Window::new(64);
     window.refused(Time::ZERO);
     window.refused(MS);
-    assert!(!window.admits(44, 100 * MS) && window.admits(43, 100 * MS), "made smaller once a round");
+    assert!(!window.admits(44, 100 * MS) && window.admits(43, 100 * MS), "the window shrinks once per round");
     (0..20 * 64).for_each(|_| window.admitted());
-    assert!(window.admits(63, 100 * MS), "and grown again in twenty rounds");
+    assert!(window.admits(63, 100 * MS), "the window is full again after twenty rounds");
 }
 
 #[test]
@@ -554,7 +554,7 @@ fn a_budget_is_not_passed() {
 
 #[test]
 fn what_runs_longer_than_others_did_counts_as_it_runs() {
-    // Twenty calls of 10 ms, then 60 of a second: those before say nothing of those that come.
+    // Twenty calls of 10 ms, then 60 of one second: the first ones do not predict the later ones.
     fn duration(task: u64) -> Duration {
         if task < 20 { 10 * MS } else { 1_000 * MS }
     }
@@ -566,8 +566,8 @@ fn what_runs_longer_than_others_did_counts_as_it_runs() {
         world.job(spec, 80, Limits::default());
         world.run();
         let [spent] = world.over_budget[..] else { panic!("{:?}", world.over_budget) };
-        let ran = |(_, tasks, _, begun): &(JobKey, Range<u64>, u32, Time)| {
-            tasks.clone().map(duration).sum::<Duration>().min(world.ended - *begun).as_secs_f64()
+        let ran = |(_, tasks, _, started): &(JobKey, Range<u64>, u32, Time)| {
+            tasks.clone().map(duration).sum::<Duration>().min(world.ended - *started).as_secs_f64()
         };
         let ran: f64 = world.launched.iter().map(ran).sum();
         assert!(ran <= 6.0 + 0.1 * slots as f64, "{ran} s on {slots}");
@@ -595,7 +595,7 @@ fn a_function_that_nobody_has_timed_is_stopped_in_time() {
     let job = world.job(JobSpec { budget_usd: Some(2.0), ..JobSpec::default() }, 100, Limits::default());
     world.run();
     world.done_once(job, 100);
-    assert!(world.over_budget.is_empty(), "a second's work, of which none is known to take 15 minutes");
+    assert!(world.over_budget.is_empty(), "the job has one second of work; no call may be assumed to take 15 minutes");
 }
 
 #[test]

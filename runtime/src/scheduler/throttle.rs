@@ -1,18 +1,18 @@
-//! How many batches a backend that refuses some may have: additive increase, multiplicative
-//! decrease, as TCP does (RFC 5681). It halves less and grows faster than TCP: a round here is as long
-//! as a task, and a thousand slots that came back one a round would take hours.
+//! A limit on the batches of a backend that refuses some of them: additive increase, multiplicative decrease, as in
+//! TCP (RFC 5681). The window shrinks less and grows faster than TCP's: a round here is as long as a task, and
+//! regaining a thousand slots at one per round would take hours.
 
 use std::time::Duration;
 
 use super::Time;
 
-/// After a refusal nothing begins for this long, and further refusals are taken for the same one.
+/// After a refusal, no batch starts for this long, and further refusals count as the same one.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// What a refusal leaves of the window: as TCP CUBIC has it (RFC 9438).
+/// Fraction of the window that remains after a refusal, as in TCP CUBIC (RFC 9438).
 const DECREASE: f64 = 0.7;
 
-/// What a round of completions gives back, as a part of all slots: all of them in 20 rounds.
+/// Fraction of all slots that a round of completions regains: all of them in 20 rounds.
 const INCREASE: f64 = 0.05;
 
 #[derive(Debug)]
@@ -28,12 +28,12 @@ impl Window {
         Self { most: slots as f64, size: slots as f64, closed_until: Time::ZERO, refused: false }
     }
 
-    /// Whether another batch may begin beside `running`.
+    /// Returns whether another batch may start while `running` batches run.
     pub(super) fn admits(&self, running: usize, now: Time) -> bool {
         !self.refused || ((running as f64) < self.size.floor() && (now >= self.closed_until || running == 0))
     }
 
-    /// The backend refused one.
+    /// Records that the backend refused a batch.
     pub(super) fn refused(&mut self, now: Time) {
         if !self.refused || now >= self.closed_until {
             self.size = (self.size * DECREASE).max(1.0);
@@ -42,7 +42,7 @@ impl Window {
         self.refused = true;
     }
 
-    /// The backend completed one: a window of these makes a round.
+    /// Records that the backend completed a batch. A round is as many completions as the window has batches.
     pub(super) fn admitted(&mut self) {
         if self.refused {
             self.size += (self.most * INCREASE).max(1.0) / self.size;
@@ -53,7 +53,7 @@ impl Window {
         }
     }
 
-    /// When batches may begin again, if that is not now.
+    /// Returns when batches may start again after a refusal.
     pub(super) fn reopens(&self) -> Option<Time> {
         self.refused.then_some(self.closed_until)
     }

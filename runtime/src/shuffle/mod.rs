@@ -78,7 +78,7 @@ const CUT: &str = "a block ends inside a record";
 
 fn broken(reason: impl Into<String>) -> StoreError {
     let (store, key) = ("shuffle".to_owned(), String::new());
-    StoreError::Io { store, operation: "read".to_owned(), key, reason: reason.into() }
+    StoreError::io(store, "read", &key, reason)
 }
 
 fn damaged(store: &dyn Store, key: &str, reason: &str) -> StoreError {

@@ -1,8 +1,8 @@
-//! The `sim` backend: calls run for real, on threads of this process, and at the end of each job its
-//! program is told what the job would have taken on Lambda.
+//! The `sim` backend: calls run for real, on threads of this process. At the end of each job, the program prints a
+//! prediction of the job on Lambda.
 //!
-//! `sim:` takes the [`Model`] of today, `sim:pywren2017` another by its name. Tasks are as long as they
-//! were here, so that a processor of Lambda's that is slower makes the job longer than is said.
+//! `sim:` uses the [`Model`] of today's Lambda, and `sim:pywren2017` uses another by its name. Simulated tasks take as
+//! long as they did on this machine. If Lambda's processors are slower, the real job takes longer than predicted.
 
 use crate::aws::limits;
 use crate::backend::{BackendScheme, inline};
@@ -11,10 +11,10 @@ use crate::history::Forecast;
 
 use super::{Durations, Model, Workload, predict};
 
-/// Runs that are simulated of a job.
+/// Number of simulated runs of a job.
 const RUNS: usize = 5;
 
-/// Durations that are kept; of more, every second or tenth.
+/// Maximum number of durations that are kept. When there are more, every second one is dropped.
 const KEPT: usize = 20_000;
 
 inventory::submit! {
@@ -23,7 +23,7 @@ inventory::submit! {
         open: |rest, setup| match model(rest) {
             Some(_) => Ok(inline::open(setup)),
             None => Err(Error::Config(format!(
-                "no model of Lambda is called `{rest}`; use `sim:`, `sim:today` or `sim:pywren2017`"
+                "unknown Lambda model `{rest}`; use `sim:`, `sim:today` or `sim:pywren2017`"
             ))),
         },
     }
@@ -33,12 +33,12 @@ fn model(rest: &str) -> Option<Model> {
     Model::named(if rest.is_empty() { "today" } else { rest })
 }
 
-/// What is measured of a job that runs on this backend.
+/// Measurements of a job that runs on this backend.
 #[derive(Debug)]
 pub(crate) struct Watch {
     model: Model,
     seconds: Vec<f64>,
-    /// Of so many tasks one is kept.
+    /// The duration of one in this many tasks is kept.
     step: u64,
     tasks: u64,
     bytes_in: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// For a job on the backend of this URL, if that is `sim`.
+    /// Starts to measure a job, or returns `None` if the URL of its backend is not that of `sim`.
     pub(crate) fn of(backend: &str) -> Option<Self> {
         let rest = backend.strip_prefix("sim")?;
         let model = model(rest.strip_prefix(':').unwrap_or(rest))?;
@@ -85,8 +85,8 @@ impl Forecast for Watch {
         let found = predict(&self.model, &work, RUNS, 0);
         let (wall, usd) = (found.wall_s, found.usd);
         Some(format!(
-            "on AWS Lambda it would take about {:.1} s ({:.1} to {:.1}) and {:.4} USD, at {:.0}% of {} instances, limited \
-             by {}: simulated with tasks as long as they were here",
+            "on AWS Lambda this job would take about {:.1} s ({:.1} to {:.1}) and cost {:.4} USD, at {:.0}% efficiency \
+             on {} instances, limited by {}; simulated with the task durations measured here",
             wall.middle,
             wall.low,
             wall.high,
@@ -115,8 +115,8 @@ mod tests {
     fn what_a_job_would_take_is_said_in_words() {
         let mut watch = Watch::of("sim:").unwrap();
         (0..100).for_each(|_| watch.done(1, 0.5, 8, 8));
-        let words = Box::new(watch).text(None).unwrap();
-        assert!(words.starts_with("on AWS Lambda it would take about "), "{words}");
+        let text = Box::new(watch).text(None).unwrap();
+        assert!(text.starts_with("on AWS Lambda this job would take about "), "{text}");
     }
 
     #[test]

@@ -1,24 +1,23 @@
-//! What a job would take on AWS Lambda and cost there, simulated in virtual time.
+//! Simulation of a job on AWS Lambda in virtual time, to predict its duration and cost.
 //!
-//! The scheduler is wren's own, as it drives Lambda; Lambda, S3 and the network are a [`Model`], whose
-//! numbers and their sources are in one file. Everything is decided by a seed: equal arguments give equal
-//! answers.
+//! The scheduler is wren's own, set up as for Lambda. Lambda, S3 and the network are a [`Model`], whose numbers and
+//! their sources are in one file. A seed decides everything random: equal arguments give equal results.
 //!
 //! ```
 //! use wren::sim::{Model, Workload, predict};
 //!
-//! // A thousand calls of about ten seconds each, with the thousand executions at once of a usual account.
+//! // A thousand calls of about ten seconds each, on a usual account, which allows a thousand executions at once.
 //! let prediction = predict(&Model::today(), &Workload::new(1_000, 10.0), 5, 42);
 //! assert!(prediction.wall_s.middle > 10.0 && prediction.wall_s.middle < 20.0);
 //! println!("{:.1} s for {:.2} dollars", prediction.wall_s.middle, prediction.usd.middle);
 //! ```
 //!
-//! A program whose backend is `sim:` (`WREN_BACKEND=sim:`) runs its calls for real, on threads of its own
-//! process, and says at the end of each job what the job would have taken on Lambda.
+//! A program with the backend `sim:` (`WREN_BACKEND=sim:`) runs its calls for real, on threads of its own process. At
+//! the end of each job it prints a prediction of the job on Lambda.
 //!
-//! What is not in it: other jobs of the same account, failures of functions themselves, arguments that
-//! the driver has to upload first, the time of the driver's own work, and results that a driver far
-//! away downloads. Instances stay warm to the end of the job.
+//! The simulation does not include other jobs of the same account, failures of the functions themselves, arguments that
+//! the driver has to upload first, the time of the driver's own work, and the download of results to a distant driver.
+//! Instances stay warm until the end of the job.
 
 mod backend;
 mod model;
@@ -37,23 +36,22 @@ pub(crate) use backend::Watch;
 pub use model::{Limit, Model, Spread};
 pub use run::{SimulatedRun, simulate};
 
-/// How far the model with the parameters of PyWren is from four launches that its authors measured, at
-/// most, as a part of the measured time; a test holds it to that. Two of its parameters are fitted to
-/// them, and nothing says that it is as near to today's Lambda, where nothing was measured.
+/// Maximum relative error of the model with PyWren's parameters, compared to four launches that PyWren's authors
+/// measured. A test checks it. Two of the parameters are fitted to these launches. The error for today's Lambda is
+/// unknown, because nothing was measured there.
 pub const STATED_ERROR: f64 = 0.1;
 
-/// How long a task takes, in seconds on an instance of ordinary speed.
+/// The durations of tasks, in seconds on an instance of ordinary speed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Durations {
-    /// So long.
+    /// Random durations with this mean and deviation.
     Spread(Spread),
-    /// As long as one of these, each as likely; for instance what earlier tasks took.
+    /// One of these durations, each with the same probability; for example those of earlier tasks.
     Samples(Vec<f64>),
 }
 
 impl Durations {
-    /// One of the durations that might have been measured instead (a bootstrap), so that a prediction
-    /// shows how much depends on which tasks were measured.
+    /// Draws samples with replacement (a bootstrap), so that predictions vary with the choice of the measured tasks.
     fn resampled(&self, random: &mut fastrand::Rng) -> Self {
         match self {
             Self::Samples(samples) if !samples.is_empty() => {
@@ -63,9 +61,9 @@ impl Durations {
         }
     }
 
-    /// What a task takes: the same each time that it is asked.
+    /// Returns the duration of a task, which depends only on the seed and the task.
     fn of(&self, seed: u64, task: u64) -> f64 {
-        // Fibonacci hashing: neighbours get seeds that are far apart.
+        // Fibonacci hashing: neighbouring tasks get seeds that are far apart.
         let mut random = fastrand::Rng::with_seed(seed ^ task.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         match self {
             Self::Spread(spread) => spread.draw(&mut random),
@@ -75,30 +73,30 @@ impl Durations {
     }
 }
 
-/// A job.
+/// A job to simulate.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Workload {
-    /// How many tasks.
+    /// Number of tasks.
     pub tasks: u64,
-    /// How long each takes.
+    /// Durations of the tasks.
     pub durations: Durations,
     /// Memory of the function, in MB of 2^20 bytes.
     pub memory_mb: u32,
-    /// Encoded arguments of a task, in bytes.
+    /// Size of a task's encoded arguments, in bytes.
     pub bytes_in: u64,
-    /// Encoded result of a task, in bytes.
+    /// Size of a task's encoded result, in bytes.
     pub bytes_out: u64,
-    /// The `timeout` of the function; Lambda's own where there is none. A task that would take longer ends
-    /// then, and counts as done: what fails in itself is not simulated.
+    /// The `timeout` of the function; `None` means Lambda's maximum. A task that would take longer ends at the timeout
+    /// and counts as done, because failures of the functions themselves are not simulated.
     pub timeout: Option<Duration>,
-    /// Tasks of one invocation, as [`chunk`](crate::Map::chunk) says; by their duration where none.
+    /// Tasks per batch, as set by [`chunk`](crate::Map::chunk); `None` derives the number from their duration.
     pub chunk: Option<usize>,
 }
 
 impl Workload {
-    /// So many tasks of so many seconds each, with the memory that functions have which state none and with
-    /// small arguments and results.
+    /// Creates a job of `tasks` tasks that take `seconds` each, with the default memory and with small arguments and
+    /// results.
     pub fn new(tasks: u64, seconds: f64) -> Self {
         Self {
             tasks,
@@ -111,19 +109,19 @@ impl Workload {
         }
     }
 
-    /// So many tasks, each as long as one of those measured, in seconds.
+    /// Creates a job of `tasks` tasks, each as long as one of the measured durations, in seconds.
     pub fn measured(tasks: u64, seconds: Vec<f64>) -> Self {
         Self { durations: Durations::Samples(seconds), ..Self::new(tasks, 0.0) }
     }
 
-    /// The same with another memory.
+    /// Returns the same job with another memory size.
     pub fn with_memory(self, memory_mb: u32) -> Self {
         Self { memory_mb, ..self }
     }
 }
 
-/// What several simulated runs say together: 5% of them are below `low` and 5% above `high`, by
-/// interpolation where there are few.
+/// The distribution of a value over several simulated runs: 5% of them are below `low` and 5% above `high`. Percentiles
+/// are interpolated if there are few runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
     /// The 5th percentile.
@@ -147,56 +145,56 @@ impl Interval {
     }
 }
 
-/// What a job would take.
+/// The predicted duration and cost of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// How many runs were simulated.
+    /// Number of simulated runs.
     pub runs: usize,
-    /// Seconds from begin to end.
+    /// Seconds from start to end.
     pub wall_s: Interval,
-    /// Dollars, of Lambda and S3 together.
+    /// Cost of Lambda and S3 together, in dollars.
     pub usd: Interval,
     /// See [`SimulatedRun::efficiency`].
     pub efficiency: Interval,
-    /// Executions at once at most.
+    /// Maximum number of executions at once, over all runs.
     pub most_at_once: usize,
-    /// Instances that were started, in the mean.
+    /// Mean number of instances that were started.
     pub instances: f64,
-    /// Invocations that were sent, in the mean.
+    /// Mean number of batches that were sent.
     pub invocations: f64,
-    /// Times that Lambda had no room for an invocation, in the mean.
+    /// Mean number of times that Lambda had no capacity for a batch.
     pub refused: f64,
-    /// Executions that were repeated, in the mean.
+    /// Mean number of attempts that were repeated.
     pub retried: f64,
-    /// Tasks that failed for good, of all runs.
+    /// Tasks that failed permanently, in all runs.
     pub failed: u64,
-    /// How long the first of the runs would have taken without each of the limits, the one that costs most
-    /// first. With ten times the concurrency, where that is the limit.
+    /// Duration of the first run without each of the limits, the limit with the largest effect first. The concurrency
+    /// limit is multiplied by ten instead of removed.
     pub without: Vec<Without>,
 }
 
-/// A job without a limit.
+/// The duration of a job without one of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Without {
     /// The limit.
     pub limit: Limit,
-    /// Seconds from begin to end.
+    /// Seconds from start to end.
     pub wall_s: f64,
-    /// How many seconds of the run's wall time are by the limit.
+    /// Seconds of the run's wall time that the limit causes.
     pub saved_s: f64,
 }
 
 impl Prediction {
-    /// What most keeps the job from being shorter; none where no limit costs 2% of it: the tasks
-    /// themselves do.
+    /// Returns the limit with the largest effect on the duration, or `None` if no limit causes more than 2% of it. In
+    /// that case, the tasks themselves determine the duration.
     pub fn limited_by(&self) -> Option<Limit> {
         self.without.first().filter(|most| most.saved_s > 0.02 * self.wall_s.middle).map(|most| most.limit)
     }
 }
 
-/// Simulates so many runs, from one seed, and says what they have in common.
+/// Simulates `runs` runs (at least one), starting from one seed, and summarizes them.
 pub fn predict(model: &Model, work: &Workload, runs: usize, seed: u64) -> Prediction {
     let runs: Vec<SimulatedRun> =
         (0..runs.max(1) as u64).map(|run| simulate(model, work, seed.wrapping_add(run))).collect();

@@ -1,4 +1,4 @@
-//! One simulated run: wren's scheduler over the world of [`super::world`], in virtual time.
+//! One simulated run: wren's scheduler with the simulated Lambda of [`super::world`], in virtual time.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,58 +12,58 @@ use crate::backend::lambda_tuning;
 use crate::function::{Args, Limits, RemoteFn};
 use crate::scheduler::{JobSpec, Scheduler, SchedulerConfig, Time, Update};
 
-/// The driver takes what came in so long together.
+/// The driver handles replies together that arrive within this time.
 const TURN: Duration = Duration::from_millis(10);
 
-/// Tasks of a block, as a map submits them.
+/// Tasks per block, as in a real map.
 const BLOCK: u64 = 1_024;
 
-/// What one simulated run came to.
+/// The result of one simulated run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SimulatedRun {
-    /// Seconds from the begin of the job to its end.
+    /// Seconds from the start of the job to its end.
     pub wall_s: f64,
-    /// Seconds inside functions, of the execution of each task that counted.
+    /// Seconds inside functions, only of the successful attempt of each task.
     pub compute_s: f64,
-    /// Seconds of instances that are paid for.
+    /// Billed seconds of instances.
     pub paid_s: f64,
-    /// What AWS asks for all of it, in dollars of [`crate::aws::price`].
+    /// Total cost in dollars, with the prices of [`crate::aws::price`].
     pub usd: f64,
     /// Tasks that succeeded.
     pub done: u64,
-    /// Tasks that failed for good.
+    /// Tasks that failed permanently.
     pub failed: u64,
-    /// Executions beyond each task's first: after a failure, and second copies.
+    /// Attempts beyond each task's first: retries after failures, and second copies.
     pub retried: u64,
-    /// Invocations that the driver sent.
+    /// Batches that the driver sent.
     pub invocations: u64,
-    /// Those of them that were events, with their outcomes in the store.
+    /// Batches that were sent as events, with their outcomes in the store.
     pub events: u64,
     /// Instances that were started.
     pub instances: u64,
-    /// Executions at once at most.
+    /// Maximum number of executions at once.
     pub most_at_once: usize,
-    /// Requests that Lambda refused for want of room.
+    /// Requests that Lambda refused because it had no capacity.
     pub refused: u64,
-    /// Times that an event went back to Lambda's queue for want of room.
+    /// Times that an event went back to Lambda's queue because there was no capacity.
     pub requeued: u64,
-    /// Instances that died under an invocation.
+    /// Instances that died while they ran a batch.
     pub died: u64,
-    /// Processors of an instance.
+    /// Processors per instance.
     pub processors: u32,
 }
 
 impl SimulatedRun {
-    /// Compute time as a part of what the processors in use at the busiest moment could have computed in
-    /// the whole wall time: `compute / (wall × most at once × processors of an instance)`.
+    /// Returns the compute time as a fraction of the available time of all processors that were in use at the busiest
+    /// moment: `compute / (wall × most at once × processors per instance)`.
     pub fn efficiency(&self) -> f64 {
         let could = self.wall_s * self.most_at_once as f64 * f64::from(self.processors);
         if could > 0.0 { self.compute_s / could } else { 0.0 }
     }
 }
 
-/// Stands for the function of the tasks; nobody calls it.
+/// A placeholder for the function of the tasks. It is never called.
 static SIMULATED: RemoteFn = RemoteFn::dummy("wren::sim::task");
 
 fn settings(model: &Model, work: &Workload, seed: u64) -> SchedulerConfig {
@@ -81,7 +81,7 @@ fn settings(model: &Model, work: &Workload, seed: u64) -> SchedulerConfig {
     config
 }
 
-/// Runs a job of the workload on the model; equal arguments give equal runs.
+/// Simulates a job on a model. Equal arguments give equal runs.
 pub fn simulate(model: &Model, work: &Workload, seed: u64) -> SimulatedRun {
     let mut world = World::new(model, work, seed);
     let mut scheduler = Scheduler::new(settings(model, work, seed));
@@ -118,13 +118,13 @@ pub fn simulate(model: &Model, work: &Workload, seed: u64) -> SimulatedRun {
     let mut over = work.tasks == 0;
     let mut replies: Vec<Reply> = Vec::new();
     while !over {
-        // As the executor does it: replies, then time, then what can begin.
+        // The same order as in the executor: replies, then the tick, then new batches.
         for reply in replies.drain(..) {
             scheduler.handle(now, reply, &mut updates);
         }
         scheduler.tick(now, &mut updates);
-        while let Some(invocation) = scheduler.next(now) {
-            world.invoke(invocation, now);
+        while let Some(batch) = scheduler.next(now) {
+            world.invoke(batch, now);
         }
         for update in updates.drain(..) {
             match update {
@@ -136,7 +136,7 @@ pub fn simulate(model: &Model, work: &Workload, seed: u64) -> SimulatedRun {
                 Update::Failed { .. } => run.failed += 1,
                 Update::Cancel { batch_id } => world.forget(batch_id),
                 Update::JobDone { .. } => over = true,
-                // Lambda has no part of a batch back, and a job without a budget does not pass it.
+                // Lambda cannot return part of a batch, and a job without a budget cannot exceed it.
                 Update::Retry { .. }
                 | Update::Reclaim { .. }
                 | Update::CancelJob { .. }
@@ -146,7 +146,7 @@ pub fn simulate(model: &Model, work: &Workload, seed: u64) -> SimulatedRun {
         if over {
             break;
         }
-        // Nothing will ever happen: what is left of the job is lost.
+        // No event is left, so the remaining tasks are lost.
         let Some(mut until) = world.wait(scheduler.wake_at()) else { break };
         while let Some(at) = world.step(until, &mut replies) {
             if !replies.is_empty() {

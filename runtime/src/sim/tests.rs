@@ -3,9 +3,10 @@ use proptest::prelude::*;
 use super::model::Spread;
 use super::*;
 
-/// The floating-point operations of one task of the authors' benchmark, and how many a second one of
-/// their workers did: 40 TFLOPS at the peak (README of pywren/examples), with 2,800 workers.
+/// The number of floating-point operations in one task of the authors' benchmark.
 const MATMUL: f64 = 2.0 * 4096.0 * 4096.0 * 4096.0 * 10.0;
+/// Floating-point operations per second of one of the authors' workers: 40 TFLOPS at the peak with 2,800 workers
+/// (README of pywren/examples).
 const WORKER_FLOPS: f64 = 40e12 / 2_800.0;
 
 fn median(model: &Model, work: &Workload) -> f64 {
@@ -15,16 +16,16 @@ fn median(model: &Model, work: &Workload) -> f64 {
 #[test]
 fn it_launches_as_pywren_did() {
     let model = Model::pywren_2017();
-    // Model, measured, and where.
+    // The simulated time, the measured time, and the source.
     let launches = [
         // Notebook: 2,800 workers, "total time 230.58". `slowness` is fitted to it.
         (median(&model, &Workload::new(2_800, MATMUL / WORKER_FLOPS)), 230.58),
-        // Notebook: 10 workers with small matrices, "total time 27.66". Two GFLOP a worker are 1.5 s.
+        // Notebook: 10 workers with small matrices, "total time 27.66". Two GFLOP per worker take 1.5 s.
         (median(&model, &Workload::new(10, 1.5)), 27.66),
-        // Issue 25: one call without its runtime, "invoke latency 18.93".
+        // Issue 25: one call whose runtime is not cached, "invoke latency 18.93".
         (median(&model, &Workload::new(1, 0.0)), 18.93),
-        // Issue 25: the same with all of it cached, "invoke latency 5.35". `warm`, `look` and `store` were chosen
-        // to add up to about that.
+        // Issue 25: the same call with everything cached, "invoke latency 5.35". `start`, `warm`, `look` and `store`
+        // were chosen to add up to about that.
         (median(&Model { setup: Spread::new(0.0, 0.0), ..model.clone() }, &Workload::new(1, 0.0)), 5.35),
     ];
     for (simulated, measured) in launches {
@@ -41,10 +42,10 @@ fn it_launches_as_pywren_did() {
 fn today_ten_thousand_calls_of_five_minutes_wait_for_little_but_room() {
     let work = Workload::new(10_000, 300.0);
     let even = Model { slowness: Spread::new(1.0, 0.0), crash: 0.0, ..Model::today() };
-    // With the thousand executions of a usual account they take ten rounds.
+    // With the thousand executions at once of a usual account, the job takes ten rounds.
     let usual = simulate(&even, &work, 1);
     assert!(usual.efficiency() > 0.99 && usual.wall_s > 3_000.0 && usual.wall_s < 3_020.0, "{usual:?}");
-    // With room for all, and ten functions that grow side by side, little more than five minutes.
+    // With capacity for all calls, and ten functions that scale in parallel, it takes little more than five minutes.
     let wide = Model { functions: 10, ..even.with_concurrency(10_000) };
     let wide = simulate(&wide, &work, 1);
     assert!(wide.wall_s < 330.0 && wide.efficiency() > 0.9, "{wide:?}");
@@ -64,7 +65,7 @@ fn equal_seeds_give_equal_runs_and_others_do_not() {
 fn a_hundred_thousand_tasks_are_all_done() {
     let run = simulate(&Model::today(), &Workload::new(100_000, 0.02), 3);
     assert_eq!((run.done, run.failed), (100_000, 0));
-    // Short calls travel together.
+    // Short calls are sent together.
     assert!(run.invocations < 20_000 && run.most_at_once <= 1_000, "{run:?}");
 }
 
@@ -90,11 +91,11 @@ fn money_is_that_of_the_price_list() {
         crash: 0.0,
         ..Model::today()
     };
-    // All of them wait for their response.
+    // The driver awaits the response of every batch.
     let run = simulate(&model, &Workload::new(10, 2.0).with_memory(1_024), 1);
     let want = 10.0 * (2.0 * crate::aws::price::GB_SECOND + crate::aws::price::REQUEST);
     assert!((run.usd / want - 1.0).abs() < 1e-9, "{} is not {want}", run.usd);
-    // The others' outcomes go through S3.
+    // All batches are events, whose outcomes go through S3.
     let run = simulate(&Model { direct: 0, ..model }, &Workload::new(10, 2.0).with_memory(1_024), 1);
     assert_eq!(run.events, 10);
     assert!(
@@ -135,19 +136,19 @@ proptest! {
     ) {
         let model = Model {
             burst: burst.into(), growth, functions, direct, is_wren,
-            // PyWren's driver waits for ever; so would this.
+            // PyWren's driver waits forever for a lost batch, and so would this one.
             crash: if is_wren { crash } else { 0.0 },
             ..Model::today().with_concurrency(concurrency)
         };
         let durations = Durations::Spread(Spread::new(seconds, seconds * spread));
         let run = simulate(&model, &Workload { durations, ..Workload::new(tasks, 0.0) }, seed);
         prop_assert_eq!(run.done + run.failed, tasks);
-        // A task is run three times at most.
+        // A task has at most three attempts, so it fails only if instances died.
         prop_assert!(run.failed == 0 || run.died > 0, "{:?}", run);
         prop_assert!(run.most_at_once <= concurrency);
-        // Lambda never gave more instances than its rules allow.
+        // Lambda never started more instances than its rules allow.
         let allowed = functions as f64 * (f64::from(burst) + growth * run.wall_s);
-        prop_assert!(run.instances as f64 <= allowed + 1.0, "{} instances, {} allowed", run.instances, allowed);
+        prop_assert!(run.instances as f64 <= allowed + 1.0, "{} instances, {} are allowed", run.instances, allowed);
         prop_assert!(run.efficiency() <= 1.0 + 1e-9, "{}", run.efficiency());
     }
 }

@@ -1,8 +1,7 @@
-//! Sorting files: [`sort`].
+//! Sorts files: [`sort`].
 //!
-//! A sample of the keys gives the borders of the partitions, map tasks put each record into the
-//! partition its key lies in, and reduce tasks sort a partition each: the files, one behind the other,
-//! are in order.
+//! A sample of the keys determines the boundaries of the partitions. Map tasks put each record into the partition of
+//! its key, and each reduce task sorts one partition. The files, one after another, are in order.
 
 mod sample;
 mod stages;
@@ -20,11 +19,11 @@ use crate::shuffle::Model;
 use sample::Splitters;
 use stages::{Collect, Records, Scatter};
 
-/// Sorts the lines of an input, or its records of fixed length: a builder that
-/// [`write`](Sort::write)s files.
+/// Sorts the lines of an input, or its records of fixed length. Returns a builder, whose [`write`](Sort::write) writes
+/// the files.
 ///
-/// Records are compared byte by byte, as `LC_ALL=C sort` does: whole, or by the part that
-/// [`key`](Sort::key) names. Records that compare equal stay in the order of the input.
+/// Records are compared byte by byte, as `LC_ALL=C sort` does: as a whole, or by the part that [`key`](Sort::key)
+/// selects. Records that compare equal stay in the order of the input.
 ///
 /// ```
 /// # wren::block_on(async {
@@ -37,7 +36,7 @@ use stages::{Collect, Records, Scatter};
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
-/// The records of the sort benchmark, of 100 bytes with a key of 10:
+/// The records of the sort benchmark have 100 bytes, with a key of 10 bytes:
 ///
 /// ```no_run
 /// # async fn sort() -> wren::Result<()> {
@@ -49,7 +48,7 @@ pub fn sort(input: Input) -> Sort {
     Sort { input, key: None, settings: Settings::default() }
 }
 
-/// A sort to be: say how, then [`write`](Self::write).
+/// A sort that has not started: set its options, then [`write`](Self::write) the files.
 #[must_use = "sorts are lazy: they run when written"]
 pub struct Sort {
     input: Input,
@@ -66,25 +65,24 @@ impl fmt::Debug for Sort {
 impl Sort {
     common_settings!();
 
-    /// Sorts by these bytes of each record, in place of all of it. Of a record that is shorter,
-    /// what it has of them counts.
+    /// Sorts by these bytes of each record, instead of by the whole record. A shorter record is sorted by those of the
+    /// bytes that it has.
     pub fn key(mut self, bytes: Range<usize>) -> Self {
         self.key = Some(bytes);
         self
     }
 
-    /// Sorts, and writes a file for each partition: `part-00000` and so on, in a local folder, or below
-    /// a prefix of a store such as `s3://bucket/prefix`. In the order of their names they hold all
-    /// records in order.
+    /// Sorts, and writes one file for each partition: `part-00000` and so on, in a local folder, or below a prefix of a
+    /// store such as `s3://bucket/prefix`. In the order of their names, the files contain all records in order.
     ///
-    /// The folder then holds exactly these files: they take the place of an earlier job's all at once, or
-    /// in a store one by one. A folder that holds other files, but hidden ones, is refused.
+    /// Afterwards, the folder contains exactly these files. In a local folder, they replace those of an earlier job all
+    /// at once; in a store, one by one. A local folder that contains other files, except hidden ones, is rejected.
     ///
-    /// Lines end with a newline each, also the last of a file that had none.
+    /// Every line ends with a newline, even if the last line of an input file had none.
     ///
     /// # Errors
-    /// What [`Input::splits`] gives, [`Error::Input`] for an input of CSV or of whole files, and what
-    /// a job can fail by.
+    /// The errors of [`Input::splits`], [`Error::Input`] for an input of CSV or of whole files, [`Error::Config`] if
+    /// the folder cannot be used, and the errors of a job.
     pub async fn write(self, folder: impl Into<String>) -> Result<Written> {
         let Self { input, key, settings } = self;
         let plan = Plan::new(settings)?;
@@ -98,7 +96,7 @@ impl Sort {
         };
         let records = Records { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
         if let Shape::Other = records.shape {
-            let reason = "only lines and records of fixed length are sorted, not CSV or whole files".to_owned();
+            let reason = "only lines and records of fixed length can be sorted, not CSV or whole files".to_owned();
             outputs.discard();
             return Err(Error::Input { path: first.path().to_owned(), reason });
         }

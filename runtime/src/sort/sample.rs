@@ -1,19 +1,19 @@
-//! The borders of partitions, from a sample of the keys.
+//! The boundaries of partitions, from a sample of the keys.
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::Split;
 use crate::shuffle::prefix;
 
-/// Keys sampled for each partition. A partition then holds more than 1.3 times its share in one of
-/// some thousand sorts (the share of a partition between two order statistics of a sample is Beta
-/// distributed, with a standard deviation of 1/√256 of its mean).
+/// Number of keys sampled for each partition. With this number, a partition holds more than 1.3 times its share in one
+/// of several thousand sorts (the share of a partition between two order statistics of a sample is Beta distributed,
+/// with a standard deviation of 1/√256 of its mean).
 const PER_PARTITION: usize = 256;
 
-/// Splits that are sampled at most: more would ask for more requests and not for better borders.
+/// Maximum number of splits that are sampled. More splits would cost more requests without improving the boundaries.
 const MOST_SPLITS: usize = 512;
 
-/// How many keys to take from which splits, in proportion to what they hold.
+/// Returns the splits to sample, with the number of keys to take from each, in proportion to its size.
 pub(super) fn share(splits: &[Split], bytes: u64, partitions: usize) -> Vec<(&Split, usize)> {
     if partitions == 1 {
         return Vec::new();
@@ -24,16 +24,16 @@ pub(super) fn share(splits: &[Split], bytes: u64, partitions: usize) -> Vec<(&Sp
     some.map(|split| (split, (wanted * split.bytes() as f64 / bytes.max(1) as f64).ceil() as usize)).collect()
 }
 
-/// The least keys of all partitions but the first, in order.
+/// The smallest keys of all partitions except the first, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Splitters {
     keys: Vec<Vec<u8>>,
-    /// How each begins, as a number.
+    /// The prefix of each key, as a number.
     prefixes: Vec<u64>,
 }
 
 impl Splitters {
-    /// The quantiles of a sample.
+    /// Returns the quantiles of a sample.
     pub(super) fn of(samples: Vec<Vec<Vec<u8>>>, partitions: usize) -> Self {
         let mut samples: Vec<Vec<u8>> = samples.into_iter().flatten().collect();
         samples.sort_unstable();
@@ -47,7 +47,7 @@ impl Splitters {
         self.keys.len() + 1
     }
 
-    /// Which partition a key lies in.
+    /// Returns the partition of a key.
     #[inline]
     pub(super) fn partition(&self, key: &[u8]) -> usize {
         let own = prefix(key);
@@ -88,6 +88,6 @@ mod tests {
         let mut sizes = vec![0; partitions];
         keys(100_000).iter().for_each(|key| sizes[splitters.partition(key)] += 1);
         let most = *sizes.iter().max().unwrap() as f64 * partitions as f64 / 100_000.0;
-        assert!(most < 1.3, "the largest holds {most} times its share");
+        assert!(most < 1.3, "the largest partition holds {most} times its share");
     }
 }

@@ -13,10 +13,10 @@ use crate::mapreduce::{FileSink, Reduced, Shuffle, sorted};
 use crate::shuffle::{self, Scattered, Segment};
 use crate::store::{self, StoreError};
 
-/// Places of a split that a sample is taken from.
+/// Number of places in a split that a sample is taken from.
 const PLACES: usize = 4;
 
-/// What is sorted, and by what.
+/// The records to sort, and their key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Records {
     pub(super) shape: Shape,
@@ -36,7 +36,7 @@ impl Records {
         &record[self.key.start.min(end)..end]
     }
 
-    /// Gives each record of a block, lines without their ends.
+    /// Passes each record of a block to `take`, lines without their newline.
     #[inline]
     fn each<E>(&self, mut block: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         match self.shape {
@@ -53,7 +53,7 @@ impl Records {
     }
 }
 
-/// What a map task is told.
+/// The parameters of a map task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Scatter {
     pub(super) shuffle: Shuffle,
@@ -61,17 +61,17 @@ pub(super) struct Scatter {
     pub(super) splitters: Splitters,
 }
 
-/// What a reduce task is told.
+/// The parameters of a reduce task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Collect {
     pub(super) shuffle: Shuffle,
     pub(super) shape: Shape,
-    /// Whether key and value together are the record; the value alone is otherwise.
+    /// Whether key and value together are the record. Otherwise, the value is.
     pub(super) whole: bool,
     pub(super) segments: Vec<Segment>,
 }
 
-/// About `n` keys from several places of a split.
+/// Returns about `n` keys from several places of a split.
 #[crate::remote(crate = crate)]
 pub(super) fn sample(split: &Split, records: &Records, n: usize) -> Result<Vec<Vec<u8>>> {
     let mut keys = Vec::with_capacity(n);

@@ -7,7 +7,7 @@ fn executor() -> Executor {
     Executor::builder().backend("inline").workers(2).store(store).build().unwrap()
 }
 
-/// Sorts the files' content; gives what was written.
+/// Sorts the content of `files`. Returns the content of the written files.
 fn sorted(files: &[Vec<u8>], fixed: Option<u64>, key: Option<std::ops::Range<usize>>, partitions: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for (i, file) in files.iter().enumerate() {

@@ -1,7 +1,8 @@
-//! Ctrl-C, and what else asks a program to end: calls are cancelled, `main` may finish, it is said what was done.
+//! Ctrl-C and the other signals that ask a program to end: calls are cancelled, `main` may finish, and a line reports
+//! how many tasks were done.
 //!
-//! A program that handles such a signal itself keeps it: wren takes none that somebody has, and where somebody takes
-//! one later, wren's handler finds that it is no longer the one that is installed, and does nothing.
+//! A program that handles such a signal itself keeps its handler: wren does not replace an existing handler. If the
+//! program installs one later, wren detects that its own handler is no longer installed, and does nothing.
 
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -16,42 +17,42 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{executor, history, platform, start, terminal};
 
-/// How long `main` may go on after the first signal, for instance to save what it has.
+/// How long `main` may continue after the first signal, for instance to save its results.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const SIGNALS: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
-/// Where the handler writes; -1 before there is a reader.
-static TO: AtomicI32 = AtomicI32::new(-1);
+/// The file descriptor that the handler writes to; -1 before there is a reader.
+static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
 /// The process whose thread waits for signals.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// The signal that asked this program to end; 0 before.
-static ASKED: AtomicI32 = AtomicI32::new(0);
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
-/// Tells the thread. A handler may do little more.
+/// Passes the signal to the thread of [`watch`]. A signal handler may do little more.
 extern "C" fn handle(signal: libc::c_int) {
-    // SAFETY: all three may be called in a handler.
+    // SAFETY: all three functions may be called in a signal handler.
     unsafe {
         if libc::getpid() != PROCESS.load(Ordering::Relaxed) {
-            // A fork: the thread that waits is its parent's.
+            // This process is a fork: the waiting thread belongs to its parent.
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
             return;
         }
     }
-    let to = TO.load(Ordering::Relaxed);
+    let descriptor = WRITE_END.load(Ordering::Relaxed);
     if let Ok(signal) = u8::try_from(signal)
-        && to >= 0
+        && descriptor >= 0
     {
-        // SAFETY: the descriptor is never closed. What is written is for the thread of `watch` alone.
-        let to = unsafe { BorrowedFd::borrow_raw(to) };
-        let _ = rustix::io::write(to, &[signal]);
+        // SAFETY: the descriptor is never closed. Only the thread of `watch` reads from the other end.
+        let write_end = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let _ = rustix::io::write(write_end, &[signal]);
     }
 }
 
-/// What the system does with a signal.
+/// Returns the current action of the system for a signal.
 fn action(signal: libc::c_int) -> Option<libc::sigaction> {
     // SAFETY: all bytes zero are a valid `sigaction`, which is only written to; nothing is installed.
     unsafe {
@@ -64,18 +65,18 @@ fn handler() -> libc::sighandler_t {
     handle as extern "C" fn(libc::c_int) as libc::sighandler_t
 }
 
-/// Whether a signal comes to this handler alone: nobody has installed another since.
+/// Returns whether this handler is still the installed one for a signal.
 fn is_ours(signal: libc::c_int) -> bool {
     action(signal).is_some_and(|now| now.sa_sigaction == handler())
 }
 
-/// Takes a signal that nobody has taken.
-fn take(signal: libc::c_int) {
+/// Installs the handler for a signal that still has its default action.
+fn install(signal: libc::c_int) {
     if action(signal).is_none_or(|now| now.sa_sigaction != libc::SIG_DFL) {
         return;
     }
-    // SAFETY: all bytes zero are a valid `sigaction`: no flags, and no other signals blocked. The handler only writes to a
-    // descriptor, which it may do at any time.
+    // SAFETY: all bytes zero are a valid `sigaction`: no flags, and no other signals blocked. The handler only calls
+    // functions that are allowed in a signal handler.
     unsafe {
         let mut ours: libc::sigaction = zeroed();
         ours.sa_sigaction = handler();
@@ -84,34 +85,35 @@ fn take(signal: libc::c_int) {
     }
 }
 
-/// Waits for signals on a thread of its own, so that a `main` that blocks can be interrupted too. After the first, calls
-/// end with [`Error::Cancelled`](crate::Error::Cancelled), and `main` has [`PATIENCE`]; the second ends the program at once.
+/// Waits for signals on a thread of its own, so that a `main` that blocks can be interrupted too. After the first
+/// signal, calls end with [`Error::Cancelled`](crate::Error::Cancelled), and `main` may continue for [`PATIENCE`]. A
+/// second signal ends the program immediately.
 pub(crate) fn watch() {
     static PIPE: OnceLock<OwnedFd> = OnceLock::new();
-    // Without pipe or thread, signals end the program as they always do, and workers end with it.
+    // Without a pipe or a thread, signals keep their default action: they end the program, and its workers end with it.
     let Ok((read, write)) = platform::pipe() else { return };
     let wait = move || {
         while let Some(signal) = next(&read, None) {
-            // Who has taken the signal since decides what it means.
+            // If the program has installed its own handler since, that handler decides.
             if is_ours(signal) {
-                ASKED.store(signal, Ordering::Release);
-                // On a thread of its own: whatever holds that up does not hold up the end.
+                RECEIVED.store(signal, Ordering::Release);
+                // On a thread of its own, so that a delay in it does not delay the end of the program.
                 let _ = thread::Builder::new().name("wren-cancel".into()).spawn(executor::cancel_all);
                 let _ = next(&read, Some(PATIENCE));
                 start::finish_last_words();
-                say();
+                print_tally();
                 std::process::exit(i32::from(exit_code(signal)));
             }
         }
     };
     if thread::Builder::new().name("wren-interrupt".into()).stack_size(1 << 20).spawn(wait).is_ok() {
         PROCESS.store(i32::try_from(std::process::id()).unwrap_or(0), Ordering::Release);
-        TO.store(PIPE.get_or_init(|| write).as_raw_fd(), Ordering::Release);
-        SIGNALS.into_iter().for_each(take);
+        WRITE_END.store(PIPE.get_or_init(|| write).as_raw_fd(), Ordering::Release);
+        SIGNALS.into_iter().for_each(install);
     }
 }
 
-/// The next signal, or none within the limit.
+/// Waits for the next signal. Returns `None` if none arrives within the limit.
 fn next(read: &OwnedFd, limit: Option<Duration>) -> Option<libc::c_int> {
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     loop {
@@ -119,7 +121,7 @@ fn next(read: &OwnedFd, limit: Option<Duration>) -> Option<libc::c_int> {
         let mut signal = [0];
         match rustix::io::read(read, &mut signal) {
             Ok(1) => return Some(signal[0].into()),
-            // Interrupted, or woken for nothing.
+            // The wait or the read was interrupted, or the wakeup was spurious.
             _ if !matches!(ready, Ok(0)) => {}
             _ => return None,
         }
@@ -127,20 +129,20 @@ fn next(read: &OwnedFd, limit: Option<Duration>) -> Option<libc::c_int> {
 }
 
 fn exit_code(signal: libc::c_int) -> u8 {
-    // As shells have it.
+    // The exit code that shells report for a signal.
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-fn say() {
+fn print_tally() {
     terminal::note(&format!("interrupted; {}", history::tally()));
     terminal::finish();
 }
 
-/// Where a signal asked the program to end: says what was done, and gives the code to end with.
+/// If a signal asked the program to end, prints how many tasks were done and returns the exit code.
 pub(crate) fn farewell() -> Option<ExitCode> {
-    let signal = ASKED.load(Ordering::Acquire);
+    let signal = RECEIVED.load(Ordering::Acquire);
     (signal != 0).then(|| {
-        say();
+        print_tally();
         ExitCode::from(exit_code(signal))
     })
 }

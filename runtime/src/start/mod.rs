@@ -1,4 +1,4 @@
-//! How a program begins: it becomes a worker, lists its functions, or runs the user's `main`.
+//! The start of a program: it becomes a worker, lists its functions, replays a task, or runs the user's `main`.
 
 pub(crate) mod interrupt;
 mod replay;
@@ -11,21 +11,21 @@ use crate::backend::local::worker;
 use crate::function::registry;
 use crate::{platform, terminal};
 
-/// Set by `cargo wren list`: print the registry and end.
+/// Environment variable, set by `cargo wren list`: the program prints its registry and ends.
 const LIST: &str = "WREN_LIST";
 
-/// How long what is to be done in the end may take.
+/// How long the last requests of the program may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes this program its own worker: to be called first in `main` by a program without
-/// [`#[wren::main]`](crate::main).
+/// Lets this program start itself as a worker. A program without [`#[wren::main]`](crate::main) must call this first in
+/// `main`.
 ///
-/// In a process that was started as a worker it never returns. A program that never calls it runs
-/// its remote functions on threads (the `inline` backend).
+/// In a process that was started as a worker, it never returns. A program that never calls it runs its remote functions
+/// on threads (the `inline` backend).
 ///
 /// ```no_run
 /// wren::init();
-/// // Now parse arguments, start a runtime of your own, call remote functions.
+/// // Now parse arguments, start your own runtime, call remote functions.
 /// ```
 pub fn init() {
     worker::become_worker_if_asked();
@@ -50,7 +50,7 @@ fn list() -> ! {
     exit(1)
 }
 
-/// What `#[wren::main]`'s `main` returns.
+/// The return type of the `main` that `#[wren::main]` generates.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Exit(ExitCode);
@@ -68,13 +68,13 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
     let runtime = match crate::platform::new_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the system gives no event loop: {error}");
+            eprintln!("error: cannot create the async runtime: {error}");
             return Exit(ExitCode::FAILURE);
         }
     };
     interrupt::watch();
     let ended = runtime.block_on(user_main());
-    // Calls were dropped, and with them cancelled.
+    // The calls have been dropped, which cancelled them.
     runtime.shutdown_background();
     finish_last_words();
     Exit(interrupt::farewell().unwrap_or_else(|| ended.report()))
@@ -90,7 +90,8 @@ pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
     Exit(interrupt::farewell().unwrap_or_else(|| ended.report()))
 }
 
-/// What runs elsewhere is told to stop before this program is gone.
+/// Waits, for a limited time, for the requests that stop remote workers and for pending output, before the program
+/// ends.
 pub(crate) fn finish_last_words() {
     platform::finish_tasks(PATIENCE);
     terminal::finish();

@@ -1,8 +1,8 @@
-//! Runs one task of a job again, with the arguments that it had: what `cargo wren replay` starts.
+//! Runs one task of a job again with its original arguments, for `cargo wren replay`.
 //!
-//! The task runs on the thread that called [`init`](crate::init), under no `catch_unwind` of ours, so
-//! that a debugger and a backtrace show it as any function of the program. Calls that it makes itself
-//! run on threads of this process, as in a worker.
+//! The task runs on the thread that called [`init`](crate::init), without wren's `catch_unwind`, so that a debugger
+//! and a backtrace show it like any other function of the program. Calls that it makes itself run on threads of this
+//! process, as in a worker.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,30 +21,30 @@ use crate::platform::{self, Notifier};
 use crate::store::{self, Ref, Store, blobs};
 use crate::{codec, terminal};
 
-/// Asks for a replay: `<task>@<folder of the job>`.
+/// Environment variable that requests a replay: `<task>@<folder of the job>`.
 const ENV: &str = "WREN_REPLAY";
 
-/// Asks for it to be in a worker process, with the limits that the task had.
+/// Environment variable that requests the replay in a worker process, with the limits of the task.
 const POOL: &str = "WREN_REPLAY_POOL";
 
-/// Runs a task and ends the process, if this process was started for that; otherwise returns at once.
+/// Runs a task and ends the process, if this process was started for a replay; otherwise returns immediately.
 pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
-    let Some(asked) = std::env::var_os(ENV) else { return };
+    let Some(request) = std::env::var_os(ENV) else { return };
     let pool = std::env::var_os(POOL).is_some();
-    forget_the_request();
+    remove_request();
     if pool {
         mark_initialized();
     } else {
         crate::platform::mark_worker();
     }
-    let run = move || match replay(&asked, pool) {
+    let run = move || match replay(&request, pool) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             1
         }
     };
-    // In a runtime that the program made before `init`, blocking would be refused.
+    // If the program created a runtime before `init`, blocking on this thread would panic.
     if tokio::runtime::Handle::try_current().is_ok() {
         let thread = std::thread::Builder::new().name("wren-replay".into()).stack_size(8 << 20);
         let ran = thread.spawn(run).map(std::thread::JoinHandle::join);
@@ -53,58 +53,63 @@ pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
     exit(run())
 }
 
-/// Programs that the task starts are not asked: if it starts its own, that would never end.
-fn forget_the_request() {
+/// Removes the request from the environment, so that programs that the task starts do not replay it too. If the task
+/// starts this program again, that would never end.
+fn remove_request() {
     if platform::has_one_thread() {
         for name in [ENV, POOL] {
-            // SAFETY: there is no other thread that could read the environment meanwhile.
+            // SAFETY: there is no other thread that could read the environment at the same time.
             unsafe { std::env::remove_var(name) };
         }
     }
 }
 
-fn replay(asked: &OsStr, pool: bool) -> Result<i32> {
-    let wrong = || Error::Config(format!("{ENV} is `{}`; `cargo wren replay <job> <task>` sets it", asked.display()));
-    let bytes = asked.as_bytes();
+fn replay(request: &OsStr, pool: bool) -> Result<i32> {
+    let wrong = || {
+        Error::Config(format!(
+            "{ENV} is `{}`, which is not a valid request; run `cargo wren replay <job> <task>`, which sets it",
+            request.display()
+        ))
+    };
+    let bytes = request.as_bytes();
     let at = bytes.iter().position(|byte| *byte == b'@').ok_or_else(wrong)?;
     let task = std::str::from_utf8(&bytes[..at]).ok().and_then(|task| task.parse::<u64>().ok()).ok_or_else(wrong)?;
     let folder = Path::new(OsStr::from_bytes(&bytes[at + 1..]));
     let id = folder.file_name().map(|id| id.to_string_lossy().into_owned()).ok_or_else(wrong)?;
-    // Where results of named jobs are, and inputs of started ones.
+    // It has the results of named jobs and the inputs of started jobs.
     let store = Config::load()?.store_url().and_then(|url| store::open(&url));
     let input = input(folder, &id, task, &store)?;
-    let function = function_of(&input)?;
-    terminal::note(&format!("task {task} of job {id}: {} on {} bytes", function.name, input.size));
+    let function = find_function(&input)?;
+    terminal::note(&format!("task {task} of job {id}: {} with {} bytes of input", function.name, input.size));
     if input.body_hash.is_some_and(|hash| hash != function.body_hash) {
-        terminal::note(&format!("`{}` was changed since the job ran", function.name));
+        terminal::note(&format!("`{}` has changed since the job ran", function.name));
     }
-    // Before what the function prints.
+    // These lines must appear before the output of the function.
     terminal::settle();
-    let begun = Instant::now();
+    let start = Instant::now();
     let outcome = match pool {
-        true => in_a_worker(function, input, task),
-        false => here(function, &input).map_err(|failure| Box::new((failure, String::new()))),
+        true => run_in_worker(function, input, task),
+        false => run_here(function, &input).map_err(|failure| Box::new((failure, String::new()))),
     };
-    let took = begun.elapsed();
+    let took = start.elapsed();
     match outcome {
         Ok(result) => {
             let recorded = store.ok().and_then(|store| job::stored_result(&store, &id, task));
-            terminal::note(&returned(function, &result, recorded.as_deref(), took));
+            terminal::note(&describe_result(function, &result, recorded.as_deref(), took));
             Ok(0)
         }
         Err(failed) => {
             let (failure, stderr) = *failed;
-            say(function, task, failure, stderr);
+            print_failure(function, task, failure, stderr);
             Ok(1)
         }
     }
 }
 
-/// What the task was given: the folder of the job has it, or for a started job its store.
+/// Reads the input of a task from the folder of the job, or, for a started job, from its store.
 fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn Store>>) -> Result<TaskInput> {
-    let kept = history::task_input(folder, task).map_err(|e| {
-        Error::Job(format!("the inputs in {} cannot be read: {e}; run the job again", folder.display()))
-    })?;
+    let kept = history::task_input(folder, task)
+        .map_err(|e| Error::Job(format!("cannot read the inputs in {}: {e}; run the job again", folder.display())))?;
     let kept = match (kept, store) {
         (None, Ok(store)) => job::stored_input(store, id, task)?,
         (kept, _) => kept,
@@ -112,32 +117,32 @@ fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn S
     kept.ok_or_else(|| {
         let tasks = history::task_count(folder);
         Error::Job(match tasks.filter(|tasks| task >= *tasks) {
-            Some(tasks) => format!("job {id} has no task {task}: it has {tasks}, counted from 0"),
+            Some(tasks) => format!("job {id} has no task {task}: it has {tasks} tasks, numbered from 0"),
             None => format!(
-                "the input of task {task} of job {id} was not kept: beyond a job's first megabytes of inputs, only \
-                 those of tasks that failed are; set `keep_inputs` in Wren.toml, or WREN_KEEP_INPUTS, to more \
-                 megabytes and run the job again"
+                "the input of task {task} of job {id} was not kept: after the first megabytes of a job's inputs, only \
+                 the inputs of failed tasks are kept; set `keep_inputs` in Wren.toml, or WREN_KEEP_INPUTS, to more \
+                 megabytes, and run the job again"
             ),
         })
     })
 }
 
-/// The function as this program has it, which must take what it took then.
-fn function_of(input: &TaskInput) -> Result<&'static RemoteFn> {
+/// Finds the function in this program. Its signature must be the one that the job used.
+fn find_function(input: &TaskInput) -> Result<&'static RemoteFn> {
     let function = registry::find(&input.function)?;
     if function.signature_hash() == input.signature_hash {
         return Ok(function);
     }
     let before = input.signature.as_ref().map_or_else(String::new, |before| format!(" from `{before}`"));
     Err(Error::Job(format!(
-        "the signature of `{}` was changed since the job ran,{before} to `{}`, and the input that was kept does not fit \
-         it; give it the old one for the replay, or run the job again",
+        "the signature of `{}` has changed since the job ran,{before} to `{}`, and the kept input does not fit the new \
+         one; restore the old signature for the replay, or run the job again",
         function.name, function.signature
     )))
 }
 
-/// Runs the function on this thread; gives its encoded result.
-fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
+/// Runs the function on this thread and returns its encoded result.
+fn run_here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
     for blob in &input.args.blobs {
         blobs::remember(*blob.hash().as_bytes(), blob);
     }
@@ -148,15 +153,15 @@ fn here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
     Ok(result)
 }
 
-/// Runs it in a worker process, under its limits.
-fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, Box<(Failure, String)>> {
+/// Runs the function in a worker process, under the limits of the task.
+fn run_in_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, Box<(Failure, String)>> {
     let broken = |reason: String| Box::new((Failure::Backend(reason), String::new()));
-    let notifier = Notifier::new().map_err(|e| broken(format!("the system gives no pipe or shared memory: {e}")))?;
+    let notifier = Notifier::new().map_err(|e| broken(format!("cannot create a pipe or shared memory: {e}")))?;
     let setup = BackendContext::new(1, notifier.clone(), 1);
     let mut backend = backend::open("local", &setup).map_err(|e| broken(e.to_string()))?;
     let mut block = TaskBlock::new(function, input.limits, task);
     for blob in &input.args.blobs {
-        // The worker is told of a value's address where that is known.
+        // Computes the hash: the worker receives it with the value only if it is already known.
         blob.hash();
     }
     block.push(input.args);
@@ -174,7 +179,7 @@ fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Resu
                     return Ok(result);
                 }
                 Reply::Failed { failure, stderr, .. } => return Err(Box::new((failure, stderr))),
-                // The worker ended before it began with it.
+                // The worker ended before it started the task.
                 _ => backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies),
             }
         }
@@ -184,23 +189,24 @@ fn in_a_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Resu
     }
 }
 
-fn returned(function: &RemoteFn, result: &[u8], recorded: Option<&[u8]>, took: Duration) -> String {
+/// Describes the result, and compares it with the one recorded by the job.
+fn describe_result(function: &RemoteFn, result: &[u8], recorded: Option<&[u8]>, took: Duration) -> String {
     let compared = match recorded {
         None => "",
         Some(recorded) if is_same(result, recorded) => ", as in the job",
-        Some(_) => "; in the job it returned something else",
+        Some(_) => "; in the job, it returned a different result",
     };
     format!("{} returned {} bytes in {took:.1?}{compared}", function.name, result.len())
 }
 
-/// Whether a result is what the store has of it: the result, or a reference to it.
+/// Returns whether a result equals the recorded one, which is the result itself or a reference to it.
 fn is_same(result: &[u8], recorded: &[u8]) -> bool {
     let is_named = |of: &Ref<()>| of.key() == blobs::key_of(blake3::hash(result).as_bytes());
     result == recorded || codec::decode::<Ref<()>>(recorded).is_ok_and(|of| is_named(&of))
 }
 
-/// Says how the function failed.
-fn say(function: &RemoteFn, task: u64, failure: Failure, stderr: String) {
+/// Prints how the function failed.
+fn print_failure(function: &RemoteFn, task: u64, failure: Failure, stderr: String) {
     let class = failure.name();
     if let Failure::Returned { message, chain, .. } = &failure {
         eprintln!("error[{class}]: `{}` task {task} returned an error: {message}", function.name);

@@ -1,4 +1,4 @@
-//! Content-addressed values: their keys, and those that this process has.
+//! Content-addressed values: their keys, and a cache of the values that this process has.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -14,20 +14,20 @@ pub(crate) fn key_of(hash: &[u8; 32]) -> String {
     format!("{BLOBS}/{}", blake3::Hash::from_bytes(*hash).to_hex())
 }
 
-/// The hash that a key of a value is of.
+/// Returns the hash that the key of a value contains.
 pub(crate) fn hash_of(key: &str) -> Option<[u8; 32]> {
     let hex = key.strip_prefix(BLOBS)?.strip_prefix('/')?;
     blake3::Hash::from_hex(hex).ok().map(|hash| *hash.as_bytes())
 }
 
-/// The bytes of a value, from the store of that URL.
+/// Fetches a value from the store of the URL.
 pub(super) fn fetch(url: &str, hash: [u8; 32]) -> Result<Arc<Blob>> {
     Error::if_forked()?;
     let store = super::open(url)?;
     let key = key_of(&hash);
     let bytes = super::wait(store.get(&key))?;
     if *blake3::hash(&bytes).as_bytes() != hash {
-        let reason = "the content is not what its name says".to_owned();
+        let reason = "the content does not match the hash in its key".to_owned();
         return Err(StoreError::Damaged { store: url.to_owned(), key, reason }.into());
     }
     let blob = Blob::new(bytes);
@@ -36,10 +36,10 @@ pub(super) fn fetch(url: &str, hash: [u8; 32]) -> Result<Arc<Blob>> {
     Ok(blob)
 }
 
-/// Blobs that this process fetched or was sent, while there is room.
+/// Blobs that this process fetched or received, up to the limit of [`keep`].
 type Known = Mutex<HashMap<[u8; 32], Arc<Blob>>>;
 
-/// How much is kept, in bytes: where memory is limited, an eighth of it.
+/// Returns the limit of the cache, in bytes: an eighth of the memory in AWS Lambda, 256 MB elsewhere.
 fn keep() -> usize {
     static KEEP: OnceLock<usize> = OnceLock::new();
     *KEEP.get_or_init(|| {
@@ -60,21 +60,21 @@ pub(crate) fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
 
 type Sent = HashMap<[u8; 32], Weak<Blob>>;
 
-/// Blobs that the driver sent to this worker, which holds them as long as they may be asked for: those of a `memory:`
-/// store are nowhere else.
+/// Blobs that the driver sent to this worker. The worker holds them as long as they may be requested, because blobs of
+/// a `memory:` store are nowhere else.
 fn sent() -> MutexGuard<'static, Sent> {
     static SENT: OnceLock<Mutex<Sent>> = OnceLock::new();
     SENT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes note of a blob that the driver sent.
+/// Records a blob that the driver sent.
 pub(crate) fn receive(hash: [u8; 32], blob: &Arc<Blob>) {
     let mut sent = sent();
     sent.retain(|_, blob| blob.strong_count() > 0);
     sent.insert(hash, Arc::downgrade(blob));
 }
 
-/// Keeps a blob for later [`Ref::get`]s.
+/// Keeps a blob for later calls of `Ref::get`.
 pub(crate) fn remember(hash: [u8; 32], blob: &Arc<Blob>) {
     let mut known = cache().lock().unwrap_or_else(PoisonError::into_inner);
     if known.values().map(|b| b.bytes.len()).sum::<usize>() + blob.bytes.len() > keep() {

@@ -1,4 +1,4 @@
-//! The `file:` store: a folder, a file for each key.
+//! The `file:` store: a folder with a file for each key.
 
 use std::fs::{self, File};
 use std::future::ready;
@@ -16,49 +16,51 @@ inventory::submit! {
     StoreScheme { scheme: "file", open: |rest| Ok(Arc::new(FileStore::open(platform::path_of_text(rest))?)) }
 }
 
-/// Where values are written before they get their names. No key begins with a dot.
+/// The folder for values before they get their names. No key starts with a dot.
 const TEMPORARY: &str = ".tmp";
 
-/// Locked by who makes a folder of a value.
+/// The file that is locked while a value is turned into a folder.
 const FOLDERS: &str = "folders";
 
-/// Parts of a key: it has at most 1,024 bytes.
-const MOST_LEVELS: usize = 512;
+/// Maximum number of parts of a key, which has at most 1,024 bytes.
+const MAX_LEVELS: usize = 512;
 
-/// The value of a key that is also the folder of others, within that folder.
+/// The name of a value inside the folder of its key, if other keys are below that key.
 const VALUE: &str = ".value";
 
 /// A store in a folder, which several processes may use at once.
 ///
-/// A value is written to a temporary file of a random name, which is then renamed (`put`) or linked
-/// (`put_if_absent`) to its own: both are atomic, also between machines that share the folder by NFS. On
-/// such a file system each value is synced before it gets its name, since an error of the server comes
-/// only then. On a disk of this machine nothing is synced: values survive the end of any process, and not
-/// that of the machine's power. Operations block the calling thread for as long as the disk takes.
+/// A value is written to a temporary file with a random name, which is then renamed (`put`) or linked
+/// (`put_if_absent`) to its final name. Both are atomic, even between machines that share the folder by NFS. On such a
+/// file system, each value is synced before it gets its name, because the server reports its errors only then. On a
+/// disk of this machine nothing is synced: values survive the end of any process, but not a power failure. Operations
+/// block the calling thread while the disk works.
 #[derive(Debug)]
 pub struct FileStore {
     root: PathBuf,
-    /// Whether it lies on another machine.
+    /// Whether the folder is on another machine.
     is_remote: OnceLock<bool>,
 }
 
 impl FileStore {
-    /// The store in a folder, which is made when the first value is put.
+    /// Opens the store in a folder. The folder is created when the first value is put.
     ///
     /// # Errors
     /// [`Error::Config`] for an empty path.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         let root = root.as_ref();
         if root.as_os_str().is_empty() {
-            return Err(Error::Config("the store `file:` needs a path: `file:.wren/store`".to_owned()));
+            return Err(Error::Config(
+                "the store URL `file:` has no path; add one, as in `file:.wren/store`".to_owned(),
+            ));
         }
-        // Where the working directory was removed, only who uses the store learns of it.
+        // If the working directory was removed, the first operation on the store fails, not `open`.
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
         Ok(Self { root, is_remote: OnceLock::new() })
     }
 
-    /// The folder of a store with this URL, or `None` where it is the URL of another kind of store. A path that is not
-    /// UTF-8 is coded in the URL.
+    /// Returns the folder of the store with this URL, or `None` if it is the URL of another kind of store. A path that
+    /// is not UTF-8 is encoded in the URL.
     ///
     /// ```
     /// let folder = wren::store::FileStore::folder_of("file:/srv/wren");
@@ -87,7 +89,7 @@ impl FileStore {
         Ok(self.root.join(key))
     }
 
-    /// A file without a name in the store yet, which only this process knows.
+    /// Creates a file that has no name in the store yet and is known only to this process.
     fn create_temporary(&self) -> io::Result<(PathBuf, File)> {
         let create = || {
             let path = self.root.join(TEMPORARY).join(format!("{:016x}", platform::random()));
@@ -104,12 +106,11 @@ impl FileStore {
 
     fn make_root(&self) -> io::Result<()> {
         fs::create_dir_all(self.root.join(TEMPORARY))?;
-        let ignore = self.root.join(".gitignore");
-        if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
+        platform::ignore_in_git(&self.root)
     }
 
-    /// Makes sure that what was written is there: a file system of another machine says only now that it
-    /// has no room, and shows to others what was written when it is told to.
+    /// Syncs a file on another machine. Its file system may report only now that it is full, and other machines may not
+    /// see the data before.
     fn settle(&self, file: &File) -> io::Result<()> {
         let is_remote = self.is_remote.get_or_init(|| platform::is_remote(file));
         if *is_remote { file.sync_all() } else { Ok(()) }
@@ -122,7 +123,7 @@ impl FileStore {
             let written = file.write_all(value).and_then(|()| self.settle(&file));
             let named = written.and_then(|()| naming.give(&temporary, &path));
             if named.is_err() {
-                // On a disk that is full, what is left would keep it so.
+                // Otherwise the rest of the file would keep a full disk full.
                 let _ = fs::remove_file(&temporary);
             }
             named
@@ -130,14 +131,14 @@ impl FileStore {
         write().map_err(|e| self.write_error(key, &e))
     }
 
-    /// Gives a file its name in the store; copies it first where it lies on another file system.
+    /// Gives a file its name in the store. Copies it first if it is on another file system.
     fn take_file(&self, key: &str, file: &Path) -> StoreResult<()> {
         let path = self.path(key)?;
         if !file.is_file() {
             return Err(self.unreadable(key, file, &ErrorKind::NotFound.into()));
         }
         let copy = || {
-            // A name that nobody else takes is never there already.
+            // The temporary name is random, so it does not exist yet.
             let (temporary, mut to) = self.create_temporary()?;
             let copied = File::open(file).and_then(|mut from| io::copy(&mut from, &mut to));
             let named = copied.and_then(|_| self.settle(&to)).and_then(|()| Naming::Replace.give(&temporary, &path));
@@ -156,7 +157,7 @@ impl FileStore {
         take().map_err(|e| self.write_error(key, &e))
     }
 
-    /// Nothing that a value needs being there is no missing value.
+    /// Converts an error of a write. `NotFound` then means a missing folder or file, not a missing value.
     fn write_error(&self, key: &str, error: &io::Error) -> StoreError {
         match error.kind() {
             ErrorKind::NotFound => self.failed("write", key, error),
@@ -164,12 +165,12 @@ impl FileStore {
         }
     }
 
-    /// Does something with the file of a key: that of its name, or where that is a folder the one within.
+    /// Calls `act` with the file of a key: the file of its name or, if that is a folder, the [`VALUE`] inside.
     fn with_file<T>(&self, key: &str, doing: &str, act: impl Fn(&Path) -> io::Result<T>) -> StoreResult<T> {
         let path = self.path(key)?;
         let acted = match act(&path) {
             Err(error) if is_no_file(&error) && path.is_dir() => act(&path.join(VALUE)),
-            // What is below a value is not there.
+            // A key below the file of a value does not exist.
             Err(error) if error.kind() == ErrorKind::NotADirectory => Err(ErrorKind::NotFound.into()),
             other => other,
         };
@@ -196,7 +197,7 @@ impl FileStore {
     }
 
     fn metadata(&self, key: &str) -> StoreResult<fs::Metadata> {
-        self.with_file(key, "look at", |path| {
+        self.with_file(key, "read the size of", |path| {
             let data = fs::metadata(path)?;
             if data.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(data) }
         })
@@ -211,7 +212,7 @@ impl FileStore {
 
     fn keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> StoreResult<Vec<String>> {
         let mut keys = Vec::new();
-        // Only the folder that the prefix names is looked at: there may be thousands beside it.
+        // Only the folder that the prefix names is read: there may be thousands of others beside it.
         let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
         if folder.split('/').any(|part| part == "." || part == "..") || folder.starts_with(['/', '.']) {
             return Ok(keys);
@@ -244,7 +245,7 @@ impl FileStore {
             }
             let key = format!("{at}{name}");
             if entry.file_type()?.is_dir() {
-                // It sorts as its keys do, with the slash, and the value of its own name without.
+                // A folder sorts like its keys, with a slash; the value of the same name sorts without.
                 found.push(format!("{key}/"));
                 if !entry.path().join(VALUE).is_file() {
                     continue;
@@ -270,17 +271,17 @@ impl FileStore {
     }
 }
 
-/// How a file gets its name.
+/// The way in which a file gets its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Naming {
-    /// In place of what has it.
+    /// Replace the file that has the name.
     Replace,
-    /// Unless something has it.
+    /// Fail if something has the name.
     IfAbsent,
 }
 
 impl Naming {
-    /// Gives a file its name, and makes the folder of that where it is not there.
+    /// Gives a file its name, and creates the folder of the name if it does not exist.
     fn give(self, from: &Path, to: &Path) -> io::Result<()> {
         let give = |to: &Path| match self {
             Naming::Replace => fs::rename(from, to),
@@ -299,10 +300,10 @@ impl Naming {
             given = give(&to);
         }
         let to = &to;
-        // A server of files whose answer was lost is asked again, and then says that it was done before.
+        // If the answer of a file server is lost, the request is sent again, and the second answer is an error.
         match self {
             Naming::IfAbsent if given.is_ok() || is_one_file(from, to) => {
-                // The value is there, whatever becomes of its other name.
+                // The value is stored, even if its temporary name cannot be removed.
                 let _ = fs::remove_file(from);
                 Ok(())
             }
@@ -311,22 +312,22 @@ impl Naming {
     }
 }
 
-/// Whether it is the error of what was meant for a file and met a folder.
+/// Returns whether this is the error of a file operation that was applied to a folder.
 fn is_no_file(error: &io::Error) -> bool {
-    // POSIX has EPERM for the removal of a folder, Linux EISDIR; a folder that is replaced may be told to have entries.
+    // Removing a folder gives EPERM by POSIX and EISDIR on Linux; replacing one may give ENOTEMPTY.
     use ErrorKind::{DirectoryNotEmpty, IsADirectory, PermissionDenied};
     matches!(error.kind(), IsADirectory | PermissionDenied | DirectoryNotEmpty)
 }
 
-/// Makes a folder, and folders of values that are in its way, by way of a place beside the store's names.
+/// Creates a folder, and turns values in its way into folders. `beside` is a folder for temporary names.
 fn make_folder(folder: &Path, beside: &Path) -> io::Result<()> {
-    // Each level may have a value in the way, and other processes make folders, too.
-    for _ in 0..MOST_LEVELS {
+    // Each level may have a value in the way, and other processes create folders too.
+    for _ in 0..MAX_LEVELS {
         match fs::create_dir_all(folder) {
             Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists) => {}
             other => return other,
         }
-        // One at a time: two folders that are made of one value would lose what is in the first.
+        // One process at a time: if two turned the same value into a folder, the contents of the first would be lost.
         let turns = File::options().create(true).truncate(false).write(true).open(beside.join(FOLDERS))?;
         turns.lock()?;
         let in_the_way = folder.ancestors().find(|path| path.is_file());
@@ -334,7 +335,7 @@ fn make_folder(folder: &Path, beside: &Path) -> io::Result<()> {
         let new = beside.join(format!("{:016x}", platform::random()));
         fs::create_dir(&new)?;
         let moved = move_within(value, &new);
-        // Empty by now, or the file that it changed places with.
+        // Clean up: it is an empty folder by now, or the file that it was exchanged with.
         let _ = fs::remove_file(&new);
         let _ = fs::remove_file(new.join(VALUE));
         let _ = fs::remove_dir(&new);
@@ -346,12 +347,12 @@ fn make_folder(folder: &Path, beside: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)
 }
 
-/// Puts a folder in the place of a value, with the value within. A file system that cannot let two names change places,
-/// such as NFS, has no keys below that of a value.
+/// Puts a folder in the place of a value, with the value inside. A file system that cannot exchange two names, such as
+/// NFS, does not support keys below the key of a value.
 fn move_within(value: &Path, folder: &Path) -> io::Result<()> {
     fs::hard_link(value, folder.join(VALUE))?;
     platform::exchange(value, folder)?;
-    // Somebody may have replaced the value since it was linked.
+    // Another process may have replaced the value since it was linked.
     if folder.is_file() && !is_one_file(&value.join(VALUE), folder) {
         fs::rename(folder, value.join(VALUE))?;
     }
@@ -363,7 +364,7 @@ fn is_one_file(one: &Path, other: &Path) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// What changes when a file is replaced or written to.
+/// Returns a version that changes when the file is replaced or written to.
 pub(crate) fn version_of(data: &fs::Metadata) -> String {
     format!("{}-{}.{:09}", data.ino(), data.mtime(), data.mtime_nsec())
 }
@@ -386,7 +387,7 @@ impl Store for FileStore {
     }
 
     fn scratch(&self) -> PathBuf {
-        // Where it cannot be made, what is written there fails with the reason.
+        // If the folder cannot be created, later writes to it fail with the reason.
         let _ = self.make_root();
         self.root.join(TEMPORARY)
     }
@@ -462,7 +463,7 @@ mod tests {
         wait(store.put("a/b", b"1")).unwrap();
         assert_eq!(wait(open(&store.url()).unwrap().get("a/b")).unwrap(), b"1");
         assert!(inside.join("a/b").is_file());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no folder of a name that looks alike");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "there is no second folder with a similar name");
     }
 
     #[test]

@@ -12,8 +12,8 @@ inventory::submit! {
     StoreScheme { scheme: "memory", open: |rest| Ok(MemoryStore::named(rest)) }
 }
 
-/// A store in the memory of this process. Worker processes do not see it; what their arguments name
-/// by `Ref` is sent along.
+/// A store in the memory of this process. Worker processes cannot access it; values that their arguments refer to by
+/// `Ref` are sent along.
 #[derive(Debug)]
 pub struct MemoryStore {
     name: String,
@@ -21,8 +21,8 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// The store of that name in this process, made when it is first asked for and dropped with its
-    /// last user; a new one of its own for an empty name.
+    /// Returns the store of this name in this process. It is created on first use and dropped with its last user. An
+    /// empty name creates a new, separate store.
     pub fn named(name: &str) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         static STORES: OnceLock<Mutex<HashMap<String, Weak<MemoryStore>>>> = OnceLock::new();

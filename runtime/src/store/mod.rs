@@ -1,4 +1,4 @@
-//! Shared object storage: keys to bytes, with put-if-absent, by which results are committed.
+//! Shared object storage: a map from keys to bytes. Its put-if-absent operation is used to commit results.
 
 pub(crate) mod blobs;
 mod file;
@@ -30,36 +30,36 @@ pub(crate) use requests::{find, spawn_last};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 
-/// A boxed future, as the traits of stores give it.
+/// A boxed future, as returned by the methods of [`Store`].
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Shared object storage.
 ///
-/// Keys are `/`-separated and relative: `jobs/7/done/12`; [`check_key`] says which may be written. A store that others
-/// write to, such as a bucket of S3, may list and read others, too. Values are whole: a reader sees all of a
-/// value or none of it. [`conformance::store`](crate::conformance::store) checks an implementation against all that is said here.
+/// Keys are `/`-separated and relative: `jobs/7/done/12`. [`check_key`] decides which keys may be written. A store that
+/// other programs write to, such as a bucket of S3, may list and read other keys too. Values are atomic: a reader sees
+/// a complete value or none. [`conformance::store`](crate::conformance::store) checks that an implementation follows
+/// this documentation.
 ///
-/// wren polls the futures on threads of its own, within a runtime of tokio that has timers and I/O: they
-/// may block, and they may use tokio.
+/// wren polls the futures on its own threads, in a tokio runtime with timers and I/O. They may block, and they may use
+/// tokio.
 pub trait Store: Send + Sync + fmt::Debug {
-    /// The URL that opens the same store again: `file:/srv/wren`.
+    /// Returns the URL that opens the same store again: `file:/srv/wren`.
     fn url(&self) -> String;
 
-    /// Whether another process that opens [`url`](Self::url) sees the same values.
+    /// Returns whether another process that opens [`url`](Self::url) sees the same values.
     fn is_shared(&self) -> bool;
 
-    /// Stores a value, replacing what is there.
+    /// Stores a value, replacing the old one.
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>>;
 
     /// Stores a value if the key has none. Of any number of racing calls, one succeeds.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] where the key has a value.
+    /// [`StoreError::AlreadyExists`] if the key has a value.
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>>;
 
-    /// Stores the content of a file, replacing what is there. Nobody else may write to the file
-    /// meanwhile, and it may be gone afterwards: where it lies in [`scratch`](Self::scratch), a store of
-    /// files need not copy it.
+    /// Stores the content of a file, replacing the old value. The file must not be written to in the meantime, and it
+    /// may be gone afterwards: if it is in [`scratch`](Self::scratch), a store of files need not copy it.
     fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async move {
             let value = std::fs::read(path).map_err(|e| self.unreadable(key, path, &e))?;
@@ -67,27 +67,27 @@ pub trait Store: Send + Sync + fmt::Debug {
         })
     }
 
-    /// A folder for files that [`put_file`](Self::put_file) is to take, and for what does not fit in
+    /// Returns a folder for files that [`put_file`](Self::put_file) will store, and for data that does not fit in
     /// memory.
     fn scratch(&self) -> PathBuf {
         std::env::temp_dir()
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>>;
 
-    /// The bytes `range` of a value; what lies past its end is left out.
+    /// Returns the bytes `range` of a value. The part of the range past the end of the value is ignored.
     fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, StoreResult<Vec<u8>>>;
 
-    /// The length of a value, in bytes.
+    /// Returns the length of a value, in bytes.
     fn size<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<u64>>;
 
-    /// The length of a value, and what tells it from others that were under the key before.
+    /// Returns the length of a value, and its version, which differs from that of earlier values of the key.
     fn stat<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Stat>> {
         Box::pin(async move { Ok(Stat { len: self.size(key).await?, version: String::new() }) })
     }
 
-    /// Up to `limit` keys that begin with `prefix` and sort after `after`, in byte order.
+    /// Lists up to `limit` keys that start with `prefix` and sort after `after`, in byte order.
     fn list<'a>(
         &'a self,
         prefix: &'a str,
@@ -95,8 +95,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> BoxFuture<'a, StoreResult<Vec<String>>>;
 
-    /// As [`list`](Self::list), with what [`stat`](Self::stat) tells of each value. Where fewer than `limit` are given,
-    /// there are no more. A store whose listing knows the lengths needs no request for each.
+    /// Like [`list`](Self::list), but also returns the [`stat`](Self::stat) of each value. If there are fewer than
+    /// `limit`, the list is complete. A store whose listing contains the lengths need not send a request for each key.
     fn list_stats<'a>(
         &'a self,
         prefix: &'a str,
@@ -115,7 +115,7 @@ pub trait Store: Send + Sync + fmt::Debug {
                 for (key, stat) in keys.into_iter().zip(stats) {
                     match stat {
                         Ok(stat) => found.push((key, stat)),
-                        // Deleted since it was listed.
+                        // It was deleted after it was listed.
                         Err(StoreError::NotFound { .. }) => {}
                         Err(error) => return Err(error),
                     }
@@ -128,26 +128,26 @@ pub trait Store: Send + Sync + fmt::Debug {
         })
     }
 
-    /// Removes a key; a key that is not there is no error.
+    /// Removes a key. Removing a key that does not exist is not an error.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<()>>;
 
-    /// The error of a [`put_file`](Self::put_file) whose file cannot be read.
+    /// Returns the error of a [`put_file`](Self::put_file) whose file cannot be read.
     fn unreadable(&self, key: &str, path: &Path, error: &std::io::Error) -> StoreError {
-        let reason = format!("its file {} cannot be read: {error}", path.display());
-        StoreError::Io { store: self.url(), operation: "write".to_owned(), key: key.to_owned(), reason }
+        let reason = format!("cannot read the file {}: {error}", path.display());
+        StoreError::io(self.url(), "write", key, reason)
     }
 }
 
-/// What a store tells of a value without reading it.
+/// The properties of a value that a store reports without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
-    /// Its length, in bytes.
+    /// The length of the value, in bytes.
     pub len: u64,
-    /// Changes when the value is replaced: an ETag, a time. Empty where the store has nothing like it.
+    /// A text that changes when the value is replaced, such as an ETag or a time. Empty if the store has no such text.
     pub version: String,
 }
 
-/// How a URL scheme is opened; other crates add theirs with `inventory::submit!`.
+/// A URL scheme and the function that opens its stores. Other crates add theirs with `inventory::submit!`.
 pub struct StoreScheme {
     /// The scheme, without its colon: `file`.
     pub scheme: &'static str,
@@ -167,10 +167,10 @@ inventory::submit! {
     StoreScheme { scheme: "redis", open: |_| Err(Error::left_out("the store `redis:`", "redis")) }
 }
 
-/// Opens the store of a URL: `file:.wren/store`, `memory:`.
+/// Opens the store of a URL, such as `file:.wren/store` or `memory:`.
 ///
 /// # Errors
-/// [`Error::Config`] for a scheme that no linked crate knows, which names those that are known.
+/// [`Error::Config`] for a scheme that no linked crate knows. The message lists the known ones.
 pub fn open(url: &str) -> Result<Arc<dyn Store>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let known = || inventory::iter::<StoreScheme>.into_iter();
@@ -179,16 +179,16 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>> {
     }
     let mut names: Vec<_> = known().map(|s| format!("{}:", s.scheme)).collect();
     names.sort_unstable();
-    Err(Error::Config(format!("no store is known for `{url}`; known are {}", names.join(", "))))
+    Err(Error::Config(format!("unknown store `{url}`; expected one of {}", names.join(", "))))
 }
 
-/// Whether the scheme of a URL is a store's.
+/// Returns whether a store has the scheme of a URL.
 #[cfg(feature = "data")]
 pub(crate) fn is_known(scheme: &str) -> bool {
     inventory::iter::<StoreScheme>.into_iter().any(|known| known.scheme == scheme)
 }
 
-/// Runs several futures side by side; gives what they gave, in their order.
+/// Runs several futures concurrently, and returns their values in the order of the futures.
 pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut waiting: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
     std::future::poll_fn(|cx| {
@@ -204,29 +204,33 @@ pub(crate) async fn all_of<T>(futures: impl IntoIterator<Item = impl Future<Outp
         if all { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     })
     .await;
-    // The loop ended because each has its value.
+    // Every future has its value now.
     waiting.into_iter().filter_map(|(_, value)| value).collect()
 }
 
-/// Refuses what is no key for any store: keys become paths and parts of URLs.
+/// Checks that a key is valid in every store: keys become paths and parts of URLs.
 ///
-/// It holds for keys that are written. What others have written may be read by any key that the store can have.
+/// This applies to keys that are written. Values that other programs have written can be read under any key that the
+/// store supports.
+///
+/// # Errors
+/// [`StoreError::BadKey`].
 pub fn check_key(key: &str) -> StoreResult<()> {
     let reason = if key.is_empty() {
         "it is empty"
     } else if key.len() > 1024 || key.split('/').any(|part| part.len() > 255) {
-        "it is longer than 1,024 bytes, or a part of it is longer than 255"
+        "it is longer than 1,024 bytes, or has a part that is longer than 255"
     } else if key.contains('\0') {
-        "it has a zero byte"
+        "it contains a zero byte"
     } else if key.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
-        "a part of it is empty or begins with a dot"
+        "it has a part that is empty or starts with a dot"
     } else {
         return Ok(());
     };
     Err(StoreError::BadKey { key: key.to_owned(), reason: reason.to_owned() })
 }
 
-/// A range of bytes inside a value of `len`.
+/// Limits a range of bytes to a value of length `len`.
 pub(crate) fn clip(range: &Range<u64>, len: usize) -> Range<usize> {
     let end = usize::try_from(range.end).unwrap_or(len).min(len);
     usize::try_from(range.start).unwrap_or(end).min(end)..end

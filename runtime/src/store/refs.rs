@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::function::{Blob, attached};
 use crate::{codec, store};
 
-/// A value of type `T` in the store, named by the BLAKE3 of its encoding.
+/// A value of type `T` in the store, named by the BLAKE3 hash of its encoding.
 ///
-/// It is small, and can be an argument, a result or a field of either. [`get`](Self::get) fetches
-/// the value; a worker fetches the same value once.
+/// A `Ref` is small, and can be an argument, a result or a field of either. [`get`](Self::get) fetches the value. A
+/// worker keeps fetched values, so it usually fetches the same value only once.
 ///
 /// ```
 /// #[wren::remote]
@@ -39,7 +39,7 @@ pub struct Ref<T> {
     value: PhantomData<fn() -> T>,
 }
 
-/// A [`Ref`] as it travels.
+/// The serialized form of a [`Ref`].
 #[derive(Serialize, Deserialize)]
 struct Wire {
     hash: [u8; 32],
@@ -61,7 +61,8 @@ impl<'de, T> Deserialize<'de> for Ref<T> {
     }
 }
 
-/// A worker process does not see the memory of this one: the value itself goes along.
+/// Attaches a value of a `memory:` store to the arguments, because a worker process cannot access the memory of this
+/// one.
 fn attach(hash: &[u8; 32], url: &str) {
     if !url.starts_with("memory:") || attached::is_attached(hash) {
         return;
@@ -74,7 +75,7 @@ fn attach(hash: &[u8; 32], url: &str) {
         remember(*hash, &blob);
         Some(blob)
     };
-    // A value that is gone is an error where it is asked for.
+    // If the value is gone, the worker gets an error when it requests the value.
     if let Some(blob) = known(hash).or_else(fetch) {
         attached::attach(blob);
     }
@@ -84,7 +85,7 @@ fn attach(hash: &[u8; 32], url: &str) {
 
 type Hashes = HashMap<[u8; 32], Vec<[u8; 32]>>;
 
-/// Which values a value of a `memory:` store names: they go where it goes.
+/// For each value of a `memory:` store, the values that it refers to, which are sent with it.
 fn named() -> MutexGuard<'static, Hashes> {
     static NAMED: OnceLock<Mutex<Hashes>> = OnceLock::new();
     NAMED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,7 +112,7 @@ impl<T> PartialEq for Ref<T> {
 impl<T> Eq for Ref<T> {}
 
 impl<T> Ref<T> {
-    /// Length of the encoded value, in bytes.
+    /// Returns the length of the encoded value, in bytes.
     pub fn size(&self) -> u64 {
         self.len
     }
@@ -120,7 +121,7 @@ impl<T> Ref<T> {
         self.hash
     }
 
-    /// The value's key in its store: `blobs/` and the BLAKE3 of its encoding.
+    /// Returns the value's key in its store: `blobs/` and the BLAKE3 hash of its encoding.
     pub fn key(&self) -> String {
         key_of(&self.hash)
     }
@@ -130,8 +131,8 @@ impl<T: DeserializeOwned> Ref<T> {
     /// Fetches the value.
     ///
     /// # Errors
-    /// [`Error::Store`] where the store has it no more, or cannot be reached; [`Error::BadValue`]
-    /// where it does not decode as a `T`.
+    /// [`Error::Store`] if the store no longer has the value or cannot be reached; [`Error::BadValue`] if the value
+    /// does not decode as a `T`.
     pub async fn get(&self) -> Result<T> {
         Error::if_forked()?;
         if let Some(known) = known(&self.hash) {
@@ -141,11 +142,11 @@ impl<T: DeserializeOwned> Ref<T> {
         decode(&store::unblock(move || fetch(&url, hash)).await??.bytes)
     }
 
-    /// Fetches the value, for functions that are not `async`. It can be called anywhere; in async code it
-    /// holds up the event loop meanwhile.
+    /// Fetches the value, for functions that are not `async`. It can be called anywhere; in async code it blocks the
+    /// runtime's thread in the meantime.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Those of [`get`](Self::get).
     pub fn get_blocking(&self) -> Result<T> {
         let bytes = known(&self.hash).map_or_else(|| fetch(&self.store, self.hash), Ok)?;
         decode(&bytes.bytes)
@@ -165,10 +166,10 @@ pub(crate) fn put_bytes<T>(store: &dyn store::Store, bytes: &[u8]) -> store::Sto
     Ok(Ref { hash, len: bytes.len() as u64, store: store.url(), value: PhantomData })
 }
 
-/// Encodes a value for the store, and notes which other values it names.
+/// Encodes a value for the store, and records the other values that it refers to.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
     let bytes = codec::encode(value)?;
-    // What the encoding attached is not an argument, but goes along where this value is one.
+    // The values that the encoding attached are not arguments now. They are sent when this value is an argument.
     let inner: Vec<[u8; 32]> = attached::take().iter().map(|blob| *blob.hash().as_bytes()).collect();
     if !inner.is_empty() {
         named().insert(*blake3::hash(&bytes).as_bytes(), inner);

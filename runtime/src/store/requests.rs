@@ -1,10 +1,9 @@
-//! Stores as wren's own code uses them, from async code ([`Requests`]) and from other code ([`wait`]).
+//! The use of stores in wren's own code, from async code ([`Requests`]) and from other code ([`wait`]).
 //!
-//! A store's future may block the thread that polls it, for as long as a disk takes. And a future that
-//! awaits another event loop, as those of the S3 store do, must not be awaited by parking inside a poll:
-//! tokio gives each poll of a task a budget of 128 such answers, and beyond it every one is "not yet", for
-//! ever. So async code never touches a store by itself: each request runs on one of a few threads that are
-//! for nothing else.
+//! A store's future may block the thread that polls it while a disk works. And a future that awaits another async
+//! runtime, such as those of the S3 store, must not be awaited by parking the thread inside a poll: tokio gives each
+//! poll of a task a budget of 128 ready results, and after that every result is `Pending`, for ever. So async code
+//! never calls a store directly: each request runs on a thread that is reserved for requests.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,14 +19,14 @@ use tokio::task::JoinSet;
 use super::{Store, StoreError, StoreResult};
 use crate::error::{Error, Result};
 
-/// How many requests one job has under way at once: a store far away takes its time for each.
+/// Number of requests that one job sends at once, because a remote store takes long for each.
 pub(crate) const SIDE_BY_SIDE: usize = 64;
 
-/// Threads for requests, of all jobs together. They are started as they are needed.
+/// Maximum number of threads for the requests of all jobs. Threads are started on demand.
 const THREADS: usize = 256;
 
-/// The event loop that wren's own tasks run on, beside whatever loop the program has. It is on a thread of
-/// its own, and so are the requests that block: neither waits for the program's tasks.
+/// Returns the async runtime for wren's own tasks, separate from any runtime of the program. It has its own thread, and
+/// so have blocking requests: neither waits for the program's tasks.
 pub(crate) fn event_loop() -> Result<Handle> {
     static LOOP: Mutex<Option<Handle>> = Mutex::new(None);
     Error::if_forked()?;
@@ -35,12 +34,12 @@ pub(crate) fn event_loop() -> Result<Handle> {
     if let Some(handle) = &*made {
         return Ok(handle.clone());
     }
-    let refused = |e: std::io::Error| Error::Backend(format!("the system gives no event loop for the store: {e}"));
+    let refused = |e: std::io::Error| Error::Backend(format!("cannot create the async runtime for the store: {e}"));
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS)
         .thread_name("wren-store")
-        // The last one stays: where the system has no more threads to give, requests wait for it.
+        // Keep idle threads for long: if the system refuses new threads, requests wait for an existing one.
         .thread_keep_alive(Duration::from_secs(3600))
         .build()
         .map_err(refused)?;
@@ -50,18 +49,18 @@ pub(crate) fn event_loop() -> Result<Handle> {
     Ok(made.insert(handle).clone())
 }
 
-/// Runs what blocks on a thread that is for it. Dropped, the future no longer waits, and the work goes on.
+/// Runs blocking work on a thread for such work. If the future is dropped, the work continues.
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (give, take) = tokio::sync::oneshot::channel();
-    // Boxed, so that tokio's part is compiled once, and not for each kind of work: programs that are deployed are small.
+    // Boxed, so that tokio's code is compiled once and not for each kind of work: it keeps deployed programs small.
     let work: Work = Box::new(move || drop(give.send(work())));
     event_loop()?.spawn_blocking(work).await.map_err(|error| broken(&error))?;
-    take.await.map_err(|_| Error::Backend("a request to the store gave nothing; this is a defect of wren".to_owned()))
+    take.await.map_err(|_| Error::Backend("a request to the store returned nothing; this is a bug in wren".to_owned()))
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Does all work, many pieces of it at once, until a piece has failed.
+/// Runs all work, up to [`SIDE_BY_SIDE`] pieces at once, and starts no more after one has failed.
 async fn side_by_side(works: Vec<Work>, has_failed: &AtomicBool) -> Result<()> {
     let handle = event_loop()?;
     let mut works = works.into_iter();
@@ -85,11 +84,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn broken(error: &tokio::task::JoinError) -> Error {
-    Error::Backend(format!("a request to the store ended early: {error}; this is a defect of the store's code"))
+    Error::Backend(format!("a request to the store ended early: {error}; this is a bug in the store's code"))
 }
 
-/// Runs a future to its end on this thread, for code that is not async. In async code it holds up the event
-/// loop that called it, which is what [`Requests`] is for; but it does end there.
+/// Runs a future to completion on this thread, for code that is not async. In async code it blocks the calling
+/// runtime's thread, but it still completes; use [`Requests`] there instead.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -97,8 +96,8 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
             self.0.unpark();
         }
     }
-    // Timers and tasks that a store makes belong to wren's event loop: the one of this thread, if it has
-    // one, does not turn meanwhile.
+    // Timers and tasks that a store creates belong to wren's runtime: the runtime of this thread, if there is one, is
+    // blocked in the meantime.
     let handle = event_loop().ok();
     let _entered = handle.as_ref().map(Handle::enter);
     let mut future = pin!(tokio::task::unconstrained(future));
@@ -112,13 +111,13 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits on wren's own event loop: the caller's may be any, and may have no timers.
+/// Sleeps on wren's own runtime, because the caller's runtime may have no timers.
 pub(crate) async fn sleep(pause: Duration) -> Result<()> {
     let slept = event_loop()?.spawn(async move { tokio::time::sleep(pause).await });
     slept.await.map_err(|error| broken(&error))
 }
 
-/// Stores a value if the key has none; gives whether it had none.
+/// Stores a value if the key has none. Returns whether the value was stored.
 pub(crate) fn put_once(store: &dyn Store, key: &str, value: &[u8]) -> StoreResult<bool> {
     match wait(store.put_if_absent(key, value)) {
         Err(StoreError::AlreadyExists { .. }) => Ok(false),
@@ -126,7 +125,7 @@ pub(crate) fn put_once(store: &dyn Store, key: &str, value: &[u8]) -> StoreResul
     }
 }
 
-/// The value of a key, or none.
+/// Returns the value of a key, or `None` if it has none.
 pub(crate) fn find(store: &dyn Store, key: &str) -> StoreResult<Option<Vec<u8>>> {
     match wait(store.get(key)) {
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -134,7 +133,7 @@ pub(crate) fn find(store: &dyn Store, key: &str) -> StoreResult<Option<Vec<u8>>>
     }
 }
 
-/// The size of the value of a key, or none where it has no value.
+/// Returns the size of the value of a key, or `None` if it has no value.
 pub(crate) fn find_size(store: &dyn Store, key: &str) -> StoreResult<Option<u64>> {
     match wait(store.size(key)) {
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -155,12 +154,12 @@ impl Requests {
         &self.0
     }
 
-    /// Whether they go to a store of this machine, where none costs money.
+    /// Returns whether requests are free of charge, because the store is on this machine.
     pub(crate) fn are_free(&self) -> bool {
         ["file:", "memory:"].iter().any(|scheme| self.0.url().starts_with(scheme))
     }
 
-    /// Makes a request.
+    /// Runs a request.
     pub(crate) async fn make<T: Send + 'static>(
         &self,
         request: impl FnOnce(&dyn Store) -> StoreResult<T> + Send + 'static,
@@ -169,10 +168,10 @@ impl Requests {
         Ok(unblock(move || request(&*store)).await??)
     }
 
-    /// Makes a request for each item, many of them at once; gives their answers in the order of the items.
+    /// Runs a request for each item, many of them at once. Returns their results in the order of the items.
     ///
     /// # Errors
-    /// The first that comes.
+    /// The error of the first item, in their order, whose request failed. No more requests are started after a failure.
     pub(crate) async fn for_each<I, T>(
         &self,
         items: impl IntoIterator<Item = I>,
@@ -200,11 +199,11 @@ impl Requests {
         lock(&answers).resize_with(works.len(), || None);
         side_by_side(works, &has_failed).await?;
         let answers = std::mem::take(&mut *lock(&answers));
-        // Those that have no answer were not asked, because another one failed.
+        // Requests without a result were not started, because another one failed.
         Ok(answers.into_iter().flatten().collect::<StoreResult<_>>()?)
     }
 
-    /// The value of a key, or none.
+    /// Returns the value of a key, or `None` if it has none.
     pub(crate) async fn find(&self, key: String) -> Result<Option<Vec<u8>>> {
         self.make(move |store| find(store, &key)).await
     }
@@ -213,14 +212,14 @@ impl Requests {
         self.make(move |store| wait(store.put(&key, &value))).await
     }
 
-    /// Stores a value if the key has none; gives whether it had none.
+    /// Stores a value if the key has none. Returns whether the value was stored.
     pub(crate) async fn put_if_absent(&self, key: String, value: Vec<u8>) -> Result<bool> {
         self.make(move |store| put_once(store, &key, &value)).await
     }
 
-    /// All keys below a prefix.
+    /// Returns all keys that start with a prefix.
     pub(crate) async fn list(&self, prefix: String) -> Result<Vec<String>> {
-        /// Keys that are asked for at once. S3 gives a thousand an answer, and its store goes on by itself.
+        /// Number of keys to request at once. S3 returns 1,000 per answer; its store requests the next ones by itself.
         const PAGE: usize = 100_000;
         let list = self.make(move |store| {
             let mut keys: Vec<String> = Vec::new();
@@ -248,17 +247,17 @@ impl Requests {
         self.for_each(keys, |store, key| wait(store.delete(&key))).await.map(drop)
     }
 
-    /// Removes what is below a prefix.
+    /// Removes all keys that start with a prefix.
     pub(crate) async fn remove_below(&self, prefix: String) -> Result<()> {
         let keys = self.list(prefix).await?;
         self.remove(keys).await
     }
 }
 
-/// Spawns what is to be done even if nobody awaits it.
+/// Spawns a task that finishes before the program exits, even if it is not awaited.
 #[cfg(feature = "data")]
 pub(crate) fn spawn_last(task: impl Future<Output = ()> + Send + 'static) {
-    // Without an event loop nothing was stored either.
+    // Without a runtime, nothing was stored either.
     if let Ok(handle) = event_loop() {
         crate::platform::finish_before_exit(handle.spawn(task));
     }

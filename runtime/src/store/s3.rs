@@ -1,4 +1,4 @@
-//! The `s3:` store: an object for each key, below a prefix of a bucket.
+//! The `s3:` store: an object for each key, under a prefix in a bucket.
 
 mod keys;
 
@@ -25,33 +25,33 @@ inventory::submit! {
     StoreScheme { scheme: "s3", open: |rest| Ok(Arc::new(S3Store::open(rest)?)) }
 }
 
-/// Values longer than this travel in parts of it, [`PARALLEL`] at a time. One connection to S3 moves
-/// 85–90 MB/s, and 8–16 MB is what AWS recommends for a part ("Performance guidelines for Amazon S3").
+/// Size of the parts in which longer values are transferred, [`PARALLEL`] at a time. One connection to S3 transfers
+/// 85–90 MB/s, and AWS recommends parts of 8–16 MB ("Performance guidelines for Amazon S3").
 const PART: usize = 8 << 20;
 
-/// Parts of one value under way at once.
+/// Number of parts of one value that are transferred at once.
 const PARALLEL: usize = 8;
 
-/// Parts of one multipart upload at most ("Amazon S3 multipart upload limits").
-const MOST_PARTS: usize = 10_000;
+/// Maximum number of parts of a multipart upload ("Amazon S3 multipart upload limits").
+const MAX_PARTS: usize = 10_000;
 
-/// Keys of one answer to LIST at most (ListObjectsV2).
+/// Maximum number of keys in one answer to LIST (ListObjectsV2).
 const PAGE: usize = 1_000;
 
-/// Names the writer of an object, by which a writer whose request was sent twice knows its own.
+/// Metadata that names the writer of an object. A writer whose request was sent twice recognizes its own object by it.
 const WRITER: &str = "wren-writer";
 
-/// How often a conditional write that met another one is tried again.
+/// Number of retries of a conditional write that conflicts with another one.
 const CONFLICTS: u32 = 50;
 
 /// A store in Amazon S3, or in a server that speaks its protocol (`AWS_ENDPOINT_URL_S3`).
 ///
-/// Long values are read and written in parallel parts, by requests on threads of wren's own.
-/// `put_if_absent` is `If-None-Match: *`, which S3 checks when the object is complete. Requests that
-/// S3 refuses for too much load are sent again after random pauses.
+/// Long values are read and written in parallel parts, by requests on wren's own threads. `put_if_absent` uses
+/// `If-None-Match: *`, which S3 checks when the object is complete. Requests that S3 refuses because of too much load
+/// are sent again after random pauses.
 ///
-/// Any key that S3 has can be listed and read, as others have written it: `a//b`, `/a`, `a/`. Written are only keys that
-/// [`check_key`](super::check_key) accepts.
+/// Any key of S3 that other programs have written can be listed and read: `a//b`, `/a`, `a/`. Only keys that
+/// [`check_key`](super::check_key) accepts can be written.
 #[derive(Clone)]
 pub struct S3Store {
     bucket: Arc<str>,
@@ -66,18 +66,18 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// The store of `//bucket/prefix`, as it stands in a URL behind `s3:`.
+    /// Opens the store of `//bucket/prefix`, which is the part of a URL after `s3:`.
     ///
     /// # Errors
-    /// [`Error::Config`] where no bucket is named, or the prefix is no key.
+    /// [`Error::Config`] if the bucket is missing, or the prefix is not a valid key.
     pub fn open(rest: &str) -> Result<Self> {
         let wrong =
-            |why: &str| Error::Config(format!("the store `s3:{rest}` cannot be: {why}, as in `s3://bucket/prefix`"));
-        let path = rest.strip_prefix("//").ok_or_else(|| wrong("it needs a bucket"))?;
+            |why: &str| Error::Config(format!("invalid store URL `s3:{rest}`: {why}; expected `s3://bucket/prefix`"));
+        let path = rest.strip_prefix("//").ok_or_else(|| wrong("it has no bucket"))?;
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let prefix = prefix.trim_end_matches('/');
         if bucket.is_empty() {
-            return Err(wrong("it needs a bucket"));
+            return Err(wrong("it has no bucket"));
         }
         if !prefix.is_empty() {
             check_key(prefix).map_err(|e| wrong(&e.to_string()))?;
@@ -86,7 +86,7 @@ impl S3Store {
         Ok(Self { bucket: bucket.into(), prefix: prefix.into() })
     }
 
-    /// Runs requests for a key on the threads that are for them.
+    /// Runs the requests for a key on the runtime for AWS.
     fn request<'a, T, F>(
         &self,
         key: &str,
@@ -99,7 +99,7 @@ impl S3Store {
         let store = self.clone();
         let key = key.to_owned();
         Box::pin(async move {
-            let broken = |reason| store.failed("use", &key, reason);
+            let broken = |reason| store.failed("access", &key, reason);
             let task = aws::spawn({
                 let (store, key) = (store.clone(), key.clone());
                 async move {
@@ -112,7 +112,7 @@ impl S3Store {
     }
 
     fn failed(&self, operation: &str, key: &str, reason: String) -> StoreError {
-        StoreError::Io { store: self.url(), operation: operation.to_owned(), key: key.to_owned(), reason }
+        StoreError::io(self.url(), operation, key, reason)
     }
 }
 
@@ -133,9 +133,9 @@ impl Store for S3Store {
     fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
         let map = || {
             let file = std::fs::File::open(path)?;
-            // SAFETY: nothing is assumed of the bytes; a file that is cut short while it is sent would
-            // end the process by SIGBUS, so that callers give files that are theirs alone, as
-            // `put_file` says. miri cannot map files.
+            // SAFETY: nothing is assumed about the bytes. If the file were truncated while it is sent, SIGBUS would end
+            // the process, so the contract of `put_file` forbids writes to the file in the meantime. miri cannot map
+            // files.
             unsafe { memmap2::Mmap::map(&file) }
         };
         match map() {
@@ -198,22 +198,22 @@ struct Requests {
     s3: Client,
     store: S3Store,
     key: String,
-    /// The object's whole key, prefix included.
+    /// The full key of the object, prefix included.
     full: String,
 }
 
-/// What a request may fail by that is no failure of S3.
+/// The reason why a request was not carried out.
 enum Refusal {
     NotFound,
-    /// `If-None-Match: *` found something.
+    /// `If-None-Match: *` found an object.
     Exists,
-    /// Another conditional write of the key is under way.
+    /// Another conditional write of the key is in progress.
     Conflict,
-    /// The range lies behind the end.
+    /// The range starts after the end of the object.
     PastEnd,
-    /// `If-Match` found another object.
+    /// `If-Match` found another version of the object.
     Changed,
-    /// The connection was lost while a body came.
+    /// The connection was lost while a body was received.
     BrokeOff(String),
     Other(String),
 }
@@ -226,12 +226,12 @@ impl Refusal {
         let status = error.raw_response().map(|response| response.status().as_u16());
         match (status, error.as_service_error().and_then(ProvideErrorMetadata::code)) {
             (_, Some("NoSuchBucket")) => Refusal::Other(format!(
-                "{}; `cargo wren deploy` makes the bucket, or mend the store's URL",
+                "{}; create the bucket with `cargo wren deploy`, or fix the store's URL",
                 aws::describe_error(error)
             )),
             (Some(403), _) => Refusal::Other(format!(
-                "{}; the functions of a deployment reach only what lies below its store: put it there, or let the \
-                 other bucket's policy allow the deployment's role",
+                "{}; the functions of a deployment can access only objects below its store; move the object there, or \
+                 allow the deployment's role in the policy of the other bucket",
                 aws::describe_error(error)
             )),
             (_, Some("NoSuchKey" | "NotFound")) | (Some(404), None) => Refusal::NotFound,
@@ -242,7 +242,7 @@ impl Refusal {
         }
     }
 
-    /// Of a request with `If-None-Match: *`.
+    /// Converts the error of a request with `If-None-Match: *`.
     fn of_conditional<E>(error: &SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -263,8 +263,8 @@ impl Requests {
         match refusal {
             Refusal::NotFound => StoreError::NotFound { store, key },
             Refusal::Exists => StoreError::AlreadyExists { store, key },
-            Refusal::Conflict => failed("other writers of the same key were always first"),
-            Refusal::PastEnd => failed("the range lies behind the end"),
+            Refusal::Conflict => failed("other writers of the same key were always faster"),
+            Refusal::PastEnd => failed("the range starts after the end of the value"),
             Refusal::Changed => failed("it is replaced faster than it can be read"),
             Refusal::BrokeOff(reason) | Refusal::Other(reason) => failed(&reason),
         }
@@ -286,8 +286,7 @@ impl Requests {
                     conflicts += 1;
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(1..20 * u64::from(conflicts)))).await;
                 }
-                // The answer to the first sending may have been lost, and the second met what the
-                // first wrote.
+                // The answer to the first request may have been lost, so the second one found the object of the first.
                 Err(Refusal::Exists) if self.is_mine(&writer).await => return Ok(()),
                 Err(refusal) => return Err(self.error("write", refusal)),
             }
@@ -314,7 +313,7 @@ impl Requests {
             create = create.metadata(WRITER, writer);
         }
         let created = create.send().await.map_err(|e| Refusal::of(&e))?;
-        let id = created.upload_id().ok_or_else(|| Refusal::Other("the upload has no id".to_owned()))?;
+        let id = created.upload_id().ok_or_else(|| Refusal::Other("S3 returned no upload id".to_owned()))?;
         let parts = match self.upload_parts(id, value).await {
             Ok(parts) => CompletedMultipartUpload::builder().set_parts(Some(parts)).build(),
             Err(refusal) => return Err(self.abort(id, refusal).await),
@@ -328,7 +327,7 @@ impl Requests {
     }
 
     async fn upload_parts(&self, id: &str, value: &Bytes) -> Answer<Vec<CompletedPart>> {
-        let size = PART.max(value.len().div_ceil(MOST_PARTS));
+        let size = PART.max(value.len().div_ceil(MAX_PARTS));
         let mut starts = (0..value.len()).step_by(size).zip(1..);
         let mut running = JoinSet::new();
         let mut done = Vec::new();
@@ -356,8 +355,7 @@ impl Requests {
         Ok(done)
     }
 
-    /// Gives back the room of an upload that failed. What is missed here, the bucket's lifecycle
-    /// rule removes.
+    /// Removes the parts of an upload that failed. If that fails, the bucket's lifecycle rule removes them.
     async fn abort(&self, id: &str, refusal: Refusal) -> Refusal {
         let abort = self.s3.abort_multipart_upload().bucket(&*self.store.bucket).key(&self.full);
         let _ = abort.upload_id(id).send().await;
@@ -382,14 +380,14 @@ impl Requests {
         }
     }
 
-    /// Reads the first part, which tells how many more there are, and then these side by side.
+    /// Reads the first part, whose answer contains the total length, and then the other parts in parallel.
     async fn read_once(&self, range: &Range<u64>) -> Answer<Vec<u8>> {
         let first_end = range.end.min(range.start.saturating_add(PART as u64));
         let first = self.get(range.start..first_end, None).await?;
-        let length = total_length(&first).ok_or_else(|| Refusal::Other("the answer has no length".to_owned()))?;
+        let length = total_length(&first).ok_or_else(|| Refusal::Other("the answer of S3 has no length".to_owned()))?;
         let end = range.end.min(length);
         let total = usize::try_from(end.saturating_sub(range.start))
-            .map_err(|_| Refusal::Other("it is larger than memory".to_owned()))?;
+            .map_err(|_| Refusal::Other("it does not fit in memory".to_owned()))?;
         let tag = first.e_tag().map(str::to_owned);
         let range_start = range.start;
         let mut rest = BytesMut::with_capacity(total);
@@ -422,7 +420,7 @@ impl Requests {
             }
         }
         parts.sort_unstable_by_key(|(start, _)| *start);
-        // They are of one buffer, so that nothing is copied.
+        // The parts are pieces of one buffer, so nothing is copied.
         let mut whole = BytesMut::new();
         parts.into_iter().for_each(|(_, part)| whole.unsplit(part));
         Ok(whole.into())
@@ -445,7 +443,7 @@ impl Requests {
     async fn stat(&self) -> StoreResult<Stat> {
         keys::check_any(&self.key)?;
         let head = self.s3.head_object().bucket(&*self.store.bucket).key(&self.full).send().await;
-        let head = head.map_err(|e| self.error("look at", Refusal::of(&e)))?;
+        let head = head.map_err(|e| self.error("read the size of", Refusal::of(&e)))?;
         let len = head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
         Ok(Stat { len, version: head.e_tag().unwrap_or_default().to_owned() })
     }
@@ -461,7 +459,7 @@ impl Requests {
         while found.len() < limit {
             let page = (limit - found.len()).min(PAGE);
             let list = self.s3.list_objects_v2().bucket(&*self.store.bucket).prefix(&self.full);
-            // Keys may have characters that XML cannot.
+            // Keys may contain characters that XML cannot represent.
             let list = list.set_start_after(last.clone()).max_keys(page as i32).encoding_type(EncodingType::Url);
             let list = list.send().await.map_err(|e| self.error("list", Refusal::of(&e)))?;
             let is_encoded = list.encoding_type() == Some(&EncodingType::Url);
@@ -469,7 +467,7 @@ impl Requests {
                 let key = object.key().unwrap_or_default();
                 let key = if is_encoded { keys::decoded(key) } else { Some(key.to_owned()) };
                 let key = key.ok_or_else(|| self.error("list", Refusal::Other("a key is not UTF-8".to_owned())))?;
-                // The prefix itself may be an object, too, which is none of the store.
+                // The prefix itself may be an object too, which is not part of the store.
                 if let Some(own) = key.get(own..).filter(|own| !own.is_empty()) {
                     found.push((own.to_owned(), keys::stat_of(object)));
                 }
@@ -492,7 +490,7 @@ impl Requests {
     }
 }
 
-/// The length of the whole object that an answer is from.
+/// Returns the length of the whole object of an answer.
 fn total_length(answer: &GetObjectOutput) -> Option<u64> {
     match answer.content_range() {
         Some(range) => range.rsplit_once('/')?.1.parse().ok(),
@@ -500,17 +498,17 @@ fn total_length(answer: &GetObjectOutput) -> Option<u64> {
     }
 }
 
-/// Reads a body of so many bytes into a buffer that has room for them.
+/// Reads a body of `length` bytes into a buffer with that capacity.
 async fn fill(mut buffer: BytesMut, mut answer: GetObjectOutput, length: usize) -> Answer<BytesMut> {
     while let Some(chunk) = answer.body.next().await {
-        let chunk = chunk.map_err(|e| Refusal::BrokeOff(format!("the body broke off: {e}")))?;
+        let chunk = chunk.map_err(|e| Refusal::BrokeOff(format!("the connection was lost: {e}")))?;
         if buffer.len() + chunk.len() > length {
             return Err(Refusal::Other(format!("the body is longer than {length} bytes")));
         }
         buffer.extend_from_slice(&chunk);
     }
     if buffer.len() < length {
-        return Err(Refusal::BrokeOff(format!("the body has {} of {length} bytes", buffer.len())));
+        return Err(Refusal::BrokeOff(format!("the body has only {} of {length} bytes", buffer.len())));
     }
     Ok(buffer)
 }
@@ -526,7 +524,7 @@ mod tests {
         assert_eq!(url("//bucket/").unwrap(), "s3://bucket");
         assert_eq!(url("//bucket/a/b/").unwrap(), "s3://bucket/a/b");
         for wrong in ["", "bucket", "//", "///a", "//bucket/../a", "//bucket/a//b"] {
-            assert!(url(wrong).unwrap_err().to_string().contains("as in `s3://bucket/prefix`"), "{wrong}");
+            assert!(url(wrong).unwrap_err().to_string().contains("expected `s3://bucket/prefix`"), "{wrong}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What wren writes to the terminal: lines of remote functions, notes, progress.
+//! Output to the terminal: lines of remote functions, notes, progress.
 //!
-//! For each of standard output and standard error a thread writes, so that a reader who does not read holds up nobody
-//! but it. Who prints waits while the reader is slow ([`has_room`]). Where nothing is read any more, lines wait up to
-//! [`MOST`] bytes; later ones are dropped, and it is said how many. Before somebody gets the result of a call, what the
-//! call printed is shown ([`settle`]), unless that takes too long.
+//! Standard output and standard error have one thread each that writes, so a reader that does not read blocks only that
+//! thread. While the reader is slow, the senders of lines wait ([`has_room`]). If the reader stops reading, up to
+//! [`MAX_QUEUED`] bytes are queued; later lines are dropped, and their number is reported. Before the caller gets the
+//! result of a call, the lines that the call printed are written ([`settle`]), unless that takes too long.
 
 mod progress;
 
@@ -32,54 +32,56 @@ pub enum Stream {
     Err,
 }
 
-/// How many bytes wait at most to be shown.
-const MOST: u64 = 4 << 20;
+/// Limit on queued output, in bytes.
+const MAX_QUEUED: u64 = 4 << 20;
 
-/// While so many wait, who prints is to wait too.
-const MANY: u64 = 256 << 10;
+/// Number of queued bytes from which the senders of lines wait.
+const NO_ROOM: u64 = 256 << 10;
 
-/// How many are written at once.
+/// Size of the pieces in which output is written, in bytes; a piece continues to the end of its line.
 const PIECE: usize = 8 << 10;
 
-/// A reader who reads nothing for so long does not read.
+/// Time after which a reader that reads nothing counts as stopped.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// How long [`settle`] waits while nothing is read, and how long in all.
+/// Time that [`settle`] waits while nothing is read.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Time that [`settle`] waits in total.
 const PATIENCE_IN_ALL: Duration = Duration::from_secs(1);
 
-/// Shows a line that a remote function printed, behind the mark of its task.
+/// Prints a line of a remote function, prefixed with the mark of its task.
 pub(crate) fn line(stream: Stream, mark: &str, line: &str) {
     screen(stream).line(mark, line);
 }
 
-/// Shows a note of wren's own.
+/// Prints a note from wren.
 pub(crate) fn note(text: &str) {
     line(Stream::Err, "wren: ", text);
 }
 
-/// Whether more can be taken from who prints. Where nobody reads, it can: it is dropped.
+/// Returns whether more lines can be accepted. If the reader has stopped, they can: lines beyond the limit are dropped.
 pub(crate) fn has_room(stream: Stream) -> bool {
     screen(stream).has_room()
 }
 
-/// Waits until all that was to be shown is shown, if it is read.
+/// Waits until all queued output is written, as long as the reader reads.
 pub(crate) fn settle() {
     let until = Instant::now() + PATIENCE_IN_ALL;
     OUT.settle(PATIENCE, until);
     ERR.settle(PATIENCE, until);
 }
 
-/// As [`settle`], with more patience: this program ends.
+/// Like [`settle`], but waits longer, because the program is about to end.
 pub(crate) fn finish() {
     if platform::is_forked() {
         return;
     }
     let until = Instant::now() + 4 * STUCK;
     OUT.settle(STUCK, until);
-    OUT.tell_of_dropped();
+    OUT.report_dropped();
     ERR.settle(STUCK, until);
-    ERR.tell_of_dropped();
+    ERR.report_dropped();
     ERR.settle(STUCK, until);
 }
 
@@ -87,7 +89,7 @@ extern "C" fn finish_at_exit() {
     finish();
 }
 
-/// The progress bar of a job, where standard error is a terminal.
+/// The progress bar of a job. It exists only if standard error is a terminal.
 #[derive(Debug)]
 pub(crate) struct Bar {
     number: u64,
@@ -104,21 +106,22 @@ impl Bar {
     }
 
     pub(crate) fn update(&self, snapshot: ProgressSnapshot) {
-        ERR.bar(self.number, Change::Stands(self.name.clone(), self.function.clone(), snapshot));
+        ERR.bar(self.number, Change::Update(self.name.clone(), self.function.clone(), snapshot));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        ERR.bar(self.number, Change::Over);
+        ERR.bar(self.number, Change::Remove);
     }
 }
 
-/// What is to be done with a bar: only the last of several changes counts.
+/// A change of a bar. Of several queued changes, only the last one is applied.
 #[derive(Debug)]
 enum Change {
-    Stands(Option<String>, String, ProgressSnapshot),
-    Over,
+    /// The job's name, its function and its progress.
+    Update(Option<String>, String, ProgressSnapshot),
+    Remove,
 }
 
 static OUT: Screen = Screen::new(Stream::Out);
@@ -131,30 +134,31 @@ fn screen(stream: Stream) -> &'static Screen {
     }
 }
 
-/// Standard output or standard error, and what waits for it.
+/// Standard output or standard error, with its queue.
 #[derive(Debug)]
 struct Screen {
     stream: Stream,
-    /// How many bytes wait. Who only asks needs no lock.
+    /// Number of queued bytes, readable without the lock.
     waiting: AtomicU64,
     state: Mutex<State>,
-    /// There is something to show.
-    come: Condvar,
-    /// Something was shown.
+    /// Signals that there is something to write.
+    ready: Condvar,
+    /// Signals that something was written.
     shown: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Whole lines that the thread has not taken yet.
+    /// Complete lines that the thread has not taken yet.
     text: Vec<u8>,
     bars: BTreeMap<u64, Change>,
-    /// How many bytes were to be shown, and were, since the program began.
+    /// Number of bytes queued since the program started.
     queued: u64,
+    /// Number of bytes written since the program started.
     written: u64,
-    /// Lines for which there was no room.
+    /// Number of lines dropped because the queue was full.
     dropped: u64,
-    /// Since when the thread has been writing a piece.
+    /// Time at which the thread started to write the current piece.
     writing: Option<Instant>,
     has_thread: bool,
 }
@@ -171,21 +175,21 @@ impl Screen {
             has_thread: false,
         };
         let waiting = AtomicU64::new(0);
-        Self { stream, waiting, state: Mutex::new(state), come: Condvar::new(), shown: Condvar::new() }
+        Self { stream, waiting, state: Mutex::new(state), ready: Condvar::new(), shown: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What it guards is whole between any two statements.
+        // The state is consistent between any two statements, so a panic under the lock does no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&'static self, mark: &str, line: &str) {
-        self.queue(mark, line, MOST);
+        self.queue(mark, line, MAX_QUEUED);
     }
 
     fn queue(&'static self, mark: &str, line: &str, most: u64) {
         if platform::is_forked() {
-            // The thread is the parent's, and the lock may be held for ever.
+            // The fork has no writer thread, and the lock may stay locked for ever.
             return self.write(format!("{mark}{line}\n").as_bytes());
         }
         let mut state = self.lock();
@@ -222,9 +226,9 @@ impl Screen {
             platform::at_exit(finish_at_exit);
         }
         if state.has_thread {
-            return self.come.notify_one();
+            return self.ready.notify_one();
         }
-        // Without a thread, whoever prints writes.
+        // If the thread cannot be started, the caller writes.
         let text = std::mem::take(&mut state.text);
         state.bars.clear();
         drop(state);
@@ -236,11 +240,11 @@ impl Screen {
         let mut state = self.lock();
         loop {
             while state.text.is_empty() && state.bars.is_empty() {
-                state = self.come.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             let (text, changes) = (std::mem::take(&mut state.text), std::mem::take(&mut state.bars));
             drop(state);
-            // A bar that cannot be drawn, on a terminal that is not ready, costs the bar.
+            // If drawing panics, for instance because the terminal is not ready, only the bars are lost.
             let drawn = catch_unwind(AssertUnwindSafe(|| draw(&mut bars, changes)));
             if drawn.is_err() {
                 bars = BTreeMap::new();
@@ -252,7 +256,7 @@ impl Screen {
                 self.waiting.store(state.text.len() as u64, Ordering::Release);
                 self.shown.notify_all();
             }
-            self.tell_of_dropped();
+            self.report_dropped();
             state = self.lock();
         }
     }
@@ -261,7 +265,7 @@ impl Screen {
     fn show(&self, text: &[u8]) {
         let mut rest = text;
         while !rest.is_empty() {
-            // To the end of a line, so that others' lines do not come into it.
+            // Continue to the end of a line, so that lines of other writers do not land inside it.
             let piece = match rest.iter().skip(PIECE).position(|byte| *byte == b'\n') {
                 Some(end) => &rest[..=PIECE + end],
                 None => rest,
@@ -278,7 +282,7 @@ impl Screen {
     }
 
     fn write(&self, text: &[u8]) {
-        // Nobody to show it to is no reason to stop.
+        // The program goes on even if its output cannot be written.
         let _ = match self.stream {
             Stream::Out => above_the_bar(io::stdout().is_terminal(), || write_all(&mut io::stdout().lock(), text)),
             Stream::Err => above_the_bar(true, || write_all(&mut io::stderr().lock(), text)),
@@ -286,10 +290,11 @@ impl Screen {
     }
 
     fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) < MANY || self.lock().is_stuck(STUCK)
+        self.waiting.load(Ordering::Acquire) < NO_ROOM || self.lock().is_stuck(STUCK)
     }
 
-    /// Waits until what is queued now is shown: until then, and while the reader reads.
+    /// Waits until all bytes that are queued now are written, until `until`, or until the reader has read nothing for
+    /// `patience`.
     fn settle(&self, patience: Duration, until: Instant) {
         if self.waiting.load(Ordering::Acquire) == 0 || platform::is_forked() {
             return;
@@ -297,13 +302,13 @@ impl Screen {
         let mut state = self.lock();
         let all = state.queued;
         while state.written < all && !state.is_stuck(patience) && Instant::now() < until {
-            // It is looked again whether nothing moves.
+            // Wake up regularly to check whether the reader is stuck.
             let waited = self.shown.wait_timeout(state, Duration::from_millis(10));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn tell_of_dropped(&self) {
+    fn report_dropped(&self) {
         let dropped = std::mem::take(&mut self.lock().dropped);
         if dropped > 0 {
             let name = match self.stream {
@@ -319,8 +324,8 @@ impl Screen {
 fn draw(bars: &mut BTreeMap<u64, Option<ProgressBar>>, changes: BTreeMap<u64, Change>) {
     for (number, change) in changes {
         match change {
-            Change::Over => drop(bars.remove(&number)),
-            Change::Stands(name, function, snapshot) => {
+            Change::Remove => drop(bars.remove(&number)),
+            Change::Update(name, function, snapshot) => {
                 let bar = bars.entry(number).or_insert_with(|| ProgressBar::new(name.as_deref(), &function));
                 bar.iter_mut().for_each(|bar| bar.update(&snapshot));
             }
@@ -334,7 +339,7 @@ impl State {
     }
 }
 
-/// As [`Write::write_all`], also to who is not ready to take it: a program may have made its terminal so.
+/// Like [`Write::write_all`], but also works with a non-blocking file: a program may have made its terminal so.
 fn write_all(to: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
     let again = |error: &io::Error| match error.kind() {
         ErrorKind::Interrupted => true,

@@ -1,4 +1,4 @@
-//! Where a job stands, and its progress bar: only where standard error is a terminal.
+//! The progress of a job, and its progress bar, which is drawn only if standard error is a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, MultiProgress, ProgressDrawTarget, ProgressStyle};
 
-/// A job that is shorter than this shows no bar.
+/// A job shows its bar only after this time.
 const SHOW_AFTER: Duration = Duration::from_millis(300);
 
 fn bars() -> &'static Mutex<MultiProgress> {
     static BARS: OnceLock<Mutex<MultiProgress>> = OnceLock::new();
-    // Drawn ten times a second at most.
+    // Redraws at most ten times per second.
     BARS.get_or_init(|| Mutex::new(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))))
 }
 
-/// Writes to the terminal without harm to the bars; `is_terminal` says whether that is where it is written to.
+/// Runs `write` without damaging the bars; `is_terminal` says whether it writes to a terminal.
 pub(crate) fn above_the_bar<T>(is_terminal: bool, write: impl FnOnce() -> T) -> T {
     if !is_terminal || !io::stderr().is_terminal() {
         return write();
@@ -25,34 +25,34 @@ pub(crate) fn above_the_bar<T>(is_terminal: bool, write: impl FnOnce() -> T) -> 
     bars.suspend(write)
 }
 
-/// Where a job stands at a moment.
+/// The progress of a job at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProgressSnapshot {
-    /// Tasks that succeeded.
+    /// Number of tasks that succeeded.
     pub done: u64,
-    /// Tasks that failed for good.
+    /// Number of tasks that failed for good.
     pub failed: u64,
-    /// Executions that were repeated.
+    /// Number of executions that were retried.
     pub retried: u64,
-    /// Tasks in flight.
+    /// Number of tasks in flight.
     pub running: u64,
-    /// Tasks that wait.
+    /// Number of tasks that wait.
     pub queued: u64,
-    /// How many tasks there are, where that is known.
+    /// Total number of tasks, if it is known.
     pub tasks: Option<u64>,
-    /// Since the run began.
+    /// Time since the run started.
     pub elapsed: Duration,
-    /// What it has cost so far, in dollars.
+    /// Cost so far, in dollars.
     pub usd: f64,
 }
 
 impl ProgressSnapshot {
-    /// Tasks done a second, of the time since the run began.
+    /// Returns the tasks done per second since the run started.
     pub fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// How long the rest will take if it goes on so; none where that cannot be known.
+    /// Estimates the remaining time from the average rate so far. Returns `None` if that is not possible.
     pub fn left(&self) -> Option<Duration> {
         let left = self.tasks?.checked_sub(self.done + self.failed)?;
         let seconds = left as f64 / self.per_second();
@@ -60,7 +60,7 @@ impl ProgressSnapshot {
     }
 }
 
-/// All of it in one line, without what is zero:
+/// Writes the snapshot as one line, without the counts that are zero:
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,7 +86,7 @@ impl std::fmt::Display for ProgressSnapshot {
 }
 
 impl ProgressSnapshot {
-    /// What a bar does not show by itself.
+    /// Formats the part that a bar does not show by itself.
     fn beside_the_bar(&self) -> String {
         let mut text = String::new();
         for (count, what) in
@@ -115,19 +115,20 @@ impl ProgressSnapshot {
 #[derive(Debug)]
 pub struct ProgressBar {
     name: String,
-    /// None until the job has run for a moment.
+    /// `None` until the job has run for [`SHOW_AFTER`].
     bar: Option<indicatif::ProgressBar>,
 }
 
 impl ProgressBar {
-    /// A bar for a job of that name, or else of its function; none where standard error is no terminal.
+    /// Creates a bar, labeled with the job's name or else with its function. Returns `None` if standard error is not a
+    /// terminal.
     pub fn new(name: Option<&str>, function: &str) -> Option<Self> {
         let short = function.rsplit("::").next().unwrap_or(function);
         let name = name.unwrap_or(short).to_owned();
         io::stderr().is_terminal().then_some(Self { name, bar: None })
     }
 
-    /// Shows where the job stands, once it has run for a moment.
+    /// Shows the progress of the job, once it has run for 300 ms.
     pub fn update(&mut self, snapshot: &ProgressSnapshot) {
         if self.bar.is_none() && snapshot.elapsed < SHOW_AFTER {
             return;
@@ -162,9 +163,9 @@ mod tests {
 
     #[test]
     fn a_job_that_has_done_nothing_has_no_rate() {
-        let begun = ProgressSnapshot { running: 2, queued: 98, tasks: Some(100), ..ProgressSnapshot::default() };
-        assert_eq!(begun.to_string(), "0/100 done, 2 running, 98 queued");
-        assert_eq!(begun.left(), None);
+        let started = ProgressSnapshot { running: 2, queued: 98, tasks: Some(100), ..ProgressSnapshot::default() };
+        assert_eq!(started.to_string(), "0/100 done, 2 running, 98 queued");
+        assert_eq!(started.left(), None);
     }
 
     #[test]
@@ -176,7 +177,7 @@ mod tests {
         assert_eq!(over.to_string(), "90/100 done, 10 failed, 9.0/s");
         let unknown = ProgressSnapshot { done: 90, elapsed, ..ProgressSnapshot::default() };
         assert_eq!(unknown.to_string(), "90 done, 9.0/s");
-        // More came than was said.
+        // More tasks than announced.
         let more = ProgressSnapshot { done: 101, tasks: Some(100), elapsed, ..ProgressSnapshot::default() };
         assert_eq!(more.left(), None);
     }

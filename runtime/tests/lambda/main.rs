@@ -145,7 +145,7 @@ async fn foreign_payloads_are_refused_in_words() {
         ("[1, {}]", "not made by wren"),
         ("{\"wren\": 7}", "version 7"),
         ("{\"wren\": 1}", "neither"),
-        ("{\"wren\": 1, \"attempt\": \"AAAA\"}", "cut short"),
+        ("{\"wren\": 1, \"attempt\": \"AAAA\"}", "truncated"),
         ("{\"wren\": 1, \"attempt\": \"AAAAAAAAAAAAAAAAAAAAAAAA\"}", "not written by wren"),
     ] {
         let answer = rie.post(payload);

@@ -233,7 +233,7 @@ async fn a_folder_of_outputs_holds_what_its_last_job_wrote() {
     assert_eq!(names, ["in", "out", "store"], "nothing is left beside it");
     fs::write(out.join("notes.txt"), "mine").unwrap();
     let refused = sort(1).await.unwrap_err().to_string();
-    assert!(refused.contains("`notes.txt` in it is none"), "{refused}");
+    assert!(refused.contains("`notes.txt` in it is not an output"), "{refused}");
 }
 
 async fn a_named_job_notices_that_its_outputs_or_inputs_changed() {
@@ -465,7 +465,7 @@ async fn every_kind_of_failure_has_its_error() {
 
     let unseen = Executor::builder().backend("local").workers(1).store("memory:").build().unwrap();
     let error = wren::map_reduce(Fails, ["".to_owned()]).on(&unseen).quiet().await.unwrap_err();
-    assert!(error.to_string().contains("do not see the store"), "{error}");
+    assert!(error.to_string().contains("cannot access the store"), "{error}");
     let nowhere = wren::map_reduce(Fails, [String::new()]).on(&executor).quiet().write("/proc/none", Format::Tsv).await;
     assert!(matches!(&nowhere, Err(Error::Store(e)) if e.to_string().contains("/proc/none")), "{nowhere:?}");
     // No input is no output.

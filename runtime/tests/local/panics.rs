@@ -46,7 +46,7 @@ async fn panics_that_abort_are_told() {
     let mut cases = vec![
         (
             "in a destructor",
-            "the cause, and the process aborted: a destructor panicked while that unwound: the second, at ",
+            "the cause, and the process aborted: a destructor panicked during unwinding: the second, at ",
         ),
         ("in a callback", "the cause in a callback, and the process aborted: panic in a function that cannot unwind"),
         (

@@ -91,7 +91,7 @@ pub(crate) async fn fill(folder: &Path) -> wren::Result<()> {
     for large in ["b", "c"] {
         let full = wren::put(&large.repeat(2 << 20)).on(&executor).await.map(drop).unwrap_err();
         assert!(matches!(full, Error::Store(StoreError::Full { .. })), "{full:?}");
-        assert!(full.to_string().contains("has no room for `blobs/"), "{full}");
+        assert!(full.to_string().contains("has no space for `blobs/"), "{full}");
     }
     let left: Vec<_> = std::fs::read_dir(disk.join("store/.tmp")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

@@ -126,8 +126,9 @@ async fn in_the_fork(
     stored: &wren::Ref<String>,
     begun: &mut (impl Future<Output = wren::Result<u64>> + Unpin),
 ) {
-    let refused =
-        |error: wren::Error| assert!(error.to_string().contains("is a fork of one that had called wren"), "{error}");
+    let refused = |error: wren::Error| {
+        assert!(error.to_string().contains("forked from one that had already called wren"), "{error}")
+    };
     let sums = || wren::map(|i| add(i, 1), 0..5).on(executor);
     refused(add(1, 2).await.unwrap_err());
     refused(add(1, 2).on(executor).await.unwrap_err());

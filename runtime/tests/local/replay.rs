@@ -165,7 +165,7 @@ async fn inputs_that_were_not_kept_come_from_the_store_or_are_an_error() {
     assert!(error.contains("as in the job"), "{error}");
     let (code, error, _) = said(replay(&folder, "small", 8, false));
     assert_eq!(code, Some(1));
-    assert!(error.contains("job small has no task 8: it has 8, counted from 0"), "{error}");
+    assert!(error.contains("job small has no task 8: it has 8 tasks, numbered from 0"), "{error}");
 }
 
 #[wren::remote(retries = 1)]

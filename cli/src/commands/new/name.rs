@@ -1,16 +1,16 @@
-//! Names that a new package cannot have, although cargo would take them.
+//! Rejects package names that cargo accepts but that would clash with another crate.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// Of Rust itself.
-const RUSTS: [&str; 5] = ["alloc", "core", "proc_macro", "std", "test"];
+/// Crates that ship with Rust.
+const OF_RUST: [&str; 5] = ["alloc", "core", "proc_macro", "std", "test"];
 
-/// Of wren.
-const WRENS: [&str; 4] = ["cargo_wren", "wren", "wren_cloud", "wren_macros"];
+/// wren's own crates.
+const OF_WREN: [&str; 4] = ["cargo_wren", "wren", "wren_cloud", "wren_macros"];
 
-/// What wren depends on. Cargo takes `-p serde` for either of two packages of that name, and refuses.
+/// wren's dependencies. With two packages of the same name, cargo rejects `-p serde` as ambiguous.
 const DEPENDENCIES: &[&str] = &[
     "aws_config",
     "aws_sdk_lambda",
@@ -54,11 +54,11 @@ const DEPENDENCIES: &[&str] = &[
     "zstd",
 ];
 
-/// Refuses the name of a package that would be taken for another.
+/// Fails if a package of this name would be mistaken for another one.
 pub(super) fn check(name: &str, path: &Path) -> Result<()> {
     let Some(reason) = reason(name) else { return Ok(()) };
     bail!(
-        "a package cannot be called `{name}`: {reason}; choose another name by --name, as in \
+        "the name `{name}` cannot be used for a package: {reason}; choose another one with --name, as in \
          `cargo wren new {} --name my-{name}`",
         path.display()
     )
@@ -67,15 +67,15 @@ pub(super) fn check(name: &str, path: &Path) -> Result<()> {
 fn reason(name: &str) -> Option<&'static str> {
     let name = name.replace('-', "_");
     let name = name.as_str();
-    if RUSTS.contains(&name) {
-        return Some("Rust itself has a crate of that name, and the compiler would take one for the other");
+    if OF_RUST.contains(&name) {
+        return Some("Rust itself has a crate of that name, and the compiler would mistake one for the other");
     }
-    if WRENS.contains(&name) {
-        return Some("wren itself has that name, and what is wren's would be taken for yours");
+    if OF_WREN.contains(&name) {
+        return Some("wren has a crate of that name, and its items would be mistaken for yours");
     }
     DEPENDENCIES
         .contains(&name)
-        .then_some("wren depends on a package of that name, and cargo could not tell which of the two is meant")
+        .then_some("wren depends on a package of that name, and cargo could not tell the two apart")
 }
 
 #[cfg(test)]

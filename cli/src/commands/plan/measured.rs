@@ -1,4 +1,4 @@
-//! How long tasks of a function took, from the logs of jobs that ran here.
+//! Durations of a function's tasks, from the histories of jobs that ran here.
 
 use std::path::Path;
 
@@ -9,38 +9,39 @@ use wren::history::{Ended, JobSummary, Phase, Timeline};
 
 use crate::commands::jobs;
 
-/// So many durations are kept; with more, every second or tenth task is.
+/// Maximum number of durations that are kept. With more tasks, only every n-th one is kept.
 const MOST: u64 = 50_000;
 
-/// What was measured of a function.
+/// The measurements of a function.
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
     pub(crate) function: String,
-    /// The jobs that it was measured in, the latest first.
+    /// The ids of the measured jobs, latest first.
     pub(crate) jobs: Vec<String>,
-    /// Where they ran.
+    /// The backend of the latest job.
     pub(crate) backend: String,
-    /// Executions that were measured.
+    /// Number of measured executions.
     pub(crate) count: u64,
     pub(crate) mean_s: f64,
     pub(crate) max_s: f64,
-    /// What a call of the function may use.
+    /// Memory limit of a call.
     pub(crate) memory_mb: Option<u32>,
-    /// Tasks of the latest of the jobs.
+    /// Number of tasks in the latest job.
     pub(crate) tasks: Option<u64>,
-    /// The durations, or some of them.
+    /// The durations, or a sample of them.
     #[serde(skip)]
     pub(crate) seconds: Vec<f64>,
 }
 
 impl Measured {
-    /// What is known of a function, named by itself or by one of its jobs; of the latest job's without a
-    /// name.
+    /// Collects the measurements of a function. `of` is the name of the function or of one of its jobs; without it, the
+    /// function of the latest job is used.
     pub(crate) fn find(directory: &Path, of: Option<&str>) -> Result<Self> {
         let all = jobs::all(directory)?;
         if all.is_empty() {
             bail!(
-                "no job ran here; {} has no logs: run a program first, or say by --duration how long a task takes",
+                "no job ran here; {} has no job histories; run a program first, or pass the duration of a task with \
+                 --duration",
                 directory.join("jobs").display()
             );
         }
@@ -50,10 +51,10 @@ impl Measured {
             Some(name) if has_function(name) => name.to_owned(),
             Some(wanted) => jobs::find(all.clone(), wanted)?.function,
         };
-        let of_it: Vec<_> = all.iter().filter(|job| job.function == function && job.done > 0).collect();
-        // What was measured where the job will run is worth more than anything else.
-        let on_lambda: Vec<_> = of_it.iter().copied().filter(|job| is_lambda(&job.backend)).collect();
-        let chosen = if on_lambda.is_empty() { of_it } else { on_lambda };
+        let measured: Vec<_> = all.iter().filter(|job| job.function == function && job.done > 0).collect();
+        // The plan is for Lambda, so measurements from there are the best ones.
+        let on_lambda: Vec<_> = measured.iter().copied().filter(|job| is_lambda(&job.backend)).collect();
+        let chosen = if on_lambda.is_empty() { measured } else { on_lambda };
         Self::of(directory, &function, &chosen)
     }
 
@@ -61,19 +62,19 @@ impl Measured {
         let mut spans = Vec::new();
         let mut memory_mb = None;
         for job in jobs {
-            // A log that cannot be read any more tells nothing.
+            // Skip a history that can no longer be read.
             let Ok(timeline) = Timeline::read(&jobs::folder(directory, job)) else { continue };
             memory_mb = memory_mb.or(timeline.about.memory_mb);
             let done = timeline.spans.iter().filter(|span| span.ended == Ended::Done && span.count() > 0);
             spans.extend(done.map(|span| {
                 let compute = span.phase(Phase::Compute);
-                // Tasks that were logged together count as equal.
+                // Tasks of one event get equal shares of its compute time.
                 ((compute.end - compute.start) as f64 / 1e6 / span.count() as f64, span.count())
             }));
         }
         let count: u64 = spans.iter().map(|(_, count)| count).sum();
         let (Some(first), true) = (jobs.first(), count > 0) else {
-            bail!("no task of `{function}` has ended here; say by --duration how long one takes");
+            bail!("no task of `{function}` has finished here; pass the duration of a task with --duration");
         };
         let step = count.div_ceil(MOST);
         let each = spans.iter().flat_map(|(seconds, count)| std::iter::repeat_n(*seconds, *count as usize));
@@ -90,15 +91,15 @@ impl Measured {
         })
     }
 
-    /// In words, with a warning where the tasks ran elsewhere than the job will.
+    /// Describes the measurements, with a warning if they are not from Lambda.
     pub(crate) fn words(&self) -> String {
         let jobs = if self.jobs.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", self.jobs.len()) };
         let elsewhere = match is_lambda(&self.backend) {
             true => "",
-            false => "; a processor of Lambda's may be slower, so measure there if it matters",
+            false => "; Lambda's processors may be slower, so measure there if it matters",
         };
         format!(
-            "{} tasks of {} in {jobs} ({}), {:.3} s in the mean and {:.3} s at most{elsewhere}",
+            "{} tasks of {} in {jobs} ({}), mean {:.3} s, maximum {:.3} s{elsewhere}",
             self.count, self.function, self.backend, self.mean_s, self.max_s
         )
     }

@@ -1,16 +1,16 @@
-//! Why a program is refused, and what mends it.
+//! The reasons why a program cannot be deployed, with their fixes.
 
 use std::fmt;
 
 use super::{GLIBC, Glibc};
 use crate::deploy::Arch;
 
-/// Why a program would not start in `provided.al2023`.
+/// A reason why a program would not start in `provided.al2023`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is no program for Linux.
+    /// It is not a program for Linux.
     NotElf(String),
-    /// Of 32 bits.
+    /// It is a 32-bit program.
     Narrow,
     WrongMachine {
         found: String,
@@ -18,7 +18,7 @@ pub(crate) enum Refusal {
     },
     /// A shared library, an object file or a core dump.
     NotExecutable,
-    /// Symbols, each with the version of glibc that it needs and the library it is from.
+    /// Some symbols need a newer glibc or libstdc++. Each is listed with its library and version.
     NewGlibc {
         needs: Glibc,
         symbols: Vec<String>,
@@ -26,7 +26,7 @@ pub(crate) enum Refusal {
     Missing {
         libraries: Vec<String>,
     },
-    /// What would start it is elsewhere on Amazon Linux, as after a build on NixOS.
+    /// The dynamic loader has another path on Amazon Linux. This happens with a build on NixOS, for example.
     Loader {
         path: String,
         wanted: &'static str,
@@ -34,8 +34,8 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Whether another way of building may mend it.
-    pub(crate) fn is_mended_by_building_otherwise(&self) -> bool {
+    /// Returns whether a different way to build may fix it.
+    pub(crate) fn may_be_fixed_by_another_build(&self) -> bool {
         matches!(self, Refusal::NewGlibc { .. } | Refusal::Loader { .. })
     }
 }
@@ -47,47 +47,49 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::NotElf(why) => write!(
                 f,
-                "the program is no ELF file ({why}), and Lambda starts nothing else; build it for Linux: leave \
-                 `--binary` out, or give what `cargo build --target x86_64-unknown-linux-gnu` made"
+                "the program is not an ELF file ({why}), and Lambda only runs ELF files; build it for Linux: leave out \
+                 `--binary`, or pass the result of `cargo build --target x86_64-unknown-linux-gnu`"
             ),
             Refusal::Narrow => f.write_str(
-                "the program is of 32 bits, and Lambda runs only those of 64; build it for \
+                "the program is a 32-bit program, and Lambda only runs 64-bit programs; build it for \
                  `x86_64-unknown-linux-gnu` or `aarch64-unknown-linux-gnu`",
             ),
             Refusal::WrongMachine { found, wanted } => write!(
                 f,
-                "the program is for {found}, and the functions are to be {wanted}; give another `--target`, or \
-                 build it for `{}`",
+                "the program is for {found}, but the Lambda functions use {wanted}; pass another `--target`, or build \
+                 the program for `{}`",
                 wanted.triple()
             ),
             Refusal::NotExecutable => f.write_str(
-                "the file is no program that can be started, but a library or an object file; give a binary or an \
-                 example of the package",
+                "the file is a library or an object file and not an executable; pass a binary or an example of the \
+                 package",
             ),
             Refusal::NewGlibc { needs, symbols } => write!(
                 f,
-                "the program needs glibc {needs} or a libstdc++ newer than GCC 11's, and Amazon Linux 2023 has glibc \
-                 {GLIBC} and that of GCC 11: it uses {}; install \
-                 `cargo-zigbuild` and zig (`pip install cargo-zigbuild ziglang`), which builds for an older glibc, \
-                 or a musl target (`rustup target add x86_64-unknown-linux-musl`), and deploy again",
+                "the program needs glibc {needs} or a libstdc++ newer than that of GCC 11, but Amazon Linux 2023 has \
+                 glibc {GLIBC} and the libstdc++ of GCC 11: the program uses {}; install `cargo-zigbuild` and zig \
+                 (`pip install cargo-zigbuild ziglang`), which build for an older glibc, or a musl target (`rustup \
+                 target add x86_64-unknown-linux-musl`), and deploy again",
                 few(symbols)
             ),
             Refusal::Loader { path, wanted } => write!(
                 f,
-                "the program is started by {path}, which Amazon Linux 2023 has not; install `cargo-zigbuild` and zig \
-                 (`pip install cargo-zigbuild ziglang`), whose programs are started by {wanted}, and deploy again"
+                "the program needs the dynamic loader {path}, which Amazon Linux 2023 does not have; install \
+                 `cargo-zigbuild` and zig (`pip install cargo-zigbuild ziglang`), whose programs use {wanted}, and \
+                 deploy again"
             ),
             Refusal::Missing { libraries } => write!(
                 f,
-                "the program needs shared libraries that Lambda's provided.al2023 lacks: {}; link them statically \
-                 (many `-sys` crates have a feature `vendored`, `static` or `bundled` for it; for TLS, rustls needs \
-                 no OpenSSL), and deploy again",
+                "the program needs shared libraries that Lambda's provided.al2023 does not have: {}; link them \
+                 statically (many `-sys` crates have a feature `vendored`, `static` or `bundled` for this; for TLS, \
+                 rustls works without OpenSSL), and deploy again",
                 libraries.join(", ")
             ),
         }
     }
 }
 
+/// Lists the first six symbols, and the number of the others.
 fn few(symbols: &[String]) -> String {
     match symbols.len().checked_sub(6).filter(|more| *more > 0) {
         Some(more) => format!("{} and {more} more", symbols[..6].join(", ")),

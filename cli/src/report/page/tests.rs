@@ -1,4 +1,4 @@
-//! The page in a browser: what it shows and does, not how it looks.
+//! Tests the page in a browser: its contents and its behavior, not its appearance.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use browser::Browser;
 
 mod browser;
 
-/// The log of a job that is being made up.
+/// The history of a fictional job.
 struct Log(String);
 
 impl Log {
@@ -23,7 +23,7 @@ impl Log {
         Self(format!("{job}\n"))
     }
 
-    /// An execution that worker `task % 4` began at `at` ms and computed for `ms`.
+    /// Adds an execution that worker `task % 4` started at `at` ms and computed for `ms`.
     fn line(&mut self, event: &str, task: u64, attempt: u32, at: u64, ms: u64, more: Value) {
         let seconds = |ms: u64| ms as f64 / 1e3;
         let mut line = json!({
@@ -57,7 +57,7 @@ impl Log {
     }
 }
 
-/// 250 tasks in two seconds; 3 of them fail, of which one is run again before.
+/// Returns a history of 250 tasks in two seconds. Three of them fail, one of these after a retry.
 fn ordinary() -> Log {
     let mut log = Log::of("fit::train", 250);
     for task in 0..250 {
@@ -84,7 +84,7 @@ fn a_page_shows_the_job_and_asks_nobody_for_anything() {
     assert!(browser.text("#facts").contains("Tasks done\n250\nof 250"), "{}", browser.text("#facts"));
     assert_eq!(browser.count("#phases tbody tr"), 8);
     assert!(browser.text("#phases tbody tr:nth-child(6)").starts_with("compute"));
-    // Three that failed, then the one that was run again; and the slowest hundred of 254.
+    // Three that failed, then the one that was retried; and the slowest hundred of 254.
     assert_eq!(browser.count("#failed tbody tr"), 4);
     assert!(browser.text("#failed tbody tr:nth-child(4)").contains("the worker was killed by signal 9"));
     assert!(browser.text("#classes").starts_with("3 × panicked, for good; 1 × worker_died, run again"));
@@ -92,7 +92,7 @@ fn a_page_shows_the_job_and_asks_nobody_for_anything() {
     assert_eq!(browser.text("#slowest-note"), "100 of 254 executions");
     assert!(browser.text("#slowest tbody tr").contains("44 ms"), "{}", browser.text("#slowest tbody tr"));
     assert!(browser.text("#rows").starts_with("254 executions"));
-    // Setup, fetch and turn took no time: no histogram shows nothing.
+    // Setup, fetch and turn took no time, so they have no histograms.
     assert_eq!(browser.count("#histograms svg"), 5);
     browser.click("#linear");
     assert_eq!(browser.count("#linear[aria-pressed=true]"), 1);
@@ -105,13 +105,13 @@ fn a_page_shows_the_job_and_asks_nobody_for_anything() {
 fn figures_of_the_report_are_shown_where_there_are_some() {
     let summary = json!({
         "phases": [{ "name": "start (cold)", "count": 4, "mean_us": 1500.0, "std_us": 2.0, "p50_us": 1400, "p95_us": 1, "p99_us": 1, "max_us": 9000 }],
-        "critical_path": { "sentences": ["62% of the wall time was waiting for concurrency."], "shares": [{ "name": "queue", "share": 0.62 }, { "name": "other work", "share": 0.38 }] },
+        "critical_path": { "sentences": ["62% of the wall time: tasks waited for workers."], "shares": [{ "name": "queue", "share": 0.62 }, { "name": "other work", "share": 0.38 }] },
         "speed_up": 3.5, "usd": 0.0123,
     });
     let mut browser = Browser::open(&ordinary().page(summary, &[]));
     assert_eq!(browser.count("#phases tbody tr"), 1);
     assert!(browser.text("#phases tbody").contains("start (cold)"));
-    assert_eq!(browser.text("#sentences"), "62% of the wall time was waiting for concurrency.");
+    assert_eq!(browser.text("#sentences"), "62% of the wall time: tasks waited for workers.");
     assert!(browser.text("#shares ul").contains("queue 62%") && browser.text("#shares ul").contains("other work 38%"));
     let facts = browser.text("#facts");
     assert!(facts.contains("3.5×") && facts.contains("$0.0123"), "{facts}");
@@ -131,7 +131,7 @@ fn a_task_that_is_clicked_shows_its_attempts_its_error_and_its_output() {
     browser.click("#detail button");
     assert!(browser.eval("detail.hidden").as_bool().unwrap());
 
-    // The same by a click into the timeline: the first row is of the task that began first.
+    // The same with a click on the timeline: the first row shows the task that started first.
     let mut few = Log::of("few", 2);
     few.done(0, 10, 40);
     few.line("failed", 1, 1, 60, 30, json!(["returned", "no such file"]));
@@ -164,9 +164,9 @@ fn the_timeline_zooms_and_moves_by_pointer_wheel_keys_and_buttons() {
     browser.mouse(&[("mousePressed", left, y), ("mouseMoved", right, y), ("mouseReleased", right, y)]);
     let (from, to) = range(&mut browser);
     assert!(from > 0.3 * end && to < 0.65 * end && to - from > 0.15 * end, "{from} {to}");
-    assert!(!browser.text("#rows").starts_with("254 "), "rows out of sight are not shown");
+    assert!(!browser.text("#rows").starts_with("254 "), "rows outside the range are not shown");
 
-    // The timeline was clicked: the wheel is its own.
+    // After a click, the timeline handles the mouse wheel.
     browser.wheel((left, y), -400.0);
     let (closer, _) = range(&mut browser);
     assert!(closer > from, "{closer}");
@@ -239,7 +239,7 @@ fn a_page_of_a_hundred_thousand_tasks_is_drawn_zoomed_and_clicked() {
     let mut browser = Browser::open(&page);
     assert!(browser.text("#rows").starts_with("100,001 executions"));
     assert_eq!(browser.count("#slowest tbody tr"), 100);
-    assert!(browser.count("*") < 4_000, "elements do not become more with the tasks");
+    assert!(browser.count("*") < 4_000, "the number of elements does not grow with the number of tasks");
     let redraw = "Math.round(10 * performance.getEntriesByName('redraw')[0].duration) / 10";
     browser.eval("timeline.focus()");
     let mut took = vec![browser.eval(redraw)];
@@ -273,7 +273,7 @@ fn a_job_without_executions_has_a_page_too() {
 
 #[test]
 fn numbers_arrive_as_they_were_sent() {
-    // A run that was resumed a year later: moments beyond 32 bits.
+    // A run that was resumed a year later has moments that do not fit in 32 bits.
     let mut log = ordinary();
     let again = log.0.lines().next().unwrap().replace("1795000000000", "1826536000000");
     writeln!(log.0, "{again}").unwrap();

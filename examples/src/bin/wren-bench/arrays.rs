@@ -47,19 +47,19 @@ fn two_of(floats: &[f64], at: usize) -> f64 {
     floats[at] + floats[floats.len() - 1 - at]
 }
 
-/// Megabytes of 10^6 bytes a second, the best of some rounds on warm workers.
+/// Returns megabytes (10^6 bytes) per second, the best of some rounds on warm workers.
 pub(crate) async fn measure() -> wren::Result<BTreeMap<&'static str, f64>> {
     let mut rates = BTreeMap::new();
     let mib = 64;
     rates.insert("result_f64_mb_per_s", rate(mib, 7, || floats(mib)).await?);
-    // What is sent was made before, as in what it is compared with.
+    // The arrays to send are made before the measurement, as in the programs that this is compared with.
     let sent = RefCell::new(vec![vec![0.25; mib * MIB / 8]; 7]);
     let send = || back(sent.borrow_mut().pop().unwrap_or_default());
     rates.insert("there_and_back_f64_mb_per_s", rate(mib, 7, send).await?);
     rates.insert("result_struct_mb_per_s", rate(mib, 5, || samples(mib)).await?);
     rates.insert("result_u8x4_mb_per_s", rate(mib, 5, || pixels(mib)).await?);
     rates.insert("result_bool_mb_per_s", rate(mib, 5, || flags(mib)).await?);
-    // 32 MB in each of 32 calls.
+    // 32 calls with 32 MB each.
     let captured: Vec<f64> = (0..4_000_000).map(f64::from).collect();
     let bytes = 32 * captured.len() * 8;
     let capture = || wren::map(|at| two_of(&captured, at), 0..32).quiet();
@@ -80,9 +80,9 @@ async fn best<F: IntoFuture<Output = wren::Result<R>>, R>(
 ) -> wren::Result<Duration> {
     let mut best = Duration::MAX;
     for _ in 0..rounds {
-        let begun = Instant::now();
+        let start = Instant::now();
         let result = make().await?;
-        best = best.min(begun.elapsed());
+        best = best.min(start.elapsed());
         drop(result);
     }
     Ok(best)

@@ -1,10 +1,10 @@
-//! `make bench`: how fast the local backend is, beside the floor of what two processes can do.
+//! `make bench`: measures the speed of the local backend, and of plain processes and sockets for comparison.
 //!
 //!     cargo run --release -p examples --features rayon --bin wren-bench
 //!
-//! Prints a table and writes `target/wren-bench.json`. With `WREN_BENCH=cloud`, and deployed (both commands then
-//! take `--features aws,rayon`), it runs ten thousand calls where it was deployed, checks their results and prints
-//! what they cost the driver.
+//! Prints a table and writes `target/wren-bench.json`. If it is deployed and `WREN_BENCH=cloud` is set (deploy and run
+//! then need `--features aws,rayon`), it runs ten thousand calls on the deployment, checks their results and prints the
+//! processor time of the driver.
 
 mod arrays;
 mod kmers;
@@ -39,11 +39,12 @@ fn burn_here(seed: u64) -> u64 {
     (0..20_000_000).fold(seed, |x, i| x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i) ^ (x >> 33))
 }
 
-const SOCKET: &str = "WREN_BENCH";
+/// The variable that selects one part of the benchmark.
+const PART: &str = "WREN_BENCH";
 
 #[wren::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match std::env::var(SOCKET).as_deref() {
+    match std::env::var(PART).as_deref() {
         Ok("socket") => return Ok(answer()?),
         Ok("first") => {
             inc(1).await?;
@@ -142,10 +143,10 @@ async fn noop(n: u64, times: usize) -> wren::Result<Vec<Duration>> {
     Ok(all)
 }
 
-/// What the log of a map of 100,000 no-ops costs, in percent and in microseconds: of the time until the results are
-/// there, with `maps` of 1 a turn, and of all the work, with many: then what is written beside the next map counts.
-/// With and without in turns, so that whatever else the machine does falls on both; where no folder can be made, no
-/// log is.
+/// Measures the cost of the log of a map of 100,000 no-ops, in percent and in microseconds. With `maps` of 1, this is
+/// the cost until the results are there. With many maps per turn, it is the cost of all the work, because the part of a
+/// log that is written during the next map counts too. Runs with and without a log alternate, so that other work of the
+/// machine affects both. No log is written if its folder cannot be created.
 async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
     const NOWHERE: &str = "/proc/none";
     let folder = scratch("log");
@@ -153,7 +154,7 @@ async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
     let executors = [executor(&folder)?, executor(Path::new(NOWHERE))?];
     let mut times = [Vec::new(), Vec::new()];
     for turn in 0..turns {
-        // Each goes first as often as the other.
+        // Each executor goes first in every other turn.
         for which in [turn % 2, 1 - turn % 2] {
             let start = Instant::now();
             for _ in 0..maps {
@@ -171,8 +172,8 @@ async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
     Ok((100.0 * (with / without - 1.0), with - without))
 }
 
-/// Seconds of a named map of 100,000 no-ops, and of the same again, which executes none; and how many keys
-/// their results take.
+/// Returns the seconds of a named map of 100,000 no-ops, the seconds of the same map again, which executes none, and
+/// the number of keys of their results.
 async fn named() -> wren::Result<[f64; 3]> {
     let folder = scratch("named");
     let store = format!("file:{}", folder.join("store").display());
@@ -191,11 +192,11 @@ async fn named() -> wren::Result<[f64; 3]> {
     Ok([median(first).as_secs_f64(), median(again).as_secs_f64(), keys as f64])
 }
 
-/// Processor time that a process takes while it waits for another one's job of 100,000 tasks, in percent.
+/// Returns the processor time of a process that waits for a job of 100,000 tasks of another process, in percent.
 async fn waiter() -> Result<f64, Box<dyn std::error::Error>> {
     let folder = scratch("waiter");
     let executor = started_in(&folder)?;
-    let mut child = Command::new(std::env::current_exe()?).env(SOCKET, "start").arg(&folder).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?).env(PART, "start").arg(&folder).spawn()?;
     let job = loop {
         match wren::Job::<u64>::attach(executor.clone(), "held") {
             Ok(job) => break job,
@@ -221,11 +222,11 @@ async fn call() -> wren::Result<(Duration, Duration)> {
     Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
 }
 
-/// The round trip of 64 bytes over a socket to another process, both sides blocking.
+/// Measures the round trip of 64 bytes over a socket to another process, with blocking calls on both sides.
 fn socket() -> std::io::Result<Duration> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
-    let mut child = Command::new(std::env::current_exe()?).env(SOCKET, "socket").stdin(stdin).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?).env(PART, "socket").stdin(stdin).spawn()?;
     let mut buffer = [0; 64];
     let mut times = Vec::new();
     for _ in 0..5_000 {
@@ -250,7 +251,7 @@ fn answer() -> std::io::Result<()> {
 }
 
 fn child(what: &str) -> std::io::Result<std::process::Output> {
-    Command::new(std::env::current_exe()?).env(SOCKET, what).output()
+    Command::new(std::env::current_exe()?).env(PART, what).output()
 }
 
 fn first_result() -> std::io::Result<Duration> {
@@ -263,7 +264,7 @@ fn first_result() -> std::io::Result<Duration> {
     Ok(median(times))
 }
 
-/// From the start of this program as a Lambda's `bootstrap` to its first request for an invocation.
+/// Measures the time from the start of this program as a Lambda's `bootstrap` to its first request for an invocation.
 #[cfg(feature = "aws")]
 fn bootstrap_to_next() -> std::io::Result<Duration> {
     let folder = std::env::temp_dir().join(format!("wren-bench-{}", std::process::id()));
@@ -291,7 +292,7 @@ fn bootstrap_to_next() -> std::io::Result<Duration> {
     Ok(median(times))
 }
 
-/// Ten thousand calls, or as many as the first argument says, each an invocation of its own.
+/// Runs ten thousand calls, or the number in the first argument, each in an invocation of its own.
 async fn cloud() -> wren::Result<()> {
     let tasks: u64 = std::env::args().nth(1).and_then(|tasks| tasks.parse().ok()).unwrap_or(10_000);
     let before = processor_ms();
@@ -304,7 +305,7 @@ async fn cloud() -> wren::Result<()> {
     Ok(())
 }
 
-/// Starts the job that [`waiter`] waits for: it takes some seconds.
+/// Runs the job that [`waiter`] waits for, which takes a few seconds.
 async fn start() -> wren::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or_default();
     let executor = started_in(Path::new(&folder))?;
@@ -326,7 +327,7 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("wren-bench-{name}-{}", std::process::id()))
 }
 
-/// Processor time of this process, in milliseconds: user and system, in hundredths of a second.
+/// Returns the user and system time of this process in milliseconds. The system counts it in hundredths of a second.
 fn processor_ms() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
@@ -356,7 +357,7 @@ async fn payload() -> wren::Result<f64> {
     Ok(64.0 * 2.0 * SIZE as f64 / median(times).as_secs_f64() / 1e9)
 }
 
-/// Speed-up over one thread, and time in units of rayon's.
+/// Returns the speed-up over one thread, and the time relative to rayon.
 async fn cpu() -> wren::Result<(f64, f64)> {
     let tasks = 64u64;
     let (mut one, mut rayon, mut wren) = (Vec::new(), Vec::new(), Vec::new());
@@ -376,7 +377,7 @@ async fn cpu() -> wren::Result<(f64, f64)> {
     Ok((median(one).as_secs_f64() / wren, wren / median(rayon).as_secs_f64()))
 }
 
-/// Runs ten million calls in a process of their own; gives its peak memory in MB.
+/// Runs ten million calls in a process of their own, and returns its peak memory in MB.
 fn streamed() -> Result<f64, Box<dyn std::error::Error>> {
     let output = child("stream")?;
     assert!(output.status.success());

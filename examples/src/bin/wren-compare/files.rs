@@ -1,4 +1,4 @@
-//! Word count and sort as one writes them with rayon, for data that fits in memory.
+//! Typical word count and sort with rayon, for data that fits into memory.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn files(folder: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// All words, those that differ, and how often the most frequent occurs.
+/// Returns the number of words, the number of distinct words, and the count of the most frequent word.
 pub(crate) fn count_words(folder: &str) -> Result<[u64; 3]> {
     type Counts = HashMap<String, u64>;
     let count = |path: &PathBuf| -> std::io::Result<Counts> {
@@ -43,7 +43,7 @@ pub(crate) fn count_words(folder: &str) -> Result<[u64; 3]> {
     Ok([counts.values().sum(), counts.len() as u64, most])
 }
 
-/// Sorts records of 100 bytes by their first ten, into one file; gives how many.
+/// Sorts records of 100 bytes by their first ten bytes, writes them to one file, and returns their number.
 pub(crate) fn sort_records(folder: &str, sorted: &str) -> Result<usize> {
     let mut all = Vec::new();
     for path in files(folder)? {

@@ -1,4 +1,4 @@
-//! Input files, always the same.
+//! Generation of input files, from a fixed seed.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::Result;
 
-/// How many files an input has.
+/// Number of files of an input.
 const FILES: u64 = 16;
 
-/// Words that occur.
+/// Number of distinct words.
 const VOCABULARY: usize = 500_000;
 
-/// Lines of 10 to 120 lower-case words, the n-th of which occurs in proportion to n^-1.05, as in English.
+/// Writes lines of 10 to 120 lower-case words. The n-th word's frequency is proportional to n^-1.05, as in English.
 pub(crate) fn words(folder: &Path, mib: u64) -> Result<()> {
     let mut total = 0.0;
     let weights = (1..=VOCABULARY).map(|rank| {
@@ -32,7 +32,7 @@ pub(crate) fn words(folder: &Path, mib: u64) -> Result<()> {
     })
 }
 
-/// The word of a rank: the more frequent, the shorter.
+/// Appends the word of a rank: more frequent words are shorter.
 fn spell(mut rank: usize, line: &mut Vec<u8>) {
     loop {
         line.push(b'a' + (rank % 26) as u8);
@@ -44,7 +44,7 @@ fn spell(mut rank: usize, line: &mut Vec<u8>) {
     }
 }
 
-/// Records of 100 bytes of text: ten random printable bytes, a number, filling, and the end of a line.
+/// Writes records of 100 bytes of text: ten random printable bytes, a number, padding, and the end of the line.
 pub(crate) fn records(folder: &Path, mib: u64) -> Result<()> {
     let mut number = 0_u64;
     write(folder, mib, |random, record| {

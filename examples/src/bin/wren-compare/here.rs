@@ -1,4 +1,4 @@
-//! By rayon: threads of this process, whose arguments and results never leave its memory.
+//! The cases with rayon: threads of this process. Arguments and results never leave its memory.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::{CALLS, PI, Result, files, hits, payloads, usage};
 
-/// As a call of a function that is not known to the compiler.
+/// Increments a number. `black_box` keeps the compiler from optimizing the call away.
 fn increment(n: u64) -> u64 {
     std::hint::black_box(n) + 1
 }
@@ -17,9 +17,9 @@ pub(crate) fn run(case: &str, arguments: &[&str]) -> Result<()> {
         ("call", []) => {
             elsewhere(0);
             let time = |n| {
-                let begun = Instant::now();
+                let start = Instant::now();
                 elsewhere(n);
-                begun.elapsed().as_secs_f64()
+                start.elapsed().as_secs_f64()
             };
             let mut times: Vec<f64> = (0..CALLS as u64).map(time).collect();
             times.sort_unstable_by(f64::total_cmp);
@@ -28,18 +28,18 @@ pub(crate) fn run(case: &str, arguments: &[&str]) -> Result<()> {
         ("noop", [n]) => {
             let n: u64 = n.parse()?;
             elsewhere(0);
-            let begun = Instant::now();
+            let start = Instant::now();
             let all: Vec<u64> = (0..n).into_par_iter().map(increment).collect();
-            println!("{{\"seconds\": {}, \"answer\": {}}}", begun.elapsed().as_secs_f64(), all.iter().sum::<u64>());
+            println!("{{\"seconds\": {}, \"answer\": {}}}", start.elapsed().as_secs_f64(), all.iter().sum::<u64>());
         }
         ("pi", []) => {
             elsewhere(0);
-            let begun = Instant::now();
+            let start = Instant::now();
             let all: u64 = (0..PI.0).into_par_iter().map(|seed| hits(seed, PI.1)).sum();
-            let seconds = begun.elapsed().as_secs_f64();
-            let begun = Instant::now();
+            let seconds = start.elapsed().as_secs_f64();
+            let start = Instant::now();
             let serial: u64 = (0..PI.0).map(|seed| hits(seed, PI.1)).sum();
-            let serial_seconds = begun.elapsed().as_secs_f64();
+            let serial_seconds = start.elapsed().as_secs_f64();
             println!(
                 "{{\"seconds\": {seconds}, \"serial\": {serial_seconds}, \"answer\": {}}}",
                 u64::from(all == serial)
@@ -48,9 +48,9 @@ pub(crate) fn run(case: &str, arguments: &[&str]) -> Result<()> {
         ("payload", []) => {
             let all = payloads();
             elsewhere(0);
-            let begun = Instant::now();
+            let start = Instant::now();
             let back: Vec<Vec<u8>> = all.par_iter().map(Clone::clone).collect();
-            let seconds = begun.elapsed().as_secs_f64();
+            let seconds = start.elapsed().as_secs_f64();
             println!("{{\"seconds\": {seconds}, \"answer\": {}}}", u64::from(back == all));
         }
         ("killed", [mark]) => {
@@ -72,7 +72,7 @@ pub(crate) fn run(case: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A call on a thread of the pool.
+/// Makes one call on a thread of the pool.
 fn elsewhere(n: u64) -> u64 {
     let mut result = 0;
     rayon::scope(|scope| scope.spawn(|_| result = increment(n)));

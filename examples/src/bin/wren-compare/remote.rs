@@ -1,4 +1,4 @@
-//! By wren: worker processes of the local backend.
+//! The cases with wren: worker processes of the local backend.
 
 use std::path::Path;
 use std::time::Instant;
@@ -24,7 +24,7 @@ fn echo(data: &[u8]) -> Vec<u8> {
     data.to_vec()
 }
 
-/// The fourth task ends its process, the first time.
+/// Ends its process in the fourth task, the first time that this task runs.
 #[wren::remote]
 fn die_once(n: u64, mark: String) -> u64 {
     if n == 3 && std::fs::File::create_new(mark).is_ok() {
@@ -92,9 +92,9 @@ async fn run_case(case: &str, arguments: &[&str]) -> Result<()> {
             increment(0).await?;
             let mut times = Vec::new();
             for n in 0..CALLS as u64 {
-                let begun = Instant::now();
+                let start = Instant::now();
                 increment(n).await?;
-                times.push(begun.elapsed().as_secs_f64());
+                times.push(start.elapsed().as_secs_f64());
             }
             times.sort_unstable_by(f64::total_cmp);
             println!("{{\"seconds\": {}, \"answer\": {}}}", times[CALLS / 2], increment(1).await?);
@@ -102,29 +102,29 @@ async fn run_case(case: &str, arguments: &[&str]) -> Result<()> {
         ("noop", [n]) => {
             let n: u64 = n.parse()?;
             wren::map(increment, 0..100).await?;
-            let begun = Instant::now();
+            let start = Instant::now();
             let all = wren::map(increment, 0..n).await?;
-            println!("{{\"seconds\": {}, \"answer\": {}}}", begun.elapsed().as_secs_f64(), all.iter().sum::<u64>());
+            println!("{{\"seconds\": {}, \"answer\": {}}}", start.elapsed().as_secs_f64(), all.iter().sum::<u64>());
         }
         ("pi", []) => {
             wren::map(increment, 0..100).await?;
-            let begun = Instant::now();
+            let start = Instant::now();
             let all = wren::map(throw, 0..PI.0).await?;
-            let seconds = begun.elapsed().as_secs_f64();
-            let begun = Instant::now();
+            let seconds = start.elapsed().as_secs_f64();
+            let start = Instant::now();
             let serial: u64 = (0..PI.0).map(|seed| hits(seed, PI.1)).sum();
             println!(
                 "{{\"seconds\": {seconds}, \"serial\": {}, \"answer\": {}}}",
-                begun.elapsed().as_secs_f64(),
+                start.elapsed().as_secs_f64(),
                 u64::from(all.iter().sum::<u64>() == serial)
             );
         }
         ("payload", []) => {
             let all = payloads();
             wren::map(increment, 0..100).await?;
-            let begun = Instant::now();
+            let start = Instant::now();
             let back = wren::map(|data: &Vec<u8>| echo(data), &all).await?;
-            let seconds = begun.elapsed().as_secs_f64();
+            let seconds = start.elapsed().as_secs_f64();
             println!("{{\"seconds\": {seconds}, \"answer\": {}}}", u64::from(back == all));
         }
         ("array" | "array-back" | "array-shared", []) => {
@@ -153,16 +153,16 @@ async fn run_case(case: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The best of some runs in seconds, and whether all gave what they should.
+/// Returns the best time of the runs in seconds, and whether all results were right.
 async fn arrays(case: &str) -> Result<(f64, bool)> {
     let (mut best, mut right) = (f64::MAX, true);
     let len = (ARRAY << 20) / 8;
-    // What is sent is made before, and is another each time.
+    // The arrays to send are made before the measurement, and differ in each run.
     let runs = if case == "array-back" { 0..RUNS } else { 0..0 };
     let mut sent: Vec<Vec<f64>> = runs.map(|run| vec![run as f64; len]).collect();
     let shared: Vec<f64> = (0..SHARED.0).map(|n| n as f64).collect();
     for run in (0..RUNS).rev() {
-        let begun = Instant::now();
+        let start = Instant::now();
         let (numbers, want) = match case {
             "array" => (floats(ARRAY).await?, (len, 0.5)),
             "array-back" => (back(sent.pop().unwrap_or_default()).await?, (len, run as f64)),
@@ -171,7 +171,7 @@ async fn arrays(case: &str) -> Result<(f64, bool)> {
                 (sums, (SHARED.1, (SHARED.0 - 1) as f64))
             }
         };
-        best = best.min(begun.elapsed().as_secs_f64());
+        best = best.min(start.elapsed().as_secs_f64());
         right &= numbers.len() == want.0 && numbers.iter().all(|number| *number == want.1);
     }
     Ok((best, right))

@@ -1,4 +1,4 @@
-//! What `cargo wren deploy` put into the cloud, as `.wren/deployment.json` records it.
+//! The record of a deployment, which `cargo wren deploy` writes to `.wren/deployment.json`.
 
 mod sources;
 
@@ -11,49 +11,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::function::{RemoteFn, registry};
+use crate::platform;
 
 pub use sources::Source;
 
-/// The form of the record; another is not read.
+/// The format of the record. Records of other formats are not read.
 pub const FORMAT: u32 = 2;
 
-/// A deployed program: where it is, and what it was built from. It holds no secrets.
+/// A deployed program: its place in AWS, and the sources that it was built from. It contains no secrets.
 ///
-/// One is recorded beside job logs, in `.wren/deployment.json`; one that was made with an endpoint
-/// other than Amazon's, such as `cargo wren emulate`'s, in `.wren/deployment.emulated.json`, so that
-/// playing with the emulator never hides what is deployed for real.
+/// The record is stored beside the job logs, in `.wren/deployment.json`. A deployment to an endpoint other than
+/// Amazon's, such as that of `cargo wren emulate`, is recorded in `.wren/deployment.emulated.json`, so the emulator
+/// never hides the real deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
-    /// [`FORMAT`].
+    /// The format of the record: [`FORMAT`].
     pub format: u32,
-    /// Names everything that belongs to it: `a-z`, `0-9` and `-`.
+    /// The name of the deployment, which identifies all its resources: `a-z`, `0-9` and `-`.
     pub name: String,
-    /// What was deployed, as options of cargo: `-p examples --example sweep`.
+    /// The deployed program, as options of cargo: `-p examples --example sweep`.
     pub program: String,
     /// The AWS region: `eu-central-1`.
     pub region: String,
     /// The AWS account, twelve digits.
     pub account: String,
-    /// The endpoint of all services, where it is not Amazon's own.
+    /// The endpoint of all services, if it is not Amazon's own.
     pub endpoint: Option<String>,
-    /// Where values, arguments and results are kept: `s3://bucket/name`.
+    /// URL of the store for values, arguments and results: `s3://bucket/name`.
     pub store: String,
-    /// ARN of the role that the functions run as.
+    /// ARN of the role of the functions.
     pub role: String,
-    /// Lambda functions: one for each pair of memory and timeout.
+    /// The Lambda functions: one for each pair of memory and timeout.
     pub lambdas: Vec<LambdaFn>,
-    /// What runs in all of them.
+    /// The program that all of them run.
     pub code: Code,
-    /// Days after which what jobs left in the store expires.
+    /// Days after which objects that jobs left in the store expire.
     pub keep_days: i32,
-    /// Instances that the account may run at once, shared with all its other functions.
+    /// Number of instances that the account may run at once, shared with all its other functions.
     pub concurrency: usize,
     /// The remote functions of the deployed program.
     pub functions: Vec<DeployedFn>,
-    /// The files of the project that it was built from.
+    /// The files of the project that the program was built from.
     pub sources: Vec<Source>,
-    /// When it was deployed, in seconds since 1970.
+    /// Time of the deployment, in seconds since 1970.
     pub deployed_unix_s: u64,
 }
 
@@ -65,7 +66,7 @@ pub struct LambdaFn {
     pub name: String,
     /// Memory, in MB of 2^20 bytes.
     pub memory_mb: u32,
-    /// After how many seconds AWS ends an invocation.
+    /// Seconds after which AWS ends an invocation.
     pub timeout_s: u32,
 }
 
@@ -87,42 +88,42 @@ pub struct Code {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeployedFn {
-    /// As [`RemoteFn::id`] gives it.
+    /// The [`RemoteFn::id`].
     pub name: String,
-    /// As in [`RemoteFn::signature`].
+    /// The [`RemoteFn::signature`].
     pub signature: String,
-    /// As in [`RemoteFn::body_hash`].
+    /// The [`RemoteFn::body_hash`].
     pub body_hash: u64,
-    /// As in [`RemoteFn::memory_mb`].
+    /// The [`RemoteFn::memory_mb`].
     pub memory_mb: Option<u32>,
-    /// As in [`RemoteFn::timeout`].
+    /// The [`RemoteFn::timeout`].
     pub timeout: Option<Duration>,
 }
 
 impl Deployment {
-    /// Where the record is kept: `directory` is the folder `.wren`. Which of the two files it is
-    /// depends on the endpoint.
+    /// Returns the path of the record in `directory`, which is the folder `.wren`. The endpoint selects one of the two
+    /// files.
     pub fn path(directory: &Path, endpoint: Option<&str>) -> PathBuf {
         directory.join(if endpoint.is_some() { "deployment.emulated.json" } else { "deployment.json" })
     }
 
-    /// The endpoint that this process's environment gives for AWS, if it is not Amazon's own.
+    /// Returns the endpoint that this process's environment sets for AWS, if it is not Amazon's own.
     pub fn endpoint_of_environment() -> Option<String> {
         let named = ["AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL"].iter().find_map(|name| std::env::var(name).ok());
         named.filter(|url| !url.is_empty())
     }
 
-    /// Reads the record that is for this process's endpoint; `None` where there is none.
+    /// Reads the record for this process's endpoint; returns `None` if there is none.
     ///
-    /// The record of an emulator that has ended is none.
+    /// A record for another endpoint, such as that of an emulator that has ended, is ignored.
     ///
     /// # Errors
-    /// [`Error::Config`] where it cannot be read, or is of another version of wren.
+    /// [`Error::Config`] if the record cannot be read, or was written by a version of wren with another format.
     pub fn load(directory: &Path) -> Result<Option<Self>> {
         let endpoint = Self::endpoint_of_environment();
         let path = Self::path(directory, endpoint.as_deref());
         let cannot = |e: &dyn std::fmt::Display| {
-            Error::Config(format!("{} cannot be used: {e}; run `cargo wren deploy`", path.display()))
+            Error::Config(format!("cannot read {}: {e}; run `cargo wren deploy`", path.display()))
         };
         let text = match std::fs::read(&path) {
             Ok(text) => text,
@@ -131,43 +132,44 @@ impl Deployment {
         };
         let deployment: Self = serde_json::from_slice(&text).map_err(|e| cannot(&e))?;
         if deployment.format != FORMAT {
-            return Err(cannot(&format!("it has format {}, and this wren knows {FORMAT}", deployment.format)));
+            return Err(cannot(&format!(
+                "it has format {}, and this version of wren reads format {FORMAT}",
+                deployment.format
+            )));
         }
         Ok(Some(deployment).filter(|d| d.endpoint == endpoint))
     }
 
-    /// Writes the record, whole or not at all.
+    /// Writes the record, completely or not at all.
     ///
     /// # Errors
-    /// Of the file system.
+    /// Errors of the file system.
     pub fn save(&self, directory: &Path) -> io::Result<()> {
         std::fs::create_dir_all(directory)?;
-        // As for job logs: the folder ignores itself in git.
-        let ignore = directory.join(".gitignore");
-        if !ignore.exists() {
-            std::fs::write(ignore, "*\n")?;
-        }
+        // Like job logs, the record does not belong in git.
+        platform::ignore_in_git(directory)?;
         let path = Self::path(directory, self.endpoint.as_deref());
         let partial = path.with_extension("json.partial");
         std::fs::write(&partial, serde_json::to_vec_pretty(self)?)?;
         std::fs::rename(partial, path)
     }
 
-    /// The remote functions of this program that were deployed otherwise or not at all, by name.
+    /// Returns the names of this program's remote functions that differ from the deployed ones or were not deployed.
     ///
     /// # Errors
-    /// As [`registry::all`].
+    /// Those of [`registry::all`].
     pub fn stale_functions(&self) -> Result<Vec<String>> {
         Ok(self.differing(&registry::all()?))
     }
 
-    /// A file of the project that is no longer as it was when the program was deployed.
-    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "asked where it runs"))]
+    /// Returns a file of the project that was changed after the program was deployed.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "used only with the feature `aws`"))]
     pub(crate) fn changed_source(&self) -> Option<&Path> {
         self.sources.iter().find(|source| source.is_changed()).map(|source| &*source.path)
     }
 
-    /// Whether the deployed program may be the one with these functions: it has one of them, or none but wren's.
+    /// Returns whether the deployed program may be the one with these functions: it has one of them, or it has only
+    /// wren's own.
     pub(crate) fn may_be_of(&self, own: &[&RemoteFn]) -> bool {
         let mut deployed = self.functions.iter().filter(|function| !registry::is_wrens(&function.name)).peekable();
         deployed.peek().is_none() || deployed.any(|deployed| own.iter().any(|own| own.id() == deployed.name))
@@ -179,11 +181,11 @@ impl Deployment {
         own.iter().filter(|f| !same(f)).map(|f| f.id().to_owned()).collect()
     }
 
-    /// The Lambda function that serves calls of a remote function with these limits: the smallest that
-    /// has the memory and the time, where what is not stated is the default.
+    /// Returns the Lambda function that serves calls of a remote function with these limits: the smallest one with
+    /// enough memory and time. `None` means the default.
     ///
-    /// For wren's own functions, what is not stated is the default or else the most that there is: the
-    /// time before the memory, for they go to disk where memory is short.
+    /// For wren's own functions, if no Lambda function has the default, `None` means the most that there is. The time
+    /// matters before the memory, because these functions use the disk if memory is short.
     pub fn lambda_for(&self, name: &str, memory_mb: Option<u32>, timeout: Option<Duration>) -> Option<&LambdaFn> {
         let (wanted_mb, wanted_s) = lambda_size(memory_mb, timeout);
         let serves = |l: &&LambdaFn| l.memory_mb >= wanted_mb && l.timeout_s >= wanted_s;
@@ -212,10 +214,9 @@ impl DeployedFn {
     }
 }
 
-/// Memory in MB and time in seconds that a Lambda function must have for calls with these limits.
+/// Returns the memory in MB and the time in seconds that a Lambda function needs for calls with these limits.
 ///
-/// A task may take its whole timeout; fetching arguments and committing results come on top, as far
-/// as Lambda's own limit allows.
+/// A task may use its whole timeout; the time to fetch arguments and commit results is added, up to Lambda's own limit.
 pub fn lambda_size(memory_mb: Option<u32>, timeout: Option<Duration>) -> (u32, u32) {
     use crate::aws::limits;
     let memory_mb = memory_mb.unwrap_or(limits::DEFAULT_MEMORY_MB);
@@ -227,7 +228,7 @@ pub fn lambda_size(memory_mb: Option<u32>, timeout: Option<Duration>) -> (u32, u
 
 #[cfg(test)]
 impl Deployment {
-    /// Three functions that were never deployed.
+    /// Returns a record with three functions that were never deployed.
     pub(crate) fn dummy() -> Self {
         let lambda = |memory_mb, timeout_s| LambdaFn { name: format!("{memory_mb}-{timeout_s}"), memory_mb, timeout_s };
         Deployment {
@@ -314,7 +315,7 @@ mod tests {
             functions: names.iter().map(|name| function(name)).collect(),
             ..Deployment::dummy()
         };
-        // It counts that a function has the name, though it was changed since.
+        // Only the name counts: the function may have changed since.
         assert!(deployed(&["wren::sort::stages::scatter", "sweep::train"]).may_be_of(&[&own]));
         assert!(!deployed(&["wren::sort::stages::scatter", "pi::darts"]).may_be_of(&[&own]));
         // A program that only sorts.

@@ -1,5 +1,5 @@
-//! The files that a deployed program was built from: the hash of a remote function tells of its own body, and not of what
-//! it calls.
+//! The files that a deployed program was built from. They are recorded because the hash of a remote function covers
+//! only its own body, not the functions that it calls.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Where it lies.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The first half of its BLAKE3, in hexadecimal.
+    /// The first half of the file's BLAKE3 hash, in hexadecimal.
     pub hash: String,
 }
 
@@ -22,8 +22,8 @@ impl Source {
         Some(Self { path, hash })
     }
 
-    /// The sources of a program that cargo built: those that the file of dependencies beside it has, which are the
-    /// project's own, and the nearest `Cargo.lock`. None where there is no such file.
+    /// Returns the sources of a program that cargo built: the files listed in the `.d` file beside it, which are the
+    /// project's own, and the nearest `Cargo.lock`. The list is empty if there is no `.d` file.
     pub fn of_program(program: &Path) -> Vec<Self> {
         let text = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
         let mut paths = paths(&text);
@@ -32,7 +32,7 @@ impl Source {
         paths.into_iter().filter_map(Self::of).collect()
     }
 
-    /// Whether the file is now another. One that this machine does not have tells nothing.
+    /// Returns whether the content of the file changed. A file that this machine does not have counts as unchanged.
     pub(crate) fn is_changed(&self) -> bool {
         hash(&self.path).is_some_and(|hash| hash != self.hash)
     }
@@ -42,7 +42,7 @@ fn hash(path: &Path) -> Option<String> {
     Some(blake3::hash(&fs::read(path).ok()?).to_hex()[..32].to_owned())
 }
 
-/// The files behind the colon of a makefile's rule. Spaces in their names stand behind a backslash.
+/// Returns the files after the colon of a makefile rule. Spaces in their names are escaped with a backslash.
 fn paths(rule: &str) -> Vec<PathBuf> {
     let files = rule.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, files)| files);
     let spaced = files.replace("\\ ", "\0");

@@ -1,9 +1,9 @@
-//! The `lambda` backend: attempts are invocations of the functions that `cargo wren deploy` made.
+//! The `lambda` backend: each batch is an invocation of a Lambda function that `cargo wren deploy` created.
 //!
-//! A few go out as `RequestResponse`, with the outcome in the response; beyond [`DIRECT`] at once they
-//! go out as `Event`, and their outcomes are found by listing the store. `lambda:direct` and
-//! `lambda:event` send all of them the one way or the other. Everything runs on the event loop for AWS;
-//! replies come back through a channel and the executor's notifier.
+//! Up to [`DIRECT`] concurrent invocations are sent as `RequestResponse`, with the outcome in the response. Further
+//! ones are sent as `Event`, and their outcomes are found by listing the store. `lambda:direct` and `lambda:event` send
+//! all invocations in one of these two ways. Everything runs on the async runtime for AWS. Replies arrive through a
+//! channel, and the executor's notifier wakes the executor.
 
 mod send;
 mod uploads;
@@ -33,8 +33,8 @@ use crate::{scheduler, terminal};
 use uploads::Uploads;
 use watch::Watch;
 
-/// An invocation that took so long leaves its outcome in the store as well: connections that are
-/// silent for minutes are cut by routers on the way (AWS NAT gateways: after 350 seconds).
+/// An invocation that took at least this long also puts its outcome into the store, because routers on the way cut
+/// connections that are silent for minutes (AWS NAT gateways: after 350 seconds).
 const LONG: Duration = Duration::from_secs(60);
 
 inventory::submit! {
@@ -46,7 +46,7 @@ inventory::submit! {
                 "direct" => usize::MAX,
                 "event" => 0,
                 other => return Err(Error::Config(format!(
-                    "the backend `lambda:{other}` is none: there are `lambda`, `lambda:direct` and `lambda:event`"
+                    "unknown backend `lambda:{other}`; expected `lambda`, `lambda:direct` or `lambda:event`"
                 ))),
             };
             Ok(Box::new(LambdaBackend::open(setup, direct)?))
@@ -54,18 +54,19 @@ inventory::submit! {
     }
 }
 
-/// What is sent and heard of invocations.
+/// Sends invocations and collects their replies.
 struct LambdaBackend {
     shared: Arc<LambdaState>,
     replies: Receiver<Reply>,
     batches: HashMap<BatchId, InFlight>,
 }
 
-/// An invocation under way.
+/// An invocation in progress.
 struct InFlight {
     run: Arc<str>,
+    /// Number of tasks without a reply.
     left: u64,
-    /// Ends with this.
+    /// Aborted when this is dropped.
     _sending: Option<aws::Task<()>>,
 }
 
@@ -74,10 +75,11 @@ struct LambdaState {
     store: Arc<dyn Store>,
     uploads: Uploads,
     watch: Watch,
-    /// Invocations that wait for their response, and how many may.
+    /// Number of invocations that are waiting for their response.
     direct: AtomicUsize,
+    /// Limit on `direct`.
     most_direct: usize,
-    /// Requests under way at once: each takes a connection.
+    /// Limits the concurrent `Event` requests, because each takes a connection.
     requests: tokio::sync::Semaphore,
     replies: Mutex<Sender<Reply>>,
     wake_handle: WakeHandle,
@@ -91,8 +93,8 @@ impl LambdaBackend {
                 None => String::new(),
             };
             Error::Config(format!(
-                "the backend `lambda` needs a deployment, and nothing is deployed{place}: run `cargo wren deploy`, or set \
-                 WREN_BACKEND=local"
+                "the backend `lambda` needs a deployment, but nothing is deployed{place}; run `cargo wren deploy`, or \
+                 set WREN_BACKEND=local"
             ))
         })?;
         let stale = deployment.stale_functions()?;
@@ -107,21 +109,22 @@ impl LambdaBackend {
     }
 }
 
-/// Tells where AWS may run older code than this program's, though its remote functions are the same.
+/// Warns or fails, as `on_other` demands, if AWS may run older code than this program's, although its remote functions
+/// are the same.
 fn check_sources(deployment: &Deployment, on_other: OtherBuild) -> Result<()> {
     if on_other == OtherBuild::Accept {
         return Ok(());
     }
     let Some(source) = deployment.changed_source() else { return Ok(()) };
     let what = format!(
-        "{} changed after the program was deployed, so that AWS may run older code than this program's; run `cargo wren \
-         deploy`, or `cargo wren run`, which deploys what changed",
+        "{} changed after the program was deployed, so AWS may run older code than this program's; run `cargo wren \
+         deploy`, or `cargo wren run`, which deploys the changes",
         source.display()
     );
-    on_other.tell(&what, "to run what is deployed").map_err(Error::Config)
+    on_other.tell(&what, "to run the deployed code").map_err(Error::Config)
 }
 
-/// One line that says where a program runs.
+/// Prints one line that names the place where the program runs.
 pub(crate) fn announce(directory: &std::path::Path) {
     let Ok(Some(deployment)) = Deployment::load(directory) else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -136,7 +139,7 @@ pub(crate) fn announce(directory: &std::path::Path) {
         None => format!("AWS Lambda in {}", deployment.region),
     };
     terminal::note(&format!(
-        "running on {place}: `{}`, deployed {age} ago (WREN_BACKEND=local: here)",
+        "running on {place}: `{}`, deployed {age} ago (to run on this machine, set WREN_BACKEND=local)",
         deployment.name
     ));
 }
@@ -187,7 +190,7 @@ impl Backend for LambdaBackend {
 
     fn cancel_job(&mut self, run: &Arc<str>) {
         self.shared.watch.forget_all(run);
-        // One key stops all of them.
+        // One key stops all batches of the run.
         self.batches.retain(|_, in_flight| in_flight.run != *run);
         self.shared.put_mark(wire::cancel_key(run));
     }
@@ -234,22 +237,22 @@ impl LambdaState {
         }
     }
 
-    /// The Lambda function that serves calls with these limits, or words that say why none does.
+    /// Returns the Lambda function that serves calls with these limits, or a message that explains why there is none.
     fn lambda_for(&self, function: &str, limits: &Limits) -> std::result::Result<&LambdaFn, String> {
         self.deployment.lambda_for(function, limits.memory_mb, limits.timeout).ok_or_else(|| {
             let memory = limits.memory_mb.map_or_else(String::new, |mb| format!(" {mb} MB"));
             let timeout = limits.timeout.map_or_else(String::new, |timeout| format!(" {timeout:?}"));
-            let there = self.deployment.lambdas.iter().map(|l| format!("{} MB for {} s", l.memory_mb, l.timeout_s));
+            let deployed = self.deployment.lambdas.iter().map(|l| format!("{} MB for {} s", l.memory_mb, l.timeout_s));
             format!(
-                "no deployed function gives a call of `{function}` its{memory}{timeout}, there are {}; annotate a function \
-                 with as much and run `cargo wren deploy`, or ask for less",
-                there.collect::<Vec<_>>().join(", ")
+                "no deployed function can give a call of `{function}` its{memory}{timeout}; deployed are {}; annotate \
+                 a function with these limits and run `cargo wren deploy`, or request less",
+                deployed.collect::<Vec<_>>().join(", ")
             )
         })
     }
 
-    fn give(&self, reply: Reply) {
-        // The receiver is gone only with the executor.
+    fn send_reply(&self, reply: Reply) {
+        // The receiver is dropped only together with the executor.
         let _ = self.replies.lock().unwrap_or_else(PoisonError::into_inner).send(reply);
         self.wake_handle.notify();
     }
@@ -257,12 +260,12 @@ impl LambdaState {
     fn fail_all(&self, batch: &Batch, failure: &Failure) {
         for task in batch.tasks.clone() {
             let (failure, stderr) = (failure.clone(), String::new());
-            self.give(Reply::Failed { batch_id: batch.id, task, failure, stderr, timing: Timing::default() });
+            self.send_reply(Reply::Failed { batch_id: batch.id, task, failure, stderr, timing: Timing::default() });
         }
     }
 
-    /// Gives what came of an invocation.
-    fn give_outcome(&self, batch_id: BatchId, outcome: BatchOutcome) {
+    /// Sends the replies for the outcome of an invocation.
+    fn send_outcome(&self, batch_id: BatchId, outcome: BatchOutcome) {
         let BatchOutcome { parts, report } = outcome;
         let mut usd = cost(&report);
         let remote = Some(remote(&report));
@@ -275,15 +278,15 @@ impl LambdaState {
                 fetch: report.fetch,
                 turn: ran.began.saturating_sub(report.fetch),
                 compute: ran.compute,
-                // The parts of an attempt are written together, when the last is done.
+                // All parts of an attempt are written together, after the last one is done.
                 commit: report.ran.saturating_sub(ran.began.max(report.fetch) + ran.compute),
                 worker: ran.worker,
                 remote,
                 peak_memory: report.peak_memory,
-                // What the whole cost is told once.
+                // The cost of the whole invocation is reported once, with the first part.
                 usd: std::mem::take(&mut usd),
             };
-            self.give(match part {
+            self.send_reply(match part {
                 Part::Done { first, count, results, ran } => Reply::Done {
                     batch_id,
                     tasks: first..first.saturating_add(count),
@@ -300,17 +303,17 @@ impl LambdaState {
         }
     }
 
-    /// Puts a key that tells workers to stop, even if this program ends now.
+    /// Stores a key that makes workers stop, even if this program ends now.
     fn put_mark(&self, key: String) {
         let store = self.store.clone();
         aws::spawn_detached(async move {
-            // Without it they run to their end, and are paid for.
+            // If this fails, the workers run to their end, and are billed.
             let _ = store.put(&key, b"").await;
         });
     }
 }
 
-/// What Lambda asks for the invocation, in dollars.
+/// Returns the price of the invocation, in dollars.
 fn cost(report: &Report) -> f64 {
     price::REQUEST + price::per_second(report.memory_mb) * report.ran.as_secs_f64()
 }

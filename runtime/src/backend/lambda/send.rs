@@ -1,4 +1,4 @@
-//! Sends one invocation, and makes replies of what comes back.
+//! Sending one invocation, and turning its response into replies.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
@@ -17,10 +17,10 @@ use crate::backend::lambda::wire::{Answer, Response};
 use crate::error::Failure;
 use crate::terminal;
 
-/// Room for what is around the arguments in a payload, in bytes.
+/// Space reserved for the rest of a payload beside the arguments, in bytes.
 const AROUND: usize = 16 << 10;
 
-/// How often an invocation is sent that Lambda did not answer, or could not take.
+/// Maximum number of times that an invocation is sent if Lambda does not answer or fails.
 const SENDINGS: u32 = 6;
 
 pub(super) async fn send(shared: Arc<LambdaState>, batch: Batch, run: Arc<str>) {
@@ -29,7 +29,7 @@ pub(super) async fn send(shared: Arc<LambdaState>, batch: Batch, run: Arc<str>) 
         Err(why) => return shared.fail_all(&batch, &Failure::Backend(why)),
     };
     let one_more = |n: usize| (n < shared.most_direct).then_some(n + 1);
-    // A connection that is lost says nothing of what became of a call; the store does.
+    // After a lost connection, the outcome of an invocation is unknown; the store has it.
     let by_store = batch.block.limits().at_most_once;
     let direct = !by_store && shared.direct.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok();
     let _place = direct.then(|| Place(&shared));
@@ -37,16 +37,19 @@ pub(super) async fn send(shared: Arc<LambdaState>, batch: Batch, run: Arc<str>) 
         true => (limits::SYNC_PAYLOAD, Answer::Response { store_after: LONG }),
         false => (limits::ASYNC_PAYLOAD, Answer::Store),
     };
-    // Base64 makes four bytes of three.
+    // Base64 encodes three bytes as four.
     let message = shared.uploads.message(&batch, &run, inline / 4 * 3 - AROUND, answer).await;
     let payload = message.map_err(Failure::Store).and_then(|m| m.to_json().map_err(Failure::Backend));
     let payload = match payload {
         Ok(payload) if payload.len() <= inline => payload,
         Ok(payload) => {
-            let reason =
-                format!("their names alone take {} bytes of a request; use a smaller `.chunk(..)`", payload.len());
-            let function = Failure::BadArguments { reason };
-            return shared.fail_all(&batch, &function);
+            let reason = format!(
+                "the references to the arguments make a request of {} bytes, which is too long; use a smaller \
+                 `.chunk(..)`",
+                payload.len()
+            );
+            let failure = Failure::BadArguments { reason };
+            return shared.fail_all(&batch, &failure);
         }
         Err(failure) => return shared.fail_all(&batch, &failure),
     };
@@ -54,7 +57,7 @@ pub(super) async fn send(shared: Arc<LambdaState>, batch: Batch, run: Arc<str>) 
     if direct { sending.direct(payload).await } else { sending.event(payload).await }
 }
 
-/// One of the invocations that wait for their response.
+/// A place among the invocations that wait for their response, until it is dropped.
 struct Place<'a>(&'a LambdaState);
 
 impl Drop for Place<'_> {
@@ -70,52 +73,52 @@ struct Sending<'a> {
     lambda: &'a LambdaFn,
 }
 
-/// What became of a request.
+/// The result of sending a request.
 enum Sent {
-    Taken(Box<InvokeOutput>),
-    /// The connection was lost after it was sent, or was never made.
+    Accepted(Box<InvokeOutput>),
+    /// The connection was lost after the request was sent, or was never made.
     NoResponse,
 }
 
 impl Sending<'_> {
     async fn direct(&self, payload: Vec<u8>) {
-        let begun = Instant::now();
+        let start = Instant::now();
         match self.send(InvocationType::RequestResponse, payload).await {
-            Some(Sent::Taken(output)) => self.answered(&output).await,
-            Some(Sent::NoResponse) if begun.elapsed() > LONG / 2 => {
+            Some(Sent::Accepted(output)) => self.report_response(&output).await,
+            Some(Sent::NoResponse) if start.elapsed() > LONG / 2 => {
                 self.shared.watch.add(self.shared, self.run, self.batch)
             }
-            Some(Sent::NoResponse) => self.unreachable(begun),
+            Some(Sent::NoResponse) => self.report_unreachable(start),
             None => {}
         }
     }
 
     async fn event(&self, payload: Vec<u8>) {
-        let begun = Instant::now();
-        // The outcome may come before the answer to the request.
+        let start = Instant::now();
+        // The outcome may arrive before the response to the request.
         self.shared.watch.add(self.shared, self.run, self.batch);
         match self.send(InvocationType::Event, payload).await {
-            Some(Sent::Taken(_)) => {}
+            Some(Sent::Accepted(_)) => {}
             Some(Sent::NoResponse) => {
                 self.shared.watch.forget(self.run, self.batch.id);
-                self.unreachable(begun);
+                self.report_unreachable(start);
             }
             None => self.shared.watch.forget(self.run, self.batch.id),
         }
     }
 
-    fn unreachable(&self, begun: Instant) {
-        self.shared.fail_all(self.batch, &Failure::NeverStarted { waited: begun.elapsed() });
+    fn report_unreachable(&self, start: Instant) {
+        self.shared.fail_all(self.batch, &Failure::NeverStarted { waited: start.elapsed() });
     }
 
-    /// Sends, again after pauses where that helps; `None` where replies were given already.
+    /// Sends the request, and repeats it after a pause if that may help. Returns `None` if it has already sent replies.
     async fn send(&self, kind: InvocationType, payload: Vec<u8>) -> Option<Sent> {
         let client = aws::lambda().await;
-        let begun = Instant::now();
+        let start = Instant::now();
         let payload = Blob::new(payload);
         let (mut was_silent, mut had_wrong_clock) = (false, false);
         for sending in 1.. {
-            // A closed semaphore would be no reason to stop.
+            // If the semaphore were closed, the request would be sent without a permit.
             let permit = (kind == InvocationType::Event).then(|| self.shared.requests.acquire());
             let _permit = match permit {
                 Some(permit) => permit.await.ok(),
@@ -123,11 +126,11 @@ impl Sending<'_> {
             };
             let invoke = client.invoke().function_name(&self.lambda.name).invocation_type(kind.clone());
             let error = match invoke.payload(payload.clone()).send().await {
-                Ok(output) => return Some(Sent::Taken(Box::new(output))),
+                Ok(output) => return Some(Sent::Accepted(Box::new(output))),
                 Err(error) => error,
             };
             match classify(&error) {
-                // One that was not answered may run.
+                // An earlier request that got no response may be running.
                 Verdict::Throttled | Verdict::WrongClock(_) | Verdict::Refused(_)
                     if was_silent && self.batch.block.limits().at_most_once =>
                 {
@@ -135,13 +138,13 @@ impl Sending<'_> {
                 }
                 Verdict::Throttled => {
                     self.shared
-                        .give(Reply::Throttled { batch_id: self.batch.id, message: aws::describe_error(&error) });
+                        .send_reply(Reply::Throttled { batch_id: self.batch.id, message: aws::describe_error(&error) });
                     return None;
                 }
-                // The SDK has the time from this answer, and signs the next request by it.
+                // The SDK takes the time from this response, and signs the next request with it.
                 Verdict::WrongClock(away) if !had_wrong_clock => {
                     had_wrong_clock = true;
-                    say_that_the_clock_is_wrong(away);
+                    warn_about_clock(away);
                     continue;
                 }
                 Verdict::WrongClock(_) => {
@@ -152,7 +155,7 @@ impl Sending<'_> {
                     self.shared.fail_all(self.batch, &Failure::Backend(why));
                     return None;
                 }
-                Verdict::NoResponse if sending >= SENDINGS || begun.elapsed() > LONG / 2 => {
+                Verdict::NoResponse if sending >= SENDINGS || start.elapsed() > LONG / 2 => {
                     return Some(Sent::NoResponse);
                 }
                 Verdict::NoResponse => was_silent = true,
@@ -163,33 +166,34 @@ impl Sending<'_> {
         None
     }
 
-    async fn answered(&self, output: &InvokeOutput) {
+    /// Sends the replies for a response.
+    async fn report_response(&self, output: &InvokeOutput) {
         let payload = output.payload().map(Blob::as_ref).unwrap_or_default();
         if output.function_error().is_some() {
             return self.shared.fail_all(self.batch, &self.instance_failure(payload));
         }
         let batch_id = self.batch.id;
         match Response::from_json(payload) {
-            Ok(Response::BatchOutcome(outcome)) => self.shared.give_outcome(batch_id, *outcome),
+            Ok(Response::BatchOutcome(outcome)) => self.shared.send_outcome(batch_id, *outcome),
             Ok(Response::Stored) => watch::fetch(self.shared, self.run, self.batch).await,
             Ok(Response::Refused(failure)) => self.shared.fail_all(self.batch, &failure),
             Err(reason) => {
-                let why = format!("{reason}; is `{}` a function that `cargo wren deploy` made?", self.lambda.name);
+                let why = format!("{reason}; check that `cargo wren deploy` created `{}`", self.lambda.name);
                 self.shared.fail_all(self.batch, &Failure::Backend(why));
             }
         }
     }
 
-    /// What Lambda says of an instance that ended under the worker.
+    /// Converts Lambda's report about an instance that ended while it ran the worker.
     fn instance_failure(&self, payload: &[u8]) -> Failure {
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase", default)]
-        struct Said {
+        struct ErrorReport {
             error_type: String,
             error_message: String,
         }
-        let said: Said = serde_json::from_slice(payload).unwrap_or_default();
-        let has = |text: &str| said.error_type.contains(text) || said.error_message.contains(text);
+        let report: ErrorReport = serde_json::from_slice(payload).unwrap_or_default();
+        let has = |text: &str| report.error_type.contains(text) || report.error_message.contains(text);
         let memory = self.lambda.memory_mb;
         if has("Runtime.OutOfMemory") {
             return Failure::OutOfMemory { limit_mb: memory, peak_mb: memory };
@@ -199,26 +203,26 @@ impl Sending<'_> {
         }
         if has("Runtime.ExitError") || has("Extension.Crash") {
             let signal = if has("signal: killed") { Some(9) } else { None };
-            let code = said.error_message.rsplit_once("exit status ").and_then(|(_, code)| code.trim().parse().ok());
+            let code = report.error_message.rsplit_once("exit status ").and_then(|(_, code)| code.trim().parse().ok());
             return Failure::WorkerDied { signal, exit_code: code };
         }
-        Failure::Backend(format!("AWS Lambda gave no result: {} {}", said.error_type, said.error_message))
+        Failure::Backend(format!("AWS Lambda returned no result: {} {}", report.error_type, report.error_message))
     }
 }
 
-/// What an error of a request means.
+/// The meaning of an error of a request.
 enum Verdict {
-    /// The signature is of another time, so far from AWS's.
+    /// The time in the signature differs from AWS's by this much.
     WrongClock(Duration),
-    /// Later, and less at once.
+    /// The request may be repeated later, with fewer at once.
     Throttled,
-    /// Never.
+    /// The request must not be repeated.
     Refused(String),
-    /// Nobody answered, or the service failed: perhaps at once again.
+    /// There was no response, or the service failed: the request may be repeated soon.
     NoResponse,
 }
 
-/// Errors that a wrong clock may have made.
+/// Errors that a wrong clock may have caused.
 const CLOCK_CODES: [&str; 5] = [
     "InvalidSignatureException",
     "SignatureDoesNotMatch",
@@ -227,10 +231,10 @@ const CLOCK_CODES: [&str; 5] = [
     "AccessDeniedException",
 ];
 
-/// How far off a clock may be that AWS still takes, less some: it refuses signatures that are five minutes away.
+/// Clock difference that AWS certainly accepts: it refuses signatures whose time differs by five minutes.
 const CLOCK_MAY_BE_OFF: Duration = Duration::from_secs(240);
 
-/// How far this machine's clock is from that of the service that answered, if that is too far.
+/// Returns the difference between this machine's clock and that of the service that answered, if it is too large.
 fn wrong_clock(error: &SdkError<InvokeError>) -> Option<Duration> {
     let date = error.raw_response()?.headers().get("date")?;
     let theirs = SystemTime::try_from(DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?).ok()?;
@@ -239,13 +243,13 @@ fn wrong_clock(error: &SdkError<InvokeError>) -> Option<Duration> {
     (away > CLOCK_MAY_BE_OFF).then_some(away)
 }
 
-/// Says so, once.
-fn say_that_the_clock_is_wrong(away: Duration) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| {
+/// Prints a warning about the clock, once.
+fn warn_about_clock(away: Duration) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
         terminal::note(&format!(
-            "this machine's clock is off by about {} minutes, by the time that AWS has; requests are signed by AWS's time, \
-             and the clock needs to be set",
+            "this machine's clock is off by about {} minutes, compared with AWS; requests are signed with AWS's time; \
+             set the clock",
             away.as_secs().div_ceil(60)
         ));
     });
@@ -261,7 +265,7 @@ fn classify(error: &SdkError<InvokeError>) -> Verdict {
     }
     match (code, status) {
         ("TooManyRequestsException" | "EC2ThrottledException" | "ENILimitReachedException", _)
-        // The function is being made or changed.
+        // The function is being created or changed.
         | ("ResourceConflictException" | "ResourceNotReadyException", _)
         | (_, Some(429)) => Verdict::Throttled,
         ("ResourceNotFoundException", _) => {

@@ -1,4 +1,4 @@
-//! Arguments that do not fit into a batch, put into the store once.
+//! Uploads of arguments that do not fit into a request. Each is put into the store once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,13 +12,13 @@ use crate::backend::lambda::wire::{self, Answer, PackedArgs};
 use crate::function::Blob;
 use crate::store::{Store, StoreError, StoreResult, blobs};
 
-/// A write that several batches wait for, and whose failure the next of them makes up for.
+/// A write that several batches wait for. If it fails, the next of them tries again.
 type Once = Arc<OnceCell<()>>;
 
-/// What was put into the store, or is being put.
+/// The objects that were put into the store, or are being put.
 pub(super) struct Uploads {
     store: Arc<dyn Store>,
-    /// Blocks by their address, for as long as they live.
+    /// Blocks by their address, while they exist.
     segments: Mutex<HashMap<usize, (Weak<TaskBlock>, Once)>>,
     blobs: Mutex<HashMap<[u8; 32], Once>>,
 }
@@ -28,8 +28,8 @@ impl Uploads {
         Self { store, segments: Mutex::default(), blobs: Mutex::default() }
     }
 
-    /// The message of a batch, of which at most `inline` bytes are arguments. What it names is in
-    /// the store when this returns.
+    /// Returns the request for a batch, with at most `inline` bytes of arguments in it. All objects that it names are
+    /// in the store when this returns.
     pub(super) async fn message(
         &self,
         batch: &Batch,
@@ -50,7 +50,7 @@ impl Uploads {
         for (task, named) in block.blobs(tasks.clone()) {
             let mut indices = Vec::new();
             for blob in named {
-                // Hashing takes a while for what is very large.
+                // Hashing a very large value takes a while.
                 let hash = *tokio::task::block_in_place(|| blob.hash()).as_bytes();
                 let known = blobs.iter().position(|known| *known == hash);
                 indices.push(known.unwrap_or(blobs.len()) as u32);
@@ -79,7 +79,7 @@ impl Uploads {
         })
     }
 
-    /// The key under which the arguments of a whole block are: batches read their parts of it.
+    /// Stores the arguments of a whole block and returns their key. Batches read their parts of the object.
     async fn segment(&self, run: &str, block: &Arc<TaskBlock>) -> StoreResult<String> {
         let tasks = block.tasks();
         let key = format!("{run}/args/{:012}", tasks.start);
@@ -97,7 +97,7 @@ impl Uploads {
         let once = once(&self.blobs, hash);
         let key = blobs::key_of(&hash);
         let put = || async {
-            // Another program may have put it; a look is cheaper than the value.
+            // Another program may have stored it already; a check is cheaper than an upload.
             if self.store.size(&key).await.is_ok() {
                 return Ok(());
             }

@@ -1,9 +1,9 @@
-//! Finds the outcomes of events in the store, by listing.
+//! Finds the outcomes of events by listing the store.
 //!
-//! Outcomes lie under the numbers of their batches, which grow. A listing begins at the first batch
-//! that is still out and skips stretches where none is, so that a straggler costs one page and not
-//! all behind it; while nothing comes, pauses grow. The number of listings thus grows with the
-//! outcomes that come, and not with tasks times looks.
+//! The key of an outcome ends with the id of its batch, and ids grow. A listing starts at the first batch that is still
+//! outstanding and skips ranges without outstanding batches, so a straggler costs one page and not all pages after it.
+//! While no outcomes arrive, pauses grow. The number of listings is therefore proportional to the number of outcomes,
+//! not to tasks times polls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,16 +18,16 @@ use crate::codec::envelope;
 use crate::error::Failure;
 use crate::store::{StoreError, StoreResult};
 
-/// The pause between two looks: while outcomes come, and at most.
+/// The pause between two polls: the shortest, while outcomes arrive, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// Keys of one listing: what S3 gives in one answer.
+/// Number of keys in one listing: the maximum in one response of S3.
 const PAGE: usize = 1_000;
 
-/// Outcomes that are fetched at once.
+/// Maximum number of outcomes that are fetched at once.
 const FETCHES: usize = 64;
 
-/// Batches whose outcomes are to be found in the store.
+/// Batches whose outcomes are expected in the store.
 pub(super) struct Watch {
     out: Mutex<Out>,
     news: Notify,
@@ -37,7 +37,7 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct Out {
     runs: BTreeMap<Arc<str>, BTreeMap<BatchId, Batch>>,
-    /// Whether somebody looks.
+    /// Whether the polling loop has been started.
     watched: bool,
 }
 
@@ -58,7 +58,7 @@ impl Watch {
         if !out.watched {
             out.watched = true;
             let weak = Arc::downgrade(shared);
-            // The loop ends with the backend.
+            // The loop ends when the backend is dropped.
             if let Ok(runtime) = aws::runtime() {
                 runtime.spawn(watch(weak));
             }
@@ -89,30 +89,30 @@ impl Watch {
         self.out().runs.keys().cloned().collect()
     }
 
-    /// The batches of a run that are out, from a number on.
+    /// Returns the outstanding batches of a run, from an id on.
     fn in_flight_from(&self, run: &str, from: BatchId) -> BTreeSet<BatchId> {
         let out = self.out();
         out.runs.get(run).map(|batches| batches.range(from..).map(|(id, _)| *id).collect()).unwrap_or_default()
     }
 }
 
-/// Looks for outcomes until the backend is gone.
+/// Polls for outcomes until the backend is dropped.
 async fn watch(weak: Weak<LambdaState>) {
     let mut pause = PAUSE.0;
     loop {
         let Some(shared) = weak.upgrade() else { return };
         let runs = shared.watch.runs();
         if runs.is_empty() {
-            // Woken now and then, to see that the backend is gone.
+            // Wakes up regularly to notice that the backend was dropped.
             let _ = tokio::time::timeout(PAUSE.1, shared.watch.news.notified()).await;
             pause = PAUSE.0;
             continue;
         }
         let mut found = 0;
         for run in runs {
-            match look(&shared, &run).await {
+            match poll(&shared, &run).await {
                 Ok(batches) => found += batches,
-                // The store retries by itself: what fails here fails for long.
+                // The store retries by itself, so an error here will last.
                 Err(error) => fail_run(&shared, &run, &error),
             }
         }
@@ -122,8 +122,8 @@ async fn watch(weak: Weak<LambdaState>) {
     }
 }
 
-/// Lists what may be there of a run, and fetches what is. Gives how many outcomes were found.
-async fn look(shared: &Arc<LambdaState>, run: &Arc<str>) -> StoreResult<usize> {
+/// Lists the outcomes of a run, and starts to fetch the outstanding ones. Returns how many it found.
+async fn poll(shared: &Arc<LambdaState>, run: &Arc<str>) -> StoreResult<usize> {
     let prefix = wire::done_key(run, 0);
     let prefix = &prefix[..prefix.len() - 12];
     let mut found = 0;
@@ -139,7 +139,7 @@ async fn look(shared: &Arc<LambdaState>, run: &Arc<str>) -> StoreResult<usize> {
                 found += 1;
                 let (shared, run) = (shared.clone(), run.clone());
                 tokio::spawn(async move {
-                    // A closed semaphore would be no reason to stop.
+                    // If the semaphore were closed, the outcome would be fetched without a permit.
                     let _permit = shared.watch.fetches.clone().acquire_owned().await.ok();
                     fetch(&shared, &run, &batch).await;
                 });
@@ -160,7 +160,7 @@ pub(super) async fn fetch(shared: &Arc<LambdaState>, run: &Arc<str>, batch: &Bat
         envelope::open(&sealed).map_err(|reason| StoreError::Damaged { store, key, reason })
     });
     match outcome {
-        Ok(outcome) => shared.give_outcome(batch.id, outcome),
+        Ok(outcome) => shared.send_outcome(batch.id, outcome),
         Err(error) => shared.fail_all(batch, &Failure::Store(error)),
     }
 }
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// 20,000 batches, 1,000 at once, which end in random order, but for the first, which never ends.
+    /// Runs 20,000 batches, 1,000 at once, which end in random order, except for the first, which never ends.
     #[test]
     fn listings_grow_with_outcomes_and_not_with_batches() {
         const BATCHES: u64 = 20_000;
@@ -240,7 +240,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut out = Vec::new();
         let mut next = 1;
-        let mut looks = 0;
+        let mut polls = 0;
         let runtime = aws::runtime().unwrap();
         while next <= BATCHES || out.len() > 1 {
             while out.len() < 1_000 && next <= BATCHES {
@@ -258,8 +258,8 @@ mod tests {
                 let sealed = envelope::seal(&outcome).unwrap();
                 crate::store::wait(store.put(&wire::done_key(&run, batch_id), &sealed)).unwrap();
             }
-            looks += 1;
-            runtime.block_on(look(&shared, &run)).unwrap();
+            polls += 1;
+            runtime.block_on(poll(&shared, &run)).unwrap();
         }
         let mut done: Vec<u64> = (1..BATCHES)
             .map(|_| match replies.recv_timeout(Duration::from_secs(10)).unwrap() {
@@ -268,9 +268,9 @@ mod tests {
             })
             .collect();
         done.sort_unstable();
-        assert!(done.into_iter().eq(2..=BATCHES), "each once, but for the straggler");
+        assert!(done.into_iter().eq(2..=BATCHES), "each outcome once, except for the straggler");
         let listings = store.1.load(Ordering::Relaxed);
-        // Not 1,000 batches × 100 looks, and not 20 pages × 100 looks.
-        assert!(listings < BATCHES as usize / 20, "{listings} listings in {looks} looks for {BATCHES} batches");
+        // Far fewer than 1,000 batches × 100 polls, and than 20 pages × 100 polls.
+        assert!(listings < BATCHES as usize / 20, "{listings} listings in {polls} polls for {BATCHES} batches");
     }
 }

@@ -1,8 +1,7 @@
-//! What driver and worker say to each other where no memory is shared: an attempt at consecutive
-//! tasks, and what came of it.
+//! The messages between driver and worker if they share no memory: an attempt at consecutive tasks, and its outcome.
 //!
-//! Both travel as JSON, which is all that AWS Lambda takes: `{"wren": 1, "attempt": "<base64>"}` and
-//! `{"wren": 1, "outcome": "<base64>"}`, each around a sealed envelope. No credentials are in either.
+//! Both are sent as JSON, the only format that AWS Lambda accepts: `{"wren": 1, "attempt": "<base64>"}` and
+//! `{"wren": 1, "outcome": "<base64>"}`, each with a sealed envelope. Neither contains credentials.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -37,18 +36,18 @@ pub(crate) struct BatchRequest {
     /// The span that the tasks belong to, where spans are exported.
     pub(crate) traceparent: Option<String>,
     pub(crate) args: PackedArgs,
-    /// Large arguments: the BLAKE3 of each, by which the store has it.
+    /// The BLAKE3 hashes of large arguments. The store keeps each under its hash.
     pub(crate) blobs: Vec<[u8; 32]>,
-    /// For tasks that have large arguments: the task, and which of `blobs` these are.
+    /// For each task with large arguments: the task, and the indices of its arguments in `blobs`.
     pub(crate) blobs_of: Vec<(u64, Vec<u32>)>,
     pub(crate) answer: Answer,
 }
 
-/// Encoded arguments of consecutive tasks, as [`TaskBlock`](crate::attempt::TaskBlock) has them.
+/// Encoded arguments of consecutive tasks, in the format of [`TaskBlock`](crate::attempt::TaskBlock).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum PackedArgs {
     Inline(#[serde(with = "codec::bytes")] Vec<u8>),
-    /// A part of an object of the store.
+    /// A part of an object in the store.
     Stored {
         key: String,
         range: Range<u64>,
@@ -58,20 +57,20 @@ pub(crate) enum PackedArgs {
 /// Where the outcome goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// Into the response; after so long into the store as well, for the connection may be gone.
+    /// Into the response. After this much time also into the store, because the connection may be lost.
     Response { store_after: Duration },
     /// Into the store only.
     Store,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BatchOutcome {
     pub(crate) parts: Vec<Part>,
     pub(crate) report: Report,
 }
 
-/// What came of some of its tasks.
+/// The outcome of some of its tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Part {
     Done {
@@ -87,24 +86,24 @@ pub(crate) enum Part {
         stderr: String,
         ran: TaskTimes,
     },
-    /// These were not run.
+    /// These tasks were not run.
     Returned {
         first: u64,
         count: u64,
     },
 }
 
-/// When tasks of an attempt ran, and where.
+/// When and where tasks of an attempt ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskTimes {
-    /// The first of them, since the attempt began.
+    /// When the first of them started, since the start of the attempt.
     pub(crate) began: Duration,
     pub(crate) compute: Duration,
-    /// Which process of the instance.
+    /// The worker process of the instance.
     pub(crate) worker: u32,
 }
 
-/// The attempt as its machine saw it; see [`RemoteTiming`](crate::attempt::RemoteTiming).
+/// Measurements of an attempt, by the machine that ran it; see [`RemoteTiming`](crate::attempt::RemoteTiming).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) request: String,
@@ -113,9 +112,9 @@ pub(crate) struct Report {
     pub(crate) cold: bool,
     pub(crate) memory_mb: u32,
     pub(crate) peak_memory: u64,
-    /// Since 1970.
+    /// Since the Unix epoch.
     pub(crate) started: Duration,
-    /// How long the process needed from its beginning until it asked for work, if `cold`.
+    /// If `cold`, the time between the start of the process and its first request for work.
     pub(crate) setup: Duration,
     pub(crate) fetch: Duration,
     pub(crate) ran: Duration,
@@ -126,34 +125,34 @@ impl BatchRequest {
         self.first..self.first.saturating_add(self.count)
     }
 
-    /// Where the outcome is put, if it goes to the store.
+    /// Returns the key of the outcome, if it goes to the store.
     pub(crate) fn done_key(&self) -> String {
         done_key(&self.run, self.batch_id)
     }
 
-    /// The JSON that is sent.
+    /// Returns the JSON to send.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, String> {
         let sealed = seal(self).map_err(|e| e.to_string())?;
         Ok(wrapped("attempt", &sealed))
     }
 }
 
-/// All keys of batches sort as their numbers do.
+/// Returns the key of the outcome of a batch. The keys sort in the order of the batch ids.
 pub(crate) fn done_key(run: &str, batch_id: BatchId) -> String {
     format!("{run}/done/{batch_id:012}")
 }
 
-/// The key whose existence stops the workers of a run.
+/// Returns the key whose existence stops the workers of a run.
 pub(crate) fn cancel_key(run: &str) -> String {
     format!("{run}/cancel")
 }
 
-/// The key whose existence stops one batch.
+/// Returns the key whose existence stops one batch.
 pub(crate) fn stop_key(run: &str, batch_id: BatchId) -> String {
     format!("{run}/stop/{batch_id:012}")
 }
 
-/// The mark of a batch that is to run at most once: whoever puts it runs it.
+/// Returns the key of the mark of a batch that must run at most once: the delivery that stores the mark runs it.
 pub(crate) fn begun_key(run: &str, batch_id: BatchId) -> String {
     format!("{run}/begun/{batch_id:012}")
 }
@@ -174,36 +173,36 @@ struct RequestJson<'a> {
     registry: bool,
 }
 
-/// What a worker can be asked.
+/// A request to a worker.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
     Attempt(Box<BatchRequest>),
-    /// Which remote functions it has.
+    /// Asks for the list of the worker's remote functions.
     Registry,
 }
 
 impl Request {
-    /// Reads what may have been sent by anybody.
+    /// Parses a payload, which may come from any sender.
     pub(crate) fn from_json(json: &str) -> Result<Self, String> {
-        let foreign = |_| "the payload was not made by wren: it is no `{\"wren\": 1, ..}`".to_owned();
+        let foreign = |_| "the payload was not made by wren: it is not `{\"wren\": 1, ..}`".to_owned();
         let request: RequestJson<'_> = serde_json::from_str(json).map_err(foreign)?;
         if request.wren != VERSION {
-            return Err(format!("the payload has version {}, and this program knows {VERSION}", request.wren));
+            return Err(format!("the payload has version {}, but this program expects {VERSION}", request.wren));
         }
         if request.registry {
             return Ok(Request::Registry);
         }
         let attempt = request.attempt.ok_or("the payload has neither `attempt` nor `registry`")?;
-        let sealed = BASE64_STANDARD.decode(attempt).map_err(|e| format!("`attempt` is no base64: {e}"))?;
+        let sealed = BASE64_STANDARD.decode(attempt).map_err(|e| format!("`attempt` is not base64: {e}"))?;
         Ok(Request::Attempt(Box::new(open(&sealed)?)))
     }
 }
 
-/// What a worker answers to an attempt.
+/// The response of a worker to an attempt.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Response {
     BatchOutcome(Box<BatchOutcome>),
-    /// It was put into the store: it was asked for there, or is too long for a response.
+    /// The outcome is in the store, as requested or because it is too long for a response.
     Stored,
     /// The payload could not be read.
     Refused(Failure),
@@ -218,13 +217,13 @@ struct ResponseJson {
     stored: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<Failure>,
-    /// For people who read the response.
+    /// Explains `refused` to people who read the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
 
 impl Response {
-    /// The JSON that is answered.
+    /// Returns the JSON of the response.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let mut json = ResponseJson { wren: VERSION, outcome: None, stored: false, refused: None, message: None };
         match self {
@@ -242,12 +241,12 @@ impl Response {
         serde_json::to_vec(&json).unwrap_or_default()
     }
 
-    /// Reads what a worker answered.
+    /// Parses the response of a worker.
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, String> {
-        let foreign = |e| format!("the answer was not made by wren: {e}");
+        let foreign = |e| format!("the response was not made by wren: {e}");
         let response: ResponseJson = serde_json::from_slice(json).map_err(foreign)?;
         if response.wren != VERSION {
-            return Err(format!("the answer has version {}, and this program knows {VERSION}", response.wren));
+            return Err(format!("the response has version {}, but this program expects {VERSION}", response.wren));
         }
         if let Some(failure) = response.refused {
             return Ok(Response::Refused(failure));
@@ -255,8 +254,8 @@ impl Response {
         if response.stored {
             return Ok(Response::Stored);
         }
-        let outcome = response.outcome.ok_or("the answer has no outcome")?;
-        let sealed = BASE64_STANDARD.decode(outcome).map_err(|e| format!("the outcome is no base64: {e}"))?;
+        let outcome = response.outcome.ok_or("the response has no outcome")?;
+        let sealed = BASE64_STANDARD.decode(outcome).map_err(|e| format!("the outcome is not base64: {e}"))?;
         Ok(Response::BatchOutcome(Box::new(open(&sealed)?)))
     }
 }
@@ -324,7 +323,7 @@ mod tests {
         assert!(message("{\"wren\": 2}").contains("version 2"));
         assert!(message("{\"wren\": 1}").contains("neither"));
         assert!(message("{\"wren\": 1, \"attempt\": \"-\"}").contains("base64"));
-        assert!(message("{\"wren\": 1, \"attempt\": \"V1JFTgE=\"}").contains("cut short"));
+        assert!(message("{\"wren\": 1, \"attempt\": \"V1JFTgE=\"}").contains("truncated"));
     }
 
     proptest! {

@@ -25,6 +25,7 @@ use crate::codec::{self, Aligned};
 use crate::error::Failure;
 use crate::function::{Blob, Limits};
 use crate::history::spans;
+use crate::platform::SleepFlag;
 use crate::platform::{self, Notifier, ProcessMemory, SharedBytes, monotonic};
 use crate::terminal;
 use std::sync::Once;
@@ -315,20 +316,20 @@ impl Process {
         while let Some(front) = self.outbox.front_mut() {
             if front.write(&mut self.writer, &self.socket) {
                 self.outbox.pop_front();
-            } else if wants_room.swap(1, Ordering::SeqCst) != 0 {
-                // Asked already, and looked again since.
+            } else if !wants_room.announce_once() {
+                // Announced before, so that the worker notifies this process when it has read more.
                 break;
             }
         }
         if self.outbox.is_empty() {
-            wants_room.store(0, Ordering::SeqCst);
+            wants_room.withdraw();
         }
-        self.wake(self.region.worker_asleep());
+        self.wake(&self.region.worker_asleep());
     }
 
-    fn wake(&self, asleep: &std::sync::atomic::AtomicU64) {
-        if asleep.load(Ordering::SeqCst) != 0 && asleep.swap(0, Ordering::SeqCst) != 0 {
-            // A worker that is gone is told of by its supervisor.
+    fn wake(&self, worker: &SleepFlag<'_>) {
+        if worker.is_announced() && worker.take() {
+            // The supervisor reports a worker that is gone.
             platform::nudge(&self.socket);
         }
     }
@@ -367,7 +368,7 @@ impl Process {
         if self.reader.is_broken() {
             return self.stop_for(unreadable());
         }
-        self.wake(self.region.worker_wants_room());
+        self.wake(&self.region.worker_wants_room());
     }
 
     /// What the worker tells of a batch.

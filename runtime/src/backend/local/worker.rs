@@ -203,7 +203,7 @@ impl Worker {
                 _ => give_up(UNREADABLE),
             }
             self.reader.advance();
-            if self.region.driver_wants_room().load(Ordering::SeqCst) != 0 {
+            if self.region.driver_wants_room().is_announced() {
                 self.results.notifier.notify();
             }
         }
@@ -224,11 +224,11 @@ impl Worker {
             std::hint::spin_loop();
         }
         while !self.reader.has_frame() {
-            self.region.worker_asleep().store(1, Ordering::SeqCst);
+            self.region.worker_asleep().announce();
             if !self.reader.has_frame() {
                 self.socket.sleep();
             }
-            self.region.worker_asleep().store(0, Ordering::SeqCst);
+            self.region.worker_asleep().withdraw();
         }
     }
 }
@@ -586,11 +586,11 @@ impl Results {
     fn reserve(&mut self, len: usize) -> &mut [u8] {
         while self.writer.reserve(len).is_none() {
             self.notifier.notify();
-            self.region.worker_wants_room().store(1, Ordering::SeqCst);
+            self.region.worker_wants_room().announce();
             if self.writer.reserve(len).is_none() {
                 self.socket.sleep();
             }
-            self.region.worker_wants_room().store(0, Ordering::SeqCst);
+            self.region.worker_wants_room().withdraw();
         }
         // The loop ended because there is room, and only this thread takes any.
         self.writer.reserve(len).unwrap_or_default()

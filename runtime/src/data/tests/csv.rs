@@ -1,4 +1,4 @@
-//! CSV of every kind, split anywhere.
+//! CSV in every format, split anywhere.
 
 use proptest::prelude::*;
 
@@ -8,9 +8,9 @@ use crate::data::quotes::{self, State};
 
 type Row = std::result::Result<Vec<Vec<u8>>, String>;
 
-/// All records of a CSV text, as the `csv` crate reads it at once.
+/// Returns all records of a CSV text, as the `csv` crate reads it without splits.
 fn rows(text: &[u8], dialect: &Dialect) -> Vec<Row> {
-    // The crate takes a comment that no newline ends for a record.
+    // The crate treats a comment without a final newline as a record.
     let last = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     let may_be_comment = dialect.comment.is_some_and(|comment| last.contains(&comment));
     let ends = may_be_comment
@@ -30,7 +30,7 @@ fn rows(text: &[u8], dialect: &Dialect) -> Vec<Row> {
     rows
 }
 
-/// The same, of a split.
+/// Returns all records of a split, in the same form.
 fn rows_of(split: &Split) -> Result<Vec<Row>> {
     let row = |row: Result<Vec<serde_bytes::ByteBuf>>| match row {
         Ok(row) => Ok(row.into_iter().map(serde_bytes::ByteBuf::into_vec).collect()),
@@ -120,7 +120,8 @@ fn errors_name_the_column_and_count_from_one() {
     for split_size in [1 << 20, 6] {
         let wrong = errors::<Named>(b"name,n\nx,1\ny,1.0\nz,\n", |input| input.split_size(split_size));
         assert_eq!(wrong.len(), 2);
-        let column = "the record at byte 11 does not fit: column 2 (`n`) is `1.0`: invalid digit found in string";
+        let column =
+            "the record at byte 11 does not match the type: column 2 (`n`) is `1.0`: invalid digit found in string";
         assert!(wrong[0].ends_with(column), "{wrong:?}");
         assert!(wrong[1].contains("column 2 (`n`) is ``: "), "{wrong:?}");
     }
@@ -133,7 +134,7 @@ fn errors_name_the_column_and_count_from_one() {
     let ragged = errors::<Vec<String>>(b"a,b\nx\n", same);
     assert!(ragged[0].contains("has 1 fields") && ragged[0].contains("`.flexible(true)`"), "{ragged:?}");
     let latin = errors::<Vec<String>>(b"a,b\nx,caf\xe9\n", same);
-    assert!(latin[0].contains("not UTF-8 in column 2 (`b`), behind 3 bytes"), "{latin:?}");
+    assert!(latin[0].contains("not UTF-8 in column 2 (`b`), after 3 valid bytes"), "{latin:?}");
 }
 
 fn read(text: &str, size: u64, csv: impl Fn(Input) -> Input) -> Vec<Vec<String>> {

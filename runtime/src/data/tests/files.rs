@@ -1,4 +1,4 @@
-//! Which files patterns and folders give.
+//! The files that patterns and folders match.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -45,12 +45,12 @@ fn patterns_mean_the_same_for_files_and_for_stores() {
         let whole = splits(Input::glob(format!("{root}/in/empty.txt")).unwrap().whole()).unwrap();
         assert_eq!((whole.len(), bytes_of(&whole[0]).unwrap()), (1, vec![]));
         let missing = reason(splits(Input::glob(format!("{root}/in/*.csv")).unwrap()));
-        assert!(missing.contains("/in/*.csv: nothing matches it"), "{missing}");
+        assert!(missing.contains("/in/*.csv: nothing matches the pattern"), "{missing}");
         let missing = reason(splits(Input::glob(format!("{root}/in/z.csv")).unwrap()));
         assert!(missing.contains("/in/z.csv"), "{missing}");
     }
     let folders = reason(splits(Input::glob(format!("{local}/i*")).unwrap()));
-    assert!(folders.contains("it matches folders and no file; add `/*`"), "{folders}");
+    assert!(folders.contains("the pattern matches only folders; add `/*`"), "{folders}");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn relative_paths_are_found_by_workers_that_stand_elsewhere() {
     assert!(splits.iter().all(|split| Path::new(split.path()).is_absolute()));
 }
 
-/// A folder `in` with these files, each of which holds its own name.
+/// Creates a folder `in` with these files, each of which contains its own name.
 fn folder(files: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let inside = folder.path().join("in");
@@ -102,7 +102,7 @@ fn names_need_not_be_utf_8() {
     fs::write(below.join("x.csv"), "a\n1\n").unwrap();
     let splits = splits(Input::glob(inside.join("**/*.csv")).unwrap().csv().split_size(2)).unwrap();
     assert_eq!(joined(&splits, |split| split.records::<(u8,)>()?.collect()), [(1,)]);
-    assert!(refused(below.join("none")).contains("nothing has this name"));
+    assert!(refused(below.join("none")).contains("no such file or folder"));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_folder_is_read_once_however_many_links_lead_to_it() {
     assert_eq!(found(inside.join("*/a.log")), ["2026-11-26/a.log"]);
     assert_eq!(found(inside.join("latest/*.log")), ["latest/a.log"]);
     assert_eq!(found(inside.join("latest/loop/near.log")), ["latest/loop/near.log"]);
-    assert!(refused(&inside).contains("/in/round: it cannot be looked at"), "a link to itself is no folder");
+    assert!(refused(&inside).contains("/in/round: cannot read its metadata"), "a link to itself is not a folder");
     fs::remove_file(inside.join("round")).unwrap();
     assert_eq!(found(&inside), all);
     assert_eq!(found(inside.join("**")), all);
@@ -149,7 +149,7 @@ fn a_link_to_nothing_is_an_error_where_its_name_matches() {
     symlink("/nowhere/b.log", inside.join("b.log")).unwrap();
     for path in [inside.clone(), inside.join("*.log"), inside.join("**/*.log"), inside.join("b.log")] {
         let message = refused(&path);
-        assert!(message.contains("/in/b.log: it is a link to `/nowhere/b.log`, which is not there"), "{message}");
+        assert!(message.contains("/in/b.log: it is a link to `/nowhere/b.log`, which does not exist"), "{message}");
     }
     assert_eq!(found(inside.join("a*")), ["a.log"]);
     assert_eq!(found(inside.join("*/*.log")), ["b/c.log"]);
@@ -163,7 +163,7 @@ fn pipes_sockets_and_devices_are_errors_that_name_them() {
     for input in [Input::glob(&inside), Input::glob(inside.join("*.log")), Input::paths([inside.join("p.log")])] {
         for input in [input.clone().unwrap(), input.unwrap().whole()] {
             let message = reason(splits(input));
-            assert!(message.contains("/in/p.log: it is a pipe, and no file"), "{message}");
+            assert!(message.contains("/in/p.log: it is a pipe, not a file"), "{message}");
         }
     }
     assert_eq!(found(inside.join("a*")), ["a.log"]);
@@ -173,14 +173,14 @@ fn pipes_sockets_and_devices_are_errors_that_name_them() {
     assert_eq!(splits(Input::paths(["/dev/null"]).unwrap()).unwrap(), []);
     let (reader, _writer) = std::io::pipe().unwrap();
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&reader);
-    assert!(refused(format!("/dev/fd/{descriptor}")).contains("a pipe"), "as the shell's `<(..)`");
+    assert!(refused(format!("/dev/fd/{descriptor}")).contains("a pipe"), "like the shell's `<(..)`");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn files_of_proc_and_descriptors_are_what_they_are() {
     let empty = refused("/proc/self/status");
-    assert!(empty.contains("it says that it is empty and yet has content"), "{empty}");
+    assert!(empty.contains("it reports a length of 0 but has content"), "{empty}");
     let (_folder, path) = file("in.txt", b"one\ntwo\n");
     let open = fs::File::open(&path).unwrap();
     let descriptor = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
@@ -188,7 +188,7 @@ fn files_of_proc_and_descriptors_are_what_they_are() {
     assert_eq!(splits[0].path(), path.canonicalize().unwrap().to_str().unwrap(), "workers have other descriptors");
     assert_eq!(joined(&splits, lines), [b"one", b"two"]);
     fs::remove_file(&path).unwrap();
-    assert!(refused(&descriptor).contains("only this program has it open"));
+    assert!(refused(&descriptor).contains("it is open only in this program"));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_file_that_became_a_pipe_is_an_error() {
     fs::remove_file(&path).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let message = reason(splits[0].lines().map(drop));
-    assert!(message.contains("is something else now"), "{message}");
+    assert!(message.contains("is not one now"), "{message}");
 }
 
 #[cfg(target_os = "linux")]
@@ -217,10 +217,11 @@ fn a_folder_that_cannot_be_read_is_an_error() {
         walk::matches(&pattern).map(|walk| walk.files.len())
     };
     let search = || {
-        // SAFETY: it changes whom this thread, which ends soon, acts for; root may read any folder.
+        // SAFETY: the call changes only the effective user of this thread, which ends soon. It is needed because root
+        // may read any folder.
         unsafe { libc::syscall(libc::SYS_setresuid, -1i64, 65_534i64, -1i64) };
         let (path, reason) = find("**/*.log").unwrap_err();
-        assert!(path.ends_with("shut") && reason.contains("the folder cannot be read: Permission denied"), "{reason}");
+        assert!(path.ends_with("shut") && reason.contains("cannot read the folder: Permission denied"), "{reason}");
         assert!(find("*/*.log").unwrap_err().0.ends_with("shut"));
         assert_eq!(find("*.log"), Ok(1));
     };
@@ -234,11 +235,11 @@ fn braces_are_alternatives() {
     assert_eq!(found(inside.join("{gz,names}/*.log")), ["gz/a.log", "names/b.log"]);
     assert_eq!(found(inside.join("{names,gz,none}")), ["gz/a.log", "names/b.log", "names/c.txt"]);
     assert_eq!(found(inside.join("names/*.{log,txt}")), ["names/b.log", "names/c.txt"]);
-    assert_eq!(found(inside.join("{names,nam*}/b.log")), ["names/b.log"], "what two match comes once");
+    assert_eq!(found(inside.join("{names,nam*}/b.log")), ["names/b.log"], "a file that two match comes once");
     assert_eq!(found(inside.join("z[{]1,2}.log")), ["z{1,2}.log"]);
     assert_eq!(names(Input::paths([inside.join("z{1,2}.log")])), ["z{1,2}.log"]);
-    assert!(refused(inside.join("{x,y}/*")).contains("nothing matches it"));
-    assert!(reason(Input::glob("{a,b")).contains("it is not a pattern: a `{` of it has no `}`"));
+    assert!(refused(inside.join("{x,y}/*")).contains("nothing matches the pattern"));
+    assert!(reason(Input::glob("{a,b")).contains("invalid pattern: a `{` has no matching `}`"));
     let store = MemoryStore::named("");
     for key in ["in/a/1", "in/b/2", "in/c/3"] {
         store::wait(store.put(key, b"x")).unwrap();
@@ -248,13 +249,13 @@ fn braces_are_alternatives() {
 
 #[test]
 fn what_shells_put_in_place_is_named() {
-    assert!(refused("~nobody-here/x.log").contains("only `~/` is known"));
-    assert!(refused("$NOWHERE/x.log").contains("`$` stands for itself"));
-    assert!(reason(splits(Input::paths(["~/no-such-file-of-wren"]).unwrap())).contains("`Input::glob` knows `~`"));
+    assert!(refused("~nobody-here/x.log").contains("only `~/` is expanded"));
+    assert!(refused("$NOWHERE/x.log").contains("`$` is not expanded"));
+    assert!(reason(splits(Input::paths(["~/no-such-file-of-wren"]).unwrap())).contains("does not expand `~`"));
     if let Some(home) = std::env::var_os("HOME") {
         let message = refused("~/no-such-file-of-wren");
         let path = Path::new(&home).join("no-such-file-of-wren");
-        assert!(message.contains(&format!("`{}` is not there", path.display())), "{message}");
+        assert!(message.contains(&format!("`{}` does not exist", path.display())), "{message}");
     }
     let (_folder, inside) = folder(&["[1]/a.log"]);
     assert!(refused(inside.join("[1]")).contains("`Input::paths` takes"));

@@ -1,4 +1,4 @@
-//! Keys that others have written, and how many requests it takes to find them.
+//! Keys written by other programs, and the number of requests needed to find them.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::store::{BoxFuture, Stat, StoreError, StoreResult, StoreScheme, clip};
 
-/// A store with any keys, as a bucket that others write to, whose listing knows lengths.
+/// A store with any keys, like a bucket that other programs write to. Its listing includes lengths.
 #[derive(Debug, Default)]
 struct Foreign {
     values: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// Requests that are about one value.
-    alone: AtomicUsize,
+    /// Number of requests for a single value.
+    single: AtomicUsize,
 }
 
 static FOREIGN: std::sync::LazyLock<Arc<Foreign>> = std::sync::LazyLock::new(Arc::default);
@@ -25,7 +25,7 @@ inventory::submit! {
 
 impl Foreign {
     fn value(&self, key: &str) -> StoreResult<Vec<u8>> {
-        self.alone.fetch_add(1, Ordering::Relaxed);
+        self.single.fetch_add(1, Ordering::Relaxed);
         let missing = || StoreError::NotFound { store: self.url(), key: key.to_owned() };
         self.values.lock().unwrap().get(key).cloned().ok_or_else(missing)
     }
@@ -100,9 +100,9 @@ fn keys_of_others_are_taken_as_they_are() {
     }
     store::wait(FOREIGN.put("double/", b"")).unwrap();
     let read = |path: &str| {
-        FOREIGN.alone.store(0, Ordering::Relaxed);
+        FOREIGN.single.store(0, Ordering::Relaxed);
         let splits = splits(Input::glob(format!("foreign://bucket{path}")).unwrap()).unwrap();
-        assert_eq!(FOREIGN.alone.load(Ordering::Relaxed), 0, "no request for each object of {path}");
+        assert_eq!(FOREIGN.single.load(Ordering::Relaxed), 0, "no request per object of {path}");
         let names: Vec<_> = splits.iter().map(|split| split.path()["foreign://bucket/".len()..].to_owned()).collect();
         let texts: Vec<_> = joined(&splits, lines).into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
         assert_eq!(texts, names);
@@ -118,7 +118,7 @@ fn keys_of_others_are_taken_as_they_are() {
     assert_eq!(read("//lead.txt"), ["/lead.txt"]);
     assert_eq!(read("//*.txt"), ["/lead.txt"]);
     assert_eq!(read("/dots"), ["dots/../x.txt", "dots/./y.txt"]);
-    assert_eq!(read("/end"), ["end/z/"], "a folder is an empty object");
+    assert_eq!(read("/end"), ["end/z/"], "an empty object marks a folder");
     assert_eq!(read("").len(), 8);
     assert_eq!(read("/").len(), 8);
     assert_eq!(read("/{sub,long}/**").len(), 2);

@@ -1,4 +1,4 @@
-//! No byte is lost or doubled, whatever a file holds and wherever it is split.
+//! No byte is lost or duplicated, whatever a file contains and wherever it is split.
 
 mod csv;
 mod files;
@@ -50,7 +50,7 @@ fn blocks_of(split: &Split) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// What a program sees of all splits, read by `read`.
+/// Returns the items of all splits, in order, as `read` reads them.
 fn joined<T>(splits: &[Split], read: impl Fn(&Split) -> Result<Vec<T>>) -> Vec<T> {
     splits.iter().flat_map(|split| read(split).unwrap()).collect()
 }
@@ -63,17 +63,17 @@ fn lines(split: &Split) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// The lines of a text, as `BufRead::lines` finds them.
+/// Returns the lines of a text, as `BufRead::lines` finds them.
 fn lines_of(text: &[u8]) -> Vec<Vec<u8>> {
     let strip = |line: Vec<u8>| line.strip_suffix(b"\r").map_or(line.clone(), <[u8]>::to_vec);
     let text = text.strip_prefix(MARK).unwrap_or(text);
     let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-    // Behind the last newline there is an empty piece, and no line.
+    // The piece after a final newline is empty, and is not a line.
     let last = lines.pop().filter(|last| !last.is_empty());
     lines.into_iter().map(strip).chain(last).collect()
 }
 
-/// Files of one content under several stores: a local one, and one in memory.
+/// The same content in two places: in a local file, and in a store in memory.
 struct Stored {
     content: Vec<u8>,
     _folder: tempfile::TempDir,
@@ -90,8 +90,8 @@ fn stored(content: &[u8]) -> Stored {
 }
 
 impl Stored {
-    /// Splits it in every place, checks that the splits make up the content by every way of
-    /// reading, and hands them on.
+    /// Splits it in every place, checks that the splits add up to the content with every way of reading, and passes
+    /// them to `then`.
     fn check(&self, input: impl Fn(Input) -> Input, mut then: impl FnMut(&[Split])) {
         for place in &self.places {
             let splits = splits(input(Input::glob(place).unwrap())).unwrap();
@@ -115,7 +115,7 @@ proptest! {
                 assert!(split.bytes() <= size);
                 let line = lines_of(content);
                 let mut begins = lines_of_begins(content);
-                // A mark alone is no line.
+                // A byte order mark without text is not a line.
                 begins.truncate(line.len());
                 let own = begins.iter().filter(|begin| split.range().contains(begin)).count();
                 assert_eq!(lines(split).unwrap().len(), own);
@@ -136,7 +136,7 @@ proptest! {
 
 }
 
-/// Where the lines of a text begin.
+/// Returns the offsets at which the lines of a text begin.
 fn lines_of_begins(text: &[u8]) -> Vec<u64> {
     let behind = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at as u64 + 1);
     std::iter::once(0).chain(behind).filter(|begin| *begin < text.len() as u64).collect()
@@ -184,9 +184,9 @@ fn a_file_that_shrank_is_an_error_that_names_it() {
     fs::write(&path, "a line\n".repeat(50)).unwrap();
     for split in &splits {
         let message = reason(split.lines().map(drop));
-        assert!(message.contains("log.txt") && message.contains("350 bytes now, and had 700"), "{message}");
+        assert!(message.contains("log.txt") && message.contains("350 bytes now, but had 700"), "{message}");
     }
-    // It shrinks while it is read.
+    // The file shrinks while it is read.
     let whole = "a line\n".repeat(400_000);
     fs::write(&path, &whole).unwrap();
     let splits = self::splits(Input::glob(&path).unwrap()).unwrap();
@@ -194,14 +194,14 @@ fn a_file_that_shrank_is_an_error_that_names_it() {
     assert_eq!(lines.next_line(), Ok(Some(&b"a line"[..])));
     fs::write(&path, "a line\n".repeat(200_000)).unwrap();
     let last = lines.by_ref().last().unwrap();
-    assert!(reason(last).contains("1400000 bytes now, and had 2800000"));
+    assert!(reason(last).contains("1400000 bytes now, but had 2800000"));
 
     let store = MemoryStore::named("");
     store::wait(store.put("a", &[b'a'; 100])).unwrap();
     let splits = block_on(Input::glob(format!("{}/a", store.url())).unwrap().whole().splits()).unwrap();
     store::wait(store.put("a", &[b'a'; 50])).unwrap();
     let message = reason(bytes_of(&splits[0]));
-    assert!(message.contains("50 bytes now, and had 100"), "{message}");
+    assert!(message.contains("50 bytes now, but had 100"), "{message}");
 }
 
 #[test]
@@ -224,21 +224,21 @@ fn what_is_not_utf_8_is_an_error_and_the_rest_follows() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_a_mend() {
+fn invalid_settings_are_refused_with_a_fix() {
     let (_folder, path) = file("a.bin", b"12345");
     let input = || Input::glob(&path).unwrap();
-    assert!(reason(splits(input().fixed(2))).contains("no whole number of records of 2: 1 are left"));
+    assert!(reason(splits(input().fixed(2))).contains("not a multiple of the record length 2: 1 are left"));
     assert!(reason(splits(input().fixed(0))).contains("0 bytes"));
     assert!(reason(splits(input().delimiter(b'\n'))).contains("`\\n` cannot separate fields"));
     assert!(reason(splits(input().quote(b'\r'))).contains("`\\r` cannot quote fields"));
     let same = reason(splits(input().delimiter(b';').comment(b';')));
-    assert!(same.contains("`;` cannot both separate fields and begin comments"), "{same}");
+    assert!(same.contains("`;` cannot both separate fields and start comments"), "{same}");
     assert!(splits(input().quote(None).delimiter(b'"')).is_ok());
     assert!(reason(splits(input().fixed(5)).unwrap()[0].lines()).contains("read its `blocks`"));
-    assert!(reason(splits(input()).unwrap()[0].records::<String>()).contains("say `.csv()`"));
-    assert!(reason(Input::glob("a/[b")).contains("it is not a pattern"));
-    assert!(reason(Input::glob("")).contains("is needed"));
-    assert!(reason(splits(Input::glob("nowhere://a/b").unwrap())).contains("no store is known"));
+    assert!(reason(splits(input()).unwrap()[0].records::<String>()).contains("call `.csv()`"));
+    assert!(reason(Input::glob("a/[b")).contains("invalid pattern"));
+    assert!(reason(Input::glob("")).contains("the path is empty"));
+    assert!(reason(splits(Input::glob("nowhere://a/b").unwrap())).contains("unknown store"));
 }
 
 #[test]

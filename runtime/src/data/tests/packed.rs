@@ -1,4 +1,4 @@
-//! Packed files, by whatever name.
+//! Packed files, under any name.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 1).unwrap()
 }
 
-/// A name that says how a file is packed, and what packs so.
+/// A name that suggests a packing, and the function that packs in this way.
 type Packed = (&'static str, fn(&[u8]) -> Vec<u8>);
 
 const PACKED: &[Packed] = &[
@@ -85,7 +85,7 @@ fn the_content_says_how_a_file_is_packed() {
             }
         }
     }
-    // Of a web server that unpacked it on the way.
+    // As from a web server that unpacked the file in transit.
     let (_folder, path) = file("text.gz", text.as_bytes());
     let splits = splits_of(Input::glob(&path).unwrap().split_size(100));
     assert_eq!((splits.len(), joined(&splits, lines).len()), (4, 100));
@@ -147,7 +147,7 @@ fn what_cannot_be_unpacked_is_named() {
             for input in [input(), input().csv()] {
                 let message = reason(splits(input).and_then(|splits| splits[0].lines().map(drop)));
                 assert!(
-                    message.contains(&format!("it is packed by {packing}, which wren does not unpack")),
+                    message.contains(&format!("it is packed with {packing}, which wren does not unpack")),
                     "{message}"
                 );
                 assert!(message.contains("a.data") && message.contains("`Input::raw`"), "{message}");
@@ -155,10 +155,10 @@ fn what_cannot_be_unpacked_is_named() {
             assert_eq!(joined(&splits_of(input().raw()), bytes_of), content);
         }
         let whole = bytes_of(&splits_of(Input::glob(&path).unwrap().whole())[0]);
-        // An archive as bytes may be what is wanted.
+        // A program may want the bytes of an archive.
         assert_eq!(whole.is_ok(), packing == "zip");
     }
-    // What begins alike and is text.
+    // Text that begins like a packed file.
     for text in ["BZh9 is a word\n", "PK\n", "(\n", "\x1f"] {
         let (_folder, path) = file("a.txt", text.as_bytes());
         assert_eq!(joined(&splits_of(Input::glob(&path).unwrap()), bytes_of), text.as_bytes());

@@ -18,13 +18,13 @@ pub static REMOTE_FNS: [RemoteFn];
 /// One remote function, as `#[wren::remote]` recorded it.
 #[derive(Debug, Serialize)]
 pub struct RemoteFn {
-    /// `module_path!()::ident`. Two functions in the bodies of others may share it, and so may one of `lib.rs` and one
-    /// of `main.rs`; [`id`](Self::id) tells them apart.
+    /// `module_path!()::ident`. Two functions in the bodies of other functions may have the same name, and so may one
+    /// in `lib.rs` and one in `main.rs`; [`id`](Self::id) distinguishes them.
     #[serde(skip)]
     pub name: &'static str,
     /// The signature on one line: `fn f(seed: u64, model: &Model) -> Outcome`.
     pub signature: &'static str,
-    /// Source file, as `file!()` gives it.
+    /// Source file, as `file!()` returns it.
     pub file: &'static str,
     /// Line of the function's name, from 1.
     pub line: u32,
@@ -34,13 +34,14 @@ pub struct RemoteFn {
     pub memory_mb: Option<u32>,
     /// `timeout = ..` of the annotation.
     pub timeout: Option<Duration>,
-    /// `retries = ..` of the annotation: how often an `Err` or a panic is run again.
+    /// `retries = ..` of the annotation: the number of times that the function is run again after an `Err` or a panic.
     pub retries: Option<u32>,
-    /// `backoff = ..` of the annotation: the pauses before that.
+    /// `backoff = ..` of the annotation: the pauses before it is run again.
     pub backoff: Option<Backoff>,
-    /// `at_most_once` of the annotation: it is never run again, whatever became of it.
+    /// Whether the annotation has `at_most_once`: the function is never run again, whatever happened to its first
+    /// attempt.
     pub at_most_once: bool,
-    /// FNV-1a over the tokens of signature and body: another body, another hash.
+    /// FNV-1a over the tokens of signature and body: it changes when the body changes.
     pub body_hash: u64,
     /// FNV-1a over the tokens of parameters and result.
     #[serde(skip)]
@@ -53,22 +54,22 @@ pub struct RemoteFn {
     pub entry: fn(&mut Invoke<'_>) -> Result<(), Failure>,
 }
 
-/// Where a remote function stands, as generated code says it.
+/// The location of a remote function, as generated code records it.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// As `file!()` gives it.
+    /// Source file, as `file!()` returns it.
     pub file: &'static str,
-    /// Line and column of the function's name; line and column where the macro is called that it comes from.
+    /// Line and column of the function's name; line and column of the call of the macro from which the function comes.
     pub place: [u32; 4],
-    /// The name behind the module's path.
+    /// The name without the path of the module.
     pub name: &'static str,
-    /// The name of a type that stands beside it.
+    /// Returns the name of a type that is defined next to the function.
     pub beside: fn() -> &'static str,
 }
 
-/// Whether a remote function of this name is one of wren's own, such as the stages of a sort. Nobody
-/// annotates these: they run with what a deployment has.
+/// Whether a remote function with this name belongs to wren itself, such as the stages of a sort. These functions have
+/// no limits in an annotation: they run with the limits that a deployment has.
 pub fn is_wrens(name: &str) -> bool {
     name.starts_with("wren::")
 }
@@ -87,7 +88,7 @@ const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
 #[doc(hidden)]
 #[allow(missing_docs)]
 impl RemoteFn {
-    /// A function without options; `hashes` are those of its types and of its tokens.
+    /// Creates the record of a function without options; `hashes` are the hashes of its types and of its tokens.
     pub const fn new(
         name: &'static str,
         signature: &'static str,
@@ -114,7 +115,7 @@ impl RemoteFn {
         }
     }
 
-    /// The hashes of parameters that this target has, of those that depend on it.
+    /// Adds the hashes of the parameters that exist only on some targets, and that exist on this one.
     pub const fn conditional(mut self, parameters: &[u64]) -> Self {
         let mut at = 0;
         while at < parameters.len() {
@@ -151,42 +152,46 @@ impl RemoteFn {
 }
 
 impl RemoteFn {
-    /// One that does nothing: for tests, and for tasks that are only simulated.
+    /// Returns a function that does nothing, for tests and for simulated tasks.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) const fn dummy(name: &'static str) -> Self {
         let source = Source { file: "", place: [0; 4], name, beside: || "" };
         Self::new(name, "fn()", source, [0; 2], |_| Ok(()))
     }
 
-    /// The name by which it is found, here and in another process or build of the program: its own, or where others
-    /// share that, the shortest that no other function has.
+    /// Returns the name by which the function is found, in this process and in another process or build of the program.
+    /// It is the function's own name or, if other functions have that name too, the shortest name that no other
+    /// function has.
     ///
-    /// `my_crate::f`; in the bodies of two functions `my_crate::sum::f` and `my_crate::product::f`; in two files
-    /// `my_crate::f@src/main.rs`; in one body `my_crate::f@src/main.rs:7:8`.
+    /// An example is `my_crate::f`. If several functions have that name, it is `my_crate::sum::f` and
+    /// `my_crate::product::f` in the bodies of two functions, `my_crate::f@src/main.rs` in two files, and
+    /// `my_crate::f@src/main.rs:7:8` in one body.
     pub fn id(&self) -> &'static str {
         Names::get().id(self)
     }
 
-    /// FNV-1a over name and types: what driver and worker must agree on. How the source is formatted does not change it.
+    /// Returns the FNV-1a hash over name and types, on which driver and worker must agree. The format of the source
+    /// does not change it.
     pub fn signature_hash(&self) -> u64 {
         fnv(fnv(FNV_START, self.name.as_bytes()), &self.types_hash.to_le_bytes())
     }
 
-    /// What tells it from all other functions, also from those that a later build of the program may have beside it.
+    /// Returns the parts that distinguish the function from all other functions, including those that a later build of
+    /// the program may add.
     pub(crate) fn origin(&self) -> [String; 3] {
         [self.name.to_owned(), names::path_of(self), self.file.to_owned()]
     }
 
-    /// `src/lib.rs:4:8`.
+    /// Returns the location, such as `src/lib.rs:4:8`.
     pub(crate) fn place(&self) -> String {
         format!("{}:{}:{}", self.file, self.line, self.column)
     }
 }
 
-/// Every remote function of this program, sorted by [`RemoteFn::id`].
+/// Returns every remote function of this program, sorted by [`RemoteFn::id`].
 ///
 /// # Errors
-/// [`Error::DuplicateFunction`] where two cannot be told apart.
+/// [`Error::DuplicateFunction`] if two functions cannot be distinguished.
 pub fn all() -> Result<Vec<&'static RemoteFn>> {
     let mut all: Vec<_> = REMOTE_FNS.iter().collect();
     all.sort_by_cached_key(|function| function.id());
@@ -196,11 +201,12 @@ pub fn all() -> Result<Vec<&'static RemoteFn>> {
     }
 }
 
-/// The remote function of that name, or of that [`id`](RemoteFn::id).
+/// Returns the remote function with that name or that [`id`](RemoteFn::id).
 ///
 /// # Errors
-/// [`Error::UnknownFunction`], which lists all names there are and the known cause;
-/// [`Error::DuplicateFunction`] where several have it, which says where they are and by what they are found.
+/// [`Error::UnknownFunction`] if there is none; the error lists all names and the known cause.
+/// [`Error::DuplicateFunction`] if several functions have that name; the error lists their locations and the form of a
+/// name that finds one of them.
 pub fn find(name: &str) -> Result<&'static RemoteFn> {
     Names::get().find(name)?.ok_or_else(|| {
         let mut registered: Vec<_> = REMOTE_FNS.iter().map(|function| function.id().to_owned()).collect();
@@ -217,16 +223,16 @@ struct Listing {
 
 #[derive(Serialize)]
 struct Listed {
-    /// By which it is found.
+    /// The [`id`](RemoteFn::id) by which the function is found.
     name: &'static str,
     #[serde(flatten)]
     function: &'static RemoteFn,
 }
 
-/// The registry as JSON: `{"wren": "<version>", "functions": [..]}`.
+/// Returns the registry as JSON: `{"wren": "<version>", "functions": [..]}`.
 ///
 /// # Errors
-/// As [`all`].
+/// The same as for [`all`].
 pub(crate) fn listing() -> Result<serde_json::Result<String>> {
     let functions = all()?.into_iter().map(|function| Listed { name: function.id(), function }).collect();
     Ok(serde_json::to_string(&Listing { wren: env!("CARGO_PKG_VERSION"), functions }))

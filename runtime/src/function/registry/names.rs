@@ -1,9 +1,9 @@
 //! The names by which remote functions are found.
 //!
-//! A function is named by its module and itself. That is not always enough: a function in the body of another has only
-//! the module's path, and `lib.rs` and `main.rs` of one package are one crate by name. A macro sees one function at a
-//! time and cannot know of the others. So the names are made when the program looks at all its functions: each has
-//! several, of which the first that no other function has is its id.
+//! The name of a function consists of the path of its module and its identifier. That is not always unique: a function
+//! in the body of another function has only the module's path, and `lib.rs` and `main.rs` of one package have the same
+//! crate name. A macro sees only one function at a time. So the names are created at run time, when all functions of
+//! the program are known. Each function has several names, and its id is the first of them that no other function has.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -12,17 +12,17 @@ use super::REMOTE_FNS;
 use crate::error::{Error, Result};
 use crate::function::RemoteFn;
 
-/// How many names a function has, from the shortest on.
+/// Number of names of each function, from the shortest to the longest.
 const FORMS: usize = 5;
 
 pub(super) struct Names {
     functions: &'static [RemoteFn],
     by_name: HashMap<&'static str, Named>,
-    /// Of functions that share their name, by their addresses.
+    /// The ids of functions whose name is not unique, by the addresses of the functions' records.
     ids: HashMap<usize, String>,
 }
 
-/// The functions of one name.
+/// The functions with one name.
 enum Named {
     One(&'static RemoteFn),
     Several(Vec<&'static RemoteFn>),
@@ -55,7 +55,7 @@ impl Names {
         names
     }
 
-    /// The first of a function's names by which it is found; the last one where there is none such.
+    /// Returns the first of a function's names by which it is found, or its last name if it is found by none.
     fn shortest(&self, function: &'static RemoteFn) -> String {
         let mut id = String::new();
         for form in 0..FORMS {
@@ -77,7 +77,7 @@ impl Names {
         }
     }
 
-    /// The function of that name, whichever of its names it is.
+    /// Returns the function that has that name among its names.
     ///
     /// # Errors
     /// [`Error::DuplicateFunction`].
@@ -109,7 +109,7 @@ fn address(function: &RemoteFn) -> usize {
     std::ptr::from_ref(function).addr()
 }
 
-/// One of the names of a function.
+/// Returns one of the names of a function. A higher `form` is longer.
 fn form_of(function: &RemoteFn, form: usize) -> String {
     let (name, path) = (function.name, path_of(function));
     let [.., line, column] = function.source.place;
@@ -118,18 +118,19 @@ fn form_of(function: &RemoteFn, form: usize) -> String {
         1 => path,
         2 => format!("{name}@{}", function.file),
         3 => format!("{name}@{}", function.place()),
-        // Two that stand at one place in a macro, which is called twice, with other tokens or elsewhere.
+        // Two functions may come from the same place in a macro that is called twice, with other tokens or at another
+        // place.
         _ => format!("{name}@{}:{line}:{column}-{:08x}", function.place(), function.body_hash as u32),
     }
 }
 
-/// The path of a function with the functions that it stands in: `my_crate::sum::item`.
+/// Returns the path of a function, including the functions that contain it: `my_crate::sum::item`.
 pub(super) fn path_of(function: &RemoteFn) -> String {
     let beside = (function.source.beside)();
-    // Of `my_crate::Job<a::B>` the last part is `Job<a::B>`.
+    // The last part of `my_crate::Job<a::B>` is `Job<a::B>`.
     let plain = beside.split('<').next().unwrap_or(beside);
     let parent = plain.rsplit_once("::").map_or("", |(parent, _)| parent);
-    // Async functions and closures are nameless parts of the path.
+    // Async functions and closures are parts of the path that have no name, such as `{{closure}}`.
     let parts = parent.split("::").filter(|part| !part.starts_with("{{"));
     parts.chain([function.source.name]).collect::<Vec<_>>().join("::")
 }
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
     use crate::function::registry::Source;
 
-    /// Name, path of a type beside it, file, line.
+    /// Name, path of a type next to it, file, line.
     type Recorded = (&'static str, fn() -> &'static str, &'static str, u32);
 
     fn names(functions: &[Recorded]) -> Names {
@@ -200,8 +201,8 @@ mod tests {
         ]);
         assert_eq!(
             names.find("a::f").unwrap_err().to_string(),
-            "several remote functions are named `a::f`: at src/lib.rs:4:8, src/main.rs:30:8; say which, as \
-             `a::f@file:line:column`, or rename them"
+            "several remote functions are named `a::f`: at src/lib.rs:4:8, src/main.rs:30:8; select one \
+             with `a::f@file:line:column`, or rename them"
         );
         assert_eq!(names.find("a::g").unwrap().unwrap().line, 5);
         assert!(names.find("a::nothing").unwrap().is_none());
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_name_that_was_shared_and_a_name_that_is_are_both_found() {
-        // A job keeps `a::sum::item` of a time when there were two.
+        // A job still refers to `a::sum::item`, from a build with two functions named `a::item`.
         let names = names(&[("a::item", || "a::sum::item", "src/lib.rs", 2)]);
         for name in ["a::item", "a::sum::item", "a::item@src/lib.rs", "a::item@src/lib.rs:2:8"] {
             assert!(names.find(name).unwrap().is_some(), "{name}");

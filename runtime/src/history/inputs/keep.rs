@@ -1,4 +1,4 @@
-//! Keeping inputs: what goes to the file.
+//! Writes the arguments that are kept to the inputs file.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -12,29 +12,29 @@ use super::{BLOB, FILE, FRAME_HEADER, Frames, Record, TASKS};
 use crate::attempt::TaskBlock;
 use crate::codec::envelope;
 
-/// Keeps the inputs of one job.
+/// Writes the inputs of one job.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     path: PathBuf,
     limit: u64,
-    /// Opened by the first input.
+    /// Opened when the first input is written.
     file: Option<File>,
-    /// Whether it cannot be written: that costs the inputs, and nothing else.
+    /// Whether the file cannot be written. Only the inputs are lost then.
     broken: bool,
-    /// Whether a block had no room. No later one is kept, so that what is kept has no gaps.
+    /// Whether a block did not fit. No later block is kept, so that the kept inputs have no gaps.
     full: bool,
-    /// How much the file has, of all runs.
+    /// Size of the file in bytes, over all runs.
     bytes: u64,
-    /// Of the tasks of this run that come before, all are kept.
+    /// The inputs of all tasks of this run before this one are kept.
     kept_until: u64,
-    /// Large arguments that this run kept.
+    /// Hashes of the large arguments that this run kept.
     blobs: HashSet<blake3::Hash>,
     failed: HashSet<u64>,
     failed_bytes: u64,
 }
 
 impl Inputs {
-    /// Keeps `limit` bytes of all inputs, and as many again of those of tasks that failed.
+    /// Creates a writer that keeps up to `limit` bytes of all inputs, and about as much again for tasks that failed.
     pub(crate) fn new(folder: &Path, limit: u64) -> Self {
         Self {
             path: folder.join(FILE),
@@ -50,12 +50,12 @@ impl Inputs {
         }
     }
 
-    /// Whether inputs of tasks that have not failed are kept no more.
+    /// Returns whether only the inputs of failed tasks are still kept, or none at all.
     pub(in crate::history) fn is_full(&self) -> bool {
         self.full || self.broken
     }
 
-    /// Keeps a block of tasks, if there is room. Blocks come in the order of their tasks.
+    /// Keeps the inputs of a block, if there is room. Blocks must come in the order of their tasks.
     pub(in crate::history) fn keep(&mut self, block: &TaskBlock) {
         if self.is_full() {
             return;
@@ -69,10 +69,10 @@ impl Inputs {
         }
     }
 
-    /// Keeps a task that failed.
+    /// Keeps the input of a task that failed.
     pub(in crate::history) fn keep_failed(&mut self, block: &TaskBlock, task: u64) {
         let known = task < self.kept_until || self.failed.contains(&task);
-        // The one that passes the limit is still kept: it may be the only one.
+        // The input that exceeds the limit is still kept, because it may be the only one.
         if self.broken || known || self.failed_bytes > self.limit {
             return;
         }
@@ -90,7 +90,7 @@ impl Inputs {
     fn opened(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let file = File::options().create(true).read(true).append(true).mode(0o600).open(&self.path)?;
-            // Behind what another run left; half a frame of a driver that was killed goes.
+            // New frames go after those of an earlier run. An incomplete frame of a killed driver is cut off.
             let mut frames = Frames::new(file)?;
             while frames.next()?.is_some() {}
             self.bytes = frames.next;
@@ -103,8 +103,8 @@ impl Inputs {
         Ok(())
     }
 
-    /// Writes tasks of a block, and the large arguments that are not there; gives false, and writes
-    /// nothing, if they do not fit.
+    /// Writes tasks of a block, together with the large arguments that are not in the file yet. Returns false and
+    /// writes nothing if they do not fit.
     fn write(&mut self, block: &TaskBlock, tasks: Range<u64>, limit: Option<u64>) -> io::Result<bool> {
         let args = block.args(tasks.clone());
         let (mut hashes, mut blobs_of, mut new) = (Vec::new(), Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ impl Inputs {
             for blob in blobs {
                 let index = match indices.entry(blob.id) {
                     Entry::Occupied(known) => *known.get(),
-                    // What cannot fit is not worth hashing.
+                    // A large argument that cannot fit is not worth hashing.
                     Entry::Vacant(_) if !fits(size) || !fits(blob.bytes.len() as u64) => return Ok(false),
                     Entry::Vacant(new_one) => {
                         let hash = blob.hash();
@@ -148,7 +148,7 @@ impl Inputs {
             blobs_of,
             args_checksum: crc32fast::hash(args),
         };
-        // Equal values may be blobs of their own.
+        // Different blobs may have equal content.
         for (hash, blob) in new.into_iter().filter(|(hash, _)| self.blobs.insert(*hash)).collect::<Vec<_>>() {
             self.frame(BLOB, &[hash.as_bytes(), &blob.bytes])?;
         }

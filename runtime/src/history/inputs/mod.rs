@@ -1,9 +1,10 @@
-//! The arguments of a job's tasks, so that a task can be run again: `inputs` in a job's folder.
+//! The arguments of a job's tasks, kept so that a task can be run again: the file `inputs` in a job's folder.
 //!
-//! All are kept while they are few; beyond that, those of tasks that failed. The file is a sequence of
-//! frames: a byte for the kind, the length as a little-endian `u64`, and so many bytes. Those of tasks are the length
-//! of a sealed [`Record`] as a little-endian `u32`, the record, and the arguments as they travel. Large arguments
-//! are frames of their own, behind their hash, once for all the tasks that name them.
+//! All arguments are kept up to a size limit; beyond it, only those of tasks that failed. The file is a sequence of
+//! frames: one byte for the kind, the length as a little-endian `u64`, and that number of bytes. A frame of tasks
+//! contains the length of a sealed [`Record`] as a little-endian `u32`, the record, and the arguments as they are sent.
+//! Each large argument has its own frame, which contains its hash and its bytes. It is stored once for all tasks that
+//! refer to it.
 
 mod keep;
 
@@ -38,44 +39,45 @@ struct Record {
     limits: Limits,
     first: u64,
     count: u64,
-    /// Hashes of large arguments, and for tasks that have some, which of these they are.
+    /// Hashes of large arguments.
     hashes: Vec<[u8; 32]>,
+    /// Tasks that have large arguments, each with the indices of these in `hashes`.
     blobs_of: Vec<(u64, Vec<u32>)>,
-    /// CRC-32 of the arguments, which follow.
+    /// CRC-32 of the arguments, which follow the record.
     args_checksum: u32,
 }
 
 impl Record {
-    /// The record and the arguments in the body of a frame.
+    /// Reads the record and the arguments from the body of a frame.
     fn read(body: &[u8]) -> Result<(Self, &[u8]), String> {
-        let (len, rest) = body.split_first_chunk::<4>().ok_or("it is cut short")?;
-        let (sealed, args) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or("it is cut short")?;
+        let (len, rest) = body.split_first_chunk::<4>().ok_or("the data is truncated")?;
+        let (sealed, args) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or("the data is truncated")?;
         let record: Self = envelope::open(sealed)?;
         if crc32fast::hash(args) != record.args_checksum {
-            return Err("its checksum is wrong".to_owned());
+            return Err("the checksum does not match the data".to_owned());
         }
         Ok((record, args))
     }
 }
 
-/// The arguments of one task of a job, as [`task_input`] finds them.
+/// The arguments of one task of a job, as returned by [`task_input`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TaskInput {
     /// The remote function.
     pub function: String,
-    /// Its signature when the job ran, where that is known.
+    /// Signature of the function when the job ran, if known.
     pub signature: Option<String>,
     /// Size of the encoded arguments, in bytes.
     pub size: u64,
-    /// What the task might use.
+    /// Limits of the task.
     pub limits: Limits,
     pub(crate) signature_hash: u64,
     pub(crate) body_hash: Option<u64>,
     pub(crate) args: Args,
 }
 
-/// The arguments of a task, if they are kept in the job's folder, `.wren/jobs/<id>`.
+/// Returns the arguments of a task, if they are kept in the job's folder, `.wren/jobs/<id>`.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -86,9 +88,9 @@ pub struct TaskInput {
 /// ```
 ///
 /// # Errors
-/// Of reading the file, and [`io::ErrorKind::InvalidData`] where it is damaged.
+/// Returns an error if the file cannot be read, and [`io::ErrorKind::InvalidData`] if it is damaged.
 pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
-    // They may be of a job of this program.
+    // The job may belong to this program and still have unwritten arguments.
     super::notes::write_all();
     let file = match platform::open_file(&folder.join(FILE)) {
         Ok(file) => file,
@@ -108,8 +110,8 @@ pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
             let (record, args) = Record::read(&body).map_err(damaged)?;
             if (record.first..record.first.saturating_add(record.count)).contains(&task) {
                 let nth = (task - record.first) as usize;
-                let args = Pieces(args).nth(nth).ok_or_else(|| damaged("it is cut short"))?;
-                // A later run of the job counts.
+                let args = Pieces(args).nth(nth).ok_or_else(|| damaged("the data is truncated"))?;
+                // Later frames replace earlier ones: they may be from a later run of the job.
                 found = Some((record, args.into()));
             }
         }
@@ -118,12 +120,12 @@ pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
     let mut args = Args { bytes, blobs: Vec::new() };
     let indices = record.blobs_of.iter().find(|(of, _)| *of == task).map_or(&[][..], |(_, indices)| indices);
     for index in indices {
-        let hash = record.hashes.get(*index as usize).ok_or_else(|| damaged("it names no large argument"))?;
+        let hash = record.hashes.get(*index as usize).ok_or_else(|| damaged("a large argument has no hash"))?;
         let (at, len) = blobs.get(hash).ok_or_else(|| damaged("a large argument is missing"))?;
         let mut bytes = vec![0; *len as usize];
         frames.read_at(*at, &mut bytes)?;
         if blake3::hash(&bytes) != *hash {
-            return Err(damaged("a large argument is not what its name says"));
+            return Err(damaged("the content of a large argument does not match its hash"));
         }
         args.blobs.push(Blob::new(bytes));
     }
@@ -139,10 +141,10 @@ pub fn task_input(folder: &Path, task: u64) -> io::Result<Option<TaskInput>> {
 }
 
 fn damaged(reason: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the file of inputs is damaged: {reason}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the inputs file is damaged: {reason}"))
 }
 
-/// The whole frames of a file; what a driver that was killed left of another is passed over.
+/// The complete frames of a file. An incomplete frame at the end, left by a driver that was killed, is ignored.
 struct Frames {
     file: BufReader<File>,
     len: u64,
@@ -154,7 +156,7 @@ impl Frames {
         Ok(Self { len: file.metadata()?.len(), file: BufReader::new(file), next: 0 })
     }
 
-    /// Kind, place and length of the next frame.
+    /// Returns the kind, offset and length of the next frame's body.
     fn next(&mut self) -> io::Result<Option<(u8, u64, u64)>> {
         let at = self.next + FRAME_HEADER as u64;
         if at > self.len {

@@ -47,7 +47,7 @@ fn all_are_kept_while_they_are_few_and_then_those_that_failed() {
     assert_kept(folder.path(), (0..20).chain([77]), true);
     assert_kept(folder.path(), [20, 76, 78, 425, 1_000], false);
     let len = folder.path().join(FILE).metadata().unwrap().len();
-    // Another run, after a driver was killed while it wrote.
+    // Another run, after a driver was killed while it wrote a frame.
     let half = File::options().append(true).open(folder.path().join(FILE)).unwrap();
     (&half).write_all(&[TASKS, 200, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]).unwrap();
     let mut inputs = Inputs::new(folder.path(), 10_000);
@@ -75,7 +75,7 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
         assert_eq!((input.args.bytes, input.args.blobs.len()), (of(task).bytes, 1));
         assert_eq!(*input.args.blobs[0].bytes, *of(task).blobs[0].bytes);
     }
-    // One that is larger than the limit is kept if its task fails, and others that name it with it.
+    // An argument larger than the limit is kept if a task with it fails. Later failed tasks exceed the limit.
     let folder = tempfile::tempdir().unwrap();
     let mut inputs = Inputs::new(folder.path(), 100_000);
     let large = block(0, (0..3).map(of).collect());
@@ -98,7 +98,7 @@ fn damage_is_an_error_in_words() {
         bytes[at] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let error = task_input(folder.path(), 3).unwrap_err();
-        assert!(error.to_string().starts_with("the file of inputs is damaged: "), "{error}");
+        assert!(error.to_string().starts_with("the inputs file is damaged: "), "{error}");
     }
     for length in 0..whole.len() {
         std::fs::write(&path, &whole[..length]).unwrap();

@@ -1,8 +1,9 @@
-//! How long the file of values has to be. LMDB maps it, and a process that touches a part of a map that is not in the
-//! file is killed by SIGBUS: a file that was cut short is told from its length alone, before it is mapped.
+//! The required length of the data file. LMDB maps the file, and a process that touches a part of the map beyond the
+//! end of the file is killed by SIGBUS. A truncated file is therefore detected by its length alone, before it is
+//! mapped.
 //!
-//! LMDB itself lets the file be shorter than its last page, where that page is free. So that length tells, the file is as
-//! long as the map, whose size it says; what was not written takes no room on the disk.
+//! LMDB itself allows a file that ends before its last page, if that page is free. To make the length a reliable sign,
+//! the file is extended to the size of the map, which the file records. Unwritten parts take no disk space.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -13,22 +14,22 @@ use std::time::{Duration, Instant};
 
 pub(super) const FILE: &str = "data.mdb";
 
-/// How long another process may take from the first page until the file has its length.
+/// How long another process may take between writing the first page and extending the file to its full length.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Places in LMDB's two first pages (`MDB_meta` behind the page's header, lmdb 0.9's `mdb.c`).
+/// Offsets in the first two pages of LMDB (`MDB_meta` after the page header, `mdb.c` of lmdb 0.9).
 const MAGIC: (usize, u32) = (16, 0xBEEF_C0DE);
 const MAP_SIZE: usize = 32;
 const PAGE_SIZE: usize = 40;
 const LAST_PAGE: usize = 136;
 const META: usize = 152;
 
-/// Checks the file, if there is one: whether it is as long as it says.
+/// Checks that the file, if there is one, has at least the length that it records.
 ///
 /// # Errors
-/// In words, where it is not, or cannot be read.
+/// If the file is too short or cannot be read; the message explains which.
 pub(super) fn check(folder: &Path) -> io::Result<()> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let file = match File::open(folder.join(FILE)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -36,19 +37,20 @@ pub(super) fn check(folder: &Path) -> io::Result<()> {
         };
         let len = file.metadata()?.len();
         let Some(wanted) = wanted(&file, len)?.filter(|wanted| *wanted > len) else { return Ok(()) };
-        if begun.elapsed() > PATIENCE {
+        if start.elapsed() > PATIENCE {
             let (file, folder) = (FILE, folder.display());
             return Err(io::Error::other(format!(
-                "its file {file} was cut short: it has {len} bytes, and says {wanted}; delete {folder}, and what it \
-                 holds with it"
+                "its file {file} was truncated: it has {len} of {wanted} bytes; delete {folder}, together with the \
+                 values stored in it"
             )));
         }
-        // Another process may be about to make it.
+        // Another process may be creating the file right now.
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// How long the file says that it is; none where it says nothing, as a new one. What is no file of LMDB's, LMDB says.
+/// Returns the length that the file records, or `None` if it records none, as a new file. Files that are not LMDB's are
+/// left to LMDB to report.
 fn wanted(file: &File, len: u64) -> io::Result<Option<u64>> {
     let mut first = [0; META];
     if len < META as u64 {
@@ -67,11 +69,11 @@ fn wanted(file: &File, len: u64) -> io::Result<Option<u64>> {
     let mut second = [0; META];
     file.read_exact_at(&mut second, page_size)?;
     let of_larger = |at| number(&first, at).max(number(&second, at));
-    // One that was just made holds nothing: who made it was ended before it had its length.
+    // A file with only these two pages holds no values: its creator ended before it extended the file.
     Ok((of_larger(LAST_PAGE) > 1).then(|| of_larger(MAP_SIZE)))
 }
 
-/// Gives the file the length of the map, if it is shorter.
+/// Extends the file to the size of the map, if it is shorter.
 pub(super) fn extend(folder: &Path, map: usize) -> io::Result<()> {
     let file = File::options().write(true).open(folder.join(FILE))?;
     let map = map as u64;

@@ -1,5 +1,5 @@
-//! Turns of those who write. LMDB has them wait in a lock of its own, for ever where its holder was stopped (SIGSTOP, a
-//! debugger); here they wait in a file's lock first, for a while, and learn who holds it.
+//! Turns of writers. In LMDB, writers wait for a lock of its own, forever if the holder was stopped (SIGSTOP, a
+//! debugger). Here they first wait for a file lock, for a limited time, and an error names the process that holds it.
 
 use std::fs::File;
 use std::io;
@@ -10,17 +10,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a writer waits for its turn. A turn takes some microseconds, or what the disk takes with `sync=true`.
+/// How long a writer waits for its turn. A turn takes some microseconds, or as long as the disk with `sync=true`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pauses between two looks at a lock that another process holds.
+/// Shortest and longest pause between two attempts to take a lock that another process holds.
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(1);
 
 /// The lock of a folder's writers.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// Locked by the process (`fcntl`), so that who waits can ask for its number. The threads of one take the mutex.
+    /// Locked by processes (`fcntl`), so that a waiting process can ask for the id of the holder. Threads of the same
+    /// process lock the mutex.
     file: Mutex<File>,
 }
 
@@ -37,31 +38,32 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// In words, after `patience`: which process holds the lock.
+    /// After `patience`, a message that names the process holding the lock; also if the file cannot be locked.
     pub(super) fn take(&self, patience: Duration) -> Result<Turn<'_>, String> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who writes in a loop leaves little time between two turns: whoever is next keeps it from a third.
-        wait(&file, NEXT, begun, patience)?;
-        let turn = wait(&file, TURN, begun, patience);
+        // A process that writes in a loop leaves little time between two turns. The holder of `NEXT` keeps that process
+        // from taking another turn first.
+        wait(&file, NEXT, start, patience)?;
+        let turn = wait(&file, TURN, start, patience);
         let _ = lock(&file, libc::F_SETLK, libc::F_UNLCK, NEXT);
         turn.map(|()| Turn(file))
     }
 }
 
-/// The bytes of the file that are locked: by who is next, and by whose turn it is.
+/// The bytes of the file that are locked: by the writer whose turn is next, and by the writer whose turn it is.
 const NEXT: libc::off_t = 1;
 const TURN: libc::off_t = 0;
 
-fn wait(file: &File, place: libc::off_t, begun: Instant, patience: Duration) -> Result<(), String> {
+fn wait(file: &File, place: libc::off_t, start: Instant, patience: Duration) -> Result<(), String> {
     let mut pause = SHORTEST;
     loop {
         match lock(file, libc::F_SETLK, libc::F_WRLCK, place) {
             Ok(_) => return Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES | libc::EINTR)) => {}
-            Err(error) => return Err(format!("its writer.lock cannot be locked: {error}")),
+            Err(error) => return Err(format!("cannot lock its writer.lock: {error}")),
         }
-        if begun.elapsed() >= patience {
+        if start.elapsed() >= patience {
             return Err(held(file, patience));
         }
         thread::sleep(pause);
@@ -71,7 +73,7 @@ fn wait(file: &File, place: libc::off_t, begun: Instant, patience: Duration) -> 
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // It cannot fail for a lock that is held.
+        // Unlocking a held lock cannot fail.
         let _ = lock(&self.0, libc::F_SETLK, libc::F_UNLCK, TURN);
     }
 }
@@ -80,26 +82,28 @@ fn held(file: &File, patience: Duration) -> String {
     let holder = lock(file, libc::F_GETLK, libc::F_WRLCK, TURN).ok().map_or(0, |found| found.l_pid);
     match holder {
         1.. => format!(
-            "process {holder} has been writing for {patience:?}, so that nobody else can: if it was stopped, `kill -CONT \
-             {holder}` lets it go on, and `kill -KILL {holder}` ends it; no value is harmed by either"
+            "process {holder} has been writing for {patience:?}, so no other process can write; if it was stopped, \
+             `kill -CONT {holder}` resumes it and `kill -KILL {holder}` ends it; neither damages any value"
         ),
-        // Of another machine or container.
-        _ => format!("another process has been writing for {patience:?}, so that nobody else can: it may be stopped"),
+        // The holder is on another machine or in another container.
+        _ => format!(
+            "another process has been writing for {patience:?}, so no other process can write; it may be stopped"
+        ),
     }
 }
 
-/// Asks for a lock of one byte, for this process.
+/// Runs a lock command of `fcntl` on one byte of the file, for this process.
 fn lock(file: &File, command: libc::c_int, kind: libc::c_int, place: libc::off_t) -> io::Result<libc::flock> {
     // SAFETY: all bytes zero are a valid `flock`. The call reads it and, for F_GETLK, writes to it.
     unsafe {
-        let mut asked: libc::flock = zeroed();
-        asked.l_type = kind as libc::c_short;
-        asked.l_whence = libc::SEEK_SET as libc::c_short;
-        asked.l_start = place;
-        asked.l_len = 1;
-        match libc::fcntl(file.as_raw_fd(), command, &raw mut asked) {
+        let mut request: libc::flock = zeroed();
+        request.l_type = kind as libc::c_short;
+        request.l_whence = libc::SEEK_SET as libc::c_short;
+        request.l_start = place;
+        request.l_len = 1;
+        match libc::fcntl(file.as_raw_fd(), command, &raw mut request) {
             -1 => Err(io::Error::last_os_error()),
-            _ => Ok(asked),
+            _ => Ok(request),
         }
     }
 }

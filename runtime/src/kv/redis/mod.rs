@@ -1,4 +1,4 @@
-//! Storage on a Redis server.
+//! Key-value storage on a Redis server.
 
 mod address;
 mod scripts;
@@ -24,10 +24,10 @@ inventory::submit! {
     KvScheme { scheme: "redis", open: |rest| Ok(Arc::new(Redis::open(rest)?)) }
 }
 
-/// How many bytes of values go out at once before answers are read.
+/// Maximum number of bytes of values sent before replies are read.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// How many commands go out at once before answers are read.
+/// Maximum number of commands sent before replies are read.
 const BATCH: usize = 4096;
 
 /// Key-value storage on a Redis server (6.2 or later, or Valkey), shared by everything that reaches it.
@@ -37,25 +37,24 @@ const BATCH: usize = 4096;
 ///
 /// | option | meaning |
 /// | --- | --- |
-/// | `prefix=<text>` | stands before every key on the server; none if not given |
-/// | `timeout=<seconds>` | how long to wait for an answer, and how long to try to connect; 5 if not given |
-/// | `password_env=<name>` | the password is in this environment variable, here and in workers; so it is in no URL that is sent |
-/// | `restarts=allowed` | go on after the server was restarted: for servers that save every change |
+/// | `prefix=<text>` | prefix of every key on the server; none by default |
+/// | `timeout=<seconds>` | how long to wait for a reply, and how long to try to connect; 5 by default |
+/// | `password_env=<name>` | the password is in this environment variable, here and in workers; URLs that are sent do not contain it |
+/// | `restarts=allowed` | continue after a restart of the server: for servers that save every change |
 ///
-/// # When the server goes away
-/// Reads, `set` and `delete` are sent again on a new connection, until `timeout` is over: to do them
-/// twice is the same as once. Increments, comparisons, claims and additions are sent once; if no answer
-/// comes, the error is [`KvError::Uncertain`]. It was preferred to tokens by which the server would know
-/// what it has done, which cost two more writes for each change and are lost with the server as the
-/// values are.
+/// # When the server fails
+/// Reads, `set` and `delete` are sent again on a new connection until `timeout` has passed, because doing them twice
+/// has the same effect as doing them once. Increments, comparisons, claims (`set_if_absent`) and additions are sent
+/// once; if no reply comes, the error is [`KvError::Uncertain`]. The alternative would be tokens by which the server
+/// recognizes changes that it has already made. They cost two more writes for each change, and are lost with the
+/// server, as the values are.
 ///
-/// A server that was restarted has lost what it had not saved, so that a counter on it would go on from
-/// an old number, or from nothing. A handle, its clones and what is made of it in workers therefore stay
-/// with one life of the server (its `run_id`), and fail with [`KvError::Restarted`] after it. A
-/// server that evicts keys (`maxmemory-policy`) loses them silently: use `noeviction`.
+/// A restarted server has lost everything that it had not saved, so a counter on it would continue from an old number,
+/// or from nothing. A handle, its clones and its copies in workers are therefore bound to one server process (its
+/// `run_id`), and fail with [`KvError::Restarted`] after a restart. A server that evicts keys (`maxmemory-policy`)
+/// loses them silently: use `noeviction`.
 ///
-/// Connections are kept and shared by all handles of the process. Text goes over them as it is: TLS is
-/// not built in.
+/// Connections are kept open, and shared by all handles of the process. They are not encrypted: TLS is not built in.
 pub struct Redis {
     handle: Handle,
 }
@@ -66,18 +65,18 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// The first and the last byte of a range, as `GETRANGE` counts: the last is in it, and no byte at all is
-/// from 1 to 0.
+/// Returns the first and the last byte of a range, as `GETRANGE` expects them: it includes the last byte. For an empty
+/// range, they are 1 and 0.
 fn bounds(range: &Range<u64>) -> (i64, i64) {
     let whole = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
     if range.is_empty() { (1, 0) } else { (whole(range.start), whole(range.end - 1)) }
 }
 
 impl Redis {
-    /// The storage of a URL's part after `redis:`. Nothing is connected yet.
+    /// Opens the storage. `rest` is the part of the URL after `redis:`. Does not connect yet.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a URL that cannot be.
+    /// [`Error::Config`](crate::Error::Config) for an invalid URL.
     pub fn open(rest: &str) -> Result<Self> {
         Ok(Self { handle: Handle::new(Address::parse(rest)?) })
     }
@@ -109,7 +108,7 @@ impl Redis {
                 values.push(Some(value));
                 continue;
             }
-            // Nothing there, or nothing in that range: only a script sees both at once.
+            // The key is missing, or the range is empty. Only a script can check both in one step.
             let (first, last) = bounds(range);
             let command = GET_RANGE.on(&self.key(key)).arg(first).arg(last).take();
             values.push(self.handle.run(&operation, &GET_RANGE, &command)?);
@@ -147,13 +146,13 @@ impl Redis {
     }
 }
 
-/// What the script answers that added.
+/// Reply of the script [`ADD`] after it added.
 const DONE: i64 = -2;
 
-/// What it answers where there is no value.
+/// Reply of the script [`ADD`] if the key has no value.
 const MISSING: i64 = -1;
 
-/// Cuts a list so that neither the number nor the bytes of a part pass what is sent at once.
+/// Splits a list into parts of at most [`BATCH`] items and [`BATCH_BYTES`] bytes. A larger item is a part of its own.
 fn batches<'a, T>(items: &'a [T], size: impl Fn(&T) -> usize + 'a) -> impl Iterator<Item = &'a [T]> {
     let mut rest = items;
     std::iter::from_fn(move || {
@@ -307,14 +306,14 @@ impl KeyValue for Redis {
                 break;
             }
         }
-        // A key that is there all the time is found, maybe twice.
+        // `SCAN` returns every key that exists throughout the scan, some of them more than once.
         keys.sort_unstable();
         keys.dedup();
         Ok(keys)
     }
 }
 
-/// The server's or the client's words, on one line.
+/// Returns the message of the server or of the client, on one line.
 fn describe_error(error: &RedisError) -> String {
     error.to_string().replace(['\r', '\n'], " ")
 }

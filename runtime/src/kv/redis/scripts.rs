@@ -1,10 +1,10 @@
-//! What Redis has no command for, as Lua scripts: the server runs each as one step.
+//! Operations for which Redis has no command, as Lua scripts: the server runs each script as one atomic step.
 
 use std::sync::LazyLock;
 
 use redis::{Cmd, Script as Source, cmd};
 
-/// A script, which every connection loads when it is made.
+/// A script, which every new connection loads.
 pub(super) struct Script {
     source: LazyLock<Source>,
     pub(super) code: &'static str,
@@ -25,19 +25,19 @@ script!(DELETE, "delete.lua");
 pub(super) static ALL: [&Script; 5] = [&GET_RANGE, &COMPARE_AND_SET, &ADD, &PUT, &DELETE];
 
 impl Script {
-    /// The command that runs it on a key.
+    /// Returns the command that runs the script on one key.
     pub(super) fn on(&self, key: &str) -> Cmd {
         self.on_keys(&[key])
     }
 
-    /// The command that runs it on several keys.
+    /// Returns the command that runs the script on several keys.
     pub(super) fn on_keys(&self, keys: &[&str]) -> Cmd {
         let mut command = cmd("EVALSHA");
         command.arg(self.source.get_hash()).arg(keys.len()).arg(keys);
         command
     }
 
-    /// The command that makes the server know it.
+    /// Returns the command that loads the script into the server.
     pub(super) fn load(&self) -> Cmd {
         cmd("SCRIPT").arg("LOAD").arg(self.code).take()
     }

@@ -1,4 +1,4 @@
-//! Connections to a server: kept, shared, and made anew when they break.
+//! Connections to a server: kept open, shared, and replaced when they break.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,37 +10,38 @@ use super::address::Address;
 use super::describe_error;
 use super::scripts::{ALL, Script};
 use crate::kv::{KvError, KvResult};
+use std::borrow::Cow;
 
-/// After how much idleness a connection is tried before it is trusted with what is sent only once.
+/// A connection that was idle for longer is tested before it is used for a command that is sent only once.
 const STALE: Duration = Duration::from_secs(1);
 
-/// The pause before the first new attempt to connect; it doubles.
+/// Pause before the first retry; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether an operation may be sent again where it is not known what became of it.
+/// Whether an operation may be sent again if its outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
     Safely,
     Never,
 }
 
-/// What is done, for errors.
+/// The name and key of an operation, for errors, and whether it may be repeated.
 pub(super) struct Operation<'a> {
     pub(super) name: &'static str,
-    /// The key as the user has it, the first of many.
+    /// The key without the prefix of the URL; of many keys, the first.
     pub(super) key: &'a str,
     pub(super) repeat: Repeat,
 }
 
-/// A server in one of its lives.
+/// A handle to a server, bound to one server process.
 pub(super) struct Handle {
     pub(super) address: Address,
     server: Arc<Server>,
-    /// The server's `run_id`, once it is known.
+    /// The `run_id` of the server process, once it is known.
     life: OnceLock<Arc<str>>,
 }
 
-/// What all handles of a server share.
+/// The state that all handles to a server share.
 #[derive(Default)]
 struct Server {
     idle: Mutex<Vec<Open>>,
@@ -52,14 +53,14 @@ struct Open {
     used: Instant,
 }
 
-/// What became of commands that were sent.
+/// The replies to the commands that were sent.
 type Sent = RedisResult<Vec<Value>>;
 
 impl Handle {
     pub(super) fn new(address: Address) -> Self {
         static SERVERS: OnceLock<Mutex<HashMap<String, Arc<Server>>>> = OnceLock::new();
         let (settings, url) = (address.info.redis_settings(), &address.url);
-        // Never printed: it has the password.
+        // Never printed, because it contains the password.
         let name = format!("{url} {}", settings.password().unwrap_or_default());
         let servers = SERVERS.get_or_init(Mutex::default);
         let server = servers.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().clone();
@@ -74,7 +75,7 @@ impl Handle {
         let _ = self.life.set(life.into());
     }
 
-    /// Which life it is, after connecting if need be; `None` if it does not matter.
+    /// Returns the `run_id` of the server process, connecting first if necessary; `None` if restarts are allowed.
     pub(super) fn life(&self) -> KvResult<Option<String>> {
         if self.address.restarts {
             return Ok(None);
@@ -86,25 +87,25 @@ impl Handle {
         Ok(self.life.get().map(|life| life.to_string()))
     }
 
-    /// Sends a command and takes its answer.
+    /// Sends a command and converts its reply.
     pub(super) fn query<T: FromRedisValue>(&self, operation: &Operation<'_>, command: &Cmd) -> KvResult<T> {
         let value = self.send(operation, command)?;
         self.take(operation, value)
     }
 
-    /// What an answer says; the server's refusal is an error.
+    /// Converts a reply. An error reply of the server becomes an error.
     pub(super) fn take<T: FromRedisValue>(&self, operation: &Operation<'_>, value: Value) -> KvResult<T> {
         let failed = |error: RedisError| self.failed(operation, describe_error(&error));
         redis::from_redis_value(value.extract_error().map_err(failed)?).map_err(|error| failed(error.into()))
     }
 
-    /// Sends a command; the answer may be a refusal.
+    /// Sends a command and returns its reply, which may be an error reply.
     pub(super) fn send(&self, operation: &Operation<'_>, command: &Cmd) -> KvResult<Value> {
         let mut answers = self.send_all(operation, std::slice::from_ref(command))?;
         answers.pop().ok_or_else(|| self.failed(operation, "no answer".to_owned()))
     }
 
-    /// Runs a script once and takes its answer; see [`Self::send_scripts`].
+    /// Runs a script once and converts its reply; see [`Self::send_scripts`].
     pub(super) fn run<T: FromRedisValue>(
         &self,
         operation: &Operation<'_>,
@@ -116,8 +117,8 @@ impl Handle {
         self.take(operation, answer)
     }
 
-    /// Runs a script several times. If the server has forgotten it, what was not run is run after it is
-    /// loaded anew.
+    /// Runs a script several times, once per command. If the server no longer has the script, loads it again and
+    /// repeats the commands that failed for this reason.
     pub(super) fn send_scripts(
         &self,
         operation: &Operation<'_>,
@@ -137,26 +138,42 @@ impl Handle {
         Ok(answers)
     }
 
-    /// Sends commands at once and gives as many answers.
+    /// Sends commands together and returns one reply for each.
     pub(super) fn send_all(&self, operation: &Operation<'_>, commands: &[Cmd]) -> KvResult<Vec<Value>> {
         let deadline = Instant::now() + self.address.timeout;
         let mut pause = PAUSE;
+        let mut answers = vec![Value::Nil; commands.len()];
+        // Commands whose answer is not known yet.
+        let mut open_commands: Vec<usize> = (0..commands.len()).collect();
         loop {
             let mut open = self.connect(operation, deadline)?;
-            let error = match send(&mut open.connection, commands) {
-                Ok(answers) => {
+            let to_send = if open_commands.len() == commands.len() {
+                Cow::Borrowed(commands)
+            } else {
+                Cow::Owned(open_commands.iter().map(|&i| commands[i].clone()).collect())
+            };
+            let error = match send(&mut open.connection, &to_send) {
+                Ok(new) => {
                     open.used = Instant::now();
                     self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).push(open);
-                    if answers.iter().any(is_loading) && Instant::now() + pause < deadline {
-                        // Nothing was done: the server reads what it had saved.
-                        wait(&mut pause);
-                        continue;
+                    let may_wait = Instant::now() + pause < deadline;
+                    let sent = std::mem::take(&mut open_commands);
+                    for (i, answer) in sent.into_iter().zip(new) {
+                        // A server that is loading its saved data did not run the command. Those behind it may have run.
+                        if may_wait && is_loading(&answer) {
+                            open_commands.push(i);
+                        }
+                        answers[i] = answer;
                     }
-                    return Ok(answers);
+                    if open_commands.is_empty() {
+                        return Ok(answers);
+                    }
+                    wait(&mut pause);
+                    continue;
                 }
                 Err(error) => error,
             };
-            // Other connections to it are not better, and this one may still get the answer.
+            // The other connections are no better, and the late reply may still arrive on this one: all are closed.
             self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
             let late = error.is_timeout();
             let reason =
@@ -176,7 +193,7 @@ impl Handle {
         }
     }
 
-    /// A connection to the server in the handle's life.
+    /// Returns a connection to the server process that the handle is bound to.
     fn connect(&self, operation: &Operation<'_>, deadline: Instant) -> KvResult<Open> {
         let mut pause = PAUSE;
         loop {
@@ -237,7 +254,7 @@ fn is_loading(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::BusyLoading))
 }
 
-/// Connects, loads the scripts and asks for the server's life.
+/// Connects, loads the scripts and asks for the `run_id` of the server process.
 fn open(address: &Address) -> RedisResult<Open> {
     let client = Client::open(address.info.clone())?;
     let mut connection = client.get_connection_with_timeout(address.timeout)?;
@@ -254,8 +271,8 @@ fn open(address: &Address) -> RedisResult<Open> {
     Ok(Open { connection, life: life.trim().into(), used: Instant::now() })
 }
 
-/// Sends commands, then reads as many answers. Stops at the first that does not come: the client's own
-/// pipeline would wait for each of them in turn.
+/// Sends commands, then reads as many replies. Stops at the first missing reply: the client's own pipeline would wait
+/// for each of the others in turn.
 fn send(connection: &mut Connection, commands: &[Cmd]) -> Sent {
     let mut packed = Vec::new();
     commands.iter().for_each(|command| command.write_packed_command(&mut packed));

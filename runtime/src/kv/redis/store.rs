@@ -19,16 +19,16 @@ inventory::submit! {
     StoreScheme { scheme: "redis", open: |rest| Ok(Arc::new(RedisStore::open(rest)?)) }
 }
 
-/// What stands before keys where the URL has no `prefix`, so that they are not those of a
-/// [`Kv`](crate::kv::Kv) on the same server.
+/// Prefix of all keys if the URL has no `prefix`, so that they differ from the keys of a [`Kv`](crate::kv::Kv) on the
+/// same server.
 const PREFIX: &str = "wren-store:";
 
-/// A store on a Redis server, for small objects that are soon read: a shuffle's, say. All of it is in the
-/// server's memory.
+/// A store on a Redis server, for small objects that are read soon, for example those of a shuffle. All objects are
+/// kept in the memory of the server.
 ///
-/// The URL is that of [`Redis`](super::Redis), and so is what happens when the server goes away. Keys are
-/// in a sorted set beside the values, from which they are listed; a script changes both as one step.
-/// Operations block the calling thread for a round trip.
+/// The URL, and the behavior after a failure of the server, are those of [`Redis`](super::Redis). For listing, all keys
+/// are also in a sorted set beside the values; a script changes both in one step. Operations block the calling thread
+/// for a round trip.
 pub struct RedisStore {
     handle: Handle,
     prefix: String,
@@ -41,17 +41,17 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// The store of a URL's part after `redis:`. Nothing is connected yet.
+    /// Opens the store. `rest` is the part of the URL after `redis:`. Does not connect yet.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a URL that cannot be, and for one with a password: the
-    /// store's URL is sent to workers.
+    /// [`Error::Config`](crate::Error::Config) for an invalid URL, and for one with a password, because the URL of a
+    /// store is sent to workers.
     pub fn open(rest: &str) -> Result<Self> {
         let address = Address::parse(rest)?;
         if !address.url_is_complete {
             return Err(Error::Config(format!(
-                "the URL of the store {} has a password, and is sent to workers: put the password into an environment \
-                 variable of the program and of its workers, and `password_env=NAME` into the URL",
+                "the URL of the store {} contains a password, but it is sent to workers; put the password into an \
+                 environment variable of the program and of its workers, and `password_env=NAME` into the URL",
                 address.url
             )));
         }
@@ -63,37 +63,32 @@ impl RedisStore {
         format!("{}{key}", self.prefix)
     }
 
-    /// No key of a value begins with a slash behind the prefix.
+    /// Returns the key of the index. It differs from those of values, because no key of the store starts with a slash.
     fn index_key(&self) -> String {
         format!("{}/keys", self.prefix)
     }
 
     fn error(&self, operation: &str, key: &str, error: &KvError) -> StoreError {
-        StoreError::Io {
-            store: self.handle.url().to_owned(),
-            operation: operation.to_owned(),
-            key: key.to_owned(),
-            reason: error.to_string(),
-        }
+        StoreError::io(self.handle.url().to_owned(), operation, key, error.to_string())
     }
 
     fn missing(&self, key: &str) -> StoreError {
         StoreError::NotFound { store: self.handle.url().to_owned(), key: key.to_owned() }
     }
 
-    /// Whether the value was stored.
+    /// Stores a value, and returns whether it did. An existing value is kept unless `replace` is set.
     fn write(&self, key: &str, value: &[u8], replace: bool) -> StoreResult<bool> {
         check_key(key)?;
         if value.len() > MAX_VALUE {
-            return Err(StoreError::Io {
-                store: self.handle.url().to_owned(),
-                operation: "write".to_owned(),
-                key: key.to_owned(),
-                reason: format!(
-                    "{} bytes are more than the 512 MB that Redis takes; use `file:` or `s3:`",
+            return Err(StoreError::io(
+                self.handle.url().to_owned(),
+                "write",
+                key,
+                format!(
+                    "the value has {} bytes, and Redis stores at most 512 MB; use a store at `file:` or `s3:`",
                     value.len()
                 ),
-            });
+            ));
         }
         let repeat = if replace { Repeat::Safely } else { Repeat::Never };
         let operation = Operation { name: "write", key, repeat };
@@ -148,7 +143,7 @@ impl RedisStore {
             Some(after) if after >= prefix => format!("({after}"),
             _ => format!("[{prefix}"),
         };
-        // No byte of UTF-8 is 255: all that begins with the prefix is before this.
+        // The byte 255 never occurs in UTF-8, so all keys that start with the prefix sort before this bound.
         let to = if prefix.is_empty() { b"+".to_vec() } else { [b"(", prefix.as_bytes(), b"\xff"].concat() };
         let mut command = cmd("ZRANGEBYLEX");
         command.arg(self.index_key()).arg(from).arg(to).arg("LIMIT").arg(0).arg(limit);

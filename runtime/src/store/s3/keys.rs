@@ -1,10 +1,10 @@
-//! Keys as S3 has them, and what a listing tells of each.
+//! Keys of S3, and the properties that a listing reports of their objects.
 
 use aws_sdk_s3::types::Object;
 
 use super::super::{Stat, StoreError, StoreResult};
 
-/// Refuses what no object of S3 can be called. Keys that others have written may have empty parts and dots.
+/// Checks that a key is possible in S3. Keys that other programs have written may have empty parts and dots.
 pub(super) fn check_any(key: &str) -> StoreResult<()> {
     let reason = if key.is_empty() {
         "it is empty"
@@ -16,7 +16,8 @@ pub(super) fn check_any(key: &str) -> StoreResult<()> {
     Err(StoreError::BadKey { key: key.to_owned(), reason: reason.to_owned() })
 }
 
-/// A key of a listing with `encoding-type=url`: a space is `+` or `%20`. `None` where it is not UTF-8.
+/// Decodes a key of a listing with `encoding-type=url`, where a space is `+` or `%20`. Returns `None` if it is not
+/// UTF-8.
 pub(super) fn decoded(key: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
@@ -35,7 +36,7 @@ pub(super) fn decoded(key: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What HEAD would tell.
+/// Returns the properties that a HEAD request would return.
 pub(super) fn stat_of(object: &Object) -> Stat {
     let len = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
     let modified = || object.last_modified().map(|time| format!("{}.{:09}", time.secs(), time.subsec_nanos()));

@@ -1,5 +1,5 @@
-//! Chromium, told what to do by the DevTools protocol. Over pipes that needs no more than JSON and
-//! zero bytes, while the crates that speak the protocol bring code for all of its thousand messages.
+//! Controls Chromium with the DevTools protocol. Over pipes, the protocol only needs JSON and zero bytes, while the
+//! crates that implement it contain code for all of its thousand messages.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -41,7 +41,7 @@ fn chromium() -> PathBuf {
     let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let found = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|p| p.is_file());
-    found.expect("no Chromium is installed, in which the page is tested: run `make chromium` once")
+    found.expect("cannot find Chromium, which these tests need: run `make chromium` once")
 }
 
 impl Browser {
@@ -51,7 +51,7 @@ impl Browser {
         let file = folder.path().join("report.html");
         std::fs::write(&file, page).unwrap();
         let errors = File::create(folder.path().join("stderr")).unwrap();
-        // It reads from descriptor 3 and writes to 4.
+        // Chromium reads commands from file descriptor 3 and writes responses to 4.
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#]).arg(chromium()).args(FLAGS);
         command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
@@ -59,12 +59,12 @@ impl Browser {
         let mut process = command.spawn().unwrap();
         let to = process.stdin.take().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
-        let (heard, from) = channel();
+        let (messages, from) = channel();
         std::thread::spawn(move || {
             let mut message = Vec::new();
             while output.read_until(0, &mut message).is_ok_and(|read| read > 0) {
                 let sent = serde_json::from_slice(message.strip_suffix(&[0]).unwrap_or(&message))
-                    .map(|message| heard.send(message));
+                    .map(|message| messages.send(message));
                 if !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
@@ -96,9 +96,9 @@ impl Browser {
         let mut message = message.to_string().into_bytes();
         message.push(0);
         let written = self.to.write_all(&message);
-        assert!(written.is_ok(), "Chromium is gone: {}", self.complaints());
+        assert!(written.is_ok(), "Chromium has exited: {}", self.errors());
         loop {
-            let answer = self.hear();
+            let answer = self.receive();
             if answer["id"] == self.next {
                 assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
                 return answer["result"].clone();
@@ -107,23 +107,24 @@ impl Browser {
         }
     }
 
-    fn hear(&self) -> Value {
-        let heard = self.from.recv_timeout(PATIENCE);
-        heard.unwrap_or_else(|error| panic!("Chromium says nothing ({error}): {}", self.complaints()))
+    fn receive(&self) -> Value {
+        let message = self.from.recv_timeout(PATIENCE);
+        message.unwrap_or_else(|error| panic!("no message from Chromium ({error}): {}", self.errors()))
     }
 
-    fn complaints(&self) -> String {
+    /// Returns Chromium's standard error.
+    fn errors(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
     fn wait_for(&mut self, method: &str) {
         while !self.events.iter().any(|event| event["method"] == method) {
-            let event = self.hear();
+            let event = self.receive();
             self.events.push_back(event);
         }
     }
 
-    /// The value of an expression in the page, once what is due is drawn.
+    /// Returns the value of an expression in the page, after pending frames are drawn.
     pub(super) fn eval(&mut self, expression: &str) -> Value {
         let drawn = "await new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)));";
         let expression = format!("(async () => {{ {drawn} return ({expression}); }})()");
@@ -133,23 +134,23 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// The text of the first element that fits.
+    /// Returns the text of the first element that matches.
     pub(super) fn text(&mut self, selector: &str) -> String {
         self.eval(&format!("document.querySelector({}).innerText", json!(selector))).as_str().unwrap().to_owned()
     }
 
-    /// How many elements fit.
+    /// Returns the number of elements that match.
     pub(super) fn count(&mut self, selector: &str) -> u64 {
         self.eval(&format!("document.querySelectorAll({}).length", json!(selector))).as_u64().unwrap()
     }
 
-    /// Clicks in the middle of the first element that fits.
+    /// Clicks in the middle of the first element that matches.
     pub(super) fn click(&mut self, selector: &str) {
         let (x, y) = self.place(selector, 0.5, 0.5);
         self.mouse(&[("mousePressed", x, y), ("mouseReleased", x, y)]);
     }
 
-    /// A place in an element, from 0 to 1 on both axes, after scrolling to it.
+    /// Scrolls to an element and returns the coordinates of a position in it, from 0 to 1 on both axes.
     pub(super) fn place(&mut self, selector: &str, x: f64, y: f64) -> (f64, f64) {
         let area = self.eval(&format!(
             "(e => {{ e.scrollIntoView({{ block: 'center' }}); const r = e.getBoundingClientRect(); \
@@ -177,7 +178,7 @@ impl Browser {
         }
     }
 
-    /// Asserts that the page asked for nothing and complained of nothing so far.
+    /// Asserts that the page has requested no other files and has reported no errors so far.
     pub(super) fn assert_quiet(&mut self) {
         self.eval("0");
         let own = url(&self.folder.path().join("report.html"));
@@ -199,7 +200,7 @@ fn url(file: &Path) -> String {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to, it ends its own processes; they would hold the folder.
+        // Closed in this way, Chromium also ends its child processes, which would keep the folder in use.
         let _ = self.to.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
         for _ in 0..100 {
             if !matches!(self.process.try_wait(), Ok(None)) {

@@ -1,4 +1,4 @@
-//! Arguments that are not in the invocation itself.
+//! Fetching arguments that are not in the request itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::store::{Store, StoreError, StoreResult, blobs};
 
 type BlobsByTask = BTreeMap<u64, Vec<Arc<Blob>>>;
 
-/// The encoded arguments of all tasks, and the large ones by task. What this instance had before is not
-/// fetched again.
+/// Returns the encoded arguments of all tasks, and the large ones by task. Large arguments that this instance still has
+/// are not fetched again.
 pub(super) async fn arguments(
     store: Option<&Arc<dyn Store>>,
     request: &BatchRequest,
@@ -42,7 +42,9 @@ pub(super) async fn arguments(
         let blob = |index: &u32| blobs.get(*index as usize).cloned().flatten();
         indices.iter().map(blob).collect::<Option<Vec<_>>>()
     };
-    let missing = || Failure::BadArguments { reason: "a large argument is not among those sent".to_owned() };
+    let missing = || Failure::BadArguments {
+        reason: "a task refers to a large argument that the request does not list".to_owned(),
+    };
     let by_task = request.blobs_of.iter().map(|(task, indices)| Some((*task, of_task(indices)?)));
     Ok((args, by_task.collect::<Option<_>>().ok_or_else(missing)?))
 }
@@ -51,7 +53,7 @@ async fn blob(store: &dyn Store, hash: [u8; 32]) -> StoreResult<Arc<Blob>> {
     let key = blobs::key_of(&hash);
     let blob = Blob::new(store.get(&key).await?);
     if *blob.hash().as_bytes() != hash {
-        let reason = "the content is not what its name says".to_owned();
+        let reason = "the content does not match the hash in its key".to_owned();
         return Err(StoreError::Damaged { store: store.url(), key, reason });
     }
     blobs::remember(hash, &blob);

@@ -1,9 +1,9 @@
-//! The life of a worker on AWS Lambda: take an attempt from the runtime API, run its tasks on a pool of
-//! worker processes as a driver would locally, answer, or put the outcome into the store.
+//! The worker on AWS Lambda: takes an attempt from the runtime API, runs its tasks on a pool of worker processes as a
+//! driver does locally, and returns the outcome or puts it into the store.
 //!
-//! The pool gives what Lambda alone does not: a call that crashes, runs out of time or out of memory is
-//! stopped by itself, is told apart from the others, and leaves this process alive to say so; and all
-//! processors of the instance are used.
+//! The pool provides features that Lambda does not. A call that crashes, or that exceeds its time or memory, is stopped
+//! without affecting other calls, and this process survives to report which call failed. The pool also uses all
+//! processors of the instance.
 
 mod fetch;
 mod pool;
@@ -18,6 +18,7 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
 use crate::attempt::TaskBlock;
+use crate::aws::BatchLine;
 use crate::aws::limits;
 use crate::backend::lambda::wire::{
     self, Answer, BatchOutcome, BatchRequest, Part, Report, Request, Response, TaskTimes,
@@ -30,19 +31,20 @@ use crate::store::{self, Store, StoreError};
 
 use pool::{Pool, Stop};
 
-/// How often a running attempt looks whether it is to stop: one HEAD each, by turns for its job and for itself.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Interval at which a running attempt checks for a stop mark, with one HEAD request: alternately the mark of its job
+/// and its own.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// An outcome longer than this, in bytes, goes to the store: base64 makes four bytes of three, and some
-/// room is for the JSON around it.
+/// Maximum length of an outcome in a response, in bytes; longer outcomes go to the store. Base64 encodes three bytes as
+/// four, and some space is reserved for the JSON around it.
 const LONGEST_ANSWER: usize = limits::SYNC_PAYLOAD / 4 * 3 - 4096;
 
-/// Becomes a worker if Lambda started this process: as `bootstrap`, with a runtime API to ask.
+/// Becomes a worker if Lambda started this process: under the name `bootstrap`, and with the address of a runtime API.
 pub(crate) fn become_worker_if_asked() {
     let is_set = std::env::var_os(RUNTIME_API).is_some_and(|address| !address.is_empty());
     let name = std::env::args_os().next();
     if is_set && name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "bootstrap")) {
-        // A runtime that the program made before `init` would refuse another one on its thread.
+        // If the program created a runtime before `init`, another one cannot run on this thread.
         let worker = std::thread::Builder::new().name("wren-lambda".into()).spawn(work);
         let ended = worker.map(std::thread::JoinHandle::join);
         eprintln!("wren: the worker ended: {ended:?}");
@@ -52,7 +54,7 @@ pub(crate) fn become_worker_if_asked() {
 
 fn work() -> Result<(), String> {
     let worker = Arc::new(Worker::new()?);
-    let runtime = crate::platform::new_runtime().map_err(|e| format!("the system gives no event loop: {e}"))?;
+    let runtime = crate::platform::new_runtime().map_err(|e| format!("cannot create the async runtime: {e}"))?;
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let worker = worker.clone();
         async move {
@@ -68,17 +70,17 @@ struct Worker {
     store: Option<Arc<dyn Store>>,
     memory_mb: u32,
     instance: u64,
-    /// How long this process needed until it could ask for work.
+    /// Time that this process needed until it could ask for work.
     setup: Duration,
     was_used: AtomicBool,
 }
 
 impl Worker {
     fn new() -> Result<Self, String> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let memory = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
         let memory_mb = memory.and_then(|mb| mb.parse().ok()).unwrap_or(limits::DEFAULT_MEMORY_MB);
-        let pool = Pool::new(memory_mb).map_err(|e| format!("no worker pool can be made: {e}"))?;
+        let pool = Pool::new(memory_mb).map_err(|e| format!("cannot create the worker pool: {e}"))?;
         let store = std::env::var("WREN_STORE").ok().filter(|url| !url.is_empty());
         let store = store.map(|url| store::open(&url)).transpose().map_err(|e| e.to_string())?;
         Ok(Self {
@@ -86,12 +88,12 @@ impl Worker {
             store,
             memory_mb,
             instance: crate::platform::random(),
-            setup: begun.elapsed(),
+            setup: start.elapsed(),
             was_used: AtomicBool::new(false),
         })
     }
 
-    /// Answers any payload: what cannot be run is refused in words, and the worker lives on.
+    /// Answers any payload. A payload that cannot be run is refused with a reason, and the worker continues.
     async fn answer(&self, payload: &str, context: &Context) -> String {
         let started = Instant::now();
         let response = match Request::from_json(payload) {
@@ -103,7 +105,7 @@ impl Worker {
             },
             Err(reason) => Response::Refused(Failure::BadArguments { reason }),
         };
-        // JSON of ours is UTF-8.
+        // The JSON of a response is always UTF-8.
         String::from_utf8(response.to_json()).unwrap_or_default()
     }
 
@@ -119,17 +121,17 @@ impl Worker {
             ..Report::default()
         };
         let tasks = request.tasks();
-        // By this line `cargo wren logs` finds what the tasks printed.
-        println!("wren job={} tasks={}..{} attempt={}", request.run, tasks.start, tasks.end, request.attempt);
+        // `cargo wren logs` uses this line to find the output of the tasks.
+        println!("{}", BatchLine { job_run: &request.run, tasks: tasks.clone(), attempt: request.attempt });
         let deadline = started + left_of(context.deadline);
         if request.limits.at_most_once {
             match self.is_first(&request).await {
                 Ok(true) => {}
-                // Another delivery of it runs, or ran, and answers.
+                // Another delivery of the attempt is running, or ran, and delivers the outcome.
                 Ok(false) => return Response::Stored,
                 Err(error) => {
                     eprintln!("wren: {error}");
-                    // Another delivery may have the mark: that this one runs nothing says nothing of that.
+                    // This delivery runs nothing, but another one may have stored the mark and may run the tasks.
                     let parts = fail_all(tasks, &Failure::Store(error));
                     return self.deliver(&request, BatchOutcome { parts, report }).await;
                 }
@@ -146,14 +148,14 @@ impl Worker {
         self.deliver(&request, BatchOutcome { parts, report }).await
     }
 
-    /// Whether no other delivery of the attempt has begun.
+    /// Returns whether no other delivery of the attempt has started.
     async fn is_first(&self, request: &BatchRequest) -> Result<bool, StoreError> {
         let key = wire::begun_key(&request.run, request.batch_id);
         let store = self.store.as_ref().ok_or_else(|| no_store(&key))?;
         let mark = crate::platform::random().to_le_bytes();
         match store.put_if_absent(&key, &mark).await {
             Ok(()) => Ok(true),
-            // It may be this very request, sent again when its answer was lost.
+            // The store may have repeated this same request because the response was lost.
             Err(StoreError::AlreadyExists { .. }) => Ok(store.get(&key).await? == mark),
             Err(error) => Err(error),
         }
@@ -164,7 +166,7 @@ impl Worker {
         let function = lookup(request)?;
         let (args, blobs) = fetch::arguments(self.store.as_ref(), request).await?;
         let block = TaskBlock::received(function, request.limits, request.tasks(), args, blobs);
-        let reason = "the arguments are not those of so many tasks".to_owned();
+        let reason = "the arguments do not match the number of tasks".to_owned();
         let mut block = block.ok_or(Failure::BadArguments { reason })?;
         block.set_traceparent(request.traceparent.as_deref().map(Arc::from));
         Ok(Arc::new(block))
@@ -185,14 +187,14 @@ impl Worker {
             move || pool.lock().unwrap_or_else(PoisonError::into_inner).run(&block, attempt, started, &stop)
         });
         let mut running = std::pin::pin!(running);
-        let words = [wire::cancel_key(&request.run), wire::stop_key(&request.run, request.batch_id)];
-        let mut words = words.iter().cycle();
+        let marks = [wire::cancel_key(&request.run), wire::stop_key(&request.run, request.batch_id)];
+        let mut marks = marks.iter().cycle();
         let ended = loop {
             tokio::select! {
                 ended = &mut running => break ended,
-                () = tokio::time::sleep(LOOK_EVERY) => {
-                    if let (Some(store), Some(word)) = (&self.store, words.next())
-                        && store.size(word).await.is_ok()
+                () = tokio::time::sleep(CHECK_EVERY) => {
+                    if let (Some(store), Some(mark)) = (&self.store, marks.next())
+                        && store.size(mark).await.is_ok()
                     {
                         stop.cancel();
                     }
@@ -204,12 +206,12 @@ impl Worker {
                 report.peak_memory = peak_memory;
                 parts
             }
-            Err(error) => fail_all(request.tasks(), &Failure::Backend(format!("the worker's pool failed: {error}"))),
+            Err(error) => fail_all(request.tasks(), &Failure::Backend(format!("the worker pool failed: {error}"))),
         }
     }
 
-    /// Answers with the outcome, or puts it where it was asked for. Of several deliveries of one
-    /// attempt, the first to put its outcome counts.
+    /// Returns the outcome in the response, or puts it into the store, as requested. Of several deliveries of one
+    /// attempt, the first outcome in the store counts.
     async fn deliver(&self, request: &BatchRequest, outcome: BatchOutcome) -> Response {
         let (answers, stores) = match request.answer {
             Answer::Store => (false, true),
@@ -239,21 +241,21 @@ impl Worker {
 }
 
 fn no_store(key: &str) -> StoreError {
-    StoreError::Io {
-        store: "none".to_owned(),
-        operation: "use".to_owned(),
-        key: key.to_owned(),
-        reason: "this Lambda function has no WREN_STORE; `cargo wren deploy` sets it".to_owned(),
-    }
+    StoreError::io(
+        "none".to_owned(),
+        "use",
+        key,
+        "WREN_STORE is not set for this Lambda function; run `cargo wren deploy`, which sets it",
+    )
 }
 
-/// How long Lambda still allows; `deadline` is in milliseconds since 1970.
+/// Returns the time that is left until `deadline`, which is in milliseconds since the Unix epoch.
 fn left_of(deadline: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_millis(deadline).saturating_sub(now)
 }
 
-/// The function, if this program has the very one that the driver means.
+/// Finds the function, if this program has exactly the version that the driver requests.
 fn lookup(request: &BatchRequest) -> Result<&'static RemoteFn, Failure> {
     match registry::find(&request.function) {
         Ok(function)

@@ -1,4 +1,4 @@
-//! Runs the tasks of one attempt on worker processes, until they are done or time is up.
+//! Runs the tasks of one attempt on worker processes, until they are done or the time is up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -14,18 +14,18 @@ use crate::backend::{Backend, BackendContext, LocalBackend};
 use crate::error::Failure;
 use crate::platform::Notifier;
 
-/// An attempt ends this part of its time before Lambda would end it, within [`MARGIN`], so that its
-/// outcome still gets out.
+/// An attempt ends early enough to send its outcome before Lambda ends the invocation. The margin is this fraction
+/// (one tenth) of its time, but at least the first and at most the second value of [`MARGIN`].
 const MARGIN_PART: u32 = 10;
 const MARGIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// How long workers that were stopped may take to go.
+/// How long stopped workers may take to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a pool that is at rest looks after, at least this often.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Maximum interval between polls of the local backend.
+const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// Worker processes: as many as the instance has processors.
+/// Worker processes, one for each processor of the instance.
 pub(super) struct Pool {
     backend: LocalBackend,
     notifier: Notifier,
@@ -35,27 +35,27 @@ pub(super) struct Pool {
     batches: BatchId,
 }
 
-/// When an attempt has to end though tasks are left.
+/// When an attempt must end even if tasks are left.
 #[derive(Clone)]
 pub(super) struct Stop {
-    begun: Instant,
+    start: Instant,
     at: Instant,
-    /// Whom to wake by a cancellation.
+    /// Notified by a cancellation.
     notifier: Arc<Mutex<Option<Notifier>>>,
     cancelled: Arc<AtomicBool>,
 }
 
 impl Stop {
-    /// A while before `deadline`.
+    /// Returns a stop some time before `deadline`.
     pub(super) fn at(deadline: Instant) -> Self {
-        let begun = Instant::now();
-        let whole = deadline.saturating_duration_since(begun);
+        let start = Instant::now();
+        let whole = deadline.saturating_duration_since(start);
         let margin = (whole / MARGIN_PART).clamp(MARGIN.0, MARGIN.1);
-        let at = begun + whole.saturating_sub(margin);
-        Self { begun, at, notifier: Arc::default(), cancelled: Arc::default() }
+        let at = start + whole.saturating_sub(margin);
+        Self { start, at, notifier: Arc::default(), cancelled: Arc::default() }
     }
 
-    /// Now, for nobody waits for the outcome.
+    /// Stops the attempt now, because its outcome is no longer needed.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         if let Some(notifier) = &*self.notifier.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -69,7 +69,7 @@ impl Stop {
 }
 
 impl Pool {
-    /// A pool for an instance of so many MB, with its workers started.
+    /// Creates a pool for an instance with `memory_mb` MB, and starts its workers.
     pub(super) fn new(memory_mb: u32) -> io::Result<Self> {
         let notifier = Notifier::new()?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -77,14 +77,14 @@ impl Pool {
         let setup = BackendContext::new(workers, notifier.clone(), 1);
         let mut backend = LocalBackend::new(&setup);
         let memory = u64::from(memory_mb) << 20;
-        // Some is the kernel's.
+        // The kernel needs some of it.
         backend.limit_memory(memory - (memory / 32).max(16 << 20));
         backend.warm_up();
         Ok(Self { backend, notifier, clock: setup.clock, workers, memory, batches: 0 })
     }
 
-    /// Runs all tasks of a block, for an attempt that began at `started`. Gives what came of each, and
-    /// the most memory that a worker used.
+    /// Runs all tasks of a block, for an attempt that started at `started`. Returns the outcome of each, and the
+    /// largest memory that a worker used, in bytes.
     pub(super) fn run(
         &mut self,
         block: &Arc<TaskBlock>,
@@ -104,7 +104,7 @@ impl Pool {
             {
                 self.batches += 1;
                 let batch_id = self.batches;
-                account.in_flight.insert(batch_id, InFlight { left: tasks.clone(), heard: now });
+                account.in_flight.insert(batch_id, InFlight { left: tasks.clone(), last_report: now });
                 let batch = crate::attempt::Batch { id: batch_id, job_run: None, tasks, attempt, block: block.clone() };
                 self.backend.invoke(batch, now, &mut replies);
             }
@@ -122,11 +122,12 @@ impl Pool {
                 continue;
             }
             let until_stop = stop.at.saturating_duration_since(Instant::now());
-            self.notifier.sleep(Some(again.unwrap_or(LOOK_EVERY).min(LOOK_EVERY).min(until_stop)));
+            self.notifier.sleep(Some(again.unwrap_or(POLL_EVERY).min(POLL_EVERY).min(until_stop)));
         }
     }
 
-    /// Stops what runs, and waits until it has: this process may be frozen when it has answered.
+    /// Stops the running tasks and waits until they have ended, because Lambda may freeze this process after it
+    /// responds.
     fn stop_all(&mut self, account: &Account) {
         let patience = Instant::now() + PATIENCE;
         account.in_flight.keys().for_each(|batch_id| self.backend.cancel(*batch_id, self.clock.elapsed()));
@@ -134,31 +135,32 @@ impl Pool {
             std::thread::sleep(Duration::from_millis(2));
             self.backend.poll(self.clock.elapsed(), &mut Vec::new());
         }
-        // Killed workers are replaced, before the next attempt needs them.
+        // Replaces killed workers before the next attempt needs them.
         self.backend.poll(self.clock.elapsed(), &mut Vec::new());
         self.backend.warm_up();
     }
 }
 
-/// What a worker has in hand: it reports in the order of its tasks.
+/// The tasks at one worker, which reports them in order.
 struct InFlight {
     left: Range<u64>,
-    heard: Duration,
+    /// Time of the last report, or of the start, on the pool's clock.
+    last_report: Duration,
 }
 
-/// What is known of each task.
+/// The state of each task.
 struct Account {
     waiting: VecDeque<Range<u64>>,
     in_flight: BTreeMap<BatchId, InFlight>,
     parts: Vec<Part>,
     peak_memory: u64,
     memory: u64,
-    /// When the attempt began, on the pool's clock.
+    /// When the attempt started, on the pool's clock.
     started: Duration,
 }
 
 impl Account {
-    /// Deals tasks out in pieces: several for each worker, so that one long task holds up few others.
+    /// Splits the tasks into pieces, several for each worker, so that one long task delays few others.
     fn new(tasks: Range<u64>, workers: usize, memory: u64, started: Duration) -> Self {
         let count = tasks.end - tasks.start;
         let size = if workers == 1 { count } else { count.div_ceil(4 * workers as u64) }.max(1);
@@ -180,7 +182,7 @@ impl Account {
                 let failure = self.classify(failure, timing.peak_memory);
                 self.parts.push(Part::Failed { task, failure, stderr, ran: self.ran(&timing) });
             }
-            // A worker died behind which they waited.
+            // The tasks were waiting at a worker that died.
             Reply::Returned { batch_id, tasks } => {
                 if let Some(in_flight) = self.in_flight.get_mut(&batch_id) {
                     in_flight.left.end = in_flight.left.end.min(tasks.start);
@@ -188,7 +190,7 @@ impl Account {
                 self.reported(batch_id, 0, now);
                 self.waiting.push_front(tasks);
             }
-            // A local pool refuses nothing.
+            // A local backend never refuses a batch.
             Reply::Throttled { .. } => {}
         }
     }
@@ -196,13 +198,13 @@ impl Account {
     fn reported(&mut self, batch_id: BatchId, next: u64, now: Duration) {
         let Some(in_flight) = self.in_flight.get_mut(&batch_id) else { return };
         in_flight.left.start = in_flight.left.start.max(next);
-        in_flight.heard = now;
+        in_flight.last_report = now;
         if in_flight.left.is_empty() {
             self.in_flight.remove(&batch_id);
         }
     }
 
-    /// A task's time, since the attempt began.
+    /// Converts the times of a task, so that they count from the start of the attempt.
     fn ran(&self, timing: &Timing) -> TaskTimes {
         let began = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
         TaskTimes { began, compute: timing.compute, worker: timing.worker }
@@ -222,7 +224,8 @@ impl Account {
         self.parts.push(Part::Done { first, count, results: new, ran: took });
     }
 
-    /// The kernel kills by the same signal as anybody: where memory was nearly full, it was that.
+    /// Turns a death by SIGKILL into [`Failure::OutOfMemory`] if memory was nearly full: the kernel uses the same
+    /// signal as any other sender.
     fn classify(&self, failure: Failure, peak: u64) -> Failure {
         match failure {
             Failure::WorkerDied { signal: Some(9), .. } if peak > self.memory / 10 * 8 => {
@@ -233,22 +236,23 @@ impl Account {
         }
     }
 
-    /// Accounts for what was stopped. A task that had nearly the whole time is out of time; others may
-    /// run again, for they had what was left by those before them, unless they are to run at most once.
+    /// Records the outcome of tasks that were stopped. A task that had nearly the whole time failed with a timeout.
+    /// Other tasks may run again, because they had only the time that earlier tasks left, unless they must run at most
+    /// once.
     fn give_up(&mut self, stop: &Stop, now: Duration, at_most_once: bool) {
-        let whole = stop.at.saturating_duration_since(stop.begun);
+        let whole = stop.at.saturating_duration_since(stop.start);
         let nothing_done = self.parts.is_empty();
-        for (_, InFlight { mut left, heard }) in std::mem::take(&mut self.in_flight) {
-            let ran = now.saturating_sub(heard);
+        for (_, InFlight { mut left, last_report }) in std::mem::take(&mut self.in_flight) {
+            let ran = now.saturating_sub(last_report);
             if at_most_once {
-                // What was done since the last report is not known any more.
+                // It is unknown which tasks ran since the last report.
                 let cause = Box::new(Failure::TimedOut { limit: whole });
                 let failure = Failure::MayHaveRun { cause };
                 let failed = |task| Part::Failed {
                     task,
                     failure: failure.clone(),
                     stderr: String::new(),
-                    ran: TaskTimes { began: heard.saturating_sub(self.started), compute: ran, worker: 0 },
+                    ran: TaskTimes { began: last_report.saturating_sub(self.started), compute: ran, worker: 0 },
                 };
                 let all: Vec<Part> = left.map(failed).collect();
                 self.parts.extend(all);
@@ -257,7 +261,7 @@ impl Account {
             if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
-                let ran = TaskTimes { began: heard.saturating_sub(self.started), compute: ran, worker: 0 };
+                let ran = TaskTimes { began: last_report.saturating_sub(self.started), compute: ran, worker: 0 };
                 self.parts.push(Part::Failed { task: left.start, failure, stderr, ran });
                 left.start += 1;
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::panic_record::PanicRecord;
-use crate::platform;
+use crate::platform::{self, SleepFlag, Word};
 
 /// How many batches a worker holds at once: one that runs, the rest wait.
 pub(crate) const SLOTS: usize = 2;
@@ -21,7 +21,7 @@ const HEADER: usize = 4096;
 /// Positions of one ring, each on a cache line of its own. They only grow.
 #[repr(C, align(128))]
 #[derive(Default)]
-pub(super) struct Position(pub(super) AtomicU64);
+struct Position(AtomicU64);
 
 #[repr(C, align(128))]
 #[derive(Default)]
@@ -83,14 +83,18 @@ impl Region {
         unsafe { &*self.0.map.as_ptr().cast::<Header>() }
     }
 
-    pub(super) fn ring(&self, to_worker: bool) -> (&Position, &Position, *mut u8) {
+    /// The writer's and the reader's position in one of the rings.
+    pub(super) fn positions(&self, to_worker: bool) -> (&AtomicU64, &AtomicU64) {
         let header = self.header();
-        let ([tail, head], offset) = match to_worker {
-            true => (&header.to_worker, HEADER),
-            false => (&header.to_driver, HEADER + RING),
-        };
+        let [tail, head] = if to_worker { &header.to_worker } else { &header.to_driver };
+        (&tail.0, &head.0)
+    }
+
+    /// The first byte of one of the rings.
+    pub(super) fn ring(&self, to_worker: bool) -> *mut u8 {
+        let offset = if to_worker { HEADER } else { HEADER + RING };
         // SAFETY: the offset is inside the mapping, see `open`.
-        (tail, head, unsafe { self.0.map.as_mut_ptr().add(offset) })
+        unsafe { self.0.map.as_mut_ptr().add(offset) }
     }
 
     pub(crate) fn cursor(&self, slot: usize) -> Cursor<'_> {
@@ -110,16 +114,16 @@ impl Region {
         self.header().active.0.store(slot.map_or(0, |s| s as u64 + 1), Ordering::Release);
     }
 
-    pub(crate) fn worker_asleep(&self) -> &AtomicU64 {
-        &self.header().worker_asleep.0
+    pub(crate) fn worker_asleep(&self) -> SleepFlag<'_> {
+        SleepFlag(&self.header().worker_asleep.0)
     }
 
-    pub(crate) fn driver_wants_room(&self) -> &AtomicU64 {
-        &self.header().driver_wants_room.0
+    pub(crate) fn driver_wants_room(&self) -> SleepFlag<'_> {
+        SleepFlag(&self.header().driver_wants_room.0)
     }
 
-    pub(crate) fn worker_wants_room(&self) -> &AtomicU64 {
-        &self.header().worker_wants_room.0
+    pub(crate) fn worker_wants_room(&self) -> SleepFlag<'_> {
+        SleepFlag(&self.header().worker_wants_room.0)
     }
 
     /// The memory that the worker held before what it runs now, in bytes.
@@ -150,9 +154,9 @@ impl Region {
 
 /// Who runs which task of one batch: the worker claims tasks from the front, one by one; the
 /// driver takes back unclaimed ones from the end. `end << 32 | next`, relative to the batch.
-pub(crate) struct Cursor<'a>(&'a AtomicU64);
+pub(crate) struct Cursor<'a, W = AtomicU64>(&'a W);
 
-impl Cursor<'_> {
+impl<W: Word> Cursor<'_, W> {
     pub(crate) fn reset(&self, count: u32) {
         self.0.store(u64::from(count) << 32, Ordering::Release);
     }
@@ -247,5 +251,24 @@ mod tests {
         assert_eq!(cursor.claim(), None);
         assert_eq!(cursor.read(), (1, 1));
         assert_eq!(cursor.take_back(false), 1..1);
+    }
+
+    #[test]
+    fn each_task_has_one_end_whatever_the_order() {
+        loom::model(|| {
+            let cell = loom::sync::Arc::new(loom::sync::atomic::AtomicU64::new(0));
+            Cursor(&*cell).reset(3);
+            let worker = {
+                let cell = cell.clone();
+                loom::thread::spawn(move || std::iter::from_fn(|| Cursor(&*cell).claim()).collect::<Vec<_>>())
+            };
+            let mut taken: Vec<u32> = Cursor(&*cell).take_back(true).collect();
+            let (next, end) = Cursor(&*cell).read();
+            assert!(next <= end && end <= 3, "{next}, {end}");
+            taken.extend(Cursor(&*cell).take_back(false));
+            let mut all = [worker.join().unwrap(), taken].concat();
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2]);
+        });
     }
 }

@@ -3,10 +3,11 @@
 //! A frame is 8 bytes (body length and kind, `u32` each) and its body, padded to 8 bytes. It never
 //! wraps: a frame that would is preceded by one of kind [`PAD`] up to the ring's end.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::MAX_BODY;
 use super::region::{RING, Region};
+use crate::platform::Word;
 
 const PAD: u32 = 0;
 const FRAME: usize = 8;
@@ -15,10 +16,47 @@ fn padded(body: usize) -> usize {
     FRAME + body.next_multiple_of(8)
 }
 
-/// The writing end.
-pub(crate) struct Writer {
+/// The memory of a ring: `BYTES` bytes, a power of two, and two positions that only grow.
+pub(crate) trait Memory {
+    type Word: Word;
+    const BYTES: usize;
+
+    /// Up to where the writer has published.
+    fn tail(&self) -> &Self::Word;
+
+    /// Up to where the reader is done.
+    fn head(&self) -> &Self::Word;
+
+    /// The first byte. `BYTES` bytes from here are valid as long as `self`.
+    fn base(&self) -> *mut u8;
+}
+
+/// One of the two rings of a region.
+pub(crate) struct RingOf {
     region: Region,
     to_worker: bool,
+}
+
+impl Memory for RingOf {
+    type Word = AtomicU64;
+    const BYTES: usize = RING;
+
+    fn tail(&self) -> &AtomicU64 {
+        self.region.positions(self.to_worker).0
+    }
+
+    fn head(&self) -> &AtomicU64 {
+        self.region.positions(self.to_worker).1
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.region.ring(self.to_worker)
+    }
+}
+
+/// The writing end.
+pub(crate) struct Writer<M = RingOf> {
+    memory: M,
     /// What this end has published, and the last it knows of the reader.
     tail: u64,
     head: u64,
@@ -26,14 +64,19 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(region: &Region, to_worker: bool) -> Self {
-        Self { region: region.clone(), to_worker, tail: 0, head: 0 }
+        Self::over(RingOf { region: region.clone(), to_worker })
+    }
+}
+
+impl<M: Memory> Writer<M> {
+    fn over(memory: M) -> Self {
+        Self { memory, tail: 0, head: 0 }
     }
 
-    fn placement(&mut self, bytes: usize) -> bool {
-        let free = |head: u64, tail: u64| RING - (tail - head) as usize;
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let free = |head: u64, tail: u64| M::BYTES - (tail - head) as usize;
         if free(self.head, self.tail) < bytes {
-            let (_, head, _) = self.region.ring(self.to_worker);
-            self.head = head.0.load(Ordering::Acquire).clamp(self.head, self.tail);
+            self.head = self.memory.head().load(Ordering::Acquire).clamp(self.head, self.tail);
         }
         free(self.head, self.tail) >= bytes
     }
@@ -43,19 +86,19 @@ impl Writer {
     pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
         debug_assert!(len <= MAX_BODY);
         let need = padded(len);
-        let to_end = RING - (self.tail as usize & (RING - 1));
+        let to_end = M::BYTES - (self.tail as usize & (M::BYTES - 1));
         if to_end < need {
-            if !self.placement(to_end + need) {
+            if !self.has_room(to_end + need) {
                 return None;
             }
             self.header(PAD, to_end - FRAME);
             self.advance(to_end);
-        } else if !self.placement(need) {
+        } else if !self.has_room(need) {
             return None;
         }
-        let offset = self.tail as usize & (RING - 1);
-        let (_, _, base) = self.region.ring(self.to_worker);
-        // SAFETY: `offset + need <= RING` by the lines above, and `[tail, tail + need)` belongs to
+        let offset = self.tail as usize & (M::BYTES - 1);
+        let base = self.memory.base();
+        // SAFETY: `offset + need <= M::BYTES` by the lines above, and `[tail, tail + need)` belongs to
         // this writer until it is published: the reader reads only below the published tail. The
         // mapping lives as long as `self.region`. miri cannot map files.
         Some(unsafe { std::slice::from_raw_parts_mut(base.add(offset + FRAME), len) })
@@ -68,8 +111,8 @@ impl Writer {
     }
 
     fn header(&mut self, kind: u32, len: usize) {
-        let offset = self.tail as usize & (RING - 1);
-        let (_, _, base) = self.region.ring(self.to_worker);
+        let offset = self.tail as usize & (M::BYTES - 1);
+        let base = self.memory.base();
         let word = u64::from(kind) << 32 | len as u64;
         // SAFETY: positions are multiples of 8, so that 8 bytes at `offset` are inside the ring;
         // they belong to this writer until published, as in `reserve`.
@@ -78,9 +121,7 @@ impl Writer {
 
     fn advance(&mut self, bytes: usize) {
         self.tail += bytes as u64;
-        let (tail, _, _) = self.region.ring(self.to_worker);
-        // SeqCst, not Release: whoever publishes looks next whether the other side sleeps.
-        tail.0.store(self.tail, Ordering::SeqCst);
+        self.memory.tail().store(self.tail, Ordering::Release);
     }
 
     /// Copies one whole frame in, or gives false while the ring is too full.
@@ -104,9 +145,8 @@ pub(crate) struct Frame<'a> {
 }
 
 /// The reading end.
-pub(crate) struct Reader {
-    region: Region,
-    to_worker: bool,
+pub(crate) struct Reader<M = RingOf> {
+    memory: M,
     head: u64,
     tail: u64,
     is_broken: bool,
@@ -117,7 +157,13 @@ const GARBAGE: u32 = u32::MAX;
 
 impl Reader {
     pub(crate) fn new(region: &Region, to_worker: bool) -> Self {
-        Self { region: region.clone(), to_worker, head: 0, tail: 0, is_broken: false }
+        Self::over(RingOf { region: region.clone(), to_worker })
+    }
+}
+
+impl<M: Memory> Reader<M> {
+    fn over(memory: M) -> Self {
+        Self { memory, head: 0, tail: 0, is_broken: false }
     }
 
     /// Whether somebody else wrote where only the other side may.
@@ -128,10 +174,9 @@ impl Reader {
     /// Whether a frame is there.
     pub(crate) fn has_frame(&mut self) -> bool {
         if self.tail == self.head {
-            let (tail, _, _) = self.region.ring(self.to_worker);
-            // A position that no writer of ours can have published is taken for none.
-            let tail = tail.0.load(Ordering::SeqCst);
-            let is_sound = tail >= self.head && tail - self.head <= RING as u64 && tail.is_multiple_of(8);
+            // A remote function may have written over the position: one that a writer cannot have published is ignored.
+            let tail = self.memory.tail().load(Ordering::Acquire);
+            let is_sound = tail >= self.head && tail - self.head <= M::BYTES as u64 && tail.is_multiple_of(8);
             if is_sound {
                 self.tail = tail;
             }
@@ -144,7 +189,7 @@ impl Reader {
     pub(crate) fn peek(&mut self) -> Option<Frame<'_>> {
         while self.has_frame() {
             let (kind, len) = self.header();
-            if kind == PAD && FRAME + len != RING - (self.head as usize & (RING - 1)) {
+            if kind == PAD && FRAME + len != M::BYTES - (self.head as usize & (M::BYTES - 1)) {
                 // A pad reaches to the ring's end.
                 return Some(Frame { kind: GARBAGE, body: &[] });
             }
@@ -163,14 +208,13 @@ impl Reader {
     pub(crate) fn advance(&mut self) {
         let (_, len) = self.header();
         self.head = (self.head + padded(len) as u64).min(self.tail);
-        let (_, head, _) = self.region.ring(self.to_worker);
-        head.0.store(self.head, Ordering::SeqCst);
+        self.memory.head().store(self.head, Ordering::Release);
     }
 
     fn at(&self, plus: usize) -> *const u8 {
-        let (_, _, base) = self.region.ring(self.to_worker);
+        let base = self.memory.base();
         // SAFETY: `head` is a multiple of 8 and masked by the ring's length; `plus` is at most 8.
-        unsafe { base.add((self.head as usize & (RING - 1)) + plus) }
+        unsafe { base.add((self.head as usize & (M::BYTES - 1)) + plus) }
     }
 
     fn header(&self) -> (u32, usize) {
@@ -178,7 +222,7 @@ impl Reader {
         // SAFETY: 8 bytes at a multiple of 8 are inside the ring, and published.
         unsafe { std::ptr::copy_nonoverlapping(self.at(0), word.as_mut_ptr(), FRAME) };
         let word = u64::from_le_bytes(word);
-        let to_end = RING - (self.head as usize & (RING - 1));
+        let to_end = M::BYTES - (self.head as usize & (M::BYTES - 1));
         let limit = to_end.min((self.tail - self.head) as usize) - FRAME;
         ((word >> 32) as u32, (word as u32 as usize).min(limit))
     }
@@ -186,7 +230,7 @@ impl Reader {
     /// What a writer that died had written of a frame it never published: up to `len` bytes.
     pub(crate) fn unpublished(&mut self, len: usize) -> &[u8] {
         debug_assert!(!self.has_frame());
-        let limit = RING - (self.head as usize & (RING - 1)) - FRAME;
+        let limit = M::BYTES - (self.head as usize & (M::BYTES - 1)) - FRAME;
         // SAFETY: inside the ring by the line above; the writer is dead, so nobody writes here.
         unsafe { std::slice::from_raw_parts(self.at(FRAME), len.min(limit)) }
     }
@@ -234,5 +278,82 @@ mod tests {
         let mut reader = Reader::new(&region, false);
         // Such a tail lies past the ring: nothing is read.
         assert!(reader.peek().is_none());
+    }
+
+    /// A ring of 32 bytes, for loom.
+    struct Small {
+        tail: loom::sync::atomic::AtomicU64,
+        head: loom::sync::atomic::AtomicU64,
+        bytes: std::cell::UnsafeCell<[u64; 4]>,
+        /// Stand for the words of `bytes`: loom fails if one end accesses a word while the other may.
+        words: [loom::cell::UnsafeCell<()>; 4],
+    }
+
+    // SAFETY: loom runs one thread at a time, and `words` checks the accesses.
+    unsafe impl Sync for Small {}
+    // SAFETY: as above.
+    unsafe impl Send for Small {}
+
+    impl Memory for loom::sync::Arc<Small> {
+        type Word = loom::sync::atomic::AtomicU64;
+        const BYTES: usize = 32;
+
+        fn tail(&self) -> &Self::Word {
+            &self.tail
+        }
+
+        fn head(&self) -> &Self::Word {
+            &self.head
+        }
+
+        fn base(&self) -> *mut u8 {
+            self.bytes.get().cast()
+        }
+    }
+
+    impl Small {
+        /// The words of a frame with a body of 16 bytes at this position.
+        fn frame(&self, position: u64) -> impl Iterator<Item = &loom::cell::UnsafeCell<()>> {
+            let first = position as usize % 32 / 8;
+            assert!(first + 3 <= 4, "a frame does not wrap");
+            self.words[first..first + 3].iter()
+        }
+    }
+
+    /// Frames of 24 bytes: of any two, the second needs the room of the first, and a pad before it.
+    #[test]
+    fn each_end_leaves_the_others_bytes_alone_whatever_the_order() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let position = || loom::sync::atomic::AtomicU64::new(0);
+            let words = std::array::from_fn(|_| loom::cell::UnsafeCell::new(()));
+            let memory = Small { tail: position(), head: position(), bytes: [0; 4].into(), words };
+            let memory = loom::sync::Arc::new(memory);
+            let writing = memory.clone();
+            let writer = loom::thread::spawn(move || {
+                let mut writer = Writer::over(writing.clone());
+                for number in [7_u8, 8] {
+                    while writer.reserve(16).is_none() {
+                        loom::thread::yield_now();
+                    }
+                    writing.frame(writer.tail).for_each(|word| word.with_mut(|_| ()));
+                    writer.reserve(16).unwrap().fill(number);
+                    writer.publish(number.into(), 16);
+                }
+            });
+            let mut reader = Reader::over(memory.clone());
+            for number in [7_u8, 8] {
+                while reader.peek().is_none() {
+                    loom::thread::yield_now();
+                }
+                memory.frame(reader.head).for_each(|word| word.with(|_| ()));
+                let frame = reader.peek().unwrap();
+                assert_eq!((frame.kind, frame.body), (number.into(), &[number; 16][..]));
+                reader.advance();
+            }
+            assert!(!reader.has_frame() && !reader.is_broken());
+            writer.join().unwrap();
+        });
     }
 }
