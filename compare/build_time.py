@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How long a newcomer's builds take: processor seconds and wall time, from empty target folders.
+"""Measures how long the builds of a new user take: processor seconds and wall time, from empty target folders.
 
-The crates of the registry are downloaded before. A quiet machine of two cores is what the figures are compared on.
+The crates of the registry are downloaded before. Compare figures from a quiet machine with two cores.
 """
 
 import os
@@ -18,7 +18,7 @@ FEATURES = "data,images,kv,otel,rayon,redis,sim"
 
 
 def run(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Runs a command; gives its processor seconds and its wall time."""
+    """Runs a command; returns its processor seconds and its wall time."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True)
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -53,7 +53,7 @@ def main() -> None:
         shutil.rmtree(folder / "cli")
         run([str(folder / "root/bin/cargo-wren"), "wren", "new", "hello"], cwd=folder)
         hello = folder / "hello"
-        # What everybody has downloaded before, in the same versions.
+        # The same versions as above, which are downloaded already.
         shutil.copy(ROOT / "Cargo.lock", hello / "Cargo.lock")
         program = ["cargo", "run", "--release"]
         row("`cargo wren new hello && cargo run --release`, first time", run(program, cwd=hello, env=target("hello")))

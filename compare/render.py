@@ -1,4 +1,4 @@
-"""Makes of results.json the table and the plots that the book shows; with --check, says whether they are current."""
+"""Makes the table and the plots of the book from results.json; with --check, reports whether they are current."""
 
 import json
 import math
@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 FIGURES = HERE.parent / "book/src/figures"
 RESULTS = json.loads((HERE / "results.json").read_text())
 
-Told = dict[str, Any]
+Run = dict[str, Any]
 
 
 def duration(seconds: float) -> str:
@@ -30,28 +30,28 @@ def count(n: float) -> str:
     return f"{n:.3g}"
 
 
-def rate(peer: str, told: Told) -> float:
-    return RESULTS["calls"][peer] / told["seconds"]
+def rate(peer: str, run: Run) -> float:
+    return RESULTS["calls"][peer] / run["seconds"]
 
 
-def speed_up(_: str, told: Told) -> float:
-    return told["serial"] / told["seconds"]
+def speed_up(_: str, run: Run) -> float:
+    return run["serial"] / run["seconds"]
 
 
-def gigabytes(_: str, told: Told) -> float:
-    return 2 * 64 * (8 << 20) / told["seconds"] / 1e9
+def gigabytes(_: str, run: Run) -> float:
+    return 2 * 64 * (8 << 20) / run["seconds"] / 1e9
 
 
-def of_array(bytes_: int) -> Callable[[str, Told], float]:
-    return lambda _, told: bytes_ / told["seconds"] / 1e9
+def of_array(bytes_: int) -> Callable[[str, Run], float]:
+    return lambda _, run: bytes_ / run["seconds"] / 1e9
 
 
-def seconds(_: str, told: Told) -> float:
-    return told["seconds"]
+def seconds(_: str, run: Run) -> float:
+    return run["seconds"]
 
 
-# Case: the row's name, what a run counts as, and how that is written.
-ROWS: dict[str, tuple[str, Callable[[str, Told], float], Callable[[float], str]]] = {
+# Case: the name of the row, the value of a run, and the format of the value.
+ROWS: dict[str, tuple[str, Callable[[str, Run], float], Callable[[float], str]]] = {
     "first": ("start to the first result", seconds, duration),
     "call": ("one warm call", seconds, duration),
     "noop": ("calls that do nothing, a second", rate, count),
@@ -70,21 +70,21 @@ ARRAYS = ["array", "array-back", "array-shared"]
 
 
 def ordered() -> list[str]:
-    """Those that ran anything, as they are shown."""
+    """Returns the peers that ran anything, in the order in which they are shown."""
     return [peer for peer in [*RESULTS["calls"], "GNU sort"] if any(peer in of_case for of_case in RESULTS["found"].values())]
 
 
 def values(case: str, peer: str) -> list[float]:
     runs = RESULTS["found"][case].get(peer, [])
-    return [ROWS[case][1](peer, told) for told in runs if "failed" not in told]
+    return [ROWS[case][1](peer, run) for run in runs if "failed" not in run]
 
 
 def failures(case: str, peer: str) -> list[str]:
-    return [in_short(told["failed"]) for told in RESULTS["found"][case].get(peer, []) if "failed" in told]
+    return [in_short(run["failed"]) for run in RESULTS["found"][case].get(peer, []) if "failed" in run]
 
 
 def in_short(failure: str) -> str:
-    """Without the packages of a class, and no more than the first sentence."""
+    """Returns the first sentence of a failure, without the packages of classes."""
     plain = re.sub(r"(?:\w+\.)+(\w+(?:Error|Exception))", r"\1", failure.removeprefix("Caused by: "))
     return plain.split(". ")[0]
 
@@ -104,7 +104,7 @@ def cell(case: str, peer: str) -> str:
 
 
 def table() -> str:
-    """A row for each peer: medians, and in brackets the range of the rounds."""
+    """Returns a row for each peer: medians, with the range of the rounds in parentheses."""
     machine, versions = RESULTS["machine"], RESULTS["versions"]
     lines = []
     for cases in (["first", "call", "noop", "pi"], ["payload", "killed", "words", "sort"], ARRAYS):
@@ -124,7 +124,7 @@ def table() -> str:
 
 
 def plot(case: str, title: str, logarithmic: bool) -> str:
-    """Bars of medians, each with its value in words; the same in light and dark, and without colours."""
+    """Returns bars of medians, each with its value as text, for light and dark pages, readable without colours."""
     write = ROWS[case][2]
     bars = [(peer, statistics.median(values(case, peer))) for peer in ordered() if values(case, peer)]
     most, least = max(value for _, value in bars), min(value for _, value in bars)

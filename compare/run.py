@@ -1,10 +1,11 @@
-"""Runs the cases by wren and by what one would pick instead, and writes results.json.
+"""Runs the cases with wren and with its alternatives, and writes results.json.
 
     python3 compare/run.py [--rounds 3] [--case CASE]... [--peer PEER]... [--update]
 
-Peers of Python get virtual environments below target/compare, once. Each case of each peer is a process of its own; in each
-round all of them run one after another, so that what else the machine does meets all alike. A partial run prints
-its figures and leaves results.json as it is, or with --update puts them in the place of those cases. Standard library only.
+Python peers get virtual environments below target/compare, once. Each case of each peer runs in its own process. In
+each round, all of them run one after another, so that other load of the machine affects all alike. A partial run prints
+its figures and leaves results.json unchanged; with --update, it replaces the figures of its cases. Needs only the
+standard library.
 """
 
 import argparse
@@ -27,7 +28,7 @@ ROOT = HERE.parent
 WORK = ROOT / "target/compare"
 PROGRAM = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/wren-compare"
 
-# Peer: its command, and the package that it needs; who needs one has an environment named after it.
+# Peer: its command, and the package that it needs, if any. Its environment is named after the package.
 PEERS = {
     "wren": ([PROGRAM, "wren"], None),
     "rayon": ([PROGRAM, "rayon"], None),
@@ -47,7 +48,7 @@ def sum_to(n: int) -> int:
     return n * (n + 1) // 2
 
 
-# Case: who runs it, and its answer where that is known.
+# Case: the peers that run it, and its answer if that is known.
 CASES: dict[str, tuple[list[str], Any]] = {
     "first": (OF_FUNCTIONS, 2),
     "call": (OF_FUNCTIONS, 2),
@@ -61,9 +62,9 @@ CASES: dict[str, tuple[list[str], Any]] = {
     "words": (OF_FUNCTIONS, None),
     "sort": (["wren", "rayon", "PySpark", "GNU sort"], RECORDS),
 }
-# Seconds after which a case is given up.
+# Time limits of cases in seconds; 300 if none is listed.
 PATIENCE = {"killed": 30}
-# Calls of the case `noop`; those with few take milliseconds for each.
+# Numbers of calls of the case `noop`. Peers with few calls take milliseconds for each.
 CALLS = {"Lithops": 500, "Dask": 10_000, "Ray": 10_000}
 MANY_CALLS = 100_000
 
@@ -87,9 +88,9 @@ def environments(peers: list[str]) -> None:
 
 
 def command(peer: str) -> list[str]:
-    words, name = PEERS[peer]
-    first = WORK / f"venv-{name}/bin/python" if name else words[0]
-    return [str(first), *map(str, words[1:])]
+    parts, name = PEERS[peer]
+    first = WORK / f"venv-{name}/bin/python" if name else parts[0]
+    return [str(first), *map(str, parts[1:])]
 
 
 def inputs() -> dict[str, Path]:
@@ -105,7 +106,7 @@ def inputs() -> dict[str, Path]:
 
 
 def measure(peer: str, case: str, folders: dict[str, Path]) -> dict[str, Any]:
-    """One run: its figures, or in words what became of it."""
+    """Runs a case once; returns its figures, or a description of its failure."""
     with tempfile.TemporaryDirectory(dir=WORK) as scratch:
         arguments = {
             "noop": [str(calls(peer))],
@@ -114,7 +115,7 @@ def measure(peer: str, case: str, folders: dict[str, Path]) -> dict[str, Any]:
             "sort": [str(folders["records"]), f"{scratch}/sorted"],
         }.get(case, [])
         variables = dict(os.environ, WREN_QUIET="1", WREN_WORKERS="2", RAYON_NUM_THREADS="2", WREN_DIR=f"{scratch}/wren")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         process = subprocess.Popen(
             [*command(peer), case, *arguments],
             stdout=subprocess.PIPE,
@@ -129,7 +130,7 @@ def measure(peer: str, case: str, folders: dict[str, Path]) -> dict[str, Any]:
                 line = ""
                 while process.poll() is None and not line.startswith("{"):
                     line = process.stdout.readline()
-                first = time.perf_counter() - begun
+                first = time.perf_counter() - start
                 out, err = process.communicate(timeout=120)
                 out = line + out
             else:
@@ -143,20 +144,20 @@ def measure(peer: str, case: str, folders: dict[str, Path]) -> dict[str, Any]:
             except ProcessLookupError:
                 pass
             process.wait()
-        whole = time.perf_counter() - begun
+        whole = time.perf_counter() - start
         lines = [line for line in out.splitlines() if line.startswith("{")]
         if not lines:
             signalled = f"its process ended by signal {-process.returncode}" if process.returncode < 0 else ""
             return {"failed": signalled or last_error(err) or f"exit code {process.returncode}"}
-        told = json.loads(lines[-1])
-        told["seconds"] = first if case == "first" else whole if case in ("words", "sort") else told.get("seconds", whole)
+        result = json.loads(lines[-1])
+        result["seconds"] = first if case == "first" else whole if case in ("words", "sort") else result.get("seconds", whole)
         if case == "sort":
-            told["digest"] = digest(Path(scratch) / "sorted")
-        return told
+            result["digest"] = digest(Path(scratch) / "sorted")
+        return result
 
 
 def last_error(err: str) -> str:
-    """The last line that names an error, or else the last."""
+    """Returns the last line that names an error, or else the last line."""
     lines = [line.strip() for line in err.splitlines() if line.strip()]
     named = [line for line in lines if re.search(r"(Error|Exception)\b.*: ", line)]
     return (named or lines or [""])[-1][:120]
@@ -168,13 +169,13 @@ def digest(folder: Path) -> str:
     return subprocess.run(["sha256sum"], stdin=cat.stdout, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
-def is_right(peer: str, case: str, told: dict[str, Any], expected: dict[str, Any]) -> bool:
-    """Equal to what is known, or to what the first peer found."""
-    answer = told["answer"]
+def is_right(peer: str, case: str, result: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether the answer is the known one, or that of the first peer."""
+    answer = result["answer"]
     known = sum_to(calls(peer)) if case == "noop" else CASES[case][1]
     if known is not None and answer != known:
         return False
-    seen = [answer, told.get("digest")] if case in ("words", "sort") else None
+    seen = [answer, result.get("digest")] if case in ("words", "sort") else None
     return seen is None or expected.setdefault(case, seen) == seen
 
 
@@ -213,7 +214,7 @@ def main() -> int:
     parser.add_argument("--update", action="store_true")
     args = parser.parse_args()
     if args.update and args.peer:
-        parser.error("--update takes all peers of a case: they are compared in one run")
+        parser.error("--update needs all peers of a case, because they are compared in one run")
     peers = args.peer or list(PEERS)
     left_out = {}
     if "PySpark" in peers and not shutil.which("java"):
@@ -228,17 +229,17 @@ def main() -> int:
 
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     expected: dict[str, Any] = {}
-    begun = time.monotonic()
+    start = time.monotonic()
     for number in range(args.rounds):
         for case in args.case or CASES:
             for peer in (peer for peer in CASES[case][0] if peer in peers):
-                told = measure(peer, case, folders)
-                if "failed" not in told and not is_right(peer, case, told, expected):
-                    told = {"failed": f"wrong answer: {told['answer']}"}
-                told["load"] = os.getloadavg()[0]
-                found.setdefault(case, {}).setdefault(peer, []).append(told)
-                print(f"round {number + 1}  {case:<8} {peer:<16} {told.get('failed') or round(told['seconds'], 6)}", flush=True)
-    minutes = round((time.monotonic() - begun) / 60, 1)
+                result = measure(peer, case, folders)
+                if "failed" not in result and not is_right(peer, case, result, expected):
+                    result = {"failed": f"wrong answer: {result['answer']}"}
+                result["load"] = os.getloadavg()[0]
+                found.setdefault(case, {}).setdefault(peer, []).append(result)
+                print(f"round {number + 1}  {case:<8} {peer:<16} {result.get('failed') or round(result['seconds'], 6)}", flush=True)
+    minutes = round((time.monotonic() - start) / 60, 1)
     if args.update:
         results = json.loads((HERE / "results.json").read_text())
         results["found"].update(found)
@@ -261,7 +262,7 @@ def main() -> int:
 
 
 def written(results: dict[str, Any]) -> int:
-    """Writes the figures, and what the book shows of them."""
+    """Writes the figures, and the table and plots of the book."""
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return subprocess.run([sys.executable, HERE / "render.py"]).returncode
 

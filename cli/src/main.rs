@@ -3,6 +3,7 @@
 mod aws;
 mod commands;
 mod deploy;
+mod durations;
 mod listing;
 mod program;
 #[cfg(test)]

@@ -221,8 +221,8 @@ impl Select {
         let metadata = match self.metadata() {
             Ok(metadata) => metadata,
             Err(_) if self.is_outside()? => bail!(
-                "could not find `Cargo.toml` in this folder or in any parent folder; change to the folder of a program, \
-                 pass --manifest-path, or create a program with `cargo wren new`"
+                "could not find `Cargo.toml` in this folder or in any parent folder; change to the folder of a \
+                 program, pass --manifest-path, or create a program with `cargo wren new`"
             ),
             Err(cargo_metadata::Error::CargoMetadata { stderr }) => {
                 let reason = stderr.trim();
@@ -269,7 +269,8 @@ impl Select {
     }
 
     fn choose(&self, metadata: &Metadata) -> Result<Program> {
-        let programs: Vec<_> = self.packages(metadata)?.into_iter().flat_map(programs_of).collect();
+        let packages = self.packages(metadata)?;
+        let programs: Vec<_> = packages.iter().copied().flat_map(programs_of).collect();
         let fits = |program: &&Program| match (&self.bin, &self.example) {
             (Some(name), _) => program.kind == TargetKind::Bin && program.name == *name,
             (_, Some(name)) => program.kind == TargetKind::Example && program.name == *name,
@@ -284,7 +285,7 @@ impl Select {
                 list(&programs.iter().collect::<Vec<_>>())
             ),
             ref several => {
-                let default = metadata.root_package().and_then(|package| package.default_run.as_ref());
+                let default = packages.iter().find_map(|package| package.default_run.as_ref());
                 match several.iter().find(|program| Some(&program.name) == default) {
                     Some(program) => Ok((*program).clone()),
                     None => bail!("several programs match; choose one:{}", list(several)),
@@ -303,11 +304,19 @@ impl Select {
             }
             return Ok(named);
         }
-        // The root package of the workspace; a virtual workspace has none, and all of its packages count.
-        match metadata.root_package() {
-            Some(package) => Ok(vec![package]),
-            None => Ok(members),
-        }
+        // As for cargo: the package of this folder. In the root of a virtual workspace, all of its packages count.
+        let here = match &self.manifest_path {
+            Some(manifest) => std::path::absolute(manifest)?.parent().map(Path::to_owned).unwrap_or_default(),
+            None => std::env::current_dir()?,
+        };
+        let here = here.canonicalize().unwrap_or(here);
+        let is_around = |package: &Package| {
+            let folder = package.manifest_path.parent().and_then(|folder| folder.canonicalize().ok());
+            folder.is_some_and(|folder| here.starts_with(folder))
+        };
+        let around = members.iter().filter(|package| is_around(package));
+        let nearest = around.max_by_key(|package| package.manifest_path.as_str().len());
+        Ok(nearest.map_or(members.clone(), |package| vec![*package]))
     }
 }
 

@@ -127,8 +127,8 @@ fn prices() -> String {
     let (head, constants) = source::constants(&read("runtime/src/aws/price.rs"));
     let mut page = format!("# Prices\n\n{head}\n\n");
     page.push_str(
-        "wren estimates the cost of jobs with these prices: for `.budget(..)`, for `cargo wren plan`, and in the summary \
-         line of a job. [What it costs](../cost.md) has examples.\n\n| dollars | for | `wren::price::` |\n| ---: | --- | --- |\n",
+        "wren estimates the cost of jobs with these prices: for `.budget(..)`, for `cargo wren plan`, and in the \
+         summary line of a job. [What it costs](../cost.md) has examples.\n\n| dollars | for | `wren::price::` |\n| ---: | --- | --- |\n",
     );
     for Constant { name, doc, value, .. } in constants.iter().filter(|constant| constant.kind == "f64") {
         writeln!(page, "| {value} | {doc} | `{name}` |").unwrap();

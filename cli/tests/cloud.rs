@@ -1,4 +1,4 @@
-//! Programs deployed to the emulator and run there, as a user does it.
+//! Deploys programs to the emulator and runs them there, as a user would.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -36,7 +36,7 @@ fn a_program_is_deployed_run_changed_and_destroyed() {
 
 #[test]
 fn a_new_project_is_deployed_and_run_by_two_commands() {
-    // Every event comes twice, and this machine's clock is wrong.
+    // Every event is delivered twice, and this machine's clock is wrong.
     inside(&["--duplicate", "1", "--clock", "3600"], "inner_new_project");
 }
 
@@ -68,7 +68,7 @@ fn wren(arguments: &[&str]) -> Output {
     command.arg("wren").args(arguments).current_dir(root()).output().unwrap()
 }
 
-/// A built program of the workspace, to be run as its driver.
+/// Returns a command that runs a built program of the workspace as a driver.
 fn program(path: &str) -> Command {
     let mut command = Command::new(builds::target().join(path));
     command.current_dir(root());
@@ -85,7 +85,7 @@ fn record() -> PathBuf {
     Path::new(&std::env::var_os("WREN_DIR").unwrap()).join("deployment.emulated.json")
 }
 
-/// Every file below a folder.
+/// Returns all files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
@@ -94,10 +94,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 #[ignore = "run by a test above, inside the emulator"]
 fn inner_life_of_a_deployment() {
-    let mut said = String::new();
+    let mut printed = String::new();
     let mut note = |(stdout, stderr): (String, String)| {
-        said += &stdout;
-        said += &stderr;
+        printed += &stdout;
+        printed += &stderr;
         (stdout, stderr)
     };
     let sweep = ["-p", "examples", "--example", "sweep", "--features", builds::FEATURES];
@@ -120,9 +120,9 @@ fn inner_life_of_a_deployment() {
     assert!(lines.contains("wren job="), "{lines}");
     note(succeeded(wren(&["doctor"])));
 
-    // No secret is in what was printed, logged, recorded or stored.
+    // No output, log, record or object contains the secret.
     let secret = std::env::var("AWS_SECRET_ACCESS_KEY").unwrap();
-    assert!(secret.len() >= 20 && !said.contains(&secret), "printed");
+    assert!(secret.len() >= 20 && !printed.contains(&secret), "printed");
     let folders = [std::env::var_os("WREN_DIR").unwrap(), std::env::var_os("INNER_OBJECTS").unwrap()];
     let kept: Vec<_> = folders.iter().flat_map(|folder| files(Path::new(folder))).collect();
     assert!(kept.len() > 5, "{kept:?}");
@@ -132,16 +132,16 @@ fn inner_life_of_a_deployment() {
         assert!(!found, "the secret is in {}", path.display());
     }
 
-    // As if the function had been changed since.
+    // Pretends that the function has changed since.
     let text = fs::read_to_string(record()).unwrap();
     let hash = deployed["functions"][0]["body_hash"].to_string();
     fs::write(record(), text.replace(&hash, "7")).unwrap();
     let stale = program("wren-deploy/examples/sweep").output().unwrap();
-    let words = String::from_utf8_lossy(&stale.stderr).into_owned();
+    let message = String::from_utf8_lossy(&stale.stderr).into_owned();
     let name = deployed["functions"][0]["name"].as_str().unwrap();
-    assert!(!stale.status.success() && words.contains(name) && words.contains("cargo wren deploy"), "{words}");
+    assert!(!stale.status.success() && message.contains(name) && message.contains("cargo wren deploy"), "{message}");
 
-    // It is deployed again, where it was, and runs there.
+    // It is deployed to the same place again, and runs there.
     let (stdout, stderr) = succeeded(wren(&[&["run"], &sweep[..]].concat()));
     assert!(stderr.contains("running on an emulator of AWS"), "{stderr}");
     assert_eq!(stdout.lines().last(), here.lines().last());
@@ -178,7 +178,7 @@ fn inner_new_project() {
     let manifest = || fs::read_to_string(project.join("Cargo.toml")).unwrap();
     let before = manifest();
 
-    // What would be done is said, and not done.
+    // A dry run reports the change and does not make it.
     let (_, steps) = succeeded(shell(&project, "cargo wren deploy --dry-run"));
     assert!(steps.contains("feature    `aws` of wren-cloud would be turned on in Cargo.toml"), "{steps}");
     assert_eq!(manifest(), before);
@@ -193,29 +193,32 @@ fn inner_new_project() {
     assert_ne!(line, with_aws);
     assert_eq!(manifest(), before.replace(line, &with_aws));
 
-    // The second time there is nothing to turn on.
+    // The second deploy has nothing to turn on.
     let (_, steps) = succeeded(shell(&project, "cargo wren deploy"));
     assert!(!steps.contains("turned on") && !steps.contains("Compiling"), "{steps}");
 
-    // Without the feature it does not run here instead, unless it is told to.
+    // Without the feature, it runs locally only if the backend is set.
     fs::write(project.join("Cargo.toml"), before).unwrap();
     let refused = shell(&project, "cargo run --quiet");
-    let words = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success() && words.contains("built without the feature `aws`"), "{words}");
-    assert!(words.contains("enable it with `cargo wren deploy`") && words.contains("WREN_BACKEND=local"), "{words}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && message.contains("built without the feature `aws`"), "{message}");
+    assert!(
+        message.contains("enable it with `cargo wren deploy`") && message.contains("WREN_BACKEND=local"),
+        "{message}"
+    );
     let (stdout, _) = succeeded(shell(&project, "WREN_BACKEND=local cargo run --quiet"));
     assert!(stdout.ends_with("starts at 837799: 524 steps\n"), "{stdout}");
     let refused = shell(&project, "WREN_BACKEND=lambda cargo run --quiet");
-    let words = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success() && words.contains("the backend `lambda` needs the feature `aws`"), "{words}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && message.contains("the backend `lambda` needs the feature `aws`"), "{message}");
 
-    // What runs too long, too dearly or twice.
+    // Calls that run too long, cost too much or run twice.
     fs::write(project.join("src/main.rs"), include_str!("support/stops.rs")).unwrap();
     let notes = folder.path().join("notes");
     fs::create_dir(&notes).unwrap();
     let run = format!("cargo wren deploy && cargo run --quiet -- {}", notes.display());
     let (stdout, _) = succeeded(shell(&project, &run));
-    assert_eq!(stdout.lines().last(), Some("all as it should be"), "{stdout}");
+    assert_eq!(stdout.lines().last(), Some("all checks passed"), "{stdout}");
     succeeded(shell(&project, "cargo wren destroy --yes"));
 }
 
@@ -227,7 +230,7 @@ fn inner_ten_thousand_tasks() {
     for backend in ["lambda", "lambda:event"] {
         let mut driver = program("wren-deploy/wren-bench");
         driver.envs([("WREN_BENCH", "cloud"), ("WREN_BACKEND", backend)]).arg(tasks.to_string());
-        // It asserts that every result is right.
+        // The program asserts that every result is right.
         let (stdout, stderr) = succeeded(driver.output().unwrap());
         eprintln!("{backend}: {stdout}{stderr}");
         assert!(stdout.starts_with(&format!("{tasks} tasks in ")), "{stdout}");
@@ -238,7 +241,7 @@ fn inner_ten_thousand_tasks() {
     }
 }
 
-/// Links of pages that hang together in groups of up to nine, in five objects.
+/// Returns the links of pages, in five objects. The pages form connected groups of up to nine.
 fn links() -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(5);
     let mut files = vec![String::new(); 5];
@@ -259,7 +262,7 @@ fn inner_data_in_s3() {
     deploy(["--example", "links"]);
     let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
     let lambdas: Vec<_> = deployed["lambdas"].as_array().unwrap().iter().map(|lambda| &lambda["memory_mb"]).collect();
-    assert_eq!(lambdas, [512], "wren's own functions need none: {deployed:#}");
+    assert_eq!(lambdas, [512], "wren's own functions need no Lambda function of their own: {deployed:#}");
     let url = deployed["store"].as_str().unwrap();
     let store = wren::store::open(url).unwrap();
     let files = links();
@@ -268,13 +271,13 @@ fn inner_data_in_s3() {
     }
     let run = |arguments: [&str; 2]| program("wren-deploy/examples/links").args(arguments).output().unwrap();
 
-    // What workers would not see is refused before anything runs.
+    // Paths that workers cannot access are refused before anything runs.
     let [found, links] = ["found", "links"].map(|folder| format!("{url}/{folder}"));
     for wrong in [[&found, "examples/data/links.txt"], ["target/found", &links], ["file:target/found", &links]] {
         let refused = run(wrong);
-        let words = String::from_utf8_lossy(&refused.stderr);
-        assert!(!refused.status.success() && words.contains("workers elsewhere"), "{wrong:?}: {words}");
-        assert!(words.contains("s3://bucket") && !words.contains("job done"), "{wrong:?}: {words}");
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && message.contains("workers elsewhere"), "{wrong:?}: {message}");
+        assert!(message.contains("s3://bucket") && !message.contains("job done"), "{wrong:?}: {message}");
     }
 
     let (stdout, stderr) = succeeded(run([&found, &links]));
@@ -314,18 +317,18 @@ fn inner_cancelled_job() {
     deploy(["--example", "pi"]);
     let round_trip = || wren(&["doctor"]).status.success();
     assert!(round_trip());
-    // Both instances are busy for longer than anybody waits.
+    // Both instances are busy for longer than the test waits.
     let mut driver = program("wren-deploy/examples/pi");
     let mut driver = driver.args(["2", "100000000000"]).stderr(Stdio::null()).spawn().unwrap();
     let busy = Instant::now();
     while round_trip() {
-        assert!(busy.elapsed() < Duration::from_secs(60), "the job does not begin");
+        assert!(busy.elapsed() < Duration::from_secs(60), "the job does not start");
     }
     interrupt(&driver);
     driver.wait().unwrap();
     let cancelled = Instant::now();
     while !round_trip() {
-        assert!(cancelled.elapsed() < Duration::from_secs(30), "the workers go on");
+        assert!(cancelled.elapsed() < Duration::from_secs(30), "the workers are still busy");
     }
 }
 

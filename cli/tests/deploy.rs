@@ -1,4 +1,4 @@
-//! Deploying, destroying and looking, against moto: what is there afterwards is read by boto3.
+//! Deploys, inspects and destroys with moto in place of AWS. boto3 reads the resulting state.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,10 +13,10 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use support::{Moto, python};
 
-/// Nothing that is written or printed may contain it.
+/// No file and no output may contain it.
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-/// A folder with a program and what it says of itself; deployments of it go to a moto of its own.
+/// A folder with a program and its registry. Its deployments go to its own moto.
 struct Project {
     folder: tempfile::TempDir,
     moto: Moto,
@@ -36,12 +36,12 @@ impl Project {
         self.folder.path().join(name)
     }
 
-    /// A program that Lambda would start; another text makes another program.
+    /// Compiles a program that Lambda could start. A different text makes a different program.
     fn program(&self, text: &str) {
         let source = self.path("sweep.rs");
         fs::write(&source, format!("fn main() {{ println!(\"{text}\") }}")).unwrap();
         let mut rustc = Command::new("rustc");
-        // Static, so that it starts whatever glibc this machine has.
+        // Static, so that it does not depend on the glibc of this machine.
         rustc
             .args(["-C", "strip=symbols", "-C", "target-feature=+crt-static", "-o"])
             .arg(self.path("sweep"))
@@ -83,12 +83,12 @@ impl Project {
         self.wren(&[&fixed, arguments].concat())
     }
 
-    /// A deploy that succeeds, as JSON.
+    /// Deploys, asserts that it succeeds, and returns the JSON output.
     fn deployed(&self, arguments: &[&str]) -> Value {
         json_of(&self.deploy(&[&["--json"], arguments].concat()))
     }
 
-    /// All there is in the account.
+    /// Returns everything in the account.
     fn state(&self) -> Value {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/state.py");
         json_of(&self.command(python().join("bin/python")).arg(script).output().unwrap())
@@ -116,7 +116,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// What the steps of a deploy did: `create`, `keep`, and so on.
+/// Returns the changes of a deploy's steps: `create`, `keep`, and so on.
 fn changes(deployed: &Value) -> Vec<&str> {
     let steps = deployed["steps"].as_array().unwrap();
     steps.iter().map(|step| step["change"].as_str().unwrap()).collect()
@@ -173,12 +173,12 @@ fn deploy_makes_all_once_and_destroy_leaves_nothing() {
     assert_eq!(json!([record["code"]["key"]]), found["keys"]);
     assert_eq!(fs::read_to_string(project.path(".wren/.gitignore")).unwrap(), "*\n");
 
-    // The second finds everything as it should be, and touches nothing: not one revision differs.
+    // The second deploy finds everything up to date and changes nothing: even the revisions are the same.
     let again = project.deployed(&["--keep-days", "7"]);
     assert!(changes(&again).iter().all(|change| *change == "keep"), "{again}");
     assert_eq!(project.state(), state);
 
-    // Another deployment's things are not destroyed with this one's.
+    // Resources of another deployment are not destroyed.
     let other = project.deployed(&["--name", "other"]);
     assert!(changes(&other).contains(&"update"), "{other}");
     let refused = project.wren(&["destroy", "--name", "sweep"]);
@@ -209,7 +209,7 @@ fn a_deploy_puts_right_what_differs() {
     project.deployed(&[]);
     let before = project.state();
 
-    // The program, and what remote functions need.
+    // The program and the limits of remote functions have changed.
     project.program("1");
     project.registry(&[("sweep::one", None, None), ("sweep::two", Some(1024), Some(60))]);
     let deployed = project.deployed(&[]);
@@ -226,7 +226,7 @@ fn a_deploy_puts_right_what_differs() {
     assert_ne!(code(&state), code(&before));
     assert_eq!(state["functions"].as_object().unwrap().len(), 2);
 
-    // What somebody changed by hand, and another's rule in the lifecycle.
+    // Resources were changed by hand, and the lifecycle has a rule that is not wren's.
     project.boto(
         "import json
 s3, iam, lam = (boto3.client(n) for n in ('s3', 'iam', 'lambda'))
@@ -242,8 +242,8 @@ s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={'Ru
     let planned = project.deployed(&["--dry-run"]);
     assert!(changes(&planned).contains(&"update"), "{planned}");
     assert_ne!(project.state()["roles"], state["roles"], "a dry run changes nothing");
-    let mended = project.deployed(&[]);
-    assert_eq!(planned["steps"], mended["steps"]);
+    let repaired = project.deployed(&[]);
+    assert_eq!(planned["steps"], repaired["steps"]);
     let after = project.state();
     assert_eq!(after["roles"], state["roles"]);
     let bucket = &after["buckets"]["wren-123456789012-us-east-1"];
@@ -253,7 +253,7 @@ s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={'Ru
     let function = &after["functions"]["wren-sweep-1769mb-900s"];
     assert_eq!((&function["found"]["MemorySize"], &function["retries"]), (&json!(1769), &json!(0)));
 
-    // What is somebody else's stays, and the bucket with it.
+    // Objects that are not wren's stay, and the bucket with them.
     project.boto("boto3.client('s3').put_object(Bucket='wren-123456789012-us-east-1', Key='mine/1', Body=b'1')");
     json_of(&project.wren(&["destroy", "--yes", "--json"]));
     let left = project.state();
@@ -367,7 +367,7 @@ fn doctor_tells_what_is_wrong() {
     for name in ["build", "region", "credentials", "deployment", "bucket", "role", "function"] {
         assert_eq!(state(name, &checks).as_deref(), Some("ok"), "{name}: {checks}");
     }
-    // moto runs no programs.
+    // moto does not run programs.
     assert_eq!((state("round trip", &checks).as_deref(), output.status.code()), (Some("fail"), Some(1)));
 
     let mut elsewhere = project.command(env!("CARGO_BIN_EXE_cargo-wren"));
@@ -416,7 +416,7 @@ logs.put_log_events(logGroupName=group, logStreamName=stream,
     assert!(stderr(&none).contains("use --since to look further back"), "{}", stderr(&none));
 }
 
-/// The whole way of a program of this workspace: built, read, asked, packed.
+/// Runs all steps for a program of this workspace: builds it, reads it, lists its functions, packs it.
 #[test]
 fn a_program_of_the_workspace_is_built_and_planned() {
     let folder = tempfile::tempdir().unwrap();
@@ -433,7 +433,7 @@ fn a_program_of_the_workspace_is_built_and_planned() {
     command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
     let output = command.output().unwrap();
     if stderr(&output).contains("the program needs glibc") {
-        // So it is on a machine with a newer glibc and no zig.
+        // This is the case on a machine with a newer glibc and without zig.
         assert!(stderr(&output).contains("cargo-zigbuild"), "{}", stderr(&output));
         return;
     }

@@ -1,4 +1,4 @@
-//! The emulator, driven by clients that others wrote: boto3 and the AWS CLI.
+//! Tests the emulator with independent clients: boto3 and the AWS CLI.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,7 +17,7 @@ fn script(name: &str) -> String {
     format!("{}/tests/emulator/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a Python script beside an emulator with these options.
+/// Runs a Python script with an emulator that has these options.
 fn run_python(options: &[&str], name: &str) {
     let mut command = emulate(options);
     command.arg(python().join("bin/python")).arg("-B").arg(script(name));
@@ -74,7 +74,7 @@ fn write_bootstrap(zip: &Path, python: &Path) {
     writer.finish().unwrap();
 }
 
-/// A worker of the `lambda_runtime` crate, which is what wren's own workers are built on.
+/// A worker that is built on the `lambda_runtime` crate, like wren's own workers.
 #[test]
 fn the_lambda_runtime_crate() {
     let mut command = emulate(&[]);
@@ -92,7 +92,7 @@ fn worker() {
     async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
         let LambdaEvent { payload, context } = event;
         match payload["do"].as_str() {
-            Some("fail") => Err("as it was told".into()),
+            Some("fail") => Err("as requested".into()),
             Some("abort") => std::process::abort(),
             _ => Ok(
                 serde_json::json!({"id": context.request_id, "memory": context.env_config.memory, "payload": payload}),
@@ -103,7 +103,7 @@ fn worker() {
     runtime.block_on(lambda_runtime::run(service_fn(handle))).unwrap();
 }
 
-/// Neither processes nor folders are left, also where the command fails while a call runs.
+/// No processes or folders are left, even if the command fails while a call runs.
 #[test]
 fn nothing_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ fn nothing_is_left_behind() {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(!alive(), "{pids} live on");
+    assert!(!alive(), "some of {pids} are still alive");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
 }

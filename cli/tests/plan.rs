@@ -1,4 +1,4 @@
-//! `cargo wren plan`, from durations that are given and from those of jobs that ran.
+//! Tests `cargo wren plan` with given durations, and with those of earlier jobs.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -22,9 +22,9 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The log of a job whose tasks took so many milliseconds each.
+/// Writes the log of a job whose tasks took these milliseconds.
 fn job(folder: &Path, id: &str, function: &str, backend: &str, started_unix_ms: u64, millis: &[u64]) {
-    let begin = format!(
+    let header = format!(
         r#"{{"event":"job","id":"{id}","name":null,"function":"{function}","tasks":{},"backend":"{backend}","workers":2,"memory_mb":512,"started_unix_ms":{started_unix_ms},"pid":1,"wren":"0"}}"#,
         millis.len()
     );
@@ -34,7 +34,7 @@ fn job(folder: &Path, id: &str, function: &str, backend: &str, started_unix_ms: 
             ms * 1_000
         )
     });
-    let lines: Vec<_> = std::iter::once(begin).chain(done).collect();
+    let lines: Vec<_> = std::iter::once(header).chain(done).collect();
     let folder = folder.join(".wren/jobs").join(id);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("events.jsonl"), lines.join("\n") + "\n").unwrap();
@@ -44,13 +44,13 @@ fn job(folder: &Path, id: &str, function: &str, backend: &str, started_unix_ms: 
 fn a_prediction_has_an_interval_and_is_the_same_again() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--tasks", "200", "--duration", "1m", "--seed", "7", "--json"];
-    let told = json(&plan(folder.path(), &arguments));
-    let wall = &told["predicted"]["wall_s"];
+    let planned = json(&plan(folder.path(), &arguments));
+    let wall = &planned["predicted"]["wall_s"];
     let [low, middle, high] = ["low", "middle", "high"].map(|part| wall[part].as_f64().unwrap());
     assert!(60.0 < low && low <= middle && middle <= high && high < 120.0, "{wall}");
-    assert!(told["predicted"]["usd"]["middle"].as_f64().unwrap() > told["compute_usd"].as_f64().unwrap());
-    assert_eq!(told["predicted"]["runs"], 20);
-    assert_eq!(told, json(&plan(folder.path(), &arguments)));
+    assert!(planned["predicted"]["usd"]["middle"].as_f64().unwrap() > planned["compute_usd"].as_f64().unwrap());
+    assert_eq!(planned["predicted"]["runs"], 20);
+    assert_eq!(planned, json(&plan(folder.path(), &arguments)));
 
     let slow = json(&plan(
         folder.path(),
@@ -74,13 +74,16 @@ fn durations_are_those_of_earlier_jobs_of_the_function() {
     job(folder, "bbb", "demo::train", "local", 2_000, &[6_000, 8_000, 10_000]);
     job(folder, "ccc", "demo::other", "local", 1_500, &[50]);
 
-    // The latest job's function, in all of its jobs, for as many tasks as the latest had.
-    let told = json(&plan(folder, &["--json"]));
-    let measured = &told["measured"];
+    // The function is that of the latest job, with the durations of all its jobs and the number of tasks of the latest.
+    let planned = json(&plan(folder, &["--json"]));
+    let measured = &planned["measured"];
     assert_eq!((&measured["function"], &measured["count"]), (&Value::from("demo::train"), &Value::from(5)));
-    assert_eq!((&told["tasks"], &told["duration_s"], &told["memory_mb"]), (&3.into(), &6.0.into(), &512.into()));
+    assert_eq!(
+        (&planned["tasks"], &planned["duration_s"], &planned["memory_mb"]),
+        (&3.into(), &6.0.into(), &512.into())
+    );
     assert_eq!(measured["jobs"], serde_json::json!(["bbb", "aaa"]));
-    // By name of the function and by the beginning of a job's id.
+    // By the name of the function, and by a prefix of a job's ID.
     for of in ["demo::other", "cc"] {
         assert_eq!(json(&plan(folder, &[of, "--json"]))["measured"]["function"], "demo::other");
     }
@@ -90,7 +93,7 @@ fn durations_are_those_of_earlier_jobs_of_the_function() {
     assert!(text.contains("may be slower"), "{text}");
     assert!(text.contains("error       5th to 95th percentile of 20 simulated runs"), "{text}");
 
-    // What ran on Lambda counts alone.
+    // Jobs on Lambda, if any, are the only ones that count.
     job(folder, "ddd", "demo::train", "lambda", 500, &[9_000, 9_000]);
     let measured = &json(&plan(folder, &["demo::train", "--json"]))["measured"];
     assert_eq!((&measured["count"], &measured["mean_s"]), (&2.into(), &9.0.into()));
@@ -99,9 +102,9 @@ fn durations_are_those_of_earlier_jobs_of_the_function() {
 #[test]
 fn wrong_usage_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let told = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3x"]));
-    assert!(told.contains("unknown unit `x`; expected `ms`, `s`, `m` or `h`"), "{told}");
-    let told = stderr(&plan(folder.path(), &["--duration", "3"]));
-    assert!(told.contains("pass it with --tasks"), "{told}");
+    let message = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3x"]));
+    assert!(message.contains("unknown unit `x`; expected `ms`, `s`, `m` or `h`"), "{message}");
+    let message = stderr(&plan(folder.path(), &["--duration", "3"]));
+    assert!(message.contains("pass it with --tasks"), "{message}");
     assert_eq!(plan(folder.path(), &["some::function", "--duration", "3"]).status.code(), Some(2));
 }

@@ -1,4 +1,4 @@
-//! The packages can be published: what cargo packs of them builds elsewhere, and what they say is true.
+//! Checks that the packages can be published: the packed crates build elsewhere, and their metadata is correct.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use cargo_metadata::semver::Version;
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
 
-/// In the order in which they are published: each needs those before it.
+/// The packages, in the order in which they are published: each needs those before it.
 const PUBLISHED: [&str; 4] = ["wren-macros", "wren-cloud", "wren-emulator", "cargo-wren"];
 
 fn root() -> PathBuf {
@@ -42,7 +42,7 @@ fn every_package_has_what_a_registry_shows() {
             package.repository.is_some() && package.homepage.is_some() && package.documentation.is_some(),
             "{name}"
         );
-        // crates.io takes five keywords at most, of twenty letters at most.
+        // crates.io accepts at most five keywords, of at most twenty letters.
         assert!((1..=5).contains(&package.keywords.len()), "{name}");
         assert!(package.keywords.iter().all(|keyword| keyword.len() <= 20), "{name}");
         assert!((1..=5).contains(&package.categories.len()), "{name}");
@@ -64,7 +64,7 @@ fn the_rust_version_is_the_highest_that_a_locked_package_asks_for() {
     let asked = metadata.packages.iter().filter(|package| !is_member(&package.name));
     let asked: Vec<_> = asked.filter_map(|p| Some((p.rust_version.clone()?, p.name.to_string()))).collect();
     let (highest, package): &(Version, String) = asked.iter().max().unwrap();
-    assert_eq!(highest, &stated[0], "`rust-version` in Cargo.toml is not what {package} asks for");
+    assert_eq!(highest, &stated[0], "`rust-version` in Cargo.toml is not the version that {package} requires");
 }
 
 fn succeeded(output: &Output) -> String {
@@ -72,8 +72,8 @@ fn succeeded(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A copy of the workspace in which the packages are what cargo packs of them. Beside the same members, all that they
-/// depend on has the same features, and is compiled already.
+/// A copy of the workspace in which the packed crates replace the packages. Because the members are the same, all
+/// dependencies have the same features and are compiled already.
 struct Packed {
     folder: tempfile::TempDir,
 }
@@ -110,13 +110,13 @@ impl Packed {
         self.folder.path().canonicalize().unwrap().join("workspace")
     }
 
-    /// Has packages taken from here in place of the registry.
+    /// Returns the settings that make cargo take the packages from here instead of the registry.
     fn patches(&self) -> String {
         let patch = |name: &&str| format!("{name} = {{ path = {:?} }}\n", self.workspace().join(versioned(name)));
         "\n[patch.crates-io]\n".to_owned() + &PUBLISHED.iter().map(patch).collect::<String>()
     }
 
-    /// A folder for projects that depend on them.
+    /// Returns a new folder for projects that depend on the packages.
     fn elsewhere(&self) -> PathBuf {
         let folder = self.folder.path().join("elsewhere");
         builds::share(&folder);
@@ -134,8 +134,8 @@ fn versioned(name: &str) -> String {
 #[test]
 fn packed_crates_build_and_make_a_project_that_runs() {
     let packed = Packed::new();
-    // What is compiled goes where the workspace's is; the command itself does not take the place of that which other
-    // tests run.
+    // Intermediate files go to the folder of the workspace. The command itself goes elsewhere, so that it does not
+    // replace the one that other tests run.
     let mut build = builds::command("cargo");
     build.args(["build", "--workspace", "--features", "examples/full", "--bin", "cargo-wren"]);
     build.env("CARGO_BUILD_BUILD_DIR", builds::target()).env("CARGO_TARGET_DIR", packed.workspace().join("target"));
@@ -150,7 +150,7 @@ fn packed_crates_build_and_make_a_project_that_runs() {
     let project = elsewhere.join("hello");
     let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
     assert!(manifest.contains(concat!("wren-cloud = \"", env!("CARGO_PKG_VERSION"), "\"\n")), "{manifest}");
-    // The versions that are compiled already.
+    // Locks the versions that are compiled already.
     fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
     let output = run(&project, &["wren", "run", "--debug", "--quiet"]);
     assert!(succeeded(&output).ends_with("starts at 837799: 524 steps\n"), "{output:?}");

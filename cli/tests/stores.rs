@@ -1,4 +1,4 @@
-//! The S3 store against two servers that others wrote: s3s behind the emulator, and moto.
+//! Tests the S3 store against two independent servers: s3s in the emulator, and moto.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -33,7 +33,7 @@ fn s3_on_the_emulator_that_refuses_a_tenth() {
 fn s3_on_moto() {
     let moto = Moto::start();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // A slow server, whose every race others have tried.
+    // The server is slow, so it runs fewer rounds than the emulator.
     command.envs(moto.variables()).env("INNER_ROUNDS", "100");
     run_inner(command, "inner_s3");
 }
@@ -74,12 +74,12 @@ fn keys_of_others_on_the_emulator() {
 fn keys_of_others_on_moto() {
     let moto = Moto::start();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // Its web framework finds no route for a newline.
+    // The web framework of moto cannot route a key with a newline.
     command.envs(moto.variables()).env("INNER_ONE_LINE", "1");
     run_inner(command, "inner_foreign");
 }
 
-/// Keys as people have them, written by AWS's own client.
+/// Reads keys of kinds that wren itself does not write. AWS's own client has written them.
 #[test]
 #[ignore = "run by the tests above, with a server's address"]
 fn inner_foreign() {
@@ -134,7 +134,7 @@ fn inner_foreign() {
     let odd: Vec<&str> = keys.iter().copied().filter(|key| key.starts_with("odd/")).collect();
     assert_eq!(read("/odd/*"), odd);
     assert_eq!(read("").len(), keys.len());
-    // The listing tells what a look at each object would.
+    // The listing reports the same sizes as requests for each object.
     for (key, stat) in wren::block_on(store.list_stats("", None, 100)).unwrap() {
         assert_eq!(wren::block_on(store.size(&key)).unwrap(), stat.len, "{key:?}");
     }
@@ -144,8 +144,8 @@ fn inner_foreign() {
     assert!(matches!(written, store::StoreError::BadKey { .. }), "{written}");
 }
 
-/// Whatever waits for many answers of a store waits as async code does: a runtime's budget for one poll is 128
-/// of them.
+/// Code that waits for many answers of a store must not block: the budget of an async runtime for one poll is 128 of
+/// them.
 #[test]
 fn a_thousand_objects_on_every_kind_of_event_loop() {
     let mut command = emulate(&["--latency", "3"]);
@@ -155,7 +155,7 @@ fn a_thousand_objects_on_every_kind_of_event_loop() {
 
 const MANY: u64 = 1_000;
 
-/// Slow enough that results do not come together: each is an object of its own.
+/// Slow enough that results are not stored together: each is an object of its own.
 #[wren::remote]
 fn slow_double(x: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(5));
@@ -209,13 +209,13 @@ fn executor(store: Arc<dyn Store>) -> Executor {
     Executor::builder().backend("inline").workers(8).opened_store(store).build().unwrap()
 }
 
-/// Fills the store; what this makes, the others find.
+/// Fills the store with the objects that the other runs read.
 async fn first(store: Arc<dyn Store>) -> wren::Result<()> {
     let executor = executor(store.clone());
     wren::map(slow_double, 0..MANY).on(&executor).named("awaited").await?;
     wren::map(slow_double, 0..MANY).on(&executor).named("started").start().await?.wait().await?;
     let keys = store.list("awaited/done/", None, usize::MAX).await?.len();
-    assert!(keys > 500, "{keys} objects are few");
+    assert!(keys > 500, "only {keys} objects");
     std::thread::scope(|scope| {
         for files in [0..50, 50..100, 100..150] {
             let put = |file| wren::block_on(store.put(&format!("in/{file:03}"), b"b\na\n")).unwrap();
@@ -249,12 +249,12 @@ async fn thousand(name: &str, store: Arc<dyn Store>) -> wren::Result<()> {
     Ok(())
 }
 
-/// Runs a future that takes well under its time-out where requests go side by side, and half a minute or for
-/// ever where they do not.
+/// Runs a future with a timeout. The future takes much less if requests run concurrently, and half a minute or forever
+/// if they do not.
 async fn soon<T>(future: impl Future<Output = wren::Result<T>>) -> wren::Result<T> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let ended = tokio::time::timeout(Duration::from_secs(15), future).await;
-    let value = ended.expect("it ends in time");
-    println!("{:?}", begun.elapsed());
+    let value = ended.expect("the future completes in time");
+    println!("{:?}", start.elapsed());
     value
 }

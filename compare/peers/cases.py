@@ -1,4 +1,4 @@
-"""The cases, for peers that are used from Python. A case prints one line of JSON, as `wren-compare` does."""
+"""The cases for peers that are used from Python. A case prints one line of JSON, like `wren-compare`."""
 
 import json
 import os
@@ -9,11 +9,12 @@ import time
 from collections import Counter
 from typing import Any, Callable, Iterable
 
-# Tasks of about a tenth of a second, as those of wren and rayon are.
+# Tasks of about a tenth of a second, like those of wren and rayon.
 PI_TASKS, PI_POINTS = 64, 500_000
 PAYLOADS, PAYLOAD = 64, 8 << 20
 CALLS = 50
-# The array of a result, in MiB; the one that calls share, in floats, and how many calls; and of how many runs the best counts.
+# Size of the array in a result, in MiB; size of the array that calls share, in floats; number of these calls; number of
+# runs, of which the best counts.
 ARRAY, SHARED, TAKERS, RUNS = 64, 4_000_000, 32, 5
 
 
@@ -31,7 +32,7 @@ def echo(data: bytes) -> bytes:
 
 
 class DieOnce:
-    """The fourth task ends its process, the first time."""
+    """A function that ends its process in the fourth task, the first time."""
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
@@ -63,7 +64,7 @@ def files(folder: str) -> list[str]:
 
 
 class Peer:
-    """A peer says how one calls a function, and how one maps it; some have words of their own for word count."""
+    """A peer defines how to call a function and how to map it; some have their own word count."""
 
     def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
         raise NotImplementedError
@@ -78,15 +79,15 @@ class Peer:
         raise NotImplementedError
 
     def array(self, mib: int) -> Any:
-        """An array of floats that a call makes."""
+        """Returns an array of floats that a call makes."""
         raise NotImplementedError
 
     def back(self, array: Any) -> Any:
-        """What a call gives back that takes an array."""
+        """Returns the result of a call that takes an array and returns it."""
         raise NotImplementedError
 
     def ends(self, array: Any, calls: int) -> list[float]:
-        """The sum of two elements, by each of so many calls that take the same array."""
+        """Returns a sum of two elements from each of these calls, which take the same array."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -94,9 +95,9 @@ class Peer:
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     result = run()
-    return time.perf_counter() - begun, result
+    return time.perf_counter() - start, result
 
 
 def run(peer: Peer, case: str, arguments: list[str]) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def run(peer: Peer, case: str, arguments: list[str]) -> dict[str, Any]:
         return {"seconds": seconds, "answer": int(results == data)}
     if case.startswith("array"):
         return arrays(peer, case)
-    raise SystemExit(f"no case is called {case}")
+    raise SystemExit(f"unknown case {case}")
 
 
 def arrays(peer: Peer, case: str) -> dict[str, Any]:
@@ -146,6 +147,6 @@ def arrays(peer: Peer, case: str) -> dict[str, Any]:
 
 def main(make: Callable[[], Peer]) -> None:
     peer = make()
-    told = run(peer, sys.argv[1], sys.argv[2:])
-    print(json.dumps(told), flush=True)
+    result = run(peer, sys.argv[1], sys.argv[2:])
+    print(json.dumps(result), flush=True)
     peer.close()

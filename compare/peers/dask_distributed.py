@@ -1,4 +1,4 @@
-"""Dask's distributed scheduler on this machine; words by a bag, as its documentation counts them."""
+"""Dask's distributed scheduler on this machine; word count with a bag, as in its documentation."""
 
 from distributed import Client, LocalCluster
 

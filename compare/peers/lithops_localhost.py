@@ -10,9 +10,9 @@ import lithops
 from cases import Peer, count_file, files, main, merged
 
 CONFIG = {
-    # It refuses more than 4 MiB of arguments; raised so that the case `payload` runs at all.
+    # By default, Lithops refuses more than 4 MiB of arguments; the case `payload` needs more.
     "lithops": {"backend": "localhost", "storage": "localhost", "log_level": None, "telemetry": False, "data_limit": 2048},
-    # Without a runtime it takes whichever `python` is the first on the PATH.
+    # Without a runtime, Lithops uses the first `python` on the PATH.
     "localhost": {"version": 1, "worker_processes": 2, "runtime": sys.executable},
 }
 

@@ -1,4 +1,4 @@
-"""multiprocessing.Pool, which chunks a map by itself."""
+"""multiprocessing.Pool, which splits a map into chunks itself."""
 
 from multiprocessing import Pool
 

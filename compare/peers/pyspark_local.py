@@ -1,4 +1,4 @@
-"""Spark on this machine: RDDs for functions of Python, DataFrames for words and sort."""
+"""Spark on this machine: RDDs for Python functions, DataFrames for word count and sort."""
 
 import os
 
@@ -40,7 +40,7 @@ class Spark(Peer):
         return list(counts.agg(functions.sum("count"), functions.count("*"), functions.max("count")).first())
 
     def sort(self, folder, out):
-        # Records that end in CR LF are lines; the key is what they begin with.
+        # Records that end in CR LF are lines; the key is at their start.
         lines = self.session.read.option("lineSep", "\n").text(folder)
         key = functions.substring("value", 1, 10)
         lines.repartitionByRange(16, key).sortWithinPartitions(key).write.option("lineSep", "\n").text(out)

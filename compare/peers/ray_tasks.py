@@ -1,4 +1,4 @@
-"""Ray on this machine: a task for each call, as its documentation begins; it has no chunks."""
+"""Ray on this machine: a task for each call, as in the introduction of its documentation; Ray has no chunks."""
 
 import os
 

@@ -1,26 +1,26 @@
-//! The name of wren in the crate that is compiled: a dependency may be renamed.
+//! The name of wren in the crate that is being compiled, where the dependency may be renamed.
 
 use proc_macro2::{Ident, Span};
 
-/// The name of wren's library where its dependants do not rename it.
+/// The name of wren's library if its dependents do not rename it.
 const LIBRARY: &str = "wren";
 
-/// The name by which the crate that is compiled knows wren.
+/// Returns the name of wren in the crate that is being compiled.
 ///
-/// Cargo passes each dependency to rustc under the name that the manifest gives it, as `--extern
-/// cloud=/…/libwren-0123456789abcdef.rmeta`. A macro runs inside of rustc and can read its arguments, which are
-/// right for renamed, inherited and target-specific dependencies alike. Editors that expand macros in a process of
-/// their own get the usual name.
+/// Cargo passes each dependency to rustc under its name in the manifest, as `--extern
+/// cloud=/…/libwren-0123456789abcdef.rmeta`. A macro runs inside rustc and can read its arguments, which are correct
+/// for renamed, inherited and target-specific dependencies. Editors that expand macros in a separate process get the
+/// usual name.
 pub(crate) fn crate_name() -> String {
     named_by(std::env::args_os().filter_map(|argument| argument.into_string().ok()).flat_map(of_file))
 }
 
-/// [`crate_name`] as an identifier of the crate that is compiled.
+/// Returns [`crate_name`] as an identifier.
 pub(crate) fn crate_ident() -> Ident {
     Ident::new(&crate_name(), Span::call_site())
 }
 
-/// The arguments that `@file` stands for. Cargo writes them to a file where they would be too long for a command line.
+/// Expands an argument `@file` to the arguments in that file. Cargo uses a file if the command line would be too long.
 fn of_file(argument: String) -> Vec<String> {
     let text = argument.strip_prefix('@').and_then(|file| std::fs::read_to_string(file).ok());
     text.map_or_else(|| vec![argument], |text| text.lines().map(str::to_owned).collect())
@@ -31,12 +31,12 @@ fn named_by(arguments: impl Iterator<Item = String>) -> String {
         arguments.filter_map(|argument| name_of_wren(argument.strip_prefix("--extern=").unwrap_or(&argument)));
     match (names.next(), names.next()) {
         (Some(name), None) => name,
-        // Two libraries have the name: the renamed one could be either.
+        // If two libraries match, it is not known which of them is wren.
         _ => LIBRARY.to_owned(),
     }
 }
 
-/// `cloud` of `priv,noprelude:cloud=/…/libwren-0123456789abcdef.rmeta`.
+/// Returns `cloud` for `priv,noprelude:cloud=/…/libwren-0123456789abcdef.rmeta`, and `None` for other libraries.
 fn name_of_wren(argument: &str) -> Option<String> {
     let (name, path) = argument.split_once('=')?;
     let file = path.rsplit('/').next()?;
@@ -74,9 +74,9 @@ mod tests {
     #[test]
     fn where_nothing_is_said_it_has_its_own() {
         assert_eq!(named(&["rust-analyzer-proc-macro-srv"]), "wren");
-        // wren itself, and a crate whose name begins as its does.
+        // wren itself is being compiled, with a crate whose name starts with the same letters.
         assert_eq!(named(&["rustc", "--extern", "w=/t/libwren_macros-01.so", "--cfg", "feature=\"data\""]), "wren");
-        // The other project of that name beside it.
+        // The crate also depends on the other project named `wren`.
         assert_eq!(named(&["--extern", "wren=/t/libwren-01.rmeta", "--extern", "cloud=/t/libwren-02.rmeta"]), "wren");
     }
 }

@@ -1,4 +1,4 @@
-//! `#[wren::main]`.
+//! `#[wren::main]`: expands `main` like this.
 //!
 //! ```text
 //! #[wren::main]                         fn main() -> ::wren::__private::Exit {
@@ -23,7 +23,7 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
     let function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(_) => {
-            let message = format!("`#[{}::main]` goes on `fn main` or `async fn main`", crate_name());
+            let message = format!("`#[{}::main]` can only be used on `fn main` or `async fn main`", crate_name());
             errors.push(Error::new(item.span(), message));
             let errors = report(errors);
             return quote!(#item #errors);
@@ -32,7 +32,7 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
     check(&function, &mut errors);
     if !errors.is_empty() {
         let errors = report(errors);
-        // A `main` all the same, or its absence would be an error of its own.
+        // Without any `main`, the compiler would report another error.
         return quote!(#errors fn main() {});
     }
     let private = options.private();
@@ -54,10 +54,11 @@ fn check(function: &ItemFn, errors: &mut Vec<Error>) {
     if signature.ident != "main" {
         errors.push(Error::new(
             signature.ident.span(),
-            format!("`#[{name}::main]` goes on `main`; a function for workers takes `#[{name}::remote]`"),
+            format!("`#[{name}::main]` can only be used on `main`; put `#[{name}::remote]` on a function for workers"),
         ));
     }
-    // A second event loop. The one that comes first would see an ordinary `main`, and that is well.
+    // Another attribute that creates an async runtime. One that comes first is fine: it has already turned `main` into
+    // an ordinary function.
     if let Some(other) =
         function.attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|s| s.ident == "main"))
     {
@@ -66,13 +67,13 @@ fn check(function: &ItemFn, errors: &mut Vec<Error>) {
         errors.push(Error::new(
             other.span(),
             format!(
-                "`#[{name}::main]` gives `main` an event loop of tokio, of one thread; remove `#[{path}]`, or write \
-                 `#[{path}]` before `#[{name}::main]` to have its event loop"
+                "`#[{name}::main]` already runs `main` in a tokio runtime with one thread; remove `#[{path}]`, or \
+                 write `#[{path}]` before `#[{name}::main]` to use its runtime"
             ),
         ));
     }
     if !signature.inputs.is_empty() {
-        errors.push(Error::new(signature.inputs.span(), "`main` takes no arguments; read `std::env::args()`"));
+        errors.push(Error::new(signature.inputs.span(), "`main` cannot take arguments; use `std::env::args()`"));
     }
     if !signature.generics.params.is_empty() {
         errors.push(Error::new(signature.generics.params.span(), "`main` cannot be generic"));

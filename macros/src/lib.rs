@@ -1,4 +1,4 @@
-//! The attribute macros of wren; use them as `wren::remote` and `wren::main`.
+//! The attribute macros of wren. Programs use them as `wren::remote`, `wren::main`, `wren::mapreduce` and `wren::bsp`.
 
 mod crate_name;
 mod entry_point;
@@ -10,7 +10,7 @@ mod tokens;
 
 use proc_macro::TokenStream;
 
-/// Makes a function remote: called, it returns a lazy `wren::Call` that runs in a worker when awaited.
+/// Makes a function remote. Calling it returns a lazy `wren::Call`, which runs in a worker when it is awaited.
 ///
 /// ```
 /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -25,8 +25,8 @@ use proc_macro::TokenStream;
 ///
 /// # wren::block_on(async {
 /// let model = Model { offset: 40 };
-/// let sum = parse("2", &model).await?; // in a worker
-/// assert_eq!(parse::local("2", &model), Ok(sum)); // here, as if there were no annotation
+/// let sum = parse("2", &model).await?; // runs in a worker
+/// assert_eq!(parse::local("2", &model), Ok(sum)); // runs here, like a function without the attribute
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
@@ -34,23 +34,24 @@ use proc_macro::TokenStream;
 ///
 /// | option | |
 /// | --- | --- |
-/// | `memory = 2048` | megabytes of 2^20 bytes |
-/// | `timeout = 300` | seconds |
-/// | `retries = 5` | how often an `Err` or a panic is run again |
-/// | `retry_if = is_transient` | with `retries`: which `Err`s are run again, by a `fn(&E) -> bool` |
-/// | `backoff = BACKOFF` | with `retries`: the pauses before that, a constant `wren::Backoff` |
-/// | `at_most_once` | never run again, whatever became of it; see `Call::at_most_once` |
-/// | `carrier = Train` | the name of the type that has `local`, where the function's own name is taken by another type, a module or a crate |
-/// | `crate = path::to::wren` | where it is re-exported; a dependency that the manifest renames needs no option |
+/// | `memory = 2048` | memory limit, in megabytes of 2^20 bytes |
+/// | `timeout = 300` | time limit, in seconds |
+/// | `retries = 5` | number of retries after an `Err` or a panic |
+/// | `retry_if = is_transient` | with `retries`: a `fn(&E) -> bool` that returns whether to retry after this `Err` |
+/// | `backoff = BACKOFF` | with `retries`: the pauses before the retries, a constant of type `wren::Backoff` |
+/// | `at_most_once` | the call never runs again, whatever its outcome; see `Call::at_most_once` |
+/// | `carrier = Train` | the name of the type that has `local`, if another type, a module or a crate has the function's name |
+/// | `crate = path::to::wren` | the path of wren, if it is re-exported; not needed if the manifest renames the dependency |
 ///
-/// Arguments implement serde's `Serialize` and `Deserialize`; `&str`, `&[T]`, `&Path` and `&T` work
-/// as they stand, and so do `Rc<T>` and `Arc<T>`. A declared `Result<T, E>`, by whatever alias, gives a `Call<T>`, and
-/// its `Err` is the call's error, with all sources. `E` is any type with `Debug`, also one that borrows from the arguments.
+/// Arguments must implement serde's `Serialize` and `Deserialize`. `&str`, `&[T]`, `&Path` and `&T` are accepted too,
+/// and so are `Rc<T>` and `Arc<T>`. If the declared result is `Result<T, E>`, or an alias of it, a call is a `Call<T>`,
+/// and an `Err` is the error of the call, with all sources. `E` can be any type that implements `Debug`, even one that
+/// borrows from the arguments.
 ///
 /// # A module of the same name
 ///
-/// `f::local` is a function of a type named `f`. Rust allows one type or module of a name, and so a module `f` beside
-/// the function, or `use f::f;`, is E0428 or E0255. The option `carrier` names the type:
+/// `f::local` is a function of a type named `f`. Types and modules share a namespace in Rust, so a module `f` next to
+/// the function, or `use f::f;`, causes the error E0428 or E0255. The option `carrier` gives the type another name:
 ///
 /// ```
 /// mod grep {
@@ -69,17 +70,19 @@ use proc_macro::TokenStream;
 ///
 /// # Attributes
 ///
-/// Documentation, `deprecated` and `must_use` are the function's; a doctest in it runs once. `cfg` may stand on the
-/// function and on parameters. Lints hold for the function and for its body. `expect` is taken for `allow`: a function
-/// becomes several, and a lint is seen in one of them.
+/// Documentation, `deprecated` and `must_use` apply to the remote function; a doctest in the documentation runs once.
+/// `cfg` is allowed on the function and on parameters. Lint attributes apply to the function and to its body. `expect`
+/// works like `allow`, because the macro generates several functions, and the lint only occurs in one of them.
 #[proc_macro_attribute]
 pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
     remote::expand(options.into(), item.into()).into()
 }
 
-/// Makes `main` ready for remote functions: the program becomes its own worker where it is started
-/// as one, an async `main` gets an event loop, and Ctrl-C, SIGTERM and SIGHUP end its calls with
-/// `Error::Cancelled` and the program after five seconds. Signals that the program handles itself are its own.
+/// Prepares `main` for remote functions.
+///
+/// If the program is started as a worker, it runs as a worker instead of running `main`. An async `main` runs in an
+/// async runtime. Ctrl-C, SIGTERM and SIGHUP end all calls with `Error::Cancelled`, and five seconds later the program,
+/// except for signals that the program handles itself.
 ///
 /// ```
 /// #[wren::remote]
@@ -94,16 +97,16 @@ pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// The event loop is tokio's, of one thread. Option: `crate`, the path of wren where it is re-exported.
+/// The async runtime is tokio's, with one thread. The only option is `crate`, the path of wren if it is re-exported.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     entry_point::expand(options.into(), item.into()).into()
 }
 
-/// Registers the two stages of a MapReduce, so that workers find them: goes on `impl MapReduce for ..`.
+/// Registers the two stages of a MapReduce, so that workers can find them. Use it on `impl MapReduce for ..`.
 ///
-/// Options: `memory` of a worker in MB; `timeout` of a task in seconds; `retries`, how often an `Err`
-/// or a panic is run again; `crate`, the path of wren where it is re-exported.
+/// Options: `memory`, the memory limit of a worker in MB; `timeout`, the time limit of a task in seconds; `retries`,
+/// the number of retries after an `Err` or a panic; `crate`, the path of wren if it is re-exported.
 ///
 /// See `wren::mapreduce::MapReduce` for an example.
 #[proc_macro_attribute]
@@ -111,10 +114,9 @@ pub fn mapreduce(options: TokenStream, item: TokenStream) -> TokenStream {
     staged::expand(&staged::MAP_REDUCE, options.into(), item.into()).into()
 }
 
-/// Registers the stages of a computation in supersteps, so that workers find them: goes on
-/// `impl Bsp for ..`.
+/// Registers the stages of a computation in supersteps, so that workers can find them. Use it on `impl Bsp for ..`.
 ///
-/// Options: as those of [`macro@mapreduce`].
+/// The options are those of [`macro@mapreduce`].
 ///
 /// See `wren::bsp::Bsp` for an example.
 #[proc_macro_attribute]

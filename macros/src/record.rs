@@ -1,4 +1,4 @@
-//! The `RemoteFn` that stands in the link-time registry.
+//! The `RemoteFn`: a function's entry in the link-time registry.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
@@ -7,20 +7,20 @@ use syn::{Attribute, Ident};
 use crate::options::Options;
 
 pub(crate) struct Record {
-    /// What the static is called.
+    /// The name of the static.
     pub(crate) ident: Ident,
-    /// What stands behind the module's path in the name.
+    /// The part of the function's name after the module path.
     pub(crate) name: String,
-    /// A type that stands where the function does; its path tells functions of one name apart.
+    /// A type in the same scope as the function; its path distinguishes functions of the same name.
     pub(crate) beside: TokenStream,
     pub(crate) signature: String,
-    /// Of what driver and worker must agree on.
+    /// Hash of the parts of the signature that driver and worker must agree on.
     pub(crate) signature_hash: u64,
-    /// Of parameters that only some targets have.
+    /// The `cfg` attributes and the hashes of parameters that only some targets have.
     pub(crate) conditional: Vec<(Vec<Attribute>, u64)>,
-    /// Where the source is that a reader wants to see.
+    /// The source location to show to users.
     pub(crate) place: Span,
-    /// What the function is made of: other tokens, another hash.
+    /// Hash of all tokens of the function.
     pub(crate) body_hash: u64,
     pub(crate) entry: TokenStream,
 }
@@ -29,7 +29,7 @@ impl Record {
     pub(crate) fn expand(&self, options: &Options) -> TokenStream {
         let private = options.private();
         let Self { ident, name, beside, signature, signature_hash, body_hash, entry, .. } = self;
-        // `line!()` says where the outermost macro is called; this is where the name stands.
+        // `line!()` is the line of the outermost macro call; this is the line of the name.
         let (line, column) = position(self.place);
         let conditional = (!self.conditional.is_empty()).then(|| {
             let hashes = self.conditional.iter().map(|(cfg, hash)| quote!(#(#cfg)* #hash));
@@ -62,7 +62,7 @@ impl Record {
     }
 }
 
-/// Line and column, from 1. Unit tests have no compiler that knows them.
+/// Returns line and column, from 1. They are not available in unit tests, which run outside the compiler.
 fn position(span: Span) -> (u32, u32) {
     if !proc_macro::is_available() {
         return (1, 1);

@@ -1,11 +1,11 @@
-//! `#[wren::mapreduce]` and `#[wren::bsp]`: what has stages.
+//! `#[wren::mapreduce]` and `#[wren::bsp]`: register the stages of an implementation.
 //!
 //! ```text
 //! impl MapReduce for J { .. }
 //!
 //! ==>
 //!
-//! impl MapReduce for J { .. }                      // as it stands
+//! impl MapReduce for J { .. }                      // unchanged
 //! const _: () = {
 //!     static __wren_map: RemoteFn = ..;            // `module::J::map`, in the link-time registry
 //!     static __wren_reduce: RemoteFn = ..;         // `module::J::reduce`
@@ -29,7 +29,7 @@ use crate::tokens;
 
 const KNOWN: [&str; 4] = ["memory", "timeout", "retries", "crate"];
 
-/// A trait that has stages.
+/// A trait with stages.
 pub(crate) struct Staged {
     pub(crate) attribute: &'static str,
     pub(crate) name: &'static str,
@@ -42,7 +42,8 @@ pub(crate) const MAP_REDUCE: Staged = Staged { attribute: "mapreduce", name: "Ma
 pub(crate) const BSP: Staged = Staged { attribute: "bsp", name: "Bsp", stages: &["load", "step", "finish"] };
 
 pub(crate) fn expand(staged: &Staged, options: TokenStream, item: TokenStream) -> TokenStream {
-    let wrong = format!("`#[{}::{}]` goes on `impl {} for ..`", crate_name(), staged.attribute, staged.name);
+    let wrong =
+        format!("`#[{}::{}]` can only be used on `impl {} for ..`", crate_name(), staged.attribute, staged.name);
     let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
     let options = Options::parse(options, &KNOWN, &mut errors);
@@ -70,20 +71,21 @@ fn check(staged: &Staged, implementation: &ItemImpl, wrong: String, errors: &mut
     }
     if let Some(first) = implementation.generics.params.first() {
         let message = format!(
-            "a {} has no generics: its stages are found by name, and have one entry each; implement it for a concrete type",
+            "an implementation of {} cannot have generics, because workers find its stages by name; implement it for a \
+             concrete type",
             staged.name
         );
         errors.push(Error::new(first.span(), message));
     }
     if name_of(&implementation.self_ty).is_none() {
-        let message = format!("a {} is implemented for a type with a name", staged.name);
+        let message = format!("{} can only be implemented for a type with a name", staged.name);
         errors.push(Error::new(implementation.self_ty.span(), message));
     }
 }
 
 fn name_of(ty: &Type) -> Option<&syn::Ident> {
     match ty {
-        // The type is in a group where it comes out of `macro_rules!`.
+        // A type that comes from `macro_rules!` is in a group.
         Type::Group(group) => name_of(&group.elem),
         Type::Paren(paren) => name_of(&paren.elem),
         Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|last| &last.ident),
@@ -102,9 +104,9 @@ fn registration(staged: &Staged, options: &Options, implementation: &ItemImpl) -
     let private = options.private();
     let ty = &implementation.self_ty;
     let Some(name) = name_of(ty) else { return TokenStream::new() };
-    // Whatever is changed in the impl changes all stages: they share its types.
+    // A change anywhere in the impl changes all stages, because they share its types.
     let body_hash = tokens::hash(implementation.to_token_stream());
-    // No item of the program has such a name.
+    // The prefix keeps the names apart from those in the program.
     let idents: Vec<_> = staged.stages.iter().map(|stage| format_ident!("__wren_{stage}")).collect();
     let records = staged.stages.iter().zip(&idents).map(|(stage, ident)| {
         let place = method(implementation, stage).map_or(name.span(), |function| function.sig.ident.span());

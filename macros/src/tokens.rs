@@ -1,4 +1,4 @@
-//! Tokens as text and as a hash. Neither depends on how the source is formatted.
+//! Converts tokens to text and to a hash. Neither depends on the formatting of the source.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
@@ -16,7 +16,7 @@ enum Kind {
     Close,
 }
 
-/// The tokens of an item, which are in a group where it comes out of `macro_rules!` as a whole.
+/// Returns the tokens of an item without the group that surrounds an item from `macro_rules!`.
 pub(crate) fn ungrouped(item: TokenStream) -> TokenStream {
     let mut trees = item.clone().into_iter();
     match (trees.next(), trees.next()) {
@@ -25,10 +25,10 @@ pub(crate) fn ungrouped(item: TokenStream) -> TokenStream {
     }
 }
 
-/// FNV-1a over the tokens. Line breaks, spaces, comments and trailing commas do not change it.
+/// Returns the FNV-1a hash of the tokens. Line breaks, spaces, comments and trailing commas do not change it.
 pub(crate) fn hash(tokens: TokenStream) -> u64 {
     flat(tokens).iter().fold(FNV_START, |hash, token| {
-        // The end of a token counts too: `ab c` is not `a bc`.
+        // Hash the end of each token too, so that `ab c` and `a bc` differ.
         token.text.bytes().chain([0xff]).fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
     })
 }
@@ -36,7 +36,7 @@ pub(crate) fn hash(tokens: TokenStream) -> u64 {
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
-/// The tokens of a signature as a person writes them on one line: `fn f(x: &T) -> Vec<u8>`.
+/// Formats the tokens of a signature on one line, in the usual style: `fn f(x: &T) -> Vec<u8>`.
 pub(crate) fn written(tokens: TokenStream) -> String {
     let mut text = String::new();
     let mut before: Option<Token> = None;
@@ -50,14 +50,14 @@ pub(crate) fn written(tokens: TokenStream) -> String {
     text
 }
 
-/// Whether a space is between two tokens of a signature.
+/// Returns whether to put a space between two tokens of a signature.
 fn are_apart(left: &Token, right: &Token) -> bool {
     let follows_name = left.kind == Kind::Word || left.text == ">";
     match (left.text.as_str(), right.text.as_str()) {
         ("&" | "(" | "[" | "<" | "::" | "'" | "#" | "?" | "*" | "!", _) => false,
         (_, "," | ";" | ":" | ")" | "]" | ">") => false,
         (_, "(" | "<" | "::" | "!") => !follows_name,
-        // `[u8; 3]` follows a name in `name![..]` alone, which is no part of a signature.
+        // A `[` directly follows a name only in `name![..]`, which does not occur in a signature.
         _ => true,
     }
 }
@@ -105,11 +105,11 @@ fn append_group(delimiter: Delimiter, inner: TokenStream, flat: &mut Vec<Token>)
         Delimiter::Parenthesis => ("(", ")"),
         Delimiter::Bracket => ("[", "]"),
         Delimiter::Brace => ("{", "}"),
-        // Of a macro's fragment.
+        // The invisible group around a macro fragment.
         Delimiter::None => return append(inner, flat),
     };
     let is_comma = |tree: &TokenTree| matches!(tree, TokenTree::Punct(punct) if punct.as_char() == ',');
-    // `(x,)` is a tuple, which `(x)` is not.
+    // `(x,)` is a tuple, but `(x)` is not.
     let may_be_tuple = open == "(" && !flat.last().is_some_and(is_called);
     let comma_counts = may_be_tuple && inner.clone().into_iter().filter(is_comma).count() < 2;
     flat.push(Token { text: open.to_owned(), kind: Kind::Open });
@@ -120,7 +120,7 @@ fn append_group(delimiter: Delimiter, inner: TokenStream, flat: &mut Vec<Token>)
     flat.push(Token { text: close.to_owned(), kind: Kind::Close });
 }
 
-/// Whether parentheses behind this token hold parameters or arguments.
+/// Returns whether parentheses after this token contain parameters or arguments.
 fn is_called(token: &Token) -> bool {
     const KEYWORDS: [&str; 8] = ["as", "break", "else", "if", "in", "match", "return", "while"];
     match token.kind {

@@ -1,6 +1,6 @@
-//! What the annotations refuse, with the very words; and what they accept.
+//! Programs that the annotations refuse, with the exact messages, and programs that they accept.
 //!
-//! After a change of words: `TRYBUILD=overwrite cargo test -p wren-macros --test ui`, and read the diff.
+//! After you change a message, run `TRYBUILD=overwrite cargo test -p wren-macros --test ui` and read the diff.
 
 #[test]
 fn refused_forms_say_what_to_write_instead() {

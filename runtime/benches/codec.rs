@@ -1,4 +1,4 @@
-//! How fast values are written and read, beside a clone of them.
+//! Measures how fast values are encoded and decoded, compared with cloning them.
 //!
 //!     cargo bench -p wren-cloud --bench codec
 
@@ -26,19 +26,19 @@ struct Record {
     values: Vec<f32>,
 }
 
-/// The best of some rounds, in seconds.
+/// Returns the shortest of seven rounds, in seconds.
 fn best<T>(mut work: impl FnMut() -> T) -> f64 {
     let round = |_| {
-        let begun = Instant::now();
+        let start = Instant::now();
         let result = black_box(work());
-        let took = begun.elapsed().as_secs_f64();
+        let took = start.elapsed().as_secs_f64();
         drop(result);
         took
     };
     (0..7).map(round).fold(f64::MAX, f64::min)
 }
 
-/// Rates are in MB of memory a second.
+/// Prints a row. Rates are in MB of memory per second.
 fn row<T: Serialize + DeserializeOwned + Clone + PartialEq>(name: &str, memory: usize, value: T) {
     let bytes = encode(&value).unwrap();
     assert!(decode::<T>(&bytes).unwrap() == value);

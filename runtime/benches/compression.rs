@@ -1,21 +1,20 @@
-//! Whether compressing the blocks of a shuffle pays: how long LZ4 and Zstandard take for blocks of the
-//! kinds that jobs write, and below which rate of a worker's network the bytes that they save take longer
-//! than that.
+//! Measures whether compressing the blocks of a shuffle pays: how long LZ4 and Zstandard take for the kinds of blocks
+//! that jobs write, and below which network rate of a worker the transfer of the saved bytes would take longer.
 //!
 //!     cargo bench -p wren-cloud --features zstd --bench compression
 //!
-//! A block is packed once and unpacked once, each by a worker whose processor then does nothing else. With
-//! `saved` bytes less to write and to read again, compression pays where
-//! `pack + unpack < 2 * saved / rate`, that is below `rate = 2 * saved / (pack + unpack)`.
+//! A block is packed once and unpacked once, each by a worker whose processor does nothing else in the meantime. With
+//! `saved` bytes less to write and to read again, compression pays if `pack + unpack < 2 * saved / rate`, that is,
+//! below `rate = 2 * saved / (pack + unpack)`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// What blocks have before they are packed.
+/// Size of a block before it is packed, in bytes.
 const BLOCK: usize = 256 << 10;
 const ROUNDS: usize = 31;
 
-/// What a Lambda worker gets from S3, as the network's rate is commonly measured: 0.6 Gbit/s.
+/// Network rate between a Lambda worker and S3, as it is commonly measured: 0.6 Gbit/s.
 const LAMBDA_MB_S: f64 = 75.0;
 
 fn main() {
@@ -26,13 +25,14 @@ fn main() {
     );
     for (what, block) in [("counted words", words()), ("lines of text", lines()), ("sort records", records())] {
         let lz4 = lz4_flex::block::compress(&block);
-        let unpack = || lz4_flex::block::decompress(black_box(&lz4), block.len()).expect("what was packed unpacks");
+        let unpack =
+            || lz4_flex::block::decompress(black_box(&lz4), block.len()).expect("a packed block can be unpacked");
         assert!(unpack() == block);
         row(what, "lz4", &block, lz4.len(), || lz4_flex::block::compress(black_box(&block)), unpack);
-        let zstd = zstd::bulk::compress(&block, 1).expect("a block is packed");
-        let unpack = || zstd::bulk::decompress(black_box(&zstd), block.len()).expect("what was packed unpacks");
+        let zstd = zstd::bulk::compress(&block, 1).expect("a block can be packed");
+        let unpack = || zstd::bulk::decompress(black_box(&zstd), block.len()).expect("a packed block can be unpacked");
         assert!(unpack() == block);
-        let pack = || zstd::bulk::compress(black_box(&block), 1).expect("a block is packed");
+        let pack = || zstd::bulk::compress(black_box(&block), 1).expect("a block can be packed");
         row(what, "zstd 1", &block, zstd.len(), pack, unpack);
     }
 }
@@ -50,16 +50,16 @@ fn row(what: &str, by: &str, block: &[u8], packed: usize, pack: impl Fn() -> Vec
 fn median<T>(f: impl Fn() -> T) -> Duration {
     let mut times: Vec<_> = (0..ROUNDS)
         .map(|_| {
-            let begun = Instant::now();
+            let start = Instant::now();
             black_box(f());
-            begun.elapsed()
+            start.elapsed()
         })
         .collect();
     times.sort_unstable();
     times[ROUNDS / 2]
 }
 
-/// Words as a language has them: as many letters as their rank needs, the frequent ones short.
+/// Returns the word of a rank. As in natural languages, frequent words are short.
 fn word(rank: usize) -> String {
     let mut rest = rank + 1;
     let mut word = String::new();
@@ -71,14 +71,14 @@ fn word(rank: usize) -> String {
     word
 }
 
-/// A record of a block: both lengths, below 128, then key and value.
+/// Appends a record to a block: both lengths, which are below 128, then key and value.
 fn record(block: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     block.extend([key.len() as u8, value.len() as u8]);
     block.extend(key);
     block.extend(value);
 }
 
-/// What a word count's map task writes: each word once, in order, with its count.
+/// Returns a block of a word count's map task: each word once, in order, with its count.
 fn words() -> Vec<u8> {
     let mut words: Vec<_> = (0..40_000).map(|rank| (word(rank), 2_000_000 / (rank + 1) + 1)).collect();
     words.sort_unstable();
@@ -92,7 +92,7 @@ fn words() -> Vec<u8> {
     block
 }
 
-/// Lines of a text by their first word: ranks have Zipf's distribution, by inversion.
+/// Returns a block of lines of a text, with their first words as keys. Ranks have Zipf's distribution, by inversion.
 fn lines() -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(1);
     let mut block = Vec::new();
@@ -108,7 +108,7 @@ fn lines() -> Vec<u8> {
     block
 }
 
-/// Records of the sort benchmark: ten random bytes, the record's number in hexadecimal, a filling.
+/// Returns a block of records of the sort benchmark: ten random bytes, the record's number in hexadecimal, padding.
 fn records() -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(2);
     let mut block = Vec::new();

@@ -1,5 +1,5 @@
-//! How many operations on 128 bytes a second one thread does: a bare client of Redis, wren on the same
-//! server, and the embedded storage, in turns.
+//! Measures how many operations on 128 bytes one thread performs per second: with a bare Redis client, with wren on the
+//! same server, and with the embedded storage, in turns.
 //!
 //!     cargo bench -p wren-cloud --features kv,redis --bench kv
 
@@ -17,7 +17,7 @@ const SLICE: Duration = Duration::from_millis(200);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Operations a second.
+/// Returns the operations per second.
 fn rate(mut operation: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
     let (start, mut done) = (Instant::now(), 0);
     while start.elapsed() < SLICE {
@@ -34,12 +34,12 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Prints medians of several rates that are measured in turns, and ratios round by round.
+/// Measures several rates in turns. Prints their medians, and the medians of their ratios in each round.
 fn compare(what: &str, contenders: &mut [(&str, &mut dyn FnMut() -> Outcome<()>)]) -> Outcome<()> {
     let mut rates = vec![Vec::new(); contenders.len()];
     for round in 0..ROUNDS {
         for turn in 0..contenders.len() {
-            // Whoever is first in a round pays for what the last one left.
+            // The order rotates, because the first in a round is slowed down by the effects of the last.
             let i = (round + turn) % contenders.len();
             rates[i].push(rate(&mut *contenders[i].1)?);
         }

@@ -1,9 +1,9 @@
-//! How fast the S3 store moves a large object, beside a bare program of the AWS SDK that does the same
-//! with the same parallelism, in turns, at the server that `AWS_ENDPOINT_URL` names.
+//! Measures how fast the S3 store transfers a large object, compared with the bare AWS SDK with the same parallelism.
+//! Both run in turns, with the server that `AWS_ENDPOINT_URL` names.
 //!
 //!     cargo wren emulate -- cargo bench -p wren-cloud --features aws --bench store
 //!
-//! `make bench` does that.
+//! `make bench` runs this command.
 
 use std::error::Error;
 use std::ops::Range;
@@ -26,7 +26,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
     if std::env::var_os("AWS_ENDPOINT_URL").is_none() {
-        println!("AWS_ENDPOINT_URL is not set: run this by `make bench`");
+        println!("AWS_ENDPOINT_URL is not set; use `make bench` to run this");
         return Ok(());
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);

@@ -103,6 +103,9 @@ const KEEP_INPUTS: u64 = 16;
 /// Default of `history`, in jobs.
 const HISTORY: u64 = 1_000;
 
+/// How many of the [`VARIABLES`] are settings. They come first.
+const SETTINGS: usize = 11;
+
 const VARIABLES: [&str; 16] = [
     "WREN_HISTORY",
     "WREN_BACKEND",
@@ -165,7 +168,7 @@ impl Config {
                     continue;
                 }
                 // These are read elsewhere.
-                Err(_) if VARIABLES[10..].contains(&name.as_str()) => continue,
+                Err(_) if VARIABLES[SETTINGS..].contains(&name.as_str()) => continue,
                 Err(value) => {
                     let value = value.to_string_lossy();
                     return Err(Error::Config(format!(
@@ -299,7 +302,7 @@ fn other_build(value: &str) -> Result<OtherBuild> {
 }
 
 fn unknown(name: &str) -> Error {
-    let known = VARIABLES[..11].join(", ");
+    let known = VARIABLES[..SETTINGS].join(", ");
     Error::Config(format!("unknown environment variable {name}; expected one of {known}; unset it or fix its name"))
 }
 
@@ -380,6 +383,7 @@ mod tests {
         assert_eq!(config("WREN_DIR").unwrap().store_url().unwrap(), "file:%/caf%e9/store");
         let message = config("WREN_BACKEND").unwrap_err().to_string();
         assert!(message.contains("WREN_BACKEND is `/caf\u{fffd}`, which is not UTF-8"), "{message}");
+        assert!(config("WREN_OTHER_BUILD").unwrap_err().to_string().contains("WREN_OTHER_BUILD is `/caf\u{fffd}`"));
         assert_eq!(config("WREN_REPLAY").unwrap().directory, here.join(".wren"));
     }
 

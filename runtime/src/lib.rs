@@ -16,20 +16,18 @@
 //! }
 //! ```
 //!
-//! `cargo run` runs the calls on a pool of worker processes of the same program: each call has a
-//! process to itself while it runs, so that a crash is an error of that call and of no other. After
-//! `cargo wren deploy`, the same program runs them on AWS Lambda.
+//! `cargo run` runs the calls on a pool of worker processes of the same program. Each call has a process to itself
+//! while it runs, so a crash is an error of that call only. After `cargo wren deploy`, the same program runs the calls
+//! on AWS Lambda.
 //!
-//! This is the tutorial in small. At length it is in
-//! [the book](https://github.com/wren-rs/wren/blob/main/book/src/SUMMARY.md), with guides for those who
-//! come from rayon, multiprocessing, PyWren or Lithops.
+//! This is a short tutorial. [The book](https://github.com/wren-rs/wren/blob/main/book/src/SUMMARY.md) has the full
+//! one, with guides for users of rayon, multiprocessing, PyWren and Lithops.
 //!
 //! # Errors
 //!
-//! An `Err` of the function is the error of its call. Other ways to fail are other variants of
-//! [`Error`]: a panic, a worker that died, a limit that was passed. [`try_all`](Map::try_all) gives each
-//! task's own outcome; what machines do wrong is tried again, what functions do wrong where `retries`
-//! says so.
+//! If the function returns `Err`, its call fails with [`Error::Returned`]. Other failures are other variants of
+//! [`Error`]: a panic, a worker that died, an exceeded limit. [`try_all`](Map::try_all) returns each task's own
+//! outcome. Failures of machines are retried; failures of functions are retried only if `retries` is set.
 //!
 //! ```
 //! #[wren::remote(memory = 512, timeout = 60, retries = 1)]
@@ -74,29 +72,29 @@
 //!
 //! # Tests
 //!
-//! `square::local(7)` is the function as it was written. Under `cargo test` calls run on threads of the
-//! test, with nothing to set up; [`block_on`] waits for one.
+//! `square::local(7)` calls the function directly, as it was written. Under `cargo test`, calls run on threads of the
+//! test process, without any setup; [`block_on`] waits for a call.
 //!
-//! # What there is
+//! # Overview
 //!
 //! - [`remote`] and [`main`]: the two annotations;
-//! - [`map`], [`gather`]: many calls as one job; [`Map`] lists what can be said of it;
-//! - `map_reduce` and `sort`: what is built on them, with all the data moved between workers;
+//! - [`map`], [`gather`]: many calls as one job; [`Map`] lists the options;
+//! - `map_reduce` and `sort`: jobs that move data between workers, built on them;
 //! - [`Input`]: files and objects, split into partitions that calls read;
 //! - [`put`] and [`Ref`]: large values, stored once;
-//! - [`kv()`] and [`kv::Params`]: small values that many functions read and change at once;
-//! - [`Error`]: every way to fail, a variant each;
-//! - [`history`]: what was written down of every job;
-//! - `otel`: driver and workers as one trace of OpenTelemetry (feature `otel`);
-//! - `sim`: what a job would take on AWS, simulated (feature `sim`);
-//! - [`Executor`]: where calls run; [`faults`]: what happens when machines die.
+//! - [`kv()`] and [`kv::Params`]: small values that many functions read and change concurrently;
+//! - [`Error`]: every failure, one variant for each;
+//! - [`history`]: the recorded history of every job;
+//! - `otel`: driver and workers as one OpenTelemetry trace (feature `otel`);
+//! - `sim`: a simulation of what a job would take on AWS (feature `sim`);
+//! - [`Executor`]: runs the calls; [`faults`]: injects faults, to test what happens when machines die.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(unix))]
 compile_error!("wren runs on Linux and on macOS; on Windows, use it in WSL");
 
-// Generated code and examples name the crate from outside.
+// Generated code and examples refer to the crate by its external name.
 extern crate self as wren;
 
 mod attempt;
@@ -132,7 +130,7 @@ mod start;
 pub mod store;
 mod terminal;
 
-/// For plug-ins: `inventory::submit!` adds a [`backend::BackendScheme`], a [`store::StoreScheme`] or a
+/// For plug-ins: `inventory::submit!` registers a [`backend::BackendScheme`], a [`store::StoreScheme`] or a
 /// [`kv::KvScheme`].
 pub use inventory;
 
@@ -166,7 +164,7 @@ pub use start::init;
 pub use wren_macros::{bsp, mapreduce};
 pub use wren_macros::{main, remote};
 
-/// What generated code uses. Not for programs: it changes without notice.
+/// Items for generated code. Programs must not use them: they change without notice.
 #[doc(hidden)]
 pub mod __private {
     #[cfg(feature = "data")]
@@ -185,7 +183,7 @@ pub mod __private {
 
     pub use crate::function::errors;
 
-    /// For `cargo wren`, which finds AWS as programs do.
+    /// For `cargo wren`, which connects to AWS in the same way as programs.
     #[cfg(feature = "aws")]
     pub mod aws {
         pub use crate::aws::{BatchLine, describe_error, s3, sdk_config};

@@ -1,5 +1,5 @@
-//! No async code of the library blocks: it would hold up the program's own event loop, and a store that
-//! awaits tokio would never answer. What blocks goes through `store::Requests` or `store::unblock`.
+//! Checks that no async code of the library blocks. It would hold up the async runtime of the program, and a store that
+//! awaits tokio would never answer. Blocking code uses `store::Requests` or `store::unblock`.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// Functions and methods that block, by the last part of their path.
+/// Functions and methods that block, by the last parts of their paths.
 const BLOCKING_FUNCTIONS: &[&[&str]] = &[&["wait"], &["store", "wait"], &["thread", "sleep"], &["thread", "park"]];
 const BLOCKING_METHODS: &[&str] = &["get_blocking", "recv", "recv_timeout"];
-/// Modules of which no function is called.
+/// Modules whose functions all block.
 const BLOCKING_MODULES: &[&str] = &["fs"];
-/// Closures given to these run on threads that are for what blocks.
+/// Functions and methods that run their closures on threads for blocking code.
 const OFFLOADING: &[&str] = &["unblock", "make", "for_each", "spawn_blocking", "spawn_blocking_on", "spawn"];
 
 #[test]
@@ -21,9 +21,9 @@ fn async_code_does_not_block() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&sources, &mut files);
-    assert!(files.len() > 100, "{} files are not all", files.len());
+    assert!(files.len() > 100, "only {} files were found", files.len());
     let mut found = Vec::new();
-    // Stores may block: they are polled on threads that are for them.
+    // Stores may block, because they are polled on threads of their own.
     files.retain(|file| !file.starts_with(sources.join("store")) && !file.ends_with("src/faults.rs"));
     for file in files {
         found.extend(blocking_in(&std::fs::read_to_string(&file).unwrap()).into_iter().map(|(line, what)| {
@@ -50,14 +50,14 @@ fn what_blocks_is_found_and_what_does_not_is_not() {
     assert_eq!(blocking_in(good), []);
 }
 
-/// Valgrind hides the kernel's own library of functions, in which rustix looks for its clock, and crashes.
+/// Valgrind hides the kernel's vDSO, in which rustix looks for the clock, and the program crashes.
 #[test]
 fn nothing_asks_rustix_for_the_time() {
     let mut files = Vec::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     for file in files {
         let source = std::fs::read_to_string(&file).unwrap();
-        assert!(!source.contains("rustix::time"), "{}: by `libc` or `std`", file.display());
+        assert!(!source.contains("rustix::time"), "{}: read the time with `libc` or `std`", file.display());
     }
 }
 
@@ -80,7 +80,7 @@ fn blocking_in(source: &str) -> Vec<(usize, String)> {
 
 struct Search {
     in_async: bool,
-    /// Lines, and what blocks there.
+    /// Lines, and the code that blocks there.
     found: Vec<(usize, String)>,
 }
 
@@ -112,7 +112,7 @@ fn is_polled(signature: &syn::Signature) -> bool {
 
 impl<'ast> Visit<'ast> for Search {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        // Tests may wait.
+        // Tests may block.
         if module.ident != "tests" {
             visit::visit_item_mod(self, module);
         }

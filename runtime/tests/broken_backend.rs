@@ -1,4 +1,4 @@
-//! A backend that panics ends all calls of its executor with an error, those under way and those to come.
+//! If a backend panics, all current and later calls of its executor end with an error.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,7 +12,7 @@ inventory::submit! {
     BackendScheme { scheme: "panics", open: |rest, _| Ok(Box::new(Panics { in_poll: rest == "poll", left: 3 })) }
 }
 
-/// Runs some batches, and then panics.
+/// A backend that runs some batches and then panics.
 #[derive(Debug)]
 struct Panics {
     in_poll: bool,
@@ -33,7 +33,7 @@ impl Backend for Panics {
     fn invoke(&mut self, batch: Batch, now: Duration, replies: &mut Vec<Reply>) {
         CALLS.fetch_add(1, Ordering::SeqCst);
         self.left = self.left.saturating_sub(1);
-        assert!(self.left > 0 || self.in_poll, "invoke goes wrong");
+        assert!(self.left > 0 || self.in_poll, "invoke fails on purpose");
         if self.left > 0 {
             replies.extend(batch.tasks.clone().map(|task| batch.run_task(task, now)));
         }
@@ -42,7 +42,7 @@ impl Backend for Panics {
     fn cancel(&mut self, _batch: BatchId, _now: Duration) {}
 
     fn poll(&mut self, _now: Duration, _replies: &mut Vec<Reply>) -> Option<Duration> {
-        assert!(self.left > 0, "poll goes wrong");
+        assert!(self.left > 0, "poll fails on purpose");
         None
     }
 }
@@ -53,8 +53,8 @@ fn double(x: u64) -> u64 {
 }
 
 fn assert_broken<T: std::fmt::Debug>(ended: Result<wren::Result<T>, tokio::time::error::Elapsed>) {
-    match ended.expect("it ends") {
-        Err(Error::Backend(why)) => assert!(why.contains("goes wrong") && why.contains("panicked"), "{why}"),
+    match ended.expect("the call ends") {
+        Err(Error::Backend(why)) => assert!(why.contains("on purpose") && why.contains("panicked"), "{why}"),
         other => panic!("{other:?}"),
     }
 }
@@ -75,7 +75,7 @@ fn every_call_ends_with_an_error() {
                             match map.next().await {
                                 Some((_, Ok(_))) => {}
                                 Some((_, Err(error))) => return Err::<(), _>(error),
-                                None => panic!("it has no end"),
+                                None => panic!("the stream is endless"),
                             }
                         }
                     };
@@ -95,7 +95,7 @@ fn every_call_ends_with_an_error() {
     assert!(CALLS.load(Ordering::SeqCst) >= 2);
 }
 
-/// The count of tries has no end that overflows.
+/// The number of attempts does not overflow.
 #[test]
 fn a_call_may_be_tried_without_end() {
     #[wren::remote]

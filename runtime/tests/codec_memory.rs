@@ -1,4 +1,4 @@
-//! What is read from bytes of anybody takes no more memory than a small multiple of them.
+//! Decoding untrusted bytes takes no more memory than a small multiple of their length.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,24 +10,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wren::codec::{decode, encode};
 
-/// Counts the bytes that are in use, and the most that were.
+/// An allocator that counts the bytes in use, and their maximum.
 struct Counting;
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all is done by the system's allocator; the counters do not allocate.
+// SAFETY: the system's allocator does all the work; the counters do not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         MOST.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as the caller's.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -50,7 +50,7 @@ struct Nested {
     within: Option<Box<Nested>>,
 }
 
-/// Bytes in a fixed order that looks like none: xorshift.
+/// A deterministic generator of pseudorandom numbers: xorshift.
 struct Random(u64);
 
 impl Random {
@@ -95,7 +95,7 @@ fn reading_takes_a_small_multiple_of_the_bytes() {
             let mut bytes = message.clone();
             for _ in 0..=random.below(4) {
                 let at = random.below(bytes.len());
-                // Often a mark or a length of its highest.
+                // Often the highest value of a mark or a length.
                 bytes[at] = if random.below(2) == 0 { 0xff } else { random.next() as u8 };
             }
             bytes.truncate(bytes.len() - random.below(3));

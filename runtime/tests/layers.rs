@@ -1,6 +1,6 @@
-//! The folders of `runtime/src` use only what stands above them: the table in `ARCHITECTURE.md` lists the folders in
-//! order, with what each uses, and this test compares it with every `use` and every path of the sources. Tests and the
-//! links of documentation may name anything.
+//! Checks that each folder of `runtime/src` only uses folders above it. The table in `ARCHITECTURE.md` lists the
+//! folders in order, with the folders that each uses, and this test compares it with every `use` and every path of the
+//! sources. Tests and the links of documentation may name anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,14 +10,14 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// A row of the table: a folder or file of `runtime/src`, and what it uses.
+/// A row of the table: a folder or file of `runtime/src`, and the folders that it uses.
 #[derive(Debug)]
 struct Row {
     folder: String,
     uses: BTreeSet<String>,
 }
 
-/// One mention of another folder.
+/// A path that names another folder.
 #[derive(Debug, PartialEq)]
 struct Mention {
     line: usize,
@@ -29,7 +29,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The rows of the table whose first column is `| folder |`.
+/// Returns the rows of the table whose first column is `| folder |`.
 fn table(text: &str) -> Vec<Row> {
     let rows = text.lines().skip_while(|line| !line.starts_with("| folder |")).skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
@@ -44,12 +44,12 @@ fn table(text: &str) -> Vec<Row> {
     rows.collect()
 }
 
-/// Collects the paths of one file that begin with `crate`, `wren`, `super` or `self`.
+/// Collects the paths of one file that start with `crate`, `wren`, `super` or `self`.
 struct Paths {
-    /// The module that is being read, by its path in the crate.
+    /// The path in the crate of the module that is being read.
     module: Vec<String>,
     mentions: Vec<Mention>,
-    /// Modules in files of their own that are built for tests only.
+    /// Modules in separate files that are built for tests only.
     test_modules: Vec<String>,
 }
 
@@ -93,7 +93,7 @@ impl Paths {
         }
     }
 
-    /// Paths in what a macro is given.
+    /// Collects the paths in the input of a macro.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is_colon = |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(p)) if p.as_char() == ':');
@@ -177,11 +177,11 @@ impl<'ast> Visit<'ast> for Paths {
         self.tokens(called.tokens.clone());
     }
 
-    // Attributes hold documentation, which may link to anything.
+    // Skips attributes, because they contain documentation, which may link to anything.
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 
-/// The mentions in a source file of that module, and its modules that are for tests.
+/// Returns the mentions in the source file of a module, and its modules for tests.
 fn read(module: &[&str], source: &str) -> (Vec<Mention>, Vec<String>) {
     let file = syn::parse_file(source).expect("sources are Rust");
     let module = module.iter().map(|&name| name.to_owned()).collect();
@@ -190,7 +190,7 @@ fn read(module: &[&str], source: &str) -> (Vec<Mention>, Vec<String>) {
     (paths.mentions, paths.test_modules)
 }
 
-/// Compares the mentions of one file with the table.
+/// Compares the mentions of one file with the table. Returns the mistakes.
 fn check(table: &[Row], file: &str, folder: &str, mentions: &[Mention], used: &mut BTreeSet<String>) -> Vec<String> {
     let position = |name: &str| table.iter().position(|row| row.folder == name);
     let own = position(folder).expect("its row was found before");
@@ -199,16 +199,16 @@ fn check(table: &[Row], file: &str, folder: &str, mentions: &[Mention], used: &m
         let place = format!("runtime/src/{file}:{line}");
         match position(name) {
             None => mistakes.push(format!(
-                "{place}: `crate::{name}` is a name of lib.rs, which stands below `{folder}`; name the folder that \
-                 has it"
+                "{place}: `crate::{name}` is a name of lib.rs, which is below `{folder}`; use the path in the folder \
+                 that defines it"
             )),
             Some(other) if other > own => mistakes.push(format!(
-                "{place}: `{folder}` uses `{name}`, which stands below it in ARCHITECTURE.md; move the code to where \
-                 it may use it"
+                "{place}: `{folder}` uses `{name}`, which is below it in ARCHITECTURE.md; move the code to a folder \
+                 that may use it"
             )),
             Some(_) if !table[own].uses.contains(name) => mistakes.push(format!(
-                "{place}: `{folder}` uses `{name}`, and its row in ARCHITECTURE.md does not say so; add it there, or \
-                 do without"
+                "{place}: `{folder}` uses `{name}`, but its row in ARCHITECTURE.md does not list it; add it there, or \
+                 remove the use"
             )),
             Some(_) => {
                 used.insert(name.clone());
@@ -235,7 +235,7 @@ fn every_folder_uses_only_what_stands_above_it() {
     let src = root().join("runtime/src");
     let mut files = Vec::new();
     sources(&src, &mut files);
-    // Those that declare modules come before the modules.
+    // Files that declare modules come before the modules.
     files.sort_by_key(|path| (path.components().count(), path.file_name() != Some("mod.rs".as_ref()), path.clone()));
     let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut for_tests: Vec<Vec<String>> = Vec::new();
@@ -266,7 +266,7 @@ fn every_folder_uses_only_what_stands_above_it() {
             None => mistakes.push(format!("ARCHITECTURE.md has a row for `{folder}`, which is not in runtime/src")),
             Some(used) => mistakes.extend(
                 uses.difference(used)
-                    .map(|unused| format!("ARCHITECTURE.md says that `{folder}` uses `{unused}`, and it does not")),
+                    .map(|unused| format!("ARCHITECTURE.md says that `{folder}` uses `{unused}`, but it does not")),
             ),
         }
     }
@@ -284,7 +284,7 @@ fn an_edge_upwards_is_found_wherever_it_is_written() {
     };
     assert_eq!(mistakes("use crate::error::Error;\nuse super::{b, c};\nuse std::fs;\n"), [""; 0]);
     let found = mistakes("\nuse crate::calls::Call;\n");
-    let place = "runtime/src/store/file/deep.rs:2: `store` uses `calls`, which stands below it";
+    let place = "runtime/src/store/file/deep.rs:2: `store` uses `calls`, which is below it";
     assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
     for source in [
         "use crate::{error::Error, calls::{self, Call}};",

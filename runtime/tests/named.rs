@@ -1,5 +1,5 @@
-//! One rule for `named`, in all its forms: the same name with the same calls is the same job, which does
-//! nothing twice; a failure is not a result; any other calls are an error that says which differs.
+//! Checks the rule for `named` in all its forms: the same name with the same calls is the same job, which executes
+//! nothing twice; a failure is not a result; other calls are an error that names the call that differs.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -11,8 +11,8 @@ use wren::{Call, Error, Executor, Job, Result};
 
 static EXECUTED: AtomicU64 = AtomicU64::new(0);
 static FAILS: AtomicBool = AtomicBool::new(false);
-/// The tests share the two.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Serializes the tests, because they share the two statics above.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[wren::remote]
 fn double(x: u64) -> std::result::Result<u64, String> {
@@ -72,7 +72,7 @@ fn executor(store: Arc<dyn Store>) -> Executor {
 
 #[test]
 fn every_form_after_every_form() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     wren::block_on(async {
         for (first, second) in FORMS.into_iter().flat_map(|first| FORMS.map(|second| (first, second))) {
             let executor = executor(MemoryStore::named(""));
@@ -84,13 +84,10 @@ fn every_form_after_every_form() {
             function[0] = inc(0);
             let table = [
                 (calls(0..5), None),
-                (other, Some("task 3 of job `job` was another call")),
-                (function, Some("task 0 of job `job` was another call")),
-                (calls(0..6), Some("had 5 calls when it first ran, and now it makes more, so that task 5 is new")),
-                (
-                    calls(0..3),
-                    Some("had 5 calls when it first ran, and now it makes 3 calls, so that task 3 is missing"),
-                ),
+                (other, Some("task 3 of job `job` was a different call")),
+                (function, Some("task 0 of job `job` was a different call")),
+                (calls(0..6), Some("had 5 calls when it first ran, and now has more, so task 5 is new")),
+                (calls(0..3), Some("had 5 calls when it first ran, and now has 3, so task 3 is missing")),
                 (calls(0..5), None),
             ];
             for (calls, expected) in table {
@@ -100,8 +97,8 @@ fn every_form_after_every_form() {
                     (Ok(values), None) => assert!(values == [0, 2, 4, 6, 8] && !kinds, "{first:?}, then {second:?}"),
                     (Err(Error::Job(error)), None) if kinds => assert!(error.contains("of another kind"), "{error}"),
                     (Err(Error::Job(error)), Some(expected)) => {
-                        let said = error.contains(expected) || kinds && error.contains("of another kind");
-                        assert!(said, "{first:?}, then {second:?}: {error}");
+                        let is_expected = error.contains(expected) || kinds && error.contains("of another kind");
+                        assert!(is_expected, "{first:?}, then {second:?}: {error}");
                     }
                     (ended, expected) => panic!("{first:?}, then {second:?}: {ended:?} in place of {expected:?}"),
                 }
@@ -113,7 +110,7 @@ fn every_form_after_every_form() {
 
 #[test]
 fn a_failure_is_not_a_result() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     wren::block_on(async {
         for (first, second) in FORMS.into_iter().flat_map(|first| FORMS.map(|second| (first, second))) {
             if (first == Form::Refs) != (second == Form::Refs) {
@@ -127,7 +124,11 @@ fn a_failure_is_not_a_result() {
             }
             if first == Form::Start {
                 let seen = Job::<u64>::attach(executor.clone(), "job").unwrap().wait_all().await.unwrap();
-                assert_eq!(seen.iter().filter(|outcome| outcome.is_err()).count(), 1, "who attaches sees the failure");
+                assert_eq!(
+                    seen.iter().filter(|outcome| outcome.is_err()).count(),
+                    1,
+                    "an attached job reports the failure"
+                );
             }
             FAILS.store(false, Ordering::SeqCst);
             let values = run(second, &executor, "job", calls(0..5)).await.unwrap();
@@ -136,10 +137,10 @@ fn a_failure_is_not_a_result() {
     });
 }
 
-/// Two programs that begin one job at once, with other arguments: each gets its own results or an error.
+/// Two programs start the same job at the same time, with different arguments. Each gets its own results or an error.
 #[test]
 fn racing_programs_never_get_each_others_results() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
     for round in 0..20 {
         let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
@@ -165,19 +166,19 @@ fn racing_programs_never_get_each_others_results() {
                         won += 1;
                         assert!(values.into_iter().eq((0..200u64).map(right)), "{name}");
                     }
-                    Err(Error::Job(error)) => assert!(error.contains("was another call"), "{error}"),
+                    Err(Error::Job(error)) => assert!(error.contains("was a different call"), "{error}"),
                     Err(other) => panic!("{name}: {other}"),
                 }
             }
-            assert!(won <= 1, "{name}: both won");
+            assert!(won <= 1, "{name}: both succeeded");
         }
     }
 }
 
-/// A program that runs a job that another runs waits for it, and does nothing twice.
+/// If another program is already running a job, a program waits for that job and executes nothing twice.
 #[test]
 fn two_programs_share_a_job() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     #[wren::remote]
     fn slow(x: u64) -> u64 {
         EXECUTED.fetch_add(1, Ordering::SeqCst);
@@ -206,10 +207,10 @@ fn two_programs_share_a_job() {
     }
 }
 
-/// A store may remove values that are old, and keep what names them.
+/// A store may remove old values and keep the refs to them.
 #[test]
 fn a_ref_without_its_value_is_no_result() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     wren::block_on(async {
         let executor = executor(MemoryStore::named(""));
         let store = executor.store();
@@ -222,7 +223,11 @@ fn a_ref_without_its_value_is_no_result() {
             }
             let before = EXECUTED.load(Ordering::SeqCst);
             let again = refs().await.unwrap();
-            assert_eq!(EXECUTED.load(Ordering::SeqCst) - before, gone.len() as u64, "only what is gone runs again");
+            assert_eq!(
+                EXECUTED.load(Ordering::SeqCst) - before,
+                gone.len() as u64,
+                "only removed values are computed again"
+            );
             for (task, value) in again.into_iter().enumerate() {
                 assert_eq!(value.get().await.unwrap(), 2 * task as u64);
             }
@@ -233,7 +238,7 @@ fn a_ref_without_its_value_is_no_result() {
 
 #[test]
 fn a_job_that_is_removed_leaves_nothing() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     #[wren::remote]
     fn length(bytes: &[u8], _shared: &[u8]) -> usize {
         bytes.len()
@@ -251,19 +256,23 @@ fn a_job_that_is_removed_leaves_nothing() {
         let one = start("one", &own).await;
         let other = start("other", &shared).await;
         let refs = wren::gather(calls(0..3)).on(&executor).quiet().named("refs").refs().await.unwrap();
-        // An argument that names what is a result of `refs`.
+        // An argument that contains a ref to a result of `refs`.
         let holder = wren::put(&refs[2]).on(&executor).await.unwrap();
         one.remove().await.unwrap();
         assert!(keys().await.iter().all(|key| !key.starts_with("one/")));
         let blobs = async || keys().await.into_iter().filter(|key| key.starts_with("blobs/")).count();
-        assert_eq!(blobs().await, 1 + 3 + 1, "the value that `other` names too, the refs, and what names one of them");
-        assert_eq!(other.wait().await.unwrap(), [100_000], "what it needs is there");
+        assert_eq!(
+            blobs().await,
+            1 + 3 + 1,
+            "the value that `other` uses too, the results of `refs`, and the value that contains a ref"
+        );
+        assert_eq!(other.wait().await.unwrap(), [100_000], "the values that it needs still exist");
         other.remove().await.unwrap();
         Job::<u64>::attach(executor.clone(), "refs").unwrap().remove().await.unwrap();
         let left = keys().await;
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left.contains(&holder.key()) && left.contains(&refs[2].key()), "{left:?}");
-        // The name is free, and a job that runs is stopped first.
+        // The name can be used again, and a running job is stopped before it is removed.
         let job = wren::gather((0..1_000).map(inc)).on(&executor).quiet().named("one").start().await.unwrap();
         job.remove().await.unwrap();
         let left = keys().await;
@@ -271,7 +280,7 @@ fn a_job_that_is_removed_leaves_nothing() {
     });
 }
 
-/// Two functions of one name, of the same tokens.
+/// Two functions with the same name and the same tokens.
 mod same_name {
     use super::Call;
 
@@ -297,7 +306,7 @@ mod same_name {
 
 #[test]
 fn a_call_of_another_function_of_the_same_name_is_another_call() {
-    let _alone = ALONE.lock();
+    let _guard = ONE_AT_A_TIME.lock();
     wren::block_on(async {
         let executor = executor(MemoryStore::named(""));
         let both = || vec![same_name::one(1), same_name::other(1)];
@@ -309,7 +318,7 @@ fn a_call_of_another_function_of_the_same_name_is_another_call() {
             let error = run(form, &executor, &name, swapped).await.unwrap_err();
             assert!(matches!(&error, Error::Job(why) if why.starts_with("task 0 of job")), "{form:?}: {error}");
         }
-        // What a started job keeps of its calls is found again.
+        // The stored calls of a started job are found again.
         let job = Job::<u64>::attach(executor.clone(), "both-Start").unwrap();
         assert_eq!(job.wait().await.unwrap(), [2, 101]);
     });

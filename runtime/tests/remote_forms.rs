@@ -1,6 +1,6 @@
-//! Every form of function that `#[wren::remote]` accepts, called remotely and locally.
+//! Calls every form of function that `#[wren::remote]` accepts, remotely and locally.
 //!
-//! Under cargo's test runner nothing passes through `wren::main`, so that calls run `inline`.
+//! The `main` of cargo's test runner is not a `wren::main`, so calls use the backend `inline`.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -120,7 +120,7 @@ fn outer_helper() -> u32 {
     1
 }
 
-// Re-exports carry the function and its `local`.
+// A re-export includes the function and its `local`.
 use inner::uses_its_module as renamed;
 
 #[wren::remote]
@@ -133,7 +133,7 @@ fn attributes(x: u32) -> bool {
 
 #[wren::remote]
 fn unsafe_inside(x: u32) -> u32 {
-    // SAFETY: the pointer is to a value that lives.
+    // SAFETY: the pointer points to a live value.
     unsafe { std::ptr::read(&raw const x) }
 }
 
@@ -298,10 +298,10 @@ fn an_error_has_its_own_type_back() {
     }
     let error = block_on(look_up(3)).unwrap_err();
     assert_eq!(error.downcast(), Some(AppError::Unknown(vec![7; 3])));
-    assert_eq!(error.downcast::<String>(), None, "it is of another type");
+    assert_eq!(error.downcast::<String>(), None, "the error has another type");
     let long = block_on(look_up(100_000)).unwrap_err();
     assert_eq!((long.downcast::<AppError>(), long.to_string().contains("no such user")), (None, true));
-    assert_eq!(block_on(with_sources("x")).unwrap_err().downcast::<String>(), None, "it cannot travel");
+    assert_eq!(block_on(with_sources("x")).unwrap_err().downcast::<String>(), None, "the error cannot be serialized");
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn limits_hold_for_async_functions_and_after_a_call_that_was_dropped() {
     }
     let executor = wren::Executor::builder().backend("inline").workers(1).build().unwrap();
     block_on(async {
-        let begun = Instant::now();
+        let start = Instant::now();
         for _ in 0..3 {
             let late = doze(5_000).timeout(Duration::from_millis(50)).on(&executor).await.unwrap_err();
             assert!(matches!(late, Error::TimedOut { .. }), "{late}");
@@ -396,7 +396,7 @@ fn limits_hold_for_async_functions_and_after_a_call_that_was_dropped() {
             assert!(dropped.is_err());
             assert_eq!(doze(1).on(&executor).await.unwrap(), 1);
         }
-        assert!(begun.elapsed() < Duration::from_secs(4), "nothing waits for what was given up: {:?}", begun.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(4), "nothing waits for abandoned calls: {:?}", start.elapsed());
     });
 }
 
@@ -424,7 +424,7 @@ impl Drop for Thrown {
 
 #[wren::remote]
 fn throws(how: &str) -> u32 {
-    let _ = std::panic::catch_unwind(|| panic!("caught, and of no interest"));
+    let _ = std::panic::catch_unwind(|| panic!("caught and ignored"));
     match how {
         "value" => std::panic::panic_any(7u32),
         "again" => std::panic::resume_unwind(Box::new("thrown on")),
@@ -438,7 +438,7 @@ fn throws(how: &str) -> u32 {
 
 #[test]
 fn a_panic_has_its_own_words_whatever_was_thrown() {
-    for (how, words, place) in [
+    for (how, want, place) in [
         ("value", "a value that is not a string (`panic_any`)", "remote_forms.rs"),
         ("again", "thrown on", "an unknown location"),
         ("thread", "the cause", "remote_forms.rs"),
@@ -446,7 +446,7 @@ fn a_panic_has_its_own_words_whatever_was_thrown() {
     ] {
         let error = block_on(throws(how)).unwrap_err();
         assert!(
-            matches!(&error, Error::Panicked { message, location, .. } if message == words && location.contains(place)),
+            matches!(&error, Error::Panicked { message, location, .. } if message == want && location.contains(place)),
             "{how}: {error:?}"
         );
     }
@@ -493,7 +493,7 @@ fn a_range_may_be_longer_than_memory() {
     }
 }
 
-/// Encodes unless it is 3.
+/// A number that can be encoded unless it is 3.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 struct NotThree(u64);
 
@@ -532,7 +532,7 @@ fn an_item_that_cannot_be_encoded_is_one_task_that_failed() {
     seen.sort_unstable();
     assert_eq!(seen, (0..8).collect::<Vec<_>>());
     assert!(matches!(block_on(wren::map(inside, items())), Err(Error::BadArguments { .. })));
-    // A job that is kept goes on once the item can be encoded.
+    // A named job continues once the item can be encoded.
     let executor = wren::Executor::builder().backend("inline").store("memory:not-encoded").build().unwrap();
     let named = || wren::map(inside, items()).named("not-encoded").on(&executor);
     for _ in 0..2 {
@@ -589,8 +589,8 @@ fn calls_on_the_executor_that_runs_their_caller_do_not_wait_for_themselves() {
 static OTHER: std::sync::LazyLock<wren::Executor> =
     std::sync::LazyLock::new(|| wren::Executor::builder().backend("inline").workers(1).build().unwrap());
 
-/// Comes back to the executor that it began on by way of another one, of the default one, and of a thread of the event
-/// loop's.
+/// Calls itself on the executor that it started on, by way of another executor, of the default executor, and of a
+/// thread of the async runtime.
 #[wren::remote]
 async fn there_and_back(route: Vec<u8>) -> wren::Result<usize> {
     let Some((next, rest)) = route.split_first() else { return Ok(0) };
@@ -615,7 +615,7 @@ fn calls_do_not_wait_for_themselves_by_way_of_other_executors() {
     }
 }
 
-/// Comes back by threads of which wren knows nothing: it sees only that no call goes on.
+/// Calls itself from threads that wren does not know. wren can only notice that no call makes progress.
 #[wren::remote]
 fn by_threads(depth: u32) -> wren::Result<u32> {
     if depth == 0 {
@@ -643,7 +643,7 @@ fn calls_do_not_wait_for_themselves_by_way_of_threads() {
     assert_eq!(block_on(by_threads(2).on(&OWN)).unwrap(), 3 * 3);
 }
 
-/// Adds to a file again and again.
+/// Appends to a file every 5 ms.
 #[wren::remote]
 async fn ticks_in(path: &Path, spawned: bool) -> u32 {
     use std::io::Write;
@@ -679,7 +679,7 @@ fn an_async_function_that_is_given_up_ends() {
             assert!(matches!(late, Error::TimedOut { .. }), "{late}");
         }
         let ticks = || std::fs::metadata(&path).map_or(0, |data| data.len());
-        // Others run meanwhile.
+        // Other calls can run in the meantime.
         assert_eq!(block_on(successor(1).on(&executor)).unwrap(), 2);
         std::thread::sleep(Duration::from_millis(100));
         let at_its_end = ticks();

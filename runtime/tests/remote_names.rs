@@ -1,8 +1,9 @@
-//! Names that a program may have beside remote functions: generated code meets none of them, and takes none for another.
+//! Names that a program may use together with remote functions. Generated code neither collides with them nor mistakes
+//! them for others.
 
 #![deny(warnings)]
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::too_many_arguments, clippy::ptr_arg, unreachable_pub, reason = "names and types are tried")]
+#![allow(clippy::too_many_arguments, clippy::ptr_arg, unreachable_pub, reason = "the tests are about names and types")]
 
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ fn parameters_and_constants_have_any_name() {
     assert_eq!(wren::registry::find("remote_names::type").unwrap().name, "remote_names::type");
 }
 
-/// Types named as others' are not those.
+/// Types with the names of standard types, which are different types.
 mod own {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     pub struct Vec<T>(pub T);
@@ -165,19 +166,19 @@ fn unit_error() -> Result<Option<u8>, ()> {
 
 #[test]
 fn an_error_is_of_any_type() {
-    let told = |call: wren::Call<u32>| match block_on(call).unwrap_err() {
+    let message_of = |call: wren::Call<u32>| match block_on(call).unwrap_err() {
         Error::Returned { message, .. } => message,
         other => panic!("{other}"),
     };
     assert_eq!(block_on(static_error(1)).unwrap(), 1);
-    assert_eq!(told(static_error(2)), "too large");
-    assert_eq!(told(borrowed_error("x", "")), "x");
-    assert_eq!(told(elided_error("y")), "y");
-    assert_eq!(told(alias_that_borrows("z")), "Borrowing(\"z\")");
+    assert_eq!(message_of(static_error(2)), "too large");
+    assert_eq!(message_of(borrowed_error("x", "")), "x");
+    assert_eq!(message_of(elided_error("y")), "y");
+    assert_eq!(message_of(alias_that_borrows("z")), "Borrowing(\"z\")");
     assert!(matches!(block_on(unit_error()), Err(Error::Returned { message, .. }) if message == "()"));
 }
 
-/// The feature of serde comes with wren.
+/// wren enables the feature of serde that this needs.
 #[wren::remote]
 fn shared(list: Arc<Vec<u32>>, text: Arc<str>) -> Arc<String> {
     Arc::new(format!("{list:?}{text}"))
@@ -204,7 +205,7 @@ macro_rules! whole {
 }
 
 whole! {
-    /// As an item.
+    /// The macro receives this function as an item.
     fn from_item(x: &str) -> Result<u8, std::num::ParseIntError> {
         x.parse()
     }
@@ -263,7 +264,7 @@ fn parameters_and_functions_have_attributes() {
     assert_eq!(block_on(BadName(1)).unwrap(), 1);
 }
 
-/// A module and a function of one name, as programs are laid out.
+/// A module and a function of the same name, as in many programs.
 mod grep {
     #[wren::remote(carrier = Grep)]
     pub(super) fn grep(text: &str, word: &str) -> usize {
@@ -274,7 +275,7 @@ mod grep {
 }
 use grep::grep;
 
-/// A function named as a crate that it uses.
+/// A function with the name of a crate that it uses.
 #[wren::remote(carrier = Json)]
 fn serde_json(list: Vec<u32>) -> String {
     serde_json::to_string(&list).unwrap()

@@ -1,4 +1,4 @@
-//! Answers in the form of each service's protocol.
+//! Answers in the protocol of each service.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Answer;
 
-/// Why a request is refused: HTTP status, the service's code, words.
+/// The reason why a request is refused: the HTTP status, the service's error code, a message.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: u16,
@@ -22,17 +22,17 @@ impl Failure {
         Self { status, code, message: message.into(), reason: None }
     }
 
-    /// Which of the limits a request went over, for programs.
+    /// Adds a machine-readable reason: the name of the limit that a request exceeds.
     pub(super) fn because(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
     }
 
-    /// A parameter that Lambda does not take.
+    /// Creates the failure for a parameter that Lambda does not accept.
     pub(super) fn parameter(message: impl Into<String>) -> Self {
         Self::new(400, "InvalidParameterValueException", message)
     }
 
-    /// The answer as the service would give it.
+    /// Returns the answer in the format of this service.
     pub(super) fn answer(self, service: &str) -> Answer {
         let Self { status, code, message, reason } = self;
         let error = format!("<Code>{code}</Code><Message>{}</Message>", Escaped(&message));
@@ -61,7 +61,7 @@ impl Failure {
     }
 }
 
-/// Text inside XML.
+/// Text that is escaped for XML.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -93,7 +93,7 @@ pub(super) fn empty(status: u16) -> Answer {
     with_body(status, "application/json", Vec::new())
 }
 
-/// An id in the form of a UUID.
+/// Returns a new random ID in the form of a UUID.
 pub(super) fn new_id() -> String {
     let hex = format!("{:032x}", fastrand::u128(..));
     format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])

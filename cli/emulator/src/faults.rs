@@ -1,34 +1,38 @@
-//! What goes wrong on purpose.
+//! Injected faults.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// Faults that the emulator makes, each with its probability or length.
+/// Faults to inject, each with its probability or length.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Milliseconds before every answer
+    /// Delay before every answer, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
-    /// Part of the invocations and objects that are refused with 429 or 503
+    /// Fraction of invocations and S3 requests to refuse with 429 or 503
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     throttle: f64,
-    /// Part of the events that are delivered twice
+    /// Fraction of events to deliver twice
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     duplicate: f64,
-    /// Part of the invocations whose instance is killed, and of the events that are never delivered
+    /// Fraction of invocations and events to lose: the instance is killed, or the event is never delivered
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     lose: f64,
-    /// Seconds that this machine's clock is behind that of the services, but for S3; more than 900 are refused there
+    /// Seconds by which this machine's clock seems slow to all services except S3, which refuse 900 or more
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     clock: u64,
-    /// Seed of the faults; by default another each time
+    /// Seed of the faults; random by default
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
 fn part(text: &str) -> Result<f64, String> {
-    let part: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
-    if (0.0..=1.0).contains(&part) { Ok(part) } else { Err(format!("{part} is no part: it lies between 0 and 1")) }
+    let part: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if (0.0..=1.0).contains(&part) {
+        Ok(part)
+    } else {
+        Err(format!("{part} is out of range; expected a number from 0 to 1"))
+    }
 }
 
 /// Decides which faults happen.
@@ -48,7 +52,7 @@ impl Faults {
         Duration::from_millis(self.options.latency)
     }
 
-    /// The time, as the services but S3 have it.
+    /// Returns the time of all services except S3.
     pub(super) fn now(&self) -> SystemTime {
         let now = SystemTime::now();
         now.checked_add(Duration::from_secs(self.options.clock)).unwrap_or(now)
@@ -66,12 +70,12 @@ impl Faults {
         self.happens(self.options.lose)
     }
 
-    /// For events, which are lost in two ways: each takes a half.
+    /// Whether an event is lost in one of the two ways. Each has half of the probability.
     pub(super) fn loses_half(&self) -> bool {
         self.happens(self.options.lose / 2.0)
     }
 
-    /// A random moment in a time.
+    /// Returns a random duration from zero to `time`.
     pub(super) fn moment(&self, time: Duration) -> Duration {
         time.mul_f64(self.random.lock().unwrap_or_else(PoisonError::into_inner).f64())
     }

@@ -1,5 +1,5 @@
-//! IAM and STS: the roles of functions, and who one is. Policies are kept and given back; nothing is
-//! refused because of them.
+//! IAM and STS: the roles of functions, and the identity of the caller. Policies are stored and returned, but not
+//! enforced.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use super::answer::{Escaped, Failure, new_id, xml};
 use super::{ACCOUNT, Answer, Credentials};
 
-/// Documents are percent-encoded in answers, as RFC 3986 has it.
+/// Characters that are percent-encoded in policy documents of answers, as in RFC 3986.
 const DOCUMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 type Fields = HashMap<String, String>;
@@ -52,7 +52,7 @@ impl Role {
         )
     }
 
-    /// Whether Lambda may take on this role.
+    /// Whether Lambda may assume this role.
     fn trusts_lambda(&self) -> bool {
         serde_json::from_str::<serde_json::Value>(&self.trust).is_ok_and(|document| {
             let statements = match &document["Statement"] {
@@ -69,13 +69,13 @@ impl Role {
 }
 
 impl Identity {
-    /// Whether there is a role of this ARN that Lambda may take on.
+    /// Whether this is the ARN of a role that Lambda may assume.
     pub(super) fn assumable(&self, arn: &str) -> bool {
         let name = arn.rsplit('/').next().unwrap_or_default();
         self.roles().get(name).is_some_and(|role| role.arn(name) == arn && role.trusts_lambda())
     }
 
-    /// Answers a call of IAM or STS: the query protocol.
+    /// Handles a request to IAM or STS. They use the query protocol.
     pub(super) fn call(&self, credentials: &Credentials, body: &[u8]) -> Result<Answer, Failure> {
         let fields: Fields = form_urlencoded::parse(body).into_owned().collect();
         let action = field(&fields, "Action")?;
@@ -105,7 +105,7 @@ impl Identity {
             "ListRoleTags",
         ];
         if !known.contains(&action) {
-            return Err(Failure::new(400, "InvalidAction", format!("the emulator does not have `{action}`")));
+            return Err(Failure::new(400, "InvalidAction", format!("the emulator does not support `{action}`")));
         }
         let name = field(&fields, "RoleName")?;
         let role = roles.get_mut(name).ok_or_else(|| missing(format!("The role with name {name} cannot be found.")))?;
@@ -125,7 +125,7 @@ impl Identity {
 }
 
 impl Role {
-    /// Does `action`, and gives what its answer holds.
+    /// Performs `action` and returns the content of its answer.
     fn change(&mut self, name: &str, action: &str, fields: &Fields) -> Result<String, Failure> {
         let none = String::new();
         match action {
@@ -212,7 +212,7 @@ fn field<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, Failure> {
     fields.get(name).map(String::as_str).ok_or_else(missing)
 }
 
-/// A policy document, which is JSON.
+/// Returns a policy document, which must be JSON.
 fn document(fields: &Fields, name: &str) -> Result<String, Failure> {
     let text = field(fields, name)?;
     let malformed = |e| Failure::new(400, "MalformedPolicyDocument", format!("This policy contains invalid Json: {e}"));

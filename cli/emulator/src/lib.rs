@@ -1,6 +1,6 @@
-//! A stand-in for Lambda, S3 and the few calls of IAM, STS and CloudWatch Logs that a deployment
-//! makes: on loopback, for learning and for tests. It is no sandbox: the programs it is given run as
-//! ordinary processes of this user.
+//! An emulator of Lambda, S3, and the few operations of IAM, STS and CloudWatch Logs that a deployment uses. It listens
+//! on loopback and is meant for learning and for tests. It is not a sandbox: the code of functions runs in ordinary
+//! processes of the current user.
 
 mod answer;
 mod faults;
@@ -39,16 +39,16 @@ use lambda::Lambda;
 use logs::Logs;
 use sigv4::Authorization;
 
-/// The one region that it plays.
+/// The only region that the emulator supports.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// The account that it plays: the one of AWS's own examples.
+/// The ID of the emulated account, which AWS's own examples use too.
 pub(crate) const ACCOUNT: &str = "123456789012";
 
-/// The largest request body that is not an object: a zip of 50 MB in base64.
+/// Largest body of a request to a service other than S3, in bytes. A zip of 50 MB in base64 fits.
 const LARGEST_BODY: usize = 80 << 20;
 
-/// The key that all requests are signed with; random, and known to the command that is run.
+/// The key that all requests are signed with. It is random; the command that the emulator runs gets it.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) access_key: String,
@@ -66,17 +66,17 @@ impl Credentials {
 /// Settings of an [`Emulator`].
 #[derive(Debug)]
 pub struct Setup<'a> {
-    /// Of loopback; 0 takes any.
+    /// Port on loopback; 0 picks a free one.
     pub port: u16,
-    /// Keeps the buckets.
+    /// Folder that holds the buckets.
     pub buckets: &'a Path,
-    /// For code and whatever else ends with the emulator.
+    /// Folder for the code of functions and other files that are only needed while the emulator runs.
     pub scratch: &'a Path,
-    /// Instances that may run at once.
+    /// Largest number of instances that run at once.
     pub concurrency: usize,
-    /// Whether what functions write is printed.
+    /// Whether to print the output of functions to standard error.
     pub verbose: bool,
-    /// What goes wrong on purpose.
+    /// Faults to inject.
     pub faults: FaultOptions,
 }
 
@@ -106,19 +106,19 @@ struct Services {
 type Answer = Response<Body>;
 
 impl Emulator {
-    /// Starts an emulator, which serves until the event loop that it is started on ends.
+    /// Starts an emulator. It serves requests until the async runtime that it was started on shuts down.
     ///
     /// # Errors
-    /// Where the port is taken, or the folders cannot be made.
+    /// Returns an error if the port is in use or a folder cannot be created.
     pub async fn start(setup: Setup<'_>) -> Result<Self> {
         let port = setup.port;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-        let listener = listener.with_context(|| format!("port {port} of 127.0.0.1 cannot be had"))?;
+        let listener = listener.with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
         let address = listener.local_addr()?;
-        allow_files();
+        raise_file_limit();
         let credentials = Credentials::random();
         let buckets = setup.buckets;
-        std::fs::create_dir_all(buckets).with_context(|| format!("{} cannot be made", buckets.display()))?;
+        std::fs::create_dir_all(buckets).with_context(|| format!("cannot create {}", buckets.display()))?;
         let objects = objects::service(buckets, credentials.clone()).map_err(|e| anyhow!("{e:?}"))?;
         let faults = Arc::new(Faults::new(setup.faults));
         let identity = Arc::new(Identity::default());
@@ -139,17 +139,18 @@ impl Emulator {
         Ok(Self { address, credentials, lambda })
     }
 
-    /// Ends all instances of functions.
+    /// Stops all instances of functions.
     pub fn stop(&self) {
         self.lambda.stop();
     }
 
-    /// One line about what functions did.
+    /// Returns the numbers of invocations, cold starts, throttled requests and injected losses as one line.
     pub fn summary(&self) -> String {
         self.lambda.summary()
     }
 
-    /// The variables by which the AWS SDKs and tools find it, and nothing else.
+    /// Returns the environment variables that make the AWS SDKs and tools use this emulator and no other
+    /// configuration.
     pub fn variables(&self) -> [(&'static str, String); 9] {
         let region = REGION.to_owned();
         let none = "/dev/null".to_owned();
@@ -171,7 +172,7 @@ async fn accept(listener: TcpListener, services: Arc<Services>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(serve(stream, services.clone()))),
-            // Out of file descriptors, mostly: some will be closed.
+            // Usually there is no free file descriptor. Some will be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -183,7 +184,7 @@ async fn serve(stream: TcpStream, services: Arc<Services>) {
         let services = services.clone();
         async move { Ok::<_, Infallible>(services.answer(request).await) }
     });
-    // A connection that breaks is the client's affair.
+    // If the connection breaks, the client sees the error.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -191,12 +192,12 @@ impl Services {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let latency = self.faults.latency();
         if !latency.is_zero() {
-            // Even a sleep of no length takes a millisecond.
+            // Only here, because even a sleep of zero length takes a millisecond.
             tokio::time::sleep(latency).await;
         }
         let service = Authorization::of(request.headers()).map(|auth| auth.service.to_owned());
         match service.as_deref() {
-            // Signed URLs and requests without a signature are S3's to judge.
+            // S3 itself checks presigned URLs and requests without a signature.
             Some("s3") | None => self.object(request).await,
             Some(service) => {
                 let (parts, body) = request.into_parts();
@@ -219,13 +220,13 @@ impl Services {
         answered.unwrap_or_else(|e| Failure::new(500, "InternalError", format!("{e:?}")).answer("s3"))
     }
 
-    /// The body of a request whose signature is right.
+    /// Checks the signature of a request and returns its body.
     async fn checked(&self, parts: &Parts, body: Incoming) -> Result<Bytes, Failure> {
         let body = Limited::new(body, LARGEST_BODY).collect().await;
         let body = body.map_err(|e| Failure::new(413, "RequestEntityTooLargeException", e.to_string()))?.to_bytes();
         let authorization = Authorization::of(&parts.headers);
-        let authorization =
-            authorization.ok_or_else(|| Failure::new(403, "MissingAuthenticationToken", "no signature"))?;
+        let authorization = authorization
+            .ok_or_else(|| Failure::new(403, "MissingAuthenticationToken", "the request is not signed"))?;
         let verified = authorization.verify(parts, &body, &self.credentials, self.faults.now());
         verified.map_err(|e| Failure::new(403, "InvalidSignatureException", format!("{e:#}")))?;
         Ok(body)
@@ -236,22 +237,24 @@ impl Services {
             "lambda" => self.lambda.call(parts, body).await,
             "iam" | "sts" => self.identity.call(&self.credentials, &body),
             "logs" => self.logs.call(parts, &body),
-            other => Err(Failure::new(501, "NotImplemented", format!("the emulator has no service `{other}`"))),
+            other => {
+                Err(Failure::new(501, "NotImplemented", format!("the emulator does not support the service `{other}`")))
+            }
         }
     }
 }
 
-/// A time as HTTP's header has it.
+/// Formats a time for the `Date` header.
 fn http_date(time: SystemTime) -> Option<HeaderValue> {
     let format =
         format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     OffsetDateTime::from(time).format(&format).ok()?.parse().ok()
 }
 
-/// As many open files as this user may have: an instance takes about five.
-fn allow_files() {
+/// Raises the limit of open files to the user's maximum, because an instance takes about five.
+fn raise_file_limit() {
     let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     files.current = files.maximum;
-    // With fewer, fewer instances run at once.
+    // If this fails, fewer instances can run at once.
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, files);
 }

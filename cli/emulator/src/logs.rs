@@ -1,4 +1,4 @@
-//! CloudWatch Logs: what functions wrote, in memory, the oldest forgotten first.
+//! CloudWatch Logs: the output of functions, in memory. The oldest events are dropped first.
 
 mod filter;
 
@@ -15,19 +15,19 @@ use super::answer::{Failure, with_body};
 use super::{ACCOUNT, Answer, REGION};
 use filter::Filter;
 
-/// Bytes of messages that a group keeps.
+/// Largest size of the events of a group, in bytes.
 const GROUP_BYTES: usize = 64 << 20;
 
-/// What an event costs beside its message.
+/// Size of an event in addition to its message, in bytes.
 const EVENT_BYTES: usize = 64;
 
-/// Most events in one answer.
+/// Largest number of events in one answer.
 const LARGEST_PAGE: usize = 10_000;
 
-/// All groups.
+/// All log groups.
 pub(super) struct Logs {
     groups: Mutex<BTreeMap<String, Group>>,
-    /// Whether every line is also printed to standard error.
+    /// Whether to print every line to standard error as well.
     verbose: bool,
 }
 
@@ -35,9 +35,9 @@ struct Group {
     created: i64,
     retention: Option<u32>,
     streams: BTreeMap<Arc<str>, Stream>,
-    /// Of all streams, in order of arrival.
+    /// The events of all streams, in order of arrival.
     events: VecDeque<Event>,
-    /// The number of the first of `events` among all that ever came.
+    /// The number of the first of `events` among all events of the group, including dropped ones.
     first: usize,
     bytes: usize,
 }
@@ -74,14 +74,14 @@ impl Group {
         }
     }
 
-    /// Events with their numbers, from `start` on.
+    /// Returns the events from the number `start` on, each with its number.
     fn since(&self, start: usize) -> impl Iterator<Item = (usize, &Event)> {
         let skipped = start.saturating_sub(self.first);
         self.events.iter().enumerate().skip(skipped).map(|(n, event)| (n + self.first, event))
     }
 }
 
-/// The fields of all requests.
+/// The fields of all kinds of requests.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Input {
@@ -106,7 +106,7 @@ struct Input {
 impl Input {
     fn group(&self) -> Result<&str, Failure> {
         let name = self.log_group_name.as_deref().or(self.log_group_identifier.as_deref());
-        let name = name.ok_or_else(|| parameter("the request names no log group"))?;
+        let name = name.ok_or_else(|| parameter("the request does not name a log group"))?;
         // An identifier may be an ARN.
         Ok(name.strip_prefix(&arn("")).unwrap_or(name).trim_end_matches(":*"))
     }
@@ -131,10 +131,10 @@ impl Logs {
         Self { groups: Mutex::default(), verbose }
     }
 
-    /// Keeps a line, which ends in a newline as those of Lambda do.
+    /// Stores a line, which ends in a newline as lines of Lambda do.
     pub(super) fn write(&self, group: &str, stream: &Arc<str>, line: &str) {
         if self.verbose {
-            // Nobody may be reading any more.
+            // Standard error may be closed.
             let _ = write!(io::stderr(), "{}: {line}", group.rsplit('/').next().unwrap_or(group));
         }
         let mut groups = self.groups();
@@ -146,7 +146,7 @@ impl Logs {
         }
     }
 
-    /// Answers a call: JSON 1.1, the operation named in a header.
+    /// Handles a request. The protocol is JSON 1.1, with the operation in a header.
     pub(super) fn call(&self, parts: &Parts, body: &[u8]) -> Result<Answer, Failure> {
         let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         let operation = target.and_then(|target| target.split('.').next_back()).unwrap_or_default();
@@ -168,7 +168,7 @@ impl Logs {
             "GetLogEvents" => get(groups.get(input.group()?).ok_or_else(no_group)?, &input)?,
             "FilterLogEvents" => filtered(groups.get(input.group()?).ok_or_else(no_group)?, &input)?,
             other => {
-                let message = format!("the emulator does not have `{other}` of CloudWatch Logs");
+                let message = format!("the emulator does not support `{other}` of CloudWatch Logs");
                 return Err(Failure::new(400, "UnknownOperationException", message));
             }
         };
@@ -225,7 +225,7 @@ fn describe_streams(group: &Group, input: &Input) -> Result<Value, Failure> {
     page("logStreams", described.collect(), input)
 }
 
-/// A part of a list: 50 are given where nobody asks for another number.
+/// Returns a part of a list. The default size is 50.
 fn page(name: &str, all: Vec<Value>, input: &Input) -> Result<Value, Failure> {
     let start = input.token()?.unwrap_or(0);
     let limit = input.limit(50);
@@ -239,7 +239,7 @@ fn page(name: &str, all: Vec<Value>, input: &Input) -> Result<Value, Failure> {
 }
 
 fn get(group: &Group, input: &Input) -> Result<Value, Failure> {
-    let stream = input.log_stream_name.as_deref().ok_or_else(|| parameter("the request names no log stream"))?;
+    let stream = input.log_stream_name.as_deref().ok_or_else(|| parameter("the request does not name a log stream"))?;
     if !group.streams.contains_key(stream) {
         return Err(Failure::new(400, "ResourceNotFoundException", "The specified log stream does not exist."));
     }
@@ -308,7 +308,7 @@ fn parameter(message: impl Into<String>) -> Failure {
     Failure::new(400, "InvalidParameterException", message)
 }
 
-/// Milliseconds since 1970.
+/// Returns the time in milliseconds since the Unix epoch.
 fn now() -> i64 {
     i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! S3: `s3s-fs`, with what deployments need beyond it and with conditional writes that are atomic.
+//! S3: `s3s-fs` with atomic conditional writes and the additional operations that deployments need.
 
 mod keys;
 mod names;
@@ -21,7 +21,7 @@ use super::Credentials;
 use keys::Keys;
 use names::path_of;
 
-/// Buckets as folders of `root`.
+/// Returns the service. The folders in `root` are its buckets.
 pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service, s3s_fs::Error> {
     let objects = Objects {
         files: FileSystem::new(root)?,
@@ -42,7 +42,7 @@ impl Reader {
         FileSystem::new(root).map(Self)
     }
 
-    /// The bytes of an object, or the code and the words of the error.
+    /// Returns the bytes of an object, or the code and the message of the error.
     pub(super) async fn read(&self, bucket: &str, key: &str) -> Result<Bytes, (String, String)> {
         let input = GetObjectInput { bucket: bucket.to_owned(), key: path_of(key), ..Default::default() };
         let failed = |e: S3Error| (e.code().as_str().to_owned(), e.message().unwrap_or_default().to_owned());
@@ -72,9 +72,11 @@ impl S3Auth for OneKey {
     }
 }
 
-/// `s3s-fs` checks whether an object exists before it reads the body that is to become one, and
-/// writes an object and what it knows of it one after the other. With one writer of a key at a
-/// time, and no reader beside, a conditional write is atomic and a reader sees one state.
+/// The S3 service on top of `s3s-fs`.
+///
+/// `s3s-fs` checks whether an object exists before it reads the new body, and writes an object and its metadata one
+/// after the other. Here, each key has a lock, for one writer or for several readers. So a conditional write is atomic,
+/// and a reader sees a consistent state.
 struct Objects {
     files: FileSystem,
     keys: Keys,
@@ -82,7 +84,7 @@ struct Objects {
     buckets: Mutex<HashMap<String, Settings>>,
 }
 
-/// What is said of a bucket, and given back when asked for; it has no effect.
+/// Settings of a bucket. They are stored and returned, but have no effect.
 #[derive(Default, Clone)]
 struct Settings {
     encryption: Option<ServerSideEncryptionConfiguration>,
@@ -142,8 +144,9 @@ impl Objects {
     fn of_bucket<T>(&self, bucket: &str, code: &'static str, get: impl FnOnce(Settings) -> Option<T>) -> S3Result<T> {
         let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = || {
-            let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), "it was never set");
-            // Codes that `s3s` does not know would be failures of the server, which clients try again.
+            let mut error =
+                S3Error::with_message(S3ErrorCode::Custom(code.into()), "the bucket has no such configuration");
+            // `s3s` would report codes that it does not know as server errors, which clients retry.
             error.set_status_code(hyper::StatusCode::NOT_FOUND);
             error
         };
@@ -171,7 +174,7 @@ fn done<T: Default>() -> Answer<T> {
     Ok(S3Response::new(T::default()))
 }
 
-/// Operations that `s3s-fs` has and that need no lock.
+/// Operations of `s3s-fs` that need no lock.
 macro_rules! forward {
     ($($operation:ident($input:ty) -> $output:ty;)*) => {
         $(
@@ -281,7 +284,7 @@ impl S3 for Objects {
             *key = path_of(key).into();
         }
         self.note(&key)?;
-        let _alone = self.locks.write(&bucket, &key).await;
+        let _exclusive = self.locks.write(&bucket, &key).await;
         let answer = self.files.copy_object(request).await;
         self.keys.changed(&bucket, &key).await;
         answer
@@ -304,7 +307,7 @@ impl S3 for Objects {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
         request.input.key = path_of(&key);
         self.note(&key)?;
-        let _alone = self.locks.write(&bucket, &key).await;
+        let _exclusive = self.locks.write(&bucket, &key).await;
         let answer = self.files.put_object(request).await;
         self.keys.changed(&bucket, &key).await;
         answer
@@ -317,10 +320,10 @@ impl S3 for Objects {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
         request.input.key = path_of(&key);
         self.note(&key)?;
-        let _alone = self.locks.write(&bucket, &key).await;
+        let _exclusive = self.locks.write(&bucket, &key).await;
         let absent = request.input.if_none_match.as_ref().is_some_and(ETagCondition::is_any);
         if absent && self.exists(&bucket, &key).await {
-            return Err(s3_error!(PreconditionFailed, "the object exists"));
+            return Err(s3_error!(PreconditionFailed, "the object already exists"));
         }
         let answer = self.files.complete_multipart_upload(request).await;
         self.keys.changed(&bucket, &key).await;
@@ -330,7 +333,7 @@ impl S3 for Objects {
     async fn delete_object(&self, mut request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
         let (bucket, key) = (request.input.bucket.clone(), request.input.key.clone());
         request.input.key = path_of(&key);
-        let _alone = self.locks.write(&bucket, &key).await;
+        let _exclusive = self.locks.write(&bucket, &key).await;
         let answer = self.files.delete_object(request).await;
         self.keys.changed(&bucket, &key).await;
         match answer {
@@ -340,12 +343,12 @@ impl S3 for Objects {
     }
 
     async fn get_object(&self, mut request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
-        let _beside = self.locks.read(&request.input.bucket, &request.input.key).await;
+        let _shared = self.locks.read(&request.input.bucket, &request.input.key).await;
         request.input.key = path_of(&request.input.key);
         let condition = request.input.if_match.clone();
         let bucket = request.input.bucket.clone();
         let answer = match self.files.get_object(request).await {
-            // `s3s-fs` misses the key before it misses the bucket.
+            // `s3s-fs` reports a missing key even if the bucket is missing.
             Err(error) if *error.code() == S3ErrorCode::NoSuchKey && !self.has_bucket(bucket).await => {
                 return Err(s3_error!(NoSuchBucket, "the bucket does not exist"));
             }
@@ -360,7 +363,7 @@ impl S3 for Objects {
     }
 
     async fn head_object(&self, mut request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
-        let _beside = self.locks.read(&request.input.bucket, &request.input.key).await;
+        let _shared = self.locks.read(&request.input.bucket, &request.input.key).await;
         request.input.key = path_of(&request.input.key);
         self.files.head_object(request).await
     }

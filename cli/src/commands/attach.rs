@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use wren::history::{self, Follow, JobState, JobSummary, ProgressBar};
 
 use super::jobs;
+use crate::durations;
 
 /// Interval between reads of the job history.
 const READ_EVERY: Duration = Duration::from_millis(200);
@@ -77,7 +78,7 @@ fn last_line(job: &JobSummary) -> String {
         }
         _ => String::new(),
     };
-    let (state, wall) = (jobs::state(job.state), jobs::seconds(job.wall_s));
+    let (state, wall) = (jobs::state(job.state), durations::short(job.wall_s));
     format!("{}: {state} after {wall}: {}{next}", job.id, job.snapshot())
 }
 

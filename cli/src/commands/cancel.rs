@@ -57,8 +57,8 @@ fn cancel_one(wanted: &str) -> Result<()> {
         }
     }
     bail!(
-        "job {} is still running: its driver has not responded for {} s; if it hangs, kill its process, and its workers \
-         end with it",
+        "job {} is still running: its driver has not responded for {} s; if it hangs, kill its process, and its \
+         workers end with it",
         job.id,
         PATIENCE.as_secs()
     )

@@ -46,7 +46,7 @@ struct Check {
     name: &'static str,
     state: State,
     text: String,
-    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
 
@@ -144,7 +144,8 @@ async fn aws_checks(checks: &mut Checks, directory: &Path) {
         Err(error) => return checks.broken("deployment", &error.into()),
     };
     let site = match Site::recorded(aws, account, &record, Report::new(false, true)) {
-        Ok(site) => site,
+        // It only reads.
+        Ok(site) => Site { dry_run: true, ..site },
         Err(error) => return checks.broken("deployment", &error),
     };
     checks.ok("deployment", format!("{}, {}", record.name, functions::counted(&record.functions)));

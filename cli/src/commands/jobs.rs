@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use wren::history::{self, Event, JobState, JobSummary};
 
+use crate::durations;
 use crate::table;
 
 /// List the jobs that ran here, latest first, or show one job
@@ -112,9 +112,9 @@ fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
             tasks(job),
             job.failed.to_string(),
             job.retried.to_string(),
-            seconds(job.wall_s),
-            seconds(job.compute_s),
-            age(job.started_unix_ms),
+            durations::short(job.wall_s),
+            durations::short(job.compute_s),
+            durations::ago(job.started_unix_ms),
             job.function.clone(),
         ]
     };
@@ -148,15 +148,15 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
     }
     writeln!(out, "job       {}", summary.id)?;
     writeln!(out, "function  {}", summary.function)?;
-    writeln!(out, "state     {}, started {}", state(summary.state), age(summary.started_unix_ms))?;
+    writeln!(out, "state     {}, started {}", state(summary.state), durations::ago(summary.started_unix_ms))?;
     writeln!(out, "tasks     {} done, {} failed, {} retried", tasks(&summary), summary.failed, summary.retried)?;
     writeln!(
         out,
         "time      {}; {} workers ({}) computed for {}",
-        seconds(summary.wall_s),
+        durations::short(summary.wall_s),
         summary.workers,
         summary.backend,
-        seconds(summary.compute_s)
+        durations::short(summary.compute_s)
     )?;
     writeln!(out, "memory    at most {} MB in a worker", summary.peak_mb)?;
     writeln!(out, "history   {}", folder.join(history::LOG).display())?;
@@ -170,7 +170,8 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
             let (id, task) = (&summary.id, first.task);
             writeln!(
                 out,
-                "\n`cargo wren logs {id} {task}` shows the output of a task, `cargo wren replay {id} {task}` runs it here"
+                "\n`cargo wren logs {id} {task}` shows the output of a task; `cargo wren replay {id} {task}` runs it \
+                 again here"
             )?;
         }
     }
@@ -192,34 +193,5 @@ pub(super) fn tasks(job: &JobSummary) -> String {
     match job.tasks {
         Some(tasks) => format!("{}/{tasks}", job.done),
         None => job.done.to_string(),
-    }
-}
-
-pub(super) fn seconds(s: f64) -> String {
-    format!("{:.1?}", Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX))
-}
-
-fn age(unix_ms: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = now.saturating_sub(Duration::from_millis(unix_ms)).as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s ago"),
-        120..7_200 => format!("{} min ago", seconds / 60),
-        7_200..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_have_the_unit_that_fits() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-        for (seconds, text) in [(5, "5 s ago"), (600, "10 min ago"), (10_000, "2 h ago"), (300_000, "3 days ago")] {
-            assert_eq!(age(now - seconds * 1_000), text);
-        }
-        assert_eq!(age(now + 60_000), "0 s ago");
     }
 }

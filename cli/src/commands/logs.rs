@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +10,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
+use wren::__private::aws::BatchLine;
 use wren::backend::is_lambda;
 use wren::history;
 
@@ -18,6 +18,7 @@ use super::jobs;
 use crate::aws::{self, Aws, if_there};
 use crate::deploy::report::Report;
 use crate::deploy::{Site, name, site};
+use crate::durations;
 
 /// Maximum number of streams in one request (FilterLogEvents).
 const STREAMS: usize = 100;
@@ -37,8 +38,8 @@ pub(crate) struct Args {
     what: String,
     /// Number of the task to show, from 0
     task: Option<u64>,
-    /// Show only lines from this last period, such as 30m, 12h or 7d; defaults to one day on AWS, and to everything here
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// Show only lines from this last period, such as 30m, 12h or 7d; defaults to 1d on AWS, and to everything here
+    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
     since: Option<Duration>,
     /// Print one JSON object per line: `time`, `unix_ms`, `stream`, `line`; on AWS also `group`, and here also `task`,
     /// `attempt`, `worker`, `function`, `t`
@@ -87,7 +88,7 @@ pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
             "no lines for `{}` in the last {}; lines appear some seconds after they are printed; use --since to look \
              further back, at most 14 days",
             args.what,
-            in_words(looked_back)
+            durations::exact(looked_back)
         );
         return Ok(ExitCode::FAILURE);
     }
@@ -200,7 +201,8 @@ async fn of_job(
 /// Returns the job ids that `wanted` selects: `wanted` itself, and ids that continue it with a separator, such as
 /// `<wanted>-2`. If there are none, returns the id that starts with `wanted`, if there is exactly one.
 fn runs(starts: &[Line], wanted: &str) -> BTreeSet<String> {
-    let all: BTreeSet<_> = starts.iter().filter_map(|line| Some(Start::of(&line.line)?.job.to_owned())).collect();
+    let all: BTreeSet<_> =
+        starts.iter().filter_map(|line| Some(BatchLine::parse(&line.line)?.job_run.to_owned())).collect();
     let is_of = |run: &&String| {
         let rest = run.strip_prefix(wanted);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
@@ -233,23 +235,6 @@ async fn read(site: &Site, group: &str, streams: &[String], pattern: Option<&str
     Ok(lines)
 }
 
-/// The line that a worker prints at the start of an invocation.
-#[derive(Debug, PartialEq, Eq)]
-struct Start<'a> {
-    job: &'a str,
-    tasks: Range<u64>,
-}
-
-impl<'a> Start<'a> {
-    /// Parses `wren job=<id> tasks=<a>..<b> attempt=<n>`.
-    fn of(line: &'a str) -> Option<Self> {
-        let rest = line.trim_start().strip_prefix("wren job=")?;
-        let (job, rest) = rest.split_once(" tasks=")?;
-        let (first, end) = rest.split_whitespace().next()?.split_once("..")?;
-        Some(Self { job, tasks: first.parse().ok()?..end.parse().ok()? })
-    }
-}
-
 /// Returns the task in `[<function> <task>] text`.
 fn task_of(line: &str) -> Option<u64> {
     line.strip_prefix('[')?.split_once(']')?.0.rsplit_once(' ')?.1.parse().ok()
@@ -265,8 +250,8 @@ fn of_invocations(lines: Vec<Line>, runs: &BTreeSet<String>, task: Option<u64>) 
     for lines in streams.into_values() {
         let mut own = false;
         for line in lines {
-            if let Some(start) = Start::of(&line.line) {
-                own = runs.contains(start.job) && task.is_none_or(|task| start.tasks.contains(&task));
+            if let Some(start) = BatchLine::parse(&line.line) {
+                own = runs.contains(start.job_run) && task.is_none_or(|task| start.tasks.contains(&task));
             }
             let of_task = match (task, task_of(&line.line)) {
                 (Some(wanted), Some(of)) => wanted == of,
@@ -306,31 +291,6 @@ fn timestamp(unix_ms: i64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok();
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| unix_ms.to_string())
-}
-
-/// Parses a duration such as `12h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration; give a number and s, m, h or d, as in 12h");
-    let unit = text.chars().next_back().ok_or_else(wrong)?;
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    // Limited to ten years, so that the resulting time is always after 1970.
-    Ok(Duration::from_secs(number.saturating_mul(seconds).min(3_650 * 86_400)))
-}
-
-fn in_words(duration: Duration) -> String {
-    match duration.as_secs() {
-        s if s % 86_400 == 0 => format!("{} days", s / 86_400),
-        s if s % 3_600 == 0 => format!("{} hours", s / 3_600),
-        s if s % 60 == 0 => format!("{} minutes", s / 60),
-        s => format!("{s} seconds"),
-    }
 }
 
 #[cfg(test)]
@@ -394,13 +354,6 @@ mod tests {
 
     #[test]
     fn beginnings_and_marks_are_read() {
-        let start = Start::of("wren job=3f tasks=10..20 attempt=2");
-        assert_eq!(start, Some(Start { job: "3f", tasks: 10..20 }));
-        for other in
-            ["wren job=3f", "wren job=3f tasks=10 attempt=1", "wren job=3f tasks=a..b", "[f 1] wren job=3f", ""]
-        {
-            assert_eq!(Start::of(other), None, "{other}");
-        }
         assert_eq!(
             (task_of("[a::f 7] x]"), task_of("[f] x"), task_of("[f x] y"), task_of("")),
             (Some(7), None, None, None)
@@ -409,12 +362,6 @@ mod tests {
 
     #[test]
     fn times_are_read_and_written() {
-        assert_eq!(duration("90m").map(|d| d.as_secs()), Ok(5_400));
-        assert_eq!(duration("7d").map(in_words), Ok("7 days".to_owned()));
-        for wrong in ["", "h", "1w", "1.5h", "-1h", "1é"] {
-            assert!(duration(wrong).unwrap_err().contains("12h"), "{wrong}");
-        }
-        assert!(duration("99999999999999999d").is_ok());
         assert_eq!(timestamp(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use wren::history::{self, JobState, Timeline};
 
 use super::jobs;
+use crate::durations;
 use crate::report::figures::{Cause, STRAGGLER};
 use crate::report::page::Page;
 use crate::report::{Report, chrome};
@@ -107,7 +108,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
         _ => {}
     }
     writeln!(out, "tasks      {} done, {} failed, {} executions retried", jobs::tasks(job), job.failed, job.retried)?;
-    writeln!(out, "time       {} on {} workers ({})", jobs::seconds(job.wall_s), job.workers, job.backend)?;
+    writeln!(out, "time       {} on {} workers ({})", durations::short(job.wall_s), job.workers, job.backend)?;
     if timeline.spans.is_empty() {
         writeln!(out, "no task has finished yet")?;
         return Ok(());
@@ -115,7 +116,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
     writeln!(
         out,
         "compute    {}: {:.1} times as fast as one worker, {:.0}% of {} workers; {:.1} tasks per second",
-        jobs::seconds(job.compute_s),
+        durations::short(job.compute_s),
         report.speed_up,
         100.0 * report.efficiency,
         job.workers,
@@ -131,7 +132,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
     let header = ["PHASE", "TASKS", "MEAN", "STD", "P50", "P95", "P99", "MAX"];
     let us = |us: f64| match us {
         0.0 => "0s".to_owned(),
-        us => jobs::seconds(us / 1e6),
+        us => durations::short(us / 1e6),
     };
     let rows: Vec<_> = report
         .phases

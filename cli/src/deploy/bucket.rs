@@ -144,8 +144,8 @@ async fn blocks_public_access(site: &Site) -> Result<Aspect> {
     Ok(Aspect::Differs)
 }
 
-/// Returns whether public access is blocked, for `doctor`; `None` if the emulator does not support the setting. Corrects
-/// the setting, unless this is a dry run.
+/// Returns whether public access is blocked, for `doctor`; `None` if the emulator does not support the setting.
+/// Corrects the setting, unless this is a dry run.
 pub(crate) async fn is_private(site: &Site) -> Result<Option<bool>> {
     let aspect = blocks_public_access(site).await?;
     Ok((aspect != Aspect::Absent).then_some(aspect == Aspect::Right))

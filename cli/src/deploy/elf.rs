@@ -181,8 +181,8 @@ fn symbols_of(file: &File<'_>, version: VersionIndex) -> object::read::Result<Ve
     named.map(|(_, symbol)| Ok(String::from_utf8_lossy(symbol.name(endian, symbols.strings())?).into_owned())).collect()
 }
 
-/// Returns whether a symbol version is missing in GCC 11's libstdc++, which is that of Amazon Linux 2023 ("libstdc++: ABI
-/// policy and guidelines").
+/// Returns whether a symbol version is missing in GCC 11's libstdc++, which is that of Amazon Linux 2023 ("libstdc++:
+/// ABI policy and guidelines").
 fn is_newer_than_gcc_11(version: &str) -> bool {
     let above = |prefix: &str, last: [u32; 3]| {
         let numbers = version.strip_prefix(prefix)?.split('.').map(str::parse);

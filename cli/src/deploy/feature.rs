@@ -36,7 +36,7 @@ pub(crate) fn ensure(select: &Select, chosen: &Chosen, dry_run: bool) -> Result<
         Some(true) => return Ok(Feature::On),
         Some(false) => {}
         None => bail!(
-            "the package `{}` does not depend on wren, so it has no remote functions; add it with `cargo add {PACKAGE}`",
+            "the package `{}` does not depend on wren, so it has no remote functions; run `cargo add {PACKAGE}`",
             chosen.package()
         ),
     }

@@ -19,8 +19,8 @@ impl Name {
         let ends = name.starts_with('-') || name.ends_with('-');
         if name.is_empty() || name.len() > LONGEST || !name.chars().all(allowed) || ends {
             bail!(
-                "`{name}` is not a valid name for a deployment; use 1 to {LONGEST} characters of a-z, 0-9 and -, without \
-                 a - at either end, as in `--name sweep`"
+                "`{name}` is not a valid name for a deployment; use 1 to {LONGEST} characters of a-z, 0-9 and -, \
+                 without a - at either end, as in `--name sweep`"
             );
         }
         Ok(Self(name.to_owned()))

@@ -39,8 +39,8 @@ impl Package {
         if unpacked > UNPACKED_CODE {
             bail!(
                 "the program has {} MB, and Lambda accepts at most {} MB; if it is built with the dev profile \
-                 (`--debug`), build it without, or set `debug = \"line-tables-only\"` in `[profile.dev]`; if it contains \
-                 data (`include_bytes!`, `include_str!`), read the data from a store instead",
+                 (`--debug`), build it without, or set `debug = \"line-tables-only\"` in `[profile.dev]`; if it \
+                 contains data (`include_bytes!`, `include_str!`), read the data from a store instead",
                 unpacked >> 20,
                 UNPACKED_CODE >> 20
             );

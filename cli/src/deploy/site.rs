@@ -21,8 +21,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Returns the location of a recorded deployment, after checking that the credentials belong to its account and that
-    /// the region is the same.
+    /// Returns the location of a recorded deployment, after checking that the credentials belong to its account and
+    /// that the region is the same.
     pub(crate) fn recorded(aws: Aws, account: String, record: &Deployment, report: Report) -> Result<Self> {
         if aws.region != record.region {
             bail!(

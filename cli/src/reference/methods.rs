@@ -97,8 +97,8 @@ const SECTIONS: [Section; 12] = [
 
 pub(super) fn page() -> String {
     let mut page = String::from(
-        "# Methods\n\nThe methods that configure a call, a job or an executor before it runs. The crate's documentation \
-         describes each of them in full, with its errors (`cargo doc -p wren-cloud --open`).\n",
+        "# Methods\n\nThe methods that configure a call, a job or an executor before it runs. The crate's \
+         documentation describes each of them in full, with its errors (`cargo doc -p wren-cloud --open`).\n",
     );
     for Section { heading, about, file, blocks } in SECTIONS {
         write!(page, "\n## {heading}\n\n{about}\n\n| method | |\n| --- | --- |\n").unwrap();

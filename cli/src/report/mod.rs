@@ -22,8 +22,8 @@ mod tests {
     }
 
     /// Returns the line of tasks that succeeded. `times` contains the moments at which they were queued, sent and
-    /// started, and the durations of fetching, waiting for their turn, computing and committing. `observed` is the moment
-    /// at which the driver received the outcome. All are in microseconds.
+    /// started, and the durations of fetching, waiting for their turn, computing and committing. `observed` is the
+    /// moment at which the driver received the outcome. All are in microseconds.
     pub(super) fn done(first: u64, count: u64, times: [u64; 7], observed: u64) -> String {
         let [queued, invoked, started, fetch, turn, compute, commit] = times;
         let s = |us: u64| us as f64 / 1e6;

@@ -64,7 +64,7 @@ impl Page<'_> {
                 "style" => out.write_all(STYLE.as_bytes())?,
                 "script" => out.write_all(SCRIPT.as_bytes())?,
                 "data" => self.data().serialize(&mut serde_json::Serializer::with_formatter(&mut *out, InHtml))?,
-                _ => unreachable!("page.html has no place for {name}"),
+                _ => unreachable!("unknown placeholder {name} in page.html"),
             }
             rest = after;
         }
@@ -216,7 +216,7 @@ fn limited<'a>(text: &'a str, left: &mut usize) -> Cow<'a, str> {
     if length == text.len() {
         return Cow::Borrowed(text);
     }
-    format!("{}\n[{} more bytes are in the log]", &text[..length], text.len() - length).into()
+    format!("{}\n[{} more bytes are in the job history]", &text[..length], text.len() - length).into()
 }
 
 /// Escapes text for HTML.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stands in the way of `cargo` while the book's commands are followed: they do the same from what is built already.
+"""Replaces `cargo` while a test runs the book's commands, so that they use what is built already.
 
-Programs are built without optimization, and those of the workspace with all features, as for its tests. What a reader
-would build first takes minutes, and prints the same.
+Programs are built without optimization, and those of the workspace with all features, as for its tests. The builds of
+a reader would take minutes, and the programs would print the same.
 """
 
 import json
@@ -11,22 +11,22 @@ import subprocess
 import sys
 
 REAL = os.environ["REAL_CARGO"]
-# The reader's checkout is made of links to the real one, in which all is built already.
+# The reader's checkout consists of links to the real one, in which everything is built already.
 ALL = ["--manifest-path", os.path.realpath("Cargo.toml"), "--workspace", "--features", "examples/full"]
 
 
-def value(words: list[str], option: str) -> str | None:
-    """Takes an option out of the words, and gives its value."""
-    if option not in words:
+def value(arguments: list[str], option: str) -> str | None:
+    """Removes an option and its value from the arguments, and returns the value."""
+    if option not in arguments:
         return None
-    at = words.index(option)
-    taken = words[at + 1]
-    del words[at : at + 2]
+    at = arguments.index(option)
+    taken = arguments[at + 1]
+    del arguments[at : at + 2]
     return taken
 
 
 def check_features(program: str, given: str) -> None:
-    """Cargo refuses to build a program without the features that it requires; with all of them, it has nothing to say."""
+    """Fails if a required feature is not given. Cargo cannot notice that, because it gets all features."""
     metadata = subprocess.run([REAL, "metadata", "--no-deps", "--format-version=1"], capture_output=True, check=True)
     targets = [target for package in json.loads(metadata.stdout)["packages"] for target in package["targets"]]
     for target in targets:
@@ -36,27 +36,27 @@ def check_features(program: str, given: str) -> None:
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    if words[0] == "install":
-        folder = value(words, "--path")
+    arguments = sys.argv[1:]
+    if arguments[0] == "install":
+        folder = value(arguments, "--path")
         sys.exit(0 if folder and os.path.exists(f"{folder}/Cargo.toml") else "error: no such package")
-    if words[0] == "wren":
-        # As cargo runs it, but for the cargo that it gets.
-        os.execvp("cargo-wren", ["cargo-wren", *words])
-    if words[0] not in ("build", "run"):
-        os.execv(REAL, [REAL, *words])
-    end = words.index("--") if "--" in words else len(words)
-    debug, rest = [word for word in words[:end] if word != "--release"], words[end:]
+    if arguments[0] == "wren":
+        # As cargo runs it, except that CARGO names this script.
+        os.execvp("cargo-wren", ["cargo-wren", *arguments])
+    if arguments[0] not in ("build", "run"):
+        os.execv(REAL, [REAL, *arguments])
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug, rest = [word for word in arguments[:end] if word != "--release"], arguments[end:]
     options = debug[1:]
-    # `cargo wren` names packages by where they are.
+    # `cargo wren` identifies packages by their paths.
     package = value(options, "-p") or ""
     if package.split("#")[0].rsplit("/")[-1] != "examples":
         os.execv(REAL, [REAL, *debug, *rest])
     program = value(options, "--example")
-    assert program, f"which program of `examples` is meant by {words}?"
+    assert program, f"{arguments} does not name a program of `examples`"
     check_features(program, value(options, "--features") or "")
     build = [REAL, "build", *ALL, "--example", program, *options]
-    if words[0] == "build":
+    if arguments[0] == "build":
         os.execv(REAL, build)
     if done := subprocess.run([*build, "--quiet"]).returncode:
         sys.exit(done)

@@ -1,28 +1,28 @@
-//! A chapter in parts: blocks of code, links, headings.
+//! The parts of a chapter: blocks of code, links, headings.
 
 use std::fs;
 use std::path::Path;
 
 pub(crate) struct Chapter {
-    /// As the summary names it.
+    /// The path in the summary.
     pub(crate) path: String,
     pub(crate) blocks: Vec<Block>,
-    /// What is outside of blocks, with line numbers.
+    /// The lines outside of blocks, with their numbers.
     prose: Vec<(usize, String)>,
 }
 
-/// What stands between two lines of three backticks.
+/// The text between two lines of three backticks.
 pub(crate) struct Block {
-    /// The line of the first of them.
+    /// The number of the opening line.
     pub(crate) line: usize,
-    /// What stands behind these.
+    /// The text after the opening backticks.
     pub(crate) info: String,
     pub(crate) text: String,
 }
 
 impl Chapter {
     pub(crate) fn read(source: &Path, path: &str) -> Self {
-        let text = fs::read_to_string(source.join(path)).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"));
+        let text = fs::read_to_string(source.join(path)).unwrap_or_else(|e| panic!("cannot read {path}: {e}"));
         let mut chapter = Self { path: path.to_owned(), blocks: Vec::new(), prose: Vec::new() };
         let mut open = None::<Block>;
         for (line, text) in (1..).zip(text.lines()) {
@@ -31,7 +31,7 @@ impl Chapter {
                 (Some(_), Some(_)) => chapter.blocks.extend(open.take()),
                 (Some(block), None) => block.text.extend([text, "\n"]),
                 (None, None) => {
-                    assert!(!text.starts_with("    "), "{path}:{line}: code by an indent is tested by nobody; use ```");
+                    assert!(!text.starts_with("    "), "{path}:{line}: indented code is not tested; use ```");
                     chapter.prose.push((line, text.to_owned()));
                 }
             }
@@ -40,11 +40,11 @@ impl Chapter {
         chapter
     }
 
-    /// Where links lead, each with its line.
+    /// Returns the targets of links, each with its line.
     pub(crate) fn links(&self) -> Vec<(usize, String)> {
         let targets = |(line, text): &(usize, String)| {
             let line = *line;
-            // What is between backticks is no link.
+            // Text between backticks is not a link.
             let plain: String = text.split('`').step_by(2).collect::<Vec<_>>().join("`");
             let targets = plain.split("](").skip(1).filter_map(|rest| rest.split(')').next());
             targets.map(|target| (line, target.to_owned())).collect::<Vec<_>>()
@@ -52,7 +52,7 @@ impl Chapter {
         self.prose.iter().flat_map(targets).collect()
     }
 
-    /// The anchors of its headings, as mdBook makes them.
+    /// Returns the anchors of the headings, as mdBook makes them.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let headings = self.prose.iter().filter(|(_, text)| text.starts_with('#'));
         let mut anchors: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! What a reader types, in the order of the book, in a checkout and beside it.
+//! Runs the commands of the book, in their order, in a checkout and next to it.
 
 use std::fs;
 use std::io::Write;
@@ -10,23 +10,23 @@ use std::time::Instant;
 use super::chapter::{Block, Chapter};
 use super::{builds, chapters, output, root};
 
-/// Stands between the outputs of two blocks.
+/// Separates the outputs of two blocks.
 const MARK: &str = "--- block of line ";
 
 #[test]
 fn every_command_does_what_the_book_says() {
     let reader = Reader::new();
     for chapter in chapters() {
-        let begun = Instant::now();
+        let start = Instant::now();
         if reader.follow(&chapter) {
-            // Not captured: what takes long should be seen.
-            let line = format!("{} followed in {:.1?}\n", chapter.path, begun.elapsed());
+            // Not captured, so that slow chapters are visible.
+            let line = format!("{}: commands took {:.1?}\n", chapter.path, start.elapsed());
             std::io::stderr().write_all(line.as_bytes()).unwrap();
         }
     }
 }
 
-/// Somebody who reads the book and has a shell.
+/// A reader of the book, with a shell.
 struct Reader {
     folder: tempfile::TempDir,
 }
@@ -34,7 +34,7 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A checkout, in which nothing that commands write gets into the real one.
+        // A checkout of links, so that commands write nothing into the real one.
         let checkout = folder.path().join("wren");
         fs::create_dir(&checkout).unwrap();
         for entry in root().read_dir().unwrap().flatten() {
@@ -49,13 +49,14 @@ impl Reader {
 
         let programs = folder.path().join("bin");
         fs::create_dir(&programs).unwrap();
-        // What `cargo install --path cli` would build is there: it is what is tested.
+        // `cargo install --path cli` would build the program that is tested here.
         symlink(env!("CARGO_BIN_EXE_cargo-wren"), programs.join("cargo-wren")).unwrap();
         symlink(root().join("cli/tests/book/cargo.py"), programs.join("cargo")).unwrap();
         Self { folder }
     }
 
-    /// Runs the chapter's commands in one shell, and compares what it shows of their output. Whether there are any.
+    /// Runs the chapter's commands in one shell, and compares their output with the output that the chapter shows.
+    /// Returns whether there are any commands.
     fn follow(&self, chapter: &Chapter) -> bool {
         let commands: Vec<&Block> = chapter.blocks.iter().filter(|block| is_run(chapter, block)).collect();
         if commands.is_empty() {
@@ -66,7 +67,7 @@ impl Reader {
             script += &format!("echo '{MARK}{line}'\n");
             script += &match info.as_str() {
                 "sh" => text.clone(),
-                _ => format!("if (\n{text}); then echo 'this should fail and does not'; exit 1; fi\n"),
+                _ => format!("if (\n{text}); then echo 'this should fail, but does not'; exit 1; fi\n"),
             };
         }
         let printed = self.shell(&script);
@@ -91,7 +92,7 @@ impl Reader {
         true
     }
 
-    /// What a script prints, and whether it succeeds.
+    /// Runs a script. Returns its output, and whether it succeeds.
     fn shell(&self, script: &str) -> (String, bool) {
         let programs = self.folder.path().join("bin");
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
@@ -106,31 +107,38 @@ impl Reader {
     }
 }
 
-/// The line of a block, and what it printed.
+/// Returns the line of a block, and its output.
 fn section(text: &str) -> (usize, &str) {
     let (line, printed) = text.split_once('\n').unwrap();
     (line.parse().unwrap(), printed)
 }
 
-/// Whether the commands of a block are run. Those that cannot be say why.
+/// Whether the commands of a block are run. A block that cannot be run must state the reason.
 fn is_run(chapter: &Chapter, block: &Block) -> bool {
     match block.info.as_str() {
-        // One that fails shows what a failure looks like.
+        // A command that fails shows an error message.
         "sh" | "sh,fails" => true,
         "sh,ignore" => {
-            assert!(block.text.starts_with("# "), "{}:{}: say why this cannot be run", chapter.path, block.line);
+            assert!(
+                block.text.starts_with("# "),
+                "{}:{}: state in a comment why this cannot be run",
+                chapter.path,
+                block.line
+            );
             false
         }
         info => {
             let at = format!("{}:{}", chapter.path, block.line);
             let known = ["", "text", "text,ignore", "toml", "json", "yaml", "rust,ignore"];
-            assert!(known.contains(&info), "{at}: `{info}` is no language of the book; commands are in `sh` blocks");
+            assert!(
+                known.contains(&info),
+                "{at}: `{info}` is not a language of the book; commands belong in `sh` blocks"
+            );
             false
         }
     }
 }
 
-/// What the book ignores is little.
 #[test]
 fn few_commands_are_ignored() {
     let of =

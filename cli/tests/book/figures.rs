@@ -1,4 +1,4 @@
-//! The figures of the book that are made from measurements.
+//! The figures of the book that are generated from measurements.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The book says what is: its links lead somewhere, its programs are compiled, its commands do what it says.
+//! Checks that the book is true: its links have targets, its programs are compiled, its commands do what it says.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use chapter::{Block, Chapter};
 
-/// The checkout.
+/// Returns the folder of the checkout.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -25,7 +25,7 @@ fn source() -> PathBuf {
     root().join("book/src")
 }
 
-/// The chapters in the order of the book, by their paths in `book/src`.
+/// Returns the chapters in the order of the book. Their paths are relative to `book/src`.
 fn chapters() -> Vec<Chapter> {
     let summary = fs::read_to_string(source().join("SUMMARY.md")).unwrap();
     let links = summary.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(')'));
@@ -43,13 +43,13 @@ fn every_page_is_in_the_summary() {
                 folders.push(path);
             } else if path.extension().is_some_and(|end| end == "md") && !path.ends_with("SUMMARY.md") {
                 let known = chapters.iter().any(|chapter| source().join(&chapter.path) == path);
-                assert!(known, "{} is in no line of SUMMARY.md", path.display());
+                assert!(known, "SUMMARY.md does not list {}", path.display());
             }
         }
     }
 }
 
-/// Code in the book is part of a program that cargo compiles, so that it cannot be wrong.
+/// Code in the book must be part of a program that cargo compiles, so that it stays correct.
 #[test]
 fn every_rust_block_is_part_of_a_program() {
     let mut count = 0;
@@ -63,21 +63,22 @@ fn every_rust_block_is_part_of_a_program() {
             for line in text.lines() {
                 let include = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
                 let include = include.unwrap_or_else(|| {
-                    panic!("{at}: `{line}` is compiled by nobody; move it to examples/ and include it from there")
+                    panic!("{at}: `{line}` is not compiled by a test; move it to examples/ and include it from there")
                 });
                 check_include(&chapter, include, &at);
             }
         }
     }
-    assert!(count > 20, "{count} blocks of Rust were found");
+    assert!(count > 20, "only {count} blocks of Rust were found");
 }
 
-/// `path`, `path:anchor` or `path:from:to`, of a program below examples/ or of a template.
+/// Checks an include of the form `path`, `path:anchor` or `path:from:to`. The path must be that of a program below
+/// examples/ or of a template.
 fn check_include(chapter: &Chapter, include: &str, at: &str) {
     let mut parts = include.split(':');
     let folder = source().join(&chapter.path).parent().unwrap().to_owned();
     let path = folder.join(parts.next().unwrap());
-    let file = path.canonicalize().unwrap_or_else(|_| panic!("{at}: there is no file {}", path.display()));
+    let file = path.canonicalize().unwrap_or_else(|_| panic!("{at}: the file {} does not exist", path.display()));
     let compiled = ["examples", "cli/templates"].iter().any(|folder| file.starts_with(root().join(folder)));
     assert!(compiled, "{at}: {} is not a program that tests compile", file.display());
     let text = fs::read_to_string(&file).unwrap();
@@ -105,25 +106,28 @@ fn every_link_leads_somewhere() {
             let at = format!("{}:{line}: the link to {target}", chapter.path);
             count += 1;
             if let Some(rest) = target.strip_prefix("https://") {
-                assert!(rest.split('/').next().unwrap().contains('.') && !rest.contains(' '), "{at} is no address");
-                // Files of this repository are here to be looked for.
+                assert!(rest.split('/').next().unwrap().contains('.') && !rest.contains(' '), "{at} is not an address");
+                // Files of this repository can be checked here.
                 if let Some(path) = rest.strip_prefix("github.com/wren-rs/wren/blob/main/") {
-                    assert!(root().join(path.split('#').next().unwrap()).exists(), "{at} leads to no file");
+                    assert!(root().join(path.split('#').next().unwrap()).exists(), "{at} does not lead to a file");
                 }
                 continue;
             }
             let (path, anchor) = target.split_once('#').map_or((target.as_str(), None), |(p, a)| (p, Some(a)));
             let file = source().join(&chapter.path);
             let file = if path.is_empty() { file } else { file.parent().unwrap().join(path) };
-            let file = file.canonicalize().unwrap_or_else(|_| panic!("{at} leads to no file"));
+            let file = file.canonicalize().unwrap_or_else(|_| panic!("{at} does not lead to a file"));
             if file.extension().is_some_and(|end| end == "png" || end == "svg") {
                 continue;
             }
-            let there = anchors.get(&file).unwrap_or_else(|| panic!("{at} leads to no chapter"));
+            let there = anchors.get(&file).unwrap_or_else(|| panic!("{at} does not lead to a chapter"));
             if let Some(anchor) = anchor {
-                assert!(there.iter().any(|heading| heading == anchor), "{at} leads to no heading; there are {there:?}");
+                assert!(
+                    there.iter().any(|heading| heading == anchor),
+                    "{at} does not lead to a heading; there are {there:?}"
+                );
             }
         }
     }
-    assert!(count > 50, "{count} links were found");
+    assert!(count > 50, "only {count} links were found");
 }

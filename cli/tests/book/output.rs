@@ -1,9 +1,9 @@
-//! Whether a program printed what the book shows.
+//! Compares the output of a program with the output that the book shows.
 
-/// The first line of `shown` that is not in `printed` behind those before it.
+/// Returns the first line of `shown` that is not in `printed` after the lines before it.
 ///
-/// Words are compared. Two with a digit in them are alike, since times, numbers of processors and ids differ from
-/// run to run; so are units of time. A line `...` stands for any number of lines.
+/// Lines are compared word by word. Two words with a digit are alike, because times, numbers of processors and IDs
+/// differ from run to run; so are two units of time. A line `...` stands for any number of lines.
 pub(crate) fn missing<'s>(shown: &'s str, printed: &str) -> Option<&'s str> {
     let mut lines = printed.lines();
     let shown = shown.lines().filter(|line| !line.trim().is_empty() && line.trim() != "...");
@@ -24,7 +24,7 @@ fn alike(shown: &str, printed: &str) -> bool {
 fn same(a: &str, b: &str) -> bool {
     let is_figure = |word: &str| word.contains(|c: char| c.is_ascii_digit());
     let is_unit = |word: &str| matches!(word, "s" | "min" | "h" | "ms" | "second" | "seconds");
-    // An id may be without a digit.
+    // An ID may have no digit.
     let is_id = |word: &str| {
         let word = word.trim_end_matches([':', ';', ',']);
         word.len() == 12 && word.chars().all(char::is_alphanumeric)

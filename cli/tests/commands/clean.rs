@@ -1,4 +1,4 @@
-//! What jobs leave, and `cargo wren clean`.
+//! Tests `cargo wren clean` and the files that jobs leave.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Value, json as value};
 
 use super::{json, project, stderr, stdout, wren};
 
-/// A file as some program left it, so many hours ago.
+/// Creates a file as if a program had left it this many hours ago.
 fn left(folder: &Path, name: &str, bytes: usize, hours: u64) {
     let path = folder.join(".wren").join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -17,7 +17,7 @@ fn left(folder: &Path, name: &str, bytes: usize, hours: u64) {
     File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
 }
 
-/// A folder with something of every kind.
+/// Returns a folder with files of every kind.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("Wren.toml"), "").unwrap();
@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
         ("store/killed/shuffle/map/0", 2_000, 2),
         ("store/killed/shuffle/map/1", 2_000, 30),
         ("store/new/shuffle/map/0", 4_000, 0),
-        // A named sort may go on with it.
+        // A named sort may continue with it.
         ("store/sorted/shuffle/map/0", 8_000, 300),
         ("store/sorted-map/job", 10, 300),
         ("store/elsewhere/job", 40, 2),
@@ -102,10 +102,10 @@ fn a_job_that_runs_keeps_all_it_has() {
     let running = File::open(&log).unwrap();
     running.lock().unwrap();
     let cleaned = clean(folder.path(), &["--all"]);
-    // The owner of the data between stages is unknown.
+    // The job that owns the data between stages is unknown.
     assert_eq!((found(&cleaned, "between_stages", true), found(&cleaned, "logs", true)), (None, Some([1, 600])));
     assert!(log.exists() && folder.path().join(".wren/store/sweep/done/000000000000").exists());
-    assert!(folder.path().join(".wren/store/blobs/0123").exists(), "it may use any of them");
+    assert!(folder.path().join(".wren/store/blobs/0123").exists(), "the running job may use any of them");
     let refused = wren(folder.path(), &["clean", "sweep", "--yes"]);
     assert!(
         stderr(&refused).ends_with("job sweep is running; cancel it with `cargo wren cancel sweep`\n"),
@@ -119,7 +119,7 @@ fn a_job_that_runs_keeps_all_it_has() {
     assert!(stderr(&unknown).starts_with("error: no job here has the id or name `sweep`"), "{}", stderr(&unknown));
 }
 
-/// The data between stages is of use with what the stages kept, and the other way round.
+/// The data between stages is useful only with the results of the stages, and vice versa.
 #[test]
 fn a_named_sort_is_removed_as_a_whole_unless_a_stage_runs() {
     let folder = folder();
@@ -146,7 +146,7 @@ fn log_size(about: &Value) -> u64 {
     about.to_string().len() as u64 + 1
 }
 
-/// The layout of these tests is the one that programs leave.
+/// Checks that programs leave files in the layout that these tests assume.
 #[test]
 fn a_named_job_is_found_and_removed_and_runs_again() {
     let folder = tempfile::tempdir().unwrap();

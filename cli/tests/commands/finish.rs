@@ -1,5 +1,5 @@
-//! What makes the command feel finished: completions, manual pages, its version, suggestions, colours, and projects
-//! that begin well.
+//! The details of the command: completions, manual pages, its version, suggestions, colours, and the state of new
+//! projects.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::{stderr, stdout, wren, wren_command};
 
-/// What bash offers for command lines, each ended by what is being typed.
+/// Returns the completions of bash for command lines, each of which ends with the word that is being typed.
 fn completed_by_bash(lines: &[&str]) -> Vec<String> {
     let script = stdout(&wren(Path::new("."), &["completions", "bash"]));
     let mut bash = Command::new("bash").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -64,14 +64,14 @@ fn every_subcommand_has_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();
     let page = stdout(&wren(folder.path(), &["man"]));
     assert!(page.contains(".TH cargo-wren 1") && page.contains(r"cargo\-wren\-deploy(1)"), "{page}");
-    let said = stdout(&wren(folder.path(), &["man", "--out", "share/man1"]));
-    assert!(said.ends_with("read one with `man share/man1/cargo-wren.1`\n"), "{said}");
+    let printed = stdout(&wren(folder.path(), &["man", "--out", "share/man1"]));
+    assert!(printed.ends_with("read one with `man share/man1/cargo-wren.1`\n"), "{printed}");
     let read = |name: &str| fs::read_to_string(folder.path().join("share/man1").join(name)).unwrap();
     assert_eq!(read("cargo-wren.1"), page);
     let new = read("cargo-wren-new.1");
     assert!(new.contains(r"\fBcargo wren new\fR") && new.contains("wren new hello"), "{new}");
     let pages = fs::read_dir(folder.path().join("share/man1")).unwrap().count();
-    assert!(said.starts_with(&format!("wrote {pages} pages to share/man1;")), "{said}");
+    assert!(printed.starts_with(&format!("wrote {pages} pages to share/man1;")), "{printed}");
     assert_eq!(page.matches(r"cargo\-wren\-").count(), pages - 1, "{page}");
 
     fs::write(folder.path().join("file"), "").unwrap();
@@ -80,7 +80,7 @@ fn every_subcommand_has_a_manual_page() {
     assert!(stderr(&refused).contains("pass a folder to --out that you can write to"), "{}", stderr(&refused));
 }
 
-/// `git` in the workspace; `None` where it is no repository of its own, as an unpacked crate.
+/// Runs `git` in the workspace. Returns `None` if the workspace is not a repository, as in an unpacked crate.
 fn git(arguments: &[&str]) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
@@ -95,7 +95,7 @@ fn the_version_names_the_commit() {
     if git(&["rev-parse", "HEAD"]).is_none() {
         return assert_eq!(commit, "");
     }
-    // Of what was built; somebody may have committed since.
+    // The commit of the build, which may be older than `HEAD`.
     let (hash, date) = commit.strip_prefix(" (").unwrap().strip_suffix(')').unwrap().split_once(' ').unwrap();
     assert!(hash.len() >= 9);
     assert_eq!(git(&["show", "--no-patch", "--format=%cd", "--date=short", hash]).unwrap().trim(), date);
@@ -113,19 +113,19 @@ fn a_mistyped_command_is_suggested() {
 #[test]
 fn colours_are_for_terminals_and_those_who_force_them() {
     let folder = tempfile::tempdir().unwrap();
-    let told = |variables: &[&str], arguments: &[&str]| {
+    let shown = |variables: &[&str], arguments: &[&str]| {
         let mut command = wren_command(folder.path(), arguments);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env_remove("CLICOLOR");
         stderr(&command.envs(variables.iter().map(|name| (name, "1"))).output().unwrap())
     };
     for arguments in [["jobs", "nothing"], ["jobs", "--nothing"]] {
-        let plain = told(&[], &arguments);
+        let plain = shown(&[], &arguments);
         assert!(plain.starts_with("error: ") && !plain.contains('\x1b'), "{plain:?}");
-        let forced = told(&["CLICOLOR_FORCE"], &arguments);
+        let forced = shown(&["CLICOLOR_FORCE"], &arguments);
         assert!(forced.contains("error:\x1b[0m ") && forced.starts_with('\x1b'), "{forced:?}");
-        assert_eq!(told(&["CLICOLOR_FORCE", "NO_COLOR"], &arguments), plain);
+        assert_eq!(shown(&["CLICOLOR_FORCE", "NO_COLOR"], &arguments), plain);
     }
-    let plain = told(&[], &["jobs", "nothing"]);
+    let plain = shown(&[], &["jobs", "nothing"]);
     assert_eq!(plain, "error: no job here has the id or name `nothing`; run `cargo wren jobs` for a list\n");
 }
 
@@ -134,7 +134,7 @@ fn a_new_project_ignores_what_wren_writes_into_it() {
     let folder = tempfile::tempdir().unwrap();
     stdout(&wren(folder.path(), &["new", "alone"]));
     assert_eq!(fs::read_to_string(folder.path().join("alone/.gitignore")).unwrap(), "/target\n/.wren\n");
-    // In a repository that is there already, cargo leaves it to that.
+    // In an existing repository, cargo leaves the file to that repository.
     stdout(&wren(&folder.path().join("alone"), &["new", "inner"]));
     assert!(!folder.path().join("alone/inner/.gitignore").exists());
 }

@@ -1,4 +1,4 @@
-//! The command as a user types it, in folders of their own.
+//! Runs the command as a user would, in a new folder for each test.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -38,7 +38,7 @@ fn json(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap()
 }
 
-/// A project from the template, with the versions that the workspace has locked.
+/// Creates a project from the template, with the locked versions of the workspace.
 fn project(folder: &Path, name: &str) -> PathBuf {
     from_template(folder, "map", name)
 }
@@ -59,7 +59,7 @@ fn cargo_test(project: &Path) -> Output {
 fn every_template_runs_and_is_tested() {
     let folder = tempfile::tempdir().unwrap();
     let mapreduce = ("mapreduce", "counts", " distinct words in src/main.rs\n");
-    // Called like a package that wren's dependencies depend on.
+    // Has the name of a package that wren's dependencies depend on.
     let params = ("params", "itoa", "y is about 3.0 x -2.0\n");
     for (template, name, last) in [mapreduce, params] {
         let project = from_template(folder.path(), template, name);
@@ -283,8 +283,11 @@ fn a_folder_without_a_program_says_so() {
     fs::write(folder.path().join("Cargo.toml"), "[package]\nname = 3\n").unwrap();
     let malformed = wren(folder.path(), &["list"]);
     assert_eq!(malformed.status.code(), Some(1));
-    let said = stderr(&malformed);
-    assert!(said.starts_with("error: cargo cannot read the workspace: ") && said.contains("name = 3"), "{said}");
+    let message = stderr(&malformed);
+    assert!(
+        message.starts_with("error: cargo cannot read the workspace: ") && message.contains("name = 3"),
+        "{message}"
+    );
     let absent = wren(folder.path(), &["list", "--manifest-path", "elsewhere/Cargo.toml"]);
     assert!(stderr(&absent).contains("`elsewhere/Cargo.toml` does not exist"), "{}", stderr(&absent));
 }

@@ -1,4 +1,4 @@
-//! Jobs that run, seen from another process.
+//! Observes running jobs from another process.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{json, project, stderr, stdout, wren, wren_command};
 
-/// Its tasks wait for a file; its job is mapped or started, as its argument says.
+/// A program whose tasks wait for files. Its argument selects whether the job is mapped or started.
 const WAITING: &str = r#"
     #[wren::remote]
     fn wait_for(file: String) -> u64 {
@@ -38,7 +38,7 @@ const WAITING: &str = r#"
     }
 "#;
 
-/// A program whose job of that name runs.
+/// A running program with a job of this name.
 struct Waiting<'a> {
     project: &'a Path,
     name: &'static str,
@@ -46,7 +46,7 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn begin(project: &'a Path, name: &'static str) -> Self {
+    fn start(project: &'a Path, name: &'static str) -> Self {
         let mut driver = wren_command(project, &["run", "--debug", "--quiet", "--workers", "3", "--", name]);
         driver.stdout(Stdio::null());
         let waiting = Self { project, name, driver: driver.spawn().unwrap() };
@@ -54,10 +54,10 @@ impl<'a> Waiting<'a> {
         waiting
     }
 
-    fn until(&self, is_so: impl Fn(&Value) -> bool) {
-        let begun = Instant::now();
-        while !self.job().is_some_and(|job| is_so(&job)) {
-            assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", self.job());
+    fn until(&self, condition: impl Fn(&Value) -> bool) {
+        let start = Instant::now();
+        while !self.job().is_some_and(|job| condition(&job)) {
+            assert!(start.elapsed() < Duration::from_secs(120), "{:?}", self.job());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -84,7 +84,7 @@ fn a_running_job_is_watched_from_another_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "watched");
     fs::write(project.join("src/main.rs"), WAITING).unwrap();
-    let mut waiting = Waiting::begin(&project, "watched");
+    let mut waiting = Waiting::start(&project, "watched");
     let (mut plain, mut plain_lines) = waiting.attach(&[]);
     let (mut data, data_lines) = waiting.attach(&["--json"]);
     let mut data_lines = data_lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
@@ -102,7 +102,7 @@ fn a_running_job_is_watched_from_another_terminal() {
     assert_eq!(waiting.driver.wait().unwrap().code(), Some(44));
     assert!(plain.wait().unwrap().success() && data.wait().unwrap().success());
 
-    // The result of an ended job is printed at once.
+    // For a job that has ended, the result is printed at once.
     let ended = stdout(&wren(&project, &["attach"]));
     assert!(ended.contains(": done after ") && ended.lines().count() == 1, "{ended}");
     let ended = wren(&project, &["cancel", "watched"]);
@@ -116,12 +116,12 @@ fn a_running_job_is_cancelled_from_another_terminal() {
     let project = project(folder.path(), "cancelled");
     fs::write(project.join("src/main.rs"), WAITING).unwrap();
     for name in ["mapped", "started"] {
-        let mut waiting = Waiting::begin(&project, name);
+        let mut waiting = Waiting::start(&project, name);
         waiting.write("a");
         waiting.until(|job| job["done"] == 1);
         let (mut watch, lines) = waiting.attach(&[]);
-        let told = stdout(&wren(&project, &["cancel", name]));
-        assert!(told.contains(": cancelled after 1/4 done"), "{told}");
+        let printed = stdout(&wren(&project, &["cancel", name]));
+        assert!(printed.contains(": cancelled after 1/4 done"), "{printed}");
         assert_eq!(waiting.driver.wait().unwrap().code(), Some(51), "{name}");
         let last = lines.last().unwrap().unwrap();
         assert!(last.contains(": cancelled after "), "{last}");
@@ -129,8 +129,8 @@ fn a_running_job_is_cancelled_from_another_terminal() {
         assert_eq!(waiting.job().unwrap()["state"], "cancelled");
     }
 
-    // A named job that was cancelled goes on from what was done, when it is run again.
-    let mut waiting = Waiting::begin(&project, "mapped");
+    // If a cancelled named job is run again, it continues with the tasks that are not done.
+    let mut waiting = Waiting::start(&project, "mapped");
     ["b", "c"].iter().for_each(|file| waiting.write(file));
     assert_eq!(waiting.driver.wait().unwrap().code(), Some(44));
     let job = waiting.job().unwrap();

@@ -1,4 +1,4 @@
-"""Goes away with one process waiting and another in a call; says which they are."""
+"""Exits while one process is idle and another runs a call; prints their IDs."""
 
 from common import *
 

@@ -1,9 +1,9 @@
-# What a deployment asks of the services, by the AWS CLI.
+# Makes the requests of a deployment with the AWS CLI.
 set -euo pipefail
 export AWS_PAGER= AWS_DEFAULT_OUTPUT=text
 here=$(mktemp -d); trap 'rm -rf "$here"' EXIT; cd "$here"
 expect() { [[ "$1" == *"$2"* ]] || { echo "expected $2 in: $1" >&2; exit 1; }; }
-fails() { local said; if said=$("${@:2}" 2>&1); then echo "$* did not fail" >&2; exit 1; fi; expect "$said" "$1"; }
+fails() { local output; if output=$("${@:2}" 2>&1); then echo "$* did not fail" >&2; exit 1; fi; expect "$output" "$1"; }
 
 b=a-bucket-of-ours
 aws s3api create-bucket --bucket $b --create-bucket-configuration LocationConstraint=eu-west-1 >made

@@ -1,4 +1,4 @@
-# A custom runtime in a few lines: it does what the event says.
+# A minimal custom runtime that does what the event requests.
 import os, sys, time, json, http.client
 
 api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -18,7 +18,7 @@ def do(event, headers):
     if "stderr" in event:
         print(event["stderr"], file=sys.stderr, flush=True)
     if "child" in event:
-        # In a process group of its own, as a worker's children are.
+        # In its own process group, like the children of a worker.
         if os.fork() == 0:
             os.setpgid(0, 0)
             do(event["child"], headers)

@@ -1,4 +1,4 @@
-"""What the scripts share: clients, a role, functions from a bootstrap that does what it is told."""
+"""Code that the scripts share: clients, a role, and functions that do what their events request."""
 
 import io
 import json
@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def refused(code, call, **arguments):
-    """Asserts that a call is refused with this code; gives the answer."""
+    """Asserts that a call is refused with this code, and returns the answer."""
     try:
         call(**arguments)
     except ClientError as e:
@@ -36,7 +36,7 @@ def role(name="worker"):
 
 
 def zipped(bootstrap=None, **files):
-    """A zip with the bootstrap of this folder, run by this Python."""
+    """Returns a zip with the bootstrap of this folder, which this Python runs."""
     if bootstrap is None:
         source = open(os.path.join(HERE, "bootstrap.py")).read()
         bootstrap = f"#!{sys.executable} -SE\n{source}"
@@ -50,14 +50,14 @@ def zipped(bootstrap=None, **files):
 
 
 def function(name, role_arn, code=None, **settings):
-    """A function that is ready."""
+    """Creates a function and waits until it is active."""
     defaults = dict(Runtime="provided.al2023", Handler="bootstrap", MemorySize=256, Timeout=20)
     lambda_.create_function(FunctionName=name, Role=role_arn, Code={"ZipFile": code or zipped()}, **{**defaults, **settings})
     active(name)
     return name
 
 
-# The waiters of boto3 look once a second at best; the AWS CLI's is used in its own test.
+# The waiters of boto3 poll at most once per second. The test of the AWS CLI uses that of the CLI.
 def active(name):
     until(lambda: lambda_.get_function_configuration(FunctionName=name)["State"] == "Active", name)
 
@@ -74,10 +74,10 @@ def invoke(name, what=None, **more):
 
 
 def until(condition, what, seconds=20):
-    """Waits until `condition` gives something true, and gives it."""
+    """Waits until `condition` returns a true value, and returns it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"{what} did not come in {seconds} s")
+    raise AssertionError(f"waited {seconds} s for {what}")

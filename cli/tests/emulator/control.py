@@ -1,4 +1,4 @@
-"""Functions, roles and who one is: everything but running them."""
+"""Functions, roles and the identity of the caller: everything except running functions."""
 
 from common import *
 
@@ -25,7 +25,7 @@ refused("DeleteConflict", iam.delete_role, RoleName="worker")
 unknown = refused("InvalidAction", iam.list_users)
 assert "ListUsers" in unknown["Error"]["Message"]
 
-# A function, by a zip in the request.
+# A function, from a zip in the request.
 code = zipped()
 new = dict(FunctionName="f", Runtime="provided.al2023", Handler="h", Role=arn, Code={"ZipFile": code})
 wrong_role = refused("InvalidParameterValueException", lambda_.create_function, **{**new, "Role": arn + "x"})
@@ -38,7 +38,7 @@ for setting in [{"MemorySize": 127}, {"MemorySize": 10_241}, {"Timeout": 0}, {"T
     try:
         refused("ValidationException", lambda_.create_function, **new, **setting)
     except Exception as e:
-        # boto3 knows some of the limits by itself.
+        # boto3 checks some of the limits itself.
         assert "ParamValidation" in type(e).__name__, (setting, e)
 refused("InvalidParameterValueException", lambda_.create_function, **{**new, "Runtime": "python3.12"})
 refused("InvalidParameterValueException", lambda_.create_function, **{**new, "Code": {"ZipFile": b"no zip"}})
@@ -60,7 +60,7 @@ assert (got["Configuration"]["MemorySize"], got["Configuration"]["Timeout"]) == 
 refused("ResourceNotFoundException", lambda_.get_function, FunctionName="g")
 refused("ResourceNotFoundException", lambda_.get_function_configuration, FunctionName="f", Qualifier="7")
 
-# Updates: one at a time, the old revision refused.
+# Updates: one at a time; an old revision is refused.
 changed = lambda_.update_function_configuration(FunctionName="f", MemorySize=512, Environment={"Variables": {}})
 assert changed["LastUpdateStatus"] == "InProgress" and changed["MemorySize"] == 512, changed
 refused("ResourceConflictException", lambda_.update_function_code, FunctionName="f", ZipFile=code)
@@ -75,7 +75,7 @@ updated("f")
 now = lambda_.get_function_configuration(FunctionName=made["FunctionArn"])
 assert now["CodeSha256"] == sha(second) and now["Architectures"] == ["arm64"] and now["MemorySize"] == 512, now
 
-# What is set beside it.
+# Settings outside of the configuration.
 refused("ResourceNotFoundException", lambda_.get_function_event_invoke_config, FunctionName="f")
 lambda_.put_function_event_invoke_config(FunctionName="f", MaximumRetryAttempts=0)
 lambda_.update_function_event_invoke_config(FunctionName="f", MaximumEventAgeInSeconds=60)
@@ -95,7 +95,7 @@ lambda_.tag_resource(Resource=made["FunctionArn"], Tags={"c": "d"})
 lambda_.untag_resource(Resource=made["FunctionArn"], TagKeys=["a"])
 assert lambda_.list_tags(Resource=made["FunctionArn"])["Tags"] == {"c": "d"}
 
-# Lists, by pages; the end.
+# Lists in pages; deletion.
 for name in "gh":
     lambda_.create_function(**{**new, "FunctionName": name})
 pages = lambda_.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2})
@@ -108,7 +108,7 @@ refused("NoSuchEntity", iam.get_role_policy, RoleName="worker", PolicyName="own"
 iam.delete_role(RoleName="worker")
 refused("NoSuchEntity", iam.get_role, RoleName="worker")
 
-# Who does not have the key is refused, by every service.
+# Every service refuses requests that are signed with the wrong key.
 stranger = dict(aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong", config=ONCE)
 for name, call in [("lambda", "list_functions"), ("iam", "list_roles"), ("logs", "describe_log_groups")]:
     refused("InvalidSignatureException", getattr(boto3.client(name, **stranger), call))

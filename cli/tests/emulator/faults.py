@@ -1,4 +1,4 @@
-"""Faults on purpose: a fifth of the calls refused, of the events doubled, of the instances lost."""
+"""Injected faults: a fifth of the calls is refused, of the events duplicated, and of the instances lost."""
 
 from collections import Counter
 
@@ -37,12 +37,12 @@ def settled():
 
 
 sizes = lambda: {int(name): os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder)}
-found = until(settled, "quiet")
-assert set(found) <= set(sent), "what was refused must not run"
+found = until(settled, "the events to end")
+assert set(found) <= set(sent), "refused events must not run"
 times = Counter(found.get(n, 0) for n in sent)
 assert times[1] > 60 and times[2] >= 8 and times[0] >= 3 and set(times) <= {0, 1, 2}, times
 
-# The store refuses as well.
+# S3 refuses requests as well.
 statuses = Counter()
 for _ in range(100):
     try:

@@ -1,4 +1,4 @@
-"""Functions that run: modes, limits, failures, logs."""
+"""Running functions: modes, limits, failures, logs."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +23,14 @@ assert second["pid"] == first["pid"] and second["calls"] == 2, (first, second)
 assert "Init" not in base64.b64decode(answer["LogResult"]).decode()
 assert invoke(f, InvocationType="DryRun")[1]["StatusCode"] == 204
 
-# Its surroundings are those of Lambda.
+# Its environment is that of Lambda.
 environment, _ = invoke(f, {"environment": 1})
 ours = {"PATH", "LANG", "TZ", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "AWS_LAMBDA_FUNCTION_NAME",
         "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_LOG_GROUP_NAME",
         "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_EXECUTION_ENV", "_HANDLER",
         "AWS_LAMBDA_RUNTIME_API", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
         "AWS_ENDPOINT_URL", "TMPDIR", "OWN"}
-# Python sets this one for itself.
+# Python itself sets this one.
 assert set(environment) - {"LC_CTYPE"} == ours, set(environment) ^ ours
 assert environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256" and environment["OWN"] == "yes"
 assert first["cwd"] == environment["LAMBDA_TASK_ROOT"] and os.path.isdir(environment["TMPDIR"])
@@ -40,7 +40,7 @@ assert headers["lambda-runtime-invoked-function-arn"].endswith(":function:f"), h
 left = int(headers["lambda-runtime-deadline-ms"]) / 1000 - time.time()
 assert 15 < left <= 20 and headers["lambda-runtime-trace-id"].startswith("Root=1-"), headers
 
-# What goes wrong inside.
+# Failures inside the function.
 body, answer = invoke(f, {"raise": "no"})
 assert answer["FunctionError"] == "Unhandled" and body == {"errorType": "ValueError", "errorMessage": "no"}, body
 body, answer = invoke(f, {"exit": 7}, LogType="Tail")
@@ -53,9 +53,9 @@ body, _ = invoke(f, {"size": 6 << 20})
 assert len(body) == 6 << 20
 body, answer = invoke(f, {"size": (6 << 20) + 100})
 assert body["errorType"] == "Function.ResponseSizeTooLarge" and answer["FunctionError"], body
-assert invoke(f)[0]["calls"] == 3, "the same process goes on after a response that was too large"
+assert invoke(f)[0]["calls"] == 3, "the same process continues after a response that was too large"
 
-# What is refused before it runs.
+# Requests that are refused before the function runs.
 refused("InvalidRequestContentException", lambda_.invoke, FunctionName=f, Payload=b"{")
 refused("RequestTooLargeException", lambda_.invoke, FunctionName=f, Payload=b'"%s"' % (b"x" * (6 << 20)))
 event = dict(FunctionName=f, InvocationType="Event")
@@ -71,7 +71,7 @@ assert body == {"errorType": "Sandbox.Timedout", "errorMessage":
                 f"RequestId: {answer['ResponseMetadata']['RequestId']} Error: Task timed out after 1.00 seconds"}, body
 assert answer["FunctionError"] == "Unhandled" and 1 <= time.monotonic() - start < 3
 
-# So does too much memory, also that of a child.
+# So does too much memory, including that of a child.
 g = function("g", arn, MemorySize=128)
 for event in [{"allocate": 200}, {"child": {"allocate": 200}}]:
     start = time.monotonic()
@@ -93,7 +93,7 @@ assert body["errorType"] == "Runtime.InvalidEntrypoint" and "exec format error" 
 body, answer = invoke(function("init", arn, Environment={"Variables": {"FAIL_INIT": "1"}}))
 assert body == {"errorType": "Init.No", "errorMessage": "not today"} and answer["FunctionError"], body
 
-# Events: accepted at once, run later, tried again.
+# Events: accepted at once, run later, retried.
 h = function("h", arn)
 mark = os.path.join(invoke(h)[0]["cwd"], "mark")
 written = lambda: os.path.getsize(mark) if os.path.exists(mark) else 0
@@ -104,7 +104,7 @@ lambda_.put_function_event_invoke_config(FunctionName=h, MaximumRetryAttempts=1)
 invoke(h, {"touch": mark, "raise": "again"}, InvocationType="Event")
 until(lambda: written() == 3, "the retry")
 
-# Limits: a slot too many is refused, and says which limit it was; events wait.
+# Limits: a call over the limit is refused with the name of the limit; events wait.
 lambda_.put_function_concurrency(FunctionName=h, ReservedConcurrentExecutions=2)
 with ThreadPoolExecutor(8) as pool:
     def attempt(_):
@@ -120,21 +120,21 @@ with ThreadPoolExecutor(8) as pool:
     assert results.count("ReservedFunctionConcurrentInvocationLimitExceeded") == 3, results
     for _ in range(6):
         invoke(h, {"sleep": 0.2, "touch": mark}, InvocationType="Event")
-    until(lambda: written() == 9, "the events that wait")
+    until(lambda: written() == 9, "the waiting events")
 closed = function("closed", arn)
 lambda_.put_function_concurrency(FunctionName=closed, ReservedConcurrentExecutions=0)
 refused("TooManyRequestsException", lambda_.invoke, FunctionName=closed)
 
-# New code takes the place of the old, also in processes that wait.
+# New code replaces the old code, including that of idle processes.
 before, _ = invoke(h)
 lambda_.update_function_code(FunctionName=h, ZipFile=zipped(more="1"))
-assert invoke(h)[0]["pid"] == before["pid"], "the old code answers while the update is under way"
+assert invoke(h)[0]["pid"] == before["pid"], "the old code answers while the update is in progress"
 updated(h)
 after, _ = invoke(h)
 assert after["pid"] != before["pid"] and after["cwd"] != before["cwd"], (before, after)
 until(lambda: not os.path.exists(f"/proc/{before['pid']}"), "the end of the old process")
 
-# What all this wrote.
+# The logs of all calls above.
 group = "/aws/lambda/f"
 assert [g["logGroupName"] for g in logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]] == [group]
 refused("ResourceAlreadyExistsException", logs.create_log_group, logGroupName=group)
@@ -165,4 +165,4 @@ refused("ResourceNotFoundException", logs.filter_log_events, logGroupName=group)
 unknown = refused("UnknownOperationException", logs.describe_queries)
 assert "DescribeQueries" in unknown["Error"]["Message"]
 
-assert not os.path.exists(alive), "a child of the call that timed out has gone on"
+assert not os.path.exists(alive), "a child of the call that timed out has continued"

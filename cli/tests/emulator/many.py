@@ -24,4 +24,4 @@ with ThreadPoolExecutor(40) as pool:
     assert set(pool.map(send, range(CALLS))) == {202}
 until(lambda: os.path.exists(mark) and os.path.getsize(mark) == CALLS, "the last event", 40)
 counted = logs.describe_log_streams(logGroupName="/aws/lambda/f")["logStreams"]
-assert len(counted) == 20, "as many processes as the limit lets run, each used again"
+assert len(counted) == 20, "as many processes as the limit allows, each reused"

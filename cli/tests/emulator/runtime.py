@@ -1,4 +1,4 @@
-"""A function on the `lambda_runtime` crate."""
+"""A function that is built on the `lambda_runtime` crate."""
 
 from common import *
 
@@ -10,6 +10,6 @@ for size in [1, 1000, 5 << 20]:
     expected = {"id": answer["ResponseMetadata"]["RequestId"], "memory": 256, "payload": payload}
     assert body == expected, str(body)[:1000]
 body, answer = invoke(f, {"do": "fail"})
-assert answer["FunctionError"] == "Unhandled" and body["errorMessage"] == "as it was told", body
+assert answer["FunctionError"] == "Unhandled" and body["errorMessage"] == "as requested", body
 body, answer = invoke(f, {"do": "abort"})
 assert body["errorType"] == "Runtime.ExitError" and "signal: aborted" in body["errorMessage"], body

@@ -1,27 +1,27 @@
-//! What tests build goes to one target folder, so that nothing is compiled twice.
+//! Makes tests build into one target folder, so that nothing is compiled twice.
 
-#![allow(dead_code, reason = "every test uses its part")]
+#![allow(dead_code, reason = "each test uses only some of it")]
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Features of `examples` that every program which is deployed has. Builds for Lambda take long: so they share all but
-/// the programs themselves.
+/// Features of `examples` for all deployed programs. Builds for Lambda take long; with the same features, they share
+/// everything except the programs themselves.
 pub(crate) const FEATURES: &str = "aws,data,rayon";
 
-/// The workspace's own.
+/// Returns the target folder of the workspace.
 pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_cargo-wren")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// A program that runs cargo, or is cargo, as from a terminal.
+/// Returns a command for cargo, or for a program that runs cargo, with the environment of a terminal.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("CARGO_TARGET_DIR", target()).env("CARGO_NET_OFFLINE", "true");
-    // Cargo sets these for tests. There are build scripts that run again where they differ, after which all that
-    // depends on them is compiled again: now, and when the workspace is built next.
+    // Cargo sets these for tests. If they differ, some build scripts run again, and everything that depends on those is
+    // compiled again: now, and in the next build of the workspace.
     let of_this_test =
         |name: &str| name == "OUT_DIR" || ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
     for (name, _) in std::env::vars().filter(|(name, _)| of_this_test(name)) {
@@ -30,13 +30,12 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Gives projects below `folder` the workspace's dev profile, without which all that they depend on would be built
-/// again for them.
+/// Gives projects below `folder` the workspace's dev profile. Without it, their dependencies would be built again.
 pub(crate) fn share(folder: &Path) {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml")).unwrap();
     let (_, profile) = manifest.split_once("[profile.dev]").unwrap();
-    let (profile, _) = profile.split_once("# What waits for").unwrap();
-    // A package that a project has not would be warned of.
+    let (profile, _) = profile.split_once("[profile.release").unwrap();
+    // Cargo would warn about a package that a project does not have.
     let lines = profile.lines().filter(|line| !line.starts_with("examples."));
     let profile: String = lines.map(|line| format!("{line}\n")).collect();
     fs::create_dir_all(folder.join(".cargo")).unwrap();

@@ -1,13 +1,13 @@
-//! Servers that stand in for AWS, and this test program again as their client.
+//! Servers that replace AWS, and this test program as their client.
 
-#![allow(dead_code, reason = "every test uses its part")]
+#![allow(dead_code, reason = "each test uses only some of it")]
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What `make stand-ins` installed.
+/// Returns the Python environment that `make stand-ins` installed.
 pub(crate) fn python() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/stand-ins");
     assert!(folder.join("done").exists(), "the stand-ins are not installed: run `make stand-ins` once");
@@ -20,7 +20,8 @@ pub(crate) fn emulate(options: &[&str]) -> Command {
     command
 }
 
-/// Runs one ignored test of this program as `command`'s command or by itself, and asserts that it passes.
+/// Runs one ignored test of this program and asserts that it passes. `command` must end with this program, by itself or
+/// as the argument of an emulator.
 pub(crate) fn run_inner(mut command: Command, test: &str) {
     let output = command.args([test, "--exact", "--ignored", "--nocapture"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -40,9 +41,9 @@ impl Moto {
         server.arg(script).arg(port.to_string()).env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
         let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moto = Self { server, url: format!("http://127.0.0.1:{port}") };
-        let patience = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(Instant::now() < patience, "moto does not start");
+            assert!(Instant::now() < deadline, "moto does not start");
             std::thread::sleep(Duration::from_millis(50));
         }
         moto

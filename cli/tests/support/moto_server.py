@@ -1,7 +1,7 @@
-"""moto's server on a port of loopback, with conditional writes one at a time.
+"""Runs moto's server on a port of loopback, with one conditional write at a time.
 
-moto looks whether an object exists and stores it in two steps, on threads: of two racing writers with
-`If-None-Match: *` both may win. S3 promises that one does.
+moto checks whether an object exists and stores it in two steps, on threads: both of two racing writers with
+`If-None-Match: *` may succeed. S3 guarantees that only one does.
 """
 
 import sys
@@ -11,12 +11,12 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import run_simple
 
 application = DomainDispatcherApplication(create_backend_app)
-alone = Lock()
+one_at_a_time = Lock()
 
 
 def serve(environment, start_response):
     if "HTTP_IF_NONE_MATCH" in environment:
-        with alone:
+        with one_at_a_time:
             return application(environment, start_response)
     return application(environment, start_response)
 

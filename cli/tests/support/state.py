@@ -1,4 +1,4 @@
-"""Prints, as JSON, everything that a deployment may leave in the account it is given."""
+"""Prints everything that a deployment may leave in its account, as JSON."""
 
 import json
 import boto3
@@ -9,7 +9,7 @@ s3, iam, lam, logs = (boto3.client(name) for name in ("s3", "iam", "lambda", "lo
 def or_none(read):
     try:
         return read()
-    except Exception:  # what is not there
+    except Exception:  # it does not exist
         return None
 
 

@@ -1,4 +1,4 @@
-//! The program of a test of the cloud, run where every event is delivered twice.
+//! The program of a test in `cloud.rs`, which runs it while every event is delivered twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn lines(path: &Path) -> usize {
     fs::read_to_string(path).unwrap_or_default().lines().count()
 }
 
-/// The first execution of task 5 takes for ever, and writes down that it is there.
+/// Runs for two minutes in the first execution of task 5, and writes a tick every tenth of a second.
 #[wren::remote(memory = 512)]
 fn straggle(path: PathBuf, task: u64) -> u64 {
     if task == 5 && fs::File::create_new(path.join("first")).is_ok() {
@@ -54,22 +54,22 @@ fn pay(path: PathBuf, order: u64) -> Result<u64, String> {
 async fn main() -> wren::Result<()> {
     let notes = PathBuf::from(std::env::args().nth(1).unwrap());
 
-    // The copy that loses is stopped.
+    // The slower copy is stopped.
     let done = wren::map(|task| straggle(notes.clone(), task), 0..12).quiet().await?;
     assert!(done.into_iter().eq(0..12));
     let ticks = notes.join("ticks");
     assert!(lines(&ticks) > 5, "the first copy ran");
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let before = lines(&ticks);
         sleep(Duration::from_secs(1));
         if lines(&ticks) == before {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "the first copy goes on");
+        assert!(start.elapsed() < Duration::from_secs(30), "the first copy is still running");
     }
 
-    // A tenth of a cent: twenty calls that tell that calls are short, and sixty that are not.
+    // A budget of a tenth of a cent: twenty calls from which the job learns that calls are short, and sixty long ones.
     let naps = notes.join("naps");
     wren::map(|ms| nap(naps.clone(), ms), vec![1; 20]).quiet().await?;
     fs::remove_file(&naps).unwrap();
@@ -81,14 +81,14 @@ async fn main() -> wren::Result<()> {
         if lines(&naps) == before {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "calls of a job that was stopped go on");
+        assert!(start.elapsed() < Duration::from_secs(60), "calls of a stopped job are still running");
     }
-    // Each ran in an instance of its own.
+    // Each call ran in its own instance.
     let usd = lines(&naps) as f64 * 0.1 * 0.5 * 0.000_016_666_7;
-    println!("of a budget of 0.001 USD, calls that were stopped cost {usd:.5}");
+    println!("the stopped calls cost {usd:.5} USD, with a budget of 0.001 USD");
     assert!(usd < 0.0011, "{usd}");
 
-    // Nothing is paid twice, though every event comes twice.
+    // No order is paid twice, although every event is delivered twice.
     let paid = notes.join("paid");
     let outcomes = wren::map(|order| pay(paid.clone(), order), 0..10).quiet().try_all().await?;
     for (order, outcome) in outcomes.into_iter().enumerate() {
@@ -100,6 +100,6 @@ async fn main() -> wren::Result<()> {
     let mut orders: Vec<u64> = fs::read_to_string(&paid).unwrap().lines().map(|line| line.parse().unwrap()).collect();
     orders.sort_unstable();
     assert!(orders.iter().copied().eq(0..10), "{orders:?}");
-    println!("all as it should be");
+    println!("all checks passed");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Refuses what cannot be remote, each mistake at its own token, and says what to write instead.
+//! Rejects functions that cannot be remote. Reports each mistake at its token, with the fix.
 
 use proc_macro2::{Ident, Span};
 use syn::spanned::Spanned;
@@ -18,8 +18,8 @@ pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
         refuse(
             errors,
             signature.ident.span(),
-            "a remote function cannot stand in an `impl` or a `trait`; move it out of the block, to the module, and call it \
-             from there",
+            "a remote function cannot be in an `impl` or a `trait`; move it out of the block, to the module, and call \
+             it from the block",
         );
     }
     generics(signature, errors);
@@ -28,7 +28,7 @@ pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
             FnArg::Receiver(receiver) => refuse(
                 errors,
                 receiver.span(),
-                "a remote function takes no `self`; make it a free function with the value as an argument",
+                "a remote function cannot take `self`; make it a free function that takes the value as an argument",
             ),
             FnArg::Typed(param) => {
                 let mut visitor = Argument { errors };
@@ -38,7 +38,11 @@ pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
     }
     returned(&remote.output.declared, errors);
     if let Some(retry_if) = remote.options.retry_if.as_ref().filter(|_| remote.output.result.is_none()) {
-        refuse(errors, retry_if.span(), "`retry_if` looks at the error of a `Result`, and this function returns none");
+        refuse(
+            errors,
+            retry_if.span(),
+            "`retry_if` checks the error of a `Result`, but this function does not return one",
+        );
     }
 }
 
@@ -48,16 +52,20 @@ fn refuse(errors: &mut Vec<Error>, at: Span, message: &str) {
 
 fn qualifiers(signature: &Signature, errors: &mut Vec<Error>) {
     if let Safety::Unsafe(token) = &signature.safety {
-        refuse(errors, token.span(), "a remote function cannot be `unsafe`; put the `unsafe` block inside its body");
+        refuse(errors, token.span(), "a remote function cannot be `unsafe`; use an `unsafe` block in its body");
     }
     if let Some(abi) = &signature.abi {
-        refuse(errors, abi.span(), "a remote function has Rust's own ABI; call the `extern` function from its body");
+        refuse(
+            errors,
+            abi.span(),
+            "a remote function must have the Rust ABI; call the `extern` function from its body",
+        );
     }
     if let Some(token) = &signature.constness {
         refuse(errors, token.span(), "a remote function cannot be `const`; call the `const fn` from its body");
     }
     if let Some(variadic) = &signature.variadic {
-        refuse(errors, variadic.span(), "a remote function has a fixed number of arguments; take a `Vec`");
+        refuse(errors, variadic.span(), "a remote function cannot be variadic; take a `Vec`");
     }
 }
 
@@ -68,19 +76,19 @@ fn generics(signature: &Signature, errors: &mut Vec<Error>) {
             GenericParam::Type(param) => refuse(
                 errors,
                 param.span(),
-                "a remote function cannot have type parameters: workers find it by name alone; write one remote \
-                 function for each type, which calls the generic one",
+                "a remote function cannot have type parameters, because workers find it by name; write one remote \
+                 function for each type, which calls the generic function",
             ),
             GenericParam::Const(param) => refuse(
                 errors,
                 param.span(),
-                "a remote function cannot have const parameters; make it an ordinary argument",
+                "a remote function cannot have const parameters; make the parameter an ordinary argument",
             ),
         }
     }
 }
 
-const SELF_TYPE: &str = "`Self` has no meaning here; write the type's own name";
+const SELF_TYPE: &str = "`Self` is not available in a remote function; write the name of the type";
 
 struct Argument<'a> {
     errors: &'a mut Vec<Error>,
@@ -92,15 +100,15 @@ impl Visit<'_> for Argument<'_> {
             refuse(
                 self.errors,
                 token.span(),
-                "a worker cannot change the caller's value; take it by value and return the changed one",
+                "a worker cannot change the caller's value; take the value and return the changed one",
             );
         }
         if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident == "static") {
             refuse(
                 self.errors,
                 lifetime.span(),
-                "a worker makes the argument for one call, and it does not live longer; write `&str` without `'static`, or \
-                 take an owned value: `String`, `Vec<T>`",
+                "an argument only lives as long as its call, so it cannot be `'static`; remove `'static`, or take an \
+                 owned value such as `String` or `Vec<T>`",
             );
         }
         visit::visit_type_reference(self, reference);
@@ -109,19 +117,21 @@ impl Visit<'_> for Argument<'_> {
     fn visit_type(&mut self, ty: &Type) {
         match ty {
             Type::ImplTrait(_) => {
-                let message = "`impl Trait` is a hidden type parameter, and a remote function has none; name a type";
+                let message = "`impl Trait` is a hidden type parameter, which a remote function cannot have; write a \
+                               concrete type";
                 refuse(self.errors, ty.span(), message);
             }
             Type::TraitObject(_) => {
-                let message = "a trait object cannot be sent to a worker; take an enum or a struct that serde knows";
+                let message = "a trait object cannot be sent to a worker; take an enum or a struct that implements \
+                               serde's traits";
                 refuse(self.errors, ty.span(), message);
             }
             Type::FnPtr(_) => {
-                let message = "a function cannot be sent to a worker; take a value that says which to call";
+                let message = "a function pointer cannot be sent to a worker; take a value that selects the function";
                 refuse(self.errors, ty.span(), message);
             }
             Type::Ptr(_) => {
-                let message = "a pointer means nothing in another process; take a value or a reference";
+                let message = "a raw pointer is not valid in another process; take a value or a reference";
                 refuse(self.errors, ty.span(), message);
             }
             Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
@@ -130,10 +140,10 @@ impl Visit<'_> for Argument<'_> {
     }
 }
 
-/// Checks the declared result.
+/// Checks the declared return type.
 ///
-/// The error of a `Result` may be of any type: it is turned into text where it is made. Which part of a type is its
-/// error is not known here, for `AppResult<T, E>` may be anything; but it is never what comes first.
+/// The error of a `Result` can have any type, because the worker converts it to text. The macro does not know which
+/// type argument is the error, because `AppResult<T, E>` can be any alias, but the first one never is.
 fn returned(declared: &Type, errors: &mut Vec<Error>) {
     let mut visitor = Returned { errors };
     let Type::Path(TypePath { qself: None, path, .. }) = declared else { return visitor.visit_type(declared) };
@@ -142,7 +152,7 @@ fn returned(declared: &Type, errors: &mut Vec<Error>) {
         Some(PathArguments::AngleBracketed(arguments)) if !last.is_some_and(|last| is_map(&last.ident)) => arguments,
         _ => return visitor.visit_type(declared),
     };
-    // An alias of `Result` may hand a lifetime on to its error.
+    // An alias of `Result` may pass a lifetime on to its error.
     let may_borrow = last.is_some_and(|last| last.ident.to_string().ends_with("Result"));
     let lifetimes = arguments.args.iter().filter(|argument| matches!(argument, GenericArgument::Lifetime(_)));
     if !may_borrow {
@@ -155,12 +165,12 @@ fn returned(declared: &Type, errors: &mut Vec<Error>) {
     types.for_each(|error| ReturnedError { errors }.visit_generic_argument(error));
 }
 
-/// Whether a type of this name has a value in the place of the error.
+/// Returns whether the second type argument of a type with this name is a value and not an error.
 fn is_map(name: &Ident) -> bool {
     name == "HashMap" || name == "BTreeMap"
 }
 
-/// What may be the error of a result.
+/// Checks a type argument that can be the error of a result.
 struct ReturnedError<'a> {
     errors: &'a mut Vec<Error>,
 }
@@ -168,9 +178,11 @@ struct ReturnedError<'a> {
 impl Visit<'_> for ReturnedError<'_> {
     fn visit_type(&mut self, ty: &Type) {
         match ty {
-            Type::ImplTrait(_) => {
-                refuse(self.errors, ty.span(), "name the type of the error: its message is made from it")
-            }
+            Type::ImplTrait(_) => refuse(
+                self.errors,
+                ty.span(),
+                "write a concrete error type: the worker converts the error to a message",
+            ),
             Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
             _ => visit::visit_type(self, ty),
         }
@@ -184,14 +196,15 @@ struct Returned<'a> {
 impl Visit<'_> for Returned<'_> {
     fn visit_type_reference(&mut self, reference: &TypeReference) {
         if reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static") {
-            let message = "a result comes from another process, and cannot be a reference; return an owned value: \
-                           `String`, `Vec<T>`, `Box<T>`";
+            let message = "a result comes from another process, so it cannot be a reference; return an owned value \
+                           such as `String`, `Vec<T>` or `Box<T>`";
             return refuse(self.errors, reference.span(), message);
         }
         refuse(
             self.errors,
             reference.span(),
-            "a result cannot borrow: it comes from another process; return an owned value: `String`, `Vec<T>`",
+            "a result comes from another process, so it cannot borrow; return an owned value such as `String` or \
+             `Vec<T>`",
         );
     }
 
@@ -200,7 +213,7 @@ impl Visit<'_> for Returned<'_> {
             refuse(
                 self.errors,
                 lifetime.span(),
-                "a result cannot borrow: it comes from another process; return an owned type",
+                "a result comes from another process, so it cannot borrow; return an owned type",
             );
         }
     }
@@ -208,9 +221,11 @@ impl Visit<'_> for Returned<'_> {
     fn visit_type(&mut self, ty: &Type) {
         match ty {
             Type::ImplTrait(_) => {
-                refuse(self.errors, ty.span(), "name the type that is returned: the caller decodes it")
+                refuse(self.errors, ty.span(), "write a concrete return type, because the caller decodes the result")
             }
-            Type::Never(_) => refuse(self.errors, ty.span(), "a remote function must return"),
+            Type::Never(_) => {
+                refuse(self.errors, ty.span(), "a remote function must return, so its result cannot be `!`")
+            }
             Type::Path(path) if path.path.is_ident("Self") => refuse(self.errors, ty.span(), SELF_TYPE),
             _ => visit::visit_type(self, ty),
         }

@@ -1,4 +1,4 @@
-//! What `#[wren::remote]` makes of a function:
+//! Expands `#[wren::remote]`:
 //!
 //! ```text
 //! pub fn f(a: A, b: &B) -> R { body }
@@ -8,22 +8,23 @@
 //! pub enum f {}
 //! impl f {
 //!     pub fn local(a: A, b: &B) -> R {
-//!         fn f(a: A, b: &B) -> R { body }      // so that `f(..)` in the body is this
+//!         fn f(a: A, b: &B) -> R { body }      // so that `f(..)` in the body calls this function
 //!         f(a, b)
 //!     }
 //! }
 //! pub fn f(a: A, b: &B) -> Call<R> {
-//!     static __wren_record: RemoteFn = ..;     // in the link-time registry; it has this closure:
+//!     static __wren_record: RemoteFn = ..;     // in the link-time registry, with this closure:
 //!         |invoke| { decode arguments; f::local(..); encode the result }
 //!     encode arguments; call(&__wren_record, ..)
 //! }
 //! ```
 //!
-//! The enum lives among types and the function among values, so that one name serves both.
+//! The enum is in the type namespace and the function in the value namespace, so both can have the same name.
 //!
-//! Generated code meets names of the program: types, constants, macros' fragments. So it names everything by full
-//! paths, its own variables and items begin by `__wren`, and variables have the hygiene of the macro. What an
-//! argument or a result is, is for the type to say, not for its name: see `wren::__private` in `runtime/src/function/types.rs`.
+//! Names in generated code must not conflict with those of the program: types, constants, macro fragments. So the code
+//! uses full paths, its variables and items start with `__wren`, and its variables have the hygiene of the macro. The
+//! type of an argument or a result, and not its name, decides how it is passed: see `wren::__private` in
+//! `runtime/src/function/types.rs`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -44,10 +45,10 @@ pub(super) fn expand(remote: &Remote) -> TokenStream {
     quote!(#carrier #stub)
 }
 
-/// Names that the generated code uses.
+/// The names in the generated code.
 struct Names {
     private: TokenStream,
-    /// The type that carries `local`.
+    /// The type that has `local`.
     carrier: Ident,
     record: Ident,
     encoder: Ident,
@@ -61,7 +62,7 @@ impl Names {
     fn new(remote: &Remote) -> Self {
         let own = |name: &str| Ident::new(name, Span::mixed_site());
         let mut carrier = remote.options.carrier.clone().unwrap_or_else(|| remote.item.sig.ident.clone());
-        // At the function's name, and of the macro: lints of the program do not look at it.
+        // Located at the function's name, but with the macro's hygiene, so that the program's lints ignore it.
         carrier.set_span(carrier.span().resolved_at(Span::mixed_site()));
         Self {
             private: remote.options.private(),
@@ -76,10 +77,11 @@ impl Names {
     }
 }
 
-/// Attributes, by where they go: what documents on the stub, what compiles on the body, lints on both.
+/// The attributes, grouped by destination: documentation goes on the stub, lints go on the stub and the body, and other
+/// attributes go on the body.
 struct Attributes<'a> {
     docs: Vec<&'a Attribute>,
-    /// `doc(hidden)` and its kin.
+    /// `doc(hidden)` and similar attributes.
     shown: Vec<&'a Attribute>,
     stub: Vec<&'a Attribute>,
     lints: Vec<Attribute>,
@@ -104,8 +106,8 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// `expect` as `allow`. Where a lint would have been seen is one of several functions by now, and the others would
-/// miss it.
+/// Turns `expect` into `allow`. The lint occurs in only one of the generated functions, and `expect` would warn on the
+/// others.
 fn allowed(expect: &Attribute) -> Attribute {
     let mut allow = expect.clone();
     if let Meta::List(list) = &mut allow.meta {
@@ -114,14 +116,14 @@ fn allowed(expect: &Attribute) -> Attribute {
     allow
 }
 
-/// The enum that carries `f::local`.
+/// Generates the enum that has `f::local`.
 fn carrier(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
     let ItemFn { vis, sig, block, .. } = &remote.item;
     let Attributes { shown, lints, body, .. } = attrs;
     let (name, carrier) = (&sig.ident, &names.carrier);
     let (mut inner, mut local) = (sig.clone(), sig.clone());
     local.ident = Ident::new("local", name.span().resolved_at(Span::mixed_site()));
-    // The function inside of `local` is nearer than its parameters: one of the same name would not be seen.
+    // The function inside `local` would shadow a parameter of the same name.
     let renamed = |(i, param): (usize, &Param)| match param.name == *name {
         true => Param { name: generated(i), ..param.clone() },
         false => param.clone(),
@@ -131,10 +133,11 @@ fn carrier(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStrea
     inner.inputs.iter_mut().for_each(expected_here);
     let passed = params.iter().map(|Param { name, cfg, .. }| quote!(#(#cfg)* #name));
     let wait = sig.asyncness.map(|_| quote!(.await));
-    let misled = misled(vis);
+    let inapplicable = inapplicable(vis);
     let text = name.unraw();
-    let about = format!("Carries [`local`](Self::local), the remote function `{text}` as an ordinary one.");
-    let about_local = format!("Runs [`{text}`](fn@{text}) here, in this process and on this thread.");
+    let about =
+        format!("Has [`local`](Self::local), which calls the remote function `{text}` as an ordinary function.");
+    let about_local = format!("Runs [`{text}`](fn@{text}) in this process, on this thread.");
     quote! {
         #[doc = #about]
         #(#shown)*
@@ -144,7 +147,7 @@ fn carrier(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStrea
         impl #carrier {
             #[doc = #about_local]
             #(#shown)*
-            #[allow(#(clippy::#misled),*)]
+            #[allow(#(clippy::#inapplicable),*)]
             #(#lints)*
             #vis #local {
                 #(#lints)*
@@ -156,21 +159,21 @@ fn carrier(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStrea
     }
 }
 
-/// Lints of clippy whose advice cannot be taken: a remote function is never `const`, and that a function is exported
-/// is not seen of the one inside of `local`.
-fn misled(vis: &Visibility) -> impl Iterator<Item = Ident> {
+/// Returns the clippy lints that do not apply: a remote function is never `const`, and clippy does not recognize that
+/// the function inside `local` is exported.
+fn inapplicable(vis: &Visibility) -> impl Iterator<Item = Ident> {
     let exported = ["needless_pass_by_value", "trivially_copy_pass_by_ref", "unnecessary_wraps"];
     let exported = exported.into_iter().filter(|_| matches!(vis, Visibility::Public(_)));
     ["missing_const_for_fn"].into_iter().chain(exported).map(|lint| Ident::new(lint, Span::call_site()))
 }
 
-/// The parameter without its pattern: `mut x: T` is `x: T`.
+/// Returns the parameter without its pattern: `x: T` for `mut x: T`.
 fn plain(param: &Param) -> FnArg {
     let Param { name, ty, cfg, .. } = param;
     syn::parse_quote!(#(#cfg)* #name: #ty)
 }
 
-/// `expect` on a parameter is `allow`, as on the function.
+/// Turns `expect` on a parameter into `allow`, as on the function.
 fn expected_here(input: &mut FnArg) {
     let FnArg::Typed(typed) = input else { return };
     for attr in typed.attrs.iter_mut().filter(|attr| attr.path().is_ident("expect")) {
@@ -178,7 +181,7 @@ fn expected_here(input: &mut FnArg) {
     }
 }
 
-/// The function that makes the call.
+/// Generates the function that returns the call.
 fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
     let ItemFn { vis, sig, .. } = &remote.item;
     let Attributes { docs, shown, stub, lints, .. } = attrs;
@@ -203,7 +206,7 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
     }
 }
 
-/// The type that the caller gets: what `Ok` holds of a `Result`.
+/// Returns the type that the caller gets: for a `Result`, the type in `Ok`.
 fn sent_back(remote: &Remote, private: &TokenStream) -> TokenStream {
     let declared = with_static(&remote.output.declared, &remote.item.sig.generics);
     let span = remote.output.declared.span();
@@ -216,11 +219,11 @@ fn sent_back(remote: &Remote, private: &TokenStream) -> TokenStream {
     }
 }
 
-/// The trait by which a declared type is taken apart.
+/// Returns the trait that splits the declared type into value and error.
 fn reply(kind: Kind, declared: &Type, span: Span, private: &TokenStream) -> TokenStream {
     match kind {
         Kind::Must => quote_spanned!(span=> #private::ResultType),
-        // `IS_RESULT` of the type itself comes before that of the trait, which all types have.
+        // An inherent `IS_RESULT` takes precedence over that of the trait, which all types have.
         Kind::May => {
             let is_result = quote_spanned!(span=> #private::Type::<#declared>::IS_RESULT);
             quote!(#private::Reply<{ use #private::Any as _; #is_result }>)
@@ -242,7 +245,7 @@ fn push(param: &Param, names: &Names) -> TokenStream {
     quote!(#(#cfg)* #private::Type::<#ty>::NEW.#push(#form, &mut #encoder, #argument);)
 }
 
-/// The type that is encoded, and in which way it is passed.
+/// Returns the type to encode, and how it is passed.
 fn travelling(param: &Param) -> (Type, &'static str) {
     match &param.borrowed {
         Some(ty) => (anonymous(ty), "borrowed"),
@@ -250,8 +253,8 @@ fn travelling(param: &Param) -> (Type, &'static str) {
     }
 }
 
-/// How serde does it, which the type is asked for. Driver's and worker's side have the same question at the same
-/// place, so that the compiler answers it once.
+/// Returns an expression with the type's serde form. The driver's and the worker's side use it with the same span, so
+/// that the compiler reports an error only once.
 fn form(ty: &Type, method: &str, private: &TokenStream) -> TokenStream {
     let method = format_ident!("{method}");
     quote_spanned!(ty.span()=> #private::#method::<#ty>())
@@ -281,7 +284,7 @@ fn static_record(remote: &Remote, names: &Names) -> TokenStream {
     .expand(&remote.options)
 }
 
-/// The worker's side: decode, call, encode.
+/// Generates the worker's side, which decodes the arguments, calls the function and encodes the result.
 fn entry(remote: &Remote, names: &Names) -> TokenStream {
     let Names { private, carrier, decoder, invoke, output, value, .. } = names;
     let decoded = remote.params.iter().map(|param| decode(param, names));
@@ -307,7 +310,7 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
     }
 }
 
-/// The value of a `Result`, whose `Err` is the failure of the call.
+/// Generates the code that takes the value out of a `Result`. An `Err` becomes the failure of the call.
 fn taken_apart(remote: &Remote, names: &Names, kind: Kind, called: &TokenStream) -> TokenStream {
     let Names { private, value, .. } = names;
     let mut value = value.clone();

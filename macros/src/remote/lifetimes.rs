@@ -1,10 +1,10 @@
-//! Types with other lifetimes than they were written with.
+//! Replaces the lifetimes in types.
 
 use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Generics, Lifetime, Type, TypeReference};
 
-/// The type with its lifetimes left to the compiler.
+/// Returns the type with anonymous lifetimes, which the compiler infers.
 pub(super) fn anonymous(ty: &Type) -> Type {
     let mut ty = ty.clone();
     Anonymous.visit_type_mut(&mut ty);
@@ -21,7 +21,7 @@ impl VisitMut for Anonymous {
     }
 
     fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
-        // `&T` in a turbofish infers as it stands.
+        // In a turbofish, the compiler infers the lifetime of `&T`.
         if reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident != "static") {
             reference.lifetime = None;
         }
@@ -29,8 +29,9 @@ impl VisitMut for Anonymous {
     }
 }
 
-/// The type of a result, without what its error borrows from the arguments: that stays in the worker, and the type
-/// is asked where no lifetime of the function is known.
+/// Returns the type of a result with `'static` in place of the function's lifetimes. Only the error can borrow from the
+/// arguments, and it stays in the worker; the generated code uses the type where the function's lifetimes are not in
+/// scope.
 pub(super) fn with_static(ty: &Type, generics: &Generics) -> Type {
     let mut ty = ty.clone();
     Static(generics).visit_type_mut(&mut ty);

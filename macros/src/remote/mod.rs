@@ -1,4 +1,4 @@
-//! `#[wren::remote]`: parse, check, expand, one file each.
+//! `#[wren::remote]`: parses, checks and expands a function, with one file for each step.
 
 mod check;
 mod expand;
@@ -22,7 +22,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     match function {
         Some(function) if errors.is_empty() => expand::expand(&function),
         _ => {
-            // The item stays, so that an editor goes on completing and nothing else is missing.
+            // Keep the item, so that editors still offer completions and the compiler reports no missing function.
             let errors = report(errors);
             quote!(#item #errors)
         }
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(text.matches("assert!(true)").count(), 1, "a doctest runs once: {text}");
     }
 
-    /// Compile time is what a newcomer meets first.
+    /// A large expansion would make builds slow.
     #[test]
     fn the_expansion_is_small() {
         let tokens = count(expanded("fn f(x: u64, y: &str) -> u64 { x }"));

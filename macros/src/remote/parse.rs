@@ -1,4 +1,4 @@
-//! The annotated function, with all that is known of its signature.
+//! Parses the annotated function and its signature.
 
 use std::collections::HashSet;
 
@@ -24,30 +24,30 @@ pub(super) struct Remote {
 /// A parameter.
 #[derive(Clone)]
 pub(super) struct Param {
-    /// Its name outside of the body: of `mut name: T` it is `name`, of a pattern `__wren_0`. Only generated code can
-    /// use it, so that it is never taken for an item of the program, nor an item for it.
+    /// Its name outside the body: `name` for `mut name: T`, and `__wren_0` for a pattern. Its hygiene allows only
+    /// generated code to use it, so it never conflicts with an item of the program.
     pub(super) name: Ident,
     /// Its type as written, without the group around a macro's fragment.
     pub(super) ty: Type,
-    /// `T` of `&T`: decoded as what can be borrowed, such as `Box<T>`.
+    /// `T` for `&T`. The worker decodes it as a type that it can borrow from, such as `Box<T>`.
     pub(super) borrowed: Option<Type>,
-    /// On what it depends whether it is there.
+    /// The attributes that decide whether the parameter exists.
     pub(super) cfg: Vec<Attribute>,
 }
 
-/// The declared type of the result.
+/// The declared return type.
 pub(super) struct Output {
     pub(super) declared: Type,
-    /// Whether it is a `Result` is for the compiler to find out: `AppResult<T>` may be one, or a type of the user's own.
-    /// `None` where it cannot be, as with `u64` or `(A, B)`; `Some(true)` where `retry_if` says that it is.
+    /// Whether it is a `Result`. `None` for types that cannot be one, such as `u64` or `(A, B)`. The macro cannot
+    /// decide it for other types: `AppResult<T>` may be an alias of `Result` or a type of the user's own.
     pub(super) result: Option<Kind>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The annotation asks for a `Result`.
+    /// It must be a `Result`, because the annotation has `retry_if`.
     Must,
-    /// The type decides.
+    /// It may be a `Result`; the compiler decides by the type.
     May,
 }
 
@@ -75,28 +75,28 @@ fn not_a_function(item: &TokenStream, error: Error) -> Error {
     let is_item = syn::parse2::<syn::Item>(item.clone()).is_ok();
     let name = crate_name();
     let message = match (is_method, is_item) {
-        (true, _) => "a remote function needs a body; methods of traits cannot be remote".to_owned(),
-        (false, true) => format!("`#[{name}::remote]` goes on a function"),
+        (true, _) => "a remote function needs a body; trait methods cannot be remote".to_owned(),
+        (false, true) => format!("`#[{name}::remote]` can only be used on a function"),
         _ if is_closure(item) => format!(
-            "a closure cannot be remote: workers find functions by name; write a `fn` with `#[{name}::remote]`, and pass \
-             what the closure captures as arguments"
+            "a closure cannot be remote, because workers find functions by name; write a `fn` with \
+             `#[{name}::remote]`, and pass the captured values as arguments"
         ),
-        // Rust's own syntax error says more.
+        // The parser's own error is more specific.
         (false, false) => return error,
     };
     Error::new(item.span(), message)
 }
 
-/// Whether it is `|x| ..` or `let f = |x| ..;`.
+/// Returns whether the item is `|x| ..` or `let f = |x| ..;`.
 fn is_closure(item: &TokenStream) -> bool {
     use syn::{Expr, Local, LocalInit, Stmt};
-    let is_one = |expr: &Expr| matches!(expr, Expr::Closure(_));
+    let is_closure = |expr: &Expr| matches!(expr, Expr::Closure(_));
     if let Ok(expr) = syn::parse2::<Expr>(item.clone()) {
-        return is_one(&expr);
+        return is_closure(&expr);
     }
     let statements = syn::parse::Parser::parse2(syn::Block::parse_within, item.clone());
     matches!(statements.as_deref(),
-        Ok([Stmt::Local(Local { init: Some(LocalInit { expr, .. }), .. })]) if is_one(expr))
+        Ok([Stmt::Local(Local { init: Some(LocalInit { expr, .. }), .. })]) if is_closure(expr))
 }
 
 fn param(index: usize, written: &PatType, taken: &mut HashSet<String>) -> Param {
@@ -105,7 +105,7 @@ fn param(index: usize, written: &PatType, taken: &mut HashSet<String>) -> Param 
         _ => generated(index),
     };
     name.set_span(name.span().resolved_at(Span::mixed_site()));
-    // Two parameters of one name may come out of `macro_rules!`, which keeps them apart.
+    // Two parameters may have the same name if `macro_rules!` generates them: their hygiene differs.
     let is_taken = !taken.insert(name.to_string()) && cfg(&written.attrs).is_empty();
     if is_taken || name.to_string().starts_with(OWN) {
         name = generated(index);
@@ -118,34 +118,34 @@ fn param(index: usize, written: &PatType, taken: &mut HashSet<String>) -> Param 
     Param { name, borrowed, ty, cfg: cfg(&written.attrs) }
 }
 
-/// How names of generated variables begin.
+/// The prefix of generated variables.
 const OWN: &str = "__wren_";
 
-/// The name of a parameter that has none outside of the body.
+/// Returns the name for a parameter that has none outside the body.
 pub(super) fn generated(index: usize) -> Ident {
     format_ident!("{OWN}{index}", span = Span::mixed_site())
 }
 
 impl Param {
-    /// Its name as messages say it.
+    /// Returns its name for messages.
     pub(super) fn text(&self) -> String {
         self.name.unraw().to_string()
     }
 }
 
-/// The attributes that decide whether what they stand on is there.
+/// Returns the attributes that decide whether the annotated parameter exists.
 fn cfg(attrs: &[Attribute]) -> Vec<Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("cfg") || brings_cfg(attr)).cloned().collect()
 }
 
-/// Whether it is `cfg_attr(.., cfg(..))`.
+/// Returns whether the attribute is `cfg_attr(.., cfg(..))`.
 fn brings_cfg(attr: &Attribute) -> bool {
     let parts = Punctuated::<Meta, Token![,]>::parse_terminated;
     attr.path().is_ident("cfg_attr")
         && attr.parse_args_with(parts).is_ok_and(|parts| parts.iter().skip(1).any(|part| part.path().is_ident("cfg")))
 }
 
-/// The type without parentheses, and without the group that a fragment of `macro_rules!` is in.
+/// Returns the type without parentheses and without the group that surrounds a fragment of `macro_rules!`.
 pub(super) fn ungrouped(mut ty: &Type) -> &Type {
     loop {
         ty = match ty {
@@ -165,7 +165,7 @@ fn output(output: &ReturnType, must_be_result: bool) -> Output {
     Output { declared, result }
 }
 
-/// Types that Rust itself has are none: `(A, B)`, `[T; 3]`, `u64`.
+/// Returns whether the type can be a `Result`. Built-in types such as `(A, B)`, `[T; 3]` and `u64` cannot.
 fn may_be_result(ty: &Type) -> bool {
     const PRIMITIVES: [&str; 16] = [
         "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
@@ -173,7 +173,7 @@ fn may_be_result(ty: &Type) -> bool {
     ];
     match ty {
         Type::Path(path) => !PRIMITIVES.iter().any(|primitive| path.qself.is_none() && path.path.is_ident(primitive)),
-        // A macro in the place of a type.
+        // A macro call in type position can expand to anything.
         Type::Macro(_) => true,
         _ => false,
     }

@@ -1,8 +1,8 @@
-//! Whether a function stands in an `impl` or a `trait`.
+//! Finds out whether a function is in an `impl` or a `trait`.
 //!
-//! A macro sees the function alone, and what it generates is nothing for an `impl`: the compiler would say so of
-//! generated items that the user has never seen. So the source is looked at. Where that is not possible, as in an
-//! editor, the compiler's own error has to do.
+//! A macro only gets the tokens of the function, and the items that it generates are not allowed in an `impl`. The
+//! compiler's errors would be about generated items that the user has never seen, so this module reads the source file
+//! instead. If it cannot, as in an editor, the user gets the compiler's errors.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use proc_macro2::Span;
 
 thread_local! {
-    /// The blocks of each source file that was looked at.
+    /// The blocks of each source file that was read.
     static BLOCKS: RefCell<HashMap<PathBuf, Vec<Block>>> = RefCell::default();
 }
 
-/// Whether the innermost block around the span is that of an `impl` or a `trait`.
+/// Returns whether the innermost block around the span is that of an `impl` or a `trait`.
 pub(super) fn is_associated(span: Span) -> bool {
     if !proc_macro::is_available() {
         return false;
@@ -45,11 +45,11 @@ fn innermost(blocks: &[Block], place: Place) -> bool {
     around.max_by_key(|block| block.range.start).is_some_and(|block| block.is_associated)
 }
 
-/// All blocks in braces.
+/// Returns all blocks in braces.
 fn blocks(source: &str) -> Vec<Block> {
     let mut lexer = Lexer { rest: source, place: (1, 1) };
     let (mut open, mut blocks) = (Vec::new(), Vec::new());
-    // The words since the last block or statement, which say what a block is.
+    // The tokens since the last block or statement, which determine the kind of the next block.
     let mut words: Vec<&str> = Vec::new();
     while let Some((token, start)) = lexer.next() {
         match token {
@@ -70,7 +70,7 @@ fn blocks(source: &str) -> Vec<Block> {
     blocks
 }
 
-/// `#[attribute] pub unsafe trait ..`, `impl<T> ..`.
+/// Returns whether the tokens start an `impl` or a `trait`: `#[attribute] pub unsafe trait ..`, `impl<T> ..`.
 fn is_header(words: &[&str]) -> bool {
     let mut depth = 0usize;
     for word in words {
@@ -86,7 +86,7 @@ fn is_header(words: &[&str]) -> bool {
     false
 }
 
-/// Words and single characters; no comments and nothing of what is in quotes.
+/// Splits source into words and single characters, and skips comments and quoted text.
 struct Lexer<'a> {
     rest: &'a str,
     place: Place,
@@ -131,7 +131,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The length of a comment, which may have others in it.
+/// Returns the length of a block comment, including nested comments.
 fn comment(text: &str) -> usize {
     let (mut depth, mut at) = (0usize, 0);
     while let Some(next) = text[at..].find(['/', '*']) {
@@ -146,7 +146,7 @@ fn comment(text: &str) -> usize {
     text.len()
 }
 
-/// The length up to and with the closing quote.
+/// Returns the length up to and including the closing quote.
 fn quoted(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -160,7 +160,7 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// The length of `'x'`, or that of the quote of a lifetime.
+/// Returns the length of a character literal `'x'`, or 1 for the quote of a lifetime.
 fn character(text: &str) -> usize {
     let mut rest = text[1..].chars();
     match (rest.next(), rest.next()) {
@@ -173,7 +173,7 @@ fn is_raw(after: &str) -> bool {
     after.trim_start_matches('#').starts_with('"')
 }
 
-/// The length of `#"raw"#`.
+/// Returns the length of a raw string after its prefix: `#"raw"#`.
 fn raw(text: &str) -> usize {
     let marks = text.len() - text.trim_start_matches('#').len();
     let end = format!("\"{}", "#".repeat(marks));
@@ -184,7 +184,7 @@ fn raw(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Of `source`, in which the function's name is `here`.
+    /// Returns whether the function `here` in `source` is in an `impl` or a `trait`.
     fn is_associated(source: &str) -> bool {
         let before = &source[..source.find("here(").unwrap()];
         let line = before.matches('\n').count() + 1;

@@ -1,4 +1,4 @@
-//! A type named `Result` is what it is.
+//! A type named `Result` that is not the standard one.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Result<T> {
     Fine(T),

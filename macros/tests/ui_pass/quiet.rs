@@ -1,4 +1,4 @@
-//! No annotation leaves a warning behind, not even under the strictest of lints.
+//! No annotation causes a warning, even with the strictest lints.
 #![deny(warnings, missing_docs, unused, clippy::all, unreachable_pub)]
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! wren under another path.
+//! wren that is re-exported under another path.
 mod deep {
     pub mod down {
         pub use wren as sdk;

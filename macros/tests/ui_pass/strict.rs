@@ -1,4 +1,4 @@
-//! Lints that teams deny or forbid, no prelude, and modules named as crates.
+//! Lints that teams deny or forbid, no prelude, and modules with the names of crates.
 #![no_implicit_prelude]
 #![forbid(unused, nonstandard_style, missing_docs, unreachable_code, unsafe_code)]
 #![deny(warnings, missing_debug_implementations, unnameable_types, single_use_lifetimes, unused_qualifications)]
@@ -7,18 +7,18 @@ use ::std::result::Result;
 use ::std::string::String;
 use ::std::vec::Vec;
 
-/// Is in the way.
+/// Shadows the crate.
 pub mod std {}
-/// Is in the way.
+/// Shadows the crate.
 pub mod core {}
-/// Is in the way.
+/// Shadows the crate.
 pub mod wren {}
-/// Is in the way.
+/// Shadows the crate.
 pub mod serde {}
-/// Is in the way.
+/// Shadows the crate.
 pub mod linkme {}
 
-/// Has everything.
+/// A function with all options.
 #[::wren::remote(memory = 100, timeout = 5, retries = 1)]
 pub fn everything(text: &str, bytes: Vec<u8>, list: &[f64], _unused: u64) -> Result<usize, String> {
     ::std::result::Result::Ok(text.len() + bytes.len() + list.len())

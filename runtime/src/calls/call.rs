@@ -18,12 +18,11 @@ use crate::function::{Args, ArgsEncoder, Backoff, Limits, RemoteFn};
 use crate::scheduler::JobKey;
 use crate::terminal;
 
-/// A call of a remote function that gives an `R`: what the function's name, applied to arguments,
-/// returns.
+/// A call of a remote function that returns an `R`. Calling a remote function by its name creates one.
 ///
-/// Nothing runs until it is awaited, or handed to [`map`](crate::calls::map) or [`gather`](crate::gather).
-/// It is a future like any other: `tokio::join!`, `tokio::spawn` and `select!` work on it. Dropping
-/// it cancels what it began.
+/// Nothing runs until the call is awaited, or passed to [`map`](crate::calls::map) or [`gather`](crate::gather). It is
+/// a future like any other: `tokio::join!`, `tokio::spawn` and `select!` work with it. Dropping it cancels the call if
+/// it has started.
 ///
 /// ```
 /// #[wren::remote(timeout = 60)]
@@ -37,7 +36,7 @@ use crate::terminal;
 #[must_use = "calls are lazy: they run when awaited, or in `wren::map` and `wren::gather`"]
 pub struct Call<R> {
     function: &'static RemoteFn,
-    /// In place of the annotation's. Most calls have none, and are moved about by the million.
+    /// Limits in place of the annotation's. Boxed because most calls have none, and calls are moved by the million.
     limits: Option<Box<Limits>>,
     state: State,
     result: PhantomData<fn() -> R>,
@@ -55,77 +54,77 @@ impl<R> fmt::Debug for Call<R> {
     }
 }
 
-/// A call, for a job to take over.
+/// The parts of a call that a job takes over.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) function: &'static RemoteFn,
     limits: Option<Box<Limits>>,
-    /// Or why there are none.
+    /// The arguments, or why there are none.
     pub(crate) args: std::result::Result<Args, String>,
-    /// Where it was to run.
+    /// The executor that the call names.
     executor: Option<Executor>,
 }
 
 impl Parts {
-    /// What the call may use: what it says itself, or else its function.
+    /// Returns the limits of the call: its own, or else those of its function.
     pub(crate) fn limits(&self) -> Limits {
         self.own_limits().unwrap_or_else(|| Limits::of(self.function))
     }
 
-    /// What the call says itself that it may use.
+    /// Returns the limits that are set on the call itself.
     #[inline]
     pub(crate) fn own_limits(&self) -> Option<Limits> {
         self.limits.as_deref().copied()
     }
 
-    /// The arguments of one task of a job.
+    /// Returns the arguments of the call as a task of a job.
     ///
     /// # Errors
-    /// [`Error::BadArguments`].
+    /// [`Error::BadArguments`] if there are none.
     pub(crate) fn args(self, task: u64) -> Result<Args> {
         let function = self.function.name;
         self.args
             .map_err(|reason| Error::BadArguments { function: function.to_owned(), reason: of_task(&reason, task) })
     }
 
-    /// Refuses a call that was to run on another executor than its job does.
+    /// Rejects a call that names a different executor than its job.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::Config`] if it does.
     #[inline]
     pub(crate) fn check_place(&self, task: u64, on: &Executor) -> Result<()> {
         match &self.executor {
             Some(executor) if !executor.is(on) => Err(Error::Config(format!(
-                "task {task}, a call of `{}`, has an executor of its own by `.on(..)`, and a job has one for all its calls: \
-                 put `.on(..)` on the map or the gather",
+                "task {task}, a call of `{}`, has its own executor, but a job runs all its calls on one executor: put \
+                 `.on(..)` on the map or the gather, not on the call",
                 self.function.name
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Refuses a call that is to run at most once in a job that is run again when its program is gone.
+    /// Rejects a call that must run at most once, for a job that is run again if its program is gone.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::Config`] if it must.
     pub(crate) fn check_resumable(&self, limits: &Limits, task: u64) -> Result<()> {
         if !limits.at_most_once {
             return Ok(());
         }
         Err(Error::Config(format!(
-            "task {task}, a call of `{}`, is to run at most once, and a named or started job runs again what it has no \
-             result of: await the call, or a map without `.named(..)`",
+            "task {task}, a call of `{}`, must run at most once, but a named or started job runs tasks without a \
+             result again: await the call, or a map without `.named(..)`",
             self.function.name
         )))
     }
 }
 
-/// Why the arguments of a task are none.
+/// Adds the task to the reason why it has no arguments.
 pub(crate) fn of_task(reason: &str, task: u64) -> String {
     format!("{reason} (task {task})")
 }
 
-/// Makes a call; generated code uses it.
+/// Creates a call. Used by generated code.
 #[doc(hidden)]
 #[inline]
 pub fn call<R>(function: &'static RemoteFn, args: ArgsEncoder) -> Call<R> {
@@ -134,13 +133,13 @@ pub fn call<R>(function: &'static RemoteFn, args: ArgsEncoder) -> Call<R> {
 }
 
 impl<R> Call<R> {
-    /// Allows the call `mb` megabytes of memory, in place of the annotation.
+    /// Limits the call's memory to `mb` megabytes, in place of the annotation's limit.
     pub fn memory(mut self, mb: u32) -> Self {
         self.limits_mut().memory_mb = Some(mb);
         self
     }
 
-    /// Allows the call `limit` of time, in place of the annotation.
+    /// Limits the call's duration to `limit`, in place of the annotation's limit.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limits_mut().timeout = Some(limit);
         self
@@ -152,19 +151,19 @@ impl<R> Call<R> {
         self
     }
 
-    /// Waits so long before the function is run again, in place of the annotation.
+    /// Sets how long to wait before the function is run again, in place of the annotation's backoff.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.limits_mut().backoff = Some(backoff);
         self
     }
 
-    /// Never runs the call twice: not if it fails, and not if its worker dies or its machine is not heard of any more.
-    /// Then it ends with [`Error::MayHaveRun`], for whether it ran is not known. After other errors, such as
-    /// [`Error::TimedOut`], it ran in part. `retries` does not count.
+    /// Never runs the call twice: not if it fails, and not if its worker dies or its machine stops responding. In the
+    /// last two cases it ends with [`Error::MayHaveRun`], because it is not known whether it ran. After other errors,
+    /// such as [`Error::TimedOut`], it ran in part. `retries` has no effect.
     ///
-    /// For what must not happen twice, such as a payment. On AWS Lambda, which may deliver a request twice, the worker
-    /// first puts a mark into the store, and the second one to come does not run the call. A named or started job,
-    /// which is run again when its program is gone, refuses such calls.
+    /// Use this for effects that must not happen twice, such as a payment. AWS Lambda may deliver a request twice, so
+    /// the worker there first puts a mark into the store; a worker that finds the mark does not run the call. A named
+    /// or started job rejects such calls, because it is run again if its program is gone.
     ///
     /// ```
     /// #[wren::remote]
@@ -175,7 +174,7 @@ impl<R> Call<R> {
     ///     Ok(receipt) => println!("paid: {receipt}"),
     ///     Err(wren::Error::Returned { message, .. }) => println!("not paid: {message}"),
     ///     // It ran in part, or it may have run.
-    ///     Err(error) => println!("look up whether it is paid: {error}"),
+    ///     Err(error) => println!("check whether it was paid: {error}"),
     /// }
     /// # });
     /// ```
@@ -184,7 +183,7 @@ impl<R> Call<R> {
         self
     }
 
-    /// The call under these limits, in place of its own.
+    /// Replaces the limits of the call.
     #[cfg(feature = "data")]
     pub(crate) fn limited(mut self, limits: Limits) -> Self {
         self.limits = Some(limits.into());
@@ -195,8 +194,8 @@ impl<R> Call<R> {
         self.limits.get_or_insert_with(|| Limits::of(self.function).into())
     }
 
-    /// Runs the call on an executor of one's own. A map or a gather has one for all its calls, and refuses a call that
-    /// names another.
+    /// Runs the call on the given executor. A map or a gather runs all its calls on one executor, and rejects a call
+    /// that names another.
     pub fn on(mut self, on: &Executor) -> Self {
         if let State::New { executor, .. } = &mut self.state {
             *executor = Some(on.clone());
@@ -204,12 +203,12 @@ impl<R> Call<R> {
         self
     }
 
-    /// The name of the function called.
+    /// Returns the name of the called function.
     pub fn function(&self) -> &'static str {
         self.function.name
     }
 
-    /// The same call once more, where this one was not awaited yet.
+    /// Returns a copy of the call, which must not have been awaited yet.
     #[cfg(feature = "data")]
     pub(crate) fn copy(&self) -> Self {
         let state = match &self.state {
@@ -219,13 +218,13 @@ impl<R> Call<R> {
         Self { function: self.function, limits: self.limits.clone(), state, result: PhantomData }
     }
 
-    /// What is to be run, for a job to take over.
+    /// Splits the call into its parts, for a job to take over.
     #[inline]
     pub(crate) fn into_parts(mut self) -> Parts {
         let (args, executor) = match std::mem::replace(&mut self.state, State::Over) {
             State::New { args: Ok(args), executor } => (Ok(args), executor),
             State::New { args: Err(error), executor } => (Err(error.to_string()), executor),
-            State::Running { .. } | State::Over => (Err("the call was awaited before".to_owned()), None),
+            State::Running { .. } | State::Over => (Err("the call was already awaited".to_owned()), None),
         };
         Parts { function: self.function, limits: self.limits.take(), args, executor }
     }
@@ -262,13 +261,13 @@ impl<R: DeserializeOwned> Future for Call<R> {
             return Poll::Ready(Err(error));
         }
         let State::Running { executor, outcomes, .. } = &self.state else {
-            return Poll::Ready(Err(self.bad_arguments(&"the call was awaited before")));
+            return Poll::Ready(Err(self.bad_arguments(&"the call was already awaited")));
         };
         if first && executor.reactor().is_short(self.function) {
             executor.reactor().watch(|| outcomes.has_outcome());
         }
         let Some(outcome) = outcomes.take_or_register(cx.waker()) else { return Poll::Pending };
-        // What the call printed comes before what came of it.
+        // Shows the call's output before its result.
         terminal::settle();
         let result = self.result_of(outcome);
         self.state = State::Over;

@@ -1,4 +1,4 @@
-//! Calls, jobs and values: what a program writes.
+//! Calls, jobs and values: the API that programs use.
 
 mod call;
 pub(crate) mod job;

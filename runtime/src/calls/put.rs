@@ -9,15 +9,16 @@ use crate::error::Result;
 use crate::executor::Executor;
 use crate::store::{self, Ref, put_bytes};
 
-/// Puts a value into the store. Values that are equal are stored once.
+/// Puts a value into the store. Equal values are stored once.
 ///
 /// See [`Ref`] for an example.
 pub fn put<T: Serialize + ?Sized>(value: &T) -> Put<T> {
     Put { bytes: store::encode(value), executor: None, value: PhantomData }
 }
 
-/// What [`put`] returns: await it, or say first which executor's store it goes to.
-#[must_use = "nothing is stored before this is awaited"]
+/// A value to be put into the store, returned by [`put`]. Await it, or first choose the executor whose store it goes to
+/// with [`on`](Self::on).
+#[must_use = "nothing is stored until this is awaited"]
 pub struct Put<T: ?Sized> {
     bytes: Result<Vec<u8>>,
     executor: Option<Executor>,
@@ -31,7 +32,7 @@ impl<T: ?Sized> fmt::Debug for Put<T> {
 }
 
 impl<T: ?Sized> Put<T> {
-    /// Uses the store of an executor of one's own.
+    /// Uses the store of the given executor.
     pub fn on(mut self, executor: &Executor) -> Self {
         self.executor = Some(executor.clone());
         self

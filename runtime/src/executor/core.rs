@@ -103,8 +103,8 @@ impl Core {
 
     fn break_down(&mut self, message: &str) {
         self.broken = Some(Error::Backend(format!(
-            "the scheduler or the backend panicked: {message}; this executor runs no more calls. This is a bug in wren, \
-             or in the backend"
+            "the scheduler or the backend panicked: {message}; this executor runs no more calls. This is a bug in \
+             wren, or in the backend"
         )));
         for (_, entry) in std::mem::take(&mut self.jobs) {
             self.refuse(&entry);

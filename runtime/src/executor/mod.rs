@@ -73,7 +73,7 @@ struct Inner {
 /// level.
 const MOST_LEVEL: usize = UNKNOWN_DEPTH - 1;
 
-/// Maximum number of calls of unknown depth that run, or wait for each other, at once.
+/// Maximum number of calls of unknown depth that run or wait for each other at once.
 const MOST_UNKNOWN: usize = 1024;
 
 /// Maximum number of workers of one executor. No machine starts more processes, so a larger number is a mistake.
@@ -185,8 +185,8 @@ impl Executor {
         Error::if_forked()?;
         if config.workers > MOST_WORKERS {
             return Err(Error::Config(format!(
-                "`workers` is {}, but an executor can have at most {MOST_WORKERS}; set it to the number of calls that run \
-                 at once",
+                "`workers` is {}, but an executor can have at most {MOST_WORKERS}; set it to the number of calls that \
+                 run at once",
                 config.workers
             )));
         }

@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Guarded, SleepFlag};
 
-/// A [`SleepFlag`] in shared memory, and a pipe that wakes the sleeper. While the sleeper is awake, a notification costs a
-/// fence and a load.
+/// A [`SleepFlag`] in shared memory, and a pipe that wakes the sleeper. While the sleeper is awake, a notification
+/// costs a fence and a load.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifier(Arc<Inner>);
 
@@ -24,9 +24,9 @@ struct Inner {
 
 #[derive(Debug)]
 enum Ends {
-    /// The ends of the process that sleeps.
+    /// Both ends of the pipe, in the process that sleeps.
     Sleeper { file: OwnedFd, read: OwnedFd, write: OwnedFd },
-    /// The end of a worker, which only notifies.
+    /// The writing end, in a process that only notifies.
     Remote(Guarded),
 }
 
@@ -45,7 +45,7 @@ impl Notifier {
         Ok(Self(Arc::new(Inner { page, ends: Ends::Remote(Guarded::copy(write)?) })))
     }
 
-    /// The descriptors that another process needs to notify this one; `None` in a process that only notifies.
+    /// Returns the descriptors that another process needs to notify this one; `None` in a process that only notifies.
     pub(crate) fn fds(&self) -> Option<[BorrowedFd<'_>; 2]> {
         match &self.0.ends {
             Ends::Sleeper { file, write, .. } => Some([file.as_fd(), write.as_fd()]),
@@ -53,7 +53,8 @@ impl Notifier {
         }
     }
 
-    /// The pipe's writing end, unless a remote function closed it: its number may belong to another file now.
+    /// Returns the writing end of the pipe, unless a remote function has closed it: its number may belong to another
+    /// file.
     fn end(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.ends {
             Ends::Sleeper { write, .. } => Some(write.as_fd()),
@@ -70,7 +71,7 @@ impl Notifier {
     /// Wakes the sleeper if it sleeps or is about to.
     pub(crate) fn notify(&self) {
         let flag = self.flag();
-        // A process whose end of the pipe is closed must not take the flag: another one can still wake the sleeper.
+        // A process whose end of the pipe is closed must not take the flag: another process can still wake the sleeper.
         if flag.is_announced()
             && let Some(end) = self.end()
             && flag.take()
@@ -84,7 +85,8 @@ impl Notifier {
         self.end().into_iter().for_each(wake);
     }
 
-    /// The pipe's reading end, to wait for together with other descriptors in place of [`sleep`](Self::sleep).
+    /// Returns the reading end of the pipe, to be polled together with other descriptors instead of
+    /// [`sleep`](Self::sleep).
     pub(crate) fn sleeper(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.ends {
             Ends::Sleeper { read, .. } => Some(read.as_fd()),
@@ -92,7 +94,7 @@ impl Notifier {
         }
     }
 
-    /// Removes notifications from the pipe.
+    /// Clears the flag, and removes notifications from the pipe.
     pub(crate) fn clear(&self) {
         self.flag().withdraw();
         if let Some(read) = self.sleeper() {
@@ -118,7 +120,7 @@ impl Notifier {
         let Some(read) = self.sleeper() else { return };
         let limit = limit.and_then(|d| Timespec::try_from(d).ok());
         let mut fds = [PollFd::from_borrowed_fd(read, PollFlags::IN)];
-        // An interrupted sleep is a short one.
+        // An interrupted sleep only ends early.
         if matches!(poll(&mut fds, limit.as_ref()), Ok(1..)) {
             self.clear();
         } else {
@@ -155,7 +157,7 @@ mod tests {
         notifier.set_asleep();
         let start = Instant::now();
         notifier.sleep(Some(Duration::from_millis(20)));
-        assert!(start.elapsed() >= Duration::from_millis(15), "a second ring was left in the pipe");
+        assert!(start.elapsed() >= Duration::from_millis(15), "a second notification was left in the pipe");
     }
 
     #[test]

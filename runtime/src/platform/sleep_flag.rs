@@ -1,15 +1,16 @@
-//! The flag by which a thread says that it is about to sleep: its side and the waker's side of the wake-up protocol.
+//! A flag with which a thread announces that it is about to sleep: the sleeper's and the waker's side of the wake-up
+//! protocol.
 //!
-//! The sleeper announces itself, looks for work once more, and only then sleeps. The waker publishes work, and only then
-//! looks at the flag. A sequentially consistent fence stands between the two steps on either side, so that at least one
-//! of the two sees what the other wrote: the sleeper sees the work, or the waker sees the flag. `executor/README.md` has
-//! the whole protocol.
+//! The sleeper announces itself, looks for work once more, and only then sleeps. The waker publishes work, and only
+//! then looks at the flag. A sequentially consistent fence stands between the two steps on either side, so at least one
+//! of the two sees what the other wrote: the sleeper sees the work, or the waker sees the flag. `executor/README.md`
+//! describes the whole protocol.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Word;
 
-/// 1 while a thread sleeps or is about to, else 0.
+/// 1 while a thread sleeps or is about to, otherwise 0.
 #[derive(Debug)]
 pub(crate) struct SleepFlag<'a, W = AtomicU64>(pub(crate) &'a W);
 
@@ -20,7 +21,7 @@ impl<W: Word> SleepFlag<'_, W> {
         W::fence();
     }
 
-    /// As [`announce`](Self::announce). Returns whether the flag was clear before: only then is there a need to look once
+    /// Sleeper: sets the flag, and returns whether it was clear before. Only then must the caller look for work once
     /// more.
     pub(crate) fn announce_once(&self) -> bool {
         let was_clear = self.0.swap(1, Ordering::Relaxed) == 0;
@@ -33,7 +34,7 @@ impl<W: Word> SleepFlag<'_, W> {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// Waker: whether the flag is set, after work was published.
+    /// Waker: returns whether the flag is set. Publish work before the call.
     pub(crate) fn is_announced(&self) -> bool {
         W::fence();
         self.0.load(Ordering::Relaxed) != 0
@@ -49,43 +50,22 @@ impl<W: Word> SleepFlag<'_, W> {
 mod tests {
     use super::*;
     use loom::sync::atomic::AtomicU64;
-    use loom::sync::{Arc, Condvar, Mutex};
+    use loom::sync::{Arc, Notify};
     use loom::thread;
-
-    /// A pipe, as far as the protocol needs one: a write makes the next wait return.
-    #[derive(Default)]
-    struct Pipe {
-        bytes: Mutex<usize>,
-        written: Condvar,
-    }
-
-    impl Pipe {
-        fn write(&self) {
-            *self.bytes.lock().unwrap() += 1;
-            self.written.notify_one();
-        }
-
-        fn wait(&self) {
-            let mut bytes = self.bytes.lock().unwrap();
-            while *bytes == 0 {
-                bytes = self.written.wait(bytes).unwrap();
-            }
-            *bytes = 0;
-        }
-    }
 
     struct State {
         flag: AtomicU64,
-        /// Replies that were published and not handled.
+        /// Number of replies that are published and not handled.
         replies: AtomicU64,
         handled: AtomicU64,
-        pipe: Pipe,
+        /// In place of the pipe: `notify` makes the next `wait` return.
+        pipe: Notify,
     }
 
     impl State {
         fn new() -> Arc<Self> {
             let (flag, replies, handled) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-            Arc::new(Self { flag, replies, handled, pipe: Pipe::default() })
+            Arc::new(Self { flag, replies, handled, pipe: Notify::new() })
         }
 
         fn flag(&self) -> SleepFlag<'_, AtomicU64> {
@@ -95,7 +75,7 @@ mod tests {
         fn publish_and_notify(&self) {
             self.replies.fetch_add(1, Ordering::Release);
             if self.flag().is_announced() && self.flag().take() {
-                self.pipe.write();
+                self.pipe.notify();
             }
         }
 
@@ -104,7 +84,8 @@ mod tests {
             self.handled.fetch_add(replies, Ordering::AcqRel);
         }
 
-        /// The reactor's loop, until `all` replies are handled. It never ends, and loom says so, if a wake-up is lost.
+        /// Runs the reactor's loop until `all` replies are handled. If a wake-up is lost, the loop never ends, and loom
+        /// reports that.
         fn react(&self, all: u64) {
             loop {
                 self.flag().announce();
@@ -118,24 +99,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn no_wake_up_is_lost_whatever_the_order() {
-        loom::model(|| {
-            let state = State::new();
-            let wakers: Vec<_> = (0..2)
-                .map(|_| {
-                    let state = state.clone();
-                    thread::spawn(move || state.publish_and_notify())
-                })
-                .collect();
-            state.react(2);
-            wakers.into_iter().for_each(|waker| waker.join().unwrap());
-        });
+    fn wakers_and_a_sleeper(count: u64) {
+        let state = State::new();
+        let wakers: Vec<_> = (0..count)
+            .map(|_| {
+                let state = state.clone();
+                thread::spawn(move || state.publish_and_notify())
+            })
+            .collect();
+        state.react(count);
+        wakers.into_iter().for_each(|waker| waker.join().unwrap());
+    }
+
+    /// Orders in which threads are interrupted up to three times: all orders of three threads would take hours.
+    fn model_three_threads() -> loom::model::Builder {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model
     }
 
     #[test]
-    fn no_wake_up_is_lost_while_another_thread_polls_in_the_sleepers_place() {
-        loom::model(|| {
+    fn no_wake_up_is_lost_whatever_the_order() {
+        loom::model(|| wakers_and_a_sleeper(1));
+        model_three_threads().check(|| wakers_and_a_sleeper(2));
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_beside_a_thread_in_the_sleepers_place_whatever_the_order() {
+        model_three_threads().check(|| {
             let state = State::new();
             let worker = {
                 let state = state.clone();
@@ -152,7 +143,7 @@ mod tests {
                     }
                     // The reactor ends with the last reply.
                     if state.handled.load(Ordering::Acquire) == 1 {
-                        state.pipe.write();
+                        state.pipe.notify();
                     }
                 })
             };

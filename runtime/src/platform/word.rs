@@ -1,8 +1,9 @@
-//! The atomic word over which protocols between threads and processes are written: an [`AtomicU64`] in programs, and
-//! loom's in the tests that run these protocols in every order.
+//! The atomic word that protocols between threads and processes are generic over: an [`AtomicU64`] in programs, and
+//! loom's type in the tests that run the protocols in every order of their steps.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+/// A 64-bit atomic integer.
 pub(crate) trait Word {
     fn load(&self, order: Ordering) -> u64;
     fn store(&self, value: u64, order: Ordering);

@@ -1,4 +1,4 @@
-//! Records in order, from runs on disk and records in memory.
+//! Merges runs on disk and records in memory into one sorted sequence.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -18,7 +18,7 @@ pub(super) struct SpilledRun {
     pub(super) end: u64,
 }
 
-/// A sorted sequence of records, at one of them.
+/// A sorted sequence of records, with a current one.
 #[derive(Debug)]
 pub(super) enum Source {
     Memory { held: InMemory, at: usize },
@@ -61,7 +61,7 @@ impl Source {
 }
 
 impl SpilledRun {
-    /// Reads the next block's records into `block`, which stays empty at the end.
+    /// Reads the next block's records into `block`, which stays empty at the end of the run.
     fn next_block(&mut self, block: &mut Vec<u8>) -> std::io::Result<()> {
         block.clear();
         if self.at == self.end {
@@ -70,7 +70,7 @@ impl SpilledRun {
         let mut header = [0; block::HEADER];
         self.file.read_exact_at(&mut header, self.at)?;
         self.at += block::HEADER as u64;
-        let broken = || std::io::Error::other("a spilled block is not what was written");
+        let broken = || std::io::Error::other("a spilled block is damaged");
         let header = block::Header::read(&header).ok_or_else(broken)?;
         block.resize(header.stored, 0);
         self.file.read_exact_at(block, self.at)?;
@@ -80,12 +80,12 @@ impl SpilledRun {
     }
 }
 
-/// All records of a partition, in the order of their keys: at one of them, until there is none.
+/// All records of a partition in the order of their keys, with a current one until the end.
 #[derive(Debug)]
 pub(crate) struct Merged {
     sources: Vec<Source>,
-    /// The sources that are not at their end, as a binary heap: the least record first, and of equal
-    /// keys that of the earlier source.
+    /// The sources that are not at their end, as a binary heap: the least record comes first, and of equal keys that of
+    /// the earlier source.
     heap: Vec<usize>,
     folder: PathBuf,
 }
@@ -105,13 +105,13 @@ impl Merged {
         Ok(merged)
     }
 
-    /// The record that is next.
+    /// Returns the current record, or `None` at the end.
     #[inline]
     pub(crate) fn record(&self) -> Option<Record<'_>> {
         self.sources[*self.heap.first()?].record()
     }
 
-    /// Goes on to the next record.
+    /// Moves on to the next record.
     #[inline]
     pub(crate) fn advance(&mut self) -> StoreResult<()> {
         let Some(first) = self.heap.first() else { return Ok(()) };

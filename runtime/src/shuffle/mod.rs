@@ -3,15 +3,15 @@
 //! ```text
 //!  map task m                        store                     reduce task r
 //!  records → Scatter ──────────→ <job>/shuffle/<stage>/<m> ──→ Segments → Sorter → records in order
-//!            a block for each     all partitions, one behind    its range of each object,
+//!            a block for each     all partitions, one after     its range of each object,
 //!            partition            the other; an index           some at a time
 //! ```
 //!
-//! Map tasks put records into partitions and do not sort; each leaves one object, so that M map tasks
-//! make M objects. A reduce task reads its range of every object, sorts, and gives each key's records
-//! together. Both sides go to disk when the memory they were given is full. Blocks carry checksums.
+//! Map tasks put records into partitions and do not sort. Each writes one object, so M map tasks write M objects. A
+//! reduce task reads its range of every object, sorts the records, and returns the records of each key together. Both
+//! sides use the disk when their memory is full. Blocks have checksums.
 //!
-//! Here records are bytes: a key, by whose byte order they are sorted, and a value.
+//! Records are bytes: a key and a value. They are sorted by the byte order of their keys.
 
 mod block;
 mod merge;
@@ -42,25 +42,25 @@ pub(crate) use sorter::Sorter;
 pub(crate) struct Segment {
     /// The object's key in the store.
     pub(crate) key: String,
-    /// Where the range begins, in bytes.
+    /// Start of the range, in bytes.
     pub(crate) start: u64,
     /// Length in bytes.
     pub(crate) len: u64,
 }
 
-/// What a map task left in the store.
+/// The object that a map task wrote to the store.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scattered {
-    /// The object's key; empty where there was no record.
+    /// The object's key; empty if there were no records.
     pub(crate) key: String,
-    /// The end of each partition's range in the object; each begins where the one before it ends.
+    /// The end of each partition's range in the object. Each range starts at the end of the previous one.
     pub(crate) ends: Vec<u64>,
-    /// Records written.
+    /// Number of records written.
     pub(crate) records: u64,
 }
 
 impl Scattered {
-    /// The range of a partition, if it has any bytes.
+    /// Returns the range of a partition, unless it is empty.
     pub(crate) fn segment(&self, partition: usize) -> Option<Segment> {
         let end = *self.ends.get(partition)?;
         let start = if partition == 0 { 0 } else { self.ends[partition - 1] };
@@ -68,12 +68,12 @@ impl Scattered {
     }
 }
 
-/// The disk failed under a shuffle.
+/// Returns the error of a failed disk operation.
 fn disk(folder: &Path, error: &io::Error) -> StoreError {
     StoreError::of_disk(format!("file:{}", folder.display()), "spill to", "", error)
 }
 
-/// What no checksum tells: a defect of wren's, or of the system.
+/// An error that no checksum detects: a bug in wren, or in the system.
 const CUT: &str = "a block ends inside a record";
 
 fn broken(reason: impl Into<String>) -> StoreError {

@@ -1,4 +1,4 @@
-//! How many reduce tasks a shuffle is given: a model of its time.
+//! A model of a shuffle's duration. It determines the number of reduce tasks.
 //!
 //! With `R` reduce tasks, `M` map tasks, `W` workers and `D` bytes, reading takes about
 //!
@@ -6,11 +6,11 @@
 //! D / min(min(R, W) · bandwidth, total)  +  ⌈R / W⌉ · M · latency / parallel  +  M · R / rate
 //! ```
 //!
-//! seconds: the bytes over what the readers get, a request for each map task's object, and the
-//! requests that the storage answers in a second. More reduce tasks use more workers and ask for more,
-//! so that there is a best number. It is not below what the memory of a worker needs.
+//! seconds: the bytes divided by the bandwidth of the readers, a request for each map task's object, and the number of
+//! requests divided by the rate at which the storage answers them. More reduce tasks use more workers but make more
+//! requests, so there is a best number. It is not below the number at which a partition fits into a worker's memory.
 
-/// What a kind of storage gives.
+/// The performance of one kind of storage.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Model {
     /// Bytes per second that one worker reads.
@@ -19,25 +19,25 @@ pub(crate) struct Model {
     total: f64,
     /// Seconds until a request is answered.
     latency: f64,
-    /// Requests of one worker under way at once.
+    /// Requests that one worker sends at the same time.
     parallel: f64,
-    /// Requests answered in a second.
+    /// Requests answered per second.
     rate: f64,
 }
 
 impl Model {
-    /// Files of this machine: from the page cache, by measurement on two cores.
+    /// Files on this machine: read from the page cache, as measured on two cores.
     const FILES: Self = Self { bandwidth: 1.5e9, total: 10e9, latency: 20e-6, parallel: 1.0, rate: 200e3 };
 
-    /// S3: 85–90 MB/s a connection, 100–200 ms to the first byte of small requests and 5,500 GETs per
-    /// second and prefix ("Best practices design patterns: optimizing Amazon S3 performance"); a
-    /// worker's network is that of a Lambda function, measured by others at about 600 Mbit/s.
+    /// S3: 85–90 MB/s per connection, 100–200 ms to the first byte of small requests, and 5,500 GETs per second and
+    /// prefix ("Best practices design patterns: optimizing Amazon S3 performance"). A worker's network is that of a
+    /// Lambda function, measured by others at about 600 Mbit/s.
     const S3: Self = Self { bandwidth: 75e6, total: 1e12, latency: 0.1, parallel: 32.0, rate: 5_500.0 };
 
-    /// Redis: one thread serves all, at about a gigabyte and a hundred thousand requests per second.
+    /// Redis: one thread serves all requests, at about a gigabyte and a hundred thousand requests per second.
     const REDIS: Self = Self { bandwidth: 75e6, total: 1e9, latency: 1e-3, parallel: 32.0, rate: 100e3 };
 
-    /// The model of a store's URL.
+    /// Returns the model of the store with this URL.
     pub(crate) fn of(store: &str) -> Self {
         match store.split(':').next() {
             Some("s3") => Self::S3,
@@ -46,8 +46,7 @@ impl Model {
         }
     }
 
-    /// Whether a shuffle is faster through the storage of this URL than through the one it goes through
-    /// otherwise, and fits there.
+    /// Whether a shuffle fits into the storage at `url`, and is faster there than in the storage at `than`.
     pub(crate) fn is_better(url: &str, than: &str, bytes: u64, maps: usize, workers: usize, memory: u64) -> bool {
         let seconds = |url| {
             let model = Self::of(url);
@@ -56,7 +55,7 @@ impl Model {
         bytes <= IN_MEMORY && seconds(url) < seconds(than)
     }
 
-    /// Seconds of reading.
+    /// Returns the duration of reading, in seconds.
     pub(crate) fn seconds(&self, bytes: u64, maps: usize, reduces: usize, workers: usize) -> f64 {
         let [maps, reduces, workers] = [maps, reduces, workers.max(1)].map(|n| n as f64);
         let bandwidth = (reduces.min(workers) * self.bandwidth).min(self.total);
@@ -64,9 +63,9 @@ impl Model {
         bytes as f64 / bandwidth + rounds * maps * self.latency / self.parallel + maps * reduces / self.rate
     }
 
-    /// The best number of reduce tasks, for `memory` bytes of memory a worker.
+    /// Returns the best number of reduce tasks, if each worker has `memory` bytes of memory.
     pub(crate) fn partitions(&self, bytes: u64, maps: usize, workers: usize, memory: u64) -> usize {
-        // Entries and frames come on top of the records, and no partition is exactly its share.
+        // Entries and frames take memory in addition to the records, and no partition is exactly as large as its share.
         let fits = (memory / 2).clamp(1, PARTITION);
         let least = usize::try_from(bytes.div_ceil(fits)).unwrap_or(usize::MAX).max(1);
         let seconds = |reduces: &usize| self.seconds(bytes, maps, *reduces, workers);
@@ -77,11 +76,11 @@ impl Model {
     }
 }
 
-/// How long a partition is at most where that can be chosen: more tasks than workers keep all of them
+/// Maximum size of a partition, in bytes, where it can be chosen: if there are more tasks than workers, all workers are
 /// busy until the end.
 const PARTITION: u64 = 64 << 20;
 
-/// What a Redis server is trusted to hold beside what it is for, in bytes.
+/// Maximum size of the data that a shuffle puts into a Redis server beside its other data, in bytes.
 const IN_MEMORY: u64 = 1 << 30;
 
 #[cfg(test)]

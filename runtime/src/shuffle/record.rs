@@ -1,5 +1,5 @@
-//! A record as it lies in a block: the lengths of key and value, as LEB128 numbers, then the key, then
-//! the value. A record whose key is its beginning so lies there as it is.
+//! The format of a record in a block: the lengths of key and value as LEB128 numbers, then the key, then the value. So
+//! a record that starts with its key is stored as it is.
 
 /// A record, borrowed from a block.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ impl<'a> Record<'a> {
         &self.bytes[self.key_len..]
     }
 
-    /// Reads the record at the start of `block`; gives the bytes behind it too. `None` where the
-    /// block ends inside it.
+    /// Reads the record at the start of `block`. Returns it with the bytes after it, or `None` if the block ends inside
+    /// the record.
     #[inline]
     pub(super) fn read(block: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (key_len, value_len, rest) = match block {
@@ -37,11 +37,11 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The beginning of a key as a number: numbers compare as keys do, where they differ. Where they are
-/// equal and [`is_whole`], so are the keys.
+/// Returns the first bytes of a key as a number. If two numbers differ, they compare like their keys. If they are equal
+/// and [`is_whole`], the keys are equal.
 ///
-/// It has the first seven bytes, and in the lowest the key's length, or 8 for all longer ones: of keys
-/// that begin alike, the shorter is the lesser.
+/// The number has the first seven bytes of the key, and in its lowest byte the key's length, or 8 for all longer keys:
+/// of two keys that start alike, the shorter one is less.
 #[inline]
 pub(crate) fn prefix(key: &[u8]) -> u64 {
     match key.first_chunk::<8>() {
@@ -55,13 +55,13 @@ pub(crate) fn prefix(key: &[u8]) -> u64 {
     }
 }
 
-/// Whether a prefix tells all of its key.
+/// Whether a prefix contains its whole key.
 #[inline]
 pub(crate) fn is_whole(prefix: u64) -> bool {
     prefix as u8 != 8
 }
 
-/// Appends a record whose value is `value`, in one or two parts.
+/// Appends a record with this key and value.
 #[inline]
 pub(crate) fn write(key: &[u8], value: &[u8], block: &mut Vec<u8>) {
     if (key.len() | value.len()) < 0x80 {
@@ -74,7 +74,7 @@ pub(crate) fn write(key: &[u8], value: &[u8], block: &mut Vec<u8>) {
     block.extend_from_slice(value);
 }
 
-/// Appends a record whose key is the first `key_len` bytes of it.
+/// Appends a record whose key is its first `key_len` bytes.
 #[inline]
 pub(super) fn write_whole(record: &[u8], key_len: usize, block: &mut Vec<u8>) {
     let value_len = record.len() - key_len;

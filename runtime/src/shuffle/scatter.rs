@@ -1,4 +1,4 @@
-//! The map side: records into partitions, partitions into one object.
+//! The map side: puts records into partitions, and all partitions into one object.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use super::{Scattered, block, disk, record};
 use crate::store::{self, Store, StoreResult};
 
-/// A block is sealed when it is about this long, in bytes, or shorter where partitions are many.
+/// Size at which a block is sealed, in bytes. It is smaller if there are many partitions.
 const BLOCK: usize = 256 << 10;
+/// Minimum of the size at which a block is sealed, in bytes.
 const SHORTEST_BLOCK: usize = 4 << 10;
 
-/// Ends an object: how many partitions there are, and that it is one.
+/// The last bytes of an object, after the index: they mark it as the object of a shuffle.
 const MAGIC: &[u8; 8] = b"wrenshuf";
 
 /// Collects the records of one map task.
@@ -22,7 +23,7 @@ pub(crate) struct Scatter {
     folder: PathBuf,
     compress: bool,
     block: usize,
-    /// How many bytes of sealed blocks stay in memory.
+    /// Maximum size of the sealed blocks in memory, in bytes.
     memory: usize,
     sealed: usize,
     spill: Option<Spill>,
@@ -36,7 +37,7 @@ struct Partition {
     spilled: Vec<Range<u64>>,
 }
 
-/// A file without a name: it is gone with its last user, however that ends.
+/// A file without a name: the system removes it when its last user has ended, no matter how.
 #[derive(Debug)]
 struct Spill {
     file: File,
@@ -44,8 +45,8 @@ struct Spill {
 }
 
 impl Scatter {
-    /// For `partitions` partitions, with about `memory` bytes of memory. `folder` is for what does
-    /// not fit there.
+    /// Creates a collector for `partitions` partitions, which uses about `memory` bytes of memory, and `folder` for
+    /// records that do not fit there.
     pub(crate) fn new(partitions: usize, memory: usize, folder: PathBuf, compress: bool) -> Self {
         let block = (memory / (4 * partitions.max(1))).clamp(SHORTEST_BLOCK, BLOCK);
         Self {
@@ -60,12 +61,12 @@ impl Scatter {
         }
     }
 
-    /// Takes a record. A partition that there is not is taken for the last.
+    /// Adds a record. A partition number that does not exist stands for the last partition.
     pub(crate) fn push(&mut self, partition: usize, key: &[u8], value: &[u8]) -> StoreResult<()> {
         self.append(partition, |open| record::write(key, value, open))
     }
 
-    /// Takes a record whose first `key_len` bytes are its key.
+    /// Adds a record whose key is its first `key_len` bytes.
     pub(crate) fn push_whole(&mut self, partition: usize, bytes: &[u8], key_len: usize) -> StoreResult<()> {
         self.append(partition, |open| record::write_whole(bytes, key_len, open))
     }
@@ -151,7 +152,7 @@ impl Scatter {
     }
 }
 
-/// The ends of the partitions, their number, the magic.
+/// Returns the index of an object: the ends of the partitions, their number, and the magic bytes.
 fn index(ends: &[u64]) -> Vec<u8> {
     let mut index: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
     index.extend_from_slice(&(ends.len() as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! The reduce side's reader: the segments of one partition, in the order of the map tasks.
+//! The reader of the reduce side: reads the segments of one partition, in the order of the map tasks.
 
 use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
@@ -9,19 +9,19 @@ use std::thread;
 use super::{CUT, Record, Segment, block, broken, damaged};
 use crate::store::{self, Store, StoreError, StoreResult};
 
-/// Requests under way at once at most.
+/// Maximum number of requests at the same time.
 const PARALLEL: usize = 32;
 
-/// What they ask for together at most, in bytes; and which part of the memory for records that is
-/// where there is little.
+/// Maximum size of the data that these requests fetch together, in bytes.
 const WINDOW: u64 = 16 << 20;
+/// Divides the memory for records, if that is small, into the size that these requests fetch together.
 const PART: u64 = 8;
 
 /// Blocks of records.
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(super) bytes: Vec<u8>,
-    /// Where there are records in `bytes`.
+    /// The ranges of `bytes` that contain records.
     pub(super) blocks: Vec<Range<usize>>,
 }
 
@@ -31,7 +31,8 @@ impl Records {
         Self { bytes, blocks: vec![all] }
     }
 
-    /// The records; an error where a block ends inside one, and behind it nothing.
+    /// Returns the records. If a block ends inside a record, an error follows in place of it, and the block yields no
+    /// more records.
     pub(crate) fn iter(&self) -> impl Iterator<Item = StoreResult<Record<'_>>> {
         self.blocks.iter().flat_map(|block| {
             let mut rest = &self.bytes[block.clone()];
@@ -50,7 +51,7 @@ impl Records {
     }
 }
 
-/// Fetches segments while those before are used.
+/// Fetches segments while the previous ones are used.
 #[derive(Debug)]
 pub(crate) struct Segments {
     store: Arc<dyn Store>,
@@ -61,7 +62,7 @@ pub(crate) struct Segments {
 /// Pieces that were fetched together, each with its segment's number.
 type Window = Vec<(usize, Vec<u8>)>;
 
-/// A range of a segment that is fetched at once.
+/// A range of a segment that one request fetches.
 struct Piece {
     segment: usize,
     start: u64,
@@ -69,12 +70,13 @@ struct Piece {
 }
 
 impl Segments {
-    /// For who has `memory` bytes for records: a quarter of that, or less, is used here beside it.
+    /// Creates a reader for a caller that has `memory` bytes for records. The reader uses up to two windows of memory
+    /// in addition: a quarter of `memory` or less, but not less than 128 KiB.
     pub(crate) fn new(store: Arc<dyn Store>, segments: Vec<Segment>, memory: usize) -> Self {
         Self { store, segments, window: (memory as u64 / PART).clamp(64 << 10, WINDOW) }
     }
 
-    /// Gives the records to `take`, buffer by buffer. Segments come in their order.
+    /// Passes the records to `take`, buffer by buffer, in the order of the segments.
     pub(crate) fn read<E: From<StoreError>>(self, mut take: impl FnMut(Records) -> Result<(), E>) -> Result<(), E> {
         // One window is fetched while another is used.
         let (send, receive) = sync_channel(0);
@@ -85,12 +87,12 @@ impl Segments {
             });
             match fetch {
                 Ok(_) => self.open(receive, &mut take),
-                Err(error) => Err(broken(format!("the system gives no thread: {error}")).into()),
+                Err(error) => Err(broken(format!("cannot start the thread that fetches segments: {error}")).into()),
             }
         })
     }
 
-    /// Fetches window after window.
+    /// Fetches one window after the other, and passes each to `give`.
     fn fetch(&self, mut give: impl FnMut(StoreResult<Window>) -> ControlFlow<()>) {
         let mut pieces = self.pieces().peekable();
         while pieces.peek().is_some() {
@@ -106,7 +108,7 @@ impl Segments {
                 let key = &self.segments[piece.segment].key;
                 let bytes = self.store.get_range(key, piece.start..piece.end).await?;
                 if bytes.len() as u64 != piece.end - piece.start {
-                    return Err(damaged(&*self.store, key, "it is shorter than its index says"));
+                    return Err(damaged(&*self.store, key, "it is shorter than its map task recorded"));
                 }
                 Ok((piece.segment, bytes))
             });
@@ -120,20 +122,20 @@ impl Segments {
     fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
         self.segments.iter().enumerate().flat_map(|(segment, Segment { start, len, .. })| {
             let end = start + len;
-            // Half a window, so that two requests are under way.
+            // Half a window, so that two requests run at the same time.
             let piece = self.window / 2;
             let starts = (*start..end).step_by(piece as usize);
             starts.map(move |start| Piece { segment, start, end: end.min(start + piece) })
         })
     }
 
-    /// Checks and unpacks blocks.
+    /// Checks and decompresses blocks, and passes their records to `take`.
     fn open<E: From<StoreError>>(
         &self,
         fetched: Receiver<StoreResult<Window>>,
         take: &mut impl FnMut(Records) -> Result<(), E>,
     ) -> Result<(), E> {
-        // The part of a block that a piece ended with.
+        // The incomplete block at the end of the last piece, with its segment.
         let mut rest: (usize, Vec<u8>) = (0, Vec::new());
         for window in fetched {
             for (segment, bytes) in window? {
@@ -152,7 +154,7 @@ impl Segments {
         if rest.1.is_empty() { Ok(()) } else { Err(self.cut_short(rest.0).into()) }
     }
 
-    /// Gives the blocks that are whole, and returns what is left.
+    /// Passes the complete blocks to `take`, and returns the rest.
     fn open_blocks<E: From<StoreError>>(
         &self,
         segment: usize,
@@ -182,6 +184,6 @@ impl Segments {
     }
 
     fn cut_short(&self, segment: usize) -> StoreError {
-        self.damaged(segment, "a block is cut short")
+        self.damaged(segment, "a block is truncated")
     }
 }

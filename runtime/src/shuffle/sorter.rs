@@ -1,8 +1,8 @@
 //! The reduce side: an external merge sort.
 //!
-//! Records stay where they were read to. What is sorted is an entry for each: the beginning of its
-//! key, which decides most comparisons, and where it is. When memory is full, the records are
-//! written to a file in their order, as a run; in the end the runs are merged.
+//! Records stay in the buffers that they were read into. Only an entry for each record is sorted: the first bytes of
+//! its key, which decide most comparisons, and its position. When memory is full, the records are written to a file in
+//! sorted order, as a run. At the end, the runs are merged.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -15,13 +15,13 @@ use super::segments::Records;
 use super::{CUT, Record, block, broken, disk, prefetch, record};
 use crate::store::StoreResult;
 
-/// Length of the blocks that a run is written in, in bytes.
+/// Size at which a block of a run is complete, in bytes.
 const BLOCK: usize = 256 << 10;
 
-/// Entries grow by this many: doubling them would need three times their memory for a moment.
+/// Minimum number of entries by which their list grows: doubling it would take three times its memory for a moment.
 const GROWTH: usize = 128 << 10;
 
-/// Where a record is, and how its key begins.
+/// The position of a record, and the first bytes of its key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     prefix: u64,
@@ -40,19 +40,18 @@ impl InMemory {
     #[inline]
     pub(super) fn record(&self, entry: &Entry) -> Record<'_> {
         let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
-        // It was read from there before.
+        // Succeeds, because the record was read from there before.
         Record::read(bytes).map_or(Record::EMPTY, |(record, _)| record)
     }
 
-    /// Asks for the record that is wanted some records after entry `at`: in sorted order, each lies
-    /// somewhere else.
+    /// Prefetches the record some entries after entry `at`: records in sorted order are scattered in memory.
     #[inline]
     pub(super) fn prefetch(&self, at: usize) {
-        /// Records that the processor is ahead.
+        /// Number of records by which the processor is ahead.
         const AHEAD: usize = 12;
         let Some(entry) = self.entries.get(at + AHEAD) else { return };
         let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
-        // Two cache lines are most of a short record.
+        // Two cache lines contain most of a short record.
         [bytes.first(), bytes.get(64)].into_iter().flatten().for_each(prefetch);
     }
 
@@ -60,7 +59,7 @@ impl InMemory {
         self.buffers.iter().map(Vec::capacity).sum::<usize>() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Records of one key stay in the order they came in.
+    /// Sorts the entries. Records with the same key stay in the order in which they were added.
     fn sort(&mut self) {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_unstable_by(|a, b| {
@@ -88,15 +87,15 @@ pub(crate) struct Sorter {
 }
 
 impl Sorter {
-    /// With about `memory` bytes of memory; `folder` is for what does not fit there.
+    /// Creates a sorter that uses about `memory` bytes of memory, and `folder` for records that do not fit there.
     pub(crate) fn new(memory: usize, folder: PathBuf) -> Self {
         Self { memory, folder, held: InMemory::default(), bytes: 0, runs: Vec::new(), spill: None }
     }
 
-    /// Takes records.
+    /// Adds records.
     ///
     /// # Errors
-    /// Where the disk fails, and where a block does not hold whole records.
+    /// If the disk fails, or if a block ends inside a record.
     pub(crate) fn add(&mut self, records: Records) -> StoreResult<()> {
         if !self.held.entries.is_empty() && self.bytes + records.bytes.capacity() > self.memory {
             self.spill().map_err(|e| disk(&self.folder, &e))?;
@@ -150,14 +149,15 @@ impl Sorter {
         drop(writer);
         self.runs.push(SpilledRun { file: file.clone(), at: start, end: len });
         self.spill = Some((file, len));
-        // The buffers go; the entries' memory is used again.
+        // The buffers are freed; the memory of the entries is reused.
         self.held.buffers.clear();
         self.held.entries.clear();
         self.bytes = self.held.bytes();
         Ok(())
     }
 
-    /// All records in the order of their keys; those of one key in the order they were taken.
+    /// Returns all records in the order of their keys; records with the same key are in the order in which they were
+    /// added.
     pub(crate) fn finish(mut self) -> StoreResult<Merged> {
         let folder = self.folder;
         let mut sources: Vec<Source> = self.runs.into_iter().map(Source::run).collect();

@@ -7,7 +7,7 @@ use crate::store::{self, FileStore, MemoryStore};
 
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// Scatters what each map task has, and gives what each reduce task sees.
+/// Scatters the records of each map task, and returns the records of each reduce task.
 fn shuffled(
     store: &Arc<dyn Store>,
     tasks: &[Vec<Pair>],
@@ -45,7 +45,7 @@ fn shuffled(
     (0..partitions).map(sorted).collect()
 }
 
-/// What a shuffle is to do, by the standard library's stable sort.
+/// Returns the records that a shuffle must give each reduce task, by the standard library's stable sort.
 fn expected(tasks: &[Vec<Pair>], partitions: usize) -> Vec<Vec<Pair>> {
     let of = |partition| {
         let is_of = |(key, _): &&Pair| usize::from(key.first().copied().unwrap_or(0)) % partitions == partition;
@@ -88,7 +88,7 @@ fn what_does_not_fit_in_memory_goes_through_the_disk() {
         assert_eq!(shuffled(&store, &tasks, 4, 1 << 20, compress), expected(&tasks, 4));
     }
     let left: Vec<_> = std::fs::read_dir(store.scratch()).unwrap().collect();
-    assert!(left.is_empty(), "no file is left: {left:?}");
+    assert!(left.is_empty(), "files are left: {left:?}");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn long_lengths_are_read_as_written() {
             assert!(Record::read(&block[..cut]).is_none(), "{len}, cut at {cut}");
         }
     }
-    assert!(Record::read(&[0xff; 40]).is_none(), "a length beyond any");
+    assert!(Record::read(&[0xff; 40]).is_none(), "a length that is too large");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Writers of the embedded storage, killed at any moment.
+//! Writers of the embedded storage that are killed at any moment.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -14,10 +14,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![killed_writers_leave_whole_changes, a_killed_reader_does_not_keep_the_file_growing]
 }
 
-/// Names what a process that this program starts does: `write` or `read`, and a folder.
+/// Environment variable for child processes: the action, `write` or `read`, and a folder.
 const ASKED: &str = "KV_TEST_CHILD";
 
-/// Becomes a writer or a reader, which ends when it is killed.
+/// If this is a child process, writes or reads until it is killed.
 pub(crate) fn write_if_asked() -> Option<ExitCode> {
     let asked = std::env::var(ASKED).ok()?;
     let (what, folder) = asked.split_once(' ').unwrap();
@@ -53,7 +53,7 @@ fn open(folder: &Path) -> Kv {
     Kv::open(&format!("embedded:{}?map_mb=1", folder.display())).unwrap()
 }
 
-/// A process that is killed with the test, if not by it.
+/// A process that the test kills, at the latest when it ends.
 struct Doomed(Child);
 
 impl Doomed {
@@ -63,7 +63,7 @@ impl Doomed {
         Self(child.spawn().unwrap())
     }
 
-    /// Kills it; it must not have ended by itself before.
+    /// Kills the process, which must not have ended by itself before.
     fn kill(mut self) {
         self.0.kill().unwrap();
         let ended = self.0.wait().unwrap();
@@ -86,13 +86,13 @@ fn killed_writers_leave_whole_changes() {
     let mut before = 0;
     for round in 0..60 {
         std::thread::sleep(Duration::from_millis(10 + round * 7 % 23));
-        // The one that has lived longest.
+        // Kills the oldest writer.
         writers.remove(0).kill();
         writers.push(Doomed::start("write", folder.path()));
         let sum: f64 = kv.numbers::<f64>("units").unwrap().unwrap().iter().sum();
         assert_eq!(sum, 5_000.0, "after kill {round}");
         let changes = kv.counter("changes").unwrap();
-        assert!(changes >= before, "changes that were made stay");
+        assert!(changes >= before, "no change is lost");
         before = changes;
         for key in kv.keys("key/").unwrap() {
             let value = kv.get_bytes(&key).unwrap();
@@ -100,8 +100,8 @@ fn killed_writers_leave_whole_changes() {
         }
     }
     writers.into_iter().for_each(Doomed::kill);
-    assert!(before > 500, "the writers wrote: {before} changes");
-    // Whoever held the lock is dead, and the next one gets it.
+    assert!(before > 500, "the writers made only {before} changes");
+    // The process that held the lock is dead, and the next one gets the lock.
     assert_eq!(kv.increment("changes", 0).unwrap(), kv.counter("changes").unwrap());
 }
 
@@ -114,7 +114,7 @@ fn a_killed_reader_does_not_keep_the_file_growing() {
         std::thread::sleep(Duration::from_millis(60));
         reader.kill();
     }
-    // A hundred times the map, in values that replace each other.
+    // Writes a hundred times the size of the map, in values that replace each other.
     (0..1_000).for_each(|i| kv.set_bytes("large", &vec![i as u8; 100_000]).unwrap());
     let size = std::fs::metadata(folder.path().join("data.mdb")).unwrap().len();
     assert!(size < 8 << 20, "the file has {size} bytes");

@@ -1,4 +1,4 @@
-//! Handles as arguments of remote functions, which several processes run at once.
+//! Handles as arguments of remote functions that run in several processes at once.
 
 use libtest_mimic::Trial;
 use wren::kv::{Kv, Params};
@@ -80,7 +80,7 @@ fn a_password_does_not_travel() {
     assert!(!message.contains("s3cret"), "{message}");
     let message = wren::store::open(&url).unwrap_err().to_string();
     assert!(message.contains("password_env=NAME") && !message.contains("s3cret"), "{message}");
-    // A wrong one is an error that names the server, and is not tried again for long.
+    // A wrong password is an error that names the server, and is not retried for long.
     let wrong = Kv::open(&server.url().replace("//", "//:wr0ng@")).unwrap();
     let message = wrong.get::<u32>("a").unwrap_err().to_string();
     assert!(message.contains("cannot reach redis://:***@127.0.0.1"), "{message}");

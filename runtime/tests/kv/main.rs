@@ -1,4 +1,4 @@
-//! Key-value storage with real processes, a real Redis server, and both of them killed.
+//! Tests key-value storage with real processes and a real Redis server, which are both killed.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -23,7 +23,7 @@ fn executor(workers: usize) -> Executor {
     Executor::builder().backend("local").workers(workers).store("memory:").build().unwrap()
 }
 
-/// A storage of each kind, for what must hold on all of them.
+/// Runs a test with a storage of each kind.
 fn on_all(test: fn(&Kv)) {
     let folder = tempfile::tempdir().unwrap();
     test(&Kv::open(&format!("embedded:{}", folder.path().display())).unwrap());
@@ -61,7 +61,7 @@ fn scripts_that_the_server_forgot_are_loaded_again() {
     assert_eq!(kv.numbers::<f32>("n").unwrap().unwrap(), [0.0, 0.0, 3.0, 3.0, 3.0, 0.0, 0.0, 0.0]);
 }
 
-/// Functions as tests.
+/// Turns functions into tests.
 macro_rules! trials {
     ($($name:ident),* $(,)?) => {
         vec![$(libtest_mimic::Trial::test(stringify!($name), || {
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         return code;
     }
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Each has processes enough of its own.
+    // Each test starts several processes itself.
     arguments.test_threads = Some(1);
     let own: Vec<Trial> =
         trials![redis_conforms, the_redis_store_conforms, scripts_that_the_server_forgot_are_loaded_again];

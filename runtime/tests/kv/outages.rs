@@ -1,4 +1,4 @@
-//! A Redis server that goes away in the middle of a job.
+//! A Redis server that becomes unavailable in the middle of a job.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ fn count(kv: Kv, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// Runs a job of increments; `meanwhile` is done in the middle of it.
+/// Runs a job of increments, and calls `meanwhile` in the middle of it.
 fn job(kv: &Kv, meanwhile: impl FnOnce() + Send) -> Result<i64> {
     kv.set_bytes("sum", b"0")?;
     std::thread::scope(|scope| {
@@ -43,7 +43,7 @@ fn job(kv: &Kv, meanwhile: impl FnOnce() + Send) -> Result<i64> {
     })
 }
 
-/// What takes longer than this hangs.
+/// Runs `act` and asserts that it takes less than `limit`.
 fn within<T>(limit: Duration, act: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let value = act();
@@ -73,10 +73,14 @@ fn a_restarted_server_gives_no_wrong_sum() {
     };
     let error = within(Duration::from_secs(30), || job(&kv, restart)).unwrap_err();
     assert!(error.to_string().contains(&url), "{error}");
-    // Also for who did not see it go.
+    // Also for a handle that was idle during the restart.
     let error = kv.counter("sum").unwrap_err();
     assert!(matches!(error, Error::Kv(KvError::Restarted { .. })), "{error}");
-    assert_eq!(Kv::open(&server.url()).unwrap().counter("sum").unwrap(), 0, "a new handle begins anew");
+    assert_eq!(
+        Kv::open(&server.url()).unwrap().counter("sum").unwrap(),
+        0,
+        "a new handle accepts the restarted server"
+    );
 }
 
 fn a_server_that_saves_everything_may_be_restarted() {
@@ -89,7 +93,7 @@ fn a_server_that_saves_everything_may_be_restarted() {
         server.start_again(&DURABLE);
     };
     match within(Duration::from_secs(30), || job(&kv, restart)) {
-        // No increment was on its way.
+        // No increment was in progress.
         Ok(sum) => assert_eq!(sum, 40_000),
         Err(error) => assert!(error.to_string().contains(&url), "{error}"),
     }
@@ -118,7 +122,7 @@ fn reads_wait_for_a_server_that_comes_back() {
     let error = kv.get::<u32>("a").unwrap_err();
     assert!(matches!(error, Error::Kv(KvError::Unreachable { .. })), "{error}");
     names(&error, &server);
-    assert!((4..8).contains(&start.elapsed().as_secs()), "it tries for the timeout, and no longer");
+    assert!((4..8).contains(&start.elapsed().as_secs()), "it retries until the timeout, and no longer");
 }
 
 fn a_frozen_server_is_an_error_that_names_it() {
@@ -128,7 +132,7 @@ fn a_frozen_server_is_an_error_that_names_it() {
     let error = within(Duration::from_secs(20), || job(&kv, || server.signal("STOP"))).unwrap_err();
     names(&error, &server);
     assert!(error.to_string().contains("no answer"), "{error}");
-    // On new connections, of one command and of many.
+    // On new connections, with one command and with many.
     let keys: Vec<String> = (0..1_000).map(|i| i.to_string()).collect();
     let ranges: Vec<_> = keys.iter().map(|key| (key.as_str(), 0..4)).collect();
     let outcomes = within(Duration::from_secs(8), || {
@@ -141,7 +145,7 @@ fn a_frozen_server_is_an_error_that_names_it() {
     }
     server.signal("CONT");
     assert_eq!(kv.numbers::<f32>("numbers").unwrap().map(|numbers| numbers.len()), Some(3_000));
-    // An update that was sent and has no answer is told apart.
+    // An update that was sent but not answered is a different error.
     server.signal("STOP");
     let error = kv.increment("sum", 1).unwrap_err();
     assert!(matches!(error, Error::Kv(KvError::Uncertain { .. })), "{error}");

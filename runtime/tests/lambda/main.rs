@@ -1,5 +1,5 @@
-//! The driver and the worker of Lambda with AWS's own Runtime Interface Emulator between them, and
-//! moto's S3 beside it.
+//! Tests the driver and the worker of the Lambda backend, with AWS's own Runtime Interface Emulator between them, and
+//! with moto's S3.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -21,7 +21,7 @@ fn add(a: u64, b: u64) -> u64 {
     a + b
 }
 
-/// The worker process, and the process that Lambda started.
+/// Returns the IDs of the worker process and of the process that Lambda started.
 #[wren::remote]
 fn processes(_task: u64) -> (u32, u32) {
     (std::process::id(), std::os::unix::process::parent_id())
@@ -35,8 +35,8 @@ fn misbehave(how: &str) -> Result<u64, std::io::Error> {
         "exit" => std::process::exit(17),
         "abort" => std::process::abort(),
         "talk" => {
-            eprintln!("last words");
-            Err(std::io::Error::other("said"))
+            eprintln!("last output");
+            Err(std::io::Error::other("failed after printing"))
         }
         _ => Ok(7),
     }
@@ -86,7 +86,7 @@ async fn calls_and_jobs_run_in_the_instance() {
     assert!(worker != std::process::id() && parent != std::process::id() && rie.is_ancestor_of(parent));
 }
 
-/// A chunk is spread over the processors that so much memory buys.
+/// A chunk is spread over all processors that an instance with this much memory has.
 async fn a_chunk_uses_every_processor() {
     let _rie = Rie::start(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3538")]);
     let both = wren::map(processes, 0..40).on(&executor()).chunk(40).quiet().await.unwrap();
@@ -107,12 +107,12 @@ async fn what_a_function_does_to_its_process_is_its_own_error() {
     assert!(matches!(outcome("exit").await, Error::WorkerDied { exit_code: Some(17), .. }));
     assert!(matches!(outcome("abort").await, Error::WorkerDied { signal: Some(6), .. }));
     let Error::Returned { attempt, .. } = outcome("talk").await else { panic!("an `Err` is `Returned`") };
-    assert_eq!(attempt.stderr, "last words\n");
+    assert_eq!(attempt.stderr, "last output\n");
     let (_, after) = processes(0).on(&executor).await.unwrap();
-    assert_eq!(parent, after, "the instance lives on");
+    assert_eq!(parent, after, "the instance is still running");
 }
 
-/// The spans of an instance are sent before it answers, for it is frozen then.
+/// The spans of an instance are sent before it answers, because it is frozen afterwards.
 #[cfg(feature = "otel")]
 async fn spans_of_an_instance_are_inside_those_of_its_driver() {
     use opentelemetry::trace::TraceContextExt;
@@ -121,7 +121,7 @@ async fn spans_of_an_instance_are_inside_those_of_its_driver() {
 
     let mut collector = collector::Collector::start();
     let _rie = Rie::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())]);
-    // Of this process itself the spans go nowhere.
+    // The spans of this process itself are not collected.
     let (layer, _exporter) = wren::otel::layer().unwrap();
     let subscriber = tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
     tracing::subscriber::set_global_default(subscriber).unwrap();
@@ -140,7 +140,7 @@ async fn spans_of_an_instance_are_inside_those_of_its_driver() {
 
 async fn foreign_payloads_are_refused_in_words() {
     let rie = Rie::start(&[]);
-    for (payload, words) in [
+    for (payload, expected) in [
         ("{}", "not made by wren"),
         ("[1, {}]", "not made by wren"),
         ("{\"wren\": 7}", "version 7"),
@@ -149,7 +149,7 @@ async fn foreign_payloads_are_refused_in_words() {
         ("{\"wren\": 1, \"attempt\": \"AAAAAAAAAAAAAAAAAAAAAAAA\"}", "not written by wren"),
     ] {
         let answer = rie.post(payload);
-        assert!(answer.contains("refused") && answer.contains(words), "{payload}: {answer}");
+        assert!(answer.contains("refused") && answer.contains(expected), "{payload}: {answer}");
     }
     let _ = rie.post("{ no JSON");
     let registry = rie.post("{\"wren\": 1, \"registry\": true}");
@@ -163,15 +163,15 @@ async fn a_call_over_its_time_is_stopped_by_the_worker() {
     let (_, parent) = processes(0).on(&executor).await.unwrap();
     let own = sleep_briefly(60_000).on(&executor).await.unwrap_err();
     assert!(matches!(own, Error::TimedOut { limit, .. } if limit == Duration::from_secs(1)), "{own}");
-    let begun = Instant::now();
+    let start = Instant::now();
     let instance = sleep(60_000).on(&executor).await.unwrap_err();
     assert!(matches!(instance, Error::TimedOut { limit, .. } if limit < Duration::from_secs(4)), "{instance}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "before Lambda would");
-    // Tasks that came too late in a chunk are run again, not failed.
+    assert!(start.elapsed() < Duration::from_secs(4), "earlier than Lambda would stop it");
+    // Tasks of a chunk for which no time is left are run again and do not fail.
     let slept = wren::map(sleep, [1_500; 4]).on(&executor).chunk(4).quiet().await.unwrap();
     assert_eq!(slept, [1_500; 4]);
     let (_, after) = processes(0).on(&executor).await.unwrap();
-    assert_eq!(parent, after, "the instance lives on");
+    assert_eq!(parent, after, "the instance is still running");
 }
 
 async fn a_call_over_its_memory_is_told_apart() {
@@ -183,10 +183,10 @@ async fn a_call_over_its_memory_is_told_apart() {
     let Error::OutOfMemory { limit_mb, peak_mb, .. } = &error else { panic!("{error}") };
     assert!((200..=256).contains(limit_mb) && peak_mb > limit_mb, "{error}");
     let (_, after) = processes(0).on(&executor).await.unwrap();
-    assert_eq!(parent, after, "the instance lives on");
+    assert_eq!(parent, after, "the instance is still running");
 }
 
-/// What is too long for a request or a response goes through the store.
+/// Values that are too long for a request or a response go through the store.
 async fn large_values_travel_through_the_store() {
     let _rie = Rie::start(&[]);
     let executor = executor();
@@ -197,13 +197,13 @@ async fn large_values_travel_through_the_store() {
     let weights = vec![0.5; 100_000];
     let dots = wren::map(|x| dot(&weights, f64::from(x)), 0..20).on(&executor).quiet().await.unwrap();
     assert_eq!(dots[4], 200_000.0);
-    // Many arguments of the middle size go as one segment, of which each chunk reads its part.
+    // Many arguments of medium size are stored as one segment, and each chunk reads its part of it.
     let many = (0..100).map(|i| vec![i as u8; 60_000]);
     let back = wren::map(reversed, many).on(&executor).chunk(100).quiet().await.unwrap();
     assert!(back.iter().enumerate().all(|(i, bytes)| *bytes == vec![i as u8; 60_000]));
 }
 
-/// Sleeps for `ms`, then doubles the length of `bytes`; fails where there are none.
+/// Sleeps for `ms`, then returns twice the length of `bytes`. Fails if `bytes` is empty.
 #[wren::remote]
 fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
     std::thread::sleep(Duration::from_millis(ms));
@@ -212,7 +212,7 @@ fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
 
 async fn the_backend_keeps_every_promise() {
     let _rie = Rie::start(&[]);
-    // The suite opens it by its URL alone, and so finds the deployment from here.
+    // The suite opens the backend by its URL, so the deployment must be found from the working folder.
     std::env::set_current_dir(environment()).unwrap();
     let suite = std::thread::spawn(|| wren::conformance::backend("lambda", probe));
     suite.join().unwrap().unwrap();
@@ -228,7 +228,7 @@ macro_rules! trials {
 }
 
 fn main() -> ExitCode {
-    // In the instance it becomes a worker here.
+    // In the instance, this process becomes a worker here.
     wren::init();
     let mut arguments = libtest_mimic::Arguments::from_args();
     // One emulator at a time, on one port.
@@ -243,7 +243,7 @@ fn main() -> ExitCode {
         large_values_travel_through_the_store,
         the_backend_keeps_every_promise,
     ];
-    // The last: from then on spans are collected.
+    // The last one, because spans are collected from then on.
     #[cfg(feature = "otel")]
     let trials: Vec<_> =
         trials.into_iter().chain(trials![spans_of_an_instance_are_inside_those_of_its_driver]).collect();

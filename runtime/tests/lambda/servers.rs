@@ -1,4 +1,4 @@
-//! Servers that others wrote, which `make stand-ins` installed below `target/`.
+//! Independent servers, which `make stand-ins` installs below `target/`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,9 +21,9 @@ fn free_port() -> u16 {
 }
 
 fn wait_for(port: u16) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(Instant::now() < patience, "nothing listens on port {port}");
+        assert!(Instant::now() < deadline, "nothing listens on port {port}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -77,12 +77,12 @@ fn the_environment() -> &'static Environment {
     ENVIRONMENT.get().unwrap()
 }
 
-/// The folder of the driver, with its deployment.
+/// Returns the folder of the driver, with its deployment.
 pub(crate) fn environment() -> &'static Path {
     &the_environment().folder
 }
 
-/// Says where the servers are, to this process and those it starts, and records a deployment there.
+/// Sets the addresses of the servers for this process and its children, and records a deployment.
 pub(crate) fn set_environment(moto: &Moto) {
     let rie = free_port();
     let folder = std::env::temp_dir().join(format!("wren-lambda-test-{}", std::process::id()));
@@ -97,7 +97,7 @@ pub(crate) fn set_environment(moto: &Moto) {
         ("AWS_CONFIG_FILE", "/dev/null"),
         ("WREN_STORE", ""),
     ] {
-        // SAFETY: the tests have not begun, and no other thread of this process reads variables.
+        // SAFETY: the tests have not started, and no other thread of this process reads environment variables.
         unsafe { std::env::set_var(name, value) };
     }
     let functions = wren::registry::all().unwrap().into_iter().map(|f| DeployedFn {
@@ -119,7 +119,7 @@ pub(crate) fn set_environment(moto: &Moto) {
         lambdas: vec![LambdaFn { name: "function".into(), memory_mb: 3538, timeout_s: 900 }],
         code: Code { sha256: String::new(), key: String::new(), bytes: 0, architecture: "x86_64".into() },
         keep_days: 30,
-        // Two invocations at once end this emulator.
+        // This emulator exits if it gets two invocations at once.
         concurrency: 1,
         functions: functions.collect(),
         sources: Vec::new(),
@@ -133,7 +133,7 @@ pub(crate) fn clean_up() {
     let _ = fs::remove_dir_all(environment());
 }
 
-/// The Runtime Interface Emulator around this program as `bootstrap`.
+/// The Runtime Interface Emulator, which runs this program as `bootstrap`.
 pub(crate) struct Rie(Server);
 
 impl Rie {
@@ -167,13 +167,13 @@ impl Rie {
         pid > 1
     }
 
-    /// The answer to any payload.
+    /// Sends a payload and returns the answer.
     pub(crate) fn post(&self, payload: &str) -> String {
         http(the_environment().rie, "POST", "/2015-03-31/functions/function/invocations", payload)
     }
 }
 
-/// The wheel of the SAM CLI carries it, for both architectures.
+/// Returns the path of the emulator. The wheel of the SAM CLI contains it for both architectures.
 fn binary() -> PathBuf {
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     let name = format!("site-packages/samcli/local/rapid/aws-lambda-rie-{arch}");

@@ -1,4 +1,4 @@
-//! Calls, maps, streams and refs, as they should be.
+//! Calls, maps, streams and refs that succeed.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Sleeps, then doubles a length; fails where there is none.
+/// Sleeps for `ms`, then returns twice the length of `bytes`. Fails if `bytes` is empty.
 #[wren::remote]
 fn probe(ms: u64, bytes: &[u8]) -> Result<u64, String> {
     std::thread::sleep(Duration::from_millis(ms));
@@ -91,7 +91,7 @@ async fn faults_do_not_change_results() {
     let committed = wren::Job::<u64>::attach(executor.clone(), "faulty").unwrap();
     assert_eq!(committed.progress().unwrap().done, 100_000, "each task is committed");
     let keys = executor.store().list("faulty/done/", None, usize::MAX).await.unwrap();
-    assert!(keys.len() < 20_000, "small results share keys, and these are {}", keys.len());
+    assert!(keys.len() < 20_000, "small results share keys, but there are {} keys", keys.len());
 }
 
 async fn a_stream_over_an_endless_iterator_is_bounded() {
@@ -125,7 +125,7 @@ async fn a_ref_is_stored_once_and_reaches_workers() {
         let refs = wren::map(|i| echo(vec![i as u8; 10]), 0..5).on(&executor).quiet().refs().await.unwrap();
         assert_eq!(refs[4].get().await.unwrap(), [4; 10]);
         assert_eq!(executor.store().list("blobs/", None, 100).await.unwrap().len(), 6);
-        // A value that names others takes them along.
+        // If a value contains refs, their values are available too.
         let named = wren::put(&vec![model.clone()]).on(&executor).await.unwrap();
         let outer = wren::put(&Some(named)).on(&executor).await.unwrap();
         let sum = weigh_named(outer, 2).on(&executor).await.unwrap();
@@ -151,13 +151,13 @@ fn fibonacci(n: u32) -> u64 {
     if n < 2 {
         return n.into();
     }
-    // Remote calls from inside a remote function, on every level.
+    // Makes remote calls from inside a remote function, on every level.
     let calls = [n - 1, n - 2].map(stub_of_fibonacci);
     wren::block_on(wren::gather(calls)).unwrap().iter().sum()
 }
 
 fn stub_of_fibonacci(n: u32) -> wren::Call<u64> {
-    // Inside `fibonacci`, its name is the original.
+    // Inside `fibonacci`, this name is the original function, which would not make a remote call.
     fibonacci(n)
 }
 

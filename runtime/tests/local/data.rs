@@ -1,4 +1,4 @@
-//! MapReduce and sort on worker processes that die, on stores that forget, and within little memory.
+//! MapReduce and sort with workers that die, with stores that lose objects, and with little memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,7 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Words of a text that repeat as those of languages do: the n-th most frequent about 1/n as often.
+/// Returns a text whose words are distributed as in natural languages: the n-th most frequent word occurs about 1/n as
+/// often as the first.
 fn text(bytes: usize, seed: u64) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut text = String::with_capacity(bytes + 20);
@@ -46,7 +47,7 @@ fn text(bytes: usize, seed: u64) -> String {
     text
 }
 
-/// An executor whose workers die and whose results come twice.
+/// Returns an executor with injected faults: workers die, and results arrive twice.
 fn faulty(folder: &Path, seed: u64) -> Executor {
     let faults = Faults::seeded(seed).crash(0.2).duplicate(0.2).throttle(0.05).delay(0.1, Duration::from_millis(5));
     let store = format!("file:{}", folder.join("store").display());
@@ -55,7 +56,7 @@ fn faulty(folder: &Path, seed: u64) -> Executor {
 
 #[derive(Serialize, Deserialize)]
 struct Count {
-    /// Kills its worker once in each of these many tasks, in the middle of what it emits.
+    /// Number of tasks that kill their worker once, after they have emitted their values.
     dies_in: u64,
     notes: std::path::PathBuf,
 }
@@ -105,7 +106,7 @@ async fn counts_are_those_of_a_plain_program_whatever_dies() {
         let job = Count { dies_in: 2, notes: folder.join(format!("notes-{seed}")) };
         let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
         let count = wren::map_reduce(job, splits).partitions(3).on(&executor).quiet();
-        // The memory limit itself is for another test: a worker alone is larger than 1 MB.
+        // Sets no memory limit of 1 MB, because a worker needs more than that; another test checks the limit.
         let count = if memory == 1 { count } else { count.memory(memory) };
         let counts = count.await.unwrap();
         assert_eq!(counts.len(), expected.len());
@@ -115,7 +116,7 @@ async fn counts_are_those_of_a_plain_program_whatever_dies() {
         assert_eq!(died, BTreeSet::from([0, 1]), "workers died");
     }
 
-    // The same to files.
+    // The same, with files as output.
     let job = Count { dies_in: 0, notes: folder.clone() };
     let splits = Input::glob(folder.join("text")).unwrap().split_size(50_000).splits().await.unwrap();
     let out = folder.join("out").display().to_string();
@@ -128,10 +129,10 @@ async fn counts_are_those_of_a_plain_program_whatever_dies() {
         |line: &str| line.split_once('\t').map(|(word, n)| (word.to_owned(), n.parse::<u64>().unwrap())).unwrap();
     assert_eq!(lines.lines().map(read).collect::<BTreeMap<_, _>>(), expected);
     let names: Vec<_> = fs::read_dir(folder.join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 3, "files of attempts that lost are gone: {names:?}");
+    assert_eq!(names.len(), 3, "files of other attempts are removed: {names:?}");
 }
 
-/// Dies once while it writes.
+/// Kills its worker once while it writes.
 #[derive(Serialize, Deserialize)]
 struct DiesWriting {
     notes: std::path::PathBuf,
@@ -187,7 +188,7 @@ impl MapReduce for FailsAtTwo {
     }
 
     fn reduce(&self, n: u64, _: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
-        if n == 2 { Err("as it should".into()) } else { out.push(n) }
+        if n == 2 { Err("on purpose".into()) } else { out.push(n) }
     }
 }
 
@@ -222,7 +223,7 @@ async fn a_folder_of_outputs_holds_what_its_last_job_wrote() {
     fs::write(&input, "").unwrap();
     sort(2).await.unwrap();
     assert_eq!(all(), "");
-    // Of a job that fails, nothing is seen: what was there is.
+    // A job that fails leaves the folder unchanged.
     fs::write(&input, "x\ny\n").unwrap();
     sort(1).await.unwrap();
     let fails = wren::map_reduce(FailsAtTwo, 0..8).partitions(4).on(&executor).quiet();
@@ -230,7 +231,7 @@ async fn a_folder_of_outputs_holds_what_its_last_job_wrote() {
     assert_eq!(files_in(&out), [("part-00000".to_owned(), "x\ny\n".to_owned())]);
     let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["in", "out", "store"], "nothing is left beside it");
+    assert_eq!(names, ["in", "out", "store"], "nothing is left next to the folder");
     fs::write(out.join("notes.txt"), "mine").unwrap();
     let refused = sort(1).await.unwrap_err().to_string();
     assert!(refused.contains("`notes.txt` in it is not an output"), "{refused}");
@@ -249,9 +250,9 @@ async fn a_named_job_notices_that_its_outputs_or_inputs_changed() {
     let modified = || fs::metadata(&first.files[0]).unwrap().modified().unwrap();
     let before = modified();
     assert_eq!(sort().await.unwrap(), first);
-    assert_eq!(modified(), before, "nothing is done twice");
+    assert_eq!(modified(), before, "nothing is written twice");
     fs::remove_dir_all(&out).unwrap();
-    assert_eq!(sort().await.unwrap(), first, "what is gone is written again");
+    assert_eq!(sort().await.unwrap(), first, "removed files are written again");
     assert_eq!(files_in(&out).into_iter().map(|(_, text)| text).collect::<String>(), "a\nb\n");
     fs::write(&first.files[0], "").unwrap();
     sort().await.unwrap();
@@ -259,7 +260,7 @@ async fn a_named_job_notices_that_its_outputs_or_inputs_changed() {
     // Another input of the same length.
     fs::write(&input, "d\nc\n").unwrap();
     let changed = sort().await.unwrap_err().to_string();
-    assert!(changed.contains("task 0 of job `sorted-sample` was another call"), "{changed}");
+    assert!(changed.contains("task 0 of job `sorted-sample` was a different call"), "{changed}");
 }
 
 async fn sorts_are_those_of_coreutils_whatever_dies() {
@@ -276,7 +277,7 @@ async fn sorts_are_those_of_coreutils_whatever_dies() {
         let files = (0..3).map(|file| folder.join(format!("in/{file}")));
         let theirs = Command::new("sort").env("LC_ALL", "C").args(files).output().unwrap();
         assert!(theirs.status.success());
-        // The last line of a file ends by the file's end; `sort` adds what is missing, too.
+        // The last line of a file may have no newline; `sort` adds it, too.
         assert!(ours == theirs.stdout, "{} bytes, {} by coreutils", ours.len(), theirs.stdout.len());
     }
 }
@@ -293,7 +294,7 @@ async fn a_shuffle_makes_one_object_a_map_task_and_leaves_none() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Tells how many shuffle objects there are when it reduces.
+/// Returns the number of shuffle objects while it reduces.
 #[derive(Serialize, Deserialize)]
 struct Watch {
     store: std::path::PathBuf,
@@ -329,7 +330,7 @@ async fn a_sort_stays_within_its_memory() {
     drop(records);
     let store = format!("file:{}", folder.join("store").display());
     let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
-    // Two partitions of 100 MB, in workers of 96 MB that the backend ends where they need more.
+    // Two partitions of 100 MB, in workers of 96 MB; the backend kills workers that need more.
     let input = Input::glob(folder.join("records")).unwrap().fixed(100);
     let sort = wren::sort(input).key(0..10).partitions(2).memory(96).on(&executor).quiet();
     let written = sort.write(folder.join("out").display().to_string()).await.unwrap();
@@ -344,7 +345,7 @@ async fn a_sort_stays_within_its_memory() {
     fs::remove_dir_all(folder).unwrap();
 }
 
-/// A text in a folder, split, and an executor whose store is there.
+/// Writes a text to a folder. Returns an executor with a store in the folder, and the splits of the text.
 async fn text_and_store(folder: &Path) -> (Executor, Vec<Split>) {
     fs::write(folder.join("text"), text(200_000, 9)).unwrap();
     let store = format!("file:{}", folder.join("store").display());
@@ -371,7 +372,7 @@ async fn a_named_job_goes_on_where_it_ended() {
     assert_eq!(run().await.unwrap().into_iter().sum::<u64>(), total);
 }
 
-/// A store may remove what is old, and keep what names it.
+/// A store may remove old objects and keep the records that name them.
 async fn a_named_job_whose_shuffle_is_gone_maps_again() {
     let folder = scratch("gone");
     let (executor, splits) = text_and_store(&folder).await;
@@ -391,10 +392,10 @@ async fn a_named_job_whose_shuffle_is_gone_maps_again() {
     }
     let total: u64 = run().await.unwrap().into_iter().sum();
     assert_eq!(total, fs::read_to_string(folder.join("text")).unwrap().lines().count() as u64);
-    assert!(notes(&folder.join("notes")).len() > splits.len(), "what is gone was mapped again");
+    assert!(notes(&folder.join("notes")).len() > splits.len(), "the removed data was mapped again");
 }
 
-/// Counts lines, and fails to reduce while there is a file.
+/// Counts lines. Its `reduce` fails while the file `fails` exists.
 #[derive(Serialize, Deserialize)]
 struct Fragile {
     notes: std::path::PathBuf,
@@ -438,7 +439,7 @@ impl MapReduce for Fails {
     fn map(&self, how: String, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
         match how.as_str() {
             "returned" => return Err(Box::new("x".parse::<u8>().unwrap_err())),
-            "panicked" => panic!("as asked"),
+            "panicked" => panic!("on purpose"),
             "timed out" => std::thread::sleep(Duration::from_secs(60)),
             _ => {}
         }
@@ -468,11 +469,11 @@ async fn every_kind_of_failure_has_its_error() {
     assert!(error.to_string().contains("cannot access the store"), "{error}");
     let nowhere = wren::map_reduce(Fails, [String::new()]).on(&executor).quiet().write("/proc/none", Format::Tsv).await;
     assert!(matches!(&nowhere, Err(Error::Store(e)) if e.to_string().contains("/proc/none")), "{nowhere:?}");
-    // No input is no output.
+    // Without input, there is no output.
     assert_eq!(wren::map_reduce(Fails, []).on(&executor).quiet().await, Ok(Vec::new()));
 }
 
-/// Puts even and odd numbers into partitions of their own, and gives them with their values.
+/// Puts even and odd numbers into separate partitions, and outputs them with their values.
 #[derive(Serialize, Deserialize)]
 struct EvenAndOdd;
 
@@ -489,7 +490,7 @@ impl MapReduce for EvenAndOdd {
     }
 
     fn partition(&self, key: i64, partitions: usize) -> usize {
-        // Above them all for some: the last is taken.
+        // For odd keys, the number is too large, so the last partition is used.
         if key % 2 == 0 { 0 } else { partitions + 3 }
     }
 
@@ -517,11 +518,11 @@ async fn a_partition_is_chosen_by_the_program() {
     }
 }
 
-/// Labels each number with the least that can be reached from it, over edges in both directions.
+/// Labels each number with the smallest number that can be reached from it, over edges in both directions.
 #[derive(Serialize, Deserialize)]
 struct Components {
     notes: std::path::PathBuf,
-    /// The step in which it fails, while there is a file of this name.
+    /// While this file exists, step 3 fails.
     fails: std::path::PathBuf,
 }
 
@@ -567,10 +568,10 @@ impl Bsp for Components {
             assert_eq!(step.summaries.len(), step.partitions);
         }
         let mut changed = 0;
-        inbox.each(|number, heard| {
-            let heard: Vec<u64> = heard.flatten().collect();
-            let node = nodes.entry(number).or_insert_with(|| Node { least: number, others: heard.clone() });
-            let least = heard.into_iter().fold(node.least, u64::min);
+        inbox.each(|number, received| {
+            let received: Vec<u64> = received.flatten().collect();
+            let node = nodes.entry(number).or_insert_with(|| Node { least: number, others: received.clone() });
+            let least = received.into_iter().fold(node.least, u64::min);
             if least < node.least || step.number == 1 {
                 changed += 1;
                 node.least = least;
@@ -588,7 +589,7 @@ impl Bsp for Components {
 
 type Edges = Vec<(u64, u64)>;
 
-/// Edges of a graph of some parts, and what each number is to be labelled.
+/// Returns the edges of a graph with several components, and the expected label of each number.
 fn graph(seed: u64) -> (Vec<Edges>, BTreeMap<u64, u64>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let edges: Vec<(u64, u64)> = (0..600)
@@ -623,7 +624,7 @@ async fn steps_give_what_a_plain_program_gives_whatever_dies() {
     let left = store.list("", None, 100).await.unwrap();
     assert!(left.iter().all(|key| !key.contains("shuffle")), "{left:?}");
 
-    // Until somebody says so.
+    // Stops at the step that `until` chooses.
     let (edges, _) = graph(1);
     let job = Components { notes: folder.join("counted"), fails: folder.join("none") };
     let run = wren::bsp(job, edges).partitions(2).until(|step, changed| step == 2 && changed.len() == 2);

@@ -1,4 +1,4 @@
-//! Drivers that end before their jobs: killed, interrupted, or attached to from elsewhere.
+//! Drivers that are killed or interrupted before their jobs end, and jobs that other programs attach to.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ fn noted(task: u64, path: &Path) -> std::io::Result<u64> {
     Ok(task * task)
 }
 
-/// Starts this program as a driver that does what `drive` says under that name.
+/// Starts this program as a driver, which runs the case `what` of [`drive_if_asked`].
 pub(crate) fn driver(what: &str, folder: &Path) -> Driver {
     driver_of(&std::env::current_exe().unwrap(), what, folder)
 }
@@ -60,11 +60,11 @@ fn driver_of(program: &Path, what: &str, folder: &Path) -> Driver {
 pub(crate) struct Driver(pub(crate) Child);
 
 impl Driver {
-    /// Waits until so many lines are in the notes of the folder; gives the driver's workers.
+    /// Waits until the notes in the folder have this many lines. Returns the driver's workers.
     fn after(&self, lines: usize, folder: &Path) -> Vec<u32> {
-        let patience = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while notes(&folder.join("notes")).len() < lines {
-            assert!(Instant::now() < patience, "the driver does nothing");
+            assert!(Instant::now() < deadline, "the driver makes no progress");
             std::thread::sleep(Duration::from_millis(5));
         }
         children_of(self.0.id())
@@ -92,19 +92,19 @@ impl Drop for Driver {
     }
 }
 
-/// Workers notice the death of their driver in a moment.
+/// Asserts that these workers end soon after their driver.
 fn assert_all_end(workers: &[u32]) {
-    let patience = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(5);
     let alive = |pid: &u32| Path::new(&format!("/proc/{pid}/exe")).exists();
     while workers.iter().any(alive) {
-        assert!(Instant::now() < patience, "workers outlive their driver");
+        assert!(Instant::now() < deadline, "workers outlive their driver");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 pub(crate) const DRIVE: &str = "DRIVE";
 
-/// What a driver of these tests does, if this is one.
+/// Runs the requested case if this process is a driver of these tests.
 pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
     let what = std::env::var(DRIVE).ok()?;
     let folder = PathBuf::from(std::env::var_os("WREN_DIR").unwrap_or_default());
@@ -170,7 +170,7 @@ async fn a_named_job_goes_on_after_its_driver_was_killed() {
     assert!(squares(&folder).await.unwrap().into_iter().eq((0..200).map(|i| i * i)));
     let executed = notes(&folder.join("notes"));
     assert_each_of_200_ran(&executed);
-    // What was running when the driver was killed, and what had just ended, runs twice.
+    // Tasks that were running when the driver was killed, and tasks that had just finished, run twice.
     assert!(executed.len() <= 200 + 8, "{} executions", executed.len());
 
     squares(&folder).await.unwrap();
@@ -233,7 +233,7 @@ async fn a_rebuild_under_a_running_driver_does_no_harm() {
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let mut driver = driver_of(&program, "named", &folder);
     let workers = driver.after(20, &folder);
-    // As cargo does: another file under the same name.
+    // Replaces the file, as cargo does.
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, "not a program").unwrap();
     for worker in workers {
@@ -266,22 +266,22 @@ async fn an_interrupt_cancels_stops_the_workers_and_says_what_was_done() {
     let workers = driver.after(20, &folder);
     let start = Instant::now();
     rustix::process::kill_process(rustix::process::Pid::from_child(&driver.0), rustix::process::Signal::INT).unwrap();
-    let mut said = String::new();
-    driver.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(driver.0.wait().unwrap().code(), Some(130), "{said}");
+    let mut stderr = String::new();
+    driver.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(driver.0.wait().unwrap().code(), Some(130), "{stderr}");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    let last = said.lines().last().unwrap_or_default();
-    assert!(last.starts_with("wren: interrupted; ") && last.ends_with("of 200 tasks were done"), "{said}");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("wren: interrupted; ") && last.ends_with("of 200 tasks were done"), "{stderr}");
     assert_all_end(&workers);
     assert_eq!(state_of("squares", &folder), JobState::Cancelled);
 }
 
-/// Has its calls ended, and saves what it has.
+/// Asserts that its calls are cancelled, and then saves its data.
 async fn saves(folder: &Path) -> wren::Result<()> {
     let ended = squares(folder).await;
     assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
     let later = add(1, 2).on(&executor_in(folder)).await;
-    assert!(matches!(later, Err(Error::Cancelled { .. })), "nothing begins any more: {later:?}");
+    assert!(matches!(later, Err(Error::Cancelled { .. })), "no new call starts: {later:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     println!("saved");
     Ok(())
@@ -304,7 +304,7 @@ async fn whatever_asks_a_driver_to_end_ends_its_calls_and_main_goes_on() {
     }
 }
 
-/// Handles Ctrl-C itself, from before its first call.
+/// Handles SIGTERM itself; installs the handler before its first call.
 async fn handles(folder: &Path) -> wren::Result<()> {
     static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     extern "C" fn handle(_signal: i32) {
@@ -324,7 +324,7 @@ async fn handles_by_tokio(folder: &Path) -> wren::Result<()> {
     let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
     tokio::select! {
         _ = signal.recv() => {}
-        _ = async { while stream.next().await.is_some() {} } => panic!("nobody asked"),
+        _ = async { while stream.next().await.is_some() {} } => panic!("the job ended without a signal"),
     }
     drop(stream);
     assert_eq!(add(1, 2).on(&executor).await?, 3);
@@ -381,7 +381,7 @@ async fn what_functions_print_is_shown_with_their_task() {
     assert_eq!(shouted, want("out"));
     let errors: Vec<_> = lines(&output.stderr).into_iter().filter(|line| !line.starts_with("wren: ")).collect();
     assert_eq!(errors, want("err"));
-    // A line of any length and of any bytes, and one that does not end.
+    // Lines of any length and with any bytes, and a line without a newline.
     let marked: Vec<_> = strange.iter().map(|line| line.split_once("] ").map_or("", |(_, text)| text)).collect();
     assert_eq!(marked.iter().filter(|text| text.starts_with("xx")).map(|text| text.len()).sum::<usize>(), 300_000);
     assert!(marked.contains(&"not \u{fffd} text") && marked.contains(&"no line end"), "{:?}", &marked[..2]);

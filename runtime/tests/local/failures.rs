@@ -1,4 +1,4 @@
-//! Every way to fail, and that all other tasks finish.
+//! Every kind of failure. All other tasks finish.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Ends in the given way at task 3 of its job, and notes each execution.
+/// Fails in the given way in task 3 of its job, and notes each execution.
 #[wren::remote(retries = 0)]
 fn misbehave(task: u64, how: &str, notes: &Path) -> Result<u64, std::io::Error> {
     note(notes, task)?;
@@ -66,7 +66,7 @@ async fn what_is_to_run_at_most_once_does() {
         let outcomes = wren::map(call, 0..10).on(&executor).quiet().try_all().await.unwrap();
         let mut tasks = notes(&ran);
         tasks.sort_unstable();
-        assert!(tasks.into_iter().eq(0..10), "each ran once, by {how}");
+        assert!(tasks.into_iter().eq(0..10), "each task ran once, with {how}");
         for (task, outcome) in outcomes.into_iter().enumerate() {
             match (task, how, outcome) {
                 (3, "err", Err(Error::Returned { .. })) | (3, "panic", Err(Error::Panicked { .. })) => {}
@@ -77,7 +77,7 @@ async fn what_is_to_run_at_most_once_does() {
             }
         }
     }
-    // A job that is run again when its program is gone cannot keep that.
+    // Jobs that continue after their program has ended cannot guarantee that.
     let ran = scratch("named-once").join("ran");
     let calls = || (0..10).map(|task| misbehave(task, "", &ran).at_most_once());
     let named = wren::gather(calls()).on(&executor).quiet().named("once").await.unwrap_err();
@@ -87,7 +87,7 @@ async fn what_is_to_run_at_most_once_does() {
     }
 }
 
-/// Every way to die is the error of the task that died, and all others finish.
+/// Every kind of failure is an error of the task that failed, and all others finish.
 async fn one_bad_task_is_one_error() {
     let folder = scratch("bad");
     for how in ["panic", "err", "exit", "abort", "overflow", "kill"] {
@@ -120,7 +120,7 @@ async fn one_bad_task_is_one_error() {
                 assert!(attempt.stderr.contains("overflowed its stack"), "{}", attempt.stderr);
                 assert_eq!((executions, attempt.attempt), (3, 3));
             }
-            _ => panic!("{how} gave {error:?}"),
+            _ => panic!("{how} resulted in {error:?}"),
         }
     }
 }
@@ -148,7 +148,7 @@ async fn a_task_over_its_time_is_ended() {
     }
 }
 
-/// Nothing rings the driver while a warm worker is at a call: it has to look by itself.
+/// While a warm worker runs a call, nothing wakes the driver, so it must check the time itself.
 async fn a_call_over_its_time_is_ended_on_a_warm_worker_too() {
     let executor = executor(1);
     for _ in 0..5 {
@@ -192,7 +192,7 @@ async fn a_task_over_its_memory_is_ended() {
     }
 }
 
-/// Serializes as a number and refuses to be read.
+/// A value that serializes as a number and cannot be deserialized.
 #[derive(Debug)]
 struct OneWay;
 
@@ -259,7 +259,7 @@ struct Thrown;
 
 impl Drop for Thrown {
     fn drop(&mut self) {
-        panic!("as it is dropped");
+        panic!("panicked in drop");
     }
 }
 
@@ -282,10 +282,10 @@ async fn a_panic_is_told_once_and_at_once() {
     let error = throws(&notes_file).on(&executor).await.unwrap_err();
     assert!(matches!(error, Error::Panicked { .. }), "{error:?}");
     assert_eq!(notes(&notes_file), [1]);
-    let begun = Instant::now();
+    let start = Instant::now();
     assert_eq!(panics_beside_a_thread(false).on(&executor).await.unwrap(), 7);
     let error = panics_beside_a_thread(true).on(&executor).await.unwrap_err();
-    assert!(matches!(error, Error::Panicked { .. }) && begun.elapsed() < Duration::from_secs(10), "{error:?}");
+    assert!(matches!(error, Error::Panicked { .. }) && start.elapsed() < Duration::from_secs(10), "{error:?}");
 }
 
 #[derive(Debug)]
@@ -329,7 +329,7 @@ async fn an_error_of_any_length_is_told() {
     }
 }
 
-/// Leaves a task behind that notes that it lives.
+/// Leaves a spawned task behind, which writes a note every 2 ms.
 #[wren::remote]
 async fn leaves_behind(notes: String) -> u32 {
     tokio::spawn(async move {
@@ -356,7 +356,7 @@ async fn what_a_function_spawned_ends_with_its_call() {
     assert!(lived > 0 && notes(&path).len() <= lived + 1, "{lived} notes, then {}", notes(&path).len());
 }
 
-/// Calls when its thread ends.
+/// Makes calls when its thread ends.
 struct AtTheEnd(std::sync::mpsc::Sender<wren::Result<u64>>);
 
 impl Drop for AtTheEnd {
@@ -373,7 +373,7 @@ thread_local! {
 async fn a_call_from_a_thread_that_ends_is_answered() {
     let (sender, answers) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        // Before the thread's first call, so that it is dropped after what calls keep.
+        // Set before the thread's first call, so that it is dropped after the thread-locals of calls.
         LATE.set(Some(AtTheEnd(sender)));
         wren::block_on(add(0, 1)).unwrap()
     });
@@ -389,5 +389,5 @@ fn makes_workers() -> wren::Result<()> {
 
 async fn a_worker_has_no_workers() {
     let error = makes_workers().on(&executor(1)).await.unwrap_err().to_string();
-    assert!(error.contains("a worker has no workers of its own"), "{error}");
+    assert!(error.contains("a worker cannot start workers of its own"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! How items go to workers and results come back: what waits for what.
+//! The flow of items to workers and of results back, and which of them wait for others.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,21 +29,21 @@ fn noted(path: &Path, task: u64) -> u64 {
     task
 }
 
-/// Waits until the task before has run.
+/// Waits until the previous task has run.
 fn wait_for_the_one_before(path: &Path, task: u64) {
-    let begun = Instant::now();
+    let start = Instant::now();
     while task > 0 && !notes(path).contains(&(task - 1)) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "task {} never ran", task - 1);
+        assert!(start.elapsed() < Duration::from_secs(20), "task {} never ran", task - 1);
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// A crawler, a prompt: the next item comes of what an earlier one has done.
+/// As in a crawler or a prompt, the next item depends on the result of an earlier one.
 async fn an_iterator_can_wait_for_an_earlier_result() {
     for (chunk, workers) in [(1, 1), (1, 2), (10, 2)] {
         let path = scratch("crawler").join("done");
         let executor = executor(workers);
-        // One that has worked, and whose reactor sleeps.
+        // The executor has run a call, and its reactor sleeps.
         slow_pid(0).on(&executor).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         let items = (0..20u64).inspect(|task| wait_for_the_one_before(&path, *task));
@@ -52,7 +52,7 @@ async fn an_iterator_can_wait_for_an_earlier_result() {
     }
 }
 
-/// `noted` in a folder, where nothing is broken: else two of three tasks fail.
+/// Does the same as `noted`, in a folder. If the folder is broken, two of three tasks fail.
 #[wren::remote]
 fn noted_unless_broken(folder: &Path, task: u64) -> Result<u64, String> {
     if !task.is_multiple_of(3) && folder.join("broken").exists() {
@@ -62,7 +62,7 @@ fn noted_unless_broken(folder: &Path, task: u64) -> Result<u64, String> {
     Ok(task)
 }
 
-/// Some results are there, others may be, and the iterator waits for a call that is to run again.
+/// Some results are stored, and the iterator waits for a call that must run again.
 async fn an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result() {
     for (backend, workers) in [("local", 1), ("local", 2), ("inline", 2)] {
         let folder = scratch("resumed_crawler");
@@ -78,19 +78,19 @@ async fn an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result() {
         assert!(done.into_iter().eq(0..70));
         let mut ran = notes(&path);
         ran.sort_unstable();
-        assert!(ran.into_iter().eq(0..70), "each ran once");
+        assert!(ran.into_iter().eq(0..70), "each task ran once");
     }
 }
 
 async fn what_an_iterator_gives_runs_while_it_is_slow() {
     let executor = executor(2);
-    // Workers are there.
+    // Starts the workers.
     wren::map(slow_pid, [10, 10]).on(&executor).quiet().await.unwrap();
     let start = Instant::now();
     let items = (0..8).inspect(|_| std::thread::sleep(Duration::from_millis(100)));
     wren::map(|_| slow_pid(100), items).on(&executor).quiet().await.unwrap();
     let took = start.elapsed();
-    // One after the other: 0.8 s and 0.4 s.
+    // One after the other, they would take 0.8 s and 0.4 s.
     assert!(took < Duration::from_millis(1_150), "making and computing overlap: {took:?}");
 }
 
@@ -140,7 +140,7 @@ async fn items_come_from_a_stream_as_they_come() {
         futures_util::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)));
     let done = wren::map_stream(|item| noted(&path, item), items).on(&executor).quiet().await.unwrap();
     assert!(done.into_iter().eq(0..10));
-    // As a started job, and where there is nothing.
+    // As a started job, and without items.
     let three = futures_util::stream::iter([1, 2, 3]);
     let job = wren::map_stream(|item| noted(&path, item), three).on(&executor).quiet().start().await.unwrap();
     assert_eq!(job.wait().await.unwrap(), [1, 2, 3]);
@@ -186,9 +186,9 @@ async fn who_takes_results_slowly_makes_workers_wait() {
     assert_eq!(outcome.unwrap(), vec![first as u8; 1 << 20]);
     seen[first as usize] = true;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    // 64 MB that wait, and what was with the workers by then: as much as they do in a few milliseconds.
+    // 64 MB of waiting results, plus the calls that the workers already had: as many as they run in a few milliseconds.
     let ran = notes(&path).len();
-    assert!((64..500).contains(&ran), "{ran} calls of 1 MB ran for a consumer that took one");
+    assert!((64..500).contains(&ran), "{ran} calls of 1 MB ran for a consumer that took one result");
     while let Some((task, outcome)) = outcomes.next().await {
         assert_eq!(outcome.unwrap(), vec![task as u8; 1 << 20]);
         assert!(!std::mem::replace(&mut seen[task as usize], true));

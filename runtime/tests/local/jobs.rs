@@ -1,4 +1,4 @@
-//! Jobs: every way to run one, on every store, and what their logs say.
+//! Jobs: every way to run one, on every store, and the contents of their logs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ async fn a_job_that_loses_writes_ends_when_it_is_run_again() {
     };
     assert!(squares.into_iter().eq((0..200).map(|x| x * x)));
     assert!(runs > 1, "no write was lost");
-    // A second success executes nothing.
+    // Another run after the success executes nothing.
     let executed = notes(&folder.join("notes")).len();
     let executor =
         Executor::builder().backend("local").workers(2).opened_store(inner).directory(&folder).build().unwrap();
@@ -167,7 +167,7 @@ async fn a_named_job_refuses_other_arguments() {
     let sums = |b: u64| wren::map(move |a| add(a, b), 0..5).on(&executor).quiet().named("sums");
     assert_eq!(sums(1).await.unwrap(), [1, 2, 3, 4, 5]);
     let error = sums(2).await.unwrap_err().to_string();
-    assert!(error.contains("for other arguments") && error.contains("give the job another name"), "{error}");
+    assert!(error.contains("with other arguments") && error.contains("give the job another name"), "{error}");
     let bad = wren::map(|a| add(a, 1), 0..5).on(&executor).named("a/b").await.unwrap_err().to_string();
-    assert!(bad.contains("`a/b` cannot name a job"), "{bad}");
+    assert!(bad.contains("`a/b` is not a valid job name"), "{bad}");
 }

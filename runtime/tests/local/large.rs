@@ -1,4 +1,4 @@
-//! Large values, which workers map: each call sees its own.
+//! Large values, which workers map into their memory: each call sees its own value.
 
 use libtest_mimic::Trial;
 
@@ -27,19 +27,19 @@ fn sum_of(numbers: Vec<u32>, add: &[[f32; 3]]) -> (u64, f32) {
 
 async fn memory_that_is_used_again_never_shows_another_value() {
     let executor = executor(2);
-    // One buffer, which is changed between the calls.
+    // One buffer, which changes between the calls.
     let mut numbers = vec![0.0; LEN];
     for i in 0..40 {
         numbers.fill(f64::from(i));
         assert!(all_are(&numbers, f64::from(i)).on(&executor).await.unwrap(), "call {i}");
     }
-    // More values at once than are mapped.
+    // More values at once than workers keep mapped.
     let calls = (0..100).map(|i| all_are(&vec![f64::from(i); LEN], f64::from(i)));
     assert!(wren::gather(calls.collect::<Vec<_>>()).on(&executor).quiet().await.unwrap().into_iter().all(|ok| ok));
-    // Calls that are dropped while their values are on their way.
+    // Calls that are dropped while their values are being sent.
     for i in 0..20 {
         let mut dropped = Box::pin(all_are(&vec![1.0; LEN], 1.0).on(&executor));
-        // It may have ended by now, on a quick machine.
+        // On a fast machine, it may have finished already.
         let _ = futures_util::poll!(&mut dropped);
         drop(dropped);
         let want = f64::from(i);
@@ -59,7 +59,7 @@ async fn a_mapped_argument_is_not_the_calls_own_memory() {
     let executor = executor(1);
     let numbers = vec![2.0; LEN * 100];
     for _ in 0..2 {
-        assert!(!all_are(&numbers, 2.0).memory(64).on(&executor).await.unwrap(), "240 MB in a call that may use 64");
+        assert!(!all_are(&numbers, 2.0).memory(64).on(&executor).await.unwrap(), "240 MB in a call that may use 64 MB");
     }
 }
 

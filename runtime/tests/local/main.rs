@@ -1,4 +1,4 @@
-//! The local backend with real worker processes, real signals and real files.
+//! Tests the local backend with real worker processes, real signals and real files.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -44,7 +44,7 @@ fn notes(path: &Path) -> Vec<u64> {
     fs::read_to_string(path).unwrap_or_default().lines().map(|line| line.parse().unwrap()).collect()
 }
 
-/// Everything that the tests of this process write. It is kept if one fails.
+/// Returns the folder for all files of the tests of this process. It is kept if a test fails.
 fn scratch_root() -> PathBuf {
     std::env::temp_dir().join(format!("wren-test-{}", std::process::id()))
 }
@@ -62,12 +62,12 @@ fn slow_pid(ms: u64) -> u32 {
     std::process::id()
 }
 
-/// The worker processes of a driver.
+/// Returns the live children of a driver, which are its workers.
 fn children_of(parent: u32) -> Vec<u32> {
     all_children_of(parent).into_iter().filter(|(_, state)| state != "Z").map(|(pid, _)| pid).collect()
 }
 
-/// The children of a process, and their states.
+/// Returns the children of a process, and their states.
 fn all_children_of(parent: u32) -> Vec<(u32, String)> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -83,7 +83,7 @@ fn all_children_of(parent: u32) -> Vec<(u32, String)> {
     children
 }
 
-/// Async functions as tests.
+/// Turns async functions into tests.
 macro_rules! trials {
     ($($name:ident),* $(,)?) => {
         vec![$(Trial::test(stringify!($name), || {
@@ -110,9 +110,9 @@ async fn run() -> ExitCode {
     if let Some(code) = drivers::drive_if_asked().await {
         return code;
     }
-    // The usual test runner has a `main` that knows no workers.
+    // The `main` of the usual test runner cannot become a worker.
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Tests kill workers of this process, each its own.
+    // Tests kill workers of this process, and must not kill those of other tests.
     arguments.test_threads = Some(1);
     let mut trials: Vec<_> = [
         calls::trials(),

@@ -1,4 +1,4 @@
-//! The message and the place of a panic arrive, whichever way it ends the call.
+//! The message and the location of a panic are reported, however it ends the call.
 
 use libtest_mimic::Trial;
 use wren::Error;
@@ -31,10 +31,10 @@ fn aborts(how: &str) -> u32 {
         }
         "in a callback" => callback(1),
         "in a callback of a thread" => std::thread::spawn(|| callback(1)).join().unwrap_or(0),
-        // SAFETY: it is not safe: debug builds check and abort, and the test asks for it in those only.
+        // SAFETY: this is unsound on purpose: debug builds check the index and abort, and only they run this.
         "unchecked" => unsafe { *[1_u32].get_unchecked(std::hint::black_box(7)) },
         "after a panic that was caught" => {
-            let _ = std::panic::catch_unwind(|| panic!("of no interest"));
+            let _ = std::panic::catch_unwind(|| panic!("caught and ignored"));
             std::process::abort()
         }
         _ => 0,
@@ -92,12 +92,12 @@ fn resumes() -> u32 {
 async fn a_panic_of_a_thread_is_told_as_its_own() {
     let executor = executor(1);
     let at = || async { resumes().on(&executor).await.unwrap_err() };
-    let Error::Panicked { message, location, .. } = at().await else { panic!("it was none") };
+    let Error::Panicked { message, location, .. } = at().await else { panic!("the error is not a panic") };
     assert_eq!(message, "no number");
     for in_a_thread in [false, true] {
         catches(in_a_thread).on(&executor).await.unwrap();
-        let Error::Panicked { location: again, .. } = at().await else { panic!("it was none") };
-        assert_eq!(again, location, "it has the place of a panic that another call caught");
+        let Error::Panicked { location: again, .. } = at().await else { panic!("the error is not a panic") };
+        assert_eq!(again, location, "the location is that of a panic that another call caught");
     }
 }
 

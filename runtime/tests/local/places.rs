@@ -1,4 +1,5 @@
-//! Where a store may lie: shared by containers that do not see each other's processes, on a full disk.
+//! Places of stores and programs: shared by containers that do not see each other's processes, on a full disk, under
+//! names that are not UTF-8.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -20,14 +21,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// This program in namespaces of its own, where it is process 1.
+/// Returns a command that runs this program in its own namespaces, where it is process 1.
 fn contained(script: &str, what: &str, folder: &Path) -> Command {
     let unshare = |options: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--mount"]).args(options);
         command
     };
-    // Without root, the namespaces are those of a user of its own.
+    // Without root, the command also needs a user namespace.
     let options: &[&str] = match unshare(&[]).arg("true").stderr(Stdio::null()).status() {
         Ok(status) if status.success() => &[],
         _ => &["--user", "--map-root-user"],
@@ -52,14 +53,14 @@ async fn containers_share_a_store() {
     }
 }
 
-/// What each container does.
+/// Runs in each container.
 pub(crate) async fn share(folder: &Path) -> wren::Result<()> {
-    assert_eq!(std::process::id(), 1, "this is a container");
+    assert_eq!(std::process::id(), 1, "this must run in a container");
     let side: u64 = std::env::var("SIDE").unwrap().parse().unwrap();
     let executor = executor_in(folder);
     let other = 3 - side;
     for round in 0..60u64 {
-        // Both write at the same moment, and each its own.
+        // Both containers write at the same time, each its own value.
         std::fs::write(folder.join(format!("ready-{side}-{round}")), "").unwrap();
         while !folder.join(format!("ready-{other}-{round}")).exists() {}
         let value = format!("{side} {round} ").repeat(100_000);
@@ -82,7 +83,7 @@ async fn a_full_disk_is_an_error_and_what_failed_takes_no_room() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// What is done on the full disk.
+/// Runs with the small disk and fills it.
 pub(crate) async fn fill(folder: &Path) -> wren::Result<()> {
     let disk = folder.join("disk");
     let store = format!("file:{}", disk.join("store").display());
@@ -100,7 +101,7 @@ pub(crate) async fn fill(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-/// The environment, the working folder, the program's own path, its arguments, and files that it reads.
+/// Covers the environment, the working folder, the program's own path, its arguments, and files that it reads.
 async fn names_around_a_program_need_not_be_utf_8() {
     let odd = OsStr::from_bytes(b"caf\xe9");
     let root = scratch("odd-names");
@@ -119,7 +120,7 @@ async fn names_around_a_program_need_not_be_utf_8() {
     let beside: Vec<_> = beside.map(|entry| entry.file_name()).collect();
     assert!(
         !beside.iter().any(|name| name.to_string_lossy().starts_with("caf")),
-        "no folder that looks alike: {beside:?}"
+        "there is no folder with a similar name: {beside:?}"
     );
     let log = std::fs::read_to_string(folder.join(".wren/jobs/odd/events.jsonl")).unwrap();
     assert!(log.contains("caf%e9\""), "the program is in the log: {log}");
@@ -131,7 +132,7 @@ fn lines(split: &Split) -> wren::Result<usize> {
     split.lines()?.try_fold(0, |lines, line| line.map(|_| lines + 1))
 }
 
-/// What that program does.
+/// Runs in that program.
 pub(crate) async fn among_odd_names() -> wren::Result<()> {
     for pattern in ["*.log", ".", "~/*.log"] {
         let input = Input::glob(pattern)?.split_size(4);

@@ -1,4 +1,4 @@
-//! What programs and functions do with processes: they fork, exec, close descriptors, leave children behind.
+//! Programs and functions that fork, exec, close descriptors, or leave children behind.
 
 use std::fs;
 use std::path::Path;
@@ -50,17 +50,17 @@ async fn idle_workers_go_and_come_again() {
     let first = run().await.unwrap();
     let mine = |pids: &[u32]| children_of(std::process::id()).into_iter().filter(|pid| pids.contains(pid)).count();
     assert_eq!(mine(&first), 2);
-    // One that is used stays.
+    // A worker that is used stays.
     let until = Instant::now() + Duration::from_millis(600);
     let mut used = Vec::new();
     while Instant::now() < until {
         used.push(slow_pid(20).on(&executor).await.unwrap());
     }
     assert!(used.iter().all(|pid| *pid == used[0]) && first.contains(&used[0]), "{used:?} of {first:?}");
-    assert_eq!(mine(&first), 1, "the idle one has gone");
-    let begun = Instant::now();
+    assert_eq!(mine(&first), 1, "the idle worker has ended");
+    let started = Instant::now();
     while mine(&first) > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the workers stay");
+        assert!(started.elapsed() < Duration::from_secs(10), "the workers do not end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let again = run().await.unwrap();
@@ -87,20 +87,20 @@ async fn a_fork_of_a_driver_gets_errors_and_does_no_harm() {
     driver("forks", &scratch("forks")).output();
 }
 
-/// What the driver does.
+/// Runs in the driver.
 pub(crate) async fn fork_and_go_on(folder: &Path) -> wren::Result<()> {
     let executor = executor_in(folder);
     let stored = wren::put(&"stored".to_owned()).on(&executor).await?;
     assert_eq!(add(1, 2).on(&executor).await?, 3);
-    let mut begun = Box::pin(add(3, 4).on(&executor));
+    let mut started = Box::pin(add(3, 4).on(&executor));
     for round in 0..7 {
         let mut under_way = wren::map(|i| add(i, round), 0..200_000).on(&executor).quiet().stream();
         assert!(under_way.next().await.is_some());
-        // SAFETY: the child calls what may fail there, takes no lock of its parent's, and ends.
+        // SAFETY: the child only makes calls that return errors, takes no lock of its parent, and exits.
         let child = unsafe { fork() };
         if child == 0 {
-            in_the_fork(&executor, &stored, &mut begun).await;
-            // SAFETY: nothing is to be cleaned up here that is not the parent's.
+            in_the_fork(&executor, &stored, &mut started).await;
+            // SAFETY: everything that would be cleaned up belongs to the parent.
             unsafe { _exit(0) };
         }
         let mut sum = 0;
@@ -115,16 +115,16 @@ pub(crate) async fn fork_and_go_on(folder: &Path) -> wren::Result<()> {
         let mut status = 0;
         // SAFETY: the status is a local variable.
         let waited = unsafe { waitpid(child, &raw mut status, 0) };
-        assert_eq!((waited, status), (child, 0), "the fork gets its errors");
+        assert_eq!((waited, status), (child, 0), "the fork gets the expected errors");
     }
-    assert_eq!(begun.await?, 7);
+    assert_eq!(started.await?, 7);
     Ok(())
 }
 
 async fn in_the_fork(
     executor: &wren::Executor,
     stored: &wren::Ref<String>,
-    begun: &mut (impl Future<Output = wren::Result<u64>> + Unpin),
+    started: &mut (impl Future<Output = wren::Result<u64>> + Unpin),
 ) {
     let refused = |error: wren::Error| {
         assert!(error.to_string().contains("forked from one that had already called wren"), "{error}")
@@ -132,7 +132,7 @@ async fn in_the_fork(
     let sums = || wren::map(|i| add(i, 1), 0..5).on(executor);
     refused(add(1, 2).await.unwrap_err());
     refused(add(1, 2).on(executor).await.unwrap_err());
-    refused(begun.await.unwrap_err());
+    refused(started.await.unwrap_err());
     refused(sums().await.unwrap_err());
     refused(sums().named("forked").await.unwrap_err());
     refused(sums().refs().await.unwrap_err());
@@ -148,7 +148,7 @@ async fn in_the_fork(
 
 #[wren::remote]
 fn fork_and_return() -> u32 {
-    // SAFETY: a mistake: both processes go on.
+    // SAFETY: this is a mistake on purpose: both processes continue.
     unsafe { fork() };
     std::process::id()
 }
@@ -165,7 +165,7 @@ async fn of_a_function_that_forks_the_worker_returns() {
 
 #[wren::remote]
 fn fork_and_abort(ms: u64) -> u32 {
-    // SAFETY: the child only sleeps and ends.
+    // SAFETY: the child only sleeps and exits.
     unsafe {
         if fork() == 0 {
             std::thread::sleep(Duration::from_millis(ms));
@@ -177,10 +177,10 @@ fn fork_and_abort(ms: u64) -> u32 {
 
 async fn a_child_of_a_function_does_not_hide_the_end_of_its_worker() {
     let executor = pool(1);
-    let begun = Instant::now();
+    let started = Instant::now();
     let died = fork_and_abort(10_000).on(&executor).await.unwrap_err();
     assert!(matches!(died, Error::WorkerDied { .. }), "{died}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 fn pool(workers: usize) -> wren::Executor {
@@ -191,10 +191,10 @@ unsafe extern "C" {
     fn close(fd: i32) -> i32;
 }
 
-/// As daemons and C libraries do; then a file is opened, under a number that was another's.
+/// Closes all descriptors, as daemons and C libraries do. Then opens files, which get the numbers of closed ones.
 #[wren::remote]
 fn close_all(path: &Path, from: i32) -> std::io::Result<u64> {
-    // SAFETY: a mistake: whose descriptors they are is not known here.
+    // SAFETY: this is a mistake on purpose: the owners of the descriptors are unknown.
     (from..1024).for_each(|fd| {
         // SAFETY: as above.
         unsafe { close(fd) };
@@ -212,18 +212,18 @@ async fn a_function_may_close_what_it_likes() {
         let file = folder.join(round.to_string());
         let written = tokio::time::timeout(Duration::from_secs(10), close_all(&file, 3).on(&executor)).await;
         assert_eq!(written.unwrap().unwrap(), 0);
-        // Another worker takes the next call, and nobody has written into the file since.
+        // Another worker takes the next call, and wren has not written into the file.
         assert_eq!(add(1, 2).on(&executor).await.unwrap(), 3);
         assert_eq!(fs::metadata(&file).unwrap().len(), 0, "wren wrote into a function's file");
     }
-    // Without standard output and error, the driver has nothing to read for ever.
+    // If standard output and standard error are closed too, the driver must not try to read them in a busy loop.
     close_all(&folder.join("all"), 1).on(&executor).timeout(Duration::from_secs(10)).await.unwrap();
     let before = processor_ms();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(processor_ms() - before < 100, "the driver spins: {} ms", processor_ms() - before);
 }
 
-/// Processor time of this process.
+/// Returns the processor time of this process in milliseconds.
 fn processor_ms() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<u64> =
@@ -249,7 +249,7 @@ async fn a_function_that_execs_is_a_worker_that_ends() {
     assert_eq!(running(&["sleep", "7100"]), 0);
 }
 
-/// How many processes run with these arguments.
+/// Returns the number of processes that run with these arguments.
 fn running(args: &[&str]) -> usize {
     let is_one = |entry: fs::DirEntry| {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -259,15 +259,15 @@ fn running(args: &[&str]) -> usize {
 }
 
 fn assert_none_runs(args: &[&str]) {
-    let patience = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(5);
     while running(args) > 0 {
-        assert!(Instant::now() < patience, "{args:?} goes on");
+        assert!(Instant::now() < deadline, "{args:?} is still running");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Starts a process in the worker's group, and one in a session of its own whose parent is gone; then goes on as it is
-/// told.
+/// Starts a process in the worker's group, and one in its own session whose parent has exited. Then does what `then`
+/// requests.
 #[wren::remote]
 fn start(seconds: u32, then: &str, path: &Path) -> std::io::Result<u32> {
     let script = format!("(setsid sleep {seconds} &) ; exec sleep {seconds}");
@@ -279,7 +279,7 @@ fn start(seconds: u32, then: &str, path: &Path) -> std::io::Result<u32> {
     match then {
         "waits" => drop(child.wait()?),
         "aborts" => std::process::abort(),
-        "panics" => panic!("as it should"),
+        "panics" => panic!("on purpose"),
         _ => {}
     }
     Ok(child.id())
@@ -299,14 +299,14 @@ async fn what_a_function_started_ends_with_its_call() {
     let dropped = start(7_205, "waits", &notes).on(&executor);
     assert!(tokio::time::timeout(Duration::from_millis(500), dropped).await.is_err());
     assert_none_runs(&["sleep", "7205"]);
-    // Nobody waits for these, and they leave nothing either.
+    // The functions do not wait for these processes, but they leave no zombies.
     wren::map(|_| start_true(), 0..50).on(&executor).quiet().await.unwrap();
     let workers = children_of(std::process::id());
     let zombies = workers.iter().flat_map(|worker| all_children_of(*worker)).count();
     assert_eq!(zombies, 0);
-    let begun = start(7_206, "waits", &notes).on(&executor);
-    let begun = tokio::time::timeout(Duration::from_millis(300), begun).await;
-    assert!(begun.is_err());
+    let started = start(7_206, "waits", &notes).on(&executor);
+    let started = tokio::time::timeout(Duration::from_millis(300), started).await;
+    assert!(started.is_err());
     drop(executor);
     assert_none_runs(&["sleep", "7206"]);
 }
@@ -316,7 +316,7 @@ fn start_true() -> std::io::Result<u32> {
     Ok(Command::new("true").spawn()?.id())
 }
 
-/// What a driver does that is ended from outside.
+/// Runs in a driver that is killed from outside.
 pub(crate) async fn start_and_wait(folder: &Path) -> wren::Result<()> {
     let seconds = std::env::var("SECONDS").unwrap().parse().unwrap();
     start(seconds, "waits", &folder.join("notes")).on(&executor_in(folder)).await.map(drop)
@@ -338,7 +338,7 @@ async fn nothing_that_functions_started_outlives_the_driver() {
         child.0.wait().unwrap();
         assert_none_runs(&["sleep", &seconds]);
     }
-    // Nor a program in the place of the worker itself.
+    // A program that has replaced the worker itself ends too.
     let folder = scratch("outlives");
     let mut child = driver("execs", &folder);
     while running(&["sleep", "7310"]) == 0 {
@@ -348,7 +348,7 @@ async fn nothing_that_functions_started_outlives_the_driver() {
     assert_none_runs(&["sleep", "7310"]);
 }
 
-/// What a driver does whose worker becomes another program.
+/// Runs in a driver whose worker becomes another program.
 pub(crate) async fn exec_and_wait(folder: &Path) -> wren::Result<()> {
     exec(7_310).on(&executor_in(folder)).await.map(drop)
 }
@@ -370,7 +370,7 @@ fn small(ms: u64) -> u32 {
 
 #[wren::remote(memory = 100)]
 fn map_file(path: &Path) -> std::io::Result<u64> {
-    // SAFETY: nobody changes the file.
+    // SAFETY: no process changes the file.
     let map = unsafe { memmap2::Mmap::map(&fs::File::open(path)?)? };
     let sum = map.iter().step_by(1024).map(|byte| u64::from(*byte)).sum();
     std::thread::sleep(Duration::from_millis(50));
@@ -387,10 +387,13 @@ fn child_takes(mb: u32) -> std::io::Result<String> {
 async fn a_call_is_charged_for_its_own_memory_and_its_childrens() {
     let executor = pool(1);
     keep(300).on(&executor).memory(4_000).await.unwrap();
-    small(50).on(&executor).await.expect("what an earlier call left is not this one's");
+    small(50).on(&executor).await.expect("memory of an earlier call does not count");
     let file = scratch("mapped").join("file");
     fs::write(&file, vec![1; 300 << 20]).unwrap();
-    assert_eq!(map_file(&file).on(&executor).await.expect("the kernel can take it back"), 300 << 10);
+    assert_eq!(
+        map_file(&file).on(&executor).await.expect("mapped files do not count, because the kernel can reclaim them"),
+        300 << 10
+    );
     fs::remove_file(&file).unwrap();
     let full = child_takes(600).on(&executor).await.unwrap_err();
     assert!(matches!(full, Error::OutOfMemory { .. }), "{full}");
@@ -405,7 +408,7 @@ async fn a_call_that_is_ended_has_no_result_of_a_child_that_was_ended_first() {
     }
 }
 
-/// Gives how its child ended.
+/// Returns the exit status of its child.
 #[wren::remote]
 fn wait_for_child() -> std::io::Result<String> {
     Ok(Command::new("sleep").arg("20").status()?.to_string())
@@ -414,7 +417,7 @@ fn wait_for_child() -> std::io::Result<String> {
 async fn a_worker_that_has_grown_is_replaced() {
     let executor = pool(1);
     let mut workers = std::collections::BTreeMap::new();
-    // No call takes much; all together would take 300 MB.
+    // No call takes much memory, but all together would take 300 MB.
     for _ in 0..30 {
         *workers.entry(leak(10).on(&executor).await.unwrap()).or_insert(0) += 1;
         tokio::time::sleep(Duration::from_millis(25)).await;
@@ -433,7 +436,7 @@ async fn a_pool_lives_with_the_workers_that_it_can_have() {
     assert!(output.contains("all are right"), "{output}");
 }
 
-/// Runs this program as a driver, by a shell.
+/// Runs this program as a driver with a shell script, and returns its output.
 fn limited(script: &str, what: &str, variables: &[(&str, &str)]) -> String {
     let folder = scratch(what);
     let mut command = Command::new("sh");
@@ -443,7 +446,7 @@ fn limited(script: &str, what: &str, variables: &[(&str, &str)]) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// What a driver does with few descriptors.
+/// Runs in a driver with few descriptors.
 pub(crate) async fn many() -> wren::Result<()> {
     let executor = pool(16);
     let sums = wren::map(|i| add(i, 1), 0..20_000).on(&executor).quiet().await?;
@@ -461,7 +464,7 @@ async fn workers_that_are_killed_before_their_first_call_are_started_again() {
         let before = children_of(this);
         while !is_done.load(std::sync::atomic::Ordering::Acquire) {
             for child in children_of(this).into_iter().filter(|child| !before.contains(child)) {
-                // At once, most often before it takes a call; and others later.
+                // Most of them at once, before they take a call, and others later.
                 let pid = rustix::process::Pid::from_raw(i32::try_from(child).unwrap()).unwrap();
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
@@ -473,26 +476,26 @@ async fn workers_that_are_killed_before_their_first_call_are_started_again() {
     killer.join().unwrap();
     let sums = sums.unwrap();
     assert_eq!(sums.len(), 20_000);
-    // A task that was being run three times when its worker was killed has failed; nothing else has.
+    // Only a task whose worker was killed in all of its three attempts has failed.
     let failed = sums.iter().filter(|sum| sum.is_err()).count();
     assert!(failed < 20, "{failed} failed: {:?}", sums.iter().find(|sum| sum.is_err()));
 }
 
 async fn a_worker_that_does_not_start_is_an_error_in_words() {
     let ends = limited("exec \"$0\"", "one", &[("BEFORE_INIT", "ends")]);
-    assert!(ends.contains("ended before their first call") && ends.contains("with the words: cannot"), "{ends}");
+    assert!(ends.contains("ended before their first call") && ends.contains("standard error: cannot"), "{ends}");
     let reads = limited("echo 4 | exec \"$0\"", "one", &[("BEFORE_INIT", "reads")]);
     assert!(reads.contains("all are right"), "{reads}");
     let sleeps = limited("exec \"$0\"", "one", &[("BEFORE_INIT", "sleeps")]);
-    assert!(sleeps.contains("did not come to `wren::init()` within 20 seconds"), "{sleeps}");
+    assert!(sleeps.contains("did not reach `wren::init()` within 20 seconds"), "{sleeps}");
 }
 
-/// What a program does before it calls `init`, if a test wants that.
+/// Runs before the program calls `init`, if a test requests that.
 pub(crate) fn before_init() {
     let is_worker = std::env::var_os("WREN_WORKER").is_some();
     match std::env::var("BEFORE_INIT").as_deref() {
         Ok("ends") if is_worker => {
-            eprintln!("cannot go on");
+            eprintln!("cannot continue");
             std::process::exit(1)
         }
         Ok("reads") => {
@@ -505,7 +508,7 @@ pub(crate) fn before_init() {
     }
 }
 
-/// What a driver does whose workers do not start as they should.
+/// Runs in a driver whose workers do not start correctly.
 pub(crate) async fn one() -> wren::Result<()> {
     let executor = pool(1);
     match add(1, 2).on(&executor).await {
@@ -515,7 +518,7 @@ pub(crate) async fn one() -> wren::Result<()> {
     Ok(())
 }
 
-/// A wild pointer, into the memory that the worker shares with its driver: garbage in place of results.
+/// Acts like a wild pointer: overwrites the results in the memory that the worker shares with its driver with garbage.
 #[wren::remote]
 fn scribble(seed: u64) -> u64 {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -528,10 +531,10 @@ fn scribble(seed: u64) -> u64 {
     let ring = start + 4096 + (end - start - 4096) / 2;
     std::thread::spawn(move || {
         let mut random = fastrand::Rng::with_seed(seed);
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(20) {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(20) {
             for offset in 0..4096 {
-                // SAFETY: a mistake, and within the mapping. Nobody relies upon what is there.
+                // SAFETY: this is a mistake on purpose, within the mapping. No code relies on the content.
                 unsafe { ((ring + offset) as *mut u8).write_volatile(random.u8(..)) };
             }
         }
@@ -542,21 +545,21 @@ fn scribble(seed: u64) -> u64 {
 
 async fn a_function_that_writes_over_the_channel_hangs_nobody() {
     let mut refused = 0;
-    // Until it was noticed: on a busy machine the garbage often comes when the results were read.
+    // Repeats until the garbage is noticed: on a busy machine, it is often written after the results were read.
     for seed in 0..500 {
         if seed >= 20 && refused > 0 {
             break;
         }
         let executor = pool(1);
         let ended = tokio::time::timeout(Duration::from_secs(20), scribble(seed).on(&executor)).await;
-        refused += u32::from(ended.expect("it ends").is_err());
+        refused += u32::from(ended.expect("the call ends").is_err());
         let sum = tokio::time::timeout(Duration::from_secs(20), add(1, 2).on(&executor)).await;
-        assert!(sum.is_ok(), "what comes later ends");
+        assert!(sum.is_ok(), "a later call ends");
     }
-    assert!(refused > 0, "garbage is never noticed");
+    assert!(refused > 0, "the garbage was never noticed");
 }
 
-/// Calls itself, each time from a thread of another kind.
+/// Calls itself, each time from a different kind of thread.
 #[wren::remote]
 async fn nest(depth: u32) -> wren::Result<u32> {
     if depth == 0 {
@@ -584,7 +587,7 @@ fn nest_again(depth: u32) -> wren::Call<u32> {
     nest(depth)
 }
 
-/// A map from a thread of its own, which does not take a thread for each of its calls.
+/// Runs a map from another thread. The map does not use a thread for each of its calls.
 #[wren::remote]
 fn map_elsewhere(count: u64) -> wren::Result<u64> {
     let map = move || wren::block_on(wren::map(|x| add(x, 1), 0..count).quiet().into_future());
@@ -604,7 +607,7 @@ fn on_rayon_again(depth: u32) -> wren::Call<u64> {
     on_rayon(depth)
 }
 
-/// The same with maps, and with calls that have a limit, which a thread of their own runs.
+/// Does the same with maps, and with calls that have a time limit, which run on their own threads.
 #[wren::remote]
 fn maps_on_rayon(depth: u32) -> wren::Result<u64> {
     let of_one = |i: u32| -> wren::Result<u64> {
@@ -629,19 +632,19 @@ async fn threads_that_wait_for_calls_run_them() {
     for executor in [pool(1), Executor::builder().backend("inline").workers(2).build().unwrap()] {
         let limit = Duration::from_secs(30);
         let count = tokio::time::timeout(limit, on_rayon(3).on(&executor)).await;
-        assert_eq!(count.expect("it ends").unwrap(), 6 * 6 * 6);
+        assert_eq!(count.expect("the call ends").unwrap(), 6 * 6 * 6);
         let sum = tokio::time::timeout(limit, maps_on_rayon(1).on(&executor)).await;
-        assert_eq!(sum.expect("it ends").unwrap(), 3 * 2 * (3 * 5_050 + 3) + 3);
+        assert_eq!(sum.expect("the call ends").unwrap(), 3 * 2 * (3 * 5_050 + 3) + 3);
     }
 }
 
-/// What a driver does that calls once more when its `main` has returned.
+/// Runs in a driver that makes another call after its `main` has returned.
 pub(crate) async fn call_at_exit() -> wren::Result<()> {
     extern "C" fn call() {
         println!("at exit: {:?}", wren::block_on(add(1, 2)));
     }
     assert_eq!(add(0, 1).await?, 1);
-    // SAFETY: the function lives as long as the program.
+    // SAFETY: the function exists as long as the program.
     assert_eq!(unsafe { libc::atexit(call) }, 0);
     Ok(())
 }
@@ -654,7 +657,7 @@ async fn a_call_at_the_end_of_a_program_is_answered() {
 static IN_WORKER: std::sync::LazyLock<Executor> =
     std::sync::LazyLock::new(|| Executor::builder().backend("inline").workers(1).build().unwrap());
 
-/// Calls itself on an executor of the worker's own, each time from a thread of its own.
+/// Calls itself on an executor in the worker, each time from a new thread.
 #[wren::remote]
 fn in_worker(depth: u32) -> wren::Result<u32> {
     if depth == 0 {
@@ -674,12 +677,12 @@ async fn calls_from_any_thread_of_a_function_end() {
     let model = |depth| (1..=depth).fold(1u32, |inner, depth| if depth % 4 == 3 { 4 * inner + 1 } else { inner + 1 });
     for depth in [1, 3, 6, 11] {
         let sum = tokio::time::timeout(limit, nest(depth).on(&executor)).await;
-        assert_eq!(sum.expect("it ends").unwrap(), model(depth));
+        assert_eq!(sum.expect("the call ends").unwrap(), model(depth));
     }
     let count = tokio::time::timeout(limit, in_worker(50).on(&executor)).await;
-    assert_eq!(count.expect("it ends").unwrap(), 50);
+    assert_eq!(count.expect("the call ends").unwrap(), 50);
     let sum = tokio::time::timeout(limit, map_elsewhere(100_000).on(&executor)).await;
-    assert_eq!(sum.expect("it ends").unwrap(), (1..=100_000).sum::<u64>());
+    assert_eq!(sum.expect("the call ends").unwrap(), (1..=100_000).sum::<u64>());
     let many = wren::Executor::builder().workers(usize::MAX).build().map(drop).unwrap_err();
     assert!(matches!(&many, Error::Config(why) if why.contains("10000")), "{many}");
     let none = wren::Executor::builder().workers(0).build().map(drop).unwrap_err();
@@ -693,7 +696,7 @@ fn surroundings(ms: u64) -> (u32, Option<String>, String) {
     (std::process::id(), std::env::var("CHANGED").ok(), folder)
 }
 
-/// What a driver does that changes its environment and its working directory.
+/// Runs in a driver that changes its environment and its working directory.
 pub(crate) async fn change_surroundings(folder: &Path) -> wren::Result<()> {
     let here = folder.join("here");
     fs::create_dir(&here).unwrap();
@@ -705,10 +708,10 @@ pub(crate) async fn change_surroundings(folder: &Path) -> wren::Result<()> {
     std::env::set_current_dir("/").unwrap();
     let all = wren::map(surroundings, [50; 12]).on(&executor).quiet().await?;
     let workers: std::collections::BTreeSet<u32> = all.iter().map(|(pid, ..)| *pid).collect();
-    assert!(workers.len() > 1, "others were started since");
+    assert!(workers.len() > 1, "other workers were started since");
     let same = |(_, changed, at): &(u32, Option<String>, String)| (changed, at) == (&first.1, &first.2);
     assert!(all.iter().all(same) && first.1.is_none() && first.2 == here.display().to_string(), "{all:?}");
-    // A working directory that is gone harms nobody who does not need it.
+    // A deleted working directory does no harm to calls that do not need it.
     std::env::set_current_dir(&here).unwrap();
     fs::remove_dir_all(&here).unwrap();
     assert_eq!(wren::map(|i| add(i, 1), 0..3).quiet().await?, [1, 2, 3]);

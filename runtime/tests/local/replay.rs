@@ -1,4 +1,4 @@
-//! What is kept of a job's tasks, and running one of them again.
+//! The stored outputs and inputs of tasks, and the replay of a task.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn executor_in(folder: &Path) -> Executor {
 #[error("task {0} is even")]
 struct Even(u64, #[source] std::io::Error);
 
-/// Fails at 3 by a panic and at 4 by an error, sleeps at 5, and makes calls of its own at 6.
+/// Panics in task 3, returns an error in task 4, sleeps in task 5, and makes calls itself in task 6.
 #[wren::remote(timeout = 1)]
 async fn faulty(task: u64, table: &[f64]) -> Result<u64, Even> {
     println!("task {task} has {} numbers", table.len());
@@ -65,8 +65,8 @@ fn replay(folder: &Path, job: &str, task: u64, pool: bool) -> Output {
     command.output().unwrap()
 }
 
-/// The exit code, what it said, and what the function printed.
-fn said(output: Output) -> (Option<i32>, String, String) {
+/// Returns the exit code, standard error, and standard output, which the function printed to.
+fn parts(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stderr), text(output.stdout))
 }
@@ -95,7 +95,7 @@ async fn what_tasks_print_is_kept_with_their_job() {
     .unwrap();
     assert_eq!(failed[&3].0, "task 3 complains\n");
     assert!(failed[&3].1.starts_with("`local::replay::faulty` task 3 panicked at "), "{}", failed[&3].1);
-    // Whoever else is on this machine reads neither.
+    // Other users of this machine cannot read any of these.
     use std::os::unix::fs::PermissionsExt;
     for path in [job.clone(), job.join("inputs"), job.join("output.jsonl")] {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
@@ -105,19 +105,19 @@ async fn what_tasks_print_is_kept_with_their_job() {
 async fn a_replay_fails_as_its_task_did() {
     let folder = scratch("replayed");
     run(&folder).await;
-    let (code, error, printed) = said(replay(&folder, "faulty", 3, false));
+    let (code, error, printed) = parts(replay(&folder, "faulty", 3, false));
     assert_eq!((code, printed.as_str()), (Some(101), "task 3 has 20000 numbers\n"), "{error}");
     assert!(error.contains("thread 'main'") && error.contains("replay.rs:") && error.contains("the third is bad"));
     assert!(error.contains("stack backtrace:") && error.contains("faulty"), "{error}");
 
-    let (code, error, _) = said(replay(&folder, "faulty", 4, false));
+    let (code, error, _) = parts(replay(&folder, "faulty", 4, false));
     assert_eq!(code, Some(1), "{error}");
     let last = "error[returned]: `local::replay::faulty` task 4 returned an error: task 4 is even\n  caused by: an inner \
                 cause\n";
     assert!(error.ends_with(last), "{error}");
 
     for task in [2, 6] {
-        let (code, error, _) = said(replay(&folder, "faulty", task, false));
+        let (code, error, _) = parts(replay(&folder, "faulty", task, false));
         assert_eq!(code, Some(0), "{error}");
         assert!(error.contains("local::replay::faulty returned 1 bytes in "), "{error}");
         assert!(error.ends_with(", as in the job\n"), "{error}");
@@ -127,13 +127,13 @@ async fn a_replay_fails_as_its_task_did() {
 async fn a_replay_in_a_worker_has_the_limits_of_its_task() {
     let folder = scratch("replayed-in-a-worker");
     run(&folder).await;
-    let (code, error, printed) = said(replay(&folder, "faulty", 5, true));
+    let (code, error, printed) = parts(replay(&folder, "faulty", 5, true));
     assert_eq!((code, printed.as_str()), (Some(1), "[faulty 5] task 5 has 20000 numbers\n"), "{error}");
     assert!(error.contains("error[timed_out]: `local::replay::faulty` task 5 ran longer than"), "{error}");
-    let (code, error, _) = said(replay(&folder, "faulty", 3, true));
+    let (code, error, _) = parts(replay(&folder, "faulty", 3, true));
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("error[panicked]: `local::replay::faulty` task 3 panicked at "), "{error}");
-    let (code, error, _) = said(replay(&folder, "faulty", 7, true));
+    let (code, error, _) = parts(replay(&folder, "faulty", 7, true));
     assert_eq!(code, Some(0), "{error}");
     assert!(error.ends_with(", as in the job\n"), "{error}");
 }
@@ -147,7 +147,7 @@ async fn inputs_that_were_not_kept_come_from_the_store_or_are_an_error() {
     let folder = scratch("not-kept");
     let executor = executor_in(&folder);
     let table = table();
-    // More than is kept: a table of its own for each, of 3 MB.
+    // Each task has its own table of 3 MB, which is more than is stored of a job.
     let tables: Vec<Vec<f64>> = (0..8).map(|i| vec![f64::from(i); 350_000]).collect();
     let sums = || wren::map(|(task, table)| long_sum(table, task), (0..).zip(&tables)).on(&executor).quiet();
     sums().named("large").await.unwrap();
@@ -155,15 +155,15 @@ async fn inputs_that_were_not_kept_come_from_the_store_or_are_an_error() {
     id.wait().await.unwrap();
     wren::map(|task| long_sum(&table, task), 0..8).on(&executor).quiet().named("small").await.unwrap();
 
-    let first = said(replay(&folder, "large", 0, false));
+    let first = parts(replay(&folder, "large", 0, false));
     assert_eq!(first.0, Some(0), "{}", first.1);
-    let (code, error, _) = said(replay(&folder, "large", 7, false));
+    let (code, error, _) = parts(replay(&folder, "large", 7, false));
     assert_eq!(code, Some(1));
     assert!(error.contains("the input of task 7 of job large was not kept") && error.contains("WREN_KEEP_INPUTS"));
-    let (code, error, _) = said(replay(&folder, id.id(), 7, false));
+    let (code, error, _) = parts(replay(&folder, id.id(), 7, false));
     assert_eq!(code, Some(0), "{error}");
     assert!(error.contains("as in the job"), "{error}");
-    let (code, error, _) = said(replay(&folder, "small", 8, false));
+    let (code, error, _) = parts(replay(&folder, "small", 8, false));
     assert_eq!(code, Some(1));
     assert!(error.contains("job small has no task 8: it has 8 tasks, numbered from 0"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What tasks print reaches the terminal, and a terminal that is not read holds up nobody.
+//! The output of tasks reaches the terminal, and a terminal that is not read does not block the driver.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -17,7 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
     trials![who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing, who_reads_slowly_gets_every_line]
 }
 
-/// Prints so many lines of 100 bytes to both streams.
+/// Prints this many lines of 100 bytes to both streams.
 #[wren::remote]
 fn shout(lines: u64) {
     for line in 0..lines {
@@ -31,20 +31,21 @@ fn stall() {
     thread::sleep(Duration::from_secs(60));
 }
 
-/// What a driver does whose output nobody reads.
+/// Runs in a driver whose output is not read.
 pub(crate) async fn unread(folder: &Path) -> wren::Result<()> {
     let executor = executor_in(folder);
     let noted = |step: u64| note(&folder.join("notes"), step).unwrap();
     let shouting = tokio::spawn(shout(LINES).on(&executor).into_future());
-    let begun = Instant::now();
+    let start = Instant::now();
     let stalled = stall().on(&executor).timeout(Duration::from_millis(300)).await;
     assert!(matches!(stalled, Err(Error::TimedOut { .. })), "{stalled:?}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "a limit of 0.3 s took {:?}", begun.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(3), "a limit of 0.3 s took {:?}", start.elapsed());
     noted(1);
     shouting.await.unwrap()?;
     noted(2);
     let map = async { wren::map(|i| add(i, 1), 0..100).on(&executor).await };
-    let sums = tokio::time::timeout(Duration::from_secs(3), map).await.expect("a map waits for the terminal")?;
+    let sums =
+        tokio::time::timeout(Duration::from_secs(3), map).await.expect("a map does not wait for the terminal")?;
     assert!(sums.into_iter().eq(1..101));
     noted(3);
     while !folder.join("read").exists() {
@@ -53,15 +54,15 @@ pub(crate) async fn unread(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-/// More than is kept for who does not read.
+/// More lines than the driver keeps for a terminal that is not read.
 const LINES: u64 = 100_000;
 
 async fn who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing() {
     let folder = scratch("unread");
     let mut child = driver("unread", &folder);
-    let patience = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while notes(&folder.join("notes")).len() < 3 {
-        assert!(Instant::now() < patience, "it came to {:?}", notes(&folder.join("notes")));
+        assert!(Instant::now() < deadline, "the driver only reached {:?}", notes(&folder.join("notes")));
         thread::sleep(Duration::from_millis(5));
     }
     let (stdout, stderr) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
@@ -75,7 +76,7 @@ async fn who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing() {
         let missing = missing.filter_map(|line| line.strip_suffix(&format!(" lines are missing: {name}")));
         let missing: u64 = missing.map(|count| count.parse::<u64>().unwrap()).sum();
         assert!(missing > 0 && lines(all) > 10_000, "{missing} of {name}");
-        // The summary of the map may be one of them.
+        // One of them may be the summary of the map.
         assert!((LINES..=LINES + 1).contains(&(lines(all) + missing)), "{} and {missing} of {name}", lines(all));
     }
 }
@@ -106,7 +107,7 @@ async fn who_reads_slowly_gets_every_line() {
     assert!(child.0.wait().unwrap().success());
 }
 
-/// What a driver does whose output is read slowly.
+/// Runs in a driver whose output is read slowly.
 pub(crate) async fn shouts(folder: &Path) -> wren::Result<()> {
     shout(40_000).on(&executor_in(folder)).await
 }

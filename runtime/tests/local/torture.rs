@@ -1,7 +1,7 @@
-//! A named job whose workers and drivers are killed again and again, in containers, with few descriptors, by functions that
-//! leave processes behind: it ends with the right results, and nothing is left.
+//! A named job whose workers and drivers are killed again and again, in containers, with few descriptors, and with
+//! functions that leave processes behind. It ends with the right results, and no process is left.
 //!
-//! A few seconds of it are part of `make test`; `make torture` runs it for ten minutes. TORTURE_SEED repeats a run.
+//! `make test` runs it for a few seconds, and `make torture` for ten minutes. TORTURE_SEED repeats a run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![whatever_dies_nothing_is_lost_and_nothing_left]
 }
 
-/// How long one job may take, with all its drivers.
+/// Longest time that one job may take, with all its drivers.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[wren::remote]
@@ -35,14 +35,14 @@ fn tortured(task: u64, seed: u64, path: &Path) -> std::io::Result<(u64, Vec<u8>)
     Ok((task * task, result(task, seed)))
 }
 
-/// A few bytes, or many.
+/// Returns a few bytes, or many.
 fn result(task: u64, seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(31) ^ task);
     let len = if random.u8(..40) == 0 { random.usize(..300_000) } else { random.usize(..40) };
     vec![task as u8; len]
 }
 
-/// What each driver does.
+/// Runs in each driver.
 pub(crate) async fn drive(folder: &Path) -> wren::Result<()> {
     let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
     let (seed, tasks) = (number("SEED"), number("TASKS"));
@@ -56,10 +56,10 @@ async fn whatever_dies_nothing_is_lost_and_nothing_left() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let limit = Duration::from_secs(number("TORTURE_SECONDS").unwrap_or(5));
     let first = number("TORTURE_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));
-    let begun = Instant::now();
+    let start = Instant::now();
     for seed in first.. {
         torture(seed);
-        if begun.elapsed() > limit || number("TORTURE_SEED").is_some() {
+        if start.elapsed() > limit || number("TORTURE_SEED").is_some() {
             return;
         }
     }
@@ -69,11 +69,11 @@ fn torture(seed: u64) {
     let folder = scratch(&format!("torture-{seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let tasks = random.u64(50..2_000);
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut drivers = 0;
     loop {
         drivers += 1;
-        assert!(begun.elapsed() < PATIENCE, "seed {seed}: {drivers} drivers have not done it");
+        assert!(start.elapsed() < PATIENCE, "seed {seed}: {drivers} drivers have not finished the job");
         let script = match random.u8(..4) {
             0 => "ulimit -n 64; exec \"$0\"",
             1 => "exec unshare --pid --fork --mount sh -c 'mount -t proc proc /proc; exec \"$0\"' \"$0\"",
@@ -96,15 +96,15 @@ fn torture(seed: u64) {
             if let Some(status) = driver.0.try_wait().unwrap() {
                 break status.success();
             }
-            assert!(begun.elapsed() < PATIENCE, "seed {seed}: a driver hangs");
+            assert!(start.elapsed() < PATIENCE, "seed {seed}: a driver hangs");
             let all = processes_of(&folder);
             let workers: Vec<i32> = all.iter().filter(|(_, is_worker)| *is_worker).map(|(pid, _)| *pid).collect();
             if kills > 0 && !workers.is_empty() {
                 (kills, killed) = (kills - 1, Instant::now());
                 kill(workers[random.usize(..workers.len())], Signal::KILL);
             }
-            // Who kills a worker and at once its driver leaves what that worker's functions put into sessions of their own:
-            // nobody is there who could know of it.
+            // If a worker and its driver are killed shortly after each other, the processes that functions of the
+            // worker put into their own sessions stay, because no process is left that knows of them.
             let is_known = killed.elapsed() > Duration::from_millis(200);
             if dies_at.is_some_and(|at| at < Instant::now()) && is_known {
                 let signal = [Signal::KILL, Signal::TERM, Signal::INT][random.usize(..3)];
@@ -125,7 +125,7 @@ fn kill(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
-/// The processes that a driver of a folder started, itself and all others, and whether each is a worker or was started by
+/// Returns the drivers of a folder and all processes that they started, and whether each is a worker or was started by
 /// one.
 fn processes_of(folder: &Path) -> Vec<(i32, bool)> {
     let mark = format!("WREN_DIR={}", folder.display());
@@ -140,14 +140,14 @@ fn processes_of(folder: &Path) -> Vec<(i32, bool)> {
 }
 
 fn assert_nothing_is_left(folder: &Path, seed: u64) {
-    let patience = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let left = processes_of(folder);
         if left.is_empty() {
             return;
         }
         let names: Vec<_> = left.iter().map(|(pid, _)| fs::read_to_string(format!("/proc/{pid}/cmdline"))).collect();
-        assert!(Instant::now() < patience, "seed {seed}: {left:?} are left: {names:?}");
+        assert!(Instant::now() < deadline, "seed {seed}: {left:?} are left: {names:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,4 +1,4 @@
-//! Jobs as traces: real processes, whose spans a collector decodes.
+//! Jobs as traces: real processes export spans, and a collector decodes them.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,7 @@ use wren::Executor;
 
 use collector::{Collector, Span};
 
-/// Set where this program is a driver whose spans are looked at.
+/// Set if this program is a driver whose spans are checked.
 const DRIVER: &str = "OTEL_TEST_DRIVER";
 
 #[wren::remote(retries = 1)]
@@ -47,7 +47,7 @@ async fn drive(backend: &str, once: &Path) {
     wren::map(short, 0..5_000).on(&executor).await.unwrap();
 }
 
-/// What a user's program does.
+/// Acts like the program of a user.
 fn driver(backend: &str) {
     let _exporter = wren::otel::install().unwrap();
     assert!(wren::otel::install().unwrap_err().to_string().contains("already installed a tracing subscriber"));
@@ -62,13 +62,13 @@ fn run_driver(backend: &str, endpoint: &str) -> Output {
     driver.output().unwrap()
 }
 
-/// All that a driver exports, until its workers have sent theirs.
+/// Runs a driver and returns all spans of the driver and its workers.
 fn spans(backend: &str) -> Vec<Span> {
     let mut collector = Collector::start();
     let driver = run_driver(backend, &collector.url());
     assert!(driver.status.success(), "{}", String::from_utf8_lossy(&driver.stderr));
     assert_eq!(String::from_utf8_lossy(&driver.stderr), "");
-    // Seven executions of `work` and one of `single` have a span each; calls of `short` have few.
+    // Seven executions of `work` and one of `single` have a span each; calls of `short` share a few spans.
     collector.until(|spans| {
         let count = |name: &str| spans.iter().filter(|span| span.name == name).count();
         count("nightly") == 1 && count("job") == 2 && count("task") >= 8 && count("inner") >= 7
@@ -98,7 +98,7 @@ fn a_job_is_one_trace() {
         assert!(job.start <= task.start && task.end <= job.end && task.start <= task.end, "{task:?} in {job:?}");
         assert_eq!(task.role, "worker");
         assert_ne!(task.pid, job.pid);
-        // What the function says itself is inside its task, in its own process.
+        // The span of the function itself is inside the span of its task, in the same process.
         let inner = named("inner").find(|inner| inner.parent == task.id).unwrap();
         assert_eq!((inner.pid, inner.attribute("n")), (task.pid, task.attribute("task")));
         let is_the_failed_one = task.attribute("task") == "3" && task.attribute("attempt") == "1";
@@ -128,13 +128,13 @@ fn tasks_on_threads_are_in_the_trace_too() {
 fn without_a_collector_jobs_run_and_it_is_said() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let driver = run_driver("local", &format!("http://{closed}"));
-    let told = String::from_utf8_lossy(&driver.stderr);
-    assert!(driver.status.success(), "{told}");
-    assert!(told.contains("cannot export spans") && told.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{told}");
+    let stderr = String::from_utf8_lossy(&driver.stderr);
+    assert!(driver.status.success(), "{stderr}");
+    assert!(stderr.contains("cannot export spans") && stderr.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{stderr}");
 
     let driver = run_driver("local", "https://localhost:4318");
-    let told = String::from_utf8_lossy(&driver.stderr);
-    assert!(!driver.status.success() && told.contains("run a collector next to the program"), "{told}");
+    let stderr = String::from_utf8_lossy(&driver.stderr);
+    assert!(!driver.status.success() && stderr.contains("run a collector next to the program"), "{stderr}");
 }
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
-"""Takes spans by OTLP over HTTP, and prints each as a line of JSON behind the port that it listens at.
+"""Receives spans by OTLP over HTTP. Prints its port first, and then each span as a line of JSON.
 
-What decodes them is OpenTelemetry's own package.
+OpenTelemetry's own package decodes the spans.
 """
 
 import json
@@ -19,14 +19,14 @@ class Collector(BaseHTTPRequestHandler):
         is_known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
         if is_known:
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                of_all = MessageToDict(resource.resource)["attributes"]
+                resource_attributes = MessageToDict(resource.resource)["attributes"]
                 for span in (span for scope in resource.scope_spans for span in scope.spans):
-                    told = MessageToDict(span)
-                    told["resource"] = of_all
+                    decoded = MessageToDict(span)
+                    decoded["resource"] = resource_attributes
                     # MessageToDict writes bytes as base64; traces are named in hexadecimal.
-                    told["traceId"], told["spanId"] = span.trace_id.hex(), span.span_id.hex()
-                    told["parentSpanId"] = span.parent_span_id.hex()
-                    print(json.dumps(told), flush=True)
+                    decoded["traceId"], decoded["spanId"] = span.trace_id.hex(), span.span_id.hex()
+                    decoded["parentSpanId"] = span.parent_span_id.hex()
+                    print(json.dumps(decoded), flush=True)
         answer = ExportTraceServiceResponse().SerializeToString()
         self.send_response(200 if is_known else 404)
         self.send_header("Content-Type", "application/x-protobuf")

@@ -1,4 +1,4 @@
-//! A collector of spans: `collector.py`, by what `make stand-ins` installed.
+//! A collector of spans: runs `collector.py` with the Python environment that `make stand-ins` installed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -16,15 +16,15 @@ pub(crate) struct Collector {
     lines: Receiver<String>,
 }
 
-/// A span, as it was decoded.
+/// A decoded span.
 #[derive(Debug)]
 pub(crate) struct Span {
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// Empty where it is the first.
+    /// Empty for the root span.
     pub(crate) parent: String,
     pub(crate) name: String,
-    /// In nanoseconds since 1970.
+    /// In nanoseconds since the Unix epoch.
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) is_error: bool,
@@ -53,17 +53,17 @@ impl Collector {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// All spans, once these are enough.
+    /// Waits until the spans are enough, and returns all of them.
     pub(crate) fn until(&mut self, are_enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut spans = Vec::new();
         while !are_enough(&spans) {
-            match self.lines.recv_timeout(Duration::from_secs(60).saturating_sub(begun.elapsed())) {
+            match self.lines.recv_timeout(Duration::from_secs(60).saturating_sub(start.elapsed())) {
                 Ok(line) => spans.push(Span::read(&line)),
-                Err(_) => panic!("only these spans came: {spans:#?}"),
+                Err(_) => panic!("only these spans were received: {spans:#?}"),
             }
         }
-        // What else is on its way.
+        // Spans that are still on their way.
         spans.extend(
             std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_secs(1)).ok()).map(|l| Span::read(&l)),
         );
@@ -99,7 +99,7 @@ impl Span {
         }
     }
 
-    /// As text; empty where there is none.
+    /// Returns an attribute as text, or an empty string if there is none.
     pub(crate) fn attribute(&self, key: &str) -> String {
         self.attributes.get(key).cloned().unwrap_or_default()
     }
@@ -107,7 +107,7 @@ impl Span {
 
 fn values(attributes: &Value) -> BTreeMap<String, String> {
     let value = |attribute: &Value| {
-        // `{"stringValue": ".."}`, `{"intValue": ".."}`: one value behind the name of its kind.
+        // `{"stringValue": ".."}`, `{"intValue": ".."}`: one value, with the name of its type.
         match attribute["value"].as_object()?.values().next()? {
             Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),

@@ -1,4 +1,4 @@
-//! The code of functions: a zip, unpacked once into a folder named for its hash.
+//! The code of functions: a zip that is unpacked once, into a folder named after its hash.
 
 use std::fmt::Write as _;
 use std::io::{self, Cursor, Read};
@@ -12,13 +12,13 @@ use zip::ZipArchive;
 
 use super::super::answer::Failure;
 
-/// The largest zip inside a request.
+/// Largest zip in a request, in bytes.
 const LARGEST_ZIP: usize = 50 << 20;
 
-/// The largest code once unpacked.
+/// Largest size of unpacked code, in bytes.
 const LARGEST_CODE: u64 = wren::limits::UNPACKED_CODE;
 
-/// A zip that was unpacked.
+/// An unpacked zip.
 #[derive(Debug, Clone)]
 pub(super) struct Code {
     pub(super) sha256: String,
@@ -26,7 +26,7 @@ pub(super) struct Code {
     pub(super) folder: PathBuf,
 }
 
-/// The zip that stands in a request in base64.
+/// Decodes the zip in a request from base64.
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, Failure> {
     let zip = BASE64_STANDARD.decode(text).map_err(|e| Failure::new(400, "SerializationException", e.to_string()))?;
     if zip.len() > LARGEST_ZIP {
@@ -36,7 +36,7 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, Failure> {
     Ok(zip)
 }
 
-/// Unpacks a zip below `parent`, where that was not done before.
+/// Unpacks a zip below `parent`, unless that was done before.
 pub(super) fn unpack(zip: &[u8], parent: &Path) -> Result<Code, Failure> {
     let hash = Sha256::digest(zip);
     let name = hash.iter().fold(String::new(), |mut name, byte| {
@@ -50,7 +50,7 @@ pub(super) fn unpack(zip: &[u8], parent: &Path) -> Result<Code, Failure> {
         let content = temporary.path().join("task");
         std::fs::create_dir(&content).map_err(disk)?;
         extract(zip, &content, LARGEST_CODE)?;
-        // Whoever was faster has put the same there.
+        // Another request may have unpacked the same zip in the meantime.
         if let Err(e) = std::fs::rename(&content, &code.folder)
             && !code.folder.is_dir()
         {
@@ -69,8 +69,8 @@ fn extract(zip: &[u8], folder: &Path, limit: u64) -> Result<(), Failure> {
         let outside = || Failure::parameter(format!("the zip has a file outside of its folder: {name}"));
         let path = folder.join(file.enclosed_name().ok_or_else(outside)?);
         if file.is_symlink() {
-            // One that leads outside would be followed by the files after it.
-            return Err(Failure::parameter(format!("the emulator unpacks no symbolic links: {name}")));
+            // A link to the outside would let later files be written there.
+            return Err(Failure::parameter(format!("the emulator does not support symbolic links in a zip: {name}")));
         }
         if file.is_dir() {
             std::fs::create_dir_all(&path).map_err(disk)?;
@@ -80,7 +80,7 @@ fn extract(zip: &[u8], folder: &Path, limit: u64) -> Result<(), Failure> {
         let mode = file.unix_mode().unwrap_or(0o644) & 0o755 | 0o400;
         let mut options = std::fs::OpenOptions::new();
         let mut to = options.write(true).create(true).truncate(true).mode(mode).open(&path).map_err(disk)?;
-        // What is written counts, not what the zip says of itself.
+        // Counts the written bytes, because the sizes stated in the zip may be wrong.
         let written = io::copy(&mut file.by_ref().take(left + 1), &mut to).map_err(bad_zip)?;
         left = left
             .checked_sub(written)
@@ -95,7 +95,7 @@ fn bad_zip(e: impl std::fmt::Display) -> Failure {
 }
 
 fn disk(e: io::Error) -> Failure {
-    Failure::new(500, "ServiceException", format!("the code cannot be unpacked: {e}"))
+    Failure::new(500, "ServiceException", format!("cannot unpack the code: {e}"))
 }
 
 #[cfg(test)]

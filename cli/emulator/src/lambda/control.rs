@@ -1,4 +1,4 @@
-//! Functions: made, changed, described, deleted.
+//! Creates, changes, describes and deletes functions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use super::code::{self, Code};
 use super::settings::{EventConfig, Settings, Wishes};
 use super::{Lambda, arn, input, valid_name};
 
-/// How long a new function is `Pending`, so that whoever does not wait is found out.
+/// Time for which a new function is `Pending`, so that clients which do not wait for it fail.
 const PENDING: Duration = Duration::from_millis(500);
 
-/// How long an update is under way, while the function as it was goes on answering.
+/// Duration of an update. Meanwhile, the previous version of the function answers.
 const UPDATING: Duration = Duration::from_millis(500);
 
-/// A function, with what is set for it beside its versions.
+/// A function, with the settings that do not belong to its versions.
 pub(super) struct Function {
     created: Instant,
     changed: Instant,
-    /// What answers while an update is under way.
+    /// The version that answers while an update is in progress.
     previous: Arc<Version>,
     latest: Arc<Version>,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) events: Option<EventConfig>,
 }
 
-/// Code and settings of a function at one time.
+/// Code and settings of a function at a point in time.
 pub(super) struct Version {
     pub(super) name: String,
     pub(super) code: Code,
@@ -41,7 +41,7 @@ pub(super) struct Version {
     pub(super) revision: String,
 }
 
-/// Where code comes from.
+/// The source of a function's code in a request.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Source {
@@ -88,7 +88,7 @@ impl Function {
         !Arc::ptr_eq(&self.previous, &self.latest) && self.changed.elapsed() < UPDATING
     }
 
-    /// What answers an invocation now.
+    /// Returns the version that answers invocations now.
     pub(super) fn serving(&self) -> Result<Arc<Version>, Failure> {
         if self.pending() {
             return Err(conflict("The function is currently in the following state: Pending"));
@@ -96,7 +96,7 @@ impl Function {
         Ok(if self.updating() { self.previous.clone() } else { self.latest.clone() })
     }
 
-    /// What a change starts from, where it may be made.
+    /// Returns the version to change, or an error if the function cannot be changed now.
     fn changeable(&self, revision: Option<&str>) -> Result<Arc<Version>, Failure> {
         if self.pending() {
             return Err(conflict("The function is currently in the following state: Pending"));
@@ -246,7 +246,7 @@ impl Lambda {
         Ok(answer(200, &described))
     }
 
-    /// Ends what waits with an earlier version, once that answers no more.
+    /// Ends the idle instances of earlier versions once these no longer answer.
     fn retire_later(&self, name: &str) {
         let latest = self.with(name, |function| Ok(function.latest.revision.clone()));
         let (fleet, name) = (self.fleet.clone(), name.to_owned());
@@ -263,7 +263,7 @@ impl Lambda {
         Err(Failure::parameter("The role defined for the function cannot be assumed by Lambda."))
     }
 
-    /// Code from where it is, unpacked on a thread that may wait.
+    /// Reads code from its source and unpacks it on a thread that may block.
     async fn unpacked(&self, source: Source) -> Result<Code, Failure> {
         let zip = match source {
             Source { zip_file: Some(text), s3_bucket: None, s3_key: None } => code::decode(&text)?.into(),

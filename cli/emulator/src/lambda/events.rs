@@ -1,4 +1,4 @@
-//! Asynchronous invocations: a queue for each function, retries, and what goes wrong with events.
+//! Asynchronous invocations: a queue for each function, retries, and injected faults.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use hyper::body::Bytes;
 use super::fleet::Slot;
 use super::{Lambda, count};
 
-/// Before the first and the second retry: AWS waits one minute and two.
+/// Delays before the first and the second retry. AWS waits one minute and two minutes.
 const DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// Retries where nothing is set.
+/// Default number of retries.
 const RETRIES: u32 = 2;
 
-/// The age at which an event is dropped where nothing is set, in seconds.
+/// Default age at which an event is dropped, in seconds.
 const OLDEST: u32 = 21_600;
 
 #[derive(Clone)]
@@ -26,7 +26,7 @@ struct Event {
     attempts: u32,
 }
 
-/// Events that wait until their function may run.
+/// Events that wait for a slot of their function.
 #[derive(Default)]
 pub(super) struct Queues(Mutex<HashMap<String, VecDeque<Event>>>);
 
@@ -63,10 +63,10 @@ impl Queues {
 }
 
 impl Lambda {
-    /// Accepts an event. It may be delivered twice, or never, where that is asked for.
+    /// Accepts an event. It may be delivered twice or never if such faults are enabled.
     pub(super) fn accept(self: &Arc<Self>, name: &str, id: String, payload: Bytes) {
         let event = Event { id, payload, accepted: Instant::now(), attempts: 0 };
-        // Half of what is lost is never delivered; the other half loses its instance.
+        // Half of the lost events are never delivered. For the other half, the instance is killed.
         if self.place.faults.loses_half() {
             count(&self.counts.lost);
             return;
@@ -78,7 +78,7 @@ impl Lambda {
         self.pump(name);
     }
 
-    /// Starts the events of all functions that may run: a slot has become free.
+    /// Starts waiting events of all functions that may run. Called after a slot has become free.
     pub(super) fn pump_all(self: &Arc<Self>) {
         for name in self.events.waiting() {
             self.pump(&name);
@@ -97,7 +97,7 @@ impl Lambda {
 
     async fn deliver(self: Arc<Self>, name: &str, slot: Slot, mut event: Event) {
         let found = self.with(name, |function| Ok((function.serving()?, function.events.clone())));
-        // It was deleted meanwhile.
+        // The function was deleted in the meantime.
         let Ok((version, config)) = found else { return drop(slot) };
         let config = config.unwrap_or_default();
         let oldest = Duration::from_secs(config.maximum_event_age_in_seconds.unwrap_or(OLDEST).into());

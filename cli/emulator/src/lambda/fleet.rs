@@ -1,4 +1,4 @@
-//! How many calls may run at once, and the instances that wait for one.
+//! Limits of concurrent calls, and the idle instances.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::control::Version;
 use super::instance::Instance;
 
-/// An instance that has had no call for so long is ended.
+/// Time without a call after which an instance is ended.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// What an account must leave to functions that reserve nothing.
+/// Concurrency that an account must leave to functions without a reservation.
 const LEAST_UNRESERVED: usize = 100;
 
-/// All instances that have no call, and the number of those that have.
+/// All idle instances, and the numbers of busy ones.
 pub(super) struct Fleet {
     limit: usize,
     state: Mutex<State>,
@@ -25,14 +25,14 @@ struct State {
     stopped: bool,
 }
 
-/// Of one function.
+/// The instances of one function.
 #[derive(Default)]
 struct Pool {
-    /// The last one used is the last.
+    /// Ordered by the time of their last call; the most recent is the last.
     idle: Vec<Idle>,
     busy: usize,
     reserved: Option<usize>,
-    /// How long the last call took.
+    /// Duration of the last call.
     duration: Duration,
 }
 
@@ -41,7 +41,7 @@ struct Idle {
     since: Instant,
 }
 
-/// Which limit a call would be over.
+/// The limit that a call would exceed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Full {
     Account,
@@ -73,7 +73,7 @@ impl Fleet {
         Arc::new(Self { limit, state: Mutex::default() })
     }
 
-    /// A slot for a call of this function.
+    /// Returns a slot for a call of this function, or the limit that prevents it.
     pub(super) fn admit(self: &Arc<Self>, name: &str) -> Result<Slot, Full> {
         let mut state = self.state();
         if state.stopped {
@@ -91,7 +91,7 @@ impl Fleet {
         Ok(Slot { fleet: self.clone(), name: name.to_owned() })
     }
 
-    /// The instance of this version that was used last, if one waits.
+    /// Returns the most recently used idle instance of this version, if there is one.
     pub(super) fn warm(&self, version: &Version) -> Option<Instance> {
         let mut ended = Vec::new();
         let found = loop {
@@ -106,7 +106,7 @@ impl Fleet {
         found
     }
 
-    /// Makes room for one more process: there are never more of them than calls that may run.
+    /// Makes room for one more process, so that there are never more processes than the limit of concurrent calls.
     pub(super) fn make_room(&self) {
         let mut state = self.state();
         let all: usize = state.pools.values().map(|pool| pool.idle.len() + pool.busy).sum();
@@ -119,7 +119,7 @@ impl Fleet {
         end(oldest.map(|idle| idle.instance).into_iter().collect());
     }
 
-    /// Takes an instance back after a call that took so long.
+    /// Takes an instance back after a call of this duration.
     pub(super) fn take_back(&self, instance: Instance, duration: Duration) {
         let mut state = self.state();
         let stopped = state.stopped;
@@ -135,7 +135,7 @@ impl Fleet {
         }
     }
 
-    /// How long a call of this function takes, as far as is known.
+    /// Returns the duration of the function's last call, or 50 ms if it is unknown.
     pub(super) fn duration(&self, name: &str) -> Duration {
         let known = self.state().pools.get(name).map(|pool| pool.duration);
         known.filter(|duration| !duration.is_zero()).unwrap_or(Duration::from_millis(50))
@@ -145,7 +145,7 @@ impl Fleet {
         self.state().pools.get(name)?.reserved
     }
 
-    /// Reserves so many for a function; the error is what must be left to the others.
+    /// Sets the reserved concurrency of a function. The error is the concurrency that must be left to the others.
     pub(super) fn reserve(&self, name: &str, number: Option<usize>) -> Result<(), usize> {
         let mut state = self.state();
         let before = state.pools.get(name).and_then(|pool| pool.reserved).unwrap_or(0);
@@ -159,12 +159,12 @@ impl Fleet {
         Ok(())
     }
 
-    /// Of the account: all, and what no function has reserved.
+    /// Returns the concurrency of the account: in total, and not reserved by any function.
     pub(super) fn limits(&self) -> (usize, usize) {
         (self.limit, self.limit.saturating_sub(self.state().reserved()))
     }
 
-    /// Ends the instances that wait with another than this version: the function has changed.
+    /// Ends the idle instances of all versions except this one. Called after the function has changed.
     pub(super) fn retire(&self, name: &str, revision: Option<&str>) {
         let mut state = self.state();
         let Some(pool) = state.pools.get_mut(name) else { return };
@@ -174,7 +174,7 @@ impl Fleet {
         end(ended);
     }
 
-    /// Forgets a function. Calls that run come to their end.
+    /// Removes a deleted function. Running calls continue.
     pub(super) fn forget(&self, name: &str) {
         self.retire(name, None);
         if let Some(pool) = self.state().pools.get_mut(name) {
@@ -182,7 +182,7 @@ impl Fleet {
         }
     }
 
-    /// Lets nothing start any more, and gives up all that waits.
+    /// Prevents new calls and ends all idle instances.
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
@@ -197,7 +197,7 @@ impl Fleet {
     }
 }
 
-/// Ends instances on a thread that may wait.
+/// Ends instances on a thread that may block.
 fn end(instances: Vec<Instance>) {
     if !instances.is_empty() {
         drop(tokio::task::spawn_blocking(move || {
@@ -207,7 +207,7 @@ fn end(instances: Vec<Instance>) {
     }
 }
 
-/// Once a second: ends what waits for too long, and writes down what was printed meanwhile.
+/// Logs the output of idle instances every second, and ends those that were idle for too long or have exited.
 pub(super) async fn sweep(fleet: Weak<Fleet>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -232,7 +232,7 @@ mod tests {
     fn slots_are_those_of_the_account_and_of_the_function() {
         let fleet = Fleet::new(102);
         fleet.reserve("own", Some(2)).unwrap();
-        assert_eq!(fleet.reserve("other", Some(1)), Err(100), "100 are left to the others");
+        assert_eq!(fleet.reserve("other", Some(1)), Err(100), "100 stay unreserved");
         assert_eq!(fleet.limits(), (102, 100));
         let own: Vec<_> = (0..2).map(|_| fleet.admit("own").unwrap()).collect();
         assert_eq!(fleet.admit("own").err(), Some(Full::Reserved));

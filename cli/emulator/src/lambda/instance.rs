@@ -26,21 +26,21 @@ use super::output::{Journal, Output};
 use super::runtime_api::{Done, Said, Work, serve};
 use super::{Place, arn};
 
-/// What Lambda gives an instance to ask for its first work; after it, the start begins again
-/// within the function's own timeout, which is here added to it.
+/// Time in which an instance on Lambda must request its first work. Lambda then restarts the initialization, within the
+/// function's timeout; the emulator adds that timeout to this time instead.
 const INIT: Duration = Duration::from_secs(10);
 
-/// Open files of an instance.
+/// Limit of open files of an instance.
 const OPEN_FILES: u64 = 1_024;
 
-/// A process, and what belongs to it.
+/// A process and its resources.
 pub(super) struct Instance {
     pub(super) version: Arc<Version>,
     child: Child,
     tree: Arc<Tree>,
     meter: Arc<Meter>,
-    said: mpsc::Receiver<Said>,
-    /// The process asks for work.
+    requests: mpsc::Receiver<Said>,
+    /// Set while the process waits for work.
     asking: Option<oneshot::Sender<Work>>,
     output: Output,
     journal: Journal,
@@ -53,13 +53,13 @@ pub(super) struct Instance {
 /// How a call ended.
 pub(super) enum End {
     Done(Done),
-    /// In words of Go, as Lambda says it.
+    /// The exit status as text, in Go's format, which Lambda uses too.
     Exited(String),
     TimedOut,
     InitFailed(Bytes),
 }
 
-/// A call that has ended.
+/// The result of a finished call.
 pub(super) struct Ended {
     pub(super) end: End,
     pub(super) tail: String,
@@ -67,7 +67,7 @@ pub(super) struct Ended {
 }
 
 impl Instance {
-    /// Starts a process; the words of a failure are those of Lambda.
+    /// Starts a process. Error messages are those of Lambda.
     pub(super) fn start(
         place: &Place,
         meter: &Arc<Meter>,
@@ -98,42 +98,42 @@ impl Instance {
             command.env_clear().envs(environment(place, &version, &api, &stream, scratch.path()));
             command.current_dir(&version.code.folder).stdin(Stdio::null()).kill_on_drop(true);
             command.stdout(writing.try_clone()?).stderr(writing);
-            alone(&mut command);
+            isolate(&mut command);
             Ok((spawn(&mut command)?, Receiver::from_owned_fd(reading.into())?, scratch))
         };
         let (child, pipe, scratch) = start().map_err(|e| format!("fork/exec /var/task/bootstrap: {e}"))?;
         let root = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         let tree = meter.register(root, u64::from(version.settings.memory) << 20);
-        let (saying, said) = mpsc::channel(4);
-        let server = tokio::spawn(serve(listener, saying)).abort_handle();
+        let (sender, requests) = mpsc::channel(4);
+        let server = tokio::spawn(serve(listener, sender)).abort_handle();
         let mut journal = Journal::new(place.logs.clone(), group, stream);
         let runtime = "INIT_START Runtime Version: provided:al2023.emulated\tRuntime Version ARN: \
                        arn:aws:lambda:us-east-1::runtime:emulated\n";
         journal.write(runtime);
         let (output, meter) = (Output::new(pipe), meter.clone());
         let (asking, fresh, _scratch) = (None, true, scratch);
-        Ok(Self { version, child, tree, meter, said, asking, output, journal, server, started, fresh, _scratch })
+        Ok(Self { version, child, tree, meter, requests, asking, output, journal, server, started, fresh, _scratch })
     }
 
-    /// Whether the process can be given another call.
+    /// Whether the process can run another call.
     pub(super) fn lives(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None)) && !self.tree.over()
     }
 
-    /// Writes down what the process has printed.
+    /// Logs the output of the process.
     pub(super) fn drain(&mut self) {
         self.output.drain(&mut self.journal);
     }
 
-    /// Ends many at once, for the price of one.
+    /// Ends several instances at the cost of one.
     pub(super) fn end_all(instances: &[Self]) {
         if let Some(first) = instances.first() {
             first.meter.end(instances.iter().map(|instance| &*instance.tree));
         }
     }
 
-    /// Has one call done. Where it is to be `lost`, the process is killed after that time, or before
-    /// its answer is seen.
+    /// Runs one call. If it is to be `lost`, the process is killed after that time, or when it answers before, and the
+    /// answer is dropped.
     pub(super) async fn call(&mut self, id: &str, payload: Bytes, lost: Option<Duration>) -> Ended {
         self.meter.busy(&self.tree, true);
         let (end, init, duration) = self.carry_out(id, payload, lost).await;
@@ -155,23 +155,23 @@ impl Instance {
     ) -> (End, Option<Duration>, Duration) {
         let timeout = Duration::from_secs(self.version.settings.timeout.into());
         let fresh = std::mem::take(&mut self.fresh);
-        let begun = Instant::now();
-        let mut asking = match self.asked(begun + INIT + timeout).await {
+        let call_start = Instant::now();
+        let mut asking = match self.asked(call_start + INIT + timeout).await {
             Ok(asking) => asking,
             Err(end) => {
                 self.journal.write(&format!("START RequestId: {id} Version: $LATEST\n"));
-                return (end, None, begun.elapsed());
+                return (end, None, call_start.elapsed());
             }
         };
         let init = fresh.then(|| self.started.elapsed());
-        // What was printed before belongs to the start, not to the call.
+        // Earlier output belongs to the initialization, not to the call.
         self.output.drain(&mut self.journal);
         self.journal.write(&format!("START RequestId: {id} Version: $LATEST\n"));
         let start = Instant::now();
         let deadline =
             (SystemTime::now() + timeout).duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis());
         let mut work = Work { id: id.to_owned(), payload, deadline, arn: arn(&self.version.name) };
-        // A process that has hung up asks again.
+        // A process that has closed its connection requests work again.
         while let Err(unsent) = asking.send(work) {
             work = unsent;
             asking = match self.asked(start + timeout).await {
@@ -184,54 +184,54 @@ impl Instance {
         (end, init, duration)
     }
 
-    /// Waits until the process asks for work.
+    /// Waits until the process requests work.
     async fn asked(&mut self, deadline: Instant) -> Result<oneshot::Sender<Work>, End> {
         loop {
             if let Some(asking) = self.asking.take_if(|asking| !asking.is_closed()) {
                 return Ok(asking);
             }
             match self.event(deadline).await {
-                Event::Said(Said::Next(asking)) => self.asking = Some(asking),
-                Event::Said(Said::InitError(body)) => return Err(End::InitFailed(body)),
-                // Of an earlier call.
-                Event::Said(Said::Done(_, _, reply)) => drop(reply.send(false)),
+                Event::Request(Said::Next(asking)) => self.asking = Some(asking),
+                Event::Request(Said::InitError(body)) => return Err(End::InitFailed(body)),
+                // This is the answer to an earlier call.
+                Event::Request(Said::Done(_, _, reply)) => drop(reply.send(false)),
                 Event::Ended(end) => return Err(end),
             }
         }
     }
 
-    /// Waits until the process has done the work of this id.
+    /// Waits until the process has answered the invocation of this ID.
     async fn outcome(&mut self, id: &str, deadline: Instant, mut lost: Option<Instant>) -> End {
         let loses = lost.is_some();
         loop {
             let until = lost.map_or(deadline, |lost| lost.min(deadline));
             match self.event(until).await {
-                Event::Said(Said::Next(asking)) => self.asking = Some(asking),
-                Event::Said(Said::Done(of, _, reply)) if of != id => drop(reply.send(false)),
-                // It ends before it hears that it was done.
-                Event::Said(Said::Done(_, _, _reply)) if loses => {
+                Event::Request(Said::Next(asking)) => self.asking = Some(asking),
+                Event::Request(Said::Done(of, _, reply)) if of != id => drop(reply.send(false)),
+                // The process is killed before its answer is acknowledged.
+                Event::Request(Said::Done(_, _, _reply)) if loses => {
                     lost = None;
                     self.meter.end([&*self.tree]);
                 }
-                Event::Said(Said::Done(_, done, reply)) => {
+                Event::Request(Said::Done(_, done, reply)) => {
                     let _ = reply.send(true);
                     return End::Done(done);
                 }
-                Event::Said(Said::InitError(body)) => return End::InitFailed(body),
+                Event::Request(Said::InitError(body)) => return End::InitFailed(body),
                 Event::Ended(End::TimedOut) if lost.take().is_some() => self.meter.end([&*self.tree]),
                 Event::Ended(end) => return end,
             }
         }
     }
 
-    /// The next thing that happens, printing aside.
+    /// Waits for the next event. Logs output in the meantime.
     async fn event(&mut self, deadline: Instant) -> Event {
         loop {
             tokio::select! {
                 biased;
-                Some(said) = self.said.recv() => return Event::Said(said),
+                Some(request) = self.requests.recv() => return Event::Request(request),
                 status = self.child.wait() => {
-                    return Event::Ended(End::Exited(status.map_or_else(|e| e.to_string(), in_words)));
+                    return Event::Ended(End::Exited(status.map_or_else(|e| e.to_string(), describe_exit)));
                 }
                 () = self.output.readable() => self.output.drain(&mut self.journal),
                 () = sleep_until(deadline) => return Event::Ended(End::TimedOut),
@@ -261,7 +261,7 @@ impl Instance {
         let memory = self.version.settings.memory;
         let used = if self.tree.over() { memory.into() } else { self.tree.peak().div_ceil(1 << 20) };
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        // Since August 2025 the start is billed as well.
+        // Since August 2025, Lambda bills the initialization as well.
         let billed = ms(duration + init.unwrap_or_default()).ceil();
         let init = init.map_or_else(String::new, |init| format!("\tInit Duration: {:.2} ms", ms(init)));
         self.journal.write(&format!("END RequestId: {id}\n"));
@@ -282,12 +282,12 @@ impl Drop for Instance {
 }
 
 enum Event {
-    Said(Said),
+    Request(Said),
     Ended(End),
 }
 
-/// The variables that a function has on Lambda; beyond them only where the emulator is, and a folder
-/// in place of `/tmp`, which is not the instance's own here.
+/// Returns the environment variables that a function has on Lambda, plus the emulator's address, and a folder to use
+/// instead of `/tmp`, which is not private to the instance here.
 fn environment(place: &Place, version: &Version, api: &str, stream: &str, scratch: &Path) -> Vec<(String, OsString)> {
     let settings = &version.settings;
     let own = [
@@ -310,7 +310,7 @@ fn environment(place: &Place, version: &Version, api: &str, stream: &str, scratc
         ("AWS_SECRET_ACCESS_KEY", &place.credentials.secret_key),
         ("AWS_ENDPOINT_URL", &place.endpoint),
     ];
-    // Folders may have any name.
+    // Paths may not be UTF-8.
     let folders = [("LAMBDA_TASK_ROOT", version.code.folder.as_os_str()), ("TMPDIR", scratch.as_os_str())];
     let own = own.map(|(name, value)| (name.to_owned(), value.into()));
     let folders = folders.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -318,8 +318,8 @@ fn environment(place: &Place, version: &Version, api: &str, stream: &str, scratc
     own.into_iter().chain(folders).chain(settings).collect()
 }
 
-/// In a session of its own, with as many open files as on Lambda, and ended with the emulator.
-fn alone(command: &mut Command) {
+/// Makes the process lead its own session, limits its open files as Lambda does, and makes it end with the emulator.
+fn isolate(command: &mut Command) {
     let prepare = || {
         rustix::process::setsid()?;
         let files = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
@@ -328,13 +328,13 @@ fn alone(command: &mut Command) {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         Ok(())
     };
-    // SAFETY: system calls alone, which may stand between fork and exec: nothing is allocated, and no lock
-    // is taken.
+    // SAFETY: the closure only makes system calls, which are allowed between fork and exec: it allocates nothing and
+    // takes no lock.
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Starts the process. While another thread starts one as well, that one's copy of the descriptor by
-/// which the program was written makes it "busy" for a moment.
+/// Starts the process. If another thread starts a process at the same time, that process briefly has a copy of the
+/// descriptor that the program was written with, and the program is "busy" until then.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     for _ in 0..50 {
         match command.spawn() {
@@ -351,7 +351,7 @@ fn stream_name() -> String {
     format!("{year}/{month:02}/{day:02}/[$LATEST]{}", new_id().replace('-', ""))
 }
 
-fn in_words(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     let how = match (status.code(), status.signal()) {
         (Some(0), _) => return "Runtime exited without providing a reason".to_owned(),
         (Some(code), _) => format!("exit status {code}"),

@@ -1,4 +1,4 @@
-//! Invocations: the three modes, and one call from its slot to its answer.
+//! Invocations: the three modes, and the course of one call from its slot to its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::instance::{End, Ended, Instance};
 use super::runtime_api::{Done, LARGEST_RESPONSE};
 use super::{Lambda, count};
 
-/// What a call has come to.
+/// The result of a call.
 pub(super) struct Outcome {
     body: Bytes,
     pub(super) failed: bool,
@@ -27,7 +27,7 @@ pub(super) struct Outcome {
 }
 
 impl Lambda {
-    /// Answers an invocation in the mode that it asks for.
+    /// Handles an invocation in the mode that its headers request.
     pub(super) async fn invoke(self: &Arc<Self>, name: &str, parts: &Parts, payload: Bytes) -> Result<Answer, Failure> {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let mode = header("x-amz-invocation-type").unwrap_or("RequestResponse");
@@ -67,7 +67,7 @@ impl Lambda {
                 }
                 Ok(answer)
             }
-            other => Err(Failure::parameter(format!("`{other}` is no invocation type"))),
+            other => Err(Failure::parameter(format!("`{other}` is not an invocation type"))),
         }
     }
 
@@ -85,11 +85,11 @@ impl Lambda {
             })
         })?;
         let lose = self.place.faults.loses();
-        // A caller that hangs up does not end the call.
+        // In a task of its own, so that the call continues if the caller disconnects.
         tokio::spawn(self.clone().run(slot, version, id, payload, lose)).await.map_err(internal)
     }
 
-    /// Runs one call, in an instance that waits or in a new one.
+    /// Runs one call in an idle instance, or in a new one.
     pub(super) async fn run(
         self: Arc<Self>,
         slot: Slot,
@@ -109,7 +109,7 @@ impl Lambda {
                 if matches!(end, End::Done(_)) {
                     self.fleet.take_back(instance, duration);
                 } else {
-                    // Its processes have ended; its folder takes a moment.
+                    // Its processes have ended, but removing its folder may block.
                     drop(tokio::task::spawn_blocking(move || drop(instance)));
                 }
                 outcome(&id, &version, end, tail)

@@ -1,6 +1,6 @@
-//! The memory of instances, and their end: both concern a process and all its descendants, which
-//! are read from `/proc`. Where there is none, memory has no limit, and what a process has put in
-//! a group of its own outlives it.
+//! Measures the memory of instances, and kills instances. Both apply to a process and all its descendants, which are
+//! read from `/proc`. On systems without `/proc`, memory is not limited, and descendants in other process groups stay
+//! alive.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Between two looks at the memory; longer where a look takes more than a tenth of it.
+/// Pause between two measurements of memory. It is longer if measuring would take more than a tenth of the time.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// The process of an instance and whatever it started. The process leads a session of its own, so
-/// that a descendant whose parent has ended is still known.
+/// The process of an instance and its descendants. The process leads its own session, so that a descendant is found
+/// even after its parent has ended.
 pub(super) struct Tree {
     root: i32,
     limit: u64,
@@ -25,24 +25,24 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The most bytes that were seen.
+    /// Returns the highest measured memory, in bytes.
     pub(super) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// Whether it was ended because of its memory.
+    /// Whether it was killed because it exceeded its memory limit.
     pub(super) fn over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Looks at the memory of the first process alone, for a call too short to be seen otherwise.
+    /// Measures the memory of the first process only, for calls that are too short for the other measurements.
     pub(super) fn look(&self) {
         let memory = Memory::of(self.root);
         self.peak.fetch_max(memory.own + memory.shared, Ordering::Relaxed);
     }
 }
 
-/// Watches all trees, on one thread.
+/// Watches all trees on one thread.
 pub(super) struct Meter {
     state: Mutex<State>,
     busy: AtomicUsize,
@@ -63,7 +63,7 @@ impl Meter {
         Ok(meter)
     }
 
-    /// A tree whose memory is looked at while it is busy.
+    /// Adds a tree. Its memory is measured while it is busy.
     pub(super) fn register(&self, root: i32, limit: u64) -> Arc<Tree> {
         let (peak, over, busy, ended) = Default::default();
         let tree = Arc::new(Tree { root, limit, peak, over, busy, ended });
@@ -84,13 +84,13 @@ impl Meter {
         if !busy {
             self.busy.fetch_sub(1, Ordering::Relaxed);
         } else if self.busy.fetch_add(1, Ordering::Relaxed) == 0 {
-            // Under the lock, so that the thread does not fall asleep in between.
+            // With the lock held, so that the watching thread cannot start to wait between its check and this.
             let _state = self.state();
             self.wake.notify_one();
         }
     }
 
-    /// Kills these trees and forgets them.
+    /// Kills these trees and removes them.
     pub(super) fn end<'a>(&self, trees: impl IntoIterator<Item = &'a Tree>) {
         let mut roots = Vec::new();
         for tree in trees {
@@ -103,7 +103,7 @@ impl Meter {
         kill(&roots);
     }
 
-    /// Kills all trees, also those that are still to come.
+    /// Kills all trees, including those that are registered later.
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
@@ -158,7 +158,7 @@ fn measure(trees: &HashMap<i32, Arc<Tree>>) {
     kill(&over);
 }
 
-/// Kills all processes of these trees; what they start meanwhile, too.
+/// Kills all processes of these trees, including those that are started in the meantime.
 fn kill(roots: &[i32]) {
     #[cfg(not(target_os = "linux"))]
     for root in roots.iter().copied().filter_map(Pid::from_raw) {
@@ -172,7 +172,7 @@ fn kill(roots: &[i32]) {
         }
         for &pid in &found {
             if let Some(pid) = Pid::from_raw(pid) {
-                // One that has just ended needs no signal.
+                // An error means that the process has just ended.
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
@@ -180,8 +180,8 @@ fn kill(roots: &[i32]) {
     }
 }
 
-/// Resident bytes of a process. Pages that processes share, of a program's file or of shared memory,
-/// are mostly the same ones in a tree, and count once.
+/// Resident memory of a process, in bytes. Shared pages, of a program's file or of shared memory, are mostly the same
+/// in all processes of a tree, so they count once.
 #[derive(Default)]
 struct Memory {
     own: u64,
@@ -189,7 +189,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// Nothing where the process has ended.
+    /// Returns zero if the process has ended.
     fn of(pid: i32) -> Self {
         let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
         let mut pages = text.split(' ').skip(1).map(|field| field.parse().unwrap_or(0));
@@ -199,13 +199,13 @@ impl Memory {
     }
 }
 
-/// What `/proc` says of a process.
+/// The properties of a process in `/proc`.
 struct Process {
     parent: i32,
     session: i32,
 }
 
-/// Processes that are alive and belong to a root, each with that root.
+/// Returns the live processes that belong to a root, each with its root.
 fn members(is_root: impl Fn(i32) -> bool) -> impl Iterator<Item = (i32, i32)> {
     let mut found = HashMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -218,7 +218,7 @@ fn members(is_root: impl Fn(i32) -> bool) -> impl Iterator<Item = (i32, i32)> {
     }
     let root_of = |pid: i32| {
         let mut at = pid;
-        // A loop cannot be, but `/proc` is not read in one moment.
+        // Limited because `/proc` is not read atomically, so that parents might appear to form a cycle.
         for _ in 0..64 {
             if is_root(at) {
                 return Some((pid, at));
@@ -234,10 +234,10 @@ fn members(is_root: impl Fn(i32) -> bool) -> impl Iterator<Item = (i32, i32)> {
     found.keys().filter_map(|&pid| root_of(pid)).collect::<Vec<_>>().into_iter()
 }
 
-/// `None` where it has ended, also if nobody has asked how.
+/// Reads a process from `/proc`. Returns `None` if it has ended, even if its parent has not waited for it.
 fn process(pid: i32) -> Option<Process> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // A name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any character.
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
@@ -259,16 +259,16 @@ mod tests {
         let mut child = Command::new("bash").args(["-c", script]).spawn().unwrap();
         let root = i32::try_from(child.id()).unwrap();
         let of = || members(|pid| pid == root).map(|(pid, _)| pid).collect::<Vec<_>>();
-        let patience = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while of().len() < 3 {
-            assert!(Instant::now() < patience, "{:?}", of());
+            assert!(Instant::now() < deadline, "{:?}", of());
             std::thread::sleep(Duration::from_millis(5));
         }
         let all = of();
         kill(&[root]);
         child.wait().unwrap();
         while all.iter().any(|&pid| process(pid).is_some()) {
-            assert!(Instant::now() < patience, "some live on");
+            assert!(Instant::now() < deadline, "some processes are still alive");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -1,4 +1,4 @@
-//! Lambda: functions, and their instances as processes of this machine.
+//! Lambda: functions, and their instances as processes of the local machine.
 
 mod code;
 mod control;
@@ -29,21 +29,21 @@ use control::Function;
 use fleet::Fleet;
 use meter::Meter;
 
-/// What Lambda needs of the rest of the emulator.
+/// The parts of the emulator that Lambda needs.
 pub(super) struct Place {
     pub(super) endpoint: String,
     pub(super) credentials: Credentials,
-    /// Code and scratch folders.
+    /// Folder for code and for the scratch folders of instances.
     pub(super) folder: PathBuf,
     pub(super) objects: Reader,
     pub(super) identity: Arc<Identity>,
     pub(super) logs: Arc<Logs>,
     pub(super) faults: Arc<Faults>,
-    /// Instances that may run at once.
+    /// Largest number of instances that run at once.
     pub(super) concurrency: usize,
 }
 
-/// The service.
+/// The Lambda service.
 pub(super) struct Lambda {
     place: Place,
     functions: Mutex<BTreeMap<String, Function>>,
@@ -53,7 +53,7 @@ pub(super) struct Lambda {
     counts: Counts,
 }
 
-/// What happened since the start.
+/// Counters since the start.
 #[derive(Default)]
 struct Counts {
     invocations: AtomicU64,
@@ -75,13 +75,13 @@ impl Lambda {
         Ok(Arc::new(Self { place, functions, fleet, meter, events, counts }))
     }
 
-    /// Ends all instances; none starts any more.
+    /// Ends all instances and prevents new ones.
     pub(super) fn stop(&self) {
         self.fleet.stop();
         self.meter.stop();
     }
 
-    /// One line about what happened.
+    /// Returns the counters as one line.
     pub(super) fn summary(&self) -> String {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counts { invocations, cold_starts, throttled, lost } = &self.counts;
@@ -94,7 +94,7 @@ impl Lambda {
         )
     }
 
-    /// Answers a call: REST with JSON.
+    /// Handles a request. The protocol is REST with JSON.
     pub(super) async fn call(self: &Arc<Self>, parts: &Parts, body: Bytes) -> Result<Answer, Failure> {
         let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let path: Vec<_> = parts.uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect();
@@ -119,7 +119,7 @@ impl Lambda {
             (method, ["2017-03-31", "tags", name]) => self.tags(&named(name)?, method, query, &body),
             ("GET", ["2016-08-19", "account-settings"]) => Ok(self.account()),
             (method, _) => {
-                let message = format!("the emulator does not have `{method} {}` of Lambda", parts.uri.path());
+                let message = format!("the emulator does not support `{method} {}` of Lambda", parts.uri.path());
                 Err(Failure::new(501, "NotImplemented", message))
             }
         }
@@ -129,13 +129,13 @@ impl Lambda {
         self.functions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at, or changes, the function of this name.
+    /// Reads or changes the function of this name.
     fn with<T>(&self, name: &str, look: impl FnOnce(&mut Function) -> Result<T, Failure>) -> Result<T, Failure> {
         look(self.functions().get_mut(name).ok_or_else(|| no_function(name))?)
     }
 }
 
-/// The ARN of a function.
+/// Returns the ARN of a function.
 fn arn(name: &str) -> String {
     format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")
 }
@@ -144,12 +144,12 @@ fn no_function(name: &str) -> Failure {
     Failure::new(404, "ResourceNotFoundException", format!("Function not found: {}", arn(name)))
 }
 
-/// The name in a name, a partial ARN or an ARN, each with or without a qualifier.
+/// Extracts the name from a name, a partial ARN or an ARN, each with or without a qualifier.
 fn function_name(text: &str, query: &str) -> Result<String, Failure> {
     let short = text.strip_prefix(&arn("")).or_else(|| text.strip_prefix(&format!("{ACCOUNT}:function:")));
     let (name, qualifier) = match short.unwrap_or(text).split_once(':') {
         Some((name, qualifier)) if short.is_some() || !qualifier.contains(':') => (name, qualifier.to_owned()),
-        // Of another account or region.
+        // The function is in another account or region.
         Some(_) => return Err(Failure::new(404, "ResourceNotFoundException", format!("Function not found: {text}"))),
         None => (short.unwrap_or(text), parameter(query, "Qualifier").unwrap_or_else(|| "$LATEST".to_owned())),
     };
@@ -169,12 +169,12 @@ fn valid_name(name: &str) -> Result<(), Failure> {
     Err(Failure::new(400, "ValidationException", message))
 }
 
-/// A parameter of the query.
+/// Returns a parameter of the query.
 fn parameter(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// The request's body, which is JSON.
+/// Parses the JSON body of a request.
 fn input<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let wrong = |e: serde_json::Error| Failure::new(400, "SerializationException", e.to_string());
     serde_json::from_slice(body).map_err(wrong)

@@ -1,4 +1,4 @@
-//! What an instance prints, line by line, into its log stream.
+//! Copies the output of an instance to its log stream, line by line.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::super::logs::Logs;
 
-/// A line that is longer is split, as an event of CloudWatch Logs would be.
+/// Longest line, in bytes. Longer ones are split, as events of CloudWatch Logs would be.
 const LONGEST_LINE: usize = 256 << 10;
 
-/// How much of an invocation's log its caller may have.
+/// Size of the tail of the log that the caller of an invocation can request, in bytes.
 const TAIL: usize = 4 << 10;
 
 /// The log stream of an instance.
@@ -18,7 +18,7 @@ pub(super) struct Journal {
     logs: Arc<Logs>,
     group: String,
     pub(super) stream: Arc<str>,
-    /// The end of what this invocation wrote.
+    /// The end of the current invocation's log.
     tail: String,
 }
 
@@ -36,7 +36,7 @@ impl Journal {
         }
     }
 
-    /// The end of what was written since this was last asked.
+    /// Returns the end of the log since the last call.
     pub(super) fn take_tail(&mut self) -> String {
         self.cut();
         std::mem::take(&mut self.tail)
@@ -51,7 +51,7 @@ impl Journal {
     }
 }
 
-/// The reading end of a pipe that is both standard output and error of an instance.
+/// The reading end of the pipe that is both standard output and standard error of an instance.
 pub(super) struct Output {
     pipe: Option<Receiver>,
     partial: Vec<u8>,
@@ -62,7 +62,7 @@ impl Output {
         Self { pipe: Some(pipe), partial: Vec::new() }
     }
 
-    /// Waits until there is something to drain: for ever, once all writers have ended.
+    /// Waits until there is something to drain. Never returns once all writers have closed the pipe.
     pub(super) async fn readable(&mut self) {
         match &self.pipe {
             Some(pipe) if pipe.readable().await.is_ok() => {}
@@ -73,8 +73,8 @@ impl Output {
         }
     }
 
-    /// Writes down what there is by now, without waiting. One that prints without end is not
-    /// followed to it.
+    /// Logs the available output without waiting. Reads at most 1 MiB, so that it returns even if an instance prints
+    /// endlessly.
     pub(super) fn drain(&mut self, journal: &mut Journal) {
         let mut buffer = [0; 16 << 10];
         for _ in 0..64 {
@@ -88,7 +88,7 @@ impl Output {
         }
     }
 
-    /// Also a last line without an end.
+    /// Logs the remaining output, including a last line without a newline.
     pub(super) fn finish(&mut self, journal: &mut Journal) {
         self.drain(journal);
         if !self.partial.is_empty() {

@@ -1,4 +1,4 @@
-//! The Lambda Runtime API: how the process of an instance asks for work and answers.
+//! The Lambda Runtime API: the process of an instance requests work and answers with it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// The largest response of a function.
+/// Largest response of a function, in bytes.
 pub(super) const LARGEST_RESPONSE: usize = wren::limits::SYNC_PAYLOAD + 100;
 
-/// An invocation as the process gets it.
+/// An invocation for the process.
 pub(super) struct Work {
     pub(super) id: String,
     pub(super) payload: Bytes,
-    /// Milliseconds since 1970.
+    /// In milliseconds since the Unix epoch.
     pub(super) deadline: u128,
     pub(super) arn: String,
 }
 
-/// What a process says.
+/// A request of the process.
 pub(super) enum Said {
-    /// It asks for work.
+    /// The process requests work.
     Next(oneshot::Sender<Work>),
-    /// It has done the work of this id; is told whether that was its work.
+    /// The process answers the invocation of this ID. The reply is whether that is its current invocation.
     Done(String, Done, oneshot::Sender<bool>),
-    /// It could not start.
+    /// The process could not initialize.
     InitError(Bytes),
 }
 
@@ -44,14 +44,14 @@ pub(super) enum Done {
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves one instance, until this future is dropped.
-pub(super) async fn serve(listener: TcpListener, said: mpsc::Sender<Said>) {
+/// Serves one instance until this future is dropped.
+pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<Said>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, said.clone()))),
-                // Out of file descriptors, mostly: some will be closed.
+                Ok((stream, _)) => drop(connections.spawn(connection(stream, requests.clone()))),
+                // Usually there is no free file descriptor. Some will be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -59,22 +59,22 @@ pub(super) async fn serve(listener: TcpListener, said: mpsc::Sender<Said>) {
     }
 }
 
-async fn connection(stream: TcpStream, said: mpsc::Sender<Said>) {
+async fn connection(stream: TcpStream, requests: mpsc::Sender<Said>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let said = said.clone();
-        async move { Ok::<_, Infallible>(answer(request, said).await) }
+        let requests = requests.clone();
+        async move { Ok::<_, Infallible>(answer(request, requests).await) }
     });
-    // A connection that breaks is the process's affair.
+    // If the connection breaks, the process sees the error.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(request: Request<Incoming>, said: mpsc::Sender<Said>) -> Answer {
+async fn answer(request: Request<Incoming>, requests: mpsc::Sender<Said>) -> Answer {
     let path = request.uri().path().to_owned();
     let Some(path) = path.strip_prefix("/2018-06-01/runtime/") else { return refused(404, "NotFound") };
     let parts: Vec<_> = path.split('/').collect();
     match (request.method(), parts.as_slice()) {
-        (&Method::GET, ["invocation", "next"]) => next(said).await,
+        (&Method::GET, ["invocation", "next"]) => next(requests).await,
         (&Method::POST, ["invocation", id, kind @ ("response" | "error")]) => {
             let done = match Limited::new(request.into_body(), LARGEST_RESPONSE).collect().await {
                 Ok(body) if *kind == "response" => Done::Answered(body.to_bytes()),
@@ -82,22 +82,22 @@ async fn answer(request: Request<Incoming>, said: mpsc::Sender<Said>) -> Answer 
                 Err(e) if e.is::<LengthLimitError>() => Done::TooLarge,
                 Err(_) => return refused(400, "InvalidRequest"),
             };
-            finish(id, done, said).await
+            finish(id, done, requests).await
         }
         (&Method::POST, ["init", "error"]) => {
             let body = Limited::new(request.into_body(), LARGEST_RESPONSE).collect().await;
             let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-            let _ = said.send(Said::InitError(body)).await;
+            let _ = requests.send(Said::InitError(body)).await;
             accepted()
         }
         _ => refused(404, "NotFound"),
     }
 }
 
-async fn next(said: mpsc::Sender<Said>) -> Answer {
+async fn next(requests: mpsc::Sender<Said>) -> Answer {
     let (asking, work) = oneshot::channel();
-    let _ = said.send(Said::Next(asking)).await;
-    // The instance ends, and this process with it.
+    let _ = requests.send(Said::Next(asking)).await;
+    // The sender was dropped: the instance ends, and the process with it.
     let Ok(work) = work.await else { return refused(500, "Shutdown") };
     let trace = format!(
         "Root=1-{:08x}-{:024x};Parent={:016x};Sampled=0",
@@ -114,10 +114,10 @@ async fn next(said: mpsc::Sender<Said>) -> Answer {
     answer.body(Full::new(work.payload)).unwrap_or_default()
 }
 
-async fn finish(id: &str, done: Done, said: mpsc::Sender<Said>) -> Answer {
+async fn finish(id: &str, done: Done, requests: mpsc::Sender<Said>) -> Answer {
     let too_large = matches!(done, Done::TooLarge);
     let (reply, mine) = oneshot::channel();
-    let _ = said.send(Said::Done(id.to_owned(), done, reply)).await;
+    let _ = requests.send(Said::Done(id.to_owned(), done, reply)).await;
     match mine.await {
         Ok(true) if too_large => refused(413, "RequestEntityTooLarge"),
         Ok(true) => accepted(),

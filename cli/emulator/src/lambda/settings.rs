@@ -1,4 +1,4 @@
-//! What is set for functions: their configuration, events, concurrency, tags.
+//! Settings of functions: their configuration, events, concurrency, tags.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +18,18 @@ pub(super) struct Settings {
     pub(super) role: String,
     pub(super) handler: String,
     description: String,
-    /// Seconds.
+    /// In seconds.
     pub(super) timeout: u32,
-    /// MB.
+    /// In MB.
     pub(super) memory: u32,
-    /// MB of `/tmp`; not enforced.
+    /// Size of `/tmp` in MB; not enforced.
     ephemeral: u32,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) architecture: String,
     log_group: Option<String>,
 }
 
-/// What a request says of a configuration.
+/// The configuration in a request.
 #[derive(Debug, Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Wishes {
@@ -45,14 +45,14 @@ pub(super) struct Wishes {
     logging_config: Option<Logging>,
     package_type: Option<String>,
     pub(super) revision_id: Option<String>,
-    // Without an effect here.
+    // These have no effect here.
     #[serde(rename = "Publish")]
     _publish: Value,
     #[serde(rename = "TracingConfig")]
     _tracing: Value,
     #[serde(rename = "FunctionName")]
     _name: Value,
-    /// What the emulator does not know how to play.
+    /// Settings that the emulator does not support.
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -77,7 +77,7 @@ struct Logging {
 }
 
 impl Wishes {
-    /// The settings of a new function.
+    /// Returns the settings of a new function.
     pub(super) fn create(self) -> Result<Settings, Failure> {
         if self.role.is_none() || self.runtime.is_none() || self.handler.is_none() {
             return Err(Failure::parameter("a function needs a Role, a Runtime and a Handler"));
@@ -88,13 +88,13 @@ impl Wishes {
         self.change(&start)
     }
 
-    /// `from`, changed by what is said.
+    /// Returns `from` with the requested changes.
     pub(super) fn change(self, from: &Settings) -> Result<Settings, Failure> {
         if let Some(name) = self.others.keys().next() {
-            return Err(Failure::parameter(format!("the emulator does not know `{name}`")));
+            return Err(Failure::parameter(format!("the emulator does not support the setting `{name}`")));
         }
         if self.package_type.is_some_and(|kind| kind != "Zip") {
-            return Err(Failure::parameter("the emulator runs functions from a zip only"));
+            return Err(Failure::parameter("the emulator supports only functions of the package type Zip"));
         }
         let mut to = from.clone();
         let set = |to: &mut String, text: Option<String>| text.map(|text| *to = text);
@@ -127,14 +127,16 @@ impl Settings {
                 self.architecture.clone_from(one);
                 Ok(())
             }
-            Some(other) => Err(Failure::parameter(format!("{other:?} is not one of x86_64 and arm64"))),
+            Some(other) => Err(Failure::parameter(format!("unknown architecture {other:?}; expected x86_64 or arm64"))),
         }
     }
 
     fn check(&self) -> Result<(), Failure> {
         if !["provided.al2023", "provided.al2"].contains(&self.runtime.as_str()) {
-            let message =
-                format!("the emulator has the runtimes provided.al2023 and provided.al2, and not {}", self.runtime);
+            let message = format!(
+                "the emulator does not support the runtime {}; use provided.al2023 or provided.al2",
+                self.runtime
+            );
             return Err(Failure::parameter(message));
         }
         within("memorySize", self.memory, limits::MIN_MEMORY_MB, limits::MAX_MEMORY_MB)?;
@@ -161,10 +163,10 @@ impl Settings {
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
         if let Some(name) = self.variables.keys().find(|name| !word(name)) {
-            return Err(Failure::parameter(format!("`{name}` is no name of an environment variable of Lambda")));
+            return Err(Failure::parameter(format!("`{name}` is not a valid environment variable name on Lambda")));
         }
         if self.variables.values().any(|value| value.contains('\0')) {
-            return Err(Failure::parameter("an environment variable has a null byte"));
+            return Err(Failure::parameter("an environment variable contains a null byte"));
         }
         if self.variables.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > 4 << 10 {
             return Err(Failure::parameter(format!("{refused} exceeded the 4KB limit.")));
@@ -193,7 +195,7 @@ impl Settings {
     }
 }
 
-/// Variables that Lambda sets and lets nobody else set.
+/// Variables that Lambda reserves and that a configuration must not set.
 const RESERVED: [&str; 18] = [
     "_HANDLER",
     "_X_AMZN_TRACE_ID",
@@ -228,7 +230,7 @@ fn within(name: &str, value: u32, least: u32, most: u32) -> Result<(), Failure> 
     Err(Failure::new(400, "ValidationException", message))
 }
 
-/// What is done with events that fail or that are too old.
+/// Handling of events that fail or are too old.
 #[derive(Debug, Clone, Deserialize, Serialize, Default)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct EventConfig {
@@ -236,7 +238,7 @@ pub(super) struct EventConfig {
     pub(super) maximum_retry_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) maximum_event_age_in_seconds: Option<u32>,
-    /// Given back, and not used.
+    /// Returned, but not used.
     #[serde(default)]
     destination_config: Value,
     #[serde(skip_deserializing)]

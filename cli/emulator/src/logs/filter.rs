@@ -1,6 +1,6 @@
-//! Patterns of terms that log events are searched by.
+//! Patterns of terms, for searching log events.
 
-/// All of `needed`, one of `any` where there are some, none of `barred`.
+/// Matches messages with all terms of `needed`, at least one of `any` unless that is empty, and none of `barred`.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     needed: Vec<String>,
@@ -9,12 +9,12 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Reads `error "exact words" -without ?either ?or`. Patterns for JSON, for columns and regular
-    /// expressions are refused.
+    /// Parses a pattern such as `error "exact phrase" -without ?either ?or`. Patterns for JSON or for columns and
+    /// regular expressions are refused.
     pub(super) fn parse(pattern: &str) -> Result<Self, String> {
         let mut rest = pattern.trim();
         if rest.starts_with(['{', '[', '%']) {
-            return Err(format!("the emulator has patterns of terms only, and not `{pattern}`"));
+            return Err(format!("the emulator supports only patterns of terms, not `{pattern}`"));
         }
         let mut filter = Self::default();
         while !rest.is_empty() {
@@ -36,7 +36,7 @@ impl Filter {
     }
 }
 
-/// The first term, and what comes after it.
+/// Returns the first term and the rest of the text.
 fn term(text: &str) -> Result<(String, &str), String> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (term, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));

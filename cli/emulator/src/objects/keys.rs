@@ -1,5 +1,5 @@
-//! The keys of each bucket, in order, so that a listing costs what it gives: `s3s-fs` walks the
-//! whole bucket for each page.
+//! A sorted index of the keys of each bucket. With it, the cost of a page of a listing depends on the size of the page;
+//! `s3s-fs` walks the whole bucket for each page.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -18,24 +18,24 @@ use tokio::sync::Mutex;
 
 use super::names::{self, key_of, path_of};
 
-/// Keys of one page at most, and where none are asked for.
+/// Largest number of keys in a page, which is also the default.
 const PAGE: i32 = 1_000;
 
-/// What `encoding-type=url` leaves as it is.
+/// Characters that `encoding-type=url` does not encode.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
-/// What a listing tells of an object.
+/// The properties of an object in a listing.
 #[derive(Debug, Clone)]
 struct About {
     bytes: u64,
     modified: SystemTime,
-    /// Asked for when it is first told.
+    /// `None` until the object is first listed.
     tag: Option<ETag>,
 }
 
 type Bucket = BTreeMap<String, About>;
 
-/// The keys of the buckets that were listed once; those of others are on disk alone.
+/// The keys of all buckets that were listed at least once. The keys of the others are only on disk.
 pub(super) struct Keys {
     root: PathBuf,
     files: FileSystem,
@@ -43,19 +43,20 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Of the buckets that are folders of `root`, and their objects the files below, by [`path_of`].
+    /// Creates an index of the buckets in `root`. Each bucket is a folder, and each object is a file below it, at
+    /// [`path_of`] its key.
     pub(super) fn new(root: &Path) -> Result<Self, s3s_fs::Error> {
         Ok(Self { root: root.to_owned(), files: FileSystem::new(root)?, buckets: Mutex::default() })
     }
 
-    /// Makes sure that a key that is about to be written will be known by its file.
+    /// Makes sure that the key of a file that is about to be written can be found out from the file.
     pub(super) fn note(&self, key: &str) -> io::Result<()> {
         names::note(&self.root, key)
     }
 
-    /// Looks again at a key that may have been written or deleted.
+    /// Updates the entry of a key that may have been written or deleted.
     pub(super) async fn changed(&self, bucket: &str, key: &str) {
-        // A listing that walks the bucket now is waited for: it may or may not have seen the change.
+        // Waits for a listing that is walking the bucket, because it may have missed the change.
         let mut buckets = self.buckets.lock().await;
         let Some(keys) = buckets.get_mut(bucket) else { return };
         match std::fs::metadata(self.root.join(bucket).join(path_of(key))).and_then(|data| about(&data)) {
@@ -64,12 +65,12 @@ impl Keys {
         }
     }
 
-    /// Forgets a bucket that was deleted.
+    /// Removes a deleted bucket.
     pub(super) async fn forget(&self, bucket: &str) {
         self.buckets.lock().await.remove(bucket);
     }
 
-    /// One page of the keys of a bucket that there is.
+    /// Returns one page of the keys of an existing bucket.
     pub(super) async fn page(&self, input: ListObjectsV2Input) -> io::Result<ListObjectsV2Output> {
         let mut buckets = self.buckets.lock().await;
         let bucket = input.bucket.clone();
@@ -81,8 +82,8 @@ impl Keys {
                 new.insert(keys)
             }
         };
-        let (mut page, told) = page(keys, input);
-        for (object, key) in page.contents.iter_mut().flatten().zip(told) {
+        let (mut page, plain_keys) = page(keys, input);
+        for (object, key) in page.contents.iter_mut().flatten().zip(plain_keys) {
             if object.e_tag.is_none() {
                 object.e_tag = self.tag(&bucket, &key).await;
                 if let Some(about) = keys.get_mut(&key) {
@@ -109,10 +110,10 @@ fn about(data: &std::fs::Metadata) -> io::Result<About> {
 fn walk(root: &Path, folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        // Keys are text.
+        // Keys are UTF-8.
         let Ok(name) = entry.file_name().into_string() else { continue };
         let data = match entry.metadata() {
-            // Deleted meanwhile.
+            // It was deleted in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             data => data?,
         };
@@ -125,16 +126,16 @@ fn walk(root: &Path, folder: &Path, at: &str, keys: &mut Bucket) -> io::Result<(
     Ok(())
 }
 
-/// A page, and the keys of its objects as they are.
+/// Returns a page, and the keys of its objects without URL encoding.
 fn page(keys: &Bucket, input: ListObjectsV2Input) -> (ListObjectsV2Output, Vec<String>) {
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
     let after = input.continuation_token.as_deref().max(input.start_after.as_deref());
     let most = usize::try_from(input.max_keys.unwrap_or(PAGE).clamp(0, PAGE)).unwrap_or_default();
     let url = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
-    let told = |key: &str| if url { utf8_percent_encode(key, PLAIN).to_string() } else { key.to_owned() };
+    let encoded = |key: &str| if url { utf8_percent_encode(key, PLAIN).to_string() } else { key.to_owned() };
 
-    let (mut contents, mut prefixes, mut as_they_are) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut contents, mut prefixes, mut plain_keys) = (Vec::new(), Vec::new(), Vec::new());
     let mut last: Option<String> = None;
     let mut from = match after {
         Some(after) if after >= prefix => Bound::Excluded(after.to_owned()),
@@ -145,7 +146,7 @@ fn page(keys: &Bucket, input: ListObjectsV2Input) -> (ListObjectsV2Output, Vec<S
         let Some((key, about)) = next.filter(|(key, _)| key.starts_with(prefix)) else { break false };
         let cut = delimiter.and_then(|d| key[prefix.len()..].find(d).map(|at| prefix.len() + at + d.len()));
         let group = cut.map(|cut| &key[..cut]);
-        // A group that was told on an earlier page.
+        // Whether an earlier page listed this group.
         let known = group.is_some_and(|group| after.is_some_and(|after| group <= after));
         if !known && contents.len() + prefixes.len() >= most {
             break most > 0;
@@ -153,21 +154,21 @@ fn page(keys: &Bucket, input: ListObjectsV2Input) -> (ListObjectsV2Output, Vec<S
         from = match group {
             Some(group) => {
                 if !known {
-                    prefixes.push(CommonPrefix { prefix: Some(told(group)) });
+                    prefixes.push(CommonPrefix { prefix: Some(encoded(group)) });
                     last = Some(group.to_owned());
                 }
-                // No key sorts behind all that begin with the group, but none has this character.
+                // Sorts after all keys of the group, because no key contains this character.
                 Bound::Excluded(format!("{group}{}", char::MAX))
             }
             None => {
                 contents.push(Object {
-                    key: Some(told(key)),
+                    key: Some(encoded(key)),
                     size: i64::try_from(about.bytes).ok(),
                     last_modified: Some(Timestamp::from(about.modified)),
                     e_tag: about.tag.clone(),
                     ..Default::default()
                 });
-                as_they_are.push(key.clone());
+                plain_keys.push(key.clone());
                 last = Some(key.clone());
                 Bound::Excluded(key.clone())
             }
@@ -180,15 +181,15 @@ fn page(keys: &Bucket, input: ListObjectsV2Input) -> (ListObjectsV2Output, Vec<S
         next_continuation_token: last.filter(|_| is_truncated),
         contents: (!contents.is_empty()).then_some(contents),
         common_prefixes: (!prefixes.is_empty()).then_some(prefixes),
-        prefix: input.prefix.as_deref().map(told),
-        delimiter: input.delimiter.as_deref().map(told),
-        start_after: input.start_after.as_deref().map(told),
+        prefix: input.prefix.as_deref().map(encoded),
+        delimiter: input.delimiter.as_deref().map(encoded),
+        start_after: input.start_after.as_deref().map(encoded),
         continuation_token: input.continuation_token,
         encoding_type: input.encoding_type,
         name: Some(input.bucket),
         ..Default::default()
     };
-    (output, as_they_are)
+    (output, plain_keys)
 }
 
 #[cfg(test)]
@@ -200,7 +201,7 @@ mod tests {
         keys.iter().map(|key| ((*key).to_owned(), about.clone())).collect()
     }
 
-    /// All pages of a listing: keys, and groups in brackets.
+    /// Returns all pages of a listing: keys, and groups in brackets.
     fn listed(keys: &Bucket, prefix: &str, delimiter: Option<&str>, after: Option<&str>, most: i32) -> Vec<String> {
         let mut all = Vec::new();
         let mut token = None;
@@ -216,10 +217,10 @@ mod tests {
             let (page, _) = page(keys, input);
             let contents = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
             let groups = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|group| group.prefix);
-            let mut told: Vec<_> = contents.chain(groups.map(|group| format!("[{group}]"))).collect();
-            assert!(told.len() <= most as usize);
-            told.sort_unstable_by(|a, b| a.trim_matches(['[', ']']).cmp(b.trim_matches(['[', ']'])));
-            all.extend(told);
+            let mut names: Vec<_> = contents.chain(groups.map(|group| format!("[{group}]"))).collect();
+            assert!(names.len() <= most as usize);
+            names.sort_unstable_by(|a, b| a.trim_matches(['[', ']']).cmp(b.trim_matches(['[', ']'])));
+            all.extend(names);
             token = page.next_continuation_token;
             assert_eq!(page.is_truncated, Some(token.is_some()));
             if token.is_none() {

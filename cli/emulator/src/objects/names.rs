@@ -1,25 +1,25 @@
-//! Names of objects' files. `s3s-fs` keeps an object as a file below the bucket's folder, by its key, so that `a` could not
-//! be beside `a/b`. On disk the names of folders end in `@`, and those of files do not.
+//! File names of objects. `s3s-fs` stores an object in a file below the bucket's folder, at the path of its key, so
+//! `a` and `a/b` could not both exist. Here, names of folders end in `@` on disk, and names of files do not.
 //!
-//! S3 takes any text of up to 1,024 bytes for a key. What no file can be called has a file by its hash in the bucket's
-//! folder, and a note beside the buckets says what its key is.
+//! S3 accepts any text of up to 1,024 bytes as a key. If a key cannot be a path, the object's file is in the bucket's
+//! folder and named after the hash of the key. A file next to the buckets then contains the key.
 
 use std::io;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// Ends the name of a folder.
+/// Suffix of the names of folders.
 const FOLDER: char = '@';
 
-/// Added to the name of a file that would end as a folder's, or in this; and to that of a hash.
+/// Suffix that is added to a hash, and to the name of a file that would end in [`FOLDER`] or in this.
 const FILE: char = '~';
 
-/// The longest path that is taken as it is. `s3s-fs` makes a name of the whole path and the bucket's, in base 64 and with
-/// more around it, and a name has at most 255 bytes.
+/// Longest path that is used unchanged, in bytes. `s3s-fs` makes a file name from the names of the bucket and the whole
+/// path, in base64 and with additions, and a file name has at most 255 bytes.
 const LONGEST: usize = 72;
 
-/// The path of a key's file, within the bucket's folder.
+/// Returns the path of a key's file, relative to the bucket's folder.
 pub(super) fn path_of(key: &str) -> String {
     let path = plain_path(key);
     let is_name = |name: &str| !matches!(name, "." | "..");
@@ -45,18 +45,19 @@ fn plain_path(key: &str) -> String {
     path
 }
 
-/// Whether a path is of a hash: no plain one ends in this alone.
+/// Whether a path comes from a hash. At the end of a plain path, [`FILE`] follows [`FOLDER`] or another [`FILE`].
 fn is_hash(path: &str) -> bool {
     path.strip_suffix(FILE).is_some_and(|rest| !rest.ends_with([FOLDER, FILE]))
 }
 
-/// Notes a key that its path does not tell, before there is a file of it. Buckets lie in `root`.
+/// Stores a key that cannot be derived from its path. Must be called before the object's file is written. `root` holds
+/// the buckets.
 pub(super) fn note(root: &Path, key: &str) -> io::Result<()> {
     let path = path_of(key);
     if is_hash(&path) { std::fs::write(root.join(format!(".key-{path}")), key) } else { Ok(()) }
 }
 
-/// The key of a file; an error where it was not noted.
+/// Returns the key of a file, or an error if the file is named after a hash and the key was not stored.
 pub(super) fn key_of(root: &Path, path: &str) -> io::Result<String> {
     if is_hash(path) {
         return std::fs::read_to_string(root.join(format!(".key-{path}")));
@@ -80,7 +81,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let long = "p".repeat(400);
         let parts = ["a", "a@", "a~", "a@~", "a~@", "@", "~", "", "b.c", ".", "..", "é", &long];
-        // Of an empty key there is no object.
+        // An object cannot have an empty key.
         let mut keys: Vec<String> =
             parts.iter().filter(|part| !part.is_empty()).map(|part| (*part).to_owned()).collect();
         keys.extend(parts.iter().flat_map(|folder| parts.map(|file| format!("{folder}/{file}"))));
@@ -93,7 +94,7 @@ mod tests {
             assert!(path.len() <= LONGEST && !path.split('/').any(|name| matches!(name, "" | "." | "..")), "{path}");
             assert_eq!(key_of(root.path(), &path).unwrap(), *key);
             let folder = path_of(&format!("{key}/x"));
-            assert!(!paths.contains(folder.trim_end_matches("/x")), "no file is where a folder must be");
+            assert!(!paths.contains(folder.trim_end_matches("/x")), "no file has the path of a folder");
         }
     }
 }

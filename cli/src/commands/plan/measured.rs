@@ -92,7 +92,7 @@ impl Measured {
     }
 
     /// Describes the measurements, with a warning if they are not from Lambda.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         let jobs = if self.jobs.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", self.jobs.len()) };
         let elsewhere = match is_lambda(&self.backend) {
             true => "",

@@ -141,7 +141,7 @@ fn a_task_that_is_clicked_shows_its_attempts_its_error_and_its_output() {
     assert!(browser.text("#tip").contains("Task 1, attempt 1: failed"), "{}", browser.text("#tip"));
     browser.mouse(&[("mousePressed", x, y + 36.0), ("mouseReleased", x, y + 36.0)]);
     assert!(browser.text("#detail").contains("no such file"));
-    // And without a pointer.
+    // The same with the keyboard.
     browser.key("Escape");
     assert!(browser.eval("detail.hidden").as_bool().unwrap());
     browser.eval("timeline.focus()");
@@ -183,7 +183,7 @@ fn the_timeline_zooms_and_moves_by_pointer_wheel_keys_and_buttons() {
     browser.click("#zoom-in");
     browser.click("#zoom-out");
     assert_eq!(range(&mut browser), (begin, end));
-    // One phase alone.
+    // Show only one phase.
     browser.click("#legend button:nth-child(6)");
     assert_eq!(browser.count("#legend.alone button[aria-pressed=true]"), 1);
     browser.assert_quiet();
@@ -293,7 +293,9 @@ fn long_texts_are_cut_and_say_so() {
     assert_eq!(limited("short", &mut left), "short");
     let long = "é".repeat(LONGEST_TEXT);
     let cut = limited(&long, &mut left);
-    assert!(cut.len() < LONGEST_TEXT + 50 && cut.ends_with(&format!("[{LONGEST_TEXT} more bytes are in the log]")));
+    assert!(
+        cut.len() < LONGEST_TEXT + 50 && cut.ends_with(&format!("[{LONGEST_TEXT} more bytes are in the job history]"))
+    );
     assert_eq!(left, ALL_TEXT - 5 - LONGEST_TEXT);
     assert!(limited("nothing left", &mut 0).starts_with("\n[12 more bytes"));
 }

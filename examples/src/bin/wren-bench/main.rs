@@ -143,10 +143,10 @@ async fn noop(n: u64, times: usize) -> wren::Result<Vec<Duration>> {
     Ok(all)
 }
 
-/// Measures the cost of the log of a map of 100,000 no-ops, in percent and in microseconds. With `maps` of 1, this is
-/// the cost until the results are there. With many maps per turn, it is the cost of all the work, because the part of a
-/// log that is written during the next map counts too. Runs with and without a log alternate, so that other work of the
-/// machine affects both. No log is written if its folder cannot be created.
+/// Measures the cost of the job history of a map of 100,000 no-ops, in percent and in microseconds. With `maps` of 1,
+/// this is the cost until the results are there. With many maps per turn, it is the cost of all the work, because the
+/// part of a history that is written during the next map counts too. Runs with and without a history alternate, so that
+/// other work of the machine affects both. No history is written if its folder cannot be created.
 async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
     const NOWHERE: &str = "/proc/none";
     let folder = scratch("log");
@@ -165,7 +165,10 @@ async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
         }
     }
     let jobs = wren::history::jobs(&folder).unwrap_or_default();
-    assert!(jobs.len() == turns * maps as usize && jobs.iter().all(|job| job.done == 100_000), "logs were written");
+    assert!(
+        jobs.len() == turns * maps as usize && jobs.iter().all(|job| job.done == 100_000),
+        "job histories were written"
+    );
     assert!(!Path::new(NOWHERE).exists());
     let _ = std::fs::remove_dir_all(&folder);
     let [with, without] = times.map(|times| micros(median(times)));

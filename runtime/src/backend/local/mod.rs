@@ -1,4 +1,4 @@
-//! The `local` backend: a pool of worker processes of this same executable.
+//! The `local` backend: a pool of worker processes that run this same executable.
 
 mod process;
 mod shm;
@@ -23,55 +23,59 @@ use crate::scheduler;
 use process::{Process, START_LIMIT, Surroundings};
 use supervisor::Supervisor;
 
-/// How often a worker may end by itself before its first call, one after the other, until the pool gives up.
+/// The pool gives up after this number of consecutive workers have ended by themselves before their first call.
 const FALSE_STARTS: u32 = 3;
 
-/// How often a worker may not be had for want of something of the system's, or be killed before its first call,
-/// until the pool gives up, if it has no other worker. The pauses between double, and make about three seconds.
+/// A pool without workers gives up after this number of consecutive failed starts. A start fails if the system lacks a
+/// resource, or if the worker is killed before its first call. The pauses between these starts add up to about two
+/// seconds.
 const REFUSALS: u32 = 9;
+/// Pause after the first failed start. Each further pause is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a pool that gave up does not try again.
+/// Time until a pool that gave up tries again.
 const GIVEN_UP: Duration = Duration::from_secs(1);
 
-/// Descriptors that the driver needs for each worker, and for itself.
+/// Number of file descriptors that the driver needs for each worker, and for itself.
 const DESCRIPTORS: (u64, u64) = (6, 128);
 
-/// How often limits are checked, and cancelled calls that do not end by themselves.
+/// Interval between checks of limits, and of cancelled calls that have not ended by themselves.
 const CHECK_EVERY: Duration = Duration::from_millis(5);
 
-/// Worker processes, started when they are first needed.
+/// A pool of worker processes, which are started when they are first needed.
 #[derive(Debug)]
 pub(crate) struct LocalBackend {
     workers: Vec<Worker>,
-    /// Batches that wait for a slot.
+    /// Batches that wait for a slot of a worker.
     waiting: VecDeque<Waiting>,
     wake_handle: WakeHandle,
     lines: OutputSink,
     epoch: Epoch,
     surroundings: Arc<Surroundings>,
-    /// Minds the workers; made with the first.
+    /// Supervises the workers; created with the first one.
     supervisor: Option<Arc<Supervisor>>,
-    /// Workers that ended by themselves before their first call, one after the other.
+    /// Number of consecutive workers that ended by themselves before their first call.
     false_starts: u32,
-    /// Workers that could not be had, one after the other, and when the next is tried.
+    /// Number of consecutive failed starts.
     refusals: u32,
+    /// Earliest time of the next start.
     next_start: Duration,
-    /// Why no worker starts, and until when that is said.
+    /// Why the pool gave up, and until when batches fail for that reason.
     broken: Option<(String, Duration)>,
-    /// What this process and its workers may use together, in bytes.
+    /// The limit on the memory of this process and its workers, if there is one.
     memory: Option<Memory>,
-    /// How long a worker may be idle.
+    /// Time after which an idle worker is retired.
     idle_timeout: Option<Duration>,
-    /// Calls that a worker runs, at most.
+    /// Maximum number of calls that a worker runs.
     max_calls: Option<NonZeroU64>,
 }
 
-/// A batch that waits for a slot, and since when.
+/// A batch that waits for a slot of a worker.
 #[derive(Debug)]
 struct Waiting {
     batch: Batch,
+    /// When it started to wait.
     since: Duration,
 }
 
@@ -93,7 +97,7 @@ impl Worker {
     }
 }
 
-/// What the clock that is shared with workers said when the scheduler's began, in nanoseconds.
+/// The start of the scheduler's clock, in nanoseconds on the clock that is shared with workers.
 #[derive(Debug, Clone, Copy)]
 struct Epoch(u64);
 
@@ -102,12 +106,12 @@ impl Epoch {
         Self(monotonic().saturating_sub(clock.elapsed().as_nanos() as u64))
     }
 
-    /// A worker's time, on the scheduler's clock.
+    /// Converts a worker's time to the scheduler's clock.
     fn time(self, at: u64) -> Duration {
         Duration::from_nanos(at.saturating_sub(self.0))
     }
 
-    /// The scheduler's time, on the clock that is shared with workers.
+    /// Converts the scheduler's time to the clock that is shared with workers.
     fn at(self, time: Duration) -> u64 {
         self.0.saturating_add(time.as_nanos() as u64)
     }
@@ -121,19 +125,20 @@ struct Memory {
     next_check: Duration,
 }
 
-/// Workers are this same program: it must begin with `init`, and a worker starts none of its own.
+/// Returns an error if this process cannot start workers. Workers run this same program, so it must call `init` first,
+/// and a worker must not start workers of its own.
 fn may_start_workers() -> Result<(), Error> {
     if platform::is_worker() {
         return Err(Error::Config(
-            "a worker has no workers of its own: what a remote function calls runs on threads of its worker; leave out \
+            "a worker cannot start workers of its own: calls of a remote function run on threads of its worker; remove \
              `.backend(\"local\")`, or the whole executor"
                 .to_owned(),
         ));
     }
     if !platform::is_initialized() {
         return Err(Error::Config(
-            "the `local` backend starts this program again as a worker, and its `main` would not know: put \
-             `#[wren::main]` on `main`, or call `wren::init()` first in it"
+            "the `local` backend starts this program again as a worker, but `wren::init()` has not been called: put \
+             `#[wren::main]` on `main`, or call `wren::init()` on its first line"
                 .to_owned(),
         ));
     }
@@ -176,30 +181,33 @@ impl LocalBackend {
         }
     }
 
-    /// Keeps this process and its workers below so many bytes together: what would pass them fails as
-    /// out of memory, the largest first.
+    /// Limits the memory of this process and its workers together, in bytes. When they exceed the limit, the largest
+    /// worker is killed and its running task fails as out of memory.
     #[cfg(feature = "aws")]
     pub(crate) fn limit_memory(&mut self, limit: u64) {
         let own = ProcessMemory::of_this_process();
         self.memory = Some(Memory { limit, own, next_check: Duration::ZERO });
     }
 
-    /// Starts all workers before they are needed.
+    /// Starts the workers that do not run yet, before they are needed.
     #[cfg(feature = "aws")]
     pub(crate) fn warm_up(&mut self) {
         for index in 0..self.workers.len() {
-            // One that does not start says why when it is needed.
-            self.start(index);
+            if matches!(self.workers[index], Worker::None) {
+                // A failed start is repeated when a worker is needed.
+                self.start(index);
+            }
         }
     }
 
-    /// Whether nothing runs and nothing waits.
+    /// Whether no batch runs or waits.
     #[cfg(feature = "aws")]
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.processes().all(|process| process.load() == 0)
     }
 
-    /// Stops the largest worker if all together use too much. Gives whether there is such a limit.
+    /// Kills the largest worker if this process and its workers exceed the memory limit. Returns whether there is a
+    /// limit.
     fn check_memory(&mut self, now: Duration) -> bool {
         let Some(memory) = &mut self.memory else { return false };
         if now < memory.next_check {
@@ -213,7 +221,7 @@ impl LocalBackend {
         if total > memory.limit
             && let Some(process) = largest.and_then(|index| self.workers[index].process_mut())
         {
-            // Rounded apart, so that what is over is seen to be over.
+            // The limit is rounded down and the peak up, so that the peak is larger in the error too.
             let (limit_mb, peak_mb) = ((memory.limit >> 20) as u32, total.div_ceil(1 << 20) as u32);
             process.stop_for(Failure::OutOfMemory { limit_mb, peak_mb });
         }
@@ -228,12 +236,13 @@ impl LocalBackend {
         self.workers.iter_mut().filter_map(Worker::process_mut)
     }
 
+    /// Assigns waiting batches to workers, and starts workers for the rest.
     fn place(&mut self, replies: &mut Vec<Reply>, now: Duration) {
         while let Some(next) = self.waiting.front() {
             let calls = next.batch.tasks.end - next.batch.tasks.start;
             self.retire_for(calls);
             if let Some(process) = self.idle().or_else(|| self.shortest_if_all_run(calls)) {
-                // The loop's condition says that one waits.
+                // The loop's condition ensures that a batch waits.
                 let Some(Waiting { batch, since }) = self.waiting.pop_front() else { return };
                 if let Some(process) = self.workers[process].process_mut() {
                     process.launch(batch, since, now);
@@ -257,7 +266,7 @@ impl LocalBackend {
         }
     }
 
-    /// Retires idle workers that may not run so many calls more.
+    /// Retires idle workers that may not run `calls` more calls.
     fn retire_for(&mut self, calls: u64) {
         let most = self.max_calls;
         for process in self.processes_mut().filter(|process| process.load() == 0) {
@@ -267,10 +276,10 @@ impl LocalBackend {
         }
     }
 
-    /// Retires workers that were idle for long. Gives after how long one may be next.
+    /// Retires workers that have been idle for too long. Returns the time until the next one may be.
     fn retire_idle(&mut self, now: Duration) -> Option<Duration> {
         let idle = self.idle_timeout?;
-        // One that is just coming up has not been idle.
+        // A worker that is still starting is not idle.
         let is_idle = |process: &&mut Process| process.load() == 0 && process.was_ready() && !process.is_retiring();
         let processes = self.processes_mut().filter(is_idle);
         let left = processes.filter_map(|process| {
@@ -283,7 +292,7 @@ impl LocalBackend {
         left.min()
     }
 
-    /// An idle worker, the one whose caches are warmest.
+    /// Returns the idle worker that was active last, because its caches are the warmest.
     fn idle(&self) -> Option<usize> {
         let idle = self.workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.process()?)));
         idle.filter(|(_, p)| p.load() == 0 && !p.is_retiring())
@@ -291,7 +300,8 @@ impl LocalBackend {
             .map(|(index, _)| index)
     }
 
-    /// Where all workers run that there can be, the one with the fewest batches, if it has a slot.
+    /// Returns the worker with the fewest batches, if it has a free slot. Returns `None` while other workers are
+    /// starting or can be started, unless the last start failed.
     fn shortest_if_all_run(&self, calls: u64) -> Option<usize> {
         if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_))) && self.refusals == 0
         {
@@ -304,13 +314,13 @@ impl LocalBackend {
             .map(|(index, _)| index)
     }
 
-    /// Starts workers for what waits, as many as there is use for.
+    /// Starts as many workers as the waiting batches can use.
     fn start_some(&mut self, now: Duration) {
         if now < self.next_start {
             return;
         }
         let starting = self.workers.iter().filter(|worker| matches!(worker, Worker::Starting(_))).count();
-        // Where it failed, one is tried at a time.
+        // After a failure, workers are started one at a time.
         let most = if self.refusals > 0 || self.false_starts > 0 { 1 } else { self.waiting.len() };
         for _ in starting..most {
             let Some(free) = self.workers.iter().position(|worker| matches!(worker, Worker::None)) else { return };
@@ -331,7 +341,7 @@ impl LocalBackend {
         let start = {
             let sender = sender.clone();
             move |supervisor: Arc<Supervisor>| {
-                // Where nobody waits any more, the process is dropped, and with that killed.
+                // If the pool does not wait for the process any more, it is dropped, which kills it.
                 let _ = sender.send(Process::start(
                     index as u32,
                     &notifier,
@@ -351,38 +361,43 @@ impl LocalBackend {
         self.workers[index] = Worker::Starting(receiver);
     }
 
-    /// Takes in a worker that was started.
+    /// Receives a worker whose start has finished.
     fn take_in(&mut self, index: usize, now: Duration) {
         let Worker::Starting(receiver) = &self.workers[index] else { return };
         let started = match receiver.try_recv() {
             Ok(started) => started,
             Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("it was not told whether it started")),
+            Err(TryRecvError::Disconnected) => Err(io::Error::other("the start ended without a result")),
         };
         match started {
             Ok(process) => self.workers[index] = Worker::Running(Box::new(process)),
             Err(error) => {
                 self.workers[index] = Worker::None;
-                self.refused(&format!("the system gives none: {error}"), now);
+                self.refused(&format!("cannot create the process: {error}"), now);
             }
         }
     }
 
-    /// Notes that a worker could not be had, which may be otherwise in a moment.
+    /// Records a failed start. The next one, after a pause, may succeed.
     fn refused(&mut self, why: &str, now: Duration) {
         self.refusals += 1;
         let pause = FIRST_PAUSE.saturating_mul(1 << (self.refusals - 1).min(10)).min(LONGEST_PAUSE);
         self.next_start = now + pause;
         if self.refusals >= REFUSALS {
-            self.give_up(format!("no worker process can be started, {REFUSALS} times in a row: {why}"), now);
+            self.give_up(
+                format!("cannot start a worker process; {REFUSALS} starts failed in a row, the last one: {why}"),
+                now,
+            );
         }
     }
 
+    /// Makes waiting and new batches fail for a while, unless there is a worker.
     fn give_up(&mut self, why: String, now: Duration) {
         (self.refusals, self.false_starts) = (0, 0);
         self.broken = Some((why, now + GIVEN_UP));
     }
 
+    /// Handles the end of a worker process.
     fn reap(&mut self, index: usize, now: Duration, replies: &mut Vec<Reply>) {
         let Worker::Running(mut process) = std::mem::replace(&mut self.workers[index], Worker::None) else { return };
         let Some(exit) = process.exit() else {
@@ -396,20 +411,20 @@ impl LocalBackend {
         } else if process.is_late() {
             self.give_up(
                 format!(
-                    "a worker process did not come to `wren::init()` within {} seconds and was killed; what the program \
-                     does before must end, in a worker too: is `wren::init()` the first line of `main`?",
+                    "a worker process did not reach `wren::init()` within {} seconds and was killed; the code that the \
+                     program runs before it must finish in a worker too; make `wren::init()` the first line of `main`",
                     START_LIMIT.as_secs()
                 ),
                 now,
             );
         } else if exit.was_killed() {
-            self.refused(&format!("it {} before its first call", exit.in_words()), now);
+            self.refused(&format!("before its first call, the process {}", exit.in_words()), now);
         } else {
             self.false_starts += 1;
             if self.false_starts >= FALSE_STARTS {
                 let why = format!(
-                    "{FALSE_STARTS} worker processes in a row ended before their first call; the last {}; is \
-                     `#[wren::main]` on `main`, or `wren::init()` its first line?",
+                    "{FALSE_STARTS} worker processes in a row ended before their first call; the last one {}; check \
+                     that `#[wren::main]` is on `main`, or that `wren::init()` is its first line",
                     exit.in_words()
                 );
                 self.give_up(why, now);
@@ -418,7 +433,7 @@ impl LocalBackend {
         process.settle(&exit, now, replies);
     }
 
-    /// An idle worker takes over what waits behind a long task elsewhere.
+    /// Takes back the batches that wait behind a running batch, if an idle worker or a new one can run them.
     fn share(&mut self, replies: &mut Vec<Reply>) {
         let has_idle = self.workers.iter().any(|worker| match worker {
             Worker::None => self.refusals == 0,
@@ -490,7 +505,8 @@ impl Backend for LocalBackend {
     }
 }
 
-/// Whether a worker may run so many calls more, of at most so many: one that ran none may run any number.
+/// Whether a worker may run `calls` more calls if it may run `most` in all. A worker that has run none may run any
+/// number.
 fn fits(process: &Process, calls: u64, most: Option<NonZeroU64>) -> bool {
     most.is_none_or(|most| process.calls() == 0 || process.calls().saturating_add(calls) <= most.get())
 }

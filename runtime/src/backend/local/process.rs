@@ -1,4 +1,4 @@
-//! One worker process as the driver sees it.
+//! The driver's side of one worker process.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use super::{CHECK_EVERY, Epoch};
@@ -25,24 +25,23 @@ use crate::codec::{self, Aligned};
 use crate::error::Failure;
 use crate::function::{Blob, Limits};
 use crate::history::spans;
-use crate::platform::SleepFlag;
-use crate::platform::{self, Notifier, ProcessMemory, SharedBytes, monotonic};
+use crate::platform::{self, Notifier, ProcessMemory, SharedBytes, SleepFlag, monotonic};
 use crate::terminal;
-use std::sync::Once;
 
-/// How long a cancelled task may go on before its worker is killed: starting another worker costs
-/// a few milliseconds, so short tasks may as well end by themselves.
+/// Time that a cancelled task may continue before its worker is killed. Starting another worker costs a few
+/// milliseconds, so a short task may as well end by itself.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// How often it is looked what processes that functions started hold: that costs as much for each.
+/// Interval between reads of the memory of processes that functions started. The cost grows with their number.
 const CHILDREN_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a worker's program may take until it takes batches. From a file system far away it takes seconds.
+/// Time that a worker's program may take until it accepts batches. Loading it from a remote file system takes seconds.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often a worker's peak memory is read: that costs some microseconds.
+/// Interval between reads of a worker's peak memory: a read costs some microseconds.
 const PEAK_EVERY: Duration = Duration::from_millis(20);
 
+/// A worker process and its batches.
 pub(super) struct Process {
     number: u32,
     epoch: Epoch,
@@ -55,54 +54,58 @@ pub(super) struct Process {
     supervised: Arc<Supervised>,
     batches: Vec<SentBatch>,
     outbox: VecDeque<Outgoing>,
-    /// Parts that wait for the frame they belong to.
+    /// Parts that have arrived before the frame that they belong to.
     parts: Aligned,
-    /// Blobs the worker has.
+    /// Blobs that the worker has.
     blobs: HashMap<u64, Weak<Blob>>,
-    /// Why it was killed, if by us.
+    /// Why the driver killed it, if it did.
     kill_reason: Option<Failure>,
-    /// What ran at the last check, and since when.
+    /// The batch that ran at the last check, and the number of its tasks that were claimed.
     watched: Option<(BatchId, u64)>,
+    /// Since when `watched` has not changed.
     watched_since: Duration,
     next_check: Duration,
     peak_memory: u64,
     peak_known_until: Duration,
-    /// What its functions' own processes hold.
+    /// Memory of the processes that its functions started, in bytes.
     held_by_children: u64,
     children_known_until: Duration,
-    /// What it may hold when it runs nothing, in MB: the most that any of its calls might, or else a share of the
-    /// machine's memory.
+    /// The largest memory limit of its calls so far, in MB; `share_mb` counts as the limit of calls without one.
+    /// Determines how much memory it may hold while it is idle.
     most_mb: u32,
+    /// Its share of the machine's memory, in MB.
     share_mb: u32,
     memory_known_until: Duration,
     is_retiring: bool,
-    /// Calls that it was given.
+    /// Number of calls that it was given.
     calls: u64,
     last_active: Duration,
-    /// Whether it had no batch yet.
+    /// Whether it has not been given a batch yet.
     is_new: bool,
-    /// Whether it was killed because it did not come to take batches.
+    /// Whether it was killed because it did not accept batches in time.
     is_late: bool,
 }
 
+/// A batch that was sent to the worker.
 struct SentBatch {
     batch: Batch,
     slot: usize,
-    /// Since when it waited for a worker, and whether it was the first of this one.
-    asked: Duration,
+    /// Since when it waited for a worker.
+    waited_since: Duration,
+    /// Whether it is the first batch of this worker.
     cold: bool,
-    /// When the worker was through with the one before.
+    /// When the worker finished the batch before it.
     free: Duration,
-    /// The next task to be reported; the worker reports in order.
+    /// The next task that the worker will report. It reports tasks in order.
     next: u64,
-    /// Where it ends, which comes down when tasks are taken back.
+    /// The end of its tasks, which decreases when tasks are taken back.
     end: u64,
-    /// When it is killed, if it was cancelled.
+    /// When the worker is killed if the batch was cancelled and still runs.
     kill_at: Option<Duration>,
 }
 
-/// Environment and working directory of the moment that the pool was made. A program that changes its own later does not
-/// give some of its workers others than the rest.
+/// The environment and the working directory of this process when the pool was created. If the program changes its own
+/// later, all workers still get the same ones.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     variables: Vec<(OsString, OsString)>,
@@ -114,23 +117,23 @@ impl Surroundings {
         Self { variables: std::env::vars_os().collect(), directory: std::env::current_dir().ok() }
     }
 
-    fn give(&self, command: &mut Command) {
+    fn apply_to(&self, command: &mut Command) {
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
-        // One that was removed can be had no more; the worker then is where the program is.
+        // If the directory was removed, the worker starts in the current directory of this process.
         if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
             command.current_dir(directory);
         }
     }
 }
 
-/// What waits for room in the ring.
+/// A message that waits for room in the ring.
 enum Outgoing {
     Frame(u32, Vec<u8>),
-    /// A large value, of which so many bytes are sent.
+    /// A large value, and the number of its bytes that have been sent.
     Blob(Arc<Blob>, usize),
-    /// One that the worker maps, and whether its descriptor is sent.
+    /// A large value that the worker maps, and whether its descriptor has been sent.
     Shared(Arc<Blob>, bool),
-    /// Arguments of tasks, of which so many bytes are sent.
+    /// Arguments of tasks, and the number of their bytes that have been sent.
     Args(Arc<TaskBlock>, Range<u64>, usize),
 }
 
@@ -155,16 +158,17 @@ impl Process {
         let mut command = Command::new(platform::own_program()?);
         let mut args = std::env::args_os();
         command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
-        // By the random part is found what its functions start.
+        // The random part identifies the processes that its functions start.
         let name = format!("{number}.{:016x}.{}", platform::random(), std::process::id());
-        surroundings.give(&mut command);
+        surroundings.apply_to(&mut command);
         command.env(ENV, &name).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: Ctrl-C at the terminal is for the driver, which then ends the workers.
+        // A process group of its own, so that Ctrl-C at the terminal signals only the driver, which then ends the
+        // workers.
         let child = command.process_group(0).spawn()?;
         drop(command);
         let spawned = epoch.time(monotonic());
         let supervised = supervisor.supervise(child, format!("{ENV}={name}"), region.clone(), number, lines.clone())?;
-        // Where it has ended already, the supervisor tells how.
+        // If it has already ended, the supervisor reports how.
         let handshake = send_handshake(&ours, &region, notifier);
         if !ended_before(&handshake) {
             handshake.inspect_err(|_| supervised.kill(&ours))?;
@@ -201,7 +205,7 @@ impl Process {
         })
     }
 
-    /// How many batches it holds.
+    /// Returns the number of batches that it holds.
     pub(super) fn load(&self) -> usize {
         self.batches.len()
     }
@@ -226,10 +230,10 @@ impl Process {
         self.supervised.exit()
     }
 
-    /// Sends a batch, which waited since then; `load` must be below [`SLOTS`].
+    /// Sends a batch that has waited since `since`. [`load`](Self::load) must be less than [`SLOTS`].
     pub(super) fn launch(&mut self, batch: Batch, since: Duration, now: Duration) {
         note_unenforced_limit(batch.block.limits().memory_mb, &self.supervised.memory);
-        let taken = |slot: &usize| self.batches.iter().any(|f| f.slot == *slot);
+        let taken = |slot: &usize| self.batches.iter().any(|sent| sent.slot == *slot);
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
         let Range { start, end } = batch.tasks;
         self.calls = self.calls.saturating_add(end - start);
@@ -246,7 +250,7 @@ impl Process {
         self.batches.push(SentBatch {
             batch,
             slot,
-            asked: since,
+            waited_since: since,
             cold,
             free: Duration::ZERO,
             next: start,
@@ -310,14 +314,14 @@ impl Process {
         }
     }
 
-    /// Moves what waits into the ring, as far as there is room, and wakes the worker.
+    /// Writes waiting messages to the ring, as far as there is room, and wakes the worker.
     pub(super) fn write(&mut self) {
         let wants_room = self.region.driver_wants_room();
         while let Some(front) = self.outbox.front_mut() {
             if front.write(&mut self.writer, &self.socket) {
                 self.outbox.pop_front();
             } else if !wants_room.announce_once() {
-                // Announced before, so that the worker notifies this process when it has read more.
+                // The need for room was announced before, so the worker notifies this process when it has read more.
                 break;
             }
         }
@@ -329,12 +333,12 @@ impl Process {
 
     fn wake(&self, worker: &SleepFlag<'_>) {
         if worker.is_announced() && worker.take() {
-            // The supervisor reports a worker that is gone.
+            // If the worker is gone, the supervisor reports it.
             platform::nudge(&self.socket);
         }
     }
 
-    /// Takes all frames that have come.
+    /// Handles all frames that have arrived.
     pub(super) fn read(&mut self, now: Duration, replies: &mut Vec<Reply>) {
         while let Some(frame) = self.reader.peek() {
             match frame.kind {
@@ -371,7 +375,7 @@ impl Process {
         self.wake(&self.region.worker_wants_room());
     }
 
-    /// What the worker tells of a batch.
+    /// Converts the times that the worker measured for a batch.
     fn timing(&self, times: &WorkerTimes, sent: &SentBatch) -> Timing {
         let WorkerTimes { started, fetched, began, compute, commit } = *times;
         Timing {
@@ -388,30 +392,32 @@ impl Process {
         }
     }
 
-    /// What is known of a batch of which the worker can tell no more: since when it ran, if it did.
+    /// Estimates the times of a batch whose worker cannot report them any more, from the last change that the driver
+    /// saw.
     fn last_known(&self, sent: &SentBatch, now: Duration) -> WorkerTimes {
-        let since = self.watched_since.max(sent.asked + self.setup(sent));
+        let since = self.watched_since.max(sent.waited_since + self.setup(sent));
         let began = self.epoch.at(since);
         let compute = now.saturating_sub(since).as_nanos() as u64;
         WorkerTimes { started: began, fetched: began, began, compute, commit: 0 }
     }
 
-    /// How long the batch waited for the worker's program to come up.
+    /// Returns how long the batch waited for the worker's program to start.
     fn setup(&self, sent: &SentBatch) -> Duration {
         let ready = self.region.ready_since().filter(|_| sent.cold);
-        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(sent.asked)))
+        ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(sent.waited_since)))
     }
 
+    /// Handles results of consecutive tasks.
     fn ran(&mut self, header: ResultsHeader, results: Results, now: Duration, replies: &mut Vec<Reply>) {
         self.last_active = now;
         let (count, last) = (header.count & !ResultsHeader::LAST, header.count & ResultsHeader::LAST != 0);
-        let Some(index) = self.batches.iter().position(|f| f.batch.id == header.batch_id) else {
+        let Some(index) = self.batches.iter().position(|sent| sent.batch.id == header.batch_id) else {
             return self.stop_for(unreadable());
         };
         let mut timing = self.timing(&header.times, &self.batches[index]);
         let sent = &mut self.batches[index];
         let tasks = header.first..header.first.saturating_add(count);
-        // It tells of all tasks in order, and of none that was taken back.
+        // The worker reports all tasks in order, and none that was taken back.
         if count > 0 && (tasks.start != sent.next || tasks.end > sent.end) {
             return self.stop_for(unreadable());
         }
@@ -428,7 +434,7 @@ impl Process {
             }
         }
         if last && self.batches[index].next != self.batches[index].end {
-            // It is through, and has not told of all.
+            // The worker has finished the batch without reporting all of its tasks.
             return self.stop_for(unreadable());
         }
         if last {
@@ -450,9 +456,10 @@ impl Process {
         }
     }
 
+    /// Handles the failure of one task.
     fn failed(&mut self, failed: FailedTask, replies: &mut Vec<Reply>) {
         let FailedTask { batch_id: id, task, failure, times } = failed;
-        let index = self.batches.iter().position(|f| f.batch.id == id);
+        let index = self.batches.iter().position(|sent| sent.batch.id == id);
         let Some(index) = index.filter(|index| task == self.batches[*index].next && task < self.batches[*index].end)
         else {
             return self.stop_for(unreadable());
@@ -467,17 +474,17 @@ impl Process {
         }
     }
 
-    /// Takes what a dead worker had finished and not sent.
+    /// Takes the results that a dead worker had written but not published.
     pub(super) fn read_unpublished(&mut self, now: Duration, replies: &mut Vec<Reply>) {
         if self.reader.has_frame() || self.reader.is_broken() {
-            // What it wrote cannot be read.
+            // `read` has stopped at an invalid frame.
             return;
         }
         let (count, bytes) = self.region.open_results().get();
         let Some(slot) = self.region.active().filter(|_| count > 0) else { return };
-        let Some(sent) = self.batches.iter().find(|f| f.slot == slot) else { return };
+        let Some(sent) = self.batches.iter().find(|sent| sent.slot == slot) else { return };
         let (id, first) = (sent.batch.id, sent.next);
-        // What it did last is counted as time of the task that it died in.
+        // The time since the last report counts for the task that was running when the worker died.
         let times = WorkerTimes { compute: 0, ..self.last_known(sent, now) };
         let body = self.reader.unpublished(ResultsHeader::LEN + bytes as usize);
         if let Some(results) = body.get(ResultsHeader::LEN..).filter(|r| r.len() == bytes as usize) {
@@ -487,7 +494,7 @@ impl Process {
         }
     }
 
-    /// Accounts for everything a dead worker leaves.
+    /// Reports all remaining tasks of a dead worker: those that ran as failed, the others as returned.
     pub(super) fn settle(mut self, exit: &Exit, now: Duration, replies: &mut Vec<Reply>) {
         let active = self.region.active();
         for sent in std::mem::take(&mut self.batches) {
@@ -502,10 +509,10 @@ impl Process {
                 let failure = self.kill_reason.take().unwrap_or_else(|| self.failure_by(exit));
                 let mut timing = self.timing(&self.last_known(&sent, now), &sent);
                 timing.peak_memory = exit.peak_memory;
-                // Those before the one that it died in ran as well, if their results cannot be read.
-                let begun = sent.batch.tasks.start.saturating_add(claimed.into());
+                // The tasks before the running one ran as well, but their results could not be read.
+                let claimed_end = sent.batch.tasks.start.saturating_add(claimed.into());
                 let at_most_once = sent.batch.block.limits().at_most_once;
-                let end = if at_most_once { begun.min(left.end) } else { left.start + 1 };
+                let end = if at_most_once { claimed_end.min(left.end) } else { left.start + 1 };
                 for task in left.start..end {
                     let (failure, stderr) = (failure.clone(), self.supervised.tail(id, task));
                     replies.push(Reply::Failed { batch_id: id, task, failure, stderr, timing });
@@ -518,7 +525,7 @@ impl Process {
         }
     }
 
-    /// What the end of the worker is to the task that ran.
+    /// Returns the failure of the task that was running when the worker ended.
     fn failure_by(&self, exit: &Exit) -> Failure {
         let panic = if exit.was_aborted() { self.region.panic_record().get() } else { None };
         panic.map_or_else(
@@ -527,14 +534,14 @@ impl Process {
         )
     }
 
-    /// Takes back the later half of what is unclaimed in a batch, or all of one that waits.
+    /// Takes back the later half of the unclaimed tasks of a running batch, or all tasks of a waiting batch.
     pub(super) fn take_back(&mut self, batch_id: BatchId, replies: &mut Vec<Reply>) {
         let active = self.region.active();
-        let Some(sent) = self.batches.iter_mut().find(|f| f.batch.id == batch_id) else { return };
+        let Some(sent) = self.batches.iter_mut().find(|sent| sent.batch.id == batch_id) else { return };
         sent.take_back(&self.region, active == Some(sent.slot), replies);
     }
 
-    /// Takes back the batches that wait behind the one that runs.
+    /// Takes back the batches that wait behind the running one.
     pub(super) fn take_back_waiting(&mut self, replies: &mut Vec<Reply>) {
         let active = self.region.active();
         for sent in self.batches.iter_mut().skip(1) {
@@ -545,14 +552,14 @@ impl Process {
     }
 
     pub(super) fn cancel(&mut self, batch_id: BatchId, now: Duration) {
-        if let Some(sent) = self.batches.iter_mut().find(|f| f.batch.id == batch_id) {
+        if let Some(sent) = self.batches.iter_mut().find(|sent| sent.batch.id == batch_id) {
             sent.take_back(&self.region, false, &mut Vec::new());
             sent.kill_at.get_or_insert(now + GRACE);
         }
     }
 
-    /// Kills the worker if what it runs is past its limits or was cancelled. Gives whether there is
-    /// anything to check again.
+    /// Kills the worker if its running task has exceeded a limit or was cancelled, or if it does not accept batches in
+    /// time. Returns whether it must be checked again.
     pub(super) fn check(&mut self, now: Duration) -> bool {
         if !self.was_ready() {
             if now.saturating_sub(self.spawned) > START_LIMIT {
@@ -562,7 +569,7 @@ impl Process {
             return true;
         }
         let active = self.region.active();
-        let Some(sent) = self.batches.iter().find(|f| active == Some(f.slot)) else {
+        let Some(sent) = self.batches.iter().find(|sent| active == Some(sent.slot)) else {
             return self.batches.iter().any(SentBatch::is_limited);
         };
         if !sent.is_limited() {
@@ -590,7 +597,7 @@ impl Process {
         true
     }
 
-    /// Kills the worker; what it runs fails by that.
+    /// Kills the worker. Its running task fails with `kill_reason`.
     pub(super) fn stop_for(&mut self, kill_reason: Failure) {
         if self.kill_reason.is_none() {
             self.kill_reason = Some(kill_reason);
@@ -598,11 +605,12 @@ impl Process {
         }
     }
 
-    /// Memory in use now, in bytes.
+    /// Returns the memory in use now, in bytes.
     pub(super) fn memory(&self) -> u64 {
         self.supervised.memory.now()
     }
 
+    /// Returns the failure if the running task has exceeded its time or its memory.
     fn over_limit(&mut self, limits: Limits, now: Duration) -> Option<Failure> {
         if let Some(limit) = limits.timeout.filter(|limit| now - self.watched_since > *limit) {
             return Some(Failure::TimedOut { limit });
@@ -613,11 +621,11 @@ impl Process {
             self.held_by_children = self.supervised.memory.held_by_children();
         }
         let limit = u64::from(limit_mb) << 20;
-        // All that is resident is more than what counts, and cheaper to ask for.
+        // The resident memory is at least the memory that counts, and is cheaper to read.
         if self.supervised.memory.now().saturating_add(self.held_by_children) <= limit {
             return None;
         }
-        // Values that it has mapped are the driver's.
+        // The values that it has mapped are the driver's memory.
         let mapped = self
             .blobs
             .values()
@@ -632,14 +640,14 @@ impl Process {
         (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
     }
 
-    /// Has the worker replaced, when it is through with what it has, if calls left too much memory in it.
+    /// Marks the worker to be replaced after its batches if its calls left too much memory in use.
     fn retire_if_it_has_grown(&mut self, limit_mb: Option<u32>) {
         self.most_mb = self.most_mb.max(limit_mb.unwrap_or(self.share_mb));
         let held = self.supervised.memory.private();
         self.is_retiring |= held > (u64::from(self.most_mb) << 20) / 5 * 4;
     }
 
-    /// Takes no more batches, and ends when it is through with those it has.
+    /// Accepts no more batches, and ends when the current ones are done.
     pub(super) fn retire(&mut self) {
         self.is_retiring = true;
         if self.batches.is_empty() {
@@ -647,12 +655,12 @@ impl Process {
         }
     }
 
-    /// Calls that it was given.
+    /// Returns the number of calls that it was given.
     pub(super) fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// Whether it takes no more batches.
+    /// Whether it accepts no more batches.
     pub(super) fn is_retiring(&self) -> bool {
         self.is_retiring
     }
@@ -660,7 +668,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Where it has spans to send, it ends with its socket, when it has sent them.
+        // A worker that exports spans is not killed: it sends them after its socket is closed, and then ends.
         if !spans::are_exported() {
             self.supervised.kill(&self.socket);
         }
@@ -671,7 +679,8 @@ impl SentBatch {
     fn take_back(&mut self, region: &Region, half: bool, replies: &mut Vec<Reply>) {
         let taken = region.cursor(self.slot).take_back(half);
         let start = self.batch.tasks.start;
-        // Another end, or tasks that were run: the cursor was overwritten, which shows when the worker is through.
+        // If the end is another one, or the tasks have run, a function overwrote the cursor. The worker's reports will
+        // show that.
         let fits = start + u64::from(taken.end) == self.end && start + u64::from(taken.start) >= self.next;
         if !taken.is_empty() && fits {
             self.end = start + u64::from(taken.start);
@@ -687,7 +696,7 @@ impl SentBatch {
 }
 
 impl Outgoing {
-    /// Writes as much as there is room for; gives whether that was all.
+    /// Writes as much as there is room for. Returns whether everything was written.
     fn write(&mut self, writer: &mut Writer, socket: &OwnedFd) -> bool {
         match self {
             Outgoing::Frame(kind, body) => writer.send(*kind, &[body]),
@@ -704,8 +713,8 @@ impl Outgoing {
                 match blob.shared().and_then(SharedBytes::fd).map(|fd| platform::try_send(socket, &[1], &[fd])) {
                     Some(Ok(())) => *is_sent = true,
                     Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    // A `Ref` names it by now; or too many descriptors are under way; or nobody is there any more, which
-                    // the supervisor tells.
+                    // A `Ref` may refer to the value by now, or too many descriptors are in transit, or the worker is
+                    // gone, which the supervisor reports. The value is sent instead.
                     Some(Err(_)) | None => *self = Outgoing::Blob(blob.clone(), 0),
                 }
                 self.write(writer, socket)
@@ -713,7 +722,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes a long message as parts.
+    /// Writes a long message as parts. Returns whether everything was written.
     fn write_parts(bytes: &[u8], sent: &mut usize, writer: &mut Writer) -> bool {
         if *sent == 0 && !writer.send(kind::LENGTH, &[&length_body(bytes.len(), 1)]) {
             return false;
@@ -730,32 +739,32 @@ impl Outgoing {
 }
 
 fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    // Headers are plain structs, which always encode; an empty frame would be passed over.
+    // Headers are plain structs, which can always be encoded. A worker rejects an empty frame.
     codec::encode(value).unwrap_or_default()
 }
 
-/// Of a worker whose messages are none. What it did before it is killed is not known.
+/// Returns the failure of a task whose worker sent an invalid message.
 fn unreadable() -> Failure {
     Failure::Backend(
-        "a message of the worker cannot be read, and it was killed: a function wrote into memory that is not its own, \
-         or this is a defect of wren"
+        "the worker sent an invalid message and was killed: a function wrote to memory that it does not own, or this \
+         is a bug in wren"
             .to_owned(),
     )
 }
 
-/// Gives the new worker its side of the shared memory and the notifier.
+/// Sends the shared memory and the notifier to the new worker.
 fn send_handshake(socket: &OwnedFd, region: &Region, notifier: &Notifier) -> io::Result<()> {
     let (Some([page, ring]), Some(region)) = (notifier.fds(), region.fd()) else { return Ok(()) };
     platform::send(socket, b"wren worker 1", &[region, page, ring])
 }
 
-/// Whether nobody is there any more to be handshake.
+/// Whether the handshake failed because the worker had already ended.
 fn ended_before(handshake: &io::Result<()>) -> bool {
     let kind = handshake.as_ref().err().map(io::Error::kind);
     matches!(kind, Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
 }
 
-/// Notes once in this process that memory limits are not enforced, for a call that has one.
+/// Prints a note, once per process, if a call has a memory limit that is not enforced.
 fn note_unenforced_limit(limit_mb: Option<u32>, worker: &ProcessMemory) {
     static NOTED: Once = Once::new();
     if let Some(note) = platform::unenforced_limit(limit_mb, worker) {

@@ -1,7 +1,7 @@
 //! The thread that starts worker processes.
 //!
-//! Starting a program takes milliseconds, and nobody holds the scheduler's lock for that. And a worker ends when the
-//! thread that started it ends, whatever its functions did to its descriptors, so that this thread lives as long as
+//! Starting a program takes milliseconds, which is too long for a thread that holds the executor's lock. Linux also
+//! sends each worker a signal when the thread that started it ends (`end_with_parent`), so this thread lives as long as
 //! the program.
 
 use std::io;
@@ -14,7 +14,7 @@ type Work = Box<dyn FnOnce() + Send>;
 /// Runs `start` on the thread.
 ///
 /// # Errors
-/// Where the system gives no thread. It may later.
+/// If the system cannot create the thread. A later call may succeed.
 pub(super) fn spawn(start: impl FnOnce() + Send + 'static) -> io::Result<()> {
     static THREAD: Mutex<Option<Sender<Work>>> = Mutex::new(None);
     let mut thread = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,7 +24,7 @@ pub(super) fn spawn(start: impl FnOnce() + Send + 'static) -> io::Result<()> {
             let (sender, receiver) = channel::<Work>();
             let run = move || {
                 for start in receiver {
-                    // What panics there is a defect, and the next worker is started all the same.
+                    // A panic here is a bug in wren. The thread continues, so that later workers can be started.
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
                 }
             };

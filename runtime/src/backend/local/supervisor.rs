@@ -1,4 +1,5 @@
-//! Minds worker processes: a thread shows what they print, tells how they end, and ends what they leave behind.
+//! Supervises worker processes: one thread per pool forwards their output, records how they end, and kills the
+//! processes that they leave behind.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, PipeReader, Read};
@@ -20,21 +21,22 @@ use crate::error::Failure;
 use crate::platform::{self, Notifier, ProcessMemory};
 use crate::terminal::{self, Stream};
 
-/// How much of a task's standard error is kept for its error, in bytes.
+/// Maximum length of the end of a task's standard error that is kept for its error, in bytes.
 const TAIL: usize = 4 << 10;
 
-/// How often it is asked whether a worker has ended, where the system does not tell, and whether the terminal has
+/// Interval between checks whether a worker has ended, if the system does not report it, and whether the terminal has
 /// room again.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// How often a pipe is read at once; and when its worker has ended, for as much as a pipe holds.
+/// Maximum number of consecutive reads of one pipe.
 const READS: u32 = 4;
+/// The same after the worker has ended: enough for everything that a pipe holds.
 const READS_AT_THE_END: u32 = 64;
 
-/// How long a worker may take to end when it was told to.
-const OBEYS_WITHIN: Duration = Duration::from_millis(50);
+/// Time that a worker has to end by itself before it is killed.
+const EXIT_WITHIN: Duration = Duration::from_millis(50);
 
-/// What the lines of a batch are marked with.
+/// The origin of the lines of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Label {
     batch_id: BatchId,
@@ -56,10 +58,11 @@ impl Label {
 /// How a worker ended.
 #[derive(Debug, Clone)]
 pub(super) struct Exit {
-    /// None where somebody else took it: a program that ignores SIGCHLD, or waits for all its children.
+    /// `None` if the program has taken the status: it ignores SIGCHLD, or waits for all its children.
     status: Option<ExitStatus>,
     pub(super) peak_memory: u64,
-    words: String,
+    /// The end of its standard error.
+    stderr: String,
 }
 
 impl Exit {
@@ -68,65 +71,68 @@ impl Exit {
         Failure::WorkerDied { signal, exit_code: self.status.and_then(|status| status.code()) }
     }
 
-    /// Whether it aborted, as a panic makes it that cannot unwind.
+    /// Whether it aborted, for example because of a panic that could not unwind.
     pub(super) fn was_aborted(&self) -> bool {
         self.status.is_some_and(|status| status.signal() == Some(Signal::ABORT.as_raw()))
     }
 
-    /// Whether somebody killed it: it did not end by itself.
+    /// Whether it was killed by SIGKILL, so it did not end by itself.
     pub(super) fn was_killed(&self) -> bool {
         self.status.is_some_and(|status| status.signal() == Some(Signal::KILL.as_raw()))
     }
 
+    /// Describes the end; the text follows a subject.
     pub(super) fn in_words(&self) -> String {
-        let status = self.status.map_or_else(|| "nobody knows what".to_owned(), |status| status.to_string());
-        match self.words.trim() {
-            "" => format!("ended by {status}"),
-            words => format!("ended by {status} with the words: {words}"),
+        let status = self.status.map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
+        match self.stderr.trim() {
+            "" => format!("ended with {status}"),
+            stderr => format!("ended with {status} and printed to standard error: {stderr}"),
         }
     }
 }
 
 #[derive(Debug)]
-struct Kid {
+struct ChildProcess {
     child: Child,
-    /// From then on its number may be another process's.
+    /// From then on, its process id may belong to another process.
     was_waited_for: bool,
 }
 
-/// A worker process that is supervised.
+/// A supervised worker process.
 #[derive(Debug)]
 pub(super) struct Supervised {
-    process: Mutex<Kid>,
-    /// By which processes are known that its functions started.
+    process: Mutex<ChildProcess>,
+    /// The entry of the environment that identifies the processes that its functions started.
     mark: String,
-    /// Its memory.
+    /// Reads its memory.
     pub(super) memory: ProcessMemory,
     region: Region,
     number: u32,
     lines: OutputSink,
     output: Mutex<Output>,
-    /// Whether it ever printed anything.
+    /// Whether it has ever printed anything.
     printed: AtomicBool,
     exited: AtomicBool,
-    doomed: Mutex<Option<Instant>>,
+    /// When it is killed if it has not ended by then.
+    kill_at: Mutex<Option<Instant>>,
     mailbox: Arc<Mailbox>,
 }
 
 #[derive(Debug)]
 struct Output {
     labels: [Option<Label>; SLOTS],
-    /// What tasks said last of which the driver has not heard yet, the latest task at the end: a worker goes
-    /// on to its next tasks, which print too, before the driver asks what one that failed had said.
+    /// The ends of the standard error of tasks whose outcomes the driver has not read yet, latest task last. A worker
+    /// continues with its next tasks, which print too, before the driver asks for the output of a failed one.
     tails: VecDeque<Tail>,
-    /// The lines of standard output and error that have no end yet.
+    /// The unfinished lines of standard output and standard error.
     partial: [Partial; 2],
     exit: Option<Exit>,
 }
 
-/// The end of what a task wrote to its standard error; `None` is what the worker wrote between tasks.
+/// The end of a task's standard error.
 #[derive(Debug)]
 struct Tail {
+    /// The task; `None` for output of the worker between tasks.
     of: Option<(BatchId, u64)>,
     bytes: VecDeque<u8>,
 }
@@ -138,7 +144,7 @@ impl Tail {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is whole between any two statements.
+    // The guarded data is consistent between any two statements, even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -155,24 +161,23 @@ impl Supervised {
         lock(&self.output).exit.clone()
     }
 
-    /// The last lines that a task wrote to standard error.
+    /// Returns the end of a task's standard error.
     pub(super) fn tail(&self, batch_id: BatchId, task: u64) -> String {
         let output = lock(&self.output);
         let tail = output.tails.iter().rev().find(|tail| tail.of == Some((batch_id, task)));
         tail.map(Tail::text).unwrap_or_default()
     }
 
-    /// Ends it, and what its functions started. At the end of its socket it does so itself, even if the driver is
-    /// gone by then; where it cannot, the supervisor kills it.
+    /// Ends the worker and the processes that its functions started. The worker does so itself when its socket is
+    /// closed, even if the driver is gone by then. If it cannot, the supervisor kills it.
     pub(super) fn kill(&self, socket: &OwnedFd) {
         let _ = rustix::net::shutdown(socket, Shutdown::Both);
-        lock(&self.doomed).get_or_insert(Instant::now() + OBEYS_WITHIN);
+        lock(&self.kill_at).get_or_insert(Instant::now() + EXIT_WITHIN);
         self.mailbox.alarm.notify_always();
     }
 
-    /// When it is killed, if it has not ended by then.
-    fn doomed_at(&self) -> Option<Instant> {
-        *lock(&self.doomed)
+    fn kill_at(&self) -> Option<Instant> {
+        *lock(&self.kill_at)
     }
 
     fn kill_now(&self) {
@@ -183,24 +188,24 @@ impl Supervised {
         }
     }
 
-    /// Shows what a batch printed last, if that lacks a line end. What it printed before is on its way to the terminal
-    /// when this returns. What its tasks before `heard` said is not asked for any more.
-    pub(super) fn finish_lines(&self, batch_id: BatchId, heard: u64) {
-        // The worker's results come after the supervisor has read what it printed.
+    /// Prints the unfinished lines of a batch. When this returns, all output of the batch so far is on its way to the
+    /// terminal. Discards the kept standard error of its tasks before `first_kept`, which is not needed any more.
+    pub(super) fn finish_lines(&self, batch_id: BatchId, first_kept: u64) {
+        // The supervisor reads the output of a task before the worker sends the result.
         if self.printed.load(Ordering::Acquire) {
             let mut output = lock(&self.output);
             let of_batch = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.batch_id == batch_id);
             output.partial.iter_mut().filter(of_batch).for_each(|partial| partial.finish(self));
-            output.tails.retain(|tail| tail.of.is_some_and(|(of, task)| of != batch_id || task >= heard));
+            output.tails.retain(|tail| tail.of.is_some_and(|(of, task)| of != batch_id || task >= first_kept));
         }
     }
 
-    /// Takes note of its end, if it has ended; gives whether it has.
+    /// Records how the worker ended, if it has. Returns whether it has ended.
     fn note_end(&self, pipes: &mut [Pipe; 2]) -> bool {
         let peak_memory = self.memory.peak();
         let status = {
             let mut process = lock(&self.process);
-            // Of a process that has ended and was not waited for, the group is still its own.
+            // Until an ended process is waited for, no other process group can have its number.
             if platform::has_ended(process.child.id()) {
                 kill_group(&process.child);
             }
@@ -215,19 +220,19 @@ impl Supervised {
         platform::kill_marked(&self.mark);
         pipes.iter_mut().filter(|pipe| !pipe.ended).for_each(|pipe| self.take(pipe, true));
         let mut output = lock(&self.output);
-        let words = output.tails.back().map(Tail::text).unwrap_or_default();
-        output.exit = Some(Exit { status, peak_memory, words });
+        let stderr = output.tails.back().map(Tail::text).unwrap_or_default();
+        output.exit = Some(Exit { status, peak_memory, stderr });
         drop(output);
         self.exited.store(true, Ordering::Release);
         true
     }
 
-    /// Reads what is there and shows it. The lock is held from before the bytes leave the pipe until
-    /// they are handed on and in the tail: the worker, which waits for an empty pipe, may then go on.
+    /// Reads the available output and prints it. The lock is held from before the bytes leave the pipe until they are
+    /// passed on and kept in the tail, because the worker goes on as soon as the pipe is empty.
     fn take(&self, pipe: &mut Pipe, all: bool) {
         let mut output = lock(&self.output);
         self.printed.store(true, Ordering::Release);
-        // Who prints without end is not read without end: others have their turn, and `poll` tells of the rest.
+        // A worker that prints without end must not keep the thread from the other workers. `poll` reports the rest.
         for _ in 0..if all { READS_AT_THE_END } else { READS } {
             let label = output.running(&self.region);
             let mut buffer = [0; 16 << 10];
@@ -236,7 +241,7 @@ impl Supervised {
                 output.keep(&label, &buffer[..n]);
             }
             output.partial[pipe.stream as usize].show(self, label, &buffer[..n]);
-            // Who prints waits for who reads.
+            // While the terminal is slow, the worker waits.
             if !all && (n < buffer.len() || !terminal::has_room(pipe.stream)) {
                 break;
             }
@@ -253,7 +258,7 @@ fn kill_group(child: &Child) {
     }
 }
 
-/// The thread that minds all workers of a pool. It ends when it was dropped and they have ended.
+/// The thread that supervises all workers of a pool. It ends after this handle is dropped and all workers have ended.
 #[derive(Debug)]
 pub(super) struct Supervisor(Arc<Mailbox>);
 
@@ -261,18 +266,18 @@ pub(super) struct Supervisor(Arc<Mailbox>);
 struct Mailbox {
     new: Mutex<Vec<Watched>>,
     closed: AtomicBool,
-    /// Wakes the thread.
+    /// Wakes the supervising thread.
     alarm: Notifier,
-    /// Wakes the pool.
+    /// Wakes the owner of the pool.
     notifier: Notifier,
 }
 
-/// What the thread watches of a worker.
+/// A worker, and its descriptors that the thread watches.
 #[derive(Debug)]
 struct Watched {
     worker: Arc<Supervised>,
     pipes: [Pipe; 2],
-    /// Readable when the worker has ended, where the system has that.
+    /// Readable when the worker has ended; `None` if the system has no such descriptors.
     end: Option<OwnedFd>,
 }
 
@@ -285,7 +290,7 @@ impl Supervisor {
         Ok(Self(mailbox))
     }
 
-    /// Minds a worker from now on.
+    /// Supervises a worker from now on.
     pub(super) fn supervise(
         &self,
         mut child: Child,
@@ -294,13 +299,13 @@ impl Supervisor {
         number: u32,
         lines: OutputSink,
     ) -> io::Result<Arc<Supervised>> {
-        let none = || io::Error::other("the worker's output is no pipe");
-        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(none)?);
-        let stderr = OwnedFd::from(child.stderr.take().ok_or_else(none)?);
+        let not_a_pipe = || io::Error::other("the worker's output is not a pipe");
+        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(not_a_pipe)?);
+        let stderr = OwnedFd::from(child.stderr.take().ok_or_else(not_a_pipe)?);
         let pid = child.id();
         let end = i32::try_from(pid).ok().and_then(Pid::from_raw).and_then(platform::end_of_process);
         let worker = Arc::new(Supervised {
-            process: Mutex::new(Kid { child, was_waited_for: false }),
+            process: Mutex::new(ChildProcess { child, was_waited_for: false }),
             mark,
             memory: ProcessMemory::of(pid),
             region,
@@ -309,7 +314,7 @@ impl Supervisor {
             output: Mutex::new(Output::new()),
             printed: AtomicBool::new(false),
             exited: AtomicBool::new(false),
-            doomed: Mutex::new(None),
+            kill_at: Mutex::new(None),
             mailbox: self.0.clone(),
         });
         let pipes = [Pipe::new(stdout, Stream::Out), Pipe::new(stderr, Stream::Err)];
@@ -341,7 +346,7 @@ impl Mailbox {
                 let index = indices.next();
                 let of_one = ready.iter().filter(|(of, _)| Some(*of) == index).map(|(_, source)| *source);
                 one.kill_if_due();
-                one.look(of_one) || {
+                one.handle(of_one) || {
                     self.notifier.notify();
                     false
                 }
@@ -349,36 +354,37 @@ impl Mailbox {
         }
     }
 
-    /// Waits until something is there to be read, or somebody has ended. Gives of whom, and what.
+    /// Waits until a worker has printed something or has ended. Returns the sources that are ready, each with the index
+    /// of its worker.
     fn wait(&self, watched: &[Watched]) -> Vec<(usize, Source)> {
         let mut sources = Vec::with_capacity(3 * watched.len());
         let mut fds = vec![];
         fds.extend(self.alarm.sleeper().map(|alarm| PollFd::from_borrowed_fd(alarm, PollFlags::IN)));
         let offset = fds.len();
-        let (mut asks, mut waits) = (false, false);
+        let (mut must_check_ends, mut must_check_terminal) = (false, false);
         for (index, one) in watched.iter().enumerate() {
             let mut add = |fd, source| {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
                 sources.push((index, source));
             };
-            // A pipe that has ended would be ready for ever.
+            // A closed pipe would always be ready.
             for (pipe, source) in one.pipes.iter().zip([Source::Out, Source::Err]).filter(|(pipe, _)| !pipe.ended) {
-                // Who prints waits for who reads.
+                // While the terminal is slow, the worker waits.
                 match terminal::has_room(pipe.stream) {
                     true => add(pipe.reader.as_fd(), source),
-                    false => waits = true,
+                    false => must_check_terminal = true,
                 }
             }
             match &one.end {
                 Some(end) => add(end.as_fd(), Source::End),
-                None => asks = true,
+                None => must_check_ends = true,
             }
         }
         let now = Instant::now();
-        let doomed = watched.iter().filter_map(|one| Some(one.worker.doomed_at()?.saturating_duration_since(now)));
-        let limit = doomed.chain((asks || waits).then_some(ASK_EVERY)).min();
+        let kills = watched.iter().filter_map(|one| Some(one.worker.kill_at()?.saturating_duration_since(now)));
+        let limit = kills.chain((must_check_ends || must_check_terminal).then_some(CHECK_EVERY)).min();
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-        // An interrupted wait is a short one.
+        // An interrupted wait only ends early.
         let _ = poll(&mut fds, limit.as_ref());
         let mut ready: Vec<_> = fds[offset..]
             .iter()
@@ -386,7 +392,7 @@ impl Mailbox {
             .filter(|(fd, _)| !fd.revents().is_empty())
             .map(|(_, source)| source)
             .collect();
-        if asks {
+        if must_check_ends {
             ready.extend((0..watched.len()).filter(|index| watched[*index].end.is_none()).map(|i| (i, Source::End)));
         }
         self.alarm.clear();
@@ -394,7 +400,7 @@ impl Mailbox {
     }
 }
 
-/// What tells something of a worker.
+/// A watched descriptor of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Out,
@@ -405,15 +411,15 @@ enum Source {
 impl Watched {
     fn kill_if_due(&self) {
         let now = Instant::now();
-        if self.worker.doomed_at().is_some_and(|at| at <= now) {
+        if self.worker.kill_at().is_some_and(|at| at <= now) {
             self.worker.kill_now();
-            // One that the system holds cannot end before that lets it go.
-            *lock(&self.worker.doomed) = Some(now + Duration::from_secs(1));
+            // A process that waits in the kernel ends only after that wait.
+            *lock(&self.worker.kill_at) = Some(now + Duration::from_secs(1));
         }
     }
 
-    /// Takes what is there; gives whether the worker goes on.
-    fn look(&mut self, ready: impl Iterator<Item = Source>) -> bool {
+    /// Handles the sources that are ready. Returns whether the worker still runs.
+    fn handle(&mut self, ready: impl Iterator<Item = Source>) -> bool {
         for source in ready {
             match source {
                 Source::Out => self.worker.take(&mut self.pipes[0], false),
@@ -456,7 +462,7 @@ impl Output {
     }
 }
 
-/// One of the two pipes.
+/// The pipe of a worker's standard output or standard error.
 #[derive(Debug)]
 struct Pipe {
     reader: PipeReader,
@@ -466,7 +472,7 @@ struct Pipe {
 
 impl Pipe {
     fn new(pipe: OwnedFd, stream: Stream) -> Self {
-        // Only so that a read after `poll` was wrong does not block.
+        // A read must not block even if `poll` reports input by mistake.
         let _ = rustix::io::ioctl_fionbio(&pipe, true);
         Self { reader: PipeReader::from(pipe), stream, ended: false }
     }
@@ -487,7 +493,7 @@ impl Pipe {
     }
 }
 
-/// A line that has no end yet, and whose it is.
+/// An unfinished line, with the batch and the task that wrote it.
 #[derive(Debug)]
 struct Partial {
     stream: Stream,
@@ -507,7 +513,7 @@ impl Partial {
         }
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             self.bytes.extend_from_slice(piece);
-            // A long line without an end is shown in pieces.
+            // A long line without an end is printed in pieces.
             if piece.ends_with(b"\n") || self.bytes.len() > 64 << 10 {
                 self.finish(worker);
             }

@@ -1,5 +1,5 @@
-//! The life of a local worker process: take batches from the channel, run their tasks one by one,
-//! put results back.
+//! A local worker process: takes batches from the shared memory, runs their tasks one by one, and writes the results
+//! back.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -25,39 +25,40 @@ use crate::function::{self, Blob, BlobsByTask, Encoded, RemoteFn, registry};
 use crate::history::spans::{self, InvocationSpan};
 use crate::platform::{self, Guarded, Notifier, ProcessMemory, SharedBytes, monotonic};
 
-/// Set in a worker process: its number, a random part by which what its functions start is found, and the driver's process.
+/// The environment variable of worker processes: the worker's number, a random part that identifies the processes that
+/// its functions start, and the driver's process id, separated by dots.
 pub(crate) const ENV: &str = "WREN_WORKER";
 
-/// How long an idle worker watches for the next call before it sleeps. Waking a sleeper costs about
-/// as much, so that watching at most doubles what an idle moment costs.
+/// Time that an idle worker watches for the next call before it sleeps. Waking a sleeping worker costs about as much,
+/// so watching at most doubles the cost of an idle moment.
 const WATCH: Duration = Duration::from_micros(60);
 
-/// The stack of who watches over the driver, in bytes; who exports spans needs more.
+/// Stack size of the thread that watches the driver, in bytes. Exporting spans needs more.
 const WATCH_STACK: usize = if cfg!(feature = "otel") { 512 << 10 } else { 64 << 10 };
 
-/// Results of short calls are sent together, at least this often.
+/// Maximum time for which results of short calls are collected before they are sent together.
 const SEND_EVERY: Duration = Duration::from_micros(500);
 
-/// A run of results is sent when it is about this long, in bytes.
+/// Length of a run of results, in bytes, at about which it is sent.
 const RESULTS_BYTES: usize = 64 << 10;
 
-/// What a worker says of a message that the driver cannot have sent.
-const UNREADABLE: &str = "a message of the driver cannot be read: a function wrote into memory that is not its own, or \
-                          this is a defect of wren";
+/// The error if a message in the shared memory is not one that the driver can have sent.
+const INVALID_MESSAGE: &str = "the driver's message is invalid: a function wrote to memory that it does not own, or \
+                               this is a bug in wren";
 
-/// Calls that take less than this on average cannot each have printed, since printing takes longer:
-/// they are checked for output together.
+/// Calls that take less time than this on average cannot each have printed, because printing takes longer. They are
+/// checked for output together.
 const CANNOT_PRINT: Duration = Duration::from_micros(1);
 
-/// The driver's socket, once it was moved out of the way of the program; 0 before.
+/// The driver's socket after it has been moved to a descriptor that the program does not use; 0 before.
 static SOCKET: AtomicI32 = AtomicI32::new(0);
 
-/// Whether this process is being ended. It ends what its functions started first, and a function that sees its child
-/// killed may return; that is no result of its call.
+/// Whether this process is being ended. The processes that its functions started are killed first, and a function whose
+/// child was killed may return. That is not a result of its call.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Runs before `main`. A worker's socket comes as its standard input, for want of another way to hand it to a
-/// program; here it goes elsewhere, before `main` can read from it, and standard input is empty.
+/// Runs before `main`. A worker receives its socket as standard input, because there is no other way to pass it to a
+/// program. This function moves the socket before `main` can read from it, and leaves standard input empty.
 #[used]
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 #[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".init_array"))]
@@ -68,7 +69,7 @@ extern "C" fn take_socket() {
         return;
     };
     let stdin = rustix::stdio::stdin();
-    // The variable comes down also to programs that a remote function starts.
+    // Programs that a remote function starts inherit the variable too.
     if !platform::is_socket_of(stdin, driver) {
         return;
     }
@@ -80,24 +81,24 @@ extern "C" fn take_socket() {
     };
     match moved() {
         Ok(socket) => SOCKET.store(socket, Ordering::Release),
-        // A worker that cannot reach its driver must not go on as another one.
+        // A worker that cannot reach its driver must not become another driver.
         Err(_) => {
-            // SAFETY: it ends the process, and runs nothing of the program.
+            // SAFETY: this ends the process, and runs no code of the program.
             unsafe { libc::_exit(1) }
         }
     }
 }
 
-/// Becomes a worker if this process was started as one; otherwise returns at once.
+/// Becomes a worker if this process was started as one; otherwise returns immediately.
 pub(crate) fn become_worker_if_asked() {
     let (Some(name), fd @ 1..) = (std::env::var_os(ENV), SOCKET.swap(0, Ordering::AcqRel)) else { return };
-    // SAFETY: `take_socket` opened it for this function alone, and nothing closes it by its number.
+    // SAFETY: `take_socket` opened it only for this function, and nothing closes it by its number.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let name = name.to_string_lossy().into_owned();
     platform::name_process(&format!("wren-worker-{}", name.split('.').next().unwrap_or_default()));
     match Worker::connect(socket, name) {
         Ok(worker) => {
-            // In a runtime that the program made before `init`, blocking would be refused.
+            // If the program created a runtime before `init`, tokio does not allow this thread to block.
             if tokio::runtime::Handle::try_current().is_ok() {
                 let thread = std::thread::Builder::new().name("wren-worker".into()).stack_size(8 << 20);
                 let _ = thread.spawn(|| worker.work()).map(|t| t.join());
@@ -106,37 +107,38 @@ pub(crate) fn become_worker_if_asked() {
             worker.work();
         }
         Err(error) => {
-            eprintln!("wren: this worker process cannot reach its driver: {error}");
+            eprintln!("wren: this worker process cannot connect to its driver: {error}");
             exit(1);
         }
     }
 }
 
+/// The state of this worker process.
 struct Worker {
     region: Region,
     reader: Reader,
     results: Results,
     socket: Arc<Socket>,
-    /// Parts that wait for the frame they belong to.
+    /// Parts that have arrived before the frame that they belong to.
     parts: Vec<u8>,
     blobs: HashMap<u64, Arc<Blob>>,
-    /// When the first frame since the last batch was there.
-    began_to_read: Option<u64>,
+    /// When the first frame since the last batch arrived.
+    reading_since: Option<u64>,
 }
 
 impl Worker {
-    /// Takes the shared memory and the driver's notifier, which come over the socket.
+    /// Receives the shared memory and the driver's notifier over the socket.
     fn connect(socket: BorrowedFd<'_>, name: String) -> io::Result<Self> {
         platform::end_with_parent();
         platform::adopt_orphans();
-        let mut greeting = [0; 16];
-        let (bytes, fds) = platform::receive(socket, &mut greeting)?;
+        let mut handshake = [0; 16];
+        let (bytes, fds) = platform::receive(socket, &mut handshake)?;
         if bytes == 0 {
-            exit(0); // The driver ended first.
+            exit(0); // The driver has ended.
         }
         let mut fds = fds.into_iter();
         let (Some(region), Some(notifier), Some(ring)) = (fds.next(), fds.next(), fds.next()) else {
-            return Err(io::Error::other("the greeting is of another version of wren"));
+            return Err(io::Error::other("the driver uses another version of wren"));
         };
         let region = Region::open(&region)?;
         let socket = Arc::new(Socket::new(Guarded::copy(socket)?));
@@ -149,24 +151,25 @@ impl Worker {
             socket,
             parts: Vec::new(),
             blobs: HashMap::new(),
-            began_to_read: None,
+            reading_since: None,
         })
     }
 
+    /// Runs batches until the process ends.
     fn work(mut self) -> ! {
         function::install_hook();
         let region = self.region.clone();
         function::report_fatal_panics(move |message, location| region.panic_record().set(message, location));
         platform::mark_worker();
         platform::set_depth(1);
-        // From here on, forks are told apart.
+        // From here on, `is_forked` detects forks of this process.
         platform::is_forked();
         end_with_the_driver(self.socket.clone(), self.results.mark.clone());
         self.region.set_ready(monotonic());
         loop {
             self.wait();
             let Some(frame) = self.reader.peek() else { continue };
-            self.began_to_read.get_or_insert_with(monotonic);
+            self.reading_since.get_or_insert_with(monotonic);
             match frame.kind {
                 kind::LENGTH => {
                     let (len, _) = length(frame.body);
@@ -176,12 +179,12 @@ impl Worker {
                 }
                 kind::PART => self.parts.extend_from_slice(frame.body),
                 kind::BLOB => {
-                    let Ok(header) = codec::decode::<BlobHeader>(frame.body) else { give_up(UNREADABLE) };
+                    let Ok(header) = codec::decode::<BlobHeader>(frame.body) else { give_up(INVALID_MESSAGE) };
                     let bytes = match header.mapped {
                         None => BlobBytes::Own(std::mem::take(&mut self.parts)),
                         Some(len) => match SharedBytes::open(&self.socket.next_descriptor(), len) {
                             Ok(bytes) => BlobBytes::Shared(bytes),
-                            Err(error) => give_up(&format!("memory of the driver cannot be mapped: {error}")),
+                            Err(error) => give_up(&format!("cannot map the driver's memory: {error}")),
                         },
                     };
                     let blob = Blob::received(header.id, bytes);
@@ -191,16 +194,16 @@ impl Worker {
                     self.blobs.insert(header.id, blob);
                 }
                 kind::FORGET => {
-                    let Ok(id) = codec::decode::<u64>(frame.body) else { give_up(UNREADABLE) };
+                    let Ok(id) = codec::decode::<u64>(frame.body) else { give_up(INVALID_MESSAGE) };
                     self.blobs.remove(&id);
                 }
                 kind::BATCH => {
-                    self.results.started = self.began_to_read.take().unwrap_or_default();
-                    fly(&self.region, frame.body, &self.parts, &self.blobs, &mut self.results);
+                    self.results.started = self.reading_since.take().unwrap_or_default();
+                    run_batch(&self.region, frame.body, &self.parts, &self.blobs, &mut self.results);
                     self.parts.clear();
                     self.parts.shrink_to(16 << 20);
                 }
-                _ => give_up(UNREADABLE),
+                _ => give_up(INVALID_MESSAGE),
             }
             self.reader.advance();
             if self.region.driver_wants_room().is_announced() {
@@ -209,7 +212,7 @@ impl Worker {
         }
     }
 
-    /// Returns when a frame is there.
+    /// Waits for a frame.
     fn wait(&mut self) {
         let start = Instant::now();
         let mut looks = 0u32;
@@ -233,10 +236,10 @@ impl Worker {
     }
 }
 
-/// The socket to the driver: it wakes this process, and brings memory to map.
+/// The socket to the driver. The driver uses it to wake this process, and to send descriptors of memory to map.
 struct Socket {
     guarded: Guarded,
-    /// Descriptors that came, in the order in which they were sent.
+    /// Descriptors that have arrived, in the order in which they were sent.
     received: Mutex<VecDeque<OwnedFd>>,
 }
 
@@ -249,7 +252,7 @@ impl Socket {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next descriptor that the driver sent.
+    /// Returns the next descriptor that the driver sends.
     fn next_descriptor(&self) -> OwnedFd {
         loop {
             if let Some(fd) = self.received().pop_front() {
@@ -259,34 +262,38 @@ impl Socket {
         }
     }
 
-    /// Sleeps until the driver writes to the socket.
+    /// Sleeps until the driver writes to the socket. Ends this process if the socket is closed.
     fn sleep(&self) {
-        let mut rings = [0; 64];
+        let mut bytes = [0; 64];
         let Some(fd) = self.guarded.get() else {
-            give_up("a function closed descriptors that it had not opened, wren's among them; the worker is replaced");
+            give_up(
+                "a function closed file descriptors that it had not opened, including wren's; the worker is replaced",
+            );
         };
-        match platform::receive(fd, &mut rings) {
+        match platform::receive(fd, &mut bytes) {
             Ok((0, _)) => {
-                // The watching thread ends this process, and what functions started. If there is none:
+                // The watching thread ends this process and the processes that functions started. If there is no such
+                // thread, this one ends the process.
                 std::thread::sleep(Duration::from_secs(1));
                 spans::flush();
                 exit(0);
             }
             Ok((_, fds)) => self.received().extend(fds),
             Err(Errno::INTR) => {}
-            Err(error) => give_up(&format!("the driver's socket cannot be read: {error}")),
+            Err(error) => give_up(&format!("cannot read the driver's socket: {error}")),
         }
     }
 }
 
-/// Ends this worker, whose driver tells why.
+/// Prints the reason and ends this worker. The driver forwards the output.
 fn give_up(why: &str) -> ! {
     eprintln!("wren: {why}");
     spans::flush();
     exit(1)
 }
 
-/// However the driver ends, so does this process, even inside a remote function, and what functions started.
+/// Starts a thread that waits for the end of the driver, whatever its cause. The thread then ends the processes that
+/// functions started, and this process, even if it is running a remote function.
 fn end_with_the_driver(socket: Arc<Socket>, mark: Arc<str>) {
     let watch = move || {
         loop {
@@ -299,7 +306,7 @@ fn end_with_the_driver(socket: Arc<Socket>, mark: Arc<str>) {
             if getpgrp() == getpid() {
                 let _ = kill_current_process_group(Signal::KILL);
             }
-            // Not `exit`: destructors of a running function must not delay the end.
+            // Not `exit`, because handlers that run at exit must not delay the end.
             let _ = kill_process(getpid(), Signal::KILL);
         }
     };
@@ -307,8 +314,8 @@ fn end_with_the_driver(socket: Arc<Socket>, mark: Arc<str>) {
 }
 
 /// Runs the tasks of one batch.
-fn fly(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut Results) {
-    let Some((header, inline)) = split_header(body) else { give_up(UNREADABLE) };
+fn run_batch(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut Results) {
+    let Some((header, inline)) = split_header(body) else { give_up(INVALID_MESSAGE) };
     let args = if parts.is_empty() { inline } else { parts };
     let cursor = region.cursor(header.slot as usize);
     region.set_active(Some(header.slot as usize));
@@ -353,32 +360,37 @@ fn blobs_by_task(header: &BatchHeader<'_>, blobs: &HashMap<u64, Arc<Blob>>) -> B
     header.blobs.iter().map(|(task, ids)| (u64::from(*task), of_task(ids))).collect()
 }
 
-/// Runs tasks and sends what came of them: successes in runs, failures one by one.
+/// Runs tasks and sends their outcomes: successes in runs of consecutive tasks, failures one by one.
 struct Results {
     region: Region,
     writer: Writer,
     notifier: Notifier,
     socket: Arc<Socket>,
-    /// By which processes are known that functions of this worker started.
+    /// The entry of the environment that identifies the processes that functions of this worker started.
     mark: Arc<str>,
     memory: ProcessMemory,
     memory_is_limited: bool,
     out: Encoded,
     batch_id: u64,
-    /// The run being written: it lies in the ring already, unpublished.
+    /// The first task of the run being written, which already lies in the ring, unpublished.
     first: u64,
+    /// Number of its tasks.
     count: u32,
+    /// Length of its results.
     bytes: usize,
-    /// When the batch came, and when it was there, by the clock of all processes.
+    /// When the first frame of the batch arrived, on the clock of all processes.
     started: u64,
+    /// When the whole batch had arrived, on the clock of all processes.
     fetched: u64,
-    /// When the run being written began.
+    /// When the first task of the run being written started.
     since: Instant,
-    /// `fetched` by this process's own clock.
+    /// `fetched` on this process's own clock.
     batch_since: Instant,
-    /// Tasks between two looks at the clock: few where they are long.
+    /// Number of tasks between two looks at the clock: few if the tasks are long.
     stride: u32,
+    /// Number of tasks until the next look.
     until_look: u32,
+    /// When the last look was.
     looked: Instant,
 }
 
@@ -408,6 +420,7 @@ impl Results {
         }
     }
 
+    /// Prepares for the tasks of a batch.
     fn begin(&mut self, batch_id: u64, first: u64, memory_is_limited: bool) {
         self.memory_is_limited = memory_is_limited;
         self.measure();
@@ -421,7 +434,7 @@ impl Results {
         self.until_look = 1;
     }
 
-    /// Notes what this process holds before a task: what earlier ones left is not that one's.
+    /// Records the memory that this process holds before a task: memory that earlier tasks left does not count.
     fn measure(&self) {
         if self.memory_is_limited {
             self.region.baseline().store(self.memory.private(), Ordering::Release);
@@ -433,7 +446,7 @@ impl Results {
         self.out.clear();
         let result = run(&mut self.out);
         if platform::is_forked() {
-            // A function forked, and both processes returned from it. The channel is the parent's.
+            // A function forked, and both processes returned from it. The shared memory belongs to the parent.
             let _ = kill_process(getpid(), Signal::KILL);
         }
         while IS_ENDING.load(Ordering::SeqCst) {
@@ -449,14 +462,14 @@ impl Results {
         }
     }
 
-    /// Looks at the clock: adapts the stride, waits until printed lines are read, sends what waits
-    /// for long, unless the batch's end sends it at once.
+    /// Looks at the clock: adapts the stride, waits until the driver has read printed lines, and sends results that
+    /// have waited too long. `more` is false at the end of the batch, which sends the results anyway.
     fn look(&mut self, more: bool) {
         let now = Instant::now();
         let mean = (now - self.looked) / self.stride;
         if self.stride == 1 || mean >= CANNOT_PRINT {
             let _ = io::stdout().flush();
-            // Nothing outlives its call.
+            // No process may outlive the call that started it.
             platform::end_children(&self.mark);
             self.measure();
         }
@@ -488,8 +501,8 @@ impl Results {
         let start = ResultsHeader::LEN + self.bytes;
         let out = std::mem::take(&mut self.out);
         let frame = self.reserve(ResultsHeader::LEN + RESULTS_BYTES);
-        // `room` gives a slice of the length asked for, which holds the header and RESULTS_BYTES.
-        // It is shorter than RESULTS_BYTES.
+        // The slice has the requested length, so there is room for the run. The result is shorter than RESULTS_BYTES,
+        // so `short_head` returns its length.
         frame_write(frame, start..start + framed::SHORT, &framed::short_head(out.len()).unwrap_or_default());
         frame_write(frame, start + framed::SHORT..start + len, &out.bytes);
         self.count += 1;
@@ -498,7 +511,7 @@ impl Results {
         self.region.open_results().set(self.count, self.bytes as u32);
     }
 
-    /// Publishes the open run.
+    /// Publishes the open run. `last` is [`ResultsHeader::LAST`] at the end of the batch, otherwise 0.
     fn send(&mut self, last: u64) {
         if self.count == 0 && last == 0 {
             return;
@@ -521,7 +534,7 @@ impl Results {
         ResultsHeader { batch_id: self.batch_id, first: self.first, count: u64::from(count), times: self.times(now) }
     }
 
-    /// When what runs since `since` ran, up to now.
+    /// Returns the times of the tasks that have run from `since` until `now`.
     fn times(&self, now: Instant) -> WorkerTimes {
         WorkerTimes {
             started: self.started,
@@ -532,7 +545,7 @@ impl Results {
         }
     }
 
-    /// Sends one result that is too long for a run: its longer piece as parts, the rest with the header.
+    /// Sends one result that is too long for a run: its long piece as parts, the rest with the header.
     fn send_large(&mut self, task: u64) {
         self.first = task;
         let computed = Instant::now();
@@ -581,7 +594,7 @@ impl Results {
         self.since = Instant::now();
     }
 
-    /// Room for `len` bytes in the ring; waits while the driver reads.
+    /// Returns room for `len` bytes in the ring. While there is none, waits for the driver to read.
     #[inline]
     fn reserve(&mut self, len: usize) -> &mut [u8] {
         while self.writer.reserve(len).is_none() {
@@ -592,7 +605,7 @@ impl Results {
             }
             self.region.worker_wants_room().withdraw();
         }
-        // The loop ended because there is room, and only this thread takes any.
+        // The loop ended because there is room, and only this thread uses it up.
         self.writer.reserve(len).unwrap_or_default()
     }
 }
@@ -604,10 +617,10 @@ fn frame_write(frame: &mut [u8], at: std::ops::Range<usize>, bytes: &[u8]) {
     }
 }
 
-/// How long a text of a failure that was too long may be, in bytes: ten of them fit a frame.
+/// Maximum length of each text of a shortened failure, in bytes: ten of them fit into a frame.
 const SHORT: usize = MAX_BODY / 16;
 
-/// A failure whose texts are too long to travel, with their beginnings.
+/// Shortens the texts of a failure that is too long for a frame.
 fn shortened(failure: Failure) -> Failure {
     let short = |mut text: String| {
         if text.len() > SHORT {
@@ -631,14 +644,14 @@ fn shortened(failure: Failure) -> Failure {
     }
 }
 
-/// Waits until the driver has read what this process printed, so that every line is shown, and
-/// kept for an error, with the task that wrote it.
+/// Waits until the driver has read the output of this process, so that each line is printed, and kept for an error,
+/// with the task that wrote it.
 fn wait_until_read() {
     let unread = || {
         let count = |fd| rustix::io::ioctl_fionread(fd).unwrap_or(0);
         count(rustix::stdio::stdout()) + count(rustix::stdio::stderr())
     };
-    // Bounded: a reader that is stuck must not stop the work.
+    // The wait is bounded, because a stuck reader must not stop the work.
     for _ in 0..2_000 {
         if unread() == 0 {
             return;

@@ -1,4 +1,4 @@
-//! Arguments of a started job in the store: whoever finds its driver gone can run what is left.
+//! Arguments of a started job in the store: if its driver is gone, another process can run the remaining tasks.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use crate::platform::new_id;
 use crate::store::blobs::{hash_of, key_of};
 use crate::store::{Requests, Store, StoreResult, put_once, wait};
 
-/// Segments are of about this many bytes, large arguments aside.
+/// Approximate size of a segment, in bytes, without large arguments.
 const SEGMENT: usize = 1 << 20;
 
-/// Tasks and bytes of a block.
+/// Maximum number of tasks in a block.
 const BLOCK_TASKS: usize = 8 << 10;
+/// Size at which a block is full, in bytes.
 const BLOCK_BYTES: usize = 512 << 10;
 
 /// Arguments of consecutive tasks, under `<job>/args/<writer>/<segment>`.
@@ -65,7 +66,7 @@ impl Packed {
             _ => {
                 self.bytes = 0;
                 self.segments.push(Segment { first: call.task, calls: Vec::new() });
-                // It was just pushed.
+                // In bounds, because the segment was just pushed.
                 let last = self.segments.len() - 1;
                 &mut self.segments[last]
             }
@@ -109,12 +110,12 @@ pub(super) async fn write(requests: &Requests, id: &str, calls: &[Made]) -> Resu
     Ok(arguments)
 }
 
-/// Removes what [`write`] wrote.
+/// Removes the arguments that [`write`] wrote.
 pub(super) async fn remove(requests: &Requests, id: &str, arguments: &Arguments) -> Result<()> {
     requests.remove_below(prefix(id, &arguments.writer)).await
 }
 
-/// The hashes of the large arguments.
+/// Returns the hashes of the large arguments.
 pub(super) async fn blobs(requests: &Requests, id: &str, arguments: &Arguments) -> Result<BTreeSet<[u8; 32]>> {
     let (id, writer) = (id.to_owned(), arguments.writer.clone());
     let segments = requests.for_each(0..arguments.segments, move |store, number| {
@@ -129,7 +130,7 @@ fn read_segment(store: &dyn Store, id: &str, writer: &str, number: u64) -> Store
     envelope::open(&sealed).map_err(|reason| damaged(store, &key, reason))
 }
 
-/// The calls of a job that are not over.
+/// Reads the calls of a job, except those of the tasks in `over`.
 pub(super) async fn read(
     requests: &Requests,
     id: &str,
@@ -161,7 +162,7 @@ pub(super) async fn read(
     made.collect()
 }
 
-/// Packs calls for the scheduler.
+/// Packs calls into blocks for the scheduler.
 pub(super) fn blocks(calls: Vec<Made>) -> Vec<TaskBlock> {
     let mut blocks: Vec<TaskBlock> = Vec::new();
     for Made { task, function, limits, args, .. } in calls {
@@ -180,13 +181,13 @@ pub(super) fn blocks(calls: Vec<Made>) -> Vec<TaskBlock> {
     blocks
 }
 
-/// The arguments of a task of a started job; none where the store has no such job or task.
+/// Returns the arguments of a task of a started job, or `None` if the store has no such job or task.
 pub(crate) fn stored_input(store: &Arc<dyn Store>, id: &str, task: u64) -> Result<Option<TaskInput>> {
     let found = wait(Manifest::find(&Requests::new(store.clone()), id))?;
     let Some(Arguments { writer, segments }) = found.and_then(|manifest| manifest.arguments) else {
         return Ok(None);
     };
-    // Segments come in the order of their tasks.
+    // A binary search: segments are in the order of their tasks.
     let mut left = 0..segments;
     while !left.is_empty() {
         let middle = left.start + (left.end - left.start) / 2;

@@ -1,4 +1,4 @@
-//! A job that runs by itself, and its handle here or in another process.
+//! Started jobs, and their handles in this or another process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -31,34 +31,35 @@ use crate::platform::{self, Instance};
 use crate::scheduler::JobKey;
 use crate::store::{Requests, Store, event_loop, sleep, unblock, wait};
 
-/// How often it is looked whether somebody asked for a job's end: in a store of this machine, and in one
-/// where each look costs money.
+/// Interval for cancel checks, in a store on this machine.
 const CANCELLED_HERE: Duration = Duration::from_millis(200);
+/// Interval for cancel checks, in a store where each request costs money.
 const CANCELLED_ELSEWHERE: Duration = Duration::from_secs(2);
 
-/// Calls that are taken from an iterator in one go: the caller's event loop has other things to do.
+/// Number of calls that are taken from an iterator before yielding, because the caller's async runtime may have other
+/// tasks.
 const IN_ONE_GO: usize = 1024;
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobProgress {
-    /// How many tasks it has.
+    /// Number of tasks.
     pub tasks: u64,
-    /// How many succeeded.
+    /// Number of tasks that succeeded.
     pub done: u64,
-    /// How many failed for good.
+    /// Number of tasks that failed permanently.
     pub failed: u64,
 }
 
 impl JobProgress {
-    /// Whether no task is left.
+    /// Whether all tasks are finished.
     pub fn is_over(&self) -> bool {
         self.done + self.failed >= self.tasks
     }
 }
 
-/// A started job. It runs on while its process lives, whether or not this handle does.
+/// A started job. It continues while its process lives, even if this handle is dropped.
 ///
 /// ```
 /// #[wren::remote]
@@ -71,7 +72,7 @@ impl JobProgress {
 /// assert_eq!(job.wait().await?[9], 18);
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
-#[must_use = "a started job runs on; keep its id to attach to it, or `wait` for it"]
+#[must_use = "a started job continues without its handle; keep its id to attach to it, or `wait` for it"]
 pub struct Job<R> {
     stored: Arc<StoredJob>,
     result: PhantomData<fn() -> R>,
@@ -83,14 +84,14 @@ struct StoredJob {
     manifest: Manifest,
     executor: Executor,
     requests: Requests,
-    /// Set where this process runs the job, from the start or since the one that did is gone.
+    /// Set if this process runs the job, from the start or because the process that ran it is gone.
     running: OnceLock<Arc<Running>>,
-    /// Held by who finds out whether this process is to run it: what is seen of who does.
+    /// The findings of earlier checks on the job's holder. Locked while this process checks whether to run the job.
     taking: tokio::sync::Mutex<Watch>,
     is_removed: AtomicBool,
 }
 
-/// What this process holds of a job that it runs.
+/// The state of a job that this process runs.
 struct Running {
     executor: Executor,
     job: JobKey,
@@ -110,11 +111,11 @@ enum State {
     Broken(Error),
 }
 
-/// What came of taking a job over.
+/// The result of trying to take over a job.
 enum Taken {
     /// This process runs it.
     Running,
-    /// No task is left.
+    /// All tasks are finished.
     Over,
     /// Another process runs it.
     Elsewhere,
@@ -126,13 +127,13 @@ impl<R> fmt::Debug for Job<R> {
     }
 }
 
-/// A handle of a job that [`start`](crate::Map::start) began, here or in another process.
+/// Returns a handle to a job that was started with [`start`](crate::Map::start), in this or another process.
 ///
-/// If the process that began it is gone, this one runs what is left of it.
+/// If the process that started the job is gone, this process runs the remaining tasks.
 ///
 /// # Errors
-/// [`Error::Job`] where the default executor's store has no such job; [`Error::UnknownFunction`]
-/// where this program lacks its functions.
+/// [`Error::Job`] if the default executor's store has no such job. If this process runs the remaining tasks and lacks
+/// their functions, waiting for the job returns [`Error::UnknownFunction`].
 pub async fn attach<R: DeserializeOwned>(id: &str) -> Result<Job<R>> {
     let stored = StoredJob::find(Executor::current_in_background()?, id).await?;
     Job::of(stored)
@@ -165,7 +166,8 @@ impl<R> Job<R> {
             }
         }
         identity.end()?;
-        // Claimed first: who finds the manifest does not take the job over, and what another has done by now is seen.
+        // Claimed before the manifest is put, so that a process that finds the manifest does not take over the job, and
+        // before the results are read, so that all results of another process are seen.
         let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
         build::check(&requests, &id, executor.reactor().config.other_build).await?;
         let mut over = Over::default();
@@ -175,7 +177,7 @@ impl<R> Job<R> {
         }
         let manifest = register(&requests, &id, &identity, &made).await?;
         let stored = StoredJob::new(id, manifest, executor, requests);
-        // The job is the same: whoever runs it runs it for this process too.
+        // It is the same job, so the process that runs it also runs it for this one.
         let Some(claimed) = claimed else { return Self::of(stored) };
         if is_named {
             stored.forget_failures().await?;
@@ -185,30 +187,30 @@ impl<R> Job<R> {
         Ok(Self { stored: stored.into(), result: PhantomData })
     }
 
-    /// As [`attach`], to a job of an executor of one's own. It blocks for a request to the store.
+    /// Like [`attach`], for a job of the given executor. Blocks for a request to the store.
     ///
     /// # Errors
-    /// As [`attach`].
+    /// See [`attach`].
     pub fn attach(executor: Executor, id: &str) -> Result<Self> {
         Self::of(wait(StoredJob::find(executor, id))?)
     }
 
-    /// A job that this process does not run yet; if nobody does, it begins to.
+    /// Returns a handle to a job that this process does not run yet, and starts to run the job if no process does.
     fn of(stored: StoredJob) -> Result<Self> {
         let stored = Arc::new(stored);
         let this = stored.clone();
-        // Whoever waits finds out for himself what cannot be.
+        // An error is not lost: a method that waits for the job tries again and returns it.
         event_loop()?.spawn(async move { this.take_over().await.map(drop) });
         Ok(Self { stored, result: PhantomData })
     }
 
-    /// Names the job in its store.
+    /// Returns the id of the job, by which [`attach`] finds it in its store.
     pub fn id(&self) -> &str {
         &self.stored.id
     }
 
-    /// How far the job is, by what is committed. For a job that another process runs it asks the store, and
-    /// blocks meanwhile.
+    /// Returns the progress of the job, by its committed outcomes. If another process runs the job, blocks for requests
+    /// to the store.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -222,8 +224,8 @@ impl<R> Job<R> {
         Ok(JobProgress { tasks, done: over.done.len() as u64, failed: over.failed() })
     }
 
-    /// Stops the job: what runs is ended, what waits is never run. Results so far stay. It blocks for a
-    /// request to the store.
+    /// Stops the job: running tasks are stopped, and waiting tasks are never run. The results so far stay in the store.
+    /// Blocks for a request to the store.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -237,12 +239,12 @@ impl<R> Job<R> {
 }
 
 impl<R> Job<R> {
-    /// Stops the job, and removes all that it left in the store: arguments, results, failures, and values that nothing
-    /// else in the store names. Its name is free then. A job that another program awaits is not stopped; this waits for
-    /// its end.
+    /// Stops the job and removes everything that it left in the store: arguments, results, failures, and values that
+    /// nothing else in the store refers to. After that, its name is free. A job that another program awaits is not
+    /// stopped; this waits for it to finish.
     ///
-    /// Where the job has refs or large arguments, all else in the store is read, to find whether it names them. A
-    /// [`Ref`](crate::Ref) to one of them that only a program holds is of no use any more.
+    /// If the job has refs or large arguments, everything else in the store is read to find out whether it refers to
+    /// them. A [`Ref`](crate::Ref) to one of them that only a program holds becomes invalid.
     ///
     /// ```
     /// #[wren::remote]
@@ -262,15 +264,15 @@ impl<R> Job<R> {
     pub async fn remove(self) -> Result<()> {
         let StoredJob { id, manifest, requests, running, taking, is_removed, .. } = &*self.stored;
         requests.put(cancel_key(id), Vec::new()).await?;
-        // Nor does this handle begin to run it.
+        // Keeps this handle from starting to run the job.
         let _taking = taking.lock().await;
         is_removed.store(true, Ordering::Release);
         if let Some(running) = running.get() {
             running.cancel();
-            // Cancelled, or over before: either is the end.
+            // It is cancelled, or has finished before: both are the end of the job.
             let _ = running.over().await;
         }
-        // Whoever runs it elsewhere stops for the cancel key.
+        // A process that runs the job elsewhere stops when it finds the cancel key.
         let lease = Lease::take(requests, id).await?;
         remove(requests, id, manifest.arguments.as_ref()).await?;
         lease.remove(requests, id).await
@@ -278,10 +280,10 @@ impl<R> Job<R> {
 }
 
 impl<R: DeserializeOwned> Job<R> {
-    /// Waits for the job's end and gives all results, in order.
+    /// Waits for the job to finish and returns all results, in order.
     ///
     /// # Errors
-    /// The failure of the first task that has one; [`Error::Cancelled`].
+    /// The failure of the first task that failed; [`Error::Cancelled`] if the job was cancelled.
     pub async fn wait(&self) -> Result<Vec<R>> {
         let outcomes = self.wait_all().await?;
         let failures = outcomes.iter().filter(|outcome| outcome.is_err()).count() as u64;
@@ -294,7 +296,7 @@ impl<R: DeserializeOwned> Job<R> {
         })
     }
 
-    /// Waits for the job's end and gives each task's own outcome, in order.
+    /// Waits for the job to finish and returns each task's own outcome, in order.
     ///
     /// # Errors
     /// [`Error::Cancelled`], [`Error::Store`].
@@ -315,7 +317,7 @@ impl<R: DeserializeOwned> Job<R> {
             (None, None) => {
                 let store = requests.store().url();
                 Err(Error::Job(format!(
-                    "store {store} has no outcome of task {task} of job `{id}` any more; it was there"
+                    "store {store} no longer has the outcome of task {task} of job `{id}`, which was finished"
                 )))
             }
         };
@@ -323,11 +325,11 @@ impl<R: DeserializeOwned> Job<R> {
     }
 }
 
-/// Tasks that are over.
+/// Tasks that are finished.
 #[derive(Debug, Default)]
 struct Over {
     done: BTreeMap<u64, (Kind, CallHash)>,
-    /// The tasks that the objects of cells have.
+    /// The tasks in each cell's own object, as bits, by the cell's first task.
     decided: HashMap<u64, u64>,
     failed: BTreeSet<u64>,
 }
@@ -339,12 +341,12 @@ impl Over {
         Ok(Self { done: read.done, decided: read.decided.into_iter().collect(), failed })
     }
 
-    /// How many failed, and were not done later.
+    /// Returns the number of tasks that failed and did not succeed later.
     fn failed(&self) -> u64 {
         self.failed.iter().filter(|task| !self.done.contains_key(task)).count() as u64
     }
 
-    /// Refuses results of other calls.
+    /// Rejects results of different calls.
     fn check(&self, id: &str, store: &str, made: &[Made]) -> Result<()> {
         for (task, (kind, call)) in &self.done {
             match usize::try_from(*task).ok().and_then(|task| made.get(task)) {
@@ -364,7 +366,7 @@ async fn failures(requests: &Requests, id: &str) -> Result<BTreeMap<u64, FailedR
     Ok(requests.for_each(tasks, read).await?.into_iter().collect())
 }
 
-/// Puts the arguments and the manifest of a job, unless they are there.
+/// Puts the arguments and the manifest of a job, unless they are already there.
 async fn register(requests: &Requests, id: &str, identity: &Identity, made: &[Made]) -> Result<Manifest> {
     if let Some(earlier) = identity.earlier().filter(|earlier| earlier.arguments.is_some()) {
         return Ok(earlier.clone());
@@ -381,13 +383,14 @@ async fn register(requests: &Requests, id: &str, identity: &Identity, made: &[Ma
 
 /// The right to run a job.
 struct Claimed {
-    /// Its log, where logs can be written. Programs of one folder find out by it at once that its holder is gone.
+    /// The job's log, if logs can be written. Its lock shows programs that use the same folder at once when the holder
+    /// is gone.
     log: Option<File>,
     lease: Lease,
 }
 
 impl Claimed {
-    /// Takes the right to run a job; none where another program runs it.
+    /// Takes the right to run a job. Returns `None` if another program runs it.
     async fn of(
         executor: &Executor,
         requests: &Requests,
@@ -404,7 +407,7 @@ impl Claimed {
         loop {
             match Lease::try_take(requests, id, watch).await? {
                 Ok(lease) => return Ok(Some(Self { log, lease })),
-                // Whoever had the log before in this process is about to give it back.
+                // The previous holder of the log, in this process, is about to give back the lease.
                 Err(holder) if log.is_some() && holder == *Instance::of_this_process() => {
                     sleep(Lease::pause(requests)).await?;
                 }
@@ -421,7 +424,7 @@ impl StoredJob {
         let Some(manifest) = Manifest::find(&requests, id).await? else {
             let store = requests.store().url();
             return Err(Error::Job(format!(
-                "store {store} has no job `{id}`; `cargo wren jobs` lists those there are"
+                "store {store} has no job `{id}`; `cargo wren jobs` lists the existing ones"
             )));
         };
         Ok(Self::new(id.to_owned(), manifest, executor, requests))
@@ -437,7 +440,8 @@ impl StoredJob {
         self.requests.exists(cancel_key(&self.id)).await
     }
 
-    /// A failure is not a result, and who starts a job again wants it to run.
+    /// Removes the failures and the cancellation of an earlier run: a failure is not a result, and a job that is
+    /// started again must run.
     async fn forget_failures(&self) -> Result<()> {
         let mut keys: Vec<String> =
             failed_tasks(&self.requests, &self.id).await?.into_iter().map(|task| failed_key(&self.id, task)).collect();
@@ -445,7 +449,7 @@ impl StoredJob {
         self.requests.remove(keys).await
     }
 
-    /// Runs what is left of the job, unless a process does.
+    /// Runs the remaining tasks of the job, unless a process already does.
     async fn take_over(&self) -> Result<Taken> {
         let mut watch = self.taking.lock().await;
         if self.running.get().is_some() {
@@ -466,8 +470,8 @@ impl StoredJob {
         }
         let Some(arguments) = &self.manifest.arguments else {
             return Err(Error::Job(format!(
-                "job `{}` was awaited by its program, which is gone, and only `start` leaves arguments for others; run \
-                 the program again",
+                "job `{}` was awaited by a program that is gone, and only `start` stores arguments for other programs; \
+                 run the program again",
                 self.id
             )));
         };
@@ -508,12 +512,12 @@ impl StoredJob {
             state: watch::Sender::new(State::Running),
         });
         event_loop()?.spawn(running.clone().look_after(requests.clone(), id.clone()));
-        // Nobody else set it: the claim is this one's.
+        // Not set before, because this process has just claimed the job.
         let _ = self.running.set(running);
         Ok(())
     }
 
-    /// Waits until no task is left, or the job is cancelled.
+    /// Waits until all tasks are finished or the job is cancelled.
     async fn over(&self) -> Result<()> {
         loop {
             if let Some(running) = self.running.get() {
@@ -529,11 +533,11 @@ impl StoredJob {
 }
 
 impl Running {
-    /// Waits for the end.
+    /// Waits for the job to end.
     async fn over(&self) -> Result<()> {
         let mut state = self.state.subscribe();
         let ended = state.wait_for(|state| !matches!(state, State::Running)).await;
-        // The sender is this one's own.
+        // Cannot fail, because `self` owns the sender.
         let ended = ended.map_or(State::Over, |state| state.clone());
         match ended {
             State::Running | State::Over => Ok(()),
@@ -542,7 +546,7 @@ impl Running {
         }
     }
 
-    /// Counts what comes of the tasks, until no more does or somebody asks for the job's end.
+    /// Counts the outcomes of the tasks, until the job ends or is cancelled.
     async fn look_after(self: Arc<Self>, requests: Requests, id: String) {
         let every = if requests.are_free() { CANCELLED_HERE } else { CANCELLED_ELSEWHERE };
         let mut look_at = Instant::now() + every;
@@ -557,7 +561,7 @@ impl Running {
                 Ok(Some(outcome)) => break State::Broken(outcome.into_error(self.done.load(Ordering::Acquire))),
                 Ok(None) => break State::Over,
                 Err(_) => {
-                    // Where the store cannot be asked now, it is asked again.
+                    // If the request fails, it is repeated later.
                     if requests.exists(cancel_key(&id)).await.unwrap_or(false) {
                         break State::Cancelled;
                     }
@@ -566,17 +570,17 @@ impl Running {
             }
         };
         let this = self.clone();
-        let word = match &state {
+        let end = match &state {
             State::Running | State::Over => "done",
             State::Cancelled | State::Broken(Error::Cancelled { .. }) => "cancelled",
             State::Broken(_) => "failed",
         };
-        // The log's last lines go to a disk and to the terminal.
-        let _ = unblock(move || this.stop(word)).await;
+        // Off the event loop, because the last lines of the log go to a disk and to the terminal.
+        let _ = unblock(move || this.stop(end)).await;
         self.state.send_replace(state);
     }
 
-    /// The next outcome; none after the last.
+    /// Returns the next outcome, or `None` after the last.
     async fn next(&self) -> Option<Outcome> {
         let next = std::future::poll_fn(|cx| match self.outcomes.take_or_register(cx.waker()) {
             Some(outcome) => Poll::Ready(Some(outcome)),
@@ -600,7 +604,7 @@ impl Running {
     }
 }
 
-/// The result of a task, where the store has one: of a named job, or of a started one.
+/// Returns the result of a task of a named or started job, if the store has one.
 pub(crate) fn stored_result(store: &Arc<dyn Store>, id: &str, task: u64) -> Option<Vec<u8>> {
     let requests = Requests::new(store.clone());
     let find = async {

@@ -1,5 +1,4 @@
-//! Jobs: what came of their tasks ([`OutcomeQueue`]), what is kept of it ([`ResultCommitter`]), and the handle of one
-//! that runs by itself ([`Job`]).
+//! Started jobs: their arguments in the store, their handle ([`Job`]), and their removal.
 
 mod arguments;
 mod handle;

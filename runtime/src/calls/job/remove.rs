@@ -1,4 +1,4 @@
-//! Removes what a job left in its store.
+//! Removes all objects that a job left in its store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::platform::is_id;
 use crate::store::blobs::key_of;
 use crate::store::{Requests, Store, StoreResult, find_size, wait};
 
-/// Removes all keys of a job, and the values that only it names.
+/// Removes all keys of a job, and the values that only this job refers to.
 pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arguments>) -> Result<()> {
     let mut named = refs_of(requests, id).await?;
     if let Some(arguments) = arguments {
@@ -25,14 +25,14 @@ pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arg
         false => unnamed_elsewhere(requests, &own, named).await?,
     };
     let mut keys = requests.list(own).await?;
-    // Leases go last, by who holds the job.
+    // The leases are removed last, by the process that holds the job.
     keys.retain(|key| !Lease::is_key(id, key));
     keys.extend(runs(requests, id).await?);
     requests.remove(keys).await?;
     requests.remove(values).await
 }
 
-/// What workers elsewhere left of the job's runs, under `<job>.<random>/`.
+/// Returns the keys that workers on other machines left for the job's runs, under `<job>.<random>/`.
 async fn runs(requests: &Requests, id: &str) -> Result<Vec<String>> {
     let start = format!("{id}.");
     let keys = requests.list(start.clone()).await?;
@@ -40,13 +40,13 @@ async fn runs(requests: &Requests, id: &str) -> Result<Vec<String>> {
         let (run, rest) = key.strip_prefix(&start)?.split_once('/')?;
         is_id(run).then(|| (run.to_owned(), rest == "job"))
     };
-    // A job may have such a name.
+    // Another job may have such a name; it has a manifest.
     let jobs: BTreeSet<String> =
         keys.iter().filter_map(|key| run_of(key)).filter(|(_, is)| *is).map(|(run, _)| run).collect();
     Ok(keys.into_iter().filter(|key| run_of(key).is_some_and(|(run, _)| !jobs.contains(&run))).collect())
 }
 
-/// Of the values that a job names, the keys of those that nothing else in the store does. All else is read for it.
+/// Returns the keys of the `named` values that nothing else in the store refers to. Reads everything else in the store.
 async fn unnamed_elsewhere(requests: &Requests, own: &str, named: BTreeSet<[u8; 32]>) -> Result<Vec<String>> {
     let mut keys = requests.list(String::new()).await?;
     let mine: BTreeSet<String> = named.iter().map(key_of).collect();
@@ -54,23 +54,23 @@ async fn unnamed_elsewhere(requests: &Requests, own: &str, named: BTreeSet<[u8; 
     let needles = Arc::new(Needles::of(&named)?);
     let found = requests.for_each(keys, move |store, key| needles.within_value(store, &key));
     let elsewhere: BTreeSet<[u8; 32]> = found.await?.into_iter().flatten().collect();
-    // A value that stays keeps those that it names itself.
+    // A value that stays also keeps the values that it refers to.
     let mut left: BTreeSet<[u8; 32]> = named.difference(&elsewhere).copied().collect();
-    let mut committer: Vec<[u8; 32]> = elsewhere.into_iter().collect();
-    while let Some(hash) = committer.pop() {
+    let mut kept: Vec<[u8; 32]> = elsewhere.into_iter().collect();
+    while let Some(hash) = kept.pop() {
         let needles = Needles::of(&left)?;
         let Some(value) = requests.find(key_of(&hash)).await? else { continue };
         for inner in needles.within(&value) {
             left.remove(&inner);
-            committer.push(inner);
+            kept.push(inner);
         }
     }
     Ok(left.iter().map(key_of).collect())
 }
 
-/// Hashes as they stand within other values: encoded, and as hexadecimal digits.
+/// Hashes in the forms in which other values contain them: encoded, as bytes, and as hexadecimal digits.
 struct Needles {
-    /// By their first bytes.
+    /// The needles, by the first bytes of their form.
     by_start: HashMap<[u8; START], Vec<Needle>>,
 }
 
@@ -80,12 +80,13 @@ struct Needle {
     hash: [u8; 32],
 }
 
+/// Number of bytes by which needles are looked up.
 const START: usize = 8;
 
-/// The longest form: the header of an array, and two bytes for each.
+/// Length of the longest form, in bytes: the header of an array, and two bytes for each element.
 const LONGEST: u64 = 3 + 2 * 32;
 
-/// Bytes of a value that are read at once.
+/// Size of the parts in which a value is read, in bytes.
 const PART: usize = 4 << 20;
 
 impl Needles {
@@ -102,20 +103,20 @@ impl Needles {
         Ok(Self { by_start })
     }
 
-    /// Those that stand in a value, which is read in parts.
+    /// Returns the hashes that a value contains. Reads the value in parts.
     fn within_value(&self, store: &dyn Store, key: &str) -> StoreResult<Vec<[u8; 32]>> {
-        // None where it was removed meanwhile.
+        // The value may have been removed meanwhile.
         let Some(size) = find_size(store, key)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for start in (0..size).step_by(PART) {
-            // What crosses the end of a part is whole in it, too.
+            // Reads beyond the end of the part, so that a hash that crosses the end is found.
             let end = start.saturating_add(PART as u64 + LONGEST);
             found.extend(self.within(&wait(store.get_range(key, start..end))?));
         }
         Ok(found)
     }
 
-    /// Those that stand in `bytes`.
+    /// Returns the hashes that `bytes` contains.
     fn within(&self, bytes: &[u8]) -> Vec<[u8; 32]> {
         let mut found = Vec::new();
         for (at, start) in bytes.windows(START).enumerate() {

@@ -1,4 +1,4 @@
-//! Where the calls of a job come from: an iterator, or a stream.
+//! The sources of a job's calls: an iterator or a stream.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,17 +8,17 @@ use futures_core::Stream;
 
 use crate::calls::Call;
 
-/// Calls, all with results of one type: what [`map`](crate::calls::map), [`gather`](crate::gather) and
-/// [`map_stream`](crate::map_stream) make a job of.
+/// A source of calls with results of one type. [`map`](crate::calls::map), [`gather`](crate::gather) and
+/// [`map_stream`](crate::map_stream) turn it into a job.
 pub trait Calls {
-    /// What each gives.
+    /// The result of each call.
     type Result;
 
-    /// The next call, none after the last, or pending where it has not come.
+    /// Returns the next call, `None` after the last, or pending if the next call is not available yet.
     #[doc(hidden)]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call<Self::Result>>>;
 
-    /// How many there are, as `Iterator::size_hint` says it.
+    /// Returns bounds on the number of calls, like `Iterator::size_hint`.
     #[doc(hidden)]
     fn size_hint(&self) -> (usize, Option<usize>);
 }

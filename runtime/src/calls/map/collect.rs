@@ -1,4 +1,4 @@
-//! All results of a job: [`Collect`] stops at the first failure, [`TryAll`] does not.
+//! Futures of all results of a job: [`Collect`] stops at the first failure, [`TryAll`] does not.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ use crate::executor::Outcome;
 use crate::function::framed::Pieces;
 use crate::terminal;
 
-/// Results by index; those that have not come are `None`.
+/// Results by index; `None` if a result has not arrived.
 struct Slots<T>(Vec<Option<T>>);
 
 impl<T> Slots<T> {
@@ -33,13 +33,13 @@ impl<T> Slots<T> {
         let count = self.0.len();
         let values: Vec<T> = self.0.into_iter().flatten().collect();
         if values.len() < count {
-            return Err(Error::Job(format!("{} results are missing; this is a defect of wren", count - values.len())));
+            return Err(Error::Job(format!("{} results are missing; this is a bug in wren", count - values.len())));
         }
         Ok(values)
     }
 }
 
-/// Decodes the results of the new ones among `tasks`.
+/// Decodes the results of the tasks in `new`, which are among `tasks`.
 pub(super) fn decode_each<I, T: DeserializeOwned>(
     feed: &Feed<I>,
     tasks: &Range<u64>,
@@ -48,7 +48,7 @@ pub(super) fn decode_each<I, T: DeserializeOwned>(
     attempt: u32,
     mut give: impl FnMut(u64, Result<T>),
 ) {
-    // Most have one function, which is looked for once.
+    // Most jobs have one function, which is looked up once.
     let (mut function, mut until) = ("", 0);
     let mut of = |task: u64| {
         if task >= until {
@@ -67,10 +67,10 @@ pub(super) fn decode_each<I, T: DeserializeOwned>(
     }
 }
 
-/// How long one poll takes at most, about: what else is on the caller's event loop has its turn then.
+/// Approximate maximum duration of one poll. After it, the other tasks of the caller's async runtime get their turn.
 const IN_ONE_GO: Duration = Duration::from_millis(20);
 
-/// Polls a job until it is over, handing each outcome to `consume`, which may end it.
+/// Polls a job until it is finished, and passes each outcome to `consume`, which may end it by returning a value.
 pub(super) fn drive<I: Calls<Result = R>, R, T>(
     feed: &mut Feed<I>,
     cx: &mut Context<'_>,
@@ -81,7 +81,7 @@ pub(super) fn drive<I: Calls<Result = R>, R, T>(
         Ok(()) => {}
         Err(error) => return Poll::Ready(Err(error)),
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let executor = feed.executor().clone();
     let _place = Feed::<I>::suppress_reactor(&executor);
     loop {
@@ -94,7 +94,7 @@ pub(super) fn drive<I: Calls<Result = R>, R, T>(
         };
         let mut any = false;
         if feed.has_outcome() {
-            // What the tasks printed comes before what came of them.
+            // Shows the output of the tasks before their outcomes.
             terminal::settle();
         }
         while let Some(outcome) = feed.take() {
@@ -106,7 +106,7 @@ pub(super) fn drive<I: Calls<Result = R>, R, T>(
         if feed.is_over() {
             return Poll::Ready(over(feed));
         }
-        if begun.elapsed() > IN_ONE_GO {
+        if started.elapsed() > IN_ONE_GO {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -129,7 +129,7 @@ impl<I: Calls<Result = R>, R, T> Collect<I, R, T> {
     }
 }
 
-// Nothing in it is ever pinned.
+// No field is ever pinned.
 impl<I: Calls<Result = R>, R, T> Unpin for Collect<I, R, T> {}
 
 impl<I: Calls<Result = R>, R, T: DeserializeOwned> Future for Collect<I, R, T> {
@@ -160,7 +160,7 @@ impl<I: Calls<Result = R>, R, T: DeserializeOwned> Future for Collect<I, R, T> {
     }
 }
 
-/// The error of a job whose first failure this is: the rest is cancelled, and counted.
+/// Ends a job after its first failure: cancels the rest, and adds the number of other failures to the error.
 fn first_failure<I>(feed: &mut Feed<I>, mut error: Error) -> Error {
     let mut others = 0;
     while let Some(outcome) = feed.take() {
@@ -185,7 +185,7 @@ impl<I: Calls<Result = R>, R> TryAll<I, R> {
     }
 }
 
-// Nothing in it is ever pinned.
+// No field is ever pinned.
 impl<I: Calls<Result = R>, R> Unpin for TryAll<I, R> {}
 
 impl<I: Calls<Result = R>, R: DeserializeOwned> Future for TryAll<I, R> {

@@ -1,5 +1,5 @@
-//! Takes calls from the iterator, packs them into blocks, hands these to the executor: never more
-//! than a window ahead of what was consumed.
+//! Takes calls from the iterator, packs them into blocks and passes these to the executor, never more than a window
+//! ahead of the consumed outcomes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
@@ -22,28 +22,32 @@ use crate::platform;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
 
-/// Tasks that may be submitted and not consumed.
+/// Maximum number of tasks that are taken from the iterator and not consumed.
 const WINDOW_TASKS: u64 = 256 << 10;
 
-/// Bytes of arguments that may be, beyond what keeps every worker busy.
+/// Size of waiting arguments, in bytes, above which only as many calls are taken as keep every worker busy; and maximum
+/// size of waiting results.
 const WINDOW_BYTES: usize = 64 << 20;
 
-/// Bytes of arguments that may be where there are more workers than processors here: a thousand could
-/// be busy with more than this process has memory for.
+/// Size of waiting arguments, in bytes, above which only as many calls are taken as keep the processors of this machine
+/// busy: keeping a thousand workers busy may need more memory than this process has.
 const MOST_BYTES: usize = 1 << 30;
 
-/// The first block is small, so that workers begin early; each next one is twice as long, up to this.
+/// Maximum number of tasks in a block, except to complete a chunk. The first block is small, so that workers start
+/// early; each following block is twice as long, up to this.
 const BLOCK_TASKS: usize = 8 << 10;
+/// Number of tasks in the first block.
 const FIRST_BLOCK_TASKS: usize = 128;
+/// Size at which a block is full, in bytes.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// How long it takes to send a block of calls to a worker that waits, and to hear of it.
-const ON_ITS_WAY: Duration = Duration::from_micros(100);
+/// How long it takes to send a block of calls to a waiting worker and to get the reply.
+const ROUND_TRIP: Duration = Duration::from_micros(100);
 
-/// Calls that take less together are taken ahead together, in a job with a limit on those that run.
+/// In a job with a concurrency limit, calls that take less than this in total are taken ahead together.
 const TOGETHER: Duration = Duration::from_millis(1);
 
-/// Calls whose results are asked for in one go: many cells of the store's.
+/// Number of calls whose earlier results are requested at once: many cells of the store.
 const SEEK_TASKS: usize = 1024;
 
 /// One running job, from its iterator to its outcomes.
@@ -51,31 +55,34 @@ pub(crate) struct Feed<I> {
     calls: Option<I>,
     executor: Executor,
     outcomes: Arc<OutcomeQueue>,
-    /// What of the job is kept is being found out.
+    /// Opens the result committer, if the job has one.
     opening: Option<BoxFuture<'static, Result<Arc<ResultCommitter>>>>,
-    /// None until it is known what is kept.
+    /// `None` until the result committer is open.
     job: Option<JobKey>,
     id: String,
     settings: Settings,
-    /// The function of the call before, and what its calls may use that do not say so themselves.
+    /// The function of the previous call, and the limits of its calls that set none themselves.
     usual: Option<(&'static RemoteFn, Limits)>,
     committer: Option<Arc<ResultCommitter>>,
-    /// What is being filled, and where it is lent while the iterator is asked for more.
+    /// The block that is being filled.
     block: Option<Box<TaskBlock>>,
+    /// Whether the block has the usual limits.
     block_is_usual: bool,
+    /// Where the block is lent while the iterator is asked for the next call.
     pending: Arc<Pending>,
     block_tasks: usize,
-    /// Tasks of a block that go out by themselves where workers are idle.
+    /// Number of tasks at which a block is submitted before it is full, if workers are idle.
     eager_tasks: u64,
-    /// When the last block went out.
+    /// When the last block was submitted.
     submitted_at: Instant,
-    /// How many tasks may be taken and not consumed, of a job with a limit on those that run.
+    /// Maximum number of tasks that are taken and not consumed, in a job with a concurrency limit.
     ahead: Option<u64>,
     taken: u64,
-    /// From which task on the calls are of which function.
+    /// The functions of the calls, each with its first task.
     functions: Vec<(u64, &'static str)>,
     consumed: u64,
-    /// Arguments that were submitted: by first task of the block, tasks not consumed and bytes.
+    /// Submitted arguments: by the first task of their block, the number of tasks that are not consumed, and the size
+    /// in bytes.
     waiting: BTreeMap<u64, (u64, usize)>,
     waiting_bytes: usize,
     /// Tasks whose arguments could not be encoded, and whose failures were not taken yet.
@@ -136,7 +143,7 @@ impl<I> Feed<I> {
         self.job = Some(self.executor.reactor().open_job(spec, outcomes, committer, pending, log));
     }
 
-    /// Finds out what of the job is kept.
+    /// Waits until the result committer is open, if the job has one.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         Error::if_forked()?;
         if let Some(opening) = &mut self.opening {
@@ -151,14 +158,14 @@ impl<I> Feed<I> {
         &self.executor
     }
 
-    /// The function of a task, and from which later one on it may be another.
+    /// Returns the function of a task, and the next task that may be of another function.
     pub(super) fn function_of(&self, task: u64) -> (&'static str, u64) {
         let next = self.functions.partition_point(|(first, _)| *first <= task);
         let name = next.checked_sub(1).and_then(|index| self.functions.get(index)).map_or("", |(_, name)| name);
         (name, self.functions.get(next).map_or(u64::MAX, |(first, _)| *first))
     }
 
-    /// How many results there will be at least.
+    /// Returns the number of tasks taken so far. There are at least as many results.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
@@ -193,19 +200,20 @@ impl<I> Feed<I> {
         }
     }
 
-    /// Limits what is taken ahead, in a job with a limit on calls that run: one waits for each that runs, or as many as go
-    /// out together.
+    /// Limits how many calls are taken ahead in a job with a concurrency limit: for each running call, one call waits,
+    /// or `together` calls if that many are submitted together.
     fn look_ahead(&mut self, together: u64) {
         let together = self.settings.chunk.map_or(together, |chunk| together.max(chunk.get() as u64));
         let ahead = |most: NonZeroUsize| (most.get() as u64).saturating_mul(2).saturating_mul(together);
         self.ahead = self.settings.concurrency.map(|most| ahead(most).min(WINDOW_TASKS));
     }
 
-    /// How many calls the iterator gives while one might be on its way: so many go out together, though workers are idle.
+    /// Measures how many calls the iterator yields during one round trip to a worker. That many are submitted together,
+    /// even if workers are idle.
     fn note_pace(&mut self, tasks: u64) {
         let now = Instant::now();
         let took = now.saturating_duration_since(std::mem::replace(&mut self.submitted_at, now));
-        let together = u128::from(tasks).saturating_mul(ON_ITS_WAY.as_nanos()) / took.as_nanos().max(1);
+        let together = u128::from(tasks).saturating_mul(ROUND_TRIP.as_nanos()) / took.as_nanos().max(1);
         self.eager_tasks = together.clamp(1, self.block_tasks as u128) as u64;
     }
 
@@ -214,7 +222,7 @@ impl<I> Feed<I> {
         self.waiting_bytes += bytes;
     }
 
-    /// The next call; what was taken before can be submitted meanwhile.
+    /// Takes the next call. Meanwhile, the reactor can submit the calls that were taken before.
     #[inline]
     fn next_call(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call<I::Result>>>
     where
@@ -245,29 +253,29 @@ impl<I> Feed<I> {
         next
     }
 
-    /// Takes note of what the reactor submitted, while the iterator held this thread up.
+    /// Records the blocks that the reactor submitted while the iterator blocked this thread.
     #[cold]
     fn catch_up(&mut self) {
         for (tasks, bytes) in self.pending.submitted() {
             self.note_submitted(tasks, bytes);
-            // It is slow: what it gives goes out at once.
+            // The iterator is slow, so its calls are submitted at once.
             self.eager_tasks = 1;
         }
     }
 
-    /// Whether workers have nothing to do, as far as this job knows.
+    /// Whether workers are idle, as far as this job knows.
     fn workers_are_idle(&self, tasks: u64) -> bool {
         let workers = self.executor.reactor().config.workers as u64;
         let at_once = self.settings.concurrency.map_or(workers, |most| workers.min(most.get() as u64));
         self.taken.saturating_sub(tasks + self.outcomes.tasks()) < at_once
     }
 
-    /// What calls may use that do not say so themselves.
+    /// Returns the limits of calls that set none themselves.
     fn usual_limits(&self) -> Limits {
         self.usual.map(|(_, limits)| limits).unwrap_or_default()
     }
 
-    /// Adds a task; its limits are the usual ones unless it has its own.
+    /// Adds a task. Its limits are the usual ones unless it has its own.
     #[inline]
     fn push(&mut self, task: u64, function: &'static RemoteFn, limits: Option<Limits>, args: Args) {
         let chunk = self.settings.chunk;
@@ -305,14 +313,15 @@ impl<I> Feed<I> {
         }
     }
 
-    /// Asks for the results of calls that an earlier run may have left.
+    /// Requests the results of calls that an earlier run may have left.
     fn seek(&self) {
         if let Some(committer) = &self.committer {
             self.pending.seeking.ask(committer);
         }
     }
 
-    /// The results of these calls were found, or the calls are run after all. Gives whether any was sought.
+    /// Handles calls whose results were found, or which must be run after all (`run`). Returns whether any of their
+    /// results were sought.
     fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> bool {
         if self.committer.is_none() {
             return false;
@@ -348,7 +357,7 @@ impl<I> Feed<I> {
         }
     }
 
-    /// The next outcome that has come.
+    /// Takes the next outcome, if one has arrived.
     pub(super) fn take(&mut self) -> Option<Outcome> {
         loop {
             let outcome = self.outcomes.take()?;
@@ -356,7 +365,7 @@ impl<I> Feed<I> {
                 Outcome::Done { new, .. } => {
                     self.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
                     for tasks in new {
-                        // What was found is in no block that waits.
+                        // Calls whose results were found are not in a submitted block.
                         if !self.found(tasks.clone(), false) {
                             self.note_consumed(tasks);
                         }
@@ -364,7 +373,7 @@ impl<I> Feed<I> {
                 }
                 Outcome::Failed { task, .. } => {
                     self.consumed += 1;
-                    // Of what was not encoded nothing waits.
+                    // Calls that were not encoded were not submitted.
                     if !self.not_encoded.remove(task) {
                         self.note_consumed(&(*task..*task + 1));
                     }
@@ -379,9 +388,9 @@ impl<I> Feed<I> {
         }
     }
 
-    /// Whether every task was consumed, and no more come.
+    /// Whether every task was consumed, and no more follow.
     pub(super) fn is_over(&self) -> bool {
-        // What is kept of a job is written to the end, and the manifest with it.
+        // With a result committer, everything must be written first, including the manifest.
         self.ended && self.consumed == self.taken && (self.committer.is_none() || self.outcomes.is_over())
     }
 
@@ -389,22 +398,22 @@ impl<I> Feed<I> {
         self.outcomes.has_outcome()
     }
 
-    /// Whether there is something to take or to do; if not, the waker is kept.
+    /// Whether there is something to take or to do. If not, stores the waker.
     pub(super) fn is_ready_or_register(&self, waker: &Waker) -> bool {
         self.outcomes.is_ready_or_register(waker)
     }
 
-    /// Does the reactor's work from this thread until the guard is dropped.
+    /// Keeps the reactor asleep until the guard is dropped, because this thread does its work.
     pub(super) fn suppress_reactor(executor: &Executor) -> SuppressGuard<'_> {
         executor.reactor().suppress_reactor()
     }
 
-    /// Watches for a moment for the next outcome, if one is likely.
+    /// Polls briefly for the next outcome, if one is expected.
     pub(super) fn watch(&self) -> bool {
         self.taken > self.consumed && self.executor.reactor().watch(|| self.outcomes.has_outcome())
     }
 
-    /// Ends the job's log in the given state, and with it the job.
+    /// Ends the job, and its log with the given state.
     pub(super) fn end(&mut self, state: &'static str) {
         if platform::is_forked() {
             return;
@@ -419,7 +428,7 @@ impl<I> Feed<I> {
         self.log.end(state);
     }
 
-    /// The error of an outcome that is one, with what is known of the job.
+    /// Converts an outcome that is not a result into an error, with the budget and the progress of the job.
     pub(super) fn error_of(&self, outcome: Outcome) -> Error {
         let mut error = outcome.into_error(self.consumed);
         match &mut error {
@@ -432,8 +441,8 @@ impl<I> Feed<I> {
 }
 
 impl<I: Calls<Result = R>, R> Feed<I> {
-    /// Takes calls and submits them, up to one block or the window. Gives whether there may be more
-    /// to take now; where more come later, whoever is polled is woken.
+    /// Takes calls and submits them, up to one block or the window. Returns whether there may be more to take now. If
+    /// more calls arrive later, the task of `cx` is woken.
     pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool> {
         let blocks = self.waiting.len();
         while self.waiting.len() == blocks {
@@ -496,7 +505,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
         Ok(true)
     }
 
-    /// Takes note of a function that was not the one of the call before.
+    /// Records a function that differs from that of the previous call.
     #[cold]
     fn meet(&mut self, function: &'static RemoteFn) {
         self.begin_log(function.id());
@@ -506,7 +515,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
         self.usual = Some((function, Limits::of(function).under(&self.settings.limits)));
     }
 
-    /// A task whose arguments cannot be encoded has failed; others go on.
+    /// Records the failure of a task whose arguments cannot be encoded. Other tasks continue.
     fn fail(&mut self, task: u64, function: &'static RemoteFn, reason: &str) {
         self.submit();
         let failure = Failure::BadArguments { reason: of_task(reason, task) };

@@ -29,8 +29,8 @@ pub use stream::MapStream;
 
 /// Applies a remote function to every item, as one job.
 ///
-/// `f` turns an item into a call; often it is the remote function itself, or a closure that
-/// captures what the calls share. Awaited, it gives all results in the order of the items.
+/// `f` turns an item into a call; often it is the remote function itself, or a closure that captures values that all
+/// calls share. Awaiting the job returns all results in the order of the items.
 ///
 /// ```
 /// #[wren::remote]
@@ -49,7 +49,7 @@ pub use stream::MapStream;
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
 ///
-/// Over a `Vec<String>`, for a function of `&str`: `wren::map(f, lines.iter().map(String::as_str))`.
+/// To map a function of `&str` over a `Vec<String>`: `wren::map(f, lines.iter().map(String::as_str))`.
 pub fn map<I, F, C>(f: F, items: I) -> Map<std::iter::Map<I::IntoIter, F>, C::Output>
 where
     I: IntoIterator,
@@ -59,9 +59,9 @@ where
     Map::new(items.into_iter().map(f))
 }
 
-/// As [`map`], over items that come one by one: from a channel, a socket, a directory that is being read.
+/// Like [`map`], for items that arrive one by one: from a channel, a socket, or a directory that is being read.
 ///
-/// Items are taken as they come, and calls run meanwhile; the event loop of whoever awaits the job goes on.
+/// Items are taken as they arrive, and calls run meanwhile. The caller's async runtime is not blocked.
 ///
 /// ```
 /// use futures_util::stream;
@@ -84,7 +84,7 @@ where
     Map::new(StreamCalls::new(items, f))
 }
 
-/// Calls already made, of one or of several functions, as one job.
+/// Runs existing calls, of one or several functions, as one job.
 ///
 /// ```
 /// #[wren::remote]
@@ -105,15 +105,15 @@ where
     Map::new(calls.into_iter())
 }
 
-/// A [`Call`], which is what [`map`]'s function gives; no other type is one.
+/// A call of a remote function, which the function that is passed to [`map`] must return. Only [`Call`] implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a call of a remote function",
     label = "expected a `Call`",
     note = "put `#[wren::remote]` on a `fn`, and pass it or a closure that calls it: `wren::map(|x| f(x, &model), items)`",
-    note = "a closure runs here, not in a worker: without calls of remote functions in it there is nothing to send"
+    note = "a closure runs in this process, not in a worker: only the remote functions that it calls are sent to workers"
 )]
 pub trait RemoteCall: sealed::Sealed {
-    /// What the call gives.
+    /// The result of the call.
     type Output;
 }
 
@@ -126,9 +126,9 @@ mod sealed {
     impl<R> Sealed for crate::calls::Call<R> {}
 }
 
-/// A job to be: await it, or say first how it is to run and what it is to give.
+/// A job that has not started: await it, or first choose how it runs and what it returns.
 ///
-/// | expression | gives |
+/// | expression | returns |
 /// | --- | --- |
 /// | `.await` | `Result<Vec<R>>` in the order of the items; the first failure cancels the rest |
 /// | [`.try_all().await`](Map::try_all) | `Result<Vec<Result<R>>>`, each task's own outcome |
@@ -154,21 +154,21 @@ impl<I, R> Map<I, R> {
         Self { calls, settings: Settings::default(), executor: None, result: PhantomData }
     }
 
-    /// Names the job, so that it can be resumed: run again under the same name, with the same
-    /// functions and arguments, it executes only what had not succeeded.
+    /// Names the job, so that it can be resumed: if it runs again under the same name, with the same functions and
+    /// arguments, it executes only the tasks that have not succeeded.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.settings.name = Some(name.into());
         self
     }
 
-    /// One attempt runs `n` calls, in place of a number that follows their measured duration: fewer where workers would
-    /// be idle otherwise. 0 is taken for 1.
+    /// Sends `n` calls in one batch, in place of a number that depends on their measured duration. Batches are smaller
+    /// if workers would otherwise be idle. 0 counts as 1.
     pub fn chunk(mut self, n: usize) -> Self {
         self.settings.chunk = NonZeroUsize::new(n.max(1));
         self
     }
 
-    /// At most `n` calls run at once, and few more are taken from the iterator. 0 is taken for 1.
+    /// Runs at most `n` calls at once, and takes only a few more from the iterator. 0 counts as 1.
     pub fn concurrency(mut self, n: usize) -> Self {
         self.settings.concurrency = NonZeroUsize::new(n.max(1));
         self
@@ -176,33 +176,34 @@ impl<I, R> Map<I, R> {
 
     /// Stops the job before it costs more than `usd` dollars. Local work costs nothing.
     ///
-    /// What runs is counted at the mean of earlier calls of its function, and once it has run for longer at its time so
-    /// far and what stopping it takes, five seconds on AWS Lambda. Calls that take much longer than those before can pass
-    /// the sum by some seconds of what runs at that time.
+    /// A running call counts with the mean cost of earlier calls of its function. Once it has run for longer than that,
+    /// it counts with its time so far and the time that stopping it takes, five seconds on AWS Lambda. If calls take
+    /// much longer than earlier ones, the job can exceed the budget by some seconds of the calls that are running at
+    /// that time.
     pub fn budget(mut self, usd: f64) -> Self {
         self.settings.budget_usd = Some(usd);
         self
     }
 
-    /// Allows each call `mb` megabytes of memory, in place of the annotation.
+    /// Limits each call's memory to `mb` megabytes, in place of the annotation's limit.
     pub fn memory(mut self, mb: u32) -> Self {
         self.settings.limits.memory_mb = Some(mb);
         self
     }
 
-    /// Allows each call `limit` of time, in place of the annotation.
+    /// Limits each call's duration to `limit`, in place of the annotation's limit.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.settings.limits.timeout = Some(limit);
         self
     }
 
-    /// Runs each call again up to `retries` times if it panics or returns `Err`, in place of the annotation.
+    /// Runs each call again up to `retries` times if it panics or returns `Err`, in place of the annotation's number.
     pub fn retries(mut self, retries: u32) -> Self {
         self.settings.limits.retries = Some(retries);
         self
     }
 
-    /// Waits so long before a call is run again, in place of the annotation.
+    /// Sets how long to wait before a call is run again, in place of the annotation's backoff.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.limits.backoff = Some(backoff);
         self
@@ -220,7 +221,7 @@ impl<I, R> Map<I, R> {
         self
     }
 
-    /// Runs the job on an executor of one's own.
+    /// Runs the job on the given executor.
     pub fn on(mut self, executor: &Executor) -> Self {
         self.executor = Some(executor.clone());
         self
@@ -234,7 +235,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
         Ok(Feed::open(executor, self.calls, self.settings, keep))
     }
 
-    /// Every task's own outcome, in the order of the items: no failure cancels anything.
+    /// Returns every task's own outcome, in the order of the items. A failure does not cancel other tasks.
     ///
     /// ```
     /// #[wren::remote]
@@ -248,7 +249,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     /// ```
     ///
     /// # Errors
-    /// Only what concerns the whole job: settings, the store, the budget.
+    /// Only errors of the whole job: settings, the store, the budget.
     pub async fn try_all(self) -> Result<Vec<Result<R>>>
     where
         R: DeserializeOwned,
@@ -256,9 +257,9 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
         TryAll::new(self.feed(ResultPolicy::Nothing)?).await
     }
 
-    /// Outcomes as they complete, with the index of their item. Memory stays bounded over an endless iterator, and
-    /// behind a slow consumer: no more items are taken than a window ahead of what was consumed, and beyond 64 MB of
-    /// results that nobody has taken, workers wait.
+    /// Returns outcomes as they complete, with the index of their item. Memory is bounded even for an endless iterator
+    /// or a slow consumer: items are taken only up to a window ahead of the consumed outcomes, and workers wait while
+    /// more than 64 MB of results were not taken.
     ///
     /// ```
     /// use futures_util::StreamExt;
@@ -279,19 +280,19 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
         MapStream::new(self.feed(ResultPolicy::Nothing))
     }
 
-    /// Leaves results in the store and gives their [`Ref`]s, in the order of the items.
+    /// Leaves results in the store and returns their [`Ref`]s, in the order of the items.
     ///
     /// # Errors
-    /// As awaiting the job gives.
+    /// The same errors as awaiting the job.
     pub async fn refs(self) -> Result<Vec<Ref<R>>> {
         Collect::<I, R, Ref<R>>::new(self.feed(ResultPolicy::AsRefs)?).await
     }
 
-    /// Starts the job and gives its handle. All items are taken at once; arguments and results are
-    /// kept in the store, so that another process can [`attach`](crate::attach) to it.
+    /// Starts the job and returns its handle. All items are taken at once; arguments and results are kept in the store,
+    /// so that another process can [`attach`](crate::attach) to the job.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store), and what concerns settings. Where an item cannot be encoded, nothing is
+    /// [`Error::Store`](crate::Error::Store), and errors of the settings. If an item cannot be encoded, nothing is
     /// started: [`Error::BadArguments`](crate::Error::BadArguments).
     pub async fn start(self) -> Result<Job<R>>
     where
@@ -318,7 +319,7 @@ where
     }
 }
 
-/// What awaiting a [`Map`] polls.
+/// The future that runs a [`Map`].
 pub struct MapFuture<I: Calls<Result = R>, R>(std::result::Result<Collect<I, R, R>, Option<crate::Error>>);
 
 impl<I: Calls<Result = R>, R> fmt::Debug for MapFuture<I, R> {
@@ -327,7 +328,7 @@ impl<I: Calls<Result = R>, R> fmt::Debug for MapFuture<I, R> {
     }
 }
 
-// Nothing in it is ever pinned.
+// No field is ever pinned.
 impl<I: Calls<Result = R>, R> Unpin for MapFuture<I, R> {}
 
 impl<I, R> Future for MapFuture<I, R>

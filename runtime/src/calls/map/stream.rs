@@ -16,8 +16,8 @@ use crate::executor::Outcome;
 
 /// A stream of `(index, outcome)` in the order of completion; see [`Map::stream`](super::Map::stream).
 ///
-/// It implements `futures`' `Stream`; [`next`](Self::next) serves programs without that crate.
-/// Dropping it cancels what has not completed.
+/// It implements the `Stream` trait of `futures`; programs without that crate can use [`next`](Self::next). Dropping it
+/// cancels the calls that have not completed.
 #[must_use = "streams are lazy: they run while they are polled"]
 pub struct MapStream<I: Calls<Result = R>, R> {
     state: State<I>,
@@ -36,7 +36,7 @@ impl<I: Calls<Result = R>, R> fmt::Debug for MapStream<I, R> {
     }
 }
 
-// Nothing in it is ever pinned.
+// No field is ever pinned.
 impl<I: Calls<Result = R>, R> Unpin for MapStream<I, R> {}
 
 impl<I: Calls<Result = R>, R> MapStream<I, R> {
@@ -50,7 +50,7 @@ impl<I: Calls<Result = R>, R> MapStream<I, R> {
 }
 
 impl<I: Calls<Result = R>, R: DeserializeOwned> MapStream<I, R> {
-    /// The next outcome, or `None` after the last.
+    /// Returns the next outcome, or `None` after the last.
     pub async fn next(&mut self) -> Option<(u64, Result<R>)> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }

@@ -1,8 +1,8 @@
-//! Whether a job was begun by another build of the program.
+//! Checks whether a job was started by another build of the program.
 //!
-//! A call's hash tells of its function and its arguments, and not of the code that the function calls. So the build of
-//! the program that began a job is kept with it, under `<job>/build`. The first one stays: what it left may be among the
-//! results whoever runs the job later.
+//! A call's hash covers its function and its arguments, but not the code that the function calls. So the build of the
+//! program that started a job is stored with it, under `<job>/build`. The first build stays there, because its results
+//! may be among the job's results, no matter which build runs the job later.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,33 +15,35 @@ use crate::store::{Requests, unblock};
 
 #[derive(Serialize, Deserialize)]
 struct Build {
-    /// Of the program's file.
+    /// Hash of the program's file.
     hash: u64,
 }
 
-/// Looks for another build that began the job; without one, this one did.
+/// Checks whether another build started the job. If no build is recorded, records this one.
 ///
 /// # Errors
-/// [`Error::Job`] where another build is to be an error.
+/// [`Error::Job`] if another build started the job and the settings make that an error.
 pub(crate) async fn check(requests: &Requests, id: &str, on_other: OtherBuild) -> Result<()> {
     let Some(hash) = unblock(platform::build).await? else { return Ok(()) };
-    if begun_by(requests, id, hash).await? == hash {
+    if first_build(requests, id, hash).await? == hash {
         return Ok(());
     }
     let what = format!(
-        "job `{id}` was begun by another build of this program: its remote functions are the same, but code that they \
-         call may have changed, and results of then stay; to run it anew, give it another name or remove `{id}` from {}",
+        "job `{id}` was started by another build of this program: its remote functions are the same, but code that \
+         they call may have changed, and the job keeps its earlier results; to run it from scratch, give it another \
+         name or remove `{id}` from {}",
         requests.store().url()
     );
-    on_other.tell(&what, "to go on with them").map_err(Error::Job)
+    on_other.tell(&what, "to continue with them").map_err(Error::Job)
 }
 
-async fn begun_by(requests: &Requests, id: &str, own: u64) -> Result<u64> {
+/// Returns the build that started the job. Records `own` if there is none.
+async fn first_build(requests: &Requests, id: &str, own: u64) -> Result<u64> {
     let key = format!("{id}/build");
     if requests.put_if_absent(key.clone(), envelope::seal(&Build { hash: own })?).await? {
         return Ok(own);
     }
-    // One that is removed meanwhile begins again.
+    // A job that is removed meanwhile starts from scratch.
     let Some(sealed) = requests.find(key.clone()).await? else { return Ok(own) };
     let opened = envelope::open::<Build>(&sealed).map_err(|reason| damaged(&**requests.store(), &key, reason))?;
     Ok(opened.hash)
@@ -63,7 +65,7 @@ mod tests {
         check(OtherBuild::Warn).await.unwrap();
         check(OtherBuild::Accept).await.unwrap();
         let error = check(OtherBuild::Error).await.unwrap_err().to_string();
-        assert!(error.contains("job `rates` was begun by another build of this program"), "{error}");
+        assert!(error.contains("job `rates` was started by another build of this program"), "{error}");
         assert!(error.contains("WREN_OTHER_BUILD=accept") && error.contains("another name"), "{error}");
     }
 }

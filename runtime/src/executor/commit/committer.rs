@@ -1,8 +1,8 @@
-//! Results that are kept in the store: of named jobs, of started jobs, of `refs`.
+//! The result committer: keeps results in the store, for named jobs, started jobs and `refs`.
 //!
-//! A task of its own on wren's event loop, the committer, takes outcomes from the scheduler, commits them
-//! and hands them on to the outcomes: nobody sees a result that is not committed. It also reads what earlier
-//! runs left. [`record`](super::record) says which objects there are.
+//! It is a separate task on wren's event loop. It takes outcomes from the scheduler, commits their results, and then
+//! passes them on to the outcome queue, so that the caller never sees a result that is not committed. It also reads the
+//! results that earlier runs left. [`record`](super::record) describes the objects in the store.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
@@ -33,24 +33,24 @@ use crate::function::framed::{self, Pieces};
 use crate::function::{Args, RemoteFn, attached};
 use crate::store::{Ref, Requests, SIDE_BY_SIDE, event_loop, find_size, put_bytes, put_once};
 
-/// How long a result waits for others of its cell that are under way.
+/// How long a result waits for other results of its cell whose calls are still running.
 const HOLD: Duration = Duration::from_millis(10);
 
-/// Results of a cell that are not held longer than it takes to write them: in bytes.
+/// Size of a cell's results, in bytes, above which they are written without waiting for others.
 const LARGE: usize = 1 << 20;
 
-/// What becomes of results.
+/// Where the results of a job go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResultPolicy {
-    /// They go to the caller and are kept only if the job is named.
+    /// They go to the caller, and are kept in the store only if the job is named.
     Nothing,
     /// They stay in the store as blobs; the caller gets `Ref`s.
     AsRefs,
-    /// They stay in the store under the job; nobody gets them now.
+    /// They stay in the store under the job, and are not returned to the caller.
     Only,
 }
 
-/// The stored results of one job.
+/// The stored results of one job, and the channel to the task that commits them.
 #[derive(Debug)]
 pub(crate) struct ResultCommitter {
     requests: Requests,
@@ -58,43 +58,44 @@ pub(crate) struct ResultCommitter {
     keep: ResultPolicy,
     /// Whether results are committed under the job.
     commits: bool,
-    /// What there was when the job was opened.
+    /// The objects of results that existed when the job was opened.
     objects: Objects,
     calls: Mutex<Calls>,
-    /// Bytes of results that are not committed yet.
+    /// Size of the results that are not committed yet, in bytes.
     bytes: AtomicUsize,
-    committer: Mutex<Option<UnboundedSender<Message>>>,
+    /// Sends messages to the [`CommitTask`]; `None` after [`hang_up`](Self::hang_up).
+    sender: Mutex<Option<UnboundedSender<Message>>>,
 }
 
-/// What is known of a job that begins.
+/// The stored state of a job when it starts.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// The objects of results that there are.
+    /// The objects of results that exist.
     pub(crate) objects: Objects,
-    /// The tasks that the objects of cells have, of those that were read.
+    /// The tasks in each cell's own object, as bits, by the cell's first task. Only cells that were read are listed.
     pub(crate) decided: HashMap<u64, u64>,
     pub(crate) identity: Identity,
-    /// The right to run it, of one that is committed.
+    /// The right to run the job, if its results are committed.
     pub(crate) lease: Option<Lease>,
 }
 
 #[derive(Debug)]
 struct Calls {
     identity: Identity,
-    /// Of calls that are under way.
+    /// The hashes of running calls, by task.
     hashes: HashMap<u64, CallHash>,
-    /// How many those are of each cell.
+    /// The number of running calls in each cell, by the cell's first task.
     of_cell: HashMap<u64, u32>,
 }
 
 enum Message {
     Outcome(Outcome),
-    /// Results of one cell are wanted that an earlier run may have left.
+    /// Requests results of one cell that an earlier run may have left.
     Look {
         cell: u64,
         calls: Vec<LookUp>,
     },
-    /// All calls were made.
+    /// All calls of the job are known.
     Ended(Manifest),
     Finish,
 }
@@ -108,7 +109,7 @@ pub(crate) struct LookUp {
 }
 
 impl ResultCommitter {
-    /// What is kept of a job that is awaited.
+    /// Opens the stored results of a job that is awaited.
     pub(crate) async fn open(
         requests: Requests,
         id: String,
@@ -120,7 +121,7 @@ impl ResultCommitter {
         let (mut objects, mut earlier, mut lease) = (Objects::default(), None, None);
         if named {
             check_name(&id)?;
-            // What another program does of it meanwhile is there afterwards.
+            // First, because results that another program commits while this one waits must be in the list below.
             lease = Some(Lease::take(&requests, &id).await?);
             build::check(&requests, &id, on_other_build).await?;
             earlier = Manifest::find(&requests, &id).await?;
@@ -142,8 +143,8 @@ impl ResultCommitter {
         let Known { objects, decided, identity, lease } = known;
         let (sender, receiver) = unbounded_channel();
         let calls = Calls { identity, hashes: HashMap::new(), of_cell: HashMap::new() };
-        let (calls, committer, bytes) = (calls.into(), Some(sender).into(), AtomicUsize::new(0));
-        let committer = Self { requests, id, keep, commits, objects, calls, bytes, committer };
+        let (calls, sender, bytes) = (calls.into(), Some(sender).into(), AtomicUsize::new(0));
+        let committer = Self { requests, id, keep, commits, objects, calls, bytes, sender };
         let committer = Arc::new(committer);
         let cells = decided.into_iter().map(|(cell, tasks)| (cell, Cell { decided: Some(tasks), ..Cell::default() }));
         let task = CommitTask {
@@ -168,39 +169,39 @@ impl ResultCommitter {
     }
 
     fn send(&self, message: Message) {
-        let to = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(to) = &*to {
-            // The committer ends after `Finish`; what comes later was given before.
-            let _ = to.send(message);
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &*sender {
+            // Fails after the task has ended, which it does after `Finish`. No new outcomes come after that.
+            let _ = sender.send(message);
         }
     }
 
-    /// Takes an outcome on its way to the outcomes.
+    /// Takes an outcome, which is passed on to the outcome queue once it is committed.
     pub(crate) fn give(&self, outcome: Outcome) {
         self.bytes.fetch_add(outcome.size(), Ordering::AcqRel);
         self.send(Message::Outcome(outcome));
     }
 
-    /// Bytes of results that are not committed yet.
+    /// Returns the size of the results that are not committed yet, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// No more outcomes will come.
+    /// Reports that no more outcomes follow.
     pub(crate) fn finish(&self) {
         self.send(Message::Finish);
     }
 
-    /// Lets the committer end, when it has committed what it was given.
+    /// Lets the task end after it has committed the outcomes that it was given.
     pub(crate) fn hang_up(&self) {
-        self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Notes the next call of a job. If an earlier run may have left its result, gives what
-    /// [`look_up`](Self::look_up) is to be asked; otherwise the call is to be run.
+    /// Records the next call of a job. If an earlier run may have left its result, returns the argument for
+    /// [`look_up`](Self::look_up). Otherwise returns `None`, and the call must be run.
     ///
     /// # Errors
-    /// [`Error::Job`] if the earlier run made another call.
+    /// [`Error::Job`] if the earlier run made a different call.
     pub(crate) fn note(&self, task: u64, function: &'static RemoteFn, args: &Args) -> Result<Option<LookUp>> {
         if !self.commits {
             return Ok(None);
@@ -215,7 +216,7 @@ impl ResultCommitter {
         Ok(None)
     }
 
-    /// Notes the next call of a job, which is not run: its arguments cannot be encoded.
+    /// Records the next call of a job, which is not run because its arguments cannot be encoded.
     ///
     /// # Errors
     /// [`Error::Job`] if the earlier run made fewer calls.
@@ -226,17 +227,18 @@ impl ResultCommitter {
         self.calls().identity.add(function, &NOT_ENCODED)
     }
 
-    /// A call that is known to be run.
+    /// Records that a call is run.
     pub(crate) fn begin(&self, task: u64, call: CallHash) {
         self.calls().begin(task, call);
     }
 
-    /// A call whose result was not there is run after all.
+    /// Records that a call is run after all, because its result was not there.
     pub(crate) fn run_after_all(&self, look_up: &LookUp) {
         self.calls().begin(look_up.task, look_up.call);
     }
 
-    /// Asks for the results of earlier calls. They come to the outcomes: done, or [`Outcome::NotKept`].
+    /// Requests the results of earlier calls. They arrive in the outcome queue, as [`Outcome::Done`] or
+    /// [`Outcome::NotKept`].
     pub(crate) fn look_up(&self, calls: Vec<LookUp>) {
         let mut rest = &calls[..];
         while let Some(first) = rest.first() {
@@ -247,10 +249,10 @@ impl ResultCommitter {
         }
     }
 
-    /// There are no more calls.
+    /// Records that there are no more calls.
     ///
     /// # Errors
-    /// [`Error::Job`] if the earlier run made more.
+    /// [`Error::Job`] if the earlier run made more calls.
     pub(crate) fn ended(&self) -> Result<()> {
         if !self.commits {
             return Ok(());
@@ -267,7 +269,7 @@ impl ResultCommitter {
         if self.keep == ResultPolicy::AsRefs { Kind::Ref } else { Kind::Value }
     }
 
-    /// Refuses what another call left under the key of a task.
+    /// Rejects a stored result that a different call left under the key of a task, or that is of a different kind.
     fn check(&self, kind: Kind, found: &Done, call: &CallHash, function: &str) -> Result<()> {
         let store = || self.requests.store().url();
         if found.call != *call {
@@ -279,8 +281,8 @@ impl ResultCommitter {
         Ok(())
     }
 
-    /// Commits results of one cell. `decided` are the tasks that the cell's own object has, if it is known
-    /// to be there. Gives these tasks, and the results that are committed: these, or earlier ones.
+    /// Commits results of one cell. `decided` has the tasks in the cell's own object, if that object is known to exist.
+    /// Returns these tasks and the committed results: the given ones, or earlier ones.
     async fn commit(&self, cell: u64, decided: Option<u64>, mut held: Vec<Done>) -> Result<Report> {
         if self.keep == ResultPolicy::AsRefs {
             self.put_aside(&mut held).await?;
@@ -294,7 +296,7 @@ impl ResultCommitter {
                 let tasks = record.tasks();
                 return Ok(Report::of(self.outcomes(record.done)).of_cell(cell, tasks));
             }
-            // Another process that runs the same job was first, or an earlier run.
+            // Another process that runs the same job, or an earlier run, was first.
             held = record.done;
         }
         let mut committed = Vec::new();
@@ -342,26 +344,26 @@ impl ResultCommitter {
         Ok(Report::of(self.outcomes(committed)).of_cell(cell, decided))
     }
 
-    /// Leaves results in the store, and `Ref`s in their place.
+    /// Puts results into the store as blobs, and `Ref`s in their place.
     async fn put_aside(&self, held: &mut [Done]) -> Result<()> {
         let results: Vec<Vec<u8>> = held.iter_mut().map(|done| mem::take(&mut done.result)).collect();
         let refs = self.requests.for_each(results, |store, result| put_bytes::<()>(store, &result)).await?;
         for (done, value) in held.iter_mut().zip(refs) {
             done.result = codec::encode(&value)?;
         }
-        // What the encodings attached is not an argument.
+        // The encoding may have attached the values, which is only for arguments.
         attached::forget();
         Ok(())
     }
 
-    /// Takes the result that was committed first for one's own.
+    /// Accepts the result that was committed first, in place of this run's own.
     fn adopt(&self, kind: Kind, found: Done, call: &CallHash) -> Result<Done> {
         let function = self.calls().identity.function().to_owned();
         self.check(kind, &found, call, &function)?;
         Ok(found)
     }
 
-    /// What whoever waits gets of results that are committed, in the order of their tasks.
+    /// Converts committed results to outcomes, in the order of their tasks.
     fn outcomes(&self, done: Vec<Done>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         let mut rest = &done[..];
@@ -385,6 +387,7 @@ impl ResultCommitter {
         outcomes
     }
 
+    /// Reads the results of calls in one cell that an earlier run may have left.
     async fn look(&self, cell: u64, calls: Vec<LookUp>) -> Result<Report> {
         let objects = self.objects.of_cell(cell);
         let mut read = objects.read(&self.requests, &self.id, |kind, done| (kind, done)).await?;
@@ -421,7 +424,7 @@ impl ResultCommitter {
         })
     }
 
-    /// The tasks whose values are in the store no more: it may remove what is old.
+    /// Returns the tasks whose values are no longer in the store, which may remove old values.
     async fn without_values(&self, done: &[Done]) -> Result<BTreeSet<u64>> {
         let keys = done.iter().map(|done| {
             let value: Ref<()> = codec::decode(&done.result)?;
@@ -435,15 +438,15 @@ impl ResultCommitter {
         Ok(gone.await?.into_iter().flatten().collect())
     }
 
-    /// Notes in the store what others are to know of an outcome that is no result.
-    async fn tell(&self, outcome: Outcome) -> Result<Report> {
+    /// Records an outcome that is not a result in the store, if other processes need it.
+    async fn record_other(&self, outcome: Outcome) -> Result<Report> {
         match &outcome {
             Outcome::Failed { task, attempt, function, failure, stderr } if self.keep == ResultPolicy::Only => {
                 let (function, failure, stderr) = ((*function).to_owned(), failure.clone(), stderr.clone());
                 let record = FailedRecord { attempt: *attempt, function, failure, stderr };
                 self.requests.put(failed_key(&self.id, *task), envelope::seal(&record)?).await?;
             }
-            // As [`crate::calls::job::Job::cancel`] does: who waits for the job elsewhere looks there.
+            // Like [`crate::calls::job::Job::cancel`]: a process that waits for the job elsewhere checks this key.
             Outcome::Cancelled if self.keep == ResultPolicy::Only => {
                 self.requests.put(cancel_key(&self.id), Vec::new()).await?;
             }
@@ -460,7 +463,7 @@ impl Calls {
         }
     }
 
-    /// Takes the hash of a call that was run.
+    /// Removes and returns the hash of a call that was run.
     fn end(&mut self, task: u64) -> Option<CallHash> {
         let call = self.hashes.remove(&task)?;
         let cell = cell_of(task);
@@ -474,11 +477,11 @@ impl Calls {
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 struct Report {
     outcomes: Vec<Outcome>,
-    /// A cell's first task, and the tasks that its own object has.
+    /// A cell's first task, and the tasks in the cell's own object, as bits.
     decided: Option<(u64, u64)>,
 }
 
@@ -492,43 +495,45 @@ impl Report {
     }
 }
 
-/// Results of one cell on their way.
+/// Results of one cell that are not committed yet.
 #[derive(Debug, Default)]
 struct Cell {
-    /// The tasks of its own object, once that is known.
+    /// The tasks in the cell's own object, as bits, once they are known.
     decided: Option<u64>,
-    /// Whether some of its results are being written. Until it is known which are in its own object, no
-    /// others are.
+    /// Whether some of the cell's results are being written. Others are not written meanwhile, because it must first be
+    /// known which results are in the cell's own object.
     is_writing: bool,
-    /// Whether what it holds is to be written as soon as that can be.
+    /// Whether the held results must be written as soon as possible.
     is_ready: bool,
     held: Vec<Done>,
     bytes: usize,
 }
 
-/// Takes outcomes, commits them and hands them on.
+/// The task of the result committer: takes outcomes, commits them and passes them on.
 struct CommitTask {
     committer: Arc<ResultCommitter>,
     outcomes: Arc<OutcomeQueue>,
-    /// The right to run the job, of one that is committed.
+    /// The right to run the job, if its results are committed.
     lease: Option<Lease>,
     cells: HashMap<u64, Cell>,
     /// Cells that hold results, and when these have waited long enough.
     held: VecDeque<(Instant, u64)>,
-    /// Cells that are to be written.
+    /// Cells that are ready to be written.
     ready: VecDeque<u64>,
-    /// Cells that are to be looked at.
+    /// Cells whose earlier results are to be read.
     looks: VecDeque<(u64, Vec<LookUp>)>,
-    /// Requests under way, and how many of them write results and look for some.
+    /// Running requests.
     under_way: JoinSet<(Work, Result<Report>)>,
+    /// Number of running requests that write results.
     writing: usize,
+    /// Number of running requests that read earlier results.
     looking: usize,
     wakers: Vec<Waker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
-    /// Of a cell: so many bytes.
+    /// Writes results: the first task of their cell, and their size in bytes.
     Write(u64, usize),
     Look,
     Other,
@@ -536,7 +541,7 @@ enum Work {
 
 enum Event {
     Message(Message),
-    /// The job was given up.
+    /// The sender is gone: no more messages follow.
     HungUp,
     Ended(Work, Result<Report>),
     /// Held results have waited long enough.
@@ -552,7 +557,7 @@ impl CommitTask {
                     self.hold(tasks, &new, results);
                 }
                 Event::Message(Message::Outcome(outcome)) => {
-                    self.spawn(Work::Other, async move |committer| committer.tell(outcome).await);
+                    self.spawn(Work::Other, async move |committer| committer.record_other(outcome).await);
                 }
                 Event::Message(Message::Look { cell, calls }) => self.looks.push_back((cell, calls)),
                 Event::Message(Message::Ended(manifest)) => self.spawn(Work::Other, async move |committer| {
@@ -587,7 +592,7 @@ impl CommitTask {
         let under_way = &mut self.under_way;
         let next = std::future::poll_fn(|cx| {
             if let Poll::Ready(Some(ended)) = under_way.poll_join_next(cx) {
-                let broken = |e| Err(Error::Job(format!("a commit ended early: {e}; this is a defect of wren")));
+                let broken = |e| Err(Error::Job(format!("a commit ended early: {e}; this is a bug in wren")));
                 let (work, report) = ended.unwrap_or_else(|e| (Work::Other, broken(e)));
                 return Poll::Ready(Event::Ended(work, report));
             }
@@ -614,21 +619,21 @@ impl CommitTask {
         self.outcomes.give(outcome, &mut self.wakers);
     }
 
-    /// Takes the new ones of some results.
+    /// Holds the results of the tasks in `new`, until they are committed.
     fn hold(&mut self, tasks: Range<u64>, new: &[Range<u64>], results: Results) {
         let committer = self.committer.clone();
         let mut passed_by = results.size();
         let packed = results.into_packed();
         let is_new = |task: u64| new.iter().any(|range| range.contains(&task));
         if Pieces(&packed).count() as u64 != tasks.end.saturating_sub(tasks.start) {
-            let lost = format!("the results of the tasks {tasks:?} cannot be read; run the job again");
+            let lost = format!("cannot read the results of tasks {tasks:?}; run the job again");
             return self.give(Outcome::Broken(Error::Job(lost)));
         }
         let mut calls = committer.calls();
         for (task, result) in tasks.zip(Pieces(&packed)).filter(|(task, _)| is_new(*task)) {
             let call = if committer.commits { calls.end(task) } else { Some(CallHash::default()) };
             let Some(call) = call else {
-                let lost = format!("task {task} was run without being noted; this is a defect of wren");
+                let lost = format!("task {task} was run without being recorded; this is a bug in wren");
                 self.give(Outcome::Broken(Error::Job(lost)));
                 continue;
             };
@@ -640,7 +645,7 @@ impl CommitTask {
             cell.bytes += result.len();
             passed_by -= result.len();
             cell.held.push(Done { task, call, result: result.to_vec() });
-            // Nothing is gained by waiting where no other is under way.
+            // Waiting gains nothing if no other call of the cell is running.
             if !calls.of_cell.contains_key(&first) || cell.bytes > LARGE {
                 cell.make_ready(first, &mut self.ready);
             }
@@ -648,7 +653,7 @@ impl CommitTask {
         committer.bytes.fetch_sub(passed_by, Ordering::AcqRel);
     }
 
-    /// Makes ready what has waited until now, or all.
+    /// Makes the cells ready whose results have waited until `now`; without `now`, all cells.
     fn release(&mut self, now: Option<Instant>) {
         while let Some((due, first)) = self.held.front()
             && now.is_none_or(|now| *due <= now)
@@ -660,7 +665,7 @@ impl CommitTask {
         }
     }
 
-    /// Begins what can be.
+    /// Starts as many requests as are allowed at once.
     fn begin(&mut self) {
         while self.writing < SIDE_BY_SIDE
             && let Some(first) = self.ready.pop_front()
@@ -698,7 +703,7 @@ impl CommitTask {
                     if cell.is_ready {
                         self.ready.push_back(first);
                     } else if cell.held.is_empty() && (!self.committer.commits || cell.decided == Some(u64::MAX)) {
-                        // No more comes of it.
+                        // No more results of this cell follow.
                         self.cells.remove(&first);
                     }
                 }

@@ -1,12 +1,13 @@
-//! Who runs a job: one program at a time, on whatever machine.
+//! The right to run a job: one program at a time has it, on any machine.
 //!
-//! The leases of a job are numbered: `<job>/run/<n>`. Whoever puts the next number has the job, which only one can
-//! do, since it is put if it is absent. The holder writes a new count into it again and again, and a last word at the
-//! end. The next one is due when the last has that word, when its process is known to have ended, or when its count has not
-//! changed for long, by the clock of whoever watches: clocks of two machines are never compared.
+//! The leases of a job are numbered: `<job>/run/<n>`. The process that puts the next number holds the job. Only one
+//! process can do that, because a lease is put only if it is absent. The holder regularly writes a new count into its
+//! lease, and marks the lease as over at the end. The next lease may be put if the last one is over, if its process is
+//! known to have ended, or if its count has not changed for [`SILENCE`] by the clock of the waiting process: the clocks
+//! of two machines are never compared.
 //!
-//! A holder that was only stopped for long (SIGSTOP, a laptop's lid) goes on beside the next one. That does no harm but for
-//! work done twice: results are put if they are absent, and the first one counts.
+//! A holder that was only stopped for a long time (SIGSTOP, the closed lid of a laptop) continues beside the next one.
+//! The only harm is that work is done twice: results are put only if they are absent, and the first one counts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,25 +23,27 @@ use crate::platform::{self, Instance};
 use crate::store::{Requests, event_loop, sleep};
 use crate::terminal;
 
-/// How often a holder writes that it is there, and after how long without that it is not.
+/// Interval at which a holder updates its lease.
 const BEAT: Duration = Duration::from_secs(10);
+/// Time without an update after which the holder is considered gone.
 const SILENCE: Duration = Duration::from_secs(35);
 
-/// How long is waited for a job without a word.
-const SAY_AFTER: Duration = Duration::from_millis(500);
+/// How long to wait for a job before printing a message.
+const NOTICE_AFTER: Duration = Duration::from_millis(500);
 
-/// Leases that stay behind the last.
+/// Number of earlier leases that are kept.
 const KEPT: u64 = 8;
 
-/// How often it is looked whether a job is free: in a store of this machine, and in one where each look costs money.
+/// Interval for checking whether a job is free, in a store on this machine.
 const LOOK_HERE: Duration = Duration::from_millis(20);
+/// Interval for checking whether a job is free, in a store where each request costs money.
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
 
-/// What is stored under a lease's key.
+/// A lease as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     holder: Instance,
-    /// Tells the jobs of one process apart.
+    /// Distinguishes the leases of one process.
     nonce: u64,
     beats: u64,
     is_over: bool,
@@ -49,15 +52,15 @@ struct Record {
 /// The right to run a job, until it is dropped or given back.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    /// Ends the beats, with the last word.
+    /// Ends the updates, with a last one that marks the lease as over.
     ended: Arc<Notify>,
     beats: Option<JoinHandle<()>>,
 }
 
-/// What is seen of the job's holder.
+/// The findings of several checks on a job's holder.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// The last lease, and since when it is as it is.
+    /// The number and content of the last lease, and since when it has not changed.
     last: Option<(u64, Record, Instant)>,
 }
 
@@ -70,20 +73,20 @@ fn key(id: &str, number: u64) -> String {
 }
 
 impl Lease {
-    /// Waits until nobody runs the job, and takes it.
+    /// Waits until no process runs the job, and takes it.
     pub(crate) async fn take(requests: &Requests, id: &str) -> Result<Self> {
         let mut watch = Watch::default();
-        let (begun, mut has_said) = (Instant::now(), false);
+        let (started, mut is_reported) = (Instant::now(), false);
         loop {
             match Self::try_take(requests, id, &mut watch).await? {
                 Ok(lease) => return Ok(lease),
-                Err(holder) if !has_said && begun.elapsed() > SAY_AFTER => {
-                    has_said = true;
-                    let who = match holder == *Instance::of_this_process() {
-                        true => "is run by this program already".to_owned(),
-                        false => format!("is run by another program (process {} on {})", holder.pid, holder.machine),
+                Err(holder) if !is_reported && started.elapsed() > NOTICE_AFTER => {
+                    is_reported = true;
+                    let place = match holder == *Instance::of_this_process() {
+                        true => "already running in this program".to_owned(),
+                        false => format!("running in another program (process {} on {})", holder.pid, holder.machine),
                     };
-                    terminal::note(&format!("job `{id}` {who}; waiting for its end"));
+                    terminal::note(&format!("job `{id}` is {place}; waiting for it to finish"));
                 }
                 Err(_) => {}
             }
@@ -91,12 +94,12 @@ impl Lease {
         }
     }
 
-    /// How long to wait between two looks.
+    /// Returns how long to wait between two checks.
     pub(crate) fn pause(requests: &Requests) -> Duration {
         if requests.are_free() { LOOK_HERE } else { LOOK_ELSEWHERE }
     }
 
-    /// Takes the job if nobody runs it, or gives who does. `watch` is of earlier looks.
+    /// Takes the job if no process runs it. Otherwise returns its holder. `watch` has the findings of earlier checks.
     pub(crate) async fn try_take(
         requests: &Requests,
         id: &str,
@@ -107,7 +110,7 @@ impl Lease {
         let last = keys.iter().filter_map(number).max().unwrap_or(0);
         if last > 0
             && let Some(sealed) = requests.find(key(id, last)).await?
-            // One that cannot be read is none.
+            // A lease that cannot be read does not count.
             && let Ok(record) = envelope::open::<Record>(&sealed)
             && !watch.is_due(last, &record, Instant::now())
         {
@@ -117,38 +120,40 @@ impl Lease {
         let record = Record { holder: holder.clone(), nonce: crate::platform::random(), beats: 0, is_over: false };
         let next = key(id, last + 1);
         if !requests.put_if_absent(next.clone(), envelope::seal(&record)?).await? {
-            return Ok(Err(holder.clone()));
+            // Another process was faster.
+            let winner = requests.find(next).await?.and_then(|sealed| envelope::open::<Record>(&sealed).ok());
+            return Ok(Err(winner.map_or_else(|| holder.clone(), |record| record.holder)));
         }
         let ended = Arc::new(Notify::new());
         let beats = event_loop()?.spawn(beat(requests.clone(), next, record, ended.clone()));
         let lease = Self { ended, beats: Some(beats) };
-        // Some stay: whoever looked a while ago cannot put a number that was there.
+        // Some leases stay, so that a process that listed them a while ago cannot put a number that already existed.
         let old = keys.into_iter().filter(|key| number(key).is_some_and(|number| number + KEPT <= last)).collect();
-        // What stays for longer does no harm.
+        // Leases that are not removed do no harm.
         let _ = requests.remove(old).await;
         Ok(Ok(lease))
     }
 
-    /// Removes all leases of the job, of which nothing is there any more.
+    /// Removes all leases of a job whose other objects are removed already.
     pub(crate) async fn remove(mut self, requests: &Requests, id: &str) -> Result<()> {
         if let Some(beats) = self.beats.take() {
             beats.abort();
-            // None is under way that would put the lease again.
+            // An update that is still running would put the lease again.
             let _ = beats.await;
         }
         requests.remove_below(prefix(id)).await
     }
 
-    /// Whether a key is that of a lease of the job.
+    /// Whether a key belongs to a lease of the job.
     pub(crate) fn is_key(id: &str, key: &str) -> bool {
         key.starts_with(&prefix(id))
     }
 
-    /// Says that the job is free.
+    /// Releases the job.
     pub(crate) async fn give_back(mut self) {
         self.ended.notify_one();
         if let Some(beats) = self.beats.take() {
-            // Without the last word, the next one waits until this is silent for long.
+            // Without the last update, the next process has to wait for [`SILENCE`].
             let _ = beats.await;
         }
     }
@@ -161,12 +166,12 @@ impl Drop for Lease {
     }
 }
 
-/// Writes that the holder is there, and in the end that it has gone.
+/// Updates the lease regularly, and marks it as over at the end.
 async fn beat(requests: Requests, key: String, mut record: Record, ended: Arc<Notify>) {
     while !record.is_over {
         record.is_over = timeout(BEAT, ended.notified()).await.is_ok();
         record.beats += 1;
-        // What fails once may not fail the next time, and at worst another takes the job.
+        // A failed update may succeed the next time. At worst, another process takes the job.
         if let Ok(sealed) = envelope::seal(&record) {
             let _ = requests.put(key.clone(), sealed).await;
         }
@@ -174,7 +179,7 @@ async fn beat(requests: Requests, key: String, mut record: Record, ended: Arc<No
 }
 
 impl Watch {
-    /// Whether the next lease may be put, of a job whose last is this.
+    /// Whether the next lease of a job may be put, if `record` is the content of the last one.
     fn is_due(&mut self, number: u64, record: &Record, now: Instant) -> bool {
         let since = match &self.last {
             Some((known, last, since)) if *known == number && last == record => *since,
@@ -201,9 +206,9 @@ mod tests {
         let mut watch = Watch::default();
         assert!(!watch.is_due(1, &record(0, false), at(0)));
         assert!(!watch.is_due(1, &record(0, false), at(30)));
-        assert!(!watch.is_due(1, &record(1, false), at(40)), "it was there a while ago");
+        assert!(!watch.is_due(1, &record(1, false), at(40)), "it was updated a while ago");
         assert!(!watch.is_due(1, &record(1, false), at(70)));
-        assert!(!watch.is_due(2, &record(1, false), at(80)), "another holds it now");
+        assert!(!watch.is_due(2, &record(1, false), at(80)), "another process holds it now");
         assert!(watch.is_due(2, &record(1, false), at(116)));
         assert!(Watch::default().is_due(1, &record(0, true), at(0)));
     }
@@ -222,7 +227,7 @@ mod tests {
             let third = Lease::take(&requests, "job").await.unwrap();
             assert_eq!(requests.list(prefix("job")).await.unwrap(), [1, 2, 3].map(|number| key("job", number)));
             third.give_back().await;
-            // What is no lease holds nobody up.
+            // A lease that cannot be read does not block the job.
             requests.put(key("job", 4), b"?".to_vec()).await.unwrap();
             Lease::try_take(&requests, "job", &mut watch).await.unwrap().unwrap();
         });

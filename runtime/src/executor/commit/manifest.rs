@@ -1,10 +1,10 @@
-//! What makes a job the same job: its calls, in their order.
+//! The identity of a job: its calls, in their order.
 //!
-//! One rule holds for [`named`](crate::Map::named) in all its forms. The same name with the same calls is
-//! the same job: what was done is not done again, and a failure is not a result. The same name with any
-//! other calls is an error that says which call differs. The manifest, `<job>/job`, has the number of the
-//! calls and a hash of each; it is put when all calls are known, if it is absent. Until then, and beyond
-//! [`MOST_HASHES`] calls, the hash that is stored with each result tells.
+//! One rule applies to [`named`](crate::Map::named) in all its forms. The same name with the same calls is the same
+//! job: tasks that are done are not run again, and a failure is not a result. The same name with any other calls is an
+//! error that names the call that differs. The manifest, `<job>/job`, has the number of calls and a hash of each. It is
+//! put when all calls are known, if it is absent. Until then, and beyond [`MOST_HASHES`] calls, the hash that is stored
+//! with each result is compared.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,39 +14,41 @@ use crate::error::{Error, Result};
 use crate::function::{Args, RemoteFn};
 use crate::store::Requests;
 
-/// Calls whose hashes a manifest has.
+/// Maximum number of hashes in a manifest.
 const MOST_HASHES: u64 = 1 << 20;
 
-/// Bytes of a call's hash in a manifest: enough to find a mistake.
+/// Length of a call's hash in a manifest, in bytes: enough to find a mistake.
 const SHORT: usize = 8;
 
-/// In place of the hash of a call whose arguments cannot be encoded. It may be any call: once they can be, it is run.
+/// Stands for the hash of a call whose arguments cannot be encoded. It matches any call: once the arguments can be
+/// encoded, the call is run.
 pub(crate) const NOT_ENCODED: CallHash = [0; 32];
 
-/// Whether two short hashes may be of one call.
+/// Whether two short hashes may belong to the same call.
 fn may_be_the_same(a: &[u8], b: &[u8]) -> bool {
     let not_encoded = &NOT_ENCODED[..SHORT];
     a == b || a == not_encoded || b == not_encoded
 }
 
-/// What is stored of a job as a whole.
+/// The stored description of a job as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     wren: String,
     pub(crate) tasks: u64,
-    /// That of the first call.
+    /// The function of the first call.
     pub(crate) function: String,
     /// The first bytes of the hash of each call.
     #[serde(with = "codec::bytes")]
     calls: Vec<u8>,
-    /// Where the arguments are, if they are in the store: those of started jobs.
+    /// Where the arguments are in the store; only for started jobs.
     pub(crate) arguments: Option<Arguments>,
 }
 
 /// Arguments in the store, in segments of consecutive tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Arguments {
-    /// Who wrote them: two programs that start one job at once do not write over each other.
+    /// Identifies the process that wrote them: two programs that start the same job at once do not overwrite each
+    /// other's arguments.
     pub(crate) writer: String,
     pub(crate) segments: u64,
 }
@@ -63,8 +65,8 @@ impl Manifest {
         Ok(Some(opened.map_err(|reason| damaged(&**requests.store(), &key, reason))?))
     }
 
-    /// Puts the manifest of a job, where no earlier run or other program did; theirs must be of the same
-    /// calls. Gives the one that stands.
+    /// Puts the manifest of a job, unless an earlier run or another program has put one, which must have the same
+    /// calls. Returns the manifest that is in the store afterwards.
     pub(crate) async fn register(self, requests: &Requests, id: &str) -> Result<Self> {
         let key = manifest_key(id);
         let sealed = envelope::seal(&self)?;
@@ -72,7 +74,7 @@ impl Manifest {
             return Ok(self);
         }
         let Some(other) = Self::find(requests, id).await? else {
-            let reason = "it was removed while the job began".to_owned();
+            let reason = "it was removed while the job was starting".to_owned();
             return Err(damaged(&**requests.store(), &key, reason).into());
         };
         self.check(&other, id, &requests.store().url())?;
@@ -83,7 +85,7 @@ impl Manifest {
         Ok(self)
     }
 
-    /// Refuses to take two jobs for one.
+    /// Rejects the manifest of a different job.
     fn check(&self, other: &Self, id: &str, store: &str) -> Result<()> {
         let differs = self.calls.chunks(SHORT).zip(other.calls.chunks(SHORT)).position(|(a, b)| !may_be_the_same(a, b));
         match differs {
@@ -99,7 +101,7 @@ impl Manifest {
     }
 }
 
-/// The calls of a job as they are made, beside those of an earlier run.
+/// The calls of a job as they are made, which are compared with those of an earlier run.
 #[derive(Debug)]
 pub(crate) struct Identity {
     id: String,
@@ -115,10 +117,10 @@ impl Identity {
         Self { id: id.to_owned(), store, earlier, function: String::new(), tasks: 0, calls: Vec::new() }
     }
 
-    /// Takes the next call.
+    /// Adds the next call.
     ///
     /// # Errors
-    /// [`Error::Job`] if the earlier run made another one.
+    /// [`Error::Job`] if the earlier run made a different call.
     pub(crate) fn add(&mut self, function: &RemoteFn, call: &CallHash) -> Result<()> {
         let task = self.tasks;
         if let Some(earlier) = &self.earlier {
@@ -139,10 +141,10 @@ impl Identity {
         Ok(())
     }
 
-    /// There are no more calls.
+    /// Checks that the earlier run made no more calls.
     ///
     /// # Errors
-    /// [`Error::Job`] if the earlier run made more.
+    /// [`Error::Job`] if it made more.
     pub(crate) fn end(&self) -> Result<()> {
         match &self.earlier {
             Some(earlier) if earlier.tasks != self.tasks => {
@@ -152,7 +154,7 @@ impl Identity {
         }
     }
 
-    /// That of the first call.
+    /// Returns the function of the first call.
     pub(crate) fn function(&self) -> &str {
         &self.function
     }
@@ -186,41 +188,42 @@ pub(crate) fn call_hash(function: &RemoteFn, args: &Args) -> CallHash {
     *hasher.finalize().as_bytes()
 }
 
-/// What to do where a name is taken.
+/// Returns the advice for a name that is already in use.
 fn fix(id: &str, store: &str) -> String {
     format!("give the job another name, or remove `{id}` from {store}")
 }
 
 pub(crate) fn other_call(id: &str, store: &str, task: u64, function: &str) -> Error {
     Error::Job(format!(
-        "task {task} of job `{id}` was another call when the job first ran: for other arguments, of another function, or \
-         of an earlier version of `{function}`; {}",
+        "task {task} of job `{id}` was a different call when the job first ran: with other arguments, of another \
+         function, or of an earlier version of `{function}`; {}",
         fix(id, store)
     ))
 }
 
 fn other_number(id: &str, store: &str, then: u64, now: u64) -> Error {
     let what = match now < then {
-        true => format!("it makes {now} calls, so that task {now} is missing"),
-        false => format!("it makes more, so that task {then} is new"),
+        true => format!("{now}, so task {now} is missing"),
+        false => format!("more, so task {then} is new"),
     };
-    Error::Job(format!("job `{id}` had {then} calls when it first ran, and now {what}; {}", fix(id, store)))
+    Error::Job(format!("job `{id}` had {then} calls when it first ran, and now has {what}; {}", fix(id, store)))
 }
 
 pub(crate) fn other_kind(id: &str, store: &str, task: u64) -> Error {
     Error::Job(format!(
-        "job `{id}` has a result of task {task} of another kind: one run asked for values, the other for refs \
+        "job `{id}` has a result of another kind for task {task}: one run requested values, the other one refs \
          (`.refs()`); {}",
         fix(id, store)
     ))
 }
 
-/// A job's name is a folder and a part of keys.
+/// Checks a job's name, which is used as the name of a folder and as a part of keys.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || name == "blobs" || !name.chars().all(good) {
         return Err(Error::Config(format!(
-            "`{name}` cannot name a job: up to 100 of A-Z, a-z, 0-9, `.`, `_` and `-` can, not `.` first, and not `blobs`"
+            "`{name}` is not a valid job name; use up to 100 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`, \
+             without `.` at the start, and not `blobs`"
         )));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Results in the store: of named jobs, of started jobs, of `refs`. A result is committed by a write that succeeds only
-//! where there is none.
+//! Results in the store: of named jobs, of started jobs, and of `refs`. A result is committed by a write that succeeds
+//! only if no result exists yet.
 
 pub(crate) mod build;
 mod committer;

@@ -1,11 +1,11 @@
-//! Results as the store keeps them.
+//! The format of results in the store.
 //!
-//! Under `<job>/done/` are two kinds of keys. The tasks of a job are seen in cells of [`CELL`] consecutive
-//! ones. Who commits a result of a cell first writes the cell's own object, with all results of the cell
-//! that it has: `<job>/done/<first task>-<last task>`. Results that come later are objects of their own:
-//! `<job>/done/<task>`. Each is put only if it is absent, and an object of its own is written only by who
-//! has written or read the cell's: so one result of a task is ever seen, whoever runs the job beside, and
-//! many small ones that come together take one request.
+//! There are two kinds of keys under `<job>/done/`. The tasks of a job are grouped in cells of [`CELL`] consecutive
+//! tasks. The first process that commits a result of a cell writes the cell's own object, with all results of the cell
+//! that it has: `<job>/done/<first task>-<last task>`. Each later result is an object of its own: `<job>/done/<task>`.
+//! Every object is put only if it is absent, and a process writes the object of a single result only after it has
+//! written or read the cell's object. So only one result of a task is ever visible, even if several processes run the
+//! job at the same time, and many small results that arrive together take one request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -17,23 +17,23 @@ use crate::codec::{self, envelope};
 use crate::error::{Failure, Result};
 use crate::store::{Ref, Requests, Store, StoreError, StoreResult, wait};
 
-/// Tasks of a cell: as many as a word has bits.
+/// Number of tasks in a cell: one for each bit of a `u64`.
 const CELL: u64 = 64;
 
 /// BLAKE3 of a call's function, body and arguments.
 pub(crate) type CallHash = [u8; 32];
 
-/// The first task of a task's cell.
+/// Returns the first task of a task's cell.
 pub(crate) fn cell_of(task: u64) -> u64 {
     task - task % CELL
 }
 
-/// The tasks of the cell that begins with `first`.
+/// Returns the tasks of the cell that begins with `first`.
 pub(crate) fn tasks_of(first: u64) -> Range<u64> {
     first..first.saturating_add(CELL)
 }
 
-/// A task among those of its cell.
+/// Returns the bit of a task in its cell.
 pub(crate) fn bit(task: u64) -> u64 {
     1 << (task % CELL)
 }
@@ -42,12 +42,12 @@ fn done_prefix(id: &str) -> String {
     format!("{id}/done/")
 }
 
-/// The key of the object of a cell.
+/// Returns the key of a cell's own object.
 pub(crate) fn cell_key(id: &str, first: u64) -> String {
     format!("{id}/done/{first:012}-{:012}", first.saturating_add(CELL - 1))
 }
 
-/// The key of an object of one result.
+/// Returns the key of the object of a single result.
 pub(crate) fn done_key(id: &str, task: u64) -> String {
     format!("{id}/done/{task:012}")
 }
@@ -64,14 +64,14 @@ pub(crate) fn cancel_key(id: &str) -> String {
     format!("{id}/cancel")
 }
 
-/// What results are: what the functions gave, or where it lies.
+/// The kind of a stored result: the value that the function returned, or a reference to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Value,
     Ref,
 }
 
-/// The result of a task, and which call gave it.
+/// The result of a task, and the hash of the call that returned it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) task: u64,
@@ -91,7 +91,7 @@ pub(crate) struct Record {
 struct Stored {
     kind: Kind,
     tasks: Vec<u64>,
-    /// 32 bytes for each task.
+    /// The hashes of the calls, 32 bytes for each task.
     #[serde(with = "codec::bytes")]
     calls: Vec<u8>,
     /// Where each result ends in `results`.
@@ -121,8 +121,8 @@ impl Record {
         }
         let mut start = 0;
         let done = tasks.into_iter().zip(calls).zip(ends).map(|((task, call), end)| {
-            let end = usize::try_from(end).map_err(|_| "a result lies outside".to_owned())?;
-            let result = results.get(start..end).ok_or("a result lies outside")?.to_vec();
+            let end = usize::try_from(end).map_err(|_| "a result is out of range".to_owned())?;
+            let result = results.get(start..end).ok_or("a result is out of range")?.to_vec();
             start = end;
             Ok(Done { task, call: *call, result })
         });
@@ -134,7 +134,7 @@ impl Record {
         Self::open(&sealed).map_err(|reason| damaged(store, key, reason))
     }
 
-    /// The object of a cell.
+    /// Reads a cell's own object.
     pub(crate) fn read_cell(store: &dyn Store, id: &str, first: u64) -> StoreResult<Self> {
         let key = cell_key(id, first);
         let record = Self::read(store, &key)?;
@@ -144,7 +144,7 @@ impl Record {
         }
     }
 
-    /// The object of one result.
+    /// Reads the object of a single result.
     pub(crate) fn read_one(store: &dyn Store, id: &str, task: u64) -> StoreResult<(Kind, Done)> {
         let key = done_key(id, task);
         let Self { kind, done } = Self::read(store, &key)?;
@@ -154,7 +154,7 @@ impl Record {
         }
     }
 
-    /// Its tasks, as the bits of a cell.
+    /// Returns the record's tasks, as the bits of a cell.
     pub(crate) fn tasks(&self) -> u64 {
         self.done.iter().fold(0, |tasks, done| tasks | bit(done.task))
     }
@@ -164,7 +164,7 @@ pub(crate) fn damaged(store: &dyn Store, key: &str, reason: String) -> StoreErro
     StoreError::Damaged { store: store.url(), key: key.to_owned(), reason }
 }
 
-/// What is stored of a task of a started job that failed.
+/// The stored failure of a task of a started job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FailedRecord {
     pub(crate) attempt: u32,
@@ -180,12 +180,12 @@ impl FailedRecord {
     }
 }
 
-/// Which objects of results a job has.
+/// The objects of results that a job has in the store.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
-    /// First tasks of cells that have an object.
+    /// First tasks of the cells that have an object of their own.
     cells: BTreeSet<u64>,
-    /// Tasks that have one of their own.
+    /// Tasks that have an object of their own.
     tasks: BTreeSet<u64>,
 }
 
@@ -203,12 +203,12 @@ impl Objects {
         Ok(objects)
     }
 
-    /// Whether the result of a task may be in one of them.
+    /// Whether the result of a task may be in one of the objects.
     pub(crate) fn may_have(&self, task: u64) -> bool {
         self.cells.contains(&cell_of(task)) || self.tasks.contains(&task)
     }
 
-    /// Those of one cell.
+    /// Returns the objects of one cell.
     pub(crate) fn of_cell(&self, first: u64) -> Self {
         Self {
             cells: self.cells.get(&first).copied().into_iter().collect(),
@@ -216,7 +216,7 @@ impl Objects {
         }
     }
 
-    /// Reads the results; keeps what `take` makes of each.
+    /// Reads all results, and converts each with `take`.
     pub(crate) async fn read<T: Send + 'static>(
         self,
         requests: &Requests,
@@ -236,7 +236,7 @@ impl Objects {
             read.decided.insert(first, decided);
             read.done.extend(done);
         }
-        // The cell's object comes first: an object of its own beside it was never seen.
+        // The cell's object comes first: a result of the same task in an object of its own was never visible.
         let tasks: Vec<u64> = self.tasks.into_iter().filter(|task| !read.done.contains_key(task)).collect();
         let singles = requests.for_each(tasks, move |store, task| {
             let (kind, done) = Record::read_one(store, &of_job, task)?;
@@ -247,15 +247,15 @@ impl Objects {
     }
 }
 
-/// What [`Objects::read`] found.
+/// The results that [`Objects::read`] found.
 #[derive(Debug)]
 pub(crate) struct Read<T> {
-    /// The tasks that the object of a cell has, by the cell's first task.
+    /// The tasks in each cell's own object, as bits, by the cell's first task.
     pub(crate) decided: BTreeMap<u64, u64>,
     pub(crate) done: BTreeMap<u64, T>,
 }
 
-/// The hashes of the values that a job's results are refs of.
+/// Returns the hashes of the values that a job's results refer to.
 pub(crate) async fn refs_of(requests: &Requests, id: &str) -> Result<BTreeSet<[u8; 32]>> {
     let hash = |kind, done: Done| match kind {
         Kind::Ref => codec::decode::<Ref<()>>(&done.result).ok().map(|value| value.hash()),
@@ -265,8 +265,8 @@ pub(crate) async fn refs_of(requests: &Requests, id: &str) -> Result<BTreeSet<[u
     Ok(read.done.into_values().flatten().collect())
 }
 
-/// Forgets the results of some tasks of a cell. Gives the tasks that the cell's own object has then, which is not there
-/// for none.
+/// Removes the results of some tasks of a cell. Returns the tasks that are left in the cell's own object. If none are
+/// left, the object is removed and 0 is returned.
 pub(crate) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BTreeSet<u64>) -> Result<u64> {
     let (id, tasks) = (id.to_owned(), tasks.clone());
     let forget = requests.make(move |store| {
@@ -282,7 +282,7 @@ pub(crate) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BT
             return Ok(0);
         }
         let left = record.tasks();
-        // What was sealed before can be again.
+        // Not expected to fail, because the record was sealed before.
         let sealed = record.seal().map_err(|error| damaged(store, &key, error.to_string()))?;
         wait(store.put(&key, &sealed))?;
         Ok(left)
@@ -290,7 +290,7 @@ pub(crate) async fn forget(requests: &Requests, id: &str, first: u64, tasks: &BT
     forget.await
 }
 
-/// Tasks of a started job that failed.
+/// Returns the failed tasks of a started job.
 pub(crate) async fn failed_tasks(requests: &Requests, id: &str) -> Result<BTreeSet<u64>> {
     let prefix = failed_prefix(id);
     let keys = requests.list(prefix.clone()).await?;
@@ -314,7 +314,7 @@ mod tests {
             assert!(Record::open(&sealed[..cut]).is_err());
         }
         let odd = Stored { kind: Kind::Ref, tasks: vec![1], calls: vec![0; 32], ends: vec![9], results: vec![1] };
-        assert_eq!(Record::open(&envelope::seal(&odd).unwrap()), Err("a result lies outside".to_owned()));
+        assert_eq!(Record::open(&envelope::seal(&odd).unwrap()), Err("a result is out of range".to_owned()));
     }
 
     #[test]

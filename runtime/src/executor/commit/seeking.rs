@@ -1,8 +1,8 @@
 //! Calls whose results an earlier run of a job may have left, until it is known whether it did.
 //!
-//! The thread that takes calls from the job's iterator notes them here, asks for their results, and submits the calls
-//! that have none. While it is inside the iterator, which may wait for one of these very calls, the executor's reactor
-//! asks and submits in its place.
+//! The thread that takes calls from the job's iterator records them here, requests their results, and submits the calls
+//! that have none. While the thread is inside the iterator, which may wait for one of these calls, the executor's
+//! reactor requests results and submits calls in its place.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -26,9 +26,9 @@ pub(crate) struct Sought {
 #[derive(Debug)]
 pub(crate) struct Submitted {
     pub(crate) tasks: Range<u64>,
-    /// Bytes of their block.
+    /// Size of their block, in bytes.
     pub(crate) bytes: usize,
-    /// Bytes of their arguments while they were sought.
+    /// Size of their arguments, in bytes, as counted while their results were sought.
     pub(crate) sought_bytes: usize,
 }
 
@@ -38,9 +38,9 @@ pub(crate) struct Seeking(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     sought: BTreeMap<u64, Sought>,
-    /// Calls whose results nobody has asked for yet.
+    /// Calls whose results were not requested yet.
     not_asked_for: Vec<LookUp>,
-    /// Whether the iterator is being asked for more.
+    /// Whether the thread is inside the iterator.
     is_in_iterator: bool,
     submitted: Vec<Submitted>,
 }
@@ -58,7 +58,7 @@ impl Seeking {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a call. Gives how many results nobody has asked for yet.
+    /// Adds a call. Returns the number of calls whose results were not requested yet.
     pub(crate) fn add(&self, task: u64, call: Sought) -> usize {
         let mut state = self.lock();
         state.not_asked_for.push(call.look_up);
@@ -66,12 +66,12 @@ impl Seeking {
         state.not_asked_for.len()
     }
 
-    /// Asks for the results of the calls that were added.
+    /// Requests the results of the calls that were added.
     pub(crate) fn ask(&self, committer: &ResultCommitter) {
         self.lock().ask(committer);
     }
 
-    /// Removes the calls of these tasks: their results were found, or they are to be run.
+    /// Removes and returns the calls of these tasks, because their results were found or they must be run.
     pub(crate) fn take(&self, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, Sought)> {
         let mut state = self.lock();
         if state.sought.is_empty() {
@@ -84,19 +84,19 @@ impl Seeking {
         self.lock().sought.is_empty()
     }
 
-    /// From here on, the reactor acts in place of the thread that is about to ask the iterator for more.
+    /// Lets the reactor act in place of the calling thread, which is about to enter the iterator.
     pub(crate) fn enter_iterator(&self) {
         self.lock().is_in_iterator = true;
     }
 
-    /// The thread is back from the iterator. Gives the calls that the reactor has submitted meanwhile.
+    /// Records that the thread has left the iterator. Returns the calls that the reactor submitted meanwhile.
     pub(crate) fn leave_iterator(&self) -> Vec<Submitted> {
         let mut state = self.lock();
         state.is_in_iterator = false;
         std::mem::take(&mut state.submitted)
     }
 
-    /// For the reactor: asks for results, and gives the calls that are to be run as blocks, for idle workers.
+    /// For the reactor: requests results, and returns the calls that must be run, as blocks for idle workers.
     pub(crate) fn act_for_idle_workers(&self, committer: &ResultCommitter, outcomes: &OutcomeQueue) -> Vec<TaskBlock> {
         let mut state = self.lock();
         if !state.is_in_iterator || state.sought.is_empty() {

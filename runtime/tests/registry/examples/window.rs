@@ -1,4 +1,4 @@
-//! An example that does not mention the library: its functions are not linked.
+//! An example that does not mention the library, so the library's functions are not linked.
 
 #[wren::remote]
 fn look() -> u32 {

@@ -11,7 +11,7 @@ fn private(shelf: u32) -> u32 {
     shelf + 1
 }
 
-/// Has one inside a function.
+/// Contains a remote function.
 pub fn nested() -> wren::Call<u32> {
     #[wren::remote]
     fn inside(x: u32) -> u32 {
@@ -20,9 +20,9 @@ pub fn nested() -> wren::Call<u32> {
     inside(1)
 }
 
-/// In a module.
+/// A module with a remote function.
 pub mod upper {
-    /// With all limits.
+    /// A function with all limits.
     #[wren::remote(memory = 2048, timeout = 1.5, retries = 2)]
     pub fn reach(name: &str, tags: &[String]) -> Result<String, std::fmt::Error> {
         Ok(format!("{name}{tags:?}"))

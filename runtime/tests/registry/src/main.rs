@@ -1,4 +1,4 @@
-//! A binary that mentions the library, and so has its functions too.
+//! A binary that mentions the library, so its registry contains the library's functions too.
 
 #[wren::remote]
 fn sell(item: u32) -> u32 {

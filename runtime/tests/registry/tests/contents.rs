@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-// Without a mention in code a library is not linked, nor are its functions.
+// If no code mentions a library, the library and its functions are not linked.
 use shelf as _;
 
-/// Of this very test.
+/// A function of this test.
 #[wren::remote]
 fn of_the_test() -> u32 {
     1
@@ -17,7 +17,7 @@ fn of_the_test() -> u32 {
 
 const LIBRARY: [&str; 4] = ["shelf::fetch", "shelf::inside", "shelf::private", "shelf::upper::reach"];
 
-/// wren has functions of its own, by its features.
+/// Whether a function is not one of wren's own, which depend on its features.
 fn is_users(name: &str) -> bool {
     !name.starts_with("wren::")
 }

@@ -1,17 +1,17 @@
-//! Remote functions and stages of a crate that knows wren as `cloud`, without an option that says so.
+//! Remote functions and stages of a crate that depends on wren under the name `cloud`, without the option `crate`.
 
 use cloud::mapreduce::{BoxError, Emitter, MapReduce, Output, Values};
 
-/// Twice the number.
+/// Doubles a number.
 ///
 /// # Errors
-/// Where that is too large.
+/// Returns an error if the result is too large.
 #[cloud::remote]
 pub fn double(x: u64) -> Result<u64, String> {
     x.checked_mul(2).ok_or_else(|| format!("{x} is too large"))
 }
 
-/// How often each word occurs.
+/// Counts how often each word occurs.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Count;
 

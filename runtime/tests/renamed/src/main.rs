@@ -1,5 +1,5 @@
-//! A program whose `main` is that of `cloud`. It has a function of the same name as its library, which is the same crate
-//! by name.
+//! A program with `cloud::main`. It has a function of the same name as one in its library, and the library's crate has
+//! the same name as the program's.
 
 #[cloud::remote]
 fn double(x: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! A renamed dependency works as any other does: in a library, in a program, in a test.
+//! Checks that a renamed dependency works like any other: in a library, in a program, in a test.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,9 +1,9 @@
-//! The private channel between the driver and one local worker process: shared memory with a ring
-//! of frames each way, and a doorbell for whoever sleeps.
+//! The channel between the driver and one local worker process: shared memory with a ring of frames in each direction,
+//! and flags by which each side knows that it must wake the other.
 //!
-//! Shared memory and not a socket, for two reasons. A result is safe from the moment it is written:
-//! it outlives its worker. And while both sides are awake a call costs no system call, so a warm
-//! call takes less than a socket's round trip.
+//! Shared memory has two advantages over a socket. A result is safe from the moment it is written, because it outlives
+//! its worker. And while both sides are awake, sending a frame takes no system call, so a warm call takes less time than
+//! a round trip over a socket.
 
 mod panic_record;
 mod region;
@@ -15,27 +15,28 @@ pub(crate) use ring::{Reader, Writer};
 /// The largest frame body. Longer messages travel as [`kind::PART`]s.
 pub(crate) const MAX_BODY: usize = 256 << 10;
 
-/// What a frame is.
+/// Kinds of frames.
 pub(crate) mod kind {
-    /// Driver to worker: the length of a [`BatchHeader`](crate::BatchHeader) as `u32`, the header,
-    /// the argument bytes; or no argument bytes, and these came before as parts.
+    /// Driver to worker: the length of a [`BatchHeader`](super::BatchHeader) as `u32`, the header, and the encoded
+    /// arguments, unless they were sent before as parts.
     pub(crate) const BATCH: u32 = 1;
-    /// Either way: bytes that belong to the next frame that is no part.
+    /// Both directions: bytes that belong to the next frame that is not a part.
     pub(crate) const PART: u32 = 2;
-    /// Either way: the bytes of all parts to come, as `u64`, so that they find room at once.
+    /// Both directions: the total length and the alignment of the parts that follow, so that the reader allocates
+    /// memory only once. See [`length_body`](super::length_body).
     pub(crate) const LENGTH: u32 = 7;
-    /// Driver to worker: a [`BlobHeader`](crate::BlobHeader); the blob came before, as parts or as memory to map.
+    /// Driver to worker: a [`BlobHeader`](super::BlobHeader). The blob was sent before, as parts or as memory to map.
     pub(crate) const BLOB: u32 = 3;
-    /// Driver to worker: the id of a blob that no later batch will name.
+    /// Driver to worker: the id of a blob that no later batch refers to.
     pub(crate) const FORGET: u32 = 4;
-    /// Worker to driver: a [`ResultsHeader`](crate::ResultsHeader), then results; or the length of one result and how it
-    /// begins, and the rest came before as parts.
+    /// Worker to driver: a [`ResultsHeader`](super::ResultsHeader) and results; or the length and the start of one
+    /// result, whose rest was sent before as parts.
     pub(crate) const RESULTS: u32 = 5;
-    /// Worker to driver: a [`FailedTask`](crate::FailedTask).
+    /// Worker to driver: a [`FailedTask`](super::FailedTask).
     pub(crate) const FAILED: u32 = 6;
 }
 
-/// The body of a [`kind::LENGTH`]: how many bytes follow, and to how many what is in them is aligned.
+/// Returns the body of a [`kind::LENGTH`] frame: the number of bytes that follow, and their alignment.
 pub(crate) fn length_body(len: usize, align: usize) -> [u8; 16] {
     let mut body = [0; 16];
     body[..8].copy_from_slice(&(len as u64).to_le_bytes());
@@ -43,7 +44,7 @@ pub(crate) fn length_body(len: usize, align: usize) -> [u8; 16] {
     body
 }
 
-/// See [`length_body`]; zeros where it is none.
+/// Reads a body of [`length_body`]; a number that is missing is 0.
 pub(crate) fn length(body: &[u8]) -> (usize, usize) {
     let number = |at: usize| {
         let bytes = body.get(at..).and_then(|rest| rest.first_chunk());
@@ -56,11 +57,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 
-/// What the worker must know of a batch beside its arguments.
+/// A batch without its arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BatchHeader<'a> {
     pub(crate) batch_id: u64,
-    /// The cursor that counts this batch.
+    /// The cursor of this batch.
     pub(crate) slot: u32,
     pub(crate) first: u64,
     pub(crate) count: u32,
@@ -69,38 +70,39 @@ pub(crate) struct BatchHeader<'a> {
     pub(crate) signature_hash: u64,
     /// Whether the memory of its tasks is limited.
     pub(crate) memory_is_limited: bool,
-    /// The span that the tasks belong to, where spans are exported.
+    /// The span that the tasks belong to, if spans are exported.
     pub(crate) traceparent: Option<&'a str>,
-    /// Which blobs the tasks name: (task relative to `first`, blob ids).
+    /// The blobs that the tasks refer to: (task relative to `first`, blob ids).
     pub(crate) blobs: Vec<(u32, Vec<u64>)>,
 }
 
-/// Says what blob the bytes of a frame are.
+/// Identifies a blob whose bytes were sent before.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BlobHeader {
     pub(crate) id: u64,
-    /// The BLAKE3 of a blob that a `Ref` may name.
+    /// The BLAKE3 hash of a blob that a `Ref` may refer to.
     pub(crate) hash: Option<[u8; 32]>,
-    /// Its length, where no parts came but a descriptor to map, over the socket.
+    /// The length, if the bytes were not sent as parts, but as a descriptor to map, over the socket.
     pub(crate) mapped: Option<usize>,
 }
 
-/// When a worker did what it tells of, in nanoseconds: the first three by [`monotonic`].
+/// The times of reported tasks, in nanoseconds. The first three are on the clock of
+/// [`monotonic`](crate::platform::monotonic).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerTimes {
-    /// It took the first of the batch out of the ring.
+    /// When the worker saw the first frame of the batch.
     pub(crate) started: u64,
-    /// It had all of it.
+    /// When the worker had the whole batch.
     pub(crate) fetched: u64,
-    /// It began with the tasks that it tells of.
+    /// When the first of the reported tasks started.
     pub(crate) began: u64,
-    /// How long it ran them.
+    /// How long the reported tasks ran.
     pub(crate) compute: u64,
-    /// How long it then needed to write what came of them.
+    /// How long the worker then needed to write their results.
     pub(crate) commit: u64,
 }
 
-/// Tells of one failed task.
+/// Reports one failed task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FailedTask {
     pub(crate) batch_id: u64,
@@ -109,7 +111,7 @@ pub(crate) struct FailedTask {
     pub(crate) times: WorkerTimes,
 }
 
-/// Tells of consecutive tasks that succeeded; their results follow, each behind its length.
+/// Reports a run of consecutive tasks that succeeded. Their results follow, each preceded by its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ResultsHeader {
     pub(crate) batch_id: u64,
@@ -121,7 +123,7 @@ pub(crate) struct ResultsHeader {
 impl ResultsHeader {
     pub(crate) const LEN: usize = 64;
 
-    /// Set in `count` of a batch's last run: the worker is through with it, and its slot is free.
+    /// Set in `count` of the last run of a batch: the worker has finished the batch, and its slot is free.
     pub(crate) const LAST: u64 = 1 << 63;
 
     pub(crate) fn write(&self, to: &mut [u8]) {

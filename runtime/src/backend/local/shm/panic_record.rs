@@ -1,14 +1,14 @@
-//! What a panic said that ends its worker: it is written where the driver can read it when the worker is gone.
+//! The message of a panic that ends its worker, in memory that the driver can read after the worker is gone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of text that there is room for.
+/// Room for the text, in bytes.
 const ROOM: usize = 1536;
 
-/// A text in shared memory. It is atomics only, since the other process may write whatever it likes.
+/// A text in shared memory. It consists only of atomics, because the other process may write to it at any time.
 #[repr(C, align(128))]
 pub(crate) struct PanicRecord {
-    /// 1 + its bytes; 0 while there is none.
+    /// 1 + the length of the text in bytes; 0 if there is no text.
     len: AtomicU64,
     words: [AtomicU64; ROOM / 8],
 }
@@ -20,7 +20,7 @@ impl Default for PanicRecord {
 }
 
 impl PanicRecord {
-    /// Writes a panic's message and its place.
+    /// Writes the message and the location of a panic.
     pub(crate) fn set(&self, message: &str, location: &str) {
         let location = &location[..location.floor_char_boundary(ROOM / 4)];
         let message = &message[..message.floor_char_boundary(ROOM - 1 - location.len())];
@@ -33,7 +33,7 @@ impl PanicRecord {
         self.len.store(text.len() as u64 + 1, Ordering::Release);
     }
 
-    /// The message and the place, if a panic ended the worker.
+    /// Returns the message and the location, if a panic ended the worker.
     pub(crate) fn get(&self) -> Option<(String, String)> {
         let len = usize::try_from(self.len.load(Ordering::Acquire)).ok()?.checked_sub(1)?;
         let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
@@ -49,18 +49,18 @@ mod tests {
 
     #[test]
     fn words_come_back_as_far_as_there_is_room() {
-        let words = PanicRecord::default();
-        assert_eq!(words.get(), None);
-        words.set("it\nbroke", "src/main.rs:7:9");
-        assert_eq!(words.get(), Some(("it\nbroke".to_owned(), "src/main.rs:7:9".to_owned())));
-        words.set("", "");
-        assert_eq!(words.get(), Some((String::new(), String::new())));
-        words.set(&"ä".repeat(2000), &"/long".repeat(900));
-        let (message, location) = words.get().unwrap();
+        let record = PanicRecord::default();
+        assert_eq!(record.get(), None);
+        record.set("it\nbroke", "src/main.rs:7:9");
+        assert_eq!(record.get(), Some(("it\nbroke".to_owned(), "src/main.rs:7:9".to_owned())));
+        record.set("", "");
+        assert_eq!(record.get(), Some((String::new(), String::new())));
+        record.set(&"ä".repeat(2000), &"/long".repeat(900));
+        let (message, location) = record.get().unwrap();
         assert!("ä".repeat(2000).starts_with(&message) && message.len() > 1000);
         assert_eq!(location.len(), ROOM / 4);
-        // As a function may leave it that writes into memory that is not its own.
-        words.len.store(u64::MAX, Ordering::Relaxed);
-        assert_eq!(words.get(), None);
+        // A function that writes to memory that it does not own may leave such a length.
+        record.len.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(record.get(), None);
     }
 }

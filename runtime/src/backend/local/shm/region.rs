@@ -1,4 +1,4 @@
-//! The shared memory of one worker: two rings and what must outlive a crash.
+//! The shared memory of one worker: two rings, and data that must outlive a crash.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,15 +10,16 @@ use memmap2::{MmapOptions, MmapRaw};
 use super::panic_record::PanicRecord;
 use crate::platform::{self, SleepFlag, Word};
 
-/// How many batches a worker holds at once: one that runs, the rest wait.
+/// Number of batches that a worker holds at once: one runs, the others wait.
 pub(crate) const SLOTS: usize = 2;
 
-/// Bytes of each ring, a power of two.
+/// Length of each ring in bytes, a power of two.
 pub(crate) const RING: usize = 4 << 20;
 
+/// Length of the header in bytes.
 const HEADER: usize = 4096;
 
-/// Positions of one ring, each on a cache line of its own. They only grow.
+/// A number on a cache line of its own.
 #[repr(C, align(128))]
 #[derive(Default)]
 struct Position(AtomicU64);
@@ -26,35 +27,38 @@ struct Position(AtomicU64);
 #[repr(C, align(128))]
 #[derive(Default)]
 struct Header {
+    /// Tail and head of the ring to the worker.
     to_worker: [Position; 2],
+    /// Tail and head of the ring to the driver.
     to_driver: [Position; 2],
     cursors: [Position; SLOTS],
+    /// See [`OpenResults`].
     open: Position,
-    /// 1 + the slot whose batch runs; 0 while none does.
+    /// 1 + the slot of the running batch; 0 if no batch runs.
     active: Position,
-    /// Whether the worker sleeps at its socket.
+    /// Whether the worker sleeps until the driver writes to its socket.
     worker_asleep: Position,
     /// Whether the driver waits for room in the ring to the worker.
     driver_wants_room: Position,
     /// Whether the worker sleeps until there is room in the ring to the driver.
     worker_wants_room: Position,
-    /// Whether the worker has reached its loop.
+    /// Since when the worker accepts batches; 0 before.
     ready: Position,
-    /// The memory that the worker held when what it runs began, in bytes.
+    /// The memory that the worker held before its running task started, in bytes.
     baseline: Position,
     panic_record: PanicRecord,
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER);
 
-/// The mapped region; both sides have one of the same file.
+/// The mapped region. Both sides map the same file.
 #[derive(Debug, Clone)]
 pub(crate) struct Region(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     map: MmapRaw,
-    /// None in the worker: it needs the mapping only.
+    /// `None` in the worker, which needs only the mapping.
     file: Option<OwnedFd>,
 }
 
@@ -65,32 +69,32 @@ impl Region {
         Ok(Self(Arc::new(Inner { map, file: Some(file) })))
     }
 
-    /// The worker's side.
+    /// Maps the region in the worker.
     pub(crate) fn open(file: &OwnedFd) -> io::Result<Self> {
         let map = MmapOptions::new().len(HEADER + 2 * RING).map_raw(file)?;
         Ok(Self(Arc::new(Inner { map, file: None })))
     }
 
-    /// What the worker needs to open it.
+    /// Returns the descriptor that the worker needs to map the region; `None` in the worker.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.0.file.as_ref().map(AsFd::as_fd)
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: the mapping is longer than HEADER, page-aligned, zeroed at creation, and lives as
-        // long as `self`. `Header` is atomics only, for which any bytes are valid and which other
-        // processes may change. miri cannot map files.
+        // SAFETY: the mapping is longer than HEADER, page-aligned, zeroed at creation, and lives as long as `self`.
+        // `Header` consists only of atomics, for which any bytes are valid and which other processes may change. miri
+        // cannot map files.
         unsafe { &*self.0.map.as_ptr().cast::<Header>() }
     }
 
-    /// The writer's and the reader's position in one of the rings.
+    /// Returns the writer's and the reader's position in one of the rings.
     pub(super) fn positions(&self, to_worker: bool) -> (&AtomicU64, &AtomicU64) {
         let header = self.header();
         let [tail, head] = if to_worker { &header.to_worker } else { &header.to_driver };
         (&tail.0, &head.0)
     }
 
-    /// The first byte of one of the rings.
+    /// Returns the first byte of one of the rings.
     pub(super) fn ring(&self, to_worker: bool) -> *mut u8 {
         let offset = if to_worker { HEADER } else { HEADER + RING };
         // SAFETY: the offset is inside the mapping, see `open`.
@@ -105,7 +109,7 @@ impl Region {
         OpenResults(&self.header().open.0)
     }
 
-    /// The slot whose batch runs.
+    /// Returns the slot of the running batch.
     pub(crate) fn active(&self) -> Option<usize> {
         (self.header().active.0.load(Ordering::Acquire) as usize).checked_sub(1)
     }
@@ -126,42 +130,43 @@ impl Region {
         SleepFlag(&self.header().worker_wants_room.0)
     }
 
-    /// The memory that the worker held before what it runs now, in bytes.
+    /// Returns the memory that the worker held before its running task started, in bytes.
     pub(crate) fn baseline(&self) -> &AtomicU64 {
         &self.header().baseline.0
     }
 
-    /// What a panic said that ended the worker.
+    /// Returns the record of a panic that ended the worker.
     pub(crate) fn panic_record(&self) -> &PanicRecord {
         &self.header().panic_record
     }
 
-    /// How much of a process's shared memory is this, in bytes.
+    /// Returns the size of the region, which counts as memory of each process that maps it, in bytes.
     pub(crate) const fn size() -> u64 {
         (HEADER + 2 * RING) as u64
     }
 
-    /// Since when the worker takes batches, if it does.
+    /// Returns since when the worker accepts batches, on the clock of [`monotonic`](platform::monotonic), if it does.
     pub(crate) fn ready_since(&self) -> Option<u64> {
         Some(self.header().ready.0.load(Ordering::Acquire)).filter(|at| *at != 0)
     }
 
-    /// `at` is when, by [`monotonic`](crate::platform::monotonic).
+    /// Records that the worker accepts batches since `at`, on the clock of [`monotonic`](platform::monotonic).
     pub(crate) fn set_ready(&self, at: u64) {
         self.header().ready.0.store(at.max(1), Ordering::Release);
     }
 }
 
-/// Who runs which task of one batch: the worker claims tasks from the front, one by one; the
-/// driver takes back unclaimed ones from the end. `end << 32 | next`, relative to the batch.
+/// Distributes the tasks of one batch: the worker claims tasks from the front, one by one; the driver takes back
+/// unclaimed tasks from the end. The word is `end << 32 | next`, relative to the batch.
 pub(crate) struct Cursor<'a, W = AtomicU64>(&'a W);
 
 impl<W: Word> Cursor<'_, W> {
+    /// Driver: starts a batch of `count` tasks.
     pub(crate) fn reset(&self, count: u32) {
         self.0.store(u64::from(count) << 32, Ordering::Release);
     }
 
-    /// Worker: the next task to run, or none if all are run or taken back.
+    /// Worker: claims the next task. Returns `None` if all tasks are claimed or taken back.
     pub(crate) fn claim(&self) -> Option<u32> {
         let old = self.0.fetch_add(1, Ordering::AcqRel);
         let (next, end) = (old as u32, (old >> 32) as u32);
@@ -172,14 +177,15 @@ impl<W: Word> Cursor<'_, W> {
         None
     }
 
-    /// Driver: `(next, end)`; the task that runs, if one does, is `next - 1`.
+    /// Returns `(next, end)`. The running task, if there is one, is `next - 1`.
     pub(crate) fn read(&self) -> (u32, u32) {
         let now = self.0.load(Ordering::Acquire);
         let (next, end) = (now as u32, (now >> 32) as u32);
         (next.min(end), end)
     }
 
-    /// Driver: takes back unclaimed tasks, all of them or the later half; gives the new and old end.
+    /// Driver: takes back unclaimed tasks, all of them or the later half. Returns the tasks: from the new end to the
+    /// old end.
     pub(crate) fn take_back(&self, half: bool) -> std::ops::Range<u32> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
@@ -196,8 +202,8 @@ impl<W: Word> Cursor<'_, W> {
     }
 }
 
-/// How much of the run that the worker is writing is whole, so that the driver can read it after a
-/// crash: `count << 32 | bytes`.
+/// The number and the length of the complete results in the run that the worker is writing, so that the driver can read
+/// them after a crash: `count << 32 | bytes`.
 pub(crate) struct OpenResults<'a>(&'a AtomicU64);
 
 impl OpenResults<'_> {

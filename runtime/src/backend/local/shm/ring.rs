@@ -1,7 +1,7 @@
 //! One direction of the channel: frames in a ring of bytes, one writer, one reader.
 //!
-//! A frame is 8 bytes (body length and kind, `u32` each) and its body, padded to 8 bytes. It never
-//! wraps: a frame that would is preceded by one of kind [`PAD`] up to the ring's end.
+//! A frame consists of 8 bytes (body length and kind, `u32` each) and its body, padded to a multiple of 8 bytes. It
+//! never wraps: if it does not fit before the end of the ring, a frame of kind [`PAD`] up to the end precedes it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +10,7 @@ use super::region::{RING, Region};
 use crate::platform::Word;
 
 const PAD: u32 = 0;
+/// Length of the bytes before a body.
 const FRAME: usize = 8;
 
 fn padded(body: usize) -> usize {
@@ -21,13 +22,13 @@ pub(crate) trait Memory {
     type Word: Word;
     const BYTES: usize;
 
-    /// Up to where the writer has published.
+    /// The position up to which the writer has published.
     fn tail(&self) -> &Self::Word;
 
-    /// Up to where the reader is done.
+    /// The position up to which the reader is done.
     fn head(&self) -> &Self::Word;
 
-    /// The first byte. `BYTES` bytes from here are valid as long as `self`.
+    /// The first byte. `BYTES` bytes from it are valid as long as `self`.
     fn base(&self) -> *mut u8;
 }
 
@@ -54,11 +55,12 @@ impl Memory for RingOf {
     }
 }
 
-/// The writing end.
+/// The writing side.
 pub(crate) struct Writer<M = RingOf> {
     memory: M,
-    /// What this end has published, and the last it knows of the reader.
+    /// The position up to which this side has published.
     tail: u64,
+    /// The last known position of the reader.
     head: u64,
 }
 
@@ -81,8 +83,8 @@ impl<M: Memory> Writer<M> {
         free(self.head, self.tail) >= bytes
     }
 
-    /// Room for a body of `len` bytes, at most [`MAX_BODY`], or none while the ring is too full.
-    /// Nothing is sent before [`publish`](Self::publish).
+    /// Returns room for a body of `len` bytes, at most [`MAX_BODY`], or `None` while the ring is too full. The frame is
+    /// not sent before [`publish`](Self::publish).
     pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
         debug_assert!(len <= MAX_BODY);
         let need = padded(len);
@@ -98,13 +100,13 @@ impl<M: Memory> Writer<M> {
         }
         let offset = self.tail as usize & (M::BYTES - 1);
         let base = self.memory.base();
-        // SAFETY: `offset + need <= M::BYTES` by the lines above, and `[tail, tail + need)` belongs to
-        // this writer until it is published: the reader reads only below the published tail. The
-        // mapping lives as long as `self.region`. miri cannot map files.
+        // SAFETY: `offset + need <= M::BYTES` by the lines above, and `[tail, tail + need)` belongs to this writer
+        // until it is published: the reader reads only below the published tail. The memory lives as long as
+        // `self.memory`. miri cannot map files.
         Some(unsafe { std::slice::from_raw_parts_mut(base.add(offset + FRAME), len) })
     }
 
-    /// Sends the reserved frame, of whose body the first `len` bytes are used.
+    /// Sends the reserved frame with the first `len` bytes of its body.
     pub(crate) fn publish(&mut self, kind: u32, len: usize) {
         self.header(kind, len);
         self.advance(padded(len));
@@ -114,8 +116,8 @@ impl<M: Memory> Writer<M> {
         let offset = self.tail as usize & (M::BYTES - 1);
         let base = self.memory.base();
         let word = u64::from(kind) << 32 | len as u64;
-        // SAFETY: positions are multiples of 8, so that 8 bytes at `offset` are inside the ring;
-        // they belong to this writer until published, as in `reserve`.
+        // SAFETY: positions are multiples of 8, so 8 bytes at `offset` are inside the ring. They belong to this writer
+        // until they are published, as in `reserve`.
         unsafe { std::ptr::copy_nonoverlapping(word.to_le_bytes().as_ptr(), base.add(offset), FRAME) };
     }
 
@@ -124,7 +126,7 @@ impl<M: Memory> Writer<M> {
         self.memory.tail().store(self.tail, Ordering::Release);
     }
 
-    /// Copies one whole frame in, or gives false while the ring is too full.
+    /// Copies one whole frame into the ring and sends it. Returns false while the ring is too full.
     pub(crate) fn send(&mut self, kind: u32, parts: &[&[u8]]) -> bool {
         let len = parts.iter().map(|p| p.len()).sum();
         let Some(mut to) = self.reserve(len) else { return false };
@@ -144,7 +146,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// The reading end.
+/// The reading side.
 pub(crate) struct Reader<M = RingOf> {
     memory: M,
     head: u64,
@@ -152,7 +154,7 @@ pub(crate) struct Reader<M = RingOf> {
     is_broken: bool,
 }
 
-/// The kind of what no writer of ours published.
+/// The kind of a frame that wren's writer cannot have published.
 const GARBAGE: u32 = u32::MAX;
 
 impl Reader {
@@ -166,15 +168,16 @@ impl<M: Memory> Reader<M> {
         Self { memory, head: 0, tail: 0, is_broken: false }
     }
 
-    /// Whether somebody else wrote where only the other side may.
+    /// Whether the position of the writer is invalid, so other code has overwritten it.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// Whether a frame is there.
+    /// Whether a frame is available.
     pub(crate) fn has_frame(&mut self) -> bool {
         if self.tail == self.head {
-            // A remote function may have written over the position: one that a writer cannot have published is ignored.
+            // A remote function may have overwritten the position. A position that a writer cannot have published is
+            // ignored.
             let tail = self.memory.tail().load(Ordering::Acquire);
             let is_sound = tail >= self.head && tail - self.head <= M::BYTES as u64 && tail.is_multiple_of(8);
             if is_sound {
@@ -185,17 +188,17 @@ impl<M: Memory> Reader<M> {
         self.tail != self.head
     }
 
-    /// The next frame, which stays there until [`advance`](Self::advance).
+    /// Returns the next frame, which stays in the ring until [`advance`](Self::advance).
     pub(crate) fn peek(&mut self) -> Option<Frame<'_>> {
         while self.has_frame() {
             let (kind, len) = self.header();
             if kind == PAD && FRAME + len != M::BYTES - (self.head as usize & (M::BYTES - 1)) {
-                // A pad reaches to the ring's end.
+                // A valid pad reaches to the end of the ring.
                 return Some(Frame { kind: GARBAGE, body: &[] });
             }
             if kind != PAD {
-                // SAFETY: `header` clips `len` to what is published and inside the ring. The writer
-                // does not touch these bytes before `advance` gives them back.
+                // SAFETY: `header` limits `len` to published bytes inside the ring. The writer does not touch these
+                // bytes before `advance` returns them.
                 let body = unsafe { std::slice::from_raw_parts(self.at(FRAME), len) };
                 return Some(Frame { kind, body });
             }
@@ -204,7 +207,7 @@ impl<M: Memory> Reader<M> {
         None
     }
 
-    /// Gives the frame's room back to the writer.
+    /// Returns the frame's room to the writer.
     pub(crate) fn advance(&mut self) {
         let (_, len) = self.header();
         self.head = (self.head + padded(len) as u64).min(self.tail);
@@ -227,11 +230,11 @@ impl<M: Memory> Reader<M> {
         ((word >> 32) as u32, (word as u32 as usize).min(limit))
     }
 
-    /// What a writer that died had written of a frame it never published: up to `len` bytes.
+    /// Returns up to `len` bytes of the body of a frame that a writer had not published when it died.
     pub(crate) fn unpublished(&mut self, len: usize) -> &[u8] {
         debug_assert!(!self.has_frame());
         let limit = M::BYTES - (self.head as usize & (M::BYTES - 1)) - FRAME;
-        // SAFETY: inside the ring by the line above; the writer is dead, so nobody writes here.
+        // SAFETY: the bytes are inside the ring by the line above. The writer is dead, so no process writes to them.
         unsafe { std::slice::from_raw_parts(self.at(FRAME), len.min(limit)) }
     }
 }
@@ -276,7 +279,7 @@ mod tests {
         writer.reserve(8).unwrap();
         writer.publish(9, u32::MAX as usize - 64);
         let mut reader = Reader::new(&region, false);
-        // Such a tail lies past the ring: nothing is read.
+        // Such a tail lies beyond the ring, so nothing is read.
         assert!(reader.peek().is_none());
     }
 
@@ -285,7 +288,8 @@ mod tests {
         tail: loom::sync::atomic::AtomicU64,
         head: loom::sync::atomic::AtomicU64,
         bytes: std::cell::UnsafeCell<[u64; 4]>,
-        /// Stand for the words of `bytes`: loom fails if one end accesses a word while the other may.
+        /// One cell for each word of `bytes`: loom fails if one side accesses a word while the other side may access
+        /// it.
         words: [loom::cell::UnsafeCell<()>; 4],
     }
 
@@ -312,7 +316,7 @@ mod tests {
     }
 
     impl Small {
-        /// The words of a frame with a body of 16 bytes at this position.
+        /// Returns the words of a frame with a body of 16 bytes at this position.
         fn frame(&self, position: u64) -> impl Iterator<Item = &loom::cell::UnsafeCell<()>> {
             let first = position as usize % 32 / 8;
             assert!(first + 3 <= 4, "a frame does not wrap");
@@ -320,7 +324,7 @@ mod tests {
         }
     }
 
-    /// Frames of 24 bytes: of any two, the second needs the room of the first, and a pad before it.
+    /// The frames have 24 bytes: of any two, the second needs the room of the first, and a pad before it.
     #[test]
     fn each_end_leaves_the_others_bytes_alone_whatever_the_order() {
         let mut model = loom::model::Builder::new();

@@ -1,0 +1,91 @@
+//! Durations, as options give them and as output shows them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The longest duration that is accepted, ten years: subtracted from the current time, it stays after 1970.
+const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// Parses a duration such as `2.5`, `300ms`, `1.5s`, `5m`, `2h` or `7d`. Without a unit, it is in seconds.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let factor = match unit {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(format!("unknown unit `{unit}`; expected `ms`, `s`, `m`, `h` or `d`")),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| format!("`{number}` is not a number; write `2.5` or `5m`"))?;
+    match Duration::try_from_secs_f64(number * factor) {
+        Ok(duration) if !duration.is_zero() => Ok(duration.min(LONGEST)),
+        _ => Err("a duration must be greater than 0; write `2.5` or `5m`".to_owned()),
+    }
+}
+
+/// A duration in seconds with one decimal, in the unit that fits: `1.5s`, `20.0ms`.
+pub(crate) fn short(seconds: f64) -> String {
+    format!("{:.1?}", Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+/// A duration in its largest whole unit: `12 hours`, `90 seconds`.
+pub(crate) fn exact(duration: Duration) -> String {
+    match duration.as_secs() {
+        s if s % 86_400 == 0 => format!("{} days", s / 86_400),
+        s if s % 3_600 == 0 => format!("{} hours", s / 3_600),
+        s if s % 60 == 0 => format!("{} minutes", s / 60),
+        s => format!("{s} seconds"),
+    }
+}
+
+/// How long ago a time in milliseconds since 1970 was: `5 min ago`.
+pub(crate) fn ago(unix_ms: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = now.saturating_sub(Duration::from_millis(unix_ms)).as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        let cases = [
+            ("2.5", 2_500),
+            ("300ms", 300),
+            ("1.5s", 1_500),
+            ("5m", 300_000),
+            ("5 m", 300_000),
+            ("1h", 3_600_000),
+            ("7d", 604_800_000),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!(parse("99999999999999d"), Ok(LONGEST));
+        for wrong in ["5 days", "m", "-1", "0", "inf", "1e400", ""] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_largest_whole_unit_is_shown() {
+        let shown = [7 * 86_400, 43_200, 1_800, 90].map(|s| exact(Duration::from_secs(s)));
+        assert_eq!(shown, ["7 days", "12 hours", "30 minutes", "90 seconds"]);
+    }
+
+    #[test]
+    fn ages_have_the_unit_that_fits() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        for (seconds, text) in [(5, "5 s ago"), (600, "10 min ago"), (10_000, "2 h ago"), (300_000, "3 days ago")] {
+            assert_eq!(ago(now - seconds * 1_000), text);
+        }
+        assert_eq!(ago(now + 60_000), "0 s ago");
+    }
+}
