@@ -35,7 +35,8 @@ fn table(text: &str) -> Vec<Row> {
     let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [folder, _, uses] = cells[..] else { panic!("a row of the table has three columns: {line}") };
-        let uses = uses.split(',').map(|name| name.trim().trim_matches('`')).filter(|name| !name.is_empty());
+        let uses =
+            uses.split(',').map(|name| name.trim().trim_matches('`')).filter(|name| !name.is_empty() && *name != "–");
         Row {
             folder: folder.trim_matches('`').trim_end_matches('/').to_owned(),
             uses: uses.map(str::to_owned).collect(),

@@ -68,7 +68,7 @@ impl Packing {
             #[cfg(not(feature = "zstd"))]
             Packing::Zstd => {
                 let what = "a file packed with Zstandard";
-                return Err(io::Error::other(crate::Error::left_out(what, "zstd").to_string()));
+                return Err(io::Error::other(crate::error::Error::left_out(what, "zstd").to_string()));
             }
         };
         Ok(Box::new(Unpacking { packing: self, input }))
@@ -129,7 +129,9 @@ impl Read for Unpacking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.input.read(buffer).map_err(|e| {
             // A wrapped `Error` comes from reading the file itself.
-            if e.kind() == io::ErrorKind::Interrupted || e.get_ref().is_some_and(|inner| inner.is::<crate::Error>()) {
+            if e.kind() == io::ErrorKind::Interrupted
+                || e.get_ref().is_some_and(|inner| inner.is::<crate::error::Error>())
+            {
                 return e;
             }
             io::Error::other(format!("its {} data is damaged or cut off: {e}", self.packing.name()))

@@ -320,7 +320,7 @@ impl Process {
         while let Some(front) = self.outbox.front_mut() {
             if front.write(&mut self.writer, &self.socket) {
                 self.outbox.pop_front();
-            } else if !wants_room.announce_once() {
+            } else if !wants_room.announce() {
                 // The need for room was announced before, so the worker notifies this process when it has read more.
                 break;
             }

@@ -350,7 +350,7 @@ fn lookup(header: &BatchHeader<'_>) -> Result<&'static RemoteFn, Failure> {
     match registry::find(header.function) {
         Ok(function) if function.signature_hash() == header.signature_hash => Ok(function),
         Ok(function) => Err(Failure::StaleDeployment { functions: vec![function.name.to_owned()] }),
-        Err(crate::Error::UnknownFunction { registered, .. }) => Err(Failure::UnknownFunction { registered }),
+        Err(crate::error::Error::UnknownFunction { registered, .. }) => Err(Failure::UnknownFunction { registered }),
         Err(error) => Err(Failure::Backend(error.to_string())),
     }
 }

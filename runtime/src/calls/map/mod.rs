@@ -292,8 +292,8 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     /// so that another process can [`attach`](crate::attach) to the job.
     ///
     /// # Errors
-    /// [`Error::Store`](crate::Error::Store), and errors of the settings. If an item cannot be encoded, nothing is
-    /// started: [`Error::BadArguments`](crate::Error::BadArguments).
+    /// [`Error::Store`](crate::error::Error::Store), and errors of the settings. If an item cannot be encoded, nothing is
+    /// started: [`Error::BadArguments`](crate::error::Error::BadArguments).
     pub async fn start(self) -> Result<Job<R>>
     where
         R: DeserializeOwned,
@@ -320,7 +320,7 @@ where
 }
 
 /// The future that runs a [`Map`].
-pub struct MapFuture<I: Calls<Result = R>, R>(std::result::Result<Collect<I, R, R>, Option<crate::Error>>);
+pub struct MapFuture<I: Calls<Result = R>, R>(std::result::Result<Collect<I, R, R>, Option<crate::error::Error>>);
 
 impl<I: Calls<Result = R>, R> fmt::Debug for MapFuture<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
