@@ -276,7 +276,7 @@ fn inner_data_in_s3() {
     for wrong in [[&found, "examples/data/links.txt"], ["target/found", &links], ["file:target/found", &links]] {
         let refused = run(wrong);
         let message = String::from_utf8_lossy(&refused.stderr);
-        assert!(!refused.status.success() && message.contains("workers elsewhere"), "{wrong:?}: {message}");
+        assert!(!refused.status.success() && message.contains("workers on other machines"), "{wrong:?}: {message}");
         assert!(message.contains("s3://bucket") && !message.contains("job done"), "{wrong:?}: {message}");
     }
 

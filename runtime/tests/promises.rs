@@ -47,7 +47,7 @@
 //!
 //! | promised by | promise | held by |
 //! | --- | --- | --- |
-//! | Lithops, Ray | a task whose machine is lost is run again | `machines_that_die_are_tried_three_times_with_growing_pauses`, `ten_thousand_tasks_are_each_done_once_under_faults` |
+//! | Lithops, Ray | a task whose machine is lost is run again | `machines_that_die_are_tried_again_with_growing_pauses`, `ten_thousand_tasks_are_each_done_once_under_faults` |
 //! | Spark, Dask | the result of a task is reported once, even if the task runs twice | `a_hundred_thousand_tasks_under_all_faults_are_each_done_once`, `racing_programs_never_get_each_others_results` |
 //! | Spark `speculation` | a straggler gets a copy, and the slower of the two is stopped | `a_straggler_gets_a_copy_and_the_first_to_finish_counts`, `a_new_project_is_deployed_and_run_by_two_commands` |
 //! | Ray `retry_exceptions=[..]` | the program decides which errors are retried | `what_is_run_again_is_what_the_program_says` |

@@ -279,12 +279,14 @@ fn functions_that_fail_are_run_again_as_often_as_they_ask() {
 }
 
 #[test]
-fn machines_that_die_are_tried_three_times_with_growing_pauses() {
+fn machines_that_die_are_tried_again_with_growing_pauses() {
+    assert_eq!(SchedulerConfig::default().attempts, 3);
     let trouble = Trouble { crash: 1.0, ..Trouble::default() };
     let settings = SchedulerConfig { attempts: 8, ..config(4, 3) };
     let mut world = World::new(settings, trouble, uneven);
     world.job(JobSpec::default(), 200, Limits::default());
     world.run();
+    assert_eq!(world.failed.len(), 200);
     assert!(world.failed.iter().all(|(_, _, attempt, _)| *attempt == 8));
     let longest = |attempt: u32| world.retries.iter().filter(|r| r.1 == attempt).map(|r| r.2).max().unwrap();
     for attempt in 1..8 {

@@ -209,7 +209,8 @@ async fn who_waits_for_a_job_takes_it_over_when_its_driver_is_killed() {
     assert!(squares.into_iter().eq((0..200).map(|i| i * i)));
     let executed = notes(&folder.join("notes"));
     assert_each_of_200_ran(&executed);
-    assert!(executed.len() <= 200 + 8, "{} executions", executed.len());
+    // Results that the killed driver had not committed are computed again: on a busy machine, as many as one cell has.
+    assert!(executed.len() <= 200 + 64, "{} executions", executed.len());
 }
 
 async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {

@@ -686,7 +686,7 @@ async fn calls_from_any_thread_of_a_function_end() {
     let many = wren::Executor::builder().workers(usize::MAX).build().map(drop).unwrap_err();
     assert!(matches!(&many, Error::Config(why) if why.contains("10000")), "{many}");
     let none = wren::Executor::builder().workers(0).build().map(drop).unwrap_err();
-    assert!(matches!(&none, Error::Config(why) if why.contains("at least one")), "{none}");
+    assert!(matches!(&none, Error::Config(why) if why.contains("at least 1")), "{none}");
 }
 
 #[wren::remote]
