@@ -103,7 +103,7 @@ fn durations_are_those_of_earlier_jobs_of_the_function() {
 fn wrong_usage_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let message = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3x"]));
-    assert!(message.contains("unknown unit `x`; expected `ms`, `s`, `m` or `h`"), "{message}");
+    assert!(message.contains("unknown unit `x`; expected `ms`, `s`, `m`, `h` or `d`"), "{message}");
     let message = stderr(&plan(folder.path(), &["--duration", "3"]));
     assert!(message.contains("pass it with --tasks"), "{message}");
     assert_eq!(plan(folder.path(), &["some::function", "--duration", "3"]).status.code(), Some(2));

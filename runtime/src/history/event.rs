@@ -198,7 +198,7 @@ fn clean(text: &str) -> String {
 }
 
 /// How the time of an attempt was spent. Points in time are in seconds since the run started; durations are in
-/// microseconds. [`Timeline`] computes the phases of an attempt from them.
+/// microseconds. [`Timeline`](super::Timeline) computes the phases of an attempt from them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Times {
     /// When the tasks became ready: when they were submitted, or when their retry was due.

@@ -76,7 +76,7 @@ pub enum Update {
     },
     /// The backend must stop everything that runs for a job, including batches that it no longer tracks.
     CancelJob {
-        /// As in [`JobSpec::run`].
+        /// As in [`JobSpec::run`](super::JobSpec::run).
         run: Arc<str>,
     },
     /// The backend should return the tasks of a batch that have not started.
