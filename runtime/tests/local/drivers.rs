@@ -170,8 +170,9 @@ async fn a_named_job_goes_on_after_its_driver_was_killed() {
     assert!(squares(&folder).await.unwrap().into_iter().eq((0..200).map(|i| i * i)));
     let executed = notes(&folder.join("notes"));
     assert_each_of_200_ran(&executed);
-    // Tasks that were running when the driver was killed, and tasks that had just finished, run twice.
-    assert!(executed.len() <= 200 + 8, "{} executions", executed.len());
+    // Tasks that were running when the driver was killed run twice, and tasks whose results were not committed: on a busy
+    // machine, as many as one cell has.
+    assert!(executed.len() <= 200 + 64, "{} executions", executed.len());
 
     squares(&folder).await.unwrap();
     assert_eq!(notes(&folder.join("notes")).len(), executed.len(), "a third run executes nothing");
