@@ -135,19 +135,12 @@ impl TaskBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::ArgsEncoder;
-
-    fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
-        let mut encoder = ArgsEncoder::new();
-        push(&mut encoder);
-        encoder.finish().unwrap()
-    }
 
     #[test]
     fn args_of_a_range_are_those_of_its_tasks() {
         let mut block = TaskBlock::new(TaskBlock::dummy(0..0, "f", Limits::default()).function, Limits::default(), 10);
         for task in 10..20u64 {
-            block.push(args(|e| e.push(&task)));
+            block.push(Args::encoded(|e| e.push(&task)));
         }
         let whole = block.args(10..20);
         assert_eq!([block.args(10..13), block.args(13..20)].concat(), whole);

@@ -26,28 +26,28 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOK_FOR_BLOCKED: Duration = Duration::from_millis(250);
 
 /// Maximum size of a job's results that were not taken yet, in bytes. Above it, the job starts no more calls.
-pub(super) const MOST_RESULTS: usize = 64 << 20;
+const MOST_RESULTS: usize = 64 << 20;
 
 pub(super) struct Core {
     pub(super) scheduler: Scheduler,
     pub(super) backend: Box<dyn Backend>,
     pub(super) jobs: HashMap<JobKey, Entry>,
-    pub(super) replies: Vec<Reply>,
+    replies: Vec<Reply>,
     pub(super) updates: Vec<Update>,
     pub(super) wakers: Vec<Waker>,
     /// When the reactor checks again without being notified.
     pub(super) next_look: Option<Duration>,
     /// Whether the backend got work or a cancellation after it last returned when to poll it again.
-    pub(super) is_unpolled: bool,
+    is_unpolled: bool,
     /// When to check next whether all running calls wait for others.
-    pub(super) blocked_at: Duration,
+    blocked_at: Duration,
     /// Jobs that start no calls until their results are taken.
-    pub(super) held: Vec<JobKey>,
+    held: Vec<JobKey>,
     /// When to report progress next; `None` while there are no jobs with a log.
     pub(super) next_report: Option<Duration>,
     pub(super) stopped: bool,
     /// The error of all jobs after the scheduler or the backend has panicked.
-    pub(super) broken: Option<Error>,
+    broken: Option<Error>,
     /// Whether the program was asked to exit, so that no new jobs start.
     pub(super) refuses: bool,
 }
@@ -90,6 +90,25 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
+    pub(super) fn new(scheduler: Scheduler, backend: Box<dyn Backend>) -> Self {
+        Self {
+            scheduler,
+            backend,
+            jobs: HashMap::new(),
+            replies: Vec::new(),
+            updates: Vec::new(),
+            wakers: Vec::new(),
+            next_look: None,
+            is_unpolled: false,
+            blocked_at: Duration::ZERO,
+            held: Vec::new(),
+            next_report: None,
+            stopped: false,
+            broken: None,
+            refuses: false,
+        }
+    }
+
     /// Runs `act`, unless an earlier `act` has panicked. If this one panics, all jobs end with an error, and so do
     /// later jobs, because the state after a panic is not reliable.
     pub(super) fn guarded<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> Option<T> {

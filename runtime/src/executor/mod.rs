@@ -29,7 +29,6 @@ use crate::function::Limits;
 use crate::platform::{self, Notifier, UNKNOWN_DEPTH};
 use crate::scheduler::{self, Scheduler};
 use crate::store::{self, Store};
-use std::time::Duration;
 
 use self::core::Core;
 pub use blocking::{block_on, run_async};
@@ -218,22 +217,7 @@ impl Executor {
             ..scheduler::SchedulerConfig::default()
         };
         backend.tune(&mut settings);
-        let core = Core {
-            scheduler: Scheduler::new(settings),
-            backend,
-            jobs: HashMap::new(),
-            replies: Vec::new(),
-            updates: Vec::new(),
-            wakers: Vec::new(),
-            next_look: None,
-            is_unpolled: false,
-            blocked_at: Duration::ZERO,
-            held: Vec::new(),
-            next_report: None,
-            stopped: false,
-            broken: None,
-            refuses: false,
-        };
+        let core = Core::new(Scheduler::new(settings), backend);
         let reactor =
             Arc::new(Reactor { core: Mutex::new(core), notifier, clock: setup.clock, printing, config, store });
         reactor::all().push(Arc::downgrade(&reactor));

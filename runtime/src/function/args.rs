@@ -39,6 +39,16 @@ impl Args {
     }
 }
 
+#[cfg(test)]
+impl Args {
+    /// The arguments that `push` encodes.
+    pub(crate) fn encoded(push: impl FnOnce(&mut ArgsEncoder)) -> Self {
+        let mut encoder = ArgsEncoder::new();
+        push(&mut encoder);
+        encoder.finish().unwrap()
+    }
+}
+
 /// Encodes arguments one by one; generated code uses it.
 #[doc(hidden)]
 pub struct ArgsEncoder {
@@ -171,18 +181,12 @@ fn bad_argument(name: &str, error: &CodecError) -> Failure {
 mod tests {
     use super::*;
 
-    fn args(push: impl FnOnce(&mut ArgsEncoder)) -> Args {
-        let mut encoder = ArgsEncoder::new();
-        push(&mut encoder);
-        encoder.finish().unwrap()
-    }
-
     #[test]
     fn a_large_argument_captured_by_many_calls_is_one_blob() {
         let model = vec![0.5f64; 20_000];
         let calls: Vec<Args> = (0..100u64)
             .map(|seed| {
-                args(|e| {
+                Args::encoded(|e| {
                     e.push(&seed);
                     e.push(&model)
                 })
@@ -195,24 +199,24 @@ mod tests {
     #[test]
     fn large_bytes_encode_as_serde_would() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
-        assert_eq!(*args(|e| e.push_numbers(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
+        assert_eq!(*Args::encoded(|e| e.push_numbers(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
     }
 
     #[tokio::test]
     async fn a_ref_that_was_encoded_outside_of_a_call_goes_with_none() {
         let executor = crate::Executor::builder().backend("inline").store("memory:outside-of-a-call").build().unwrap();
         let value = crate::calls::put(&vec![7_u8; 100]).on(&executor).await.unwrap();
-        assert_eq!(args(|e| e.push(&value)).blobs.len(), 1);
+        assert_eq!(Args::encoded(|e| e.push(&value)).blobs.len(), 1);
         serde_json::to_string(&value).unwrap();
-        assert!(args(|e| e.push(&1_u8)).blobs.is_empty());
-        assert_eq!(args(|e| e.push(&(1_u8, &value))).blobs.len(), 1);
+        assert!(Args::encoded(|e| e.push(&1_u8)).blobs.is_empty());
+        assert_eq!(Args::encoded(|e| e.push(&(1_u8, &value))).blobs.len(), 1);
     }
 
     #[test]
     fn a_changed_value_is_another_blob() {
         let mut model = vec![1u64; 100_000];
-        let one = args(|e| e.push(&model));
+        let one = Args::encoded(|e| e.push(&model));
         model[99_999] = 2;
-        assert!(!Arc::ptr_eq(&one.blobs[0], &args(|e| e.push(&model)).blobs[0]));
+        assert!(!Arc::ptr_eq(&one.blobs[0], &Args::encoded(|e| e.push(&model)).blobs[0]));
     }
 }

@@ -1,5 +1,6 @@
 //! Connections to a server: kept open, shared, and replaced when they break.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use super::address::Address;
 use super::describe_error;
 use super::scripts::{ALL, Script};
 use crate::kv::{KvError, KvResult};
-use std::borrow::Cow;
 
 /// A connection that was idle for longer is tested before it is used for a command that is sent only once.
 const STALE: Duration = Duration::from_secs(1);
