@@ -63,7 +63,7 @@ fn failures() -> String {
     ];
     for (path, name, about) in enums {
         write!(page, "\n## `{name}`\n\n{about}\n").unwrap();
-        for Variant { name: variant, cause, fix, message, fields } in source::variants(&read(path), name) {
+        for Variant { name: variant, cause, fix, message, fields } in source::variants(&source::parse(path), name) {
             assert!(
                 !fix.is_empty(),
                 "the documentation of {name}::{variant} does not name a fix: add a second paragraph in {path}"
@@ -84,13 +84,12 @@ fn failures() -> String {
 }
 
 fn limits() -> String {
-    let path = "runtime/src/aws/limits.rs";
-    let (head, constants) = source::constants(&read(path));
-    let mut page = format!("# Limits of AWS\n\n{head}\n\n");
+    let file = source::parse("runtime/src/aws/limits.rs");
+    let mut page = format!("# Limits of AWS\n\n{}\n\n", source::text(&file.attrs));
     page.push_str(
         "The table says which limits AWS can raise for an account. In a program, the limits are in `wren::limits`.\n\n| | | `wren::limits::` |\n| ---: | --- | --- |\n",
     );
-    for Constant { name, doc, value, .. } in constants {
+    for Constant { name, doc, value, .. } in source::constants(&file) {
         let (unit, meaning) = unit(&doc);
         let value = match unit {
             "bytes" if value >= f64::from(1 << 20) => format!("{} MiB", value / f64::from(1 << 20)),
@@ -124,13 +123,13 @@ fn thousands(value: f64) -> String {
 }
 
 fn prices() -> String {
-    let (head, constants) = source::constants(&read("runtime/src/aws/price.rs"));
-    let mut page = format!("# Prices\n\n{head}\n\n");
+    let file = source::parse("runtime/src/aws/price.rs");
+    let mut page = format!("# Prices\n\n{}\n\n", source::text(&file.attrs));
     page.push_str(
         "wren estimates the cost of jobs with these prices: for `.budget(..)`, for `cargo wren plan`, and in the \
          summary line of a job. [What it costs](../cost.md) has examples.\n\n| dollars | for | `wren::price::` |\n| ---: | --- | --- |\n",
     );
-    for Constant { name, doc, value, .. } in constants.iter().filter(|constant| constant.kind == "f64") {
+    for Constant { name, doc, value, .. } in source::constants(&file).iter().filter(|constant| constant.is_f64) {
         writeln!(page, "| {value} | {doc} | `{name}` |").unwrap();
     }
     let second = wren::price::per_second(wren::limits::DEFAULT_MEMORY_MB);
@@ -155,24 +154,24 @@ fn hand_written_pages_are_complete() {
 
     let annotations = page("annotations");
     for path in ["macros/src/remote/parse.rs", "macros/src/staged.rs", "macros/src/entry_point.rs"] {
-        for option in source::known_options(&read(path)) {
+        for option in source::strings(&source::parse(path), "KNOWN") {
             let has_value = !annotations.contains(&format!("| `{option}` |"));
             let row = if has_value { format!("| `{option} = ") } else { format!("| `{option}` |") };
             need(&annotations, &row, "an option of an annotation");
         }
     }
-    for name in source::attributes(&read("macros/src/lib.rs")) {
+    for name in source::attributes(&source::parse("macros/src/lib.rs")) {
         need(&annotations, &format!("## `#[wren::{name}]`"), "an annotation");
     }
 
     let settings = page("settings");
-    let config = read("runtime/src/config.rs");
-    let keys = source::fields(&config, "struct File");
+    let config = source::parse("runtime/src/config.rs");
+    let keys = source::field_names(&config, "File");
     assert!(keys.len() > 5, "{keys:?}");
     for key in keys {
         need(&settings, &format!("| `{key}` |"), "a key of Wren.toml");
     }
-    let variables = source::strings(&config, "const VARIABLES");
+    let variables = source::strings(&config, "VARIABLES");
     assert!(variables.len() > 10, "{variables:?}");
     for variable in &variables {
         need(&settings, &format!("| `{variable}` |"), "a variable");

@@ -16,10 +16,12 @@ use crate::crate_name::crate_name;
 use crate::options::{Options, report};
 use crate::tokens;
 
+const KNOWN: [&str; 1] = ["crate"];
+
 pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
     let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
-    let options = Options::parse(tokens, &["crate"], &mut errors);
+    let options = Options::parse(tokens, &KNOWN, &mut errors);
     let function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(_) => {

@@ -2,17 +2,18 @@
 
 use std::fmt::Write;
 
+use syn::{FnArg, ReturnType};
+
 use super::command::cell;
-use super::read;
-use super::source::{Doc, body};
+use super::source::{Method, methods, parse, source};
 
 /// A section of the page.
 struct Section {
     heading: &'static str,
     about: &'static str,
     file: &'static str,
-    /// The first lines of the `impl` blocks to list.
-    blocks: &'static [&'static str],
+    /// The types and the macros whose methods the page lists.
+    names: &'static [&'static str],
 }
 
 const SECTIONS: [Section; 12] = [
@@ -20,78 +21,78 @@ const SECTIONS: [Section; 12] = [
         heading: "Calls",
         about: "Calling a remote function returns a `Call`, which runs when it is awaited.",
         file: "runtime/src/calls/call.rs",
-        blocks: &["impl<R> Call<R> {"],
+        names: &["Call"],
     },
     Section {
         heading: "Jobs",
         about: "`wren::map(f, items)` and `wren::gather(calls)` return a `Map`. Awaiting it returns all results in the \
                 order of the items, or the first error. See [Many calls](../jobs.md).",
         file: "runtime/src/calls/map/mod.rs",
-        blocks: &["impl<I, R> Map<I, R> {", "impl<I: Calls<Result = R>, R> Map<I, R> {"],
+        names: &["Map"],
     },
     Section {
         heading: "Backoff",
         about: "The pauses before a call is retried, for `.backoff(..)` and the option `backoff`.",
         file: "runtime/src/function/backoff.rs",
-        blocks: &["impl Backoff {"],
+        names: &["Backoff"],
     },
     Section {
         heading: "Jobs that were started",
         about: "`.start().await` and `wren::attach(id).await` return a `Job`.",
         file: "runtime/src/calls/job/handle.rs",
-        blocks: &["impl<R> Job<R> {", "impl<R: DeserializeOwned> Job<R> {"],
+        names: &["Job"],
     },
     Section {
         heading: "MapReduce",
         about: "`wren::map_reduce(job, inputs)` returns a `MapReduceJob`. Awaiting it returns all outputs. \
                 See [MapReduce](../mapreduce.md).",
         file: "runtime/src/mapreduce/job.rs",
-        blocks: &["macro_rules! common_settings {", "impl<T, I> MapReduceJob<T, I>"],
+        names: &["common_settings", "MapReduceJob"],
     },
     Section {
         heading: "Sort",
         about: "The methods of `wren::sort(input)`, in addition to those of MapReduce. See [Sorting](../sort.md).",
         file: "runtime/src/sort/mod.rs",
-        blocks: &["impl Sort {"],
+        names: &["Sort"],
     },
     Section {
         heading: "Supersteps",
         about: "The methods of `wren::bsp(job, inputs)`, in addition to those of MapReduce. \
                 See [Supersteps](../bsp.md).",
         file: "runtime/src/bsp/job.rs",
-        blocks: &["impl<T: Bsp, I> BspJob<T, I> {", "impl<T, I> BspJob<T, I>"],
+        names: &["BspJob"],
     },
     Section {
         heading: "Inputs",
         about: "`wren::Input` finds files and splits them. See [Inputs](../inputs.md).",
         file: "runtime/src/data/input.rs",
-        blocks: &["impl Input {"],
+        names: &["Input"],
     },
     Section {
         heading: "CSV",
         about: "Methods of `Input` for CSV files. Each of them also marks the input as CSV. \
                 See [Inputs](../inputs.md#csv).",
         file: "runtime/src/data/dialect.rs",
-        blocks: &["impl Input {"],
+        names: &["Input"],
     },
     Section {
         heading: "Executors",
         about: "Most programs use the default executor, which is created from the [settings](settings.md). \
                 `Executor::builder()` creates another one.",
         file: "runtime/src/executor/builder.rs",
-        blocks: &["impl Builder {"],
+        names: &["Builder"],
     },
     Section {
         heading: "An executor",
         about: "The methods of an executor.",
         file: "runtime/src/executor/mod.rs",
-        blocks: &["impl Executor {"],
+        names: &["Executor"],
     },
     Section {
         heading: "Faults",
         about: "For tests: the argument of an executor's `.faults(..)`. See [Fault injection](../faults.md).",
         file: "runtime/src/faults.rs",
-        blocks: &["impl Faults {"],
+        names: &["Faults"],
     },
 ];
 
@@ -100,66 +101,30 @@ pub(super) fn page() -> String {
         "# Methods\n\nThe methods that configure a call, a job or an executor before it runs. The crate's \
          documentation describes each of them in full, with its errors (`cargo doc -p wren-cloud --open`).\n",
     );
-    for Section { heading, about, file, blocks } in SECTIONS {
+    for Section { heading, about, file: path, names } in SECTIONS {
         write!(page, "\n## {heading}\n\n{about}\n\n| method | |\n| --- | --- |\n").unwrap();
-        let source = read(file);
-        for block in blocks {
-            let methods = methods(&source, block);
-            assert!(!methods.is_empty(), "{file} has no methods after `{block}`: correct SECTIONS");
-            for (signature, doc) in methods {
-                writeln!(page, "| `{}` | {} |", cell(&signature), cell(&doc)).unwrap();
+        let file = parse(path);
+        for name in names {
+            let methods = methods(&file, name);
+            assert!(!methods.is_empty(), "{path} has no methods of `{name}`: correct SECTIONS");
+            for method in methods {
+                writeln!(page, "| `{}` | {} |", cell(&call(&method, name)), cell(&method.doc)).unwrap();
             }
         }
     }
     page
 }
 
-/// Returns the public methods in all blocks that start with `head`: each as a call, with the first paragraph of its
-/// documentation.
-fn methods(source: &str, head: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut rest = source;
-    while let Some(at) = rest.find(&format!("\n{head}")) {
-        rest = &rest[at + 1..];
-        let mut doc = Doc::default();
-        let mut signature = None::<String>;
-        for line in body(rest, head) {
-            let text = line.trim();
-            if let Some(partial) = &mut signature {
-                partial.push_str(text);
-                partial.push(' ');
-            } else if ["pub fn ", "pub const fn ", "pub async fn "].iter().any(|start| text.starts_with(start)) {
-                signature = Some(format!("{text} "));
-            } else {
-                doc.line(line);
-            }
-            let whole = signature.take_if(|text| text.contains('{'));
-            if let Some(whole) = whole {
-                found.push((call(&whole, head), doc.take().into_iter().next().unwrap_or_default()));
-            }
-        }
-        rest = rest.find('\n').map_or("", |end| &rest[end..]);
-    }
-    found
-}
-
-/// Formats a signature as a call: `pub fn chunk(mut self, n: usize) -> Self {` as `.chunk(n: usize)`, and one without
+/// Formats a method as a call: `pub fn chunk(mut self, n: usize) -> Self` as `.chunk(n: usize)`, and a function without
 /// `self` as `Type::new()`.
-fn call(signature: &str, head: &str) -> String {
-    let signature = signature.split(" where ").next().unwrap_or_default().split('{').next().unwrap_or_default().trim();
-    let (is_async, signature) = match signature.strip_prefix("pub async fn ") {
-        Some(rest) => (true, rest),
-        None => (false, signature.trim_start_matches("pub ").trim_start_matches("const ").trim_start_matches("fn ")),
+fn call(Method { signature, .. }: &Method, name: &str) -> String {
+    let prefix = if signature.receiver().is_some() { ".".to_owned() } else { format!("{name}::") };
+    let arguments = signature.inputs.iter().filter(|input| matches!(input, FnArg::Typed(_))).map(source);
+    let arguments = arguments.collect::<Vec<_>>().join(", ");
+    let wait = if signature.asyncness.is_some() { ".await" } else { "" };
+    let result = match &signature.output {
+        ReturnType::Type(_, kind) if source(kind) != "Self" => format!(" -> {}", source(kind)),
+        _ => String::new(),
     };
-    let signature = signature.trim_end_matches(" -> Self").replace("( ", "(").replace(", )", ")");
-    let mut method = signature.clone();
-    for receiver in ["mut self", "&self", "self"] {
-        method = method.replacen(&format!("({receiver}, "), "(", 1).replacen(&format!("({receiver})"), "()", 1);
-    }
-    let implemented = head.split_whitespace().nth(1).and_then(|name| name.split('<').next()).unwrap_or_default();
-    let prefix = if method == signature { format!("{implemented}::") } else { ".".to_owned() };
-    let (method, result) = method.split_once(" -> ").unwrap_or((&method, ""));
-    let wait = if is_async { ".await" } else { "" };
-    let result = if result.is_empty() { String::new() } else { format!(" -> {result}") };
-    format!("{prefix}{method}{wait}{result}")
+    format!("{prefix}{}{}({arguments}){wait}{result}", signature.ident, source(&signature.generics))
 }

@@ -1,131 +1,33 @@
-//! Extracts documentation and definitions from the source. rustfmt formats the source, so lines and indentation are
-//! enough to find them.
+//! Extracts documentation and definitions from the sources.
+
+use proc_macro2::TokenTree;
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{Attribute, BinOp, Expr, ExprLit, Fields, File, Ident, ImplItem, Item, Lit, LitStr, Meta, Visibility};
 
 use super::{read, root};
 
-/// A `pub const` with its documentation and its value.
-pub(super) struct Constant {
-    pub(super) name: String,
-    pub(super) doc: String,
-    pub(super) kind: String,
-    pub(super) value: f64,
+/// Parses a file of this project.
+pub(super) fn parse(path: &str) -> File {
+    syn::parse_file(&read(path)).unwrap_or_else(|e| panic!("cannot parse {path}: {e}"))
 }
 
-/// Returns the documentation of a module of constants, and the constants.
-pub(super) fn constants(source: &str) -> (String, Vec<Constant>) {
-    let head = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
-    let head = head.map(|line| format!("{line}\n")).collect::<String>();
-    let mut constants: Vec<Constant> = Vec::new();
-    let mut doc = Doc::default();
-    for line in source.lines() {
-        let constant = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(": "));
-        if let Some((name, rest)) = constant {
-            let (kind, value) = rest.trim_end_matches(';').split_once(" = ").expect(line);
-            let value = value_of(value, &constants);
-            let (name, kind) = (name.to_owned(), kind.to_owned());
-            constants.push(Constant { name, doc: doc.take().join(" "), kind, value });
-        } else {
-            doc.line(line);
-        }
-    }
-    (head.trim_end().to_owned(), constants)
+/// Returns the text of documentation comments, as it was written.
+pub(super) fn text(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("doc") => Some(string(&pair.value)?.trim().to_owned() + "\n"),
+        _ => None,
+    });
+    lines.collect::<String>().trim_end().to_owned()
 }
 
-/// Evaluates the value of a constant, with as much arithmetic as the constants use. A string counts as 0.
-fn value_of(text: &str, known: &[Constant]) -> f64 {
-    if text.starts_with('"') {
-        return 0.0;
-    }
-    if let Some((number, shift)) = text.split_once(" << ") {
-        return value_of(number, known) * value_of(shift, known).exp2();
-    }
-    if let Some(seconds) = text.strip_prefix("Duration::from_secs(") {
-        return value_of(seconds.trim_end_matches(')'), known);
-    }
-    let constant = known.iter().find(|constant| constant.name == text).map(|constant| constant.value);
-    let number = || text.replace('_', "").parse().ok();
-    constant.or_else(number).unwrap_or_else(|| panic!("the reference's test cannot evaluate `{text}`"))
-}
-
-/// A variant of an error enum.
-pub(super) struct Variant {
-    pub(super) name: String,
-    pub(super) cause: String,
-    pub(super) fix: String,
-    pub(super) message: String,
-    pub(super) fields: Vec<(String, String)>,
-}
-
-/// Returns the variants of an enum that derives `thiserror::Error`.
-pub(super) fn variants(source: &str, name: &str) -> Vec<Variant> {
-    let mut variants: Vec<Variant> = Vec::new();
-    let (mut doc, mut attribute) = (Doc::default(), None::<String>);
-    for line in body(source, &format!("pub enum {name} {{")) {
-        let text = line.trim();
-        let outer = line.len() - line.trim_start().len() == 4;
-        if let Some(partial) = &mut attribute {
-            partial.push_str(text);
-            if text.ends_with(")]") {
-                doc.message = attribute.take().map(|whole| message(&whole)).unwrap_or_default();
-            }
-        } else if text.starts_with("#[error(") {
-            if text.ends_with(")]") {
-                doc.message = message(text);
-            } else {
-                attribute = Some(text.to_owned());
-            }
-        } else if outer && text.starts_with(char::is_uppercase) {
-            let message = std::mem::take(&mut doc.message);
-            let mut paragraphs = doc.take().into_iter();
-            let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
-            let cause = paragraphs.next().unwrap_or_default();
-            let fix = paragraphs.collect::<Vec<_>>().join("\n\n");
-            variants.push(Variant { name, cause, fix, message, fields: Vec::new() });
-        } else if !outer && text.ends_with(',') && text.contains(": ") {
-            let (field, _) = text.split_once(": ").expect(text);
-            let last = variants.last_mut().expect("a field belongs to a variant");
-            last.fields.push((field.to_owned(), doc.take().join(" ")));
-        } else {
-            doc.line(text);
-        }
-    }
-    assert!(!variants.is_empty(), "the reference's test finds no variants of {name}");
-    variants
-}
-
-/// Returns the text of `#[error("..")]`.
-fn message(attribute: &str) -> String {
-    let Some((_, rest)) = attribute.split_once('"') else { return String::new() };
-    // An unnamed placeholder stands for a field or for a list of fields.
-    let end = rest.match_indices('"').map(|(at, _)| at).find(|at| !rest[..*at].ends_with('\\'));
-    let text = end.map_or("", |end| &rest[..end]);
-    text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}")
-}
-
-/// Collects documentation line by line.
-#[derive(Default)]
-pub(super) struct Doc {
-    lines: Vec<String>,
-    message: String,
-}
-
-impl Doc {
-    /// Adds a line of documentation. Any other line, except an attribute, discards the lines so far.
-    pub(super) fn line(&mut self, line: &str) {
-        match line.trim().strip_prefix("///") {
-            Some(text) => self.lines.push(text.trim().to_owned()),
-            None if line.trim().starts_with("#[") => {}
-            None => self.lines.clear(),
-        }
-    }
-
-    /// Takes the paragraphs up to the first heading or code block, as Markdown without rustdoc's links.
-    pub(super) fn take(&mut self) -> Vec<String> {
-        let lines = std::mem::take(&mut self.lines);
-        let prose = lines.iter().take_while(|line| !line.starts_with("# ") && !line.starts_with("```"));
-        let text = prose.map(|line| if line.is_empty() { "\n" } else { line }).collect::<Vec<_>>().join(" ");
-        text.split('\n').map(|paragraph| unlinked(paragraph.trim())).filter(|paragraph| !paragraph.is_empty()).collect()
-    }
+/// Returns the paragraphs of documentation up to the first heading or code block, as Markdown without rustdoc's links.
+pub(super) fn paragraphs(attributes: &[Attribute]) -> Vec<String> {
+    let text = text(attributes);
+    let prose = text.lines().take_while(|line| !line.starts_with("# ") && !line.starts_with("```"));
+    let prose = prose.collect::<Vec<_>>().join("\n");
+    let paragraphs = prose.split("\n\n").map(|paragraph| unlinked(&paragraph.trim().replace('\n', " ")));
+    paragraphs.filter(|paragraph| !paragraph.is_empty()).collect()
 }
 
 /// Removes rustdoc's links to items, which do not work in the book.
@@ -147,35 +49,185 @@ fn unlinked(text: &str) -> String {
     plain + rest
 }
 
-/// Returns the lines between the one that starts with `head` and the closing brace below it.
-pub(super) fn body<'s>(source: &'s str, head: &str) -> Vec<&'s str> {
-    let lines: Vec<_> = source.lines().skip_while(|line| !line.starts_with(head)).skip(1).collect();
-    assert!(!lines.is_empty(), "no line starts with `{head}`");
-    lines.into_iter().take_while(|line| !line.starts_with(['}', ']'])).collect()
+/// Returns the source of something parsed, in one line.
+pub(super) fn source(parsed: &impl Spanned) -> String {
+    let text = parsed.span().source_text().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the part of the item of this name that `pick` selects along with the item's name.
+fn find<'f, T>(file: &'f File, name: &str, pick: impl Fn(&'f Item) -> Option<(&'f Ident, T)>) -> T {
+    let found = file.items.iter().filter_map(pick).find(|(ident, _)| *ident == name);
+    found.unwrap_or_else(|| panic!("the reference's test finds no {name}")).1
+}
+
+fn string(value: &Expr) -> Option<String> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+        _ => None,
+    }
+}
+
+/// A `pub const` with its documentation and its value.
+pub(super) struct Constant {
+    pub(super) name: String,
+    pub(super) doc: String,
+    pub(super) is_f64: bool,
+    pub(super) value: f64,
+}
+
+/// Returns the public constants of a file.
+pub(super) fn constants(file: &File) -> Vec<Constant> {
+    let mut constants: Vec<Constant> = Vec::new();
+    for item in &file.items {
+        if let Item::Const(item) = item
+            && matches!(item.vis, Visibility::Public(_))
+        {
+            let is_f64 = matches!(&*item.ty, syn::Type::Path(path) if path.path.is_ident("f64"));
+            let doc = paragraphs(&item.attrs).join(" ");
+            constants.push(Constant {
+                name: item.ident.to_string(),
+                doc,
+                is_f64,
+                value: value(&item.expr, &constants),
+            });
+        }
+    }
+    constants
+}
+
+/// Evaluates the value of a constant, with as much arithmetic as the constants use. A string counts as 0.
+fn value(expression: &Expr, known: &[Constant]) -> f64 {
+    let found = match expression {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Str(_) => Some(0.0),
+            Lit::Int(number) => number.base10_parse().ok(),
+            Lit::Float(number) => number.base10_parse().ok(),
+            _ => None,
+        },
+        Expr::Binary(shift) if matches!(shift.op, BinOp::Shl(_)) => {
+            Some(value(&shift.left, known) * value(&shift.right, known).exp2())
+        }
+        // `Duration::from_secs(..)`
+        Expr::Call(call) if call.args.len() == 1 => Some(value(&call.args[0], known)),
+        Expr::Path(path) => {
+            known.iter().find(|constant| path.path.is_ident(&constant.name)).map(|constant| constant.value)
+        }
+        _ => None,
+    };
+    found.unwrap_or_else(|| panic!("the reference's test cannot evaluate `{}`", source(expression)))
+}
+
+/// A variant of an error enum.
+pub(super) struct Variant {
+    pub(super) name: String,
+    pub(super) cause: String,
+    pub(super) fix: String,
+    pub(super) message: String,
+    pub(super) fields: Vec<(String, String)>,
+}
+
+/// Returns the variants of an enum that derives `thiserror::Error`.
+pub(super) fn variants(file: &File, name: &str) -> Vec<Variant> {
+    let found = find(file, name, |item| match item {
+        Item::Enum(item) => Some((&item.ident, &item.variants)),
+        _ => None,
+    });
+    let variants = found.iter().map(|variant| {
+        let mut paragraphs = paragraphs(&variant.attrs).into_iter();
+        Variant {
+            name: variant.ident.to_string(),
+            cause: paragraphs.next().unwrap_or_default(),
+            fix: paragraphs.collect::<Vec<_>>().join("\n\n"),
+            message: variant.attrs.iter().find_map(message).unwrap_or_default(),
+            fields: fields(&variant.fields),
+        }
+    });
+    variants.collect()
+}
+
+/// Returns the text of `#[error("..")]`.
+fn message(attribute: &Attribute) -> Option<String> {
+    let Meta::List(list) = &attribute.meta else { return None };
+    let first = list.tokens.clone().into_iter().next().filter(|_| list.path.is_ident("error"))?;
+    let text = syn::parse2::<LitStr>(first.into()).ok()?.value();
+    // An unnamed placeholder stands for a field or for a list of fields.
+    Some(text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}"))
+}
+
+/// Returns the named fields with their documentation.
+fn fields(fields: &Fields) -> Vec<(String, String)> {
+    let named = fields.iter().filter_map(|field| Some((field.ident.as_ref()?.to_string(), &field.attrs)));
+    named.map(|(name, attributes)| (name, paragraphs(attributes).join(" "))).collect()
 }
 
 /// Returns the names of a struct's fields.
-pub(super) fn fields(source: &str, head: &str) -> Vec<String> {
-    let lines = body(source, head).into_iter().map(str::trim).filter(|line| !line.starts_with("//"));
-    lines.filter_map(|line| line.split_once(": ").map(|(name, _)| name.to_owned())).collect()
+pub(super) fn field_names(file: &File, name: &str) -> Vec<String> {
+    let found = find(file, name, |item| match item {
+        Item::Struct(item) => Some((&item.ident, &item.fields)),
+        _ => None,
+    });
+    fields(found).into_iter().map(|(name, _)| name).collect()
+}
+
+/// A public method.
+pub(super) struct Method {
+    pub(super) signature: syn::Signature,
+    pub(super) doc: String,
+}
+
+/// Returns the public methods of a type, or those that the macro of this name adds to types.
+pub(super) fn methods(file: &File, name: &str) -> Vec<Method> {
+    let mut methods = Vec::new();
+    for item in &file.items {
+        let items = match item {
+            Item::Impl(item) if item.trait_.is_none() && is_named(&item.self_ty, name) => item.items.clone(),
+            Item::Macro(item) if item.ident.as_ref().is_some_and(|ident| ident == name) => {
+                let bodies = item.mac.tokens.clone().into_iter().filter_map(|token| match token {
+                    TokenTree::Group(group) => Some(group.stream()),
+                    _ => None,
+                });
+                let items = |input: ParseStream<'_>| {
+                    std::iter::from_fn(|| (!input.is_empty()).then(|| input.parse())).collect::<syn::Result<Vec<_>>>()
+                };
+                items.parse2(bodies.last().unwrap_or_default()).expect("the macro's body is methods")
+            }
+            _ => continue,
+        };
+        methods.extend(items.into_iter().filter_map(|item| match item {
+            ImplItem::Fn(method) if matches!(method.vis, Visibility::Public(_)) => {
+                let doc = paragraphs(&method.attrs).into_iter().next().unwrap_or_default();
+                Some(Method { signature: method.sig, doc })
+            }
+            _ => None,
+        }));
+    }
+    methods
+}
+
+fn is_named(kind: &syn::Type, name: &str) -> bool {
+    matches!(kind, syn::Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
 }
 
 /// Returns the strings in a constant array.
-pub(super) fn strings(source: &str, head: &str) -> Vec<String> {
-    body(source, head).iter().filter_map(|line| line.split('"').nth(1)).map(str::to_owned).collect()
-}
-
-/// Returns the options that an attribute accepts.
-pub(super) fn known_options(source: &str) -> Vec<String> {
-    let lists = source.lines().filter(|line| line.contains("KNOWN: [&str;") || line.contains("Options::parse("));
-    lists.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
+pub(super) fn strings(file: &File, name: &str) -> Vec<String> {
+    let array = find(file, name, |item| match item {
+        Item::Const(item) => Some((&item.ident, &*item.expr)),
+        _ => None,
+    });
+    let Expr::Array(array) = array else { panic!("{name} is not an array") };
+    array.elems.iter().filter_map(string).collect()
 }
 
 /// Returns the names of the attributes that a macro crate defines.
-pub(super) fn attributes(source: &str) -> Vec<String> {
-    let lines = source.lines().zip(source.lines().skip(1)).filter(|(line, _)| *line == "#[proc_macro_attribute]");
-    let name = |line: &str| line.trim_start_matches("pub fn ").split('(').next().map(str::to_owned);
-    lines.filter_map(|(_, next)| name(next)).collect()
+pub(super) fn attributes(file: &File) -> Vec<String> {
+    let functions = file.items.iter().filter_map(|item| match item {
+        Item::Fn(item) => Some(item),
+        _ => None,
+    });
+    let is_attribute = |attribute: &Attribute| attribute.path().is_ident("proc_macro_attribute");
+    let attributes = functions.filter(|function| function.attrs.iter().any(is_attribute));
+    attributes.map(|function| function.sig.ident.to_string()).collect()
 }
 
 /// Returns wren's environment variables that occur in a text.
