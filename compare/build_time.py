@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures how long the builds of a new user take: processor seconds and wall time, from empty target folders.
 
-The crates of the registry are downloaded before. Compare figures from a quiet machine with two cores.
+Crates are downloaded before the measurements. Only compare results of the same quiet machine with two cores.
 """
 
 import os
@@ -53,7 +53,7 @@ def main() -> None:
         shutil.rmtree(folder / "cli")
         run([str(folder / "root/bin/cargo-wren"), "wren", "new", "hello"], cwd=folder)
         hello = folder / "hello"
-        # The same versions as above, which are downloaded already.
+        # The same versions as above, so nothing has to be downloaded.
         shutil.copy(ROOT / "Cargo.lock", hello / "Cargo.lock")
         program = ["cargo", "run", "--release"]
         row("`cargo wren new hello && cargo run --release`, first time", run(program, cwd=hello, env=target("hello")))

@@ -1,4 +1,4 @@
-"""Makes the table and the plots of the book from results.json; with --check, reports whether they are current."""
+"""Writes the table and the plots of the book from results.json; with --check, only checks that they are up to date."""
 
 import json
 import math
@@ -52,14 +52,14 @@ def seconds(_: str, run: Run) -> float:
 
 # Case: the name of the row, the value of a run, and the format of the value.
 ROWS: dict[str, tuple[str, Callable[[str, Run], float], Callable[[float], str]]] = {
-    "first": ("start to the first result", seconds, duration),
+    "first": ("time to the first result", seconds, duration),
     "call": ("one warm call", seconds, duration),
-    "noop": ("calls that do nothing, a second", rate, count),
+    "noop": ("calls that do nothing, per second", rate, count),
     "pi": ("speed-up on two processors, Monte Carlo pi", speed_up, lambda x: f"{x:.2f}"),
-    "payload": ("64 × 8 MiB there and back, GB/s", gigabytes, lambda x: f"{x:.2f}"),
-    "array": ("64 MiB of floats from a call, GB/s", of_array(64 << 20), lambda x: f"{x:.2f}"),
-    "array-back": ("64 MiB of floats there and back, GB/s", of_array(64 << 20), lambda x: f"{x:.2f}"),
-    "array-shared": ("32 MB of floats taken by 32 calls, GB/s", of_array(32 * 32_000_000), lambda x: f"{x:.1f}"),
+    "payload": ("64 × 8 MiB in both directions, GB/s", gigabytes, lambda x: f"{x:.2f}"),
+    "array": ("64 MiB of floats returned by a call, GB/s", of_array(64 << 20), lambda x: f"{x:.2f}"),
+    "array-back": ("64 MiB of floats taken and returned, GB/s", of_array(64 << 20), lambda x: f"{x:.2f}"),
+    "array-shared": ("32 MB of floats read by 32 calls, GB/s", of_array(32 * 32_000_000), lambda x: f"{x:.1f}"),
     "killed": ("a worker is killed", seconds, duration),
     "words": (f"word count, {RESULTS['mib']['words']} MiB", seconds, duration),
     "sort": (f"sort, {RESULTS['mib']['sort']} MiB", seconds, duration),
@@ -80,10 +80,10 @@ def values(case: str, peer: str) -> list[float]:
 
 
 def failures(case: str, peer: str) -> list[str]:
-    return [in_short(run["failed"]) for run in RESULTS["found"][case].get(peer, []) if "failed" in run]
+    return [shortened(run["failed"]) for run in RESULTS["found"][case].get(peer, []) if "failed" in run]
 
 
-def in_short(failure: str) -> str:
+def shortened(failure: str) -> str:
     """Returns the first sentence of a failure, without the packages of classes."""
     plain = re.sub(r"(?:\w+\.)+(\w+(?:Error|Exception))", r"\1", failure.removeprefix("Caused by: "))
     return plain.split(". ")[0]
@@ -158,10 +158,10 @@ def outputs() -> dict[Path, str]:
     mib = RESULTS["mib"]
     return {
         HERE / "table.md": table(),
-        FIGURES / "beside-first.svg": plot("first", "Start to the first result (logarithmic; shorter is better)", True),
-        FIGURES / "beside-noop.svg": plot("noop", "Calls that do nothing, a second (logarithmic; longer is better)", True),
-        FIGURES / "beside-words.svg": plot("words", f"Word count of {mib['words']} MiB, with start (shorter is better)", False),
-        FIGURES / "beside-sort.svg": plot("sort", f"Sort of {mib['sort']} MiB, with start (shorter is better)", False),
+        FIGURES / "beside-first.svg": plot("first", "Time to the first result (logarithmic; shorter is better)", True),
+        FIGURES / "beside-noop.svg": plot("noop", "Calls that do nothing, per second (logarithmic; longer is better)", True),
+        FIGURES / "beside-words.svg": plot("words", f"Word count of {mib['words']} MiB, including startup (shorter is better)", False),
+        FIGURES / "beside-sort.svg": plot("sort", f"Sort of {mib['sort']} MiB, including startup (shorter is better)", False),
     }
 
 
@@ -169,7 +169,7 @@ def main() -> int:
     stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
-            print(f"{path.name} is not what results.json gives: run python3 compare/render.py", file=sys.stderr)
+            print(f"{path.name} is out of date: run `python3 compare/render.py`", file=sys.stderr)
         return 1 if stale else 0
     FIGURES.mkdir(parents=True, exist_ok=True)
     for path, text in outputs().items():

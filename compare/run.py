@@ -3,7 +3,7 @@
     python3 compare/run.py [--rounds 3] [--case CASE]... [--peer PEER]... [--update]
 
 Python peers get virtual environments below target/compare, once. Each case of each peer runs in its own process. In
-each round, all of them run one after another, so that other load of the machine affects all alike. A partial run prints
+each round, all of them run one after another, so that other load on the machine affects all alike. A partial run prints
 its figures and leaves results.json unchanged; with --update, it replaces the figures of its cases. Needs only the
 standard library.
 """
@@ -48,7 +48,7 @@ def sum_to(n: int) -> int:
     return n * (n + 1) // 2
 
 
-# Case: the peers that run it, and its answer if that is known.
+# Case: the peers that run it, and its answer, if known.
 CASES: dict[str, tuple[list[str], Any]] = {
     "first": (OF_FUNCTIONS, 2),
     "call": (OF_FUNCTIONS, 2),
@@ -63,7 +63,7 @@ CASES: dict[str, tuple[list[str], Any]] = {
     "sort": (["wren", "rayon", "PySpark", "GNU sort"], RECORDS),
 }
 # Time limits of cases in seconds; 300 if none is listed.
-PATIENCE = {"killed": 30}
+TIMEOUTS = {"killed": 30}
 # Numbers of calls of the case `noop`. Peers with few calls take milliseconds for each.
 CALLS = {"Lithops": 500, "Dask": 10_000, "Ray": 10_000}
 MANY_CALLS = 100_000
@@ -134,10 +134,10 @@ def measure(peer: str, case: str, folders: dict[str, Path]) -> dict[str, Any]:
                 out, err = process.communicate(timeout=120)
                 out = line + out
             else:
-                out, err = process.communicate(timeout=PATIENCE.get(case, 300))
+                out, err = process.communicate(timeout=TIMEOUTS.get(case, 300))
                 first = None
         except subprocess.TimeoutExpired:
-            return {"failed": f"no answer in {PATIENCE.get(case, 300)} s"}
+            return {"failed": f"no answer in {TIMEOUTS.get(case, 300)} s"}
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -147,7 +147,7 @@ def measure(peer: str, case: str, folders: dict[str, Path]) -> dict[str, Any]:
         whole = time.perf_counter() - start
         lines = [line for line in out.splitlines() if line.startswith("{")]
         if not lines:
-            signalled = f"its process ended by signal {-process.returncode}" if process.returncode < 0 else ""
+            signalled = f"its process was killed by signal {-process.returncode}" if process.returncode < 0 else ""
             return {"failed": signalled or last_error(err) or f"exit code {process.returncode}"}
         result = json.loads(lines[-1])
         result["seconds"] = first if case == "first" else whole if case in ("words", "sort") else result.get("seconds", whole)
@@ -169,8 +169,8 @@ def digest(folder: Path) -> str:
     return subprocess.run(["sha256sum"], stdin=cat.stdout, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
-def is_right(peer: str, case: str, result: dict[str, Any], expected: dict[str, Any]) -> bool:
-    """Whether the answer is the known one, or that of the first peer."""
+def is_correct(peer: str, case: str, result: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Returns whether the answer is the known one or, if none is known, that of the first peer."""
     answer = result["answer"]
     known = sum_to(calls(peer)) if case == "noop" else CASES[case][1]
     if known is not None and answer != known:
@@ -219,7 +219,7 @@ def main() -> int:
     left_out = {}
     if "PySpark" in peers and not shutil.which("java"):
         left_out["PySpark"] = "needs Java 17, which is not installed"
-        print(f"PySpark is left out: it {left_out['PySpark']}", file=sys.stderr)
+        print(f"skipping PySpark: it {left_out['PySpark']}", file=sys.stderr)
         peers.remove("PySpark")
     WORK.mkdir(parents=True, exist_ok=True)
     environments(peers)
@@ -234,7 +234,7 @@ def main() -> int:
         for case in args.case or CASES:
             for peer in (peer for peer in CASES[case][0] if peer in peers):
                 result = measure(peer, case, folders)
-                if "failed" not in result and not is_right(peer, case, result, expected):
+                if "failed" not in result and not is_correct(peer, case, result, expected):
                     result = {"failed": f"wrong answer: {result['answer']}"}
                 result["load"] = os.getloadavg()[0]
                 found.setdefault(case, {}).setdefault(peer, []).append(result)

@@ -1,5 +1,5 @@
 
-# `cargo wren` and `cargo-wren wren` complete as `cargo-wren` does.
+# Completes `cargo wren` and `cargo-wren wren` like `cargo-wren`.
 function __fish_cargo_wren_words
     set -l words (commandline -opc)
     set -e words[1]

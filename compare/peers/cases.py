@@ -133,16 +133,16 @@ def arrays(peer: Peer, case: str) -> dict[str, Any]:
 
     if case == "array":
         runs = [timed(lambda: peer.array(ARRAY)) for _ in range(RUNS)]
-        right = all(len(array) == (ARRAY << 20) // 8 and array[-1] == 0.5 for _, array in runs)
+        correct = all(len(array) == (ARRAY << 20) // 8 and array[-1] == 0.5 for _, array in runs)
     elif case == "array-back":
         sent = [numpy.full((ARRAY << 20) // 8, float(n)) for n in range(RUNS)]
         runs = [timed(lambda: peer.back(array)) for array in sent]
-        right = all(len(array) == len(one) and array[-1] == one[-1] for (_, array), one in zip(runs, sent))
+        correct = all(len(array) == len(one) and array[-1] == one[-1] for (_, array), one in zip(runs, sent))
     else:
         shared = numpy.arange(SHARED, dtype=numpy.float64)
         runs = [timed(lambda: peer.ends(shared, TAKERS)) for _ in range(RUNS)]
-        right = all(sums == [SHARED - 1.0] * TAKERS for _, sums in runs)
-    return {"seconds": min(seconds for seconds, _ in runs), "answer": int(right)}
+        correct = all(sums == [SHARED - 1.0] * TAKERS for _, sums in runs)
+    return {"seconds": min(seconds for seconds, _ in runs), "answer": int(correct)}
 
 
 def main(make: Callable[[], Peer]) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Replaces `cargo` while a test runs the book's commands, so that they use what is built already.
+"""Replaces `cargo` while a test runs the book's commands, so that they use existing builds.
 
 Programs are built without optimization, and those of the workspace with all features, as for its tests. The builds of
 a reader would take minutes, and the programs would print the same.
@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 REAL = os.environ["REAL_CARGO"]
-# The reader's checkout consists of links to the real one, in which everything is built already.
+# The reader's checkout consists of links to the real one, where everything is already built.
 ALL = ["--manifest-path", os.path.realpath("Cargo.toml"), "--workspace", "--features", "examples/full"]
 
 

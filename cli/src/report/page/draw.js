@@ -1,11 +1,11 @@
-// Drawing: the timeline, and the axis of time that the strips below it share.
+// Draws the timeline, and the time axis that it shares with the strips below it.
 
 const LEFT = 78, RIGHT = 12, AXIS = 22, TALLEST = 24;
-const begin = Math.min(...given.runs.map((run) => run[0]), 0);
-const end = Math.max(...given.runs.map((run) => run[1]), begin + 1);
+const begin = Math.min(...report.runs.map((run) => run[0]), 0);
+const end = Math.max(...report.runs.map((run) => run[1]), begin + 1);
 const view = { from: begin, to: end, byWorker: false, alone: null, selected: null, focused: null };
 
-/** Colours as the page's style has them at the moment. */
+/** The colours of the current theme. */
 let colours = {};
 function readColours() {
   const probe = document.body.appendChild(element("span", { hidden: true }));
@@ -15,7 +15,7 @@ function readColours() {
   };
   for (const name of ["paper", "panel", "ink", "soft", "line", "idle", "accent", "failed"]) colours[name] = read(name);
   colours.phases = PHASES.map(({ name }) => read(name));
-  // As the pixels of an image have them, without opacity.
+  // In the byte order of image pixels, without opacity.
   colours.packed = colours.phases.map((colour) => colour.match(/\d+/g).slice(0, 3).reduceRight((all, n) => (all << 8) | n, 0));
   colours.patterns = colours.phases.map((colour, phase) => hatched(colour, PHASES[phase].name));
   colours.swatches = Object.fromEntries(PHASES.map(({ name }, phase) => [name, colours.patterns[phase]]));
@@ -23,10 +23,10 @@ function readColours() {
   probe.remove();
 }
 
-/** What wall time is spent on beside phases. */
+/** The parts of the wall time that are not phases. */
 const IDLE = ["concurrency", "tail", "pause", "driver"];
 
-/** What tells them apart without colours: lines and dots in a tile of 8 by 8 pixels. */
+/** Patterns that distinguish the parts without colours: lines and dots in a tile of 8 × 8 pixels. */
 const LINES = {
   start: [[-2, 10, 10, -2], [-2, 2, 2, -2], [6, 10, 10, 6]],
   setup: [[0, 8, 8, 0], [0, 0, 8, 8]],
@@ -55,7 +55,7 @@ function hatched(colour, name) {
   return pen.createPattern(tile, "repeat");
 }
 
-/** Fills a canvas with the pattern of a phase, or of what else time is spent on. */
+/** Fills a canvas with the pattern of a phase or of another part of the wall time. */
 function paintSwatch(canvas) {
   canvas.width = Math.max(1, canvas.clientWidth || 18);
   canvas.height = Math.max(1, canvas.clientHeight || 13);
@@ -72,24 +72,24 @@ function paintSwatches() {
   document.querySelectorAll("canvas[data-swatch]").forEach(paintSwatch);
 }
 
-/** Orders of the spans, from top to bottom. */
+/** The indices of all spans, and the two orders in which they are drawn, from top to bottom. */
 const indices = Uint32Array.from({ length: spans.length }, (_, i) => i);
 const byStart = indices.slice().sort((a, b) => moment(a, 3) - moment(b, 3) || a - b);
 const byWorker = indices.slice().sort((a, b) => spans.lane[a] - spans.lane[b] || moment(a, 3) - moment(b, 3));
 const shown = new Uint32Array(spans.length);
-/** Where each span of `shown` is drawn; rows are bands of one or more spans. */
+/** The band in which each span of `shown` is drawn. A band contains one or more rows. */
 let rows = { count: 0, shown: 0, band: new Uint32Array(spans.length), bands: 0, height: 0 };
 
-/** Chooses the spans that the view has to show, and their bands. */
+/** Selects the spans in the view's range, and assigns them to bands. */
 function arrange(height) {
-  // By start, an execution is there from when it was sent; by worker, while a worker was busy with it.
+  // By start, an execution is visible from when it was sent; by worker, only while its worker was busy with it.
   const [first, last] = view.byWorker ? [2, 7] : [1, 8];
   const { moments } = spans;
   let count = 0;
   for (const span of view.byWorker ? byWorker : byStart) {
     if (moments[9 * span + first] <= view.to && moments[9 * span + last] >= view.from) shown[count++] = span;
   }
-  const lines = view.byWorker ? given.lanes.length : count;
+  const lines = view.byWorker ? report.lanes.length : count;
   const bands = Math.max(1, Math.min(lines, Math.floor(height)));
   for (let at = 0; at < count; at++) {
     const line = view.byWorker ? spans.lane[shown[at]] : at;
@@ -98,7 +98,7 @@ function arrange(height) {
   rows = { ...rows, count: lines, shown: count, bands, height: Math.min(view.byWorker ? 3 * TALLEST : TALLEST, height / bands) };
 }
 
-/** A canvas's pen in CSS pixels, and its size; clears it. */
+/** Clears a canvas, and returns its context in CSS pixels and its size. */
 function pen(canvas) {
   const [width, height, scale] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
@@ -115,7 +115,7 @@ function pen(canvas) {
 const xOf = (time, plot) => LEFT + ((time - view.from) / (view.to - view.from)) * plot;
 const timeAt = (x, plot) => view.from + ((x - LEFT) / plot) * (view.to - view.from);
 
-/** The step of an axis that has about `most` of them. */
+/** Returns the distance between the marks of an axis that has about `most` marks. */
 function step(range, most) {
   const seconds = [60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400].map((s) => s * 1e6);
   const least = range / most;
@@ -148,10 +148,10 @@ function drawGrid({ pen, height, plot }, labels) {
     pen.stroke();
     if (labels) pen.fillText(tick(time, every), Math.min(x, LEFT + plot - 14), height - 6);
   }
-  // Where the job was resumed.
+  // The moments at which the job was resumed.
   pen.strokeStyle = colours.ink;
   pen.setLineDash([4, 3]);
-  given.runs.forEach(([time], run) => {
+  report.runs.forEach(([time], run) => {
     if (run === 0 || time < view.from || time > view.to) return;
     const x = Math.round(xOf(time, plot)) + 0.5;
     pen.beginPath();
@@ -165,10 +165,11 @@ function drawGrid({ pen, height, plot }, labels) {
 }
 
 /**
- * Executions so thin that several share a pixel: each pixel has the phase that covers most of it. The
- * wait of many would hide what the few did that had a worker, so it counts less.
+ * Weights of the phases where several executions share a pixel. Waiting has a low weight, because many waiting
+ * executions would hide the few that have a worker.
  */
 const WEIGHTS = [0.15, 0.3, 1, 1, 0.3, 1, 1, 0.3];
+/** Draws executions that are so thin that several share a pixel: each pixel shows the phase that covers most of it. */
 function drawCovered(canvas, area) {
   const { pen, plot } = area;
   const width = Math.max(1, Math.floor(plot)), stride = width + 2;
@@ -177,8 +178,8 @@ function drawCovered(canvas, area) {
   const { moments } = spans;
   const scale = width / (to - from);
   const [first, last] = byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
-  const fits = byWorker ? 1 : rows.count / bands;
-  // What is summed up along a phase's row of this gives how much of each pixel the phase covers.
+  const full = byWorker ? 1 : rows.count / bands;
+  // One row for each phase. The running sum of a row is how much of each pixel the phase covers.
   const cover = new Float32Array(8 * stride);
   const covered = new Float32Array(width), most = new Float32Array(width), winner = new Int8Array(width);
   const image = pen.createImageData(width, bands);
@@ -224,7 +225,7 @@ function drawCovered(canvas, area) {
     }
     for (let x = 0, pixel = band * width; x < width; x++, pixel++) {
       if (winner[x] < 0) continue;
-      const opacity = Math.min(255, 102 + (153 * covered[x]) / fits);
+      const opacity = Math.min(255, 102 + (153 * covered[x]) / full);
       pixels[pixel] = colours.packed[winner[x]] | (opacity << 24);
     }
     cover.fill(0);
@@ -236,7 +237,7 @@ function drawCovered(canvas, area) {
   pen.drawImage(canvas, LEFT, 0, width, bands * rows.height);
 }
 
-/** Executions with rows of their own, hatched. */
+/** Draws executions that have their own rows, hatched. */
 function drawRows({ pen, plot }) {
   const gap = rows.height > 5 ? 1 : 0;
   const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
@@ -254,7 +255,7 @@ function drawRows({ pen, plot }) {
   pen.globalAlpha = 1;
 }
 
-/** A cross where a task failed, a circle where it was run again. */
+/** Draws a cross where a task failed, and a circle where it was retried. */
 function drawMarks({ pen, plot }) {
   const seen = new Set();
   pen.lineWidth = 1.6;
@@ -292,7 +293,7 @@ function outline({ pen, plot }, span, colour) {
   pen.strokeStyle = colour;
   pen.lineWidth = 2;
   pen.strokeRect(x0 - 1, rows.band[at] * rows.height - 1, Math.max(3, x1 - x0) + 2, Math.max(3, rows.height) + 1);
-  // A thin row is found by what points at it.
+  // An arrow points at the row, which may be thin.
   const y = (rows.band[at] + 0.5) * rows.height;
   pen.fillStyle = colour;
   pen.beginPath();
@@ -325,11 +326,11 @@ function drawTimeline(canvas) {
   if (view.byWorker) {
     const every = Math.max(1, Math.ceil((13 * rows.count) / (rows.bands * rows.height)));
     for (let lane = 0; lane < rows.count; lane += every) {
-      const [instance, worker] = given.lanes[lane];
+      const [instance, worker] = report.lanes[lane];
       area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, Math.max(6, ((lane + 0.5) * rows.bands * rows.height) / rows.count));
     }
   } else {
-    // Rows are executions: how many there are above.
+    // Each row is an execution; the labels count them from the top.
     const every = Math.max(1, step(rows.count, 6));
     for (let row = every; row <= rows.count; row += every) {
       area.pen.fillText(number(row), LEFT - 6, Math.min((row / rows.count) * rows.bands * rows.height, height - 5));

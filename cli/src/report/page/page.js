@@ -1,4 +1,4 @@
-// The view of the timeline, and what changes it.
+// Draws the timeline's view, and changes it in response to the user.
 
 let due = false;
 function redraw() {
@@ -18,14 +18,14 @@ function draw() {
   const range = $("range");
   const fine = 10 ** Math.floor(Math.log10((view.to - view.from) / 100));
   const all = view.from === begin && view.to === end;
-  range.textContent = all ? `all ${duration(end - begin)}` : `${tick(view.from, fine)} to ${tick(view.to, fine)}: ${duration(view.to - view.from)} of ${duration(end - begin)}`;
+  range.textContent = all ? `whole job: ${duration(end - begin)}` : `${tick(view.from, fine)} to ${tick(view.to, fine)}: ${duration(view.to - view.from)} of ${duration(end - begin)}`;
   range.dataset.from = view.from;
   range.dataset.to = view.to;
-  const worked = view.byWorker ? `${plural(given.lanes.length, "worker")}, one row each` : "one row each, by the moment at which the worker began";
-  $("rows").textContent = `${plural(rows.shown, "execution")}, ${worked}. × failed for good, ○ run again.`;
+  const order = view.byWorker ? `${plural(report.lanes.length, "worker")}, one row each` : "one row each, in the order in which workers started them";
+  $("rows").textContent = `${plural(rows.shown, "execution")}, ${order}. × failed, ○ retried.`;
 }
 
-/** Shows from one moment to another, as far as the job lasted. */
+/** Shows the range between two moments, limited to the duration of the job. */
 function show(from, to) {
   const range = Math.min(Math.max(to - from, 20), end - begin);
   const middle = (from + to) / 2;
@@ -54,20 +54,20 @@ function select(span, scroll = false) {
   redraw();
 }
 
-/** The execution at a point of the timeline, and how many share the point. */
+/** Returns the execution at a point of the timeline, and how many executions share the point. */
 function hit(x, y) {
   const plot = $("timeline").clientWidth - LEFT - RIGHT;
   if (x < LEFT || x > LEFT + plot) return null;
   const band = Math.floor(y / rows.height), time = timeAt(x, plot), near = 3 * ((view.to - view.from) / plot);
   const [first, last] = view.byWorker ? [2, 7] : [0, 8];
-  let found = null, least = Infinity, count = 0;
+  let found = null, nearest = Infinity, count = 0;
   for (let at = 0; at < rows.shown; at++) {
     if (rows.band[at] !== band) continue;
     const span = shown[at];
     const away = Math.max(moment(span, first) - time, time - moment(span, last), 0);
     if (away > near) continue;
     count++;
-    if (away < least || (away === least && spans.ended[span] > spans.ended[found])) [found, least] = [span, away];
+    if (away < nearest || (away === nearest && spans.ended[span] > spans.ended[found])) [found, nearest] = [span, away];
   }
   return found === null ? null : { span: found, count };
 }
@@ -84,7 +84,7 @@ function showTip(x, y, span, count) {
     const row = (phase) => element("tr", {}, element("td", {}, PHASES[phase].name), element("td", {}, duration(took(span, phase))));
     lines.push(element("table", {}, element("tbody", {}, ...[...PHASES.keys()].filter((phase) => took(span, phase)).map(row))));
     if (error) lines.push(element("div", { className: "bad" }, `${error.name}: ${error.message.split("\n")[0].slice(0, 160)}`));
-    if (count > 1) lines.push(element("div", { className: "note" }, `one of ${number(count)} here`));
+    if (count > 1) lines.push(element("div", { className: "note" }, `one of ${number(count)} executions here`));
   }
   tip.replaceChildren(...lines);
   tip.hidden = false;
@@ -97,9 +97,9 @@ const hideTip = () => ($("tip").hidden = true);
 
 function listenToPointer() {
   const canvas = $("timeline");
-  const marked = element("div", { hidden: true });
-  Object.assign(marked.style, { position: "absolute", background: "var(--accent)", opacity: "0.2", pointerEvents: "none" });
-  $("charts").append(marked);
+  const selection = element("div", { hidden: true });
+  Object.assign(selection.style, { position: "absolute", background: "var(--accent)", opacity: "0.2", pointerEvents: "none" });
+  $("charts").append(selection);
   let drag = null;
   const plot = () => canvas.clientWidth - LEFT - RIGHT;
   const inside = (x) => Math.min(Math.max(x, LEFT), LEFT + plot());
@@ -120,11 +120,11 @@ function listenToPointer() {
         showTip(x, over.offsetTop - canvas.offsetTop + event.offsetY, found?.span ?? null, found?.count ?? 0);
       } else if (drag.moves) {
         const by = ((drag.x - x) / plot()) * (drag.to - drag.from);
-        const fits = Math.min(Math.max(by, begin - drag.from), end - drag.to);
-        show(drag.from + fits, drag.to + fits);
+        const limited = Math.min(Math.max(by, begin - drag.from), end - drag.to);
+        show(drag.from + limited, drag.to + limited);
       } else {
-        marked.hidden = Math.abs(x - drag.x) < 4;
-        Object.assign(marked.style, {
+        selection.hidden = Math.abs(x - drag.x) < 4;
+        Object.assign(selection.style, {
           left: `${Math.min(x, drag.x)}px`, width: `${Math.abs(x - drag.x)}px`, top: `${canvas.offsetTop}px`,
           height: `${$("waiting").offsetTop + $("waiting").offsetHeight - canvas.offsetTop}px`,
         });
@@ -133,18 +133,18 @@ function listenToPointer() {
     });
     over.addEventListener("pointerup", (event) => {
       if (drag === null) return;
-      const x = inside(event.offsetX), { x: begun, moves } = drag;
+      const x = inside(event.offsetX), { x: from, moves } = drag;
       drag = null;
-      marked.hidden = true;
-      if (Math.abs(x - begun) >= 4) {
-        if (!moves) show(timeAt(Math.min(x, begun), plot()), timeAt(Math.max(x, begun), plot()));
+      selection.hidden = true;
+      if (Math.abs(x - from) >= 4) {
+        if (!moves) show(timeAt(Math.min(x, from), plot()), timeAt(Math.max(x, from), plot()));
       } else if (over === canvas) {
         select(hit(event.offsetX, event.offsetY)?.span ?? null);
       }
     });
     over.addEventListener("pointercancel", () => {
       drag = null;
-      marked.hidden = true;
+      selection.hidden = true;
     });
     over.addEventListener("pointerleave", () => {
       hideTip();
@@ -153,7 +153,7 @@ function listenToPointer() {
     });
     over.addEventListener("dblclick", () => show(begin, end));
     over.addEventListener("wheel", (event) => {
-      // Whoever reads past the timeline wants the page to move.
+      // Without focus on the timeline, the wheel scrolls the page.
       if (document.activeElement !== canvas && !event.ctrlKey) return;
       event.preventDefault();
       if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) move(event.deltaX / plot());
@@ -162,7 +162,7 @@ function listenToPointer() {
   }
 }
 
-/** Steps to the next execution of those that the timeline shows, or the one before. */
+/** Steps to the next or the previous execution that the timeline shows. */
 function stepBy(by) {
   const current = view.focused ?? view.selected;
   const at = current === null ? -1 : shown.subarray(0, rows.shown).indexOf(current);
@@ -198,9 +198,9 @@ function listenToKeys() {
   $("timeline").addEventListener("blur", hideTip);
 }
 
-/** A timeline of few executions is not a tall one. */
+/** Makes the timeline less tall if it has few rows. */
 function fitHeight() {
-  const lines = view.byWorker ? given.lanes.length * 1.6 : spans.length;
+  const lines = view.byWorker ? report.lanes.length * 1.6 : spans.length;
   $("timeline").style.height = `${Math.min(Math.max(lines * TALLEST, 96), 460) + AXIS}px`;
 }
 
@@ -240,8 +240,8 @@ function start() {
   readColours();
   showHeader();
   const all = showWhere();
-  showTroubles();
-  $("slowest-by").append(element("option", { value: COMPUTE }, "compute"), element("option", { value: -1 }, "whole life"),
+  showFailures();
+  $("slowest-by").append(element("option", { value: COMPUTE }, "compute"), element("option", { value: -1 }, "total"),
     ...PHASES.flatMap(({ name }, phase) => (phase === COMPUTE || !all[phase].max ? [] : [element("option", { value: phase }, name)])));
   $("slowest-by").addEventListener("change", showSlowest);
   showSlowest();
@@ -256,7 +256,7 @@ function start() {
   $("fit").addEventListener("click", () => show(begin, end));
   $("theme").addEventListener("click", () => (showTheme($("theme").textContent.toLowerCase()), redraw()));
   prefersDark.addEventListener("change", () => (showTheme(document.documentElement.dataset.theme), redraw()));
-  // Paper is white.
+  // A page is printed in the light theme.
   let before;
   addEventListener("beforeprint", () => ((before = document.documentElement.dataset.theme), showTheme("light"), draw()));
   addEventListener("afterprint", () => (showTheme(before), redraw()));

@@ -1,25 +1,26 @@
-// What the page was given, in arrays; words, numbers and elements.
+// Reads the page's data into arrays, formats numbers and texts, and creates elements.
 
 const PHASES = [
-  { name: "queue", meaning: "waited in the driver for a worker" },
-  { name: "start", meaning: "sent; the worker had not begun" },
-  { name: "setup", meaning: "a new worker made itself ready" },
-  { name: "fetch", meaning: "waited for arguments" },
-  { name: "turn", meaning: "others of the same invocation came before" },
+  { name: "queue", meaning: "the task waited for a worker" },
+  { name: "start", meaning: "the task was sent, but the worker had not started it" },
+  { name: "setup", meaning: "a new worker prepared itself" },
+  { name: "fetch", meaning: "the worker waited for arguments" },
+  { name: "turn", meaning: "earlier tasks of the same batch ran" },
   { name: "compute", meaning: "the function ran" },
   { name: "commit", meaning: "the outcome was written" },
-  { name: "observe", meaning: "the driver had not heard of it" },
+  { name: "observe", meaning: "the outcome was on its way to the driver" },
 ];
 const [QUEUE, START, SETUP, COMPUTE, COMMIT] = [0, 1, 2, 5, 6];
 const [DONE, RETRIED, FAILED] = [0, 1, 2];
 const ENDED = ["done", "retried", "failed"];
+/** Maximum number of rows in a table. */
 const SHOWN = 100;
 
-const given = JSON.parse(document.getElementById("data").textContent);
-given.summary ??= {};
-const spans = read(given.spans);
+const report = JSON.parse(document.getElementById("data").textContent);
+report.summary ??= {};
+const spans = read(report.spans);
 
-/** Numbers of variable length (LEB128), in base64. */
+/** Decodes numbers in LEB128, in base64. */
 function column(text, length, Type = Float64Array) {
   const bytes = atob(text);
   const numbers = new Type(length);
@@ -37,10 +38,10 @@ function column(text, length, Type = Float64Array) {
 
 function read(columns) {
   const { length } = columns;
-  // Span i has its nine moments at 9 * i.
+  // The nine moments of span i start at index 9 * i.
   const moments = new Float64Array(9 * length);
-  const begun = column(columns.queued, length);
-  for (let i = 0; i < length; i++) moments[9 * i] = begun[i];
+  const queued = column(columns.queued, length);
+  for (let i = 0; i < length; i++) moments[9 * i] = queued[i];
   columns.took.forEach((text, phase) => {
     const took = column(text, length);
     for (let i = 0; i < length; i++) moments[9 * i + phase + 1] = moments[9 * i + phase] + took[i];
@@ -56,7 +57,7 @@ function read(columns) {
     attempt: column(columns.attempt, length, Uint32Array),
     run: column(columns.run, length, Uint32Array),
     lane: column(columns.lane, length, Uint32Array),
-    // Number in `given.errors`, from 1.
+    // Index in `report.errors`, plus one; 0 if there is no error.
     error: column(columns.error, length, Uint32Array),
     bytesIn: column(columns.bytes_in, length),
     bytesOut: column(columns.bytes_out, length),
@@ -66,9 +67,9 @@ function read(columns) {
 
 const moment = (span, at) => spans.moments[9 * span + at];
 const took = (span, phase) => moment(span, phase + 1) - moment(span, phase);
-const life = (span) => moment(span, 8) - moment(span, 0);
-/** What one task of the span took. */
-const tookEach = (span, phase) => (phase === COMPUTE ? took(span, phase) / spans.count[span] : took(span, phase));
+const total = (span) => moment(span, 8) - moment(span, 0);
+/** Duration of a phase for one task of the span. */
+const tookPerTask = (span, phase) => (phase === COMPUTE ? took(span, phase) / spans.count[span] : took(span, phase));
 
 function number(n) {
   return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
@@ -104,29 +105,29 @@ function tasksOf(span) {
 }
 
 function workerOf(lane) {
-  const [instance, worker] = given.lanes[lane];
+  const [instance, worker] = report.lanes[lane];
   return instance === null ? `worker ${worker}` : `instance ${instance.slice(0, 8)}`;
 }
 
 function errorOf(span) {
   const error = spans.error[span];
-  return error === 0 ? null : { name: given.errors[error - 1][0], message: given.errors[error - 1][1] };
+  return error === 0 ? null : { name: report.errors[error - 1][0], message: report.errors[error - 1][1] };
 }
 
 const $ = (id) => document.getElementById(id);
 
-/** An element; children that are not elements become text, whatever they contain. */
+/** Creates an element. Children that are not elements become text, whatever they contain. */
 function element(name, properties = {}, ...children) {
-  const made = document.createElement(name);
+  const created = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
-    if (key.includes("-") || key === "scope" || key === "role") made.setAttribute(key, value);
-    else made[key] = value;
+    if (key.includes("-") || key === "scope" || key === "role") created.setAttribute(key, value);
+    else created[key] = value;
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  created.append(...children.filter((child) => child !== null && child !== undefined));
+  return created;
 }
 
-/** The first place in sorted `numbers` whose number is more than `limit`. */
+/** Returns the first index in sorted `numbers` whose number exceeds `limit`. */
 function after(numbers, limit) {
   let low = 0, high = numbers.length;
   while (low < high) {
@@ -137,12 +138,12 @@ function after(numbers, limit) {
   return low;
 }
 
-/** How the tasks' durations of a phase spread. */
+/** Returns statistics of a phase's durations. Each task of a batch is counted. */
 function statistics(phase) {
   const values = new Float64Array(spans.length);
   let count = 0, sum = 0, squares = 0, batches = false;
   for (let i = 0; i < spans.length; i++) {
-    const value = tookEach(i, phase), weight = spans.count[i];
+    const value = tookPerTask(i, phase), weight = spans.count[i];
     values[i] = value;
     batches ||= weight !== 1;
     count += weight;

@@ -1,6 +1,6 @@
-// The strips below the timeline: how many there are of something at a time.
+// Draws the strips below the timeline: the numbers of running functions and of waiting tasks over time.
 
-/** How many there are at a time: the steps, and what is below them so far. */
+/** Returns the total weight of the spans that are between two of their moments, as a step function of time. */
 function levels(from, to, weight) {
   const changes = [];
   for (let i = 0; i < spans.length; i++) {
@@ -9,36 +9,36 @@ function levels(from, to, weight) {
   }
   changes.sort((a, b) => a[0] - b[0]);
   const times = new Float64Array(changes.length), level = new Float64Array(changes.length), below = new Float64Array(changes.length);
-  let now = 0, sum = 0, most = 0;
+  let now = 0, sum = 0, max = 0;
   changes.forEach(([time, change], at) => {
     if (at > 0) sum += now * (time - times[at - 1]);
     now += change;
     times[at] = time;
     level[at] = now;
     below[at] = sum;
-    most = Math.max(most, now);
+    max = Math.max(max, now);
   });
   const integral = (time) => {
     const at = after(times, time) - 1;
     return at < 0 ? 0 : below[at] + level[at] * (time - times[at]);
   };
   return {
-    most,
+    max,
     at: (time) => level[after(times, time) - 1] ?? 0,
     mean: (a, b) => (integral(b) - integral(a)) / (b - a),
   };
 }
 
 const strips = {
-  computing: { ...levels(COMPUTE, COMMIT, () => 1), title: "running at once", limit: given.job.workers, colour: () => colours.phases[COMPUTE] },
-  waiting: { ...levels(QUEUE, SETUP, (i) => spans.count[i]), title: "tasks waiting for a worker", limit: 0, colour: () => colours.phases[4] },
+  computing: { ...levels(COMPUTE, COMMIT, () => 1), title: "running functions", limit: report.job.workers, colour: () => colours.phases[COMPUTE] },
+  waiting: { ...levels(QUEUE, SETUP, (i) => spans.count[i]), title: "tasks that wait for a worker", limit: 0, colour: () => colours.phases[4] },
 };
 
 function drawStrip(canvas, strip) {
   const area = pen(canvas);
   const { pen: p, plot } = area;
   const [top, bottom] = [18, area.height - 4];
-  const highest = Math.max(strip.most, strip.limit, 1);
+  const highest = Math.max(strip.max, strip.limit, 1);
   const yOf = (level) => bottom - (level / highest) * (bottom - top);
   drawGrid({ ...area, height: area.height + AXIS }, false);
   p.fillStyle = strip.colour();

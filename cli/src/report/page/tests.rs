@@ -87,7 +87,7 @@ fn a_page_shows_the_job_and_asks_nobody_for_anything() {
     // Three that failed, then the one that was retried; and the slowest hundred of 254.
     assert_eq!(browser.count("#failed tbody tr"), 4);
     assert!(browser.text("#failed tbody tr:nth-child(4)").contains("the worker was killed by signal 9"));
-    assert!(browser.text("#classes").starts_with("3 × panicked, for good; 1 × worker_died, run again"));
+    assert!(browser.text("#classes").starts_with("3 × panicked, failed; 1 × worker_died, retried"));
     assert_eq!(browser.count("#slowest tbody tr"), 100);
     assert_eq!(browser.text("#slowest-note"), "100 of 254 executions");
     assert!(browser.text("#slowest tbody tr").contains("44 ms"), "{}", browser.text("#slowest tbody tr"));
@@ -261,7 +261,7 @@ fn a_page_of_a_hundred_thousand_tasks_is_drawn_zoomed_and_clicked() {
 #[test]
 fn a_job_without_executions_has_a_page_too() {
     let mut browser = Log::of("none", 0).open();
-    assert_eq!(browser.text("#wrong"), "Nothing failed");
+    assert_eq!(browser.text("#failures"), "No failures");
     assert_eq!(browser.text("#phases-note"), "No execution has ended yet.");
     assert_eq!(browser.count("#slowest tbody tr"), 0);
     for key in ["ArrowDown", "+", "Enter"] {
@@ -283,7 +283,7 @@ fn numbers_arrive_as_they_were_sent() {
     assert_eq!(end, 31_536_000.0 * 1e6 + 1_252_000.0);
     browser.click("#failed tbody tr:nth-child(4) button");
     let detail = browser.text("#detail");
-    assert!(detail.contains("heard of at\n8,760 h 0 min") && detail.contains("compute\n250 ms"), "{detail}");
+    assert!(detail.contains("outcome received at\n8,760 h 0 min") && detail.contains("compute\n250 ms"), "{detail}");
     browser.assert_quiet();
 }
 

@@ -1,11 +1,11 @@
-// What the page says in words, tables and small charts.
+// Shows the facts, tables, details and small charts.
 
 function fact(name, value, more) {
   return element("div", {}, element("dt", {}, name), element("dd", {}, value, more ? element("small", {}, more) : null));
 }
 
 function showHeader() {
-  const { job, summary } = given;
+  const { job, summary } = report;
   $("title").textContent = job.name ?? job.function;
   const where = `${plural(job.workers, "worker")} (${job.backend})`;
   const when = new Date(job.started_unix_ms).toLocaleString("en-GB", { dateStyle: "long", timeStyle: "medium" });
@@ -18,7 +18,7 @@ function showHeader() {
   const rate = summary.throughput_per_s ?? (job.runs === 1 && wall > 0 ? job.done / job.wall_s : null);
   const sum = (column) => column.reduce((sum, n) => sum + n, 0);
   const [bytesIn, bytesOut] = [summary.bytes_in ?? sum(spans.bytesIn), summary.bytes_out ?? sum(spans.bytesOut)];
-  const peak = summary.peak_mb ?? job.peak_mb, limit = summary.memory_mb ?? given.memory_mb;
+  const peak = summary.peak_mb ?? job.peak_mb, limit = summary.memory_mb ?? report.memory_mb;
   const usd = summary.usd ?? job.usd;
   const facts = [
     fact("State", job.state, job.failed ? `${number(job.failed)} failed` : null),
@@ -27,22 +27,22 @@ function showHeader() {
     fact("Compute time", duration(job.compute_s * 1e6), "all workers together"),
     speedUp === null ? null : fact("Speed-up", `${digits(speedUp)}×`, efficiency === null ? null : `${percent(efficiency)} of ${plural(job.workers, "worker")}`),
     rate === null ? null : fact("Throughput", `${digits(rate)}/s`, "tasks"),
-    fact("Run again", number(job.retried), "executions"),
+    fact("Retried", number(job.retried), "executions"),
     peak ? fact("Peak memory", `${number(peak)} MB`, limit ? `limit ${number(limit)} MB` : null) : null,
     fact("Data", bytes(bytesIn + bytesOut), `${bytes(bytesIn)} in, ${bytes(bytesOut)} out`),
     usd ? fact("Cost", `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 })}`) : null,
   ];
   $("facts").append(...facts.filter(Boolean));
-  $("footer").textContent = `Written by cargo wren report ${given.wren}. Durations are by the driver's clock${given.clock_error_us ? `; those of other machines are known to ${duration(given.clock_error_us)}` : ""}.`;
+  $("footer").textContent = `Created by cargo wren report ${report.wren}. Times are by the driver's clock${report.clock_error_us ? `; times from other machines are accurate to ${duration(report.clock_error_us)}` : ""}.`;
 }
 
 function showWhere() {
   const all = PHASES.map((_, phase) => statistics(phase));
-  const path = given.summary.critical_path ?? {};
+  const path = report.summary.critical_path ?? {};
   $("sentences").append(...(path.sentences ?? []).map((sentence) => element("li", {}, sentence)));
-  const total = all.reduce((sum, phase) => sum + phase.sum, 0);
-  const shares = path.shares ?? (total ? all.map(({ name, sum }) => ({ name, share: sum / total })) : []);
-  $("shares").append(...sharesBar(shares.filter(({ share }) => share > 0), path.shares ? "The critical path" : "All tasks' lives together"));
+  const whole = all.reduce((sum, phase) => sum + phase.sum, 0);
+  const shares = path.shares ?? (whole ? all.map(({ name, sum }) => ({ name, share: sum / whole })) : []);
+  $("shares").append(...sharesBar(shares.filter(({ share }) => share > 0), path.shares ? "Parts of the wall time" : "Parts of the total time of all executions"));
 
   const head = ["Mean", "Std", "p50", "p95", "p99", "Max"];
   $("phases").append(
@@ -53,10 +53,10 @@ function showWhere() {
   return all;
 }
 
-/** As the summary has them, or else as the spans do. */
+/** Returns the rows of the summary's phases; if it has none, those of the spans. */
 function phaseRows(all) {
   const computed = all.map((one) => ({ name: one.name, count: one.count, mean_us: one.mean, std_us: one.std, p50_us: one.p50, p95_us: one.p95, p99_us: one.p99, max_us: one.max }));
-  return (given.summary.phases ?? computed).map((row) => {
+  return (report.summary.phases ?? computed).map((row) => {
     const phase = PHASES.find(({ name }) => row.name.split(/\W/)[0] === name);
     const numbers = ["mean_us", "std_us", "p50_us", "p95_us", "p99_us", "max_us"].map((key) => row[key]);
     return element("tr", { className: row.max_us ? "" : "none" },
@@ -67,10 +67,10 @@ function phaseRows(all) {
   });
 }
 
-function sharesBar(shares, what) {
+function sharesBar(shares, title) {
   if (!shares.length) return [];
   const bar = element("div", { className: "whole", "aria-hidden": "true" });
-  const list = element("ul", { "aria-label": what });
+  const list = element("ul", { "aria-label": title });
   for (const { name, share } of shares) {
     const part = swatch(name);
     part.className = "";
@@ -79,7 +79,7 @@ function sharesBar(shares, what) {
     bar.append(part);
     list.append(element("li", {}, swatch(name), `${name} ${percent(share)}`));
   }
-  return [element("p", { className: "note" }, what), bar, list];
+  return [element("p", { className: "note" }, title), bar, list];
 }
 
 function taskButton(span) {
@@ -91,55 +91,55 @@ function table(id, heads, rows) {
   $(id).replaceChildren(element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows));
 }
 
-function showTroubles() {
-  const troubled = [...indices.filter((span) => spans.ended[span] === FAILED), ...indices.filter((span) => spans.ended[span] === RETRIED)];
-  if (!troubled.length) {
-    $("wrong").textContent = "Nothing failed";
+function showFailures() {
+  const failures = [...indices.filter((span) => spans.ended[span] === FAILED), ...indices.filter((span) => spans.ended[span] === RETRIED)];
+  if (!failures.length) {
+    $("failures").textContent = "No failures";
     return;
   }
   const counts = new Map();
-  for (const span of troubled) {
-    const key = `${errorOf(span)?.name ?? "unknown"}, ${ENDED[spans.ended[span]] === "failed" ? "for good" : "run again"}`;
+  for (const span of failures) {
+    const key = `${errorOf(span)?.name ?? "unknown"}, ${ENDED[spans.ended[span]]}`;
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
-  const retries = given.summary.retries;
-  const words = retries && !troubled.some((span) => spans.ended[span] === FAILED)
-    ? retries.map(({ class: name, count }) => `${number(count)} × ${name}, run again`)
+  const retries = report.summary.retries;
+  const words = retries && !failures.some((span) => spans.ended[span] === FAILED)
+    ? retries.map(({ class: name, count }) => `${number(count)} × ${name}, retried`)
     : [...counts].sort((a, b) => b[1] - a[1]).map(([key, count]) => `${number(count)} × ${key}`);
   $("classes").textContent = words.join("; ");
-  table("failed", [["Tasks"], ["Attempt"], ["Ended"], ["Cause"], ["At"], ["Worker"], ["What it said"]], troubled.slice(0, SHOWN).map((span) => {
+  table("failed", [["Tasks"], ["Attempt"], ["Outcome"], ["Cause"], ["Time"], ["Worker"], ["Message"]], failures.slice(0, SHOWN).map((span) => {
     const error = errorOf(span);
     const [first, ...rest] = (error?.message ?? "").trim().split("\n");
     return element("tr", {},
       element("td", {}, taskButton(span)),
       element("td", {}, number(spans.attempt[span])),
-      element("td", { className: spans.ended[span] === FAILED ? "bad" : "" }, spans.ended[span] === FAILED ? "× failed" : "○ run again"),
+      element("td", { className: spans.ended[span] === FAILED ? "bad" : "" }, spans.ended[span] === FAILED ? "× failed" : "○ retried"),
       element("td", {}, error?.name ?? ""),
       element("td", {}, duration(moment(span, 8))),
       element("td", {}, workerOf(spans.lane[span])),
       element("td", { className: "wide" }, first.length > 240 ? `${first.slice(0, 240)}…` : first, rest.length ? " …" : ""));
   }));
-  if (troubled.length > SHOWN) $("failed-note").textContent = `and ${number(troubled.length - SHOWN)} more; all are in cargo wren report --json`;
+  if (failures.length > SHOWN) $("failed-note").textContent = `and ${number(failures.length - SHOWN)} more, which only the timeline shows`;
 }
 
 function showSlowest() {
   const by = Number($("slowest-by").value);
-  const value = by < 0 ? life : (span) => took(span, by);
+  const value = by < 0 ? total : (span) => took(span, by);
   const order = indices.slice().sort((a, b) => value(b) - value(a) || a - b).subarray(0, SHOWN);
-  const heads = [["Tasks", "text"], ["Attempt"], ["Ended", "text"], ["Worker", "text"], ["Whole life"]];
+  const heads = [["Tasks", "text"], ["Attempt"], ["Outcome", "text"], ["Worker", "text"], ["Total"]];
   for (const { name } of PHASES) heads.push([name[0].toUpperCase() + name.slice(1)]);
   table("slowest", heads, [...order].map((span) => element("tr", {},
     element("td", { className: "text" }, taskButton(span)),
     element("td", {}, number(spans.attempt[span])),
     element("td", { className: `text ${spans.ended[span] === FAILED ? "bad" : ""}` }, ENDED[spans.ended[span]]),
     element("td", { className: "text" }, workerOf(spans.lane[span]), spans.cold[span] ? " (cold)" : ""),
-    element("td", {}, duration(life(span))),
+    element("td", {}, duration(total(span))),
     ...PHASES.map((_, phase) => element("td", {}, took(span, phase) ? duration(took(span, phase)) : "0")))));
   const rest = spans.length - order.length;
   $("slowest-note").textContent = rest > 0 ? `${number(order.length)} of ${plural(spans.length, "execution")}` : "";
 }
 
-/** All that is known of an execution, and of the others of its task. */
+/** Shows the details of an execution, and of the other executions of its tasks. */
 function showDetail(span) {
   const detail = $("detail");
   detail.hidden = span === null;
@@ -150,20 +150,20 @@ function showDetail(span) {
   const attempts = others.slice(0, 20).flatMap((i) => {
     const error = errorOf(i);
     const facts = [
-      ["heard of at", duration(moment(i, 8))],
-      ["on", `${workerOf(spans.lane[i])}${spans.cold[i] ? ", its first" : ""}`],
-      given.requests[i] ? ["request", given.requests[i]] : null,
-      ["whole life", duration(life(i))],
+      ["outcome received at", duration(moment(i, 8))],
+      ["on", `${workerOf(spans.lane[i])}${spans.cold[i] ? " (cold)" : ""}`],
+      report.requests[i] ? ["request ID", report.requests[i]] : null,
+      ["total", duration(total(i))],
       ...PHASES.map(({ name }, phase) => (took(i, phase) ? [name, duration(took(i, phase))] : null)),
       spans.bytesIn[i] || spans.bytesOut[i] ? ["data", `${bytes(spans.bytesIn[i])} in, ${bytes(spans.bytesOut[i])} out`] : null,
-      spans.peak[i] ? ["memory of the worker", `${number(spans.peak[i])} MB`] : null,
+      spans.peak[i] ? ["peak memory of the worker", `${number(spans.peak[i])} MB`] : null,
     ].filter(Boolean);
     const bar = element("div", { className: "attempt", "aria-hidden": "true" });
     PHASES.forEach((_, phase) => {
       if (!took(i, phase)) return;
       const part = swatch(PHASES[phase].name);
       part.className = "";
-      part.style.flex = `${took(i, phase) / life(i)} 1 0`;
+      part.style.flex = `${took(i, phase) / total(i)} 1 0`;
       part.style.width = "0";
       bar.append(part);
     });
@@ -175,24 +175,24 @@ function showDetail(span) {
       error ? element("pre", {}, error.message) : null,
     ];
   });
-  const output = given.outputs[first];
+  const output = report.outputs[first];
   detail.replaceChildren(
     element("div", { className: "bar" },
       element("h3", {}, spans.count[span] > 1 ? `Tasks ${tasksOf(span)}, a batch of ${number(spans.count[span])}` : `Task ${tasksOf(span)}`),
       element("button", { type: "button", onclick: () => select(null) }, "Close")),
     ...attempts.filter(Boolean),
     ...(output ? [element("h4", {}, "Output"), element("pre", {}, output)] : []),
-    element("p", { className: "note" }, "To run it here: ", element("code", {}, `cargo wren replay ${given.job.id} ${first}`)),
+    element("p", { className: "note" }, "To run the task on this machine: ", element("code", {}, `cargo wren replay ${report.job.id} ${first}`)),
   );
   paintSwatches();
 }
 
 const SVG = "http://www.w3.org/2000/svg";
 function svg(name, attributes, text) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const created = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) created.setAttribute(key, value);
+  if (text !== undefined) created.textContent = text;
+  return created;
 }
 
 function histogram(phase, { values, max, p50, p99, count }, logarithmic) {
@@ -210,7 +210,7 @@ function histogram(phase, { values, max, p50, p99, count }, logarithmic) {
     if (value > 0) heights[Math.min(bars - 1, Math.floor(place(value)))] += spans.count[i];
   });
   const highest = Math.max(...heights);
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${PHASES[phase].name}: half of the tasks took up to ${duration(p50)}, 99% up to ${duration(p99)}, the longest ${duration(max)}` });
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${PHASES[phase].name}: median ${duration(p50)}, 99th percentile ${duration(p99)}, maximum ${duration(max)}` });
   heights.forEach((n, bar) => {
     if (!n) return;
     const tall = Math.max(1, (n / highest) * (base - 8));
@@ -231,7 +231,7 @@ function histogram(phase, { values, max, p50, p99, count }, logarithmic) {
     chart.append(svg("text", { x, y: height - 4, "text-anchor": anchor }, mark === 0 ? "0" : duration(mark)));
   });
   const box = element("div", {}, element("h3", {}, swatch(PHASES[phase].name), PHASES[phase].name),
-    element("p", { className: "note" }, `p50 ${duration(p50)} · p99 ${duration(p99)}${zeros ? ` · ${percent(zeros / count)} took none` : ""}`), chart);
+    element("p", { className: "note" }, `p50 ${duration(p50)} · p99 ${duration(p99)}${zeros ? ` · ${percent(zeros / count)} took no time` : ""}`), chart);
   box.style.setProperty("--fill", `var(--${PHASES[phase].name})`);
   return box;
 }

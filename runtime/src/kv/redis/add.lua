@@ -1,6 +1,6 @@
--- KEYS[1]; ARGV: 'f' or 'd'; how many bytes the value must have; the numbers to add; then either the byte
--- from which on, or 'at' and an index of 32 bits for each. Gives -2, or -1 where there is no value, or the
--- length of one that is too short.
+-- KEYS: the value. ARGV: 'f' or 'd'; the minimum length of the value in bytes; the numbers to add; then either the
+-- offset of the first number in bytes, or 'at' and a 32-bit index for each number. Returns -2 on success, -1 if the key
+-- has no value, or the length of the value if it is too short.
 local key, kind, delta = KEYS[1], ARGV[1], ARGV[3]
 local size = kind == 'f' and 4 or 8
 if redis.call('EXISTS', key) == 0 then
@@ -10,13 +10,13 @@ local length = redis.call('STRLEN', key)
 if length < tonumber(ARGV[2]) then
     return length
 end
-local one = '<' .. kind
+local single = '<' .. kind
 if ARGV[4] == 'at' then
     local count = #delta / size
     for i = 0, count - 1 do
         local at = struct.unpack('<I4', ARGV[5], i * 4 + 1) * size
-        local old = struct.unpack(one, redis.call('GETRANGE', key, at, at + size - 1))
-        redis.call('SETRANGE', key, at, struct.pack(one, old + struct.unpack(one, delta, i * size + 1)))
+        local old = struct.unpack(single, redis.call('GETRANGE', key, at, at + size - 1))
+        redis.call('SETRANGE', key, at, struct.pack(single, old + struct.unpack(single, delta, i * size + 1)))
     end
 elseif #delta > 0 then
     local old = redis.call('GETRANGE', key, ARGV[4], ARGV[4] + #delta - 1)

@@ -1,4 +1,5 @@
--- KEYS[1]; ARGV: '1' and the expected value, or '0' for none; '1' and the new value, or '0' for none.
+-- KEYS: the value. ARGV: '1' and the expected value, or '0' if none is expected; '1' and the new value, or '0' to
+-- delete the value. Returns 1 if the value was replaced, or else 0.
 local expected = ARGV[1] == '1' and ARGV[2]
 if redis.call('GET', KEYS[1]) ~= expected then
     return 0

@@ -1,4 +1,4 @@
--- KEYS[1]; ARGV: first and last byte. Nil where there is no value.
+-- KEYS: the value. ARGV: the positions of the first and the last byte. Returns nil if the key has no value.
 if redis.call('EXISTS', KEYS[1]) == 0 then
     return false
 end

@@ -1,4 +1,5 @@
--- KEYS: the value's, the index's; ARGV: the name in the index, the value, '1' if it may replace another.
+-- KEYS: the value, the index. ARGV: the name in the index; the value; '1' if it may replace an existing value.
+-- Returns 1 if the value was stored, or 0 if the key already has one.
 if ARGV[3] == '1' then
     redis.call('SET', KEYS[1], ARGV[2])
 elseif redis.call('SETNX', KEYS[1], ARGV[2]) == 0 then
