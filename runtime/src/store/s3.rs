@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use super::{BoxFuture, Stat, Store, StoreError, StoreResult, StoreScheme, check_key};
 use crate::aws;
 use crate::error::{Error, Result};
+use crate::function::Backoff;
 
 inventory::submit! {
     StoreScheme { scheme: "s3", open: |rest| Ok(Arc::new(S3Store::open(rest)?)) }
@@ -273,6 +274,7 @@ impl Requests {
     async fn write(self, value: Bytes, absent: bool) -> StoreResult<()> {
         check_key(&self.key)?;
         let mut conflicts = 0;
+        let mut pauses = Backoff::new(Duration::from_millis(20)).longest(Duration::from_secs(1)).pauses();
         loop {
             let writer = format!("{:016x}", crate::platform::random());
             let condition = absent.then_some("*");
@@ -284,7 +286,7 @@ impl Requests {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Conflict) if conflicts < CONFLICTS => {
                     conflicts += 1;
-                    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..20 * u64::from(conflicts)))).await;
+                    tokio::time::sleep(pauses.next_pause()).await;
                 }
                 // The answer to the first request may have been lost, so the second one found the object of the first.
                 Err(Refusal::Exists) if self.is_mine(&writer).await => return Ok(()),

@@ -15,6 +15,7 @@ use crate::aws::deployment::LambdaFn;
 use crate::aws::{self, limits};
 use crate::backend::lambda::wire::{Answer, Response};
 use crate::error::Failure;
+use crate::function::Backoff;
 use crate::terminal;
 
 /// Space reserved for the rest of a payload beside the arguments, in bytes.
@@ -117,6 +118,7 @@ impl Sending<'_> {
         let start = Instant::now();
         let payload = Blob::new(payload);
         let (mut was_silent, mut had_wrong_clock) = (false, false);
+        let mut pauses = Backoff::new(Duration::from_millis(100)).pauses();
         for sending in 1.. {
             // If the semaphore were closed, the request would be sent without a permit.
             let permit = (kind == InvocationType::Event).then(|| self.shared.requests.acquire());
@@ -160,8 +162,7 @@ impl Sending<'_> {
                 }
                 Verdict::NoResponse => was_silent = true,
             }
-            let longest = Duration::from_millis(50 << sending);
-            tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+            tokio::time::sleep(pauses.next_pause()).await;
         }
         None
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::{Client, Cmd, Connection, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, Value, cmd};
@@ -10,13 +11,14 @@ use redis::{Client, Cmd, Connection, ErrorKind, FromRedisValue, RedisError, Redi
 use super::address::Address;
 use super::describe_error;
 use super::scripts::{ALL, Script};
+use crate::function::Backoff;
 use crate::kv::{KvError, KvResult};
 
 /// A connection that was idle for longer is tested before it is used for a command that is sent only once.
 const STALE: Duration = Duration::from_secs(1);
 
-/// Pause before the first retry; it doubles with each further one.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Pauses before commands are sent again and before another attempt to connect.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(5)).longest(Duration::from_millis(200)).without_jitter();
 
 /// Whether an operation may be sent again if its outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +143,13 @@ impl Handle {
     /// Sends commands together and returns one reply for each.
     pub(super) fn send_all(&self, operation: &Operation<'_>, commands: &[Cmd]) -> KvResult<Vec<Value>> {
         let deadline = Instant::now() + self.address.timeout;
-        let mut pause = PAUSE;
+        let mut pauses = PAUSES.pauses();
         let mut answers = vec![Value::Nil; commands.len()];
         // Commands whose answer is not known yet.
         let mut open_commands: Vec<usize> = (0..commands.len()).collect();
         loop {
             let mut open = self.connect(operation, deadline)?;
+            let pause = pauses.next_pause();
             let to_send = if open_commands.len() == commands.len() {
                 Cow::Borrowed(commands)
             } else {
@@ -168,7 +171,7 @@ impl Handle {
                     if open_commands.is_empty() {
                         return Ok(answers);
                     }
-                    wait(&mut pause);
+                    thread::sleep(pause);
                     continue;
                 }
                 Err(error) => error,
@@ -189,13 +192,13 @@ impl Handle {
             if late || Instant::now() + pause >= deadline {
                 return Err(self.unreachable(reason));
             }
-            wait(&mut pause);
+            thread::sleep(pause);
         }
     }
 
     /// Returns a connection to the server process that the handle is bound to.
     fn connect(&self, operation: &Operation<'_>, deadline: Instant) -> KvResult<Open> {
-        let mut pause = PAUSE;
+        let mut pauses = PAUSES.pauses();
         loop {
             let kept = self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let tried = match kept {
@@ -217,13 +220,14 @@ impl Handle {
             };
             let hopeless =
                 !is_broken(&error) && !matches!(error.kind(), ErrorKind::Server(ServerErrorKind::BusyLoading));
+            let pause = pauses.next_pause();
             if hopeless || error.is_timeout() || Instant::now() + pause >= deadline {
                 let late = error.is_timeout();
                 let reason =
                     if late { format!("no answer within {:?}", self.address.timeout) } else { describe_error(&error) };
                 return Err(self.unreachable(reason));
             }
-            wait(&mut pause);
+            thread::sleep(pause);
         }
     }
 
@@ -239,11 +243,6 @@ impl Handle {
     fn unreachable(&self, reason: String) -> KvError {
         KvError::Unreachable { kv: self.url().to_owned(), reason }
     }
-}
-
-fn wait(pause: &mut Duration) {
-    std::thread::sleep(*pause);
-    *pause = (*pause * 2).min(Duration::from_millis(200));
 }
 
 fn is_broken(error: &RedisError) -> bool {
