@@ -83,7 +83,7 @@ fn settings() -> Vec<Setting> {
 #[wren::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let digits = digits::load()?;
-    // Three parts: for training, for choosing a setting, and for the final accuracy.
+    // Three parts: for training, for validation (the choice of a setting), and for the final accuracy.
     let (training, rest) = digits.split_at(1_197);
     let (choosing, held_out) = rest.split_at(300);
     let settings = settings();
@@ -96,7 +96,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (setting, accuracy) =
         settings.iter().zip(&accuracies).max_by(|(_, a), (_, b)| a.total_cmp(b)).ok_or("there is no setting to try")?;
-    println!("best accuracy on the images for choosing, {:.1}%: {setting:?}", 100.0 * accuracy);
+    println!("best validation accuracy, {:.1}%: {setting:?}", 100.0 * accuracy);
     let accuracy = train(setting, training, held_out).await?;
     println!("held-out accuracy: {:.1}%", 100.0 * accuracy);
     Ok(())

@@ -19,7 +19,7 @@ use crate::scheduler::{JobKey, JobSpec};
 use crate::store::Store;
 
 /// Interval at which the reactor checks while there are jobs, even without being notified: a thread that does the
-/// reactor's work may be blocked in the program's iterator.
+/// reactor's work may be blocked in the program's iterator, or a worker may have been killed before it notified.
 const LOOK_ANYWAY: Duration = Duration::from_millis(20);
 
 /// How long a thread that awaits a short call polls for its result before it sleeps.

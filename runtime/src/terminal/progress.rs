@@ -30,7 +30,7 @@ pub(crate) fn above_the_bar<T>(is_terminal: bool, write: impl FnOnce() -> T) -> 
 pub struct ProgressSnapshot {
     /// Number of tasks that succeeded.
     pub done: u64,
-    /// Number of tasks that failed for good.
+    /// Number of tasks that failed permanently.
     pub failed: u64,
     /// Number of executions that were retried.
     pub retried: u64,
