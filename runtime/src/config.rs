@@ -358,6 +358,36 @@ mod tests {
     }
 
     #[test]
+    fn messages_name_the_setting_and_its_values() {
+        let mut messages = String::new();
+        let mut add = |title: &str, variables: &[(&str, &str)], file: Option<&str>| {
+            let folder = tempfile::tempdir().unwrap();
+            file.into_iter().for_each(|text| std::fs::write(folder.path().join("Wren.toml"), text).unwrap());
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+            let error = Config::from(variables, folder.path()).unwrap_err().to_string();
+            let error = error.replace(&*folder.path().to_string_lossy(), "<folder>");
+            messages.push_str(&format!("{title}\n    {}\n\n", error.trim_end().replace('\n', "\n    ")));
+        };
+        for (name, value) in [
+            ("WREN_WORKERS", "many"),
+            ("WREN_WORKERS", "0"),
+            ("WREN_HISTORY", "no"),
+            ("WREN_OTHER_BUILD", "ignore"),
+            ("WREN_IDLE_TIMEOUT", "5m"),
+            ("WREN_MAX_CALLS", "-1"),
+            ("WREN_KEEP_INPUTS", "x"),
+        ] {
+            add(&format!("{name}={value}"), &[(name, value)], None);
+        }
+        for line in ["worker = 4", "workers = \"4\"", "workers = 4 5", "kv = 7"] {
+            add(&format!("Wren.toml: {line}"), &[], Some(line));
+        }
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("config", messages);
+        });
+    }
+
+    #[test]
     fn logs_go_to_the_root_of_the_project() {
         let root = tempfile::tempdir().unwrap();
         let inner = root.path().join("a/b");

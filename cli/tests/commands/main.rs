@@ -7,6 +7,7 @@ mod builds;
 
 mod clean;
 mod finish;
+mod messages;
 mod running;
 
 use std::fs;

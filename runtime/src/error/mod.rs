@@ -6,6 +6,8 @@ mod display;
 mod failure;
 mod kv;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
@@ -373,22 +375,5 @@ impl fmt::Debug for Error {
 impl From<CodecError> for Error {
     fn from(error: CodecError) -> Self {
         Error::BadValue { reason: error.to_string() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_of_money_are_told_apart() {
-        let message = |spent_usd, budget_usd| Error::OverBudget { budget_usd, spent_usd, done: 7 }.to_string();
-        let before = "the job was stopped at 4.9990 USD, before it exceeded its budget of 5.0000 USD; 7 tasks were \
-                      done; raise `.budget(..)`, or make the job cheaper";
-        assert_eq!(message(4.999, 5.0), before);
-        let over = "the job was stopped at 0.0015 USD, over its budget of 0.000050 USD; 7 tasks were done; raise \
-                    `.budget(..)`, or make the job cheaper";
-        assert_eq!(message(0.0015, 0.00005), over);
-        assert_eq!((dollars(0.0), dollars(1e-30)), ("0.0000 USD".to_owned(), "0.000000000000 USD".to_owned()));
     }
 }

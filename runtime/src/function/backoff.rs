@@ -65,6 +65,7 @@ impl Backoff {
     }
 
     /// Returns the pauses of a loop that tries something again.
+    #[allow(dead_code, reason = "only clients of servers have such loops, and features enable them")]
     pub(crate) fn pauses(self) -> Pauses {
         Pauses { backoff: self, failures: 0 }
     }
@@ -78,6 +79,7 @@ impl Backoff {
 }
 
 /// The pauses of one loop.
+#[allow(dead_code, reason = "see `Backoff::pauses`")]
 pub(crate) struct Pauses {
     backoff: Backoff,
     failures: u32,
@@ -85,6 +87,7 @@ pub(crate) struct Pauses {
 
 impl Pauses {
     /// Counts a failure, and returns the pause before the next attempt.
+    #[allow(dead_code, reason = "see `Backoff::pauses`")]
     pub(crate) fn next_pause(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         self.backoff.pause(self.failures, &mut fastrand::Rng::new())

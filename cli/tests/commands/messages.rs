@@ -1,0 +1,46 @@
+//! The first words that users read when a command refuses to run. `CONTRIBUTING.md` says how to update the snapshots.
+
+use crate::wren_command;
+
+/// Commands that are run in an empty folder.
+const IN_AN_EMPTY_FOLDER: [&str; 21] = [
+    "run",
+    "deploy",
+    "destroy",
+    "list",
+    "plan",
+    "plan --duration 3x",
+    "jobs",
+    "jobs --jsn",
+    "report",
+    "report sweep",
+    "logs",
+    "replay",
+    "replay sweep 7",
+    "attach",
+    "attach sweep",
+    "cancel",
+    "cancel sweep",
+    "clean",
+    "new",
+    "new --template reduce words",
+    "depoly",
+];
+
+#[test]
+fn refusals_say_what_happened_why_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let run = |arguments: &&str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let output = wren_command(&folder, &arguments).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let printed = printed.replace(&*folder.to_string_lossy(), "<folder>");
+        let code = output.status.code().unwrap();
+        format!("$ cargo wren {}\n{}\n[exit code {code}]\n\n", arguments.join(" "), printed.trim_end())
+    };
+    let transcript: String = IN_AN_EMPTY_FOLDER.iter().map(run).collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("refusals", transcript);
+    });
+}
