@@ -1,6 +1,9 @@
 //! The `local` backend: a pool of worker processes that run this same executable.
 
+mod memory;
+mod outbox;
 mod process;
+mod program;
 mod shm;
 mod spawner;
 mod supervisor;
@@ -20,7 +23,8 @@ use crate::error::{Error, Failure};
 use crate::function::blob;
 use crate::platform::{self, ProcessMemory, monotonic};
 use crate::scheduler;
-use process::{Process, START_LIMIT, Surroundings};
+use process::{Process, START_LIMIT};
+use program::Surroundings;
 use supervisor::Supervisor;
 
 /// The pool gives up after this number of consecutive workers have ended by themselves before their first call.

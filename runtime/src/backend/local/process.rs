@@ -1,45 +1,33 @@
 //! The driver's side of one worker process.
 
-use std::collections::{HashMap, VecDeque};
-use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
+use super::memory::{WatchedMemory, note_unenforced_limit};
+use super::outbox::Outbox;
+use super::program::{self, Surroundings, ended_before, send_handshake};
 use super::{CHECK_EVERY, Epoch};
-use crate::attempt::{Batch, BatchId, OutputSink, Reply, Results, TaskBlock, Timing};
-use crate::backend::local::shm::{
-    BatchHeader, BlobHeader, FailedTask, MAX_BODY, Reader, Region, ResultsHeader, SLOTS, WorkerTimes, Writer, kind,
-    length, length_body,
-};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply, Results, Timing};
+use crate::backend::local::shm::{FailedTask, Reader, Region, ResultsHeader, SLOTS, WorkerTimes, kind, length};
 use crate::backend::local::supervisor::{Exit, Label, Supervised, Supervisor};
 use crate::backend::local::worker::ENV;
 use crate::codec::{self, Aligned};
 use crate::error::Failure;
-use crate::function::{Blob, Limits};
+use crate::function::Limits;
 use crate::history::spans;
-use crate::platform::{self, Notifier, ProcessMemory, SharedBytes, SleepFlag, monotonic};
-use crate::terminal;
+use crate::platform::{self, Notifier, SleepFlag, monotonic};
 
 /// Time that a cancelled task may continue before its worker is killed. Starting another worker costs a few
 /// milliseconds, so a short task may as well end by itself.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// Interval between reads of the memory of processes that functions started. The cost grows with their number.
-const CHILDREN_EVERY: Duration = Duration::from_millis(50);
-
 /// Time that a worker's program may take until it accepts batches. Loading it from a remote file system takes seconds.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
-
-/// Interval between reads of a worker's peak memory: a read costs some microseconds.
-const PEAK_EVERY: Duration = Duration::from_millis(20);
 
 /// A worker process and its batches.
 pub(super) struct Process {
@@ -48,16 +36,13 @@ pub(super) struct Process {
     /// When its program was started.
     spawned: Duration,
     region: Region,
-    writer: Writer,
     reader: Reader,
     socket: OwnedFd,
     supervised: Arc<Supervised>,
     batches: Vec<SentBatch>,
-    outbox: VecDeque<Outgoing>,
+    outbox: Outbox,
     /// Parts that have arrived before the frame that they belong to.
     parts: Aligned,
-    /// Blobs that the worker has.
-    blobs: HashMap<u64, Weak<Blob>>,
     /// Why the driver killed it, if it did.
     kill_reason: Option<Failure>,
     /// The batch that ran at the last check, and the number of its tasks that were claimed.
@@ -65,17 +50,7 @@ pub(super) struct Process {
     /// Since when `watched` has not changed.
     watched_since: Duration,
     next_check: Duration,
-    peak_memory: u64,
-    peak_known_until: Duration,
-    /// Memory of the processes that its functions started, in bytes.
-    held_by_children: u64,
-    children_known_until: Duration,
-    /// The largest memory limit of its calls so far, in MB; `share_mb` counts as the limit of calls without one.
-    /// Determines how much memory it may hold while it is idle.
-    most_mb: u32,
-    /// Its share of the machine's memory, in MB.
-    share_mb: u32,
-    memory_known_until: Duration,
+    memory: WatchedMemory,
     is_retiring: bool,
     /// Number of calls that it was given.
     calls: u64,
@@ -104,39 +79,6 @@ struct SentBatch {
     kill_at: Option<Duration>,
 }
 
-/// The environment and the working directory of this process when the pool was created. If the program changes its own
-/// later, all workers still get the same ones.
-#[derive(Debug)]
-pub(super) struct Surroundings {
-    variables: Vec<(OsString, OsString)>,
-    directory: Option<PathBuf>,
-}
-
-impl Surroundings {
-    pub(super) fn now() -> Self {
-        Self { variables: std::env::vars_os().collect(), directory: std::env::current_dir().ok() }
-    }
-
-    fn apply_to(&self, command: &mut Command) {
-        command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
-        // If the directory was removed, the worker starts in the current directory of this process.
-        if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
-            command.current_dir(directory);
-        }
-    }
-}
-
-/// A message that waits for room in the ring.
-enum Outgoing {
-    Frame(u32, Vec<u8>),
-    /// A large value, and the number of its bytes that have been sent.
-    Blob(Arc<Blob>, usize),
-    /// A large value that the worker maps, and whether its descriptor has been sent.
-    Shared(Arc<Blob>, bool),
-    /// Arguments of tasks, and the number of their bytes that have been sent.
-    Args(Arc<TaskBlock>, Range<u64>, usize),
-}
-
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Process({} with {} batches)", self.number, self.batches.len())
@@ -155,17 +97,9 @@ impl Process {
     ) -> io::Result<Self> {
         let region = Region::new()?;
         let (ours, theirs) = platform::socket_pair()?;
-        let mut command = Command::new(platform::own_program()?);
-        let mut args = std::env::args_os();
-        command.arg0(args.next().unwrap_or_else(|| "wren-worker".into())).args(args);
         // The random part identifies the processes that its functions start.
         let name = format!("{number}.{:016x}.{}", platform::random(), std::process::id());
-        surroundings.apply_to(&mut command);
-        command.env(ENV, &name).stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A process group of its own, so that Ctrl-C at the terminal signals only the driver, which then ends the
-        // workers.
-        let child = command.process_group(0).spawn()?;
-        drop(command);
+        let child = program::start(&name, theirs, surroundings)?;
         let spawned = epoch.time(monotonic());
         let supervised = supervisor.supervise(child, format!("{ENV}={name}"), region.clone(), number, lines.clone())?;
         // If it has already ended, the supervisor reports how.
@@ -177,26 +111,18 @@ impl Process {
             number,
             epoch,
             spawned,
-            writer: Writer::new(&region, true),
+            outbox: Outbox::new(&region),
             reader: Reader::new(&region, false),
             region,
             socket: ours,
             supervised,
             batches: Vec::new(),
-            outbox: VecDeque::new(),
             parts: Aligned::default(),
-            blobs: HashMap::new(),
             kill_reason: None,
             watched: None,
             watched_since: Duration::ZERO,
             next_check: Duration::ZERO,
-            peak_memory: 0,
-            peak_known_until: Duration::ZERO,
-            held_by_children: 0,
-            children_known_until: Duration::ZERO,
-            most_mb: 0,
-            share_mb,
-            memory_known_until: Duration::ZERO,
+            memory: WatchedMemory::new(share_mb),
             is_retiring: false,
             calls: 0,
             last_active: spawned,
@@ -237,11 +163,9 @@ impl Process {
         let slot = (0..SLOTS).find(|slot| !taken(slot)).unwrap_or(0);
         let Range { start, end } = batch.tasks;
         self.calls = self.calls.saturating_add(end - start);
-        self.forget_dropped_blobs();
-        self.send_blobs(&batch);
         self.region.cursor(slot).reset((end - start) as u32);
         self.supervised.label(slot, Label::new(&batch));
-        self.send_args(&batch, slot);
+        self.outbox.send(&batch, slot);
         if self.batches.is_empty() {
             self.watched_since = now;
             self.watched = None;
@@ -261,73 +185,9 @@ impl Process {
         self.write();
     }
 
-    fn send_blobs(&mut self, batch: &Batch) {
-        for (_, blobs) in batch.block.blobs(batch.tasks.clone()) {
-            for blob in blobs {
-                if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
-                    self.outbox.push_back(match blob.shared() {
-                        Some(_) => Outgoing::Shared(blob.clone(), false),
-                        None => Outgoing::Blob(blob.clone(), 0),
-                    });
-                }
-            }
-        }
-    }
-
-    fn forget_dropped_blobs(&mut self) {
-        let outbox = &mut self.outbox;
-        self.blobs.retain(|id, blob| {
-            let alive = blob.strong_count() > 0;
-            if !alive {
-                outbox.push_back(Outgoing::Frame(kind::FORGET, encoded(id)));
-            }
-            alive
-        });
-    }
-
-    fn send_args(&mut self, batch: &Batch, slot: usize) {
-        let Batch { id: batch_id, tasks, attempt, block, .. } = batch;
-        let function = block.function();
-        let ids = |blobs: &[Arc<Blob>]| blobs.iter().map(|b| b.id).collect();
-        let blobs = block.blobs(tasks.clone());
-        let header = encoded(&BatchHeader {
-            batch_id: *batch_id,
-            slot: slot as u32,
-            first: tasks.start,
-            count: (tasks.end - tasks.start) as u32,
-            attempt: *attempt,
-            function: function.id(),
-            signature_hash: function.signature_hash(),
-            memory_is_limited: block.limits().memory_mb.is_some(),
-            traceparent: block.traceparent(),
-            blobs: blobs.map(|(task, blobs)| ((task - tasks.start) as u32, ids(blobs))).collect(),
-        });
-        let len = (header.len() as u32).to_le_bytes();
-        let args = block.args(tasks.clone());
-        let parts: [&[u8]; 3] = [&len, &header, args];
-        let total = parts.iter().map(|p| p.len()).sum::<usize>();
-        if total > MAX_BODY {
-            self.outbox.push_back(Outgoing::Args(block.clone(), tasks.clone(), 0));
-            self.outbox.push_back(Outgoing::Frame(kind::BATCH, [&len[..], &header].concat()));
-        } else if !self.outbox.is_empty() || !self.writer.send(kind::BATCH, &parts) {
-            self.outbox.push_back(Outgoing::Frame(kind::BATCH, parts.concat()));
-        }
-    }
-
     /// Writes waiting messages to the ring, as far as there is room, and wakes the worker.
     pub(super) fn write(&mut self) {
-        let wants_room = self.region.driver_wants_room();
-        while let Some(front) = self.outbox.front_mut() {
-            if front.write(&mut self.writer, &self.socket) {
-                self.outbox.pop_front();
-            } else if !wants_room.announce() {
-                // The need for room was announced before, so the worker notifies this process when it has read more.
-                break;
-            }
-        }
-        if self.outbox.is_empty() {
-            wants_room.withdraw();
-        }
+        self.outbox.write(&self.socket, &self.region.driver_wants_room());
         self.wake(&self.region.worker_asleep());
     }
 
@@ -425,11 +285,7 @@ impl Process {
         if count > 0 {
             sent.next = tasks.end;
             if sent.kill_at.is_none() {
-                if now >= self.peak_known_until {
-                    self.peak_known_until = now + PEAK_EVERY;
-                    self.peak_memory = self.supervised.memory.peak();
-                }
-                timing.peak_memory = self.peak_memory;
+                timing.peak_memory = self.memory.peak(&self.supervised.memory, now);
                 replies.push(Reply::Done { batch_id: header.batch_id, tasks, results, timing });
             }
         }
@@ -446,10 +302,7 @@ impl Process {
             }
             self.watched = None;
             self.watched_since = now;
-            if now >= self.memory_known_until {
-                self.memory_known_until = now + PEAK_EVERY;
-                self.retire_if_it_has_grown(limits.memory_mb);
-            }
+            self.is_retiring |= self.memory.has_grown(&self.supervised.memory, limits.memory_mb, now);
             if self.is_retiring {
                 self.retire();
             }
@@ -616,35 +469,12 @@ impl Process {
             return Some(Failure::TimedOut { limit });
         }
         let limit_mb = limits.memory_mb?;
-        if now >= self.children_known_until {
-            self.children_known_until = now + CHILDREN_EVERY;
-            self.held_by_children = self.supervised.memory.held_by_children();
-        }
-        let limit = u64::from(limit_mb) << 20;
-        // The resident memory is at least the memory that counts, and is cheaper to read.
-        if self.supervised.memory.now().saturating_add(self.held_by_children) <= limit {
-            return None;
-        }
         // The values that it has mapped are the driver's memory.
-        let mapped = self
-            .blobs
-            .values()
-            .filter_map(Weak::upgrade)
-            .filter(|blob| blob.is_shared())
-            .map(|blob| blob.bytes.len() as u64)
-            .sum::<u64>();
-        let before =
-            self.region.baseline().load(Ordering::Acquire).saturating_add(Region::size()).saturating_add(mapped);
-        let used = self.supervised.memory.held().saturating_sub(before).saturating_add(self.held_by_children);
-        let peak_mb = u32::try_from(used.div_ceil(1 << 20)).unwrap_or(u32::MAX);
-        (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
-    }
-
-    /// Marks the worker to be replaced after its batches if its calls left too much memory in use.
-    fn retire_if_it_has_grown(&mut self, limit_mb: Option<u32>) {
-        self.most_mb = self.most_mb.max(limit_mb.unwrap_or(self.share_mb));
-        let held = self.supervised.memory.private();
-        self.is_retiring |= held > (u64::from(self.most_mb) << 20) / 5 * 4;
+        let before = || {
+            let baseline = self.region.baseline().load(Ordering::Acquire);
+            baseline.saturating_add(Region::size()).saturating_add(self.outbox.mapped())
+        };
+        self.memory.over_limit(&self.supervised.memory, limit_mb, before, now)
     }
 
     /// Accepts no more batches, and ends when the current ones are done.
@@ -695,54 +525,6 @@ impl SentBatch {
     }
 }
 
-impl Outgoing {
-    /// Writes as much as there is room for. Returns whether everything was written.
-    fn write(&mut self, writer: &mut Writer, socket: &OwnedFd) -> bool {
-        match self {
-            Outgoing::Frame(kind, body) => writer.send(*kind, &[body]),
-            Outgoing::Args(block, tasks, sent) => Self::write_parts(block.args(tasks.clone()), sent, writer),
-            Outgoing::Blob(blob, sent) => {
-                let header = BlobHeader { id: blob.id, hash: blob.known_hash(), mapped: None };
-                Self::write_parts(&blob.bytes, sent, writer) && writer.send(kind::BLOB, &[&encoded(&header)])
-            }
-            Outgoing::Shared(blob, true) => {
-                let header = BlobHeader { id: blob.id, hash: None, mapped: Some(blob.bytes.len()) };
-                writer.send(kind::BLOB, &[&encoded(&header)])
-            }
-            Outgoing::Shared(blob, is_sent) => {
-                match blob.shared().and_then(SharedBytes::fd).map(|fd| platform::try_send(socket, &[1], &[fd])) {
-                    Some(Ok(())) => *is_sent = true,
-                    Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    // A `Ref` may refer to the value by now, or too many descriptors are in transit, or the worker is
-                    // gone, which the supervisor reports. The value is sent instead.
-                    Some(Err(_)) | None => *self = Outgoing::Blob(blob.clone(), 0),
-                }
-                self.write(writer, socket)
-            }
-        }
-    }
-
-    /// Writes a long message as parts. Returns whether everything was written.
-    fn write_parts(bytes: &[u8], sent: &mut usize, writer: &mut Writer) -> bool {
-        if *sent == 0 && !writer.send(kind::LENGTH, &[&length_body(bytes.len(), 1)]) {
-            return false;
-        }
-        while *sent < bytes.len() {
-            let part = &bytes[*sent..bytes.len().min(*sent + MAX_BODY)];
-            if !writer.send(kind::PART, &[part]) {
-                return false;
-            }
-            *sent += part.len();
-        }
-        true
-    }
-}
-
-fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    // Headers are plain structs, which can always be encoded. A worker rejects an empty frame.
-    codec::encode(value).unwrap_or_default()
-}
-
 /// Returns the failure of a task whose worker sent an invalid message.
 fn unreadable() -> Failure {
     Failure::Backend(
@@ -750,24 +532,4 @@ fn unreadable() -> Failure {
          is a bug in wren"
             .to_owned(),
     )
-}
-
-/// Sends the shared memory and the notifier to the new worker.
-fn send_handshake(socket: &OwnedFd, region: &Region, notifier: &Notifier) -> io::Result<()> {
-    let (Some([page, ring]), Some(region)) = (notifier.fds(), region.fd()) else { return Ok(()) };
-    platform::send(socket, b"wren worker 1", &[region, page, ring])
-}
-
-/// Whether the handshake failed because the worker had already ended.
-fn ended_before(handshake: &io::Result<()>) -> bool {
-    let kind = handshake.as_ref().err().map(io::Error::kind);
-    matches!(kind, Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
-}
-
-/// Prints a note, once per process, if a call has a memory limit that is not enforced.
-fn note_unenforced_limit(limit_mb: Option<u32>, worker: &ProcessMemory) {
-    static NOTED: Once = Once::new();
-    if let Some(note) = platform::unenforced_limit(limit_mb, worker) {
-        NOTED.call_once(|| terminal::note(note));
-    }
 }
