@@ -2,6 +2,7 @@
 
 mod memory;
 mod outbox;
+mod output;
 mod process;
 mod program;
 mod shm;

@@ -1,13 +1,12 @@
 //! Supervises worker processes: one thread per pool forwards their output, records how they end, and kills the
 //! processes that they leave behind.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, PipeReader, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,45 +14,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine};
-use crate::backend::local::shm::{Region, SLOTS};
+use super::output::{Label, Output, Pipe};
+use crate::attempt::{BatchId, OutputSink};
+use crate::backend::local::shm::Region;
 use crate::error::Failure;
 use crate::platform::{self, Notifier, ProcessMemory};
 use crate::terminal::{self, Stream};
-
-/// Maximum length of the end of a task's standard error that is kept for its error, in bytes.
-const TAIL: usize = 4 << 10;
 
 /// Interval between checks whether a worker has ended, if the system does not report it, and whether the terminal has
 /// room again.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Maximum number of consecutive reads of one pipe.
-const READS: u32 = 4;
-/// The same after the worker has ended: enough for everything that a pipe holds.
-const READS_AT_THE_END: u32 = 64;
-
 /// Time that a worker has to end by itself before it is killed.
 const EXIT_WITHIN: Duration = Duration::from_millis(50);
-
-/// The origin of the lines of a batch.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Label {
-    batch_id: BatchId,
-    run: Option<Arc<str>>,
-    attempt: u32,
-    function: &'static str,
-    first: u64,
-}
-
-impl Label {
-    pub(super) fn new(batch: &Batch) -> Self {
-        let name = batch.block.function().name;
-        let function = name.rsplit("::").next().unwrap_or(name);
-        let Batch { id: batch_id, job_run, attempt, tasks, .. } = batch;
-        Self { batch_id: *batch_id, run: job_run.clone(), attempt: *attempt, function, first: tasks.start }
-    }
-}
 
 /// How a worker ended.
 #[derive(Debug, Clone)]
@@ -107,40 +80,14 @@ pub(super) struct Supervised {
     /// Reads its memory.
     pub(super) memory: ProcessMemory,
     region: Region,
-    number: u32,
-    lines: OutputSink,
     output: Mutex<Output>,
     /// Whether it has ever printed anything.
     printed: AtomicBool,
-    exited: AtomicBool,
+    /// How it ended, if it has.
+    exit: OnceLock<Exit>,
     /// When it is killed if it has not ended by then.
     kill_at: Mutex<Option<Instant>>,
     mailbox: Arc<Mailbox>,
-}
-
-#[derive(Debug)]
-struct Output {
-    labels: [Option<Label>; SLOTS],
-    /// The ends of the standard error of tasks whose outcomes the driver has not read yet, latest task last. A worker
-    /// continues with its next tasks, which print too, before the driver asks for the output of a failed one.
-    tails: VecDeque<Tail>,
-    /// The unfinished lines of standard output and standard error.
-    partial: [Partial; 2],
-    exit: Option<Exit>,
-}
-
-/// The end of a task's standard error.
-#[derive(Debug)]
-struct Tail {
-    /// The task; `None` for output of the worker between tasks.
-    of: Option<(BatchId, u64)>,
-    bytes: VecDeque<u8>,
-}
-
-impl Tail {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.iter().copied().collect::<Vec<_>>()).into_owned()
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -150,22 +97,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Supervised {
     pub(super) fn label(&self, slot: usize, label: Label) {
-        lock(&self.output).labels[slot] = Some(label);
+        lock(&self.output).label(slot, label);
     }
 
     pub(super) fn has_exited(&self) -> bool {
-        self.exited.load(Ordering::Acquire)
+        self.exit.get().is_some()
     }
 
     pub(super) fn exit(&self) -> Option<Exit> {
-        lock(&self.output).exit.clone()
+        self.exit.get().cloned()
     }
 
     /// Returns the end of a task's standard error.
     pub(super) fn tail(&self, batch_id: BatchId, task: u64) -> String {
-        let output = lock(&self.output);
-        let tail = output.tails.iter().rev().find(|tail| tail.of == Some((batch_id, task)));
-        tail.map(Tail::text).unwrap_or_default()
+        lock(&self.output).tail(batch_id, task)
     }
 
     /// Ends the worker and the processes that its functions started. The worker does so itself when its socket is
@@ -193,10 +138,7 @@ impl Supervised {
     pub(super) fn finish_lines(&self, batch_id: BatchId, first_kept: u64) {
         // The supervisor reads the output of a task before the worker sends the result.
         if self.printed.load(Ordering::Acquire) {
-            let mut output = lock(&self.output);
-            let of_batch = |partial: &&mut Partial| partial.label.as_ref().is_some_and(|(l, _)| l.batch_id == batch_id);
-            output.partial.iter_mut().filter(of_batch).for_each(|partial| partial.finish(self));
-            output.tails.retain(|tail| tail.of.is_some_and(|(of, task)| of != batch_id || task >= first_kept));
+            lock(&self.output).finish_lines(batch_id, first_kept);
         }
     }
 
@@ -219,11 +161,9 @@ impl Supervised {
         };
         platform::kill_marked(&self.mark);
         pipes.iter_mut().filter(|pipe| !pipe.ended).for_each(|pipe| self.take(pipe, true));
-        let mut output = lock(&self.output);
-        let stderr = output.tails.back().map(Tail::text).unwrap_or_default();
-        output.exit = Some(Exit { status, peak_memory, stderr });
-        drop(output);
-        self.exited.store(true, Ordering::Release);
+        let stderr = lock(&self.output).last_tail();
+        // It is recorded once, because the thread stops watching the worker then.
+        let _ = self.exit.set(Exit { status, peak_memory, stderr });
         true
     }
 
@@ -232,23 +172,7 @@ impl Supervised {
     fn take(&self, pipe: &mut Pipe, all: bool) {
         let mut output = lock(&self.output);
         self.printed.store(true, Ordering::Release);
-        // A worker that prints without end must not keep the thread from the other workers. `poll` reports the rest.
-        for _ in 0..if all { READS_AT_THE_END } else { READS } {
-            let label = output.running(&self.region);
-            let mut buffer = [0; 16 << 10];
-            let Some(n) = pipe.read(&mut buffer) else { break };
-            if pipe.stream == Stream::Err {
-                output.keep(&label, &buffer[..n]);
-            }
-            output.partial[pipe.stream as usize].show(self, label, &buffer[..n]);
-            // While the terminal is slow, the worker waits.
-            if !all && (n < buffer.len() || !terminal::has_room(pipe.stream)) {
-                break;
-            }
-        }
-        if all {
-            output.partial[pipe.stream as usize].finish(self);
-        }
+        output.take(pipe, &self.region, all);
     }
 }
 
@@ -309,11 +233,9 @@ impl Supervisor {
             mark,
             memory: ProcessMemory::of(pid),
             region,
-            number,
-            lines,
-            output: Mutex::new(Output::new()),
+            output: Mutex::new(Output::new(number, lines)),
             printed: AtomicBool::new(false),
-            exited: AtomicBool::new(false),
+            exit: OnceLock::new(),
             kill_at: Mutex::new(None),
             mailbox: self.0.clone(),
         });
@@ -371,7 +293,7 @@ impl Mailbox {
             for (pipe, source) in one.pipes.iter().zip([Source::Out, Source::Err]).filter(|(pipe, _)| !pipe.ended) {
                 // While the terminal is slow, the worker waits.
                 match terminal::has_room(pipe.stream) {
-                    true => add(pipe.reader.as_fd(), source),
+                    true => add(pipe.fd(), source),
                     false => must_check_terminal = true,
                 }
             }
@@ -432,114 +354,5 @@ impl Watched {
             }
         }
         true
-    }
-}
-
-impl Output {
-    fn new() -> Self {
-        let partial = [Stream::Out, Stream::Err].map(Partial::new);
-        Self { labels: [const { None }; SLOTS], tails: VecDeque::new(), partial, exit: None }
-    }
-
-    fn running(&self, region: &Region) -> Option<(Label, u64)> {
-        let slot = region.active()?;
-        let label = self.labels.get(slot)?.clone()?;
-        let (claimed, _) = region.cursor(slot).read();
-        let task = label.first + u64::from(claimed.saturating_sub(1));
-        Some((label, task))
-    }
-
-    fn keep(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
-        let of = label.as_ref().map(|(label, task)| (label.batch_id, *task));
-        if self.tails.back().is_none_or(|tail| tail.of != of) {
-            self.tails.push_back(Tail { of, bytes: VecDeque::new() });
-        }
-        if let Some(Tail { bytes: kept, .. }) = self.tails.back_mut() {
-            kept.extend(bytes);
-            let excess = kept.len().saturating_sub(TAIL);
-            kept.drain(..excess);
-        }
-    }
-}
-
-/// The pipe of a worker's standard output or standard error.
-#[derive(Debug)]
-struct Pipe {
-    reader: PipeReader,
-    stream: Stream,
-    ended: bool,
-}
-
-impl Pipe {
-    fn new(pipe: OwnedFd, stream: Stream) -> Self {
-        // A read must not block even if `poll` reports input by mistake.
-        let _ = rustix::io::ioctl_fionbio(&pipe, true);
-        Self { reader: PipeReader::from(pipe), stream, ended: false }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        match self.reader.read(buffer) {
-            Ok(0) => {
-                self.ended = true;
-                None
-            }
-            Ok(n) => Some(n),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
-            Err(_) => {
-                self.ended = true;
-                None
-            }
-        }
-    }
-}
-
-/// An unfinished line, with the batch and the task that wrote it.
-#[derive(Debug)]
-struct Partial {
-    stream: Stream,
-    bytes: Vec<u8>,
-    label: Option<(Label, u64)>,
-}
-
-impl Partial {
-    fn new(stream: Stream) -> Self {
-        Self { stream, bytes: Vec::new(), label: None }
-    }
-
-    fn show(&mut self, worker: &Supervised, label: Option<(Label, u64)>, bytes: &[u8]) {
-        if self.label != label {
-            self.finish(worker);
-            self.label = label;
-        }
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
-            self.bytes.extend_from_slice(piece);
-            // A long line without an end is printed in pieces.
-            if piece.ends_with(b"\n") || self.bytes.len() > 64 << 10 {
-                self.finish(worker);
-            }
-        }
-    }
-
-    fn finish(&mut self, worker: &Supervised) {
-        if self.bytes.is_empty() {
-            return;
-        }
-        let line = String::from_utf8_lossy(&self.bytes);
-        let text = line.trim_end_matches(['\n', '\r']);
-        let mark = self.label.as_ref().map(|(label, task)| format!("[{} {task}] ", label.function));
-        terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), text);
-        if let Some((Label { run: Some(run), attempt, function, .. }, task)) = &self.label {
-            let (stream, attempt) = (self.stream, *attempt);
-            worker.lines.take(&PrintedLine {
-                job_run: run,
-                task: *task,
-                attempt,
-                function,
-                worker: worker.number,
-                stream,
-                text,
-            });
-        }
-        self.bytes.clear();
     }
 }

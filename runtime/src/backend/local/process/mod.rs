@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use super::memory::{WatchedMemory, note_unenforced_limit};
 use super::outbox::Outbox;
+use super::output::Label;
 use super::program::{self, Surroundings, ended_before, send_handshake};
 use super::{CHECK_EVERY, Epoch};
 use crate::attempt::{Batch, BatchId, OutputSink, Reply};
 use crate::backend::local::shm::{Reader, Region, SLOTS};
-use crate::backend::local::supervisor::{Exit, Label, Supervised, Supervisor};
+use crate::backend::local::supervisor::{Exit, Supervised, Supervisor};
 use crate::backend::local::worker::ENV;
 use crate::codec::Aligned;
 use crate::error::Failure;
