@@ -1,5 +1,6 @@
 //! The `local` backend: a pool of worker processes that run this same executable.
 
+mod epoch;
 mod memory;
 mod outbox;
 mod output;
@@ -7,6 +8,7 @@ mod process;
 mod program;
 mod shm;
 mod spawner;
+mod starts;
 mod supervisor;
 pub(crate) mod worker;
 
@@ -15,32 +17,20 @@ use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Backend, BackendContext, BackendScheme, WakeHandle, scheme};
 use crate::attempt::{Batch, BatchId, OutputSink, Reply};
 use crate::backend::local::shm::SLOTS;
 use crate::error::{Error, Failure};
 use crate::function::blob;
-use crate::platform::{self, ProcessMemory, monotonic};
+use crate::platform::{self, ProcessMemory};
 use crate::scheduler;
-use process::{Process, START_LIMIT};
+use epoch::Epoch;
+use process::Process;
 use program::Surroundings;
+use starts::Starts;
 use supervisor::Supervisor;
-
-/// The pool gives up after this number of consecutive workers have ended by themselves before their first call.
-const FALSE_STARTS: u32 = 3;
-
-/// A pool without workers gives up after this number of consecutive failed starts. A start fails if the system lacks a
-/// resource, or if the worker is killed before its first call. The pauses between these starts add up to about two
-/// seconds.
-const REFUSALS: u32 = 9;
-/// Pause after the first failed start. Each further pause is twice as long, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Time until a pool that gave up tries again.
-const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// Number of file descriptors that the driver needs for each worker, and for itself.
 const DESCRIPTORS: (u64, u64) = (6, 128);
@@ -60,14 +50,7 @@ pub(crate) struct LocalBackend {
     surroundings: Arc<Surroundings>,
     /// Supervises the workers; created with the first one.
     supervisor: Option<Arc<Supervisor>>,
-    /// Number of consecutive workers that ended by themselves before their first call.
-    false_starts: u32,
-    /// Number of consecutive failed starts.
-    refusals: u32,
-    /// Earliest time of the next start.
-    next_start: Duration,
-    /// Why the pool gave up, and until when batches fail for that reason.
-    broken: Option<(String, Duration)>,
+    starts: Starts,
     /// The limit on the memory of this process and its workers, if there is one.
     memory: Option<Memory>,
     /// Time after which an idle worker is retired.
@@ -99,26 +82,6 @@ impl Worker {
 
     fn process_mut(&mut self) -> Option<&mut Process> {
         if let Self::Running(process) = self { Some(process) } else { None }
-    }
-}
-
-/// The start of the scheduler's clock, in nanoseconds on the clock that is shared with workers.
-#[derive(Debug, Clone, Copy)]
-struct Epoch(u64);
-
-impl Epoch {
-    fn new(clock: Instant) -> Self {
-        Self(monotonic().saturating_sub(clock.elapsed().as_nanos() as u64))
-    }
-
-    /// Converts a worker's time to the scheduler's clock.
-    fn time(self, at: u64) -> Duration {
-        Duration::from_nanos(at.saturating_sub(self.0))
-    }
-
-    /// Converts the scheduler's time to the clock that is shared with workers.
-    fn at(self, time: Duration) -> u64 {
-        self.0.saturating_add(time.as_nanos() as u64)
     }
 }
 
@@ -176,10 +139,7 @@ impl LocalBackend {
             epoch: Epoch::new(setup.clock),
             surroundings: Arc::new(Surroundings::now()),
             supervisor: None,
-            false_starts: 0,
-            refusals: 0,
-            next_start: Duration::ZERO,
-            broken: None,
+            starts: Starts::default(),
             memory: None,
             idle_timeout: setup.idle_timeout,
             max_calls: setup.max_calls,
@@ -257,15 +217,11 @@ impl LocalBackend {
                 }
                 continue;
             }
-            if let Some((why, until)) = &self.broken
-                && self.processes().next().is_none()
+            if self.processes().next().is_none()
+                && let Some(why) = self.starts.gave_up(now)
             {
-                if now < *until {
-                    let why = why.clone();
-                    self.waiting.drain(..).for_each(|waiting| waiting.batch.fail(&why, replies));
-                    return;
-                }
-                self.broken = None;
+                self.waiting.drain(..).for_each(|waiting| waiting.batch.fail(why, replies));
+                return;
             }
             return self.start_some(now);
         }
@@ -308,7 +264,8 @@ impl LocalBackend {
     /// Returns the worker with the fewest batches, if it has a free slot. Returns `None` while other workers are
     /// starting or can be started, unless the last start failed.
     fn shortest_if_all_run(&self, calls: u64) -> Option<usize> {
-        if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_))) && self.refusals == 0
+        if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_)))
+            && !self.starts.are_refused()
         {
             return None;
         }
@@ -321,13 +278,11 @@ impl LocalBackend {
 
     /// Starts as many workers as the waiting batches can use.
     fn start_some(&mut self, now: Duration) {
-        if now < self.next_start {
+        if !self.starts.may_be(now) {
             return;
         }
         let starting = self.workers.iter().filter(|worker| matches!(worker, Worker::Starting(_))).count();
-        // After a failure, workers are started one at a time.
-        let most = if self.refusals > 0 || self.false_starts > 0 { 1 } else { self.waiting.len() };
-        for _ in starting..most {
+        for _ in starting..self.starts.most(self.waiting.len()) {
             let Some(free) = self.workers.iter().position(|worker| matches!(worker, Worker::None)) else { return };
             self.start(free);
         }
@@ -378,28 +333,9 @@ impl LocalBackend {
             Ok(process) => self.workers[index] = Worker::Running(Box::new(process)),
             Err(error) => {
                 self.workers[index] = Worker::None;
-                self.refused(&format!("cannot create the process: {error}"), now);
+                self.starts.refused(&format!("cannot create the process: {error}"), now);
             }
         }
-    }
-
-    /// Records a failed start. The next one, after a pause, may succeed.
-    fn refused(&mut self, why: &str, now: Duration) {
-        self.refusals += 1;
-        let pause = FIRST_PAUSE.saturating_mul(1 << (self.refusals - 1).min(10)).min(LONGEST_PAUSE);
-        self.next_start = now + pause;
-        if self.refusals >= REFUSALS {
-            self.give_up(
-                format!("cannot start a worker process; {REFUSALS} starts failed in a row, the last one: {why}"),
-                now,
-            );
-        }
-    }
-
-    /// Makes waiting and new batches fail for a while, unless there is a worker.
-    fn give_up(&mut self, why: String, now: Duration) {
-        (self.refusals, self.false_starts) = (0, 0);
-        self.broken = Some((why, now + GIVEN_UP));
     }
 
     /// Handles the end of a worker process.
@@ -412,28 +348,13 @@ impl LocalBackend {
         process.read(now, replies);
         process.read_unpublished(now, replies);
         if process.was_ready() {
-            (self.false_starts, self.refusals) = (0, 0);
+            self.starts.succeeded();
         } else if process.is_late() {
-            self.give_up(
-                format!(
-                    "a worker process did not reach `wren::init()` within {} seconds and was killed; the code that the \
-                     program runs before it must finish in a worker too; make `wren::init()` the first line of `main`",
-                    START_LIMIT.as_secs()
-                ),
-                now,
-            );
+            self.starts.was_late(now);
         } else if exit.was_killed() {
-            self.refused(&format!("before its first call, the process {}", exit.in_words()), now);
+            self.starts.refused(&format!("before its first call, the process {}", exit.in_words()), now);
         } else {
-            self.false_starts += 1;
-            if self.false_starts >= FALSE_STARTS {
-                let why = format!(
-                    "{FALSE_STARTS} worker processes in a row ended before their first call; the last one {}; check \
-                     that `#[wren::main]` is on `main`, or that `wren::init()` is its first line",
-                    exit.in_words()
-                );
-                self.give_up(why, now);
-            }
+            self.starts.was_false(&exit, now);
         }
         process.settle(&exit, now, replies);
     }
@@ -441,7 +362,7 @@ impl LocalBackend {
     /// Takes back the batches that wait behind a running batch, if an idle worker or a new one can run them.
     fn share(&mut self, replies: &mut Vec<Reply>) {
         let has_idle = self.workers.iter().any(|worker| match worker {
-            Worker::None => self.refusals == 0,
+            Worker::None => !self.starts.are_refused(),
             Worker::Starting(_) => false,
             Worker::Running(process) => process.load() == 0 && !process.is_retiring(),
         });

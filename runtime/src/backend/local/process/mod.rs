@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::CHECK_EVERY;
+use super::epoch::Epoch;
 use super::memory::{WatchedMemory, note_unenforced_limit};
 use super::outbox::Outbox;
 use super::output::Label;
 use super::program::{self, Surroundings, ended_before, send_handshake};
-use super::{CHECK_EVERY, Epoch};
 use crate::attempt::{Batch, BatchId, OutputSink, Reply};
 use crate::backend::local::shm::{Reader, Region, SLOTS};
 use crate::backend::local::supervisor::{Exit, Supervised, Supervisor};
