@@ -1,6 +1,8 @@
 //! The embedded storage: LMDB in a folder, shared by the processes of one machine.
 
+mod options;
 mod size;
+mod transactions;
 mod turns;
 
 use std::collections::HashMap;
@@ -11,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError};
 
+use self::options::Options;
 use self::turns::Turns;
 use super::handle::parse_counter;
 use super::numbers::add_to;
@@ -24,10 +27,6 @@ use crate::store::clip;
 inventory::submit! {
     KvScheme { scheme: "embedded", open: |rest| Ok(Embedded::open(rest)?) }
 }
-
-/// Initial size of the memory map, in bytes of address space. It is doubled when the values need more. The map itself
-/// takes neither memory nor disk space.
-const MAP: usize = 1 << 30;
 
 /// Maximum number of threads, in all processes together, that read at once.
 const READERS: u32 = 4096;
@@ -55,41 +54,6 @@ pub struct Embedded {
     process: u32,
     /// Locked for reading while the map is in use, and for writing while it is resized.
     map: RwLock<()>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Options {
-    folder: PathBuf,
-    sync: bool,
-    map: usize,
-}
-
-impl Options {
-    /// Parses `<folder>`, `<folder>?sync=true` or `<folder>?map_mb=64`.
-    fn parse(rest: &str) -> Result<Self> {
-        let (folder, options) = rest.split_once('?').unwrap_or((rest, ""));
-        if folder.is_empty() {
-            return Err(Error::Config("`embedded:` needs a folder, as in `embedded:.wren/kv`".to_owned()));
-        }
-        let folder = std::path::absolute(platform::path_of_text(folder))
-            .map_err(|e| Error::Config(format!("cannot use the folder {folder} of `embedded:`: {e}")))?;
-        let mut parsed = Self { folder, sync: false, map: MAP };
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            match option.split_once('=') {
-                Some(("sync", "true")) => parsed.sync = true,
-                Some(("sync", "false")) => parsed.sync = false,
-                Some(("map_mb", mb)) if mb.parse::<u32>().is_ok_and(|mb| mb > 0) => {
-                    parsed.map = mb.parse::<usize>().unwrap_or(1) << 20;
-                }
-                _ => {
-                    return Err(Error::Config(format!(
-                        "unknown option `{option}` of `embedded:`; expected `sync=true` or `map_mb=<number>`"
-                    )));
-                }
-            }
-        }
-        Ok(parsed)
-    }
 }
 
 impl fmt::Debug for Embedded {
@@ -165,101 +129,6 @@ impl Embedded {
         let turns = Turns::open(&options.folder)?;
         Ok(Self { env, values, options, turns, file, process: std::process::id(), map: RwLock::new(()) })
     }
-
-    fn read<T>(&self, operation: &str, key: &str, act: impl Fn(&RoTxn) -> heed::Result<T>) -> KvResult<T> {
-        self.retried(operation, key, 0, || Ok(Ok(act(&*self.env.read_txn()?)?)))
-    }
-
-    /// Runs a change, and commits it if it returns `Ok`. `room` is the space that it may need, in bytes.
-    fn write<T>(
-        &self,
-        operation: &str,
-        key: &str,
-        room: usize,
-        mut act: impl FnMut(&mut RwTxn) -> heed::Result<KvResult<T>>,
-    ) -> KvResult<T> {
-        self.retried(operation, key, room, || {
-            let _turn = match self.turns.take(turns::PATIENCE) {
-                Ok(turn) => turn,
-                Err(reason) => return Ok(Err(reason)),
-            };
-            let mut change = self.env.write_txn()?;
-            let outcome = act(&mut change)?;
-            if outcome.is_ok() {
-                change.commit()?;
-            }
-            Ok(Ok(outcome))
-        })?
-    }
-
-    /// Runs a transaction, and runs it again after fixing a full map, an outdated map size or a full table of readers.
-    /// The inner `Err` is the reason for a failure that is not retried.
-    fn retried<T>(
-        &self,
-        operation: &str,
-        key: &str,
-        room: usize,
-        mut transaction: impl FnMut() -> heed::Result<std::result::Result<T, String>>,
-    ) -> KvResult<T> {
-        let failed = |reason: String| KvError::Failed {
-            kv: self.url(),
-            operation: operation.to_owned(),
-            key: key.to_owned(),
-            reason,
-        };
-        if std::process::id() != self.process {
-            return Err(failed(
-                "this process was forked from the one that opened it; start the child with exec".to_owned(),
-            ));
-        }
-        let mut cleared = false;
-        loop {
-            let guard = self.map.read().unwrap_or_else(PoisonError::into_inner);
-            let size = self.env.info().map_size;
-            let error = match transaction() {
-                Ok(outcome) => return outcome.map_err(failed),
-                Err(error) => error,
-            };
-            drop(guard);
-            let fixed = match error {
-                heed::Error::Mdb(MdbError::MapFull) => self.grow(size, room),
-                heed::Error::Mdb(MdbError::MapResized) => self.follow(),
-                heed::Error::Mdb(MdbError::ReadersFull) if !cleared => {
-                    cleared = true;
-                    self.env.clear_stale_readers().map(drop)
-                }
-                heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound | MdbError::Invalid) => {
-                    return Err(failed(format!(
-                        "{error}: its files are damaged, as after a power failure; delete them"
-                    )));
-                }
-                other => Err(other),
-            };
-            fixed.map_err(|e| failed(e.to_string()))?;
-        }
-    }
-
-    /// Makes the map larger than `size`, unless another thread already did.
-    fn grow(&self, size: usize, room: usize) -> heed::Result<()> {
-        let _alone = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        if self.env.info().map_size > size {
-            return Ok(());
-        }
-        self.env.clear_stale_readers()?;
-        let page = 1 << 16;
-        let larger = (size.saturating_mul(2)).max(size.saturating_add(room.saturating_mul(2))).next_multiple_of(page);
-        size::extend(&self.options.folder, larger)?;
-        // SAFETY: no transaction of this process is open: each holds the lock for reading, and here it is held for
-        // writing.
-        unsafe { self.env.resize(larger) }
-    }
-
-    /// Adopts the map size that another process has set.
-    fn follow(&self) -> heed::Result<()> {
-        let _alone = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: as in `grow`. 0 means the size recorded in the file.
-        unsafe { self.env.resize(0) }
-    }
 }
 
 fn prepare(folder: &Path) -> std::io::Result<()> {
@@ -274,20 +143,7 @@ fn file_of(folder: &Path) -> std::io::Result<(u64, u64)> {
 
 impl KeyValue for Embedded {
     fn url(&self) -> String {
-        let mut url = format!("embedded:{}", platform::text_of_path(&self.options.folder));
-        let mut separator = '?';
-        let mut option = |text: String| {
-            url.push(separator);
-            url.push_str(&text);
-            separator = '&';
-        };
-        if self.options.sync {
-            option("sync=true".to_owned());
-        }
-        if self.options.map != MAP {
-            option(format!("map_mb={}", self.options.map >> 20));
-        }
-        url
+        self.options.url()
     }
 
     fn is_remote(&self) -> bool {
