@@ -20,6 +20,7 @@
 //! Instances stay warm until the end of the job.
 
 mod backend;
+mod capacity;
 mod model;
 mod run;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::capacity::{Bucket, Places};
 use super::model::Model;
 use super::{Durations, Workload};
 use crate::attempt::{Batch, BatchId, Reply, Results, Timing};
@@ -54,59 +55,6 @@ struct InFlight {
 struct Instance {
     function: usize,
     slowness: f64,
-}
-
-/// A token bucket, which refills over time.
-#[derive(Debug, Clone)]
-struct Bucket {
-    holds: f64,
-    most: f64,
-    per_second: f64,
-    at: Duration,
-}
-
-impl Bucket {
-    fn full(most: f64, per_second: f64) -> Self {
-        Self { holds: most, most, per_second, at: Duration::ZERO }
-    }
-
-    fn refill(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.holds = (self.holds + passed * self.per_second).min(self.most);
-        self.at = now;
-    }
-
-    fn has_one(&mut self, now: Duration) -> bool {
-        self.refill(now);
-        self.holds >= 1.0
-    }
-
-    fn take(&mut self) {
-        self.holds -= 1.0;
-    }
-}
-
-/// A fixed number of places. Each operation occupies the first place that is free.
-#[derive(Debug)]
-struct Places {
-    taken_until: BinaryHeap<Reverse<Duration>>,
-    places: usize,
-}
-
-impl Places {
-    fn new(places: usize) -> Self {
-        Self { taken_until: BinaryHeap::new(), places: places.max(1) }
-    }
-
-    /// Occupies a place, now or when the first one is free, for the duration `takes`. Returns when that ends.
-    fn finish_at(&mut self, now: Duration, takes: Duration) -> Duration {
-        let starts = match self.taken_until.len() < self.places {
-            true => now,
-            false => self.taken_until.pop().map_or(now, |Reverse(free)| free.max(now)),
-        };
-        self.taken_until.push(Reverse(starts + takes));
-        starts + takes
-    }
 }
 
 /// The totals of a simulated run.
