@@ -53,8 +53,8 @@ impl WatchedMemory {
         self.peak
     }
 
-    /// Returns the failure if the running task has exceeded its memory. `before` returns the memory that the worker held
-    /// before the task, in bytes.
+    /// Returns the failure if the running task has exceeded its memory. `before` returns the memory that the worker
+    /// held before the task, in bytes.
     pub(super) fn over_limit(
         &mut self,
         worker: &ProcessMemory,
@@ -76,8 +76,8 @@ impl WatchedMemory {
         (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
     }
 
-    /// Returns whether calls, the last of them with the limit `limit_mb`, left too much memory in use, so that the worker
-    /// must be replaced.
+    /// Returns whether calls, the last of them with the limit `limit_mb`, left too much memory in use, so that the
+    /// worker must be replaced.
     pub(super) fn has_grown(&mut self, worker: &ProcessMemory, limit_mb: Option<u32>, now: Duration) -> bool {
         if now < self.growth_known_until {
             return false;

@@ -1,5 +1,5 @@
-//! The messages to one worker: batches, and the large values that they refer to. They are written to the worker's ring as
-//! far as there is room.
+//! The messages to one worker: batches, and the large values that they refer to. They are written to the worker's ring
+//! as far as there is room.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -1,5 +1,5 @@
-//! The worker's socket to its driver: how the worker receives it before `main`, sleeps on it, and takes descriptors from
-//! it.
+//! The worker's socket to its driver: how the worker receives it before `main`, sleeps on it, and takes descriptors
+//! from it.
 
 use std::collections::VecDeque;
 use std::io;
