@@ -174,7 +174,7 @@ pub mod __private {
     pub use crate::error_failure;
     pub use crate::executor::run_async;
     pub use crate::function::registry::{REMOTE_FNS, Source};
-    pub use crate::function::types::{Any, Borrowed, Owned, Reply, Sent, Told, Type, borrowed, owned, result};
+    pub use crate::function::types::{Any, Borrowed, Owned, Reply, Reportable, Sent, Type, borrowed, owned, result};
     pub use crate::function::{ArgsDecoder, ArgsEncoder, Argument, Invoke, Output, RemoteFn, ResultType, Returned};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};

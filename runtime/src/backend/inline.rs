@@ -83,21 +83,21 @@ struct Running {
 inventory::submit! {
     BackendScheme {
         scheme: "inline",
-        open: |rest, setup| {
-            scheme::nothing_more("inline", rest)?;
-            Ok(open(setup))
+        open: |rest, context| {
+            scheme::refuse_rest("inline", rest)?;
+            Ok(open(context))
         },
     }
 }
 
 /// Opens the backend with threads that are started when they are first needed.
-pub(crate) fn open(setup: &BackendContext) -> Box<dyn Backend> {
-    Box::new(InlineBackend::new(setup))
+pub(crate) fn open(context: &BackendContext) -> Box<dyn Backend> {
+    Box::new(InlineBackend::new(context))
 }
 
 /// As [`open`], but the thread that waits for the calls runs them, with [`Queued::run_one`].
-pub(crate) fn run_by_who_waits(setup: &BackendContext) -> (Box<dyn Backend>, Queued) {
-    let mut backend = InlineBackend::new(setup);
+pub(crate) fn open_for_waiter(context: &BackendContext) -> (Box<dyn Backend>, Queued) {
+    let mut backend = InlineBackend::new(context);
     backend.is_run_by_waiter = true;
     let queued = Queued(backend.shared.clone());
     (Box::new(backend), queued)
@@ -147,8 +147,8 @@ impl InlinePool {
 }
 
 impl InlineBackend {
-    fn new(setup: &BackendContext) -> Self {
-        let BackendContext { workers, wake_handle, depth, clock, .. } = setup.clone();
+    fn new(context: &BackendContext) -> Self {
+        let BackendContext { workers, wake_handle, depth, clock, .. } = context.clone();
         let shared = InlinePool { state: Mutex::default(), work: Condvar::new(), wake_handle, clock, depth };
         Self { shared: Arc::new(shared), threads: workers.max(1), is_run_by_waiter: false }
     }

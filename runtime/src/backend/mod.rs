@@ -20,7 +20,7 @@ use crate::scheduler;
 pub use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine, RemoteTiming, Reply, Results, Timing};
 pub use crate::config::is_lambda;
 pub use crate::terminal::Stream;
-pub(crate) use inline::{Queued, run_by_who_waits};
+pub(crate) use inline::{Queued, open_for_waiter};
 #[cfg(feature = "aws")]
 pub(crate) use local::LocalBackend;
 pub(crate) use scheme::open;

@@ -98,7 +98,7 @@ pub struct BackendScheme {
     /// Name of the scheme, without the colon: `local`.
     pub scheme: &'static str,
     /// Opens the backend. `rest` is the part of the URL after the colon.
-    pub open: fn(rest: &str, setup: &BackendContext) -> Result<Box<dyn Backend>>,
+    pub open: fn(rest: &str, context: &BackendContext) -> Result<Box<dyn Backend>>,
 }
 
 impl fmt::Debug for BackendScheme {
@@ -120,11 +120,11 @@ inventory::submit! {
 }
 
 /// Opens the backend of a URL: `local`, `inline:`.
-pub(crate) fn open(url: &str, setup: &BackendContext) -> Result<Box<dyn Backend>> {
+pub(crate) fn open(url: &str, context: &BackendContext) -> Result<Box<dyn Backend>> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let known = || inventory::iter::<BackendScheme>.into_iter();
     if let Some(found) = known().find(|known| known.scheme == scheme) {
-        return (found.open)(rest, setup);
+        return (found.open)(rest, context);
     }
     let mut names: Vec<_> = known().map(|known| known.scheme).collect();
     names.sort_unstable();
@@ -132,7 +132,7 @@ pub(crate) fn open(url: &str, setup: &BackendContext) -> Result<Box<dyn Backend>
 }
 
 /// Refuses a non-empty `rest`, for schemes that take nothing after the colon.
-pub(super) fn nothing_more(scheme: &str, rest: &str) -> Result<()> {
+pub(super) fn refuse_rest(scheme: &str, rest: &str) -> Result<()> {
     if rest.is_empty() {
         return Ok(());
     }
@@ -145,13 +145,13 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_lists_those_that_are_known() {
-        let setup = BackendContext::new(1, Notifier::new().unwrap(), 0);
-        let message = open("cloud:7", &setup).err().unwrap().to_string();
+        let context = BackendContext::new(1, Notifier::new().unwrap(), 0);
+        let message = open("cloud:7", &context).err().unwrap().to_string();
         let ending = "unknown backend `cloud:7`; expected one of inline, lambda, local, sim";
         assert!(message.ends_with(ending), "{message}");
-        let message = open("inline:7", &setup).err().unwrap().to_string();
+        let message = open("inline:7", &context).err().unwrap().to_string();
         assert!(message.contains("takes nothing after its name, but got `7`"), "{message}");
-        let message = open("sim:mars", &setup).err().unwrap().to_string();
+        let message = open("sim:mars", &context).err().unwrap().to_string();
         let what = if cfg!(feature = "sim") { "`sim:pywren2017`" } else { "cargo add wren-cloud --features sim" };
         assert!(message.contains(what), "{message}");
     }
@@ -159,9 +159,9 @@ mod tests {
     #[cfg(not(feature = "aws"))]
     #[test]
     fn a_program_without_aws_is_told_how_to_get_it() {
-        let setup = BackendContext::new(1, Notifier::new().unwrap(), 0);
+        let context = BackendContext::new(1, Notifier::new().unwrap(), 0);
         for url in ["lambda", "lambda:event"] {
-            let message = open(url, &setup).err().unwrap().to_string();
+            let message = open(url, &context).err().unwrap().to_string();
             assert!(message.contains("enable it with `cargo wren deploy`"), "{message}");
         }
         let message = crate::store::open("s3://bucket/x").err().unwrap().to_string();

@@ -35,7 +35,7 @@ pub use blocking::{block_on, run_async};
 pub use builder::Builder;
 pub(crate) use commit::{ResultCommitter, ResultPolicy, Sought, Submitted};
 pub(crate) use outcomes::{Outcome, OutcomeQueue};
-use output::Printing;
+use output::TaskOutput;
 pub(crate) use pending::Pending;
 pub(crate) use reactor::{Reactor, SuppressGuard, cancel_all};
 pub(crate) use settings::Settings;
@@ -164,13 +164,13 @@ impl Executor {
             config.workers = MOST_UNKNOWN;
         }
         let (family, store) = (Some(self.0.family), Some(self.store()));
-        let opened = Self::open_on(config, None, store, level, family, |setup| backend::open("inline", setup))?;
+        let opened = Self::open_on(config, None, store, level, family, |context| backend::open("inline", context))?;
         Ok(levels.entry(level).or_insert(opened).clone())
     }
 
     fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>) -> Result<Self> {
         let url = config.backend.clone().unwrap_or_else(|| default_backend().to_owned());
-        Self::open_on(config, faults, opened, 0, None, |setup| backend::open(&url, setup))
+        Self::open_on(config, faults, opened, 0, None, |context| backend::open(&url, context))
     }
 
     fn open_on(
@@ -194,14 +194,14 @@ impl Executor {
         let store = opened.map_or_else(|| store::open(&config.store_url()?), Ok)?;
         static FAMILIES: AtomicU64 = AtomicU64::new(1);
         let family = family.unwrap_or_else(|| FAMILIES.fetch_add(1, Ordering::Relaxed));
-        let mut setup = BackendContext::new(config.workers, notifier.clone(), level + 1);
-        setup.directory.clone_from(&config.directory);
-        (setup.idle_timeout, setup.max_calls) = (config.idle_timeout, config.max_calls);
-        setup.on_other_build = config.other_build;
-        let printing = Arc::<Printing>::default();
-        let prints = printing.clone();
-        setup.lines = OutputSink::new(move |line| prints.take(line));
-        let mut backend = open_backend(&mut setup)?;
+        let mut context = BackendContext::new(config.workers, notifier.clone(), level + 1);
+        context.directory.clone_from(&config.directory);
+        (context.idle_timeout, context.max_calls) = (config.idle_timeout, config.max_calls);
+        context.on_other_build = config.other_build;
+        let output = Arc::<TaskOutput>::default();
+        let sink = output.clone();
+        context.lines = OutputSink::new(move |line| sink.take(line));
+        let mut backend = open_backend(&mut context)?;
         config.workers = backend.workers();
         #[cfg(feature = "aws")]
         if config.deployed && !config.quiet {
@@ -219,7 +219,7 @@ impl Executor {
         backend.tune(&mut settings);
         let core = Core::new(Scheduler::new(settings), backend);
         let reactor =
-            Arc::new(Reactor { core: Mutex::new(core), notifier, clock: setup.clock, printing, config, store });
+            Arc::new(Reactor { core: Mutex::new(core), notifier, clock: context.clock, output, config, store });
         reactor::all().push(Arc::downgrade(&reactor));
         if reactor::is_cancelled() {
             reactor.cancel_all();

@@ -9,7 +9,7 @@ use crate::history::{Note, SharedLog, WeakLog};
 /// The logs of jobs, by the job's run, for lines that tasks print. They are outside of [`Core`](super::core::Core), so
 /// that a line does not wait for the scheduler.
 #[derive(Debug, Default)]
-pub(super) struct Printing(Mutex<Logs>);
+pub(super) struct TaskOutput(Mutex<Logs>);
 
 #[derive(Debug, Default)]
 pub(super) struct Logs {
@@ -18,7 +18,7 @@ pub(super) struct Logs {
     full: usize,
 }
 
-impl Printing {
+impl TaskOutput {
     fn logs(&self) -> MutexGuard<'_, Logs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

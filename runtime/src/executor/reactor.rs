@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Entry, REPORT_EVERY};
-use super::output::Printing;
+use super::output::TaskOutput;
 use super::{OutcomeQueue, Pending, ResultCommitter, Settings, default_backend};
 use crate::attempt::TaskBlock;
 use crate::config::Config;
@@ -34,7 +34,7 @@ pub(crate) struct Reactor {
     pub(super) core: Mutex<Core>,
     pub(super) notifier: Notifier,
     pub(super) clock: Instant,
-    pub(super) printing: Arc<Printing>,
+    pub(super) output: Arc<TaskOutput>,
     pub(crate) config: Config,
     pub(super) store: Arc<dyn Store>,
 }
@@ -144,7 +144,7 @@ impl Reactor {
         log: SharedLog,
     ) -> JobKey {
         if let Some(run) = &spec.run {
-            self.printing.open(run, &log);
+            self.output.open(run, &log);
         }
         spec.concurrency = spec.concurrency.or(self.config.at_once);
         let mut core = self.lock();

@@ -45,8 +45,8 @@ fn open() -> Result<(Executor, Queued)> {
     config.backend = Some("inline".to_owned());
     config.workers = 1;
     let mut queued = None;
-    let executor = Executor::open_on(config, None, None, super::MOST_LEVEL, None, |setup| {
-        let (backend, of_backend) = backend::run_by_who_waits(setup);
+    let executor = Executor::open_on(config, None, None, super::MOST_LEVEL, None, |context| {
+        let (backend, of_backend) = backend::open_for_waiter(context);
         queued = Some(of_backend);
         Ok(backend)
     })?;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use super::types::Told;
+use super::types::Reportable;
 use crate::codec;
 use crate::error::Failure;
 
@@ -108,7 +108,7 @@ impl DisplayKind {
 }
 #[allow(missing_docs)]
 impl DebugKind {
-    pub fn failure<E: Told>(self, error: E) -> Failure {
+    pub fn failure<E: Reportable>(self, error: E) -> Failure {
         of_text::<E>(format!("{error:?}"), Vec::new())
     }
 }

@@ -241,9 +241,9 @@ pub fn result<T: Returned>() -> Sent<T> {
     label = "this error has no text that a worker can send back",
     note = "add `#[derive(Debug)]` to it; if it implements `std::error::Error`, its message and causes are also sent"
 )]
-pub trait Told: Debug {}
+pub trait Reportable: Debug {}
 
-impl<E: Debug + ?Sized> Told for E {}
+impl<E: Debug + ?Sized> Reportable for E {}
 
 /// The requirements for an argument: the driver encodes it and the worker decodes it.
 #[doc(hidden)]

@@ -32,7 +32,7 @@ pub struct Exchange {
     /// When the batch ended, since 1970, by the machine's clock.
     pub ended: u64,
     /// When the reply arrived, since the start of the run, by the driver's clock.
-    pub heard: u64,
+    pub received: u64,
 }
 
 /// The relation of a machine's clock to the driver's clock.
@@ -46,7 +46,7 @@ pub struct Exchange {
 ///     sent,
 ///     started: began + sent + 5_001_000,
 ///     ended: began + sent + 5_011_000,
-///     heard: sent + 14_000,
+///     received: sent + 14_000,
 /// };
 /// let known = Alignment::of(&[exchange(0), exchange(20_000)]).unwrap();
 /// let started = known.driver_time(began + 5_001_000);
@@ -120,7 +120,7 @@ impl Bounds {
         let base = *self.base.get_or_insert(difference(exchange.started, exchange.sent));
         let relative = |machine, driver| difference(machine, driver).saturating_sub(base) as f64;
         self.most.push((exchange.sent as f64, relative(exchange.started, exchange.sent) + ROUNDING));
-        self.least.push((exchange.heard as f64, relative(exchange.ended, exchange.heard) - ROUNDING));
+        self.least.push((exchange.received as f64, relative(exchange.ended, exchange.received) - ROUNDING));
         self.reduce();
     }
 
@@ -234,8 +234,8 @@ mod tests {
             let sent = random.u64(..span_us);
             let started = sent + 500 + (random.f64() * random.f64() * 80_000.0) as u64;
             let ended = started + random.u64(..200_000);
-            let heard = ended + 800 + (random.f64() * random.f64() * 60_000.0) as u64;
-            Exchange { sent, started: machine(started as f64), ended: machine(ended as f64), heard }
+            let received = ended + 800 + (random.f64() * random.f64() * 60_000.0) as u64;
+            Exchange { sent, started: machine(started as f64), ended: machine(ended as f64), received }
         };
         (0..count).map(&mut one).collect()
     }
@@ -252,7 +252,7 @@ mod tests {
             let span = minutes * 60_000_000;
             let exchanges = exchanges(seed, count, span, skew, ppm);
             let known = Alignment::of(&exchanges).unwrap();
-            let last = exchanges.iter().map(|exchange| exchange.heard).max().unwrap();
+            let last = exchanges.iter().map(|exchange| exchange.received).max().unwrap();
             for driver in [0, last / 3, last] {
                 let machine = (BEGAN + skew + driver as f64 * (1.0 + ppm / 1e6)).round() as u64;
                 let moved = known.driver_time(machine);
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn what_no_clock_fits_is_not_aligned() {
         assert_eq!(Alignment::of(&[]), None);
-        let good = Exchange { sent: 0, started: 1_000, ended: 2_000, heard: 3_000 };
+        let good = Exchange { sent: 0, started: 1_000, ended: 2_000, received: 3_000 };
         // The batch ended after its reply arrived, whatever the clock.
         assert_eq!(Alignment::of(&[Exchange { ended: 9_000, ..good }]), None);
     }

@@ -316,7 +316,7 @@ impl JobLog {
                     sent: ran.sent.invoked.saturating_sub(self.started_at).as_micros() as u64,
                     started: remote.started.as_micros() as u64,
                     ended: (remote.started + remote.ran).as_micros() as u64,
-                    heard: now,
+                    received: now,
                 },
             );
         }

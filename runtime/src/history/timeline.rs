@@ -227,14 +227,14 @@ impl Reader {
         remote: &Option<RemoteTimes>,
         (bytes_in, bytes_out, peak_mb): (usize, usize, u64),
     ) {
-        let heard = us(t);
-        self.reached(heard);
+        let received = us(t);
+        self.reached(received);
         if let Some(remote) = remote {
             let exchange = Exchange {
                 sent: us(times.invoked),
                 started: remote.started_unix_us,
                 ended: remote.started_unix_us.saturating_add(remote.ran_us),
-                heard,
+                received,
             };
             self.clocks.add(remote.instance, &exchange);
             self.elsewhere.push((self.spans.len(), *times, remote.clone()));
@@ -248,7 +248,7 @@ impl Reader {
             instance: remote.as_ref().map(|remote| remote.instance),
             request: remote.as_ref().map(|remote| remote.request.clone()),
             cold: times.cold,
-            moments: moments(times, us(times.started), heard, self.runs.last().map_or(0, |run| run.start)),
+            moments: moments(times, us(times.started), received, self.runs.last().map_or(0, |run| run.start)),
             bytes_in,
             bytes_out,
             peak_mb,
@@ -269,10 +269,10 @@ impl Reader {
         let run_start = self.runs.last().map_or(0, |run| run.start);
         for (index, times, remote) in std::mem::take(&mut self.elsewhere) {
             let Some(span) = self.spans.get_mut(index) else { continue };
-            let heard = span.moments[8].saturating_sub(run_start);
+            let received = span.moments[8].saturating_sub(run_start);
             let (sent, ran) = (us(times.invoked), remote.ran_us);
             // The batch started between `sent` and `last`.
-            let last = heard.saturating_sub(ran).max(sent);
+            let last = received.saturating_sub(ran).max(sent);
             let alignment = known.get(&None).or_else(|| known.get(&Some(remote.instance)));
             let started = match alignment {
                 Some(alignment) => {
@@ -284,22 +284,22 @@ impl Reader {
                     sent.midpoint(last)
                 }
             };
-            span.moments = moments(&times, started, heard, run_start);
+            span.moments = moments(&times, started, received, run_start);
         }
     }
 }
 
 /// Returns the boundaries of the phases, one after the other. Times that contradict each other are adjusted to fit.
-fn moments(times: &Times, started: u64, heard: u64, run_start: u64) -> [u64; 9] {
-    let queued = us(times.queued).min(heard);
-    let invoked = us(times.invoked).clamp(queued, heard);
-    let started = started.clamp(invoked, heard);
+fn moments(times: &Times, started: u64, received: u64, run_start: u64) -> [u64; 9] {
+    let queued = us(times.queued).min(received);
+    let invoked = us(times.invoked).clamp(queued, received);
+    let started = started.clamp(invoked, received);
     let setup = started.saturating_sub(times.setup_us).max(invoked);
-    let mut moments = [queued, invoked, setup, started, 0, 0, 0, 0, heard];
+    let mut moments = [queued, invoked, setup, started, 0, 0, 0, 0, received];
     let took = [times.fetch_us, times.turn_us, times.compute_us, times.commit_us];
     let mut reached = started;
     for (moment, took) in moments[4..8].iter_mut().zip(took) {
-        reached = reached.saturating_add(took).min(heard);
+        reached = reached.saturating_add(took).min(received);
         *moment = reached;
     }
     moments.map(|moment| run_start.saturating_add(moment))

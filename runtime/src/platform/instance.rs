@@ -14,7 +14,7 @@ pub(crate) struct Instance {
     pub(crate) pid: u32,
     /// When the process started, in clock ticks since the machine started: another process may get the same `pid`
     /// later.
-    began: u64,
+    started: u64,
     /// The machine's name, for people.
     pub(crate) machine: String,
 }
@@ -26,7 +26,7 @@ impl Instance {
         INSTANCE.get_or_init(|| {
             let pid = std::process::id();
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            Self { space: space(), pid, began: began(pid).flatten().unwrap_or(0), machine }
+            Self { space: space(), pid, started: started(pid).flatten().unwrap_or(0), machine }
         })
     }
 
@@ -34,7 +34,7 @@ impl Instance {
     /// always `false`.
     pub(crate) fn has_ended(&self) -> bool {
         let is_here = !self.space.is_empty() && self.space == Self::of_this_process().space;
-        is_here && (!is_there(self.pid) || began(self.pid).is_some_and(|began| began != Some(self.began)))
+        is_here && (!is_there(self.pid) || started(self.pid).is_some_and(|started| started != Some(self.started)))
     }
 }
 
@@ -56,7 +56,7 @@ fn space() -> String {
 
 /// Returns when a process started: the 22nd field of its `stat`, see proc_pid_stat(5). The inner `None` means that the
 /// process has ended; the outer `None` means that the field cannot be read.
-fn began(pid: u32) -> Option<Option<u64>> {
+fn started(pid: u32) -> Option<Option<u64>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name, which may contain any characters.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
@@ -75,11 +75,11 @@ mod tests {
     #[test]
     fn a_process_that_ended_is_known_to_have() {
         let this = Instance::of_this_process();
-        assert!(!this.has_ended() && this.began > 0);
+        assert!(!this.has_ended() && this.started > 0);
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let other = Instance { pid: child.id(), began: began(child.id()).unwrap().unwrap(), ..this.clone() };
+        let other = Instance { pid: child.id(), started: started(child.id()).unwrap().unwrap(), ..this.clone() };
         assert!(!other.has_ended());
-        let later = Instance { began: other.began + 1, ..other.clone() };
+        let later = Instance { started: other.started + 1, ..other.clone() };
         assert!(later.has_ended(), "another process has its number now");
         child.kill().unwrap();
         while !other.has_ended() {

@@ -52,7 +52,7 @@ impl Scheduler {
         let expected = config.expected(&batch.block, mean).saturating_mul(turns);
         // Some machines take longer to start than the mean, so the usual overhead counts twice.
         let late = expected.saturating_add(self.beside.saturating_mul(2));
-        let has_run = now.saturating_sub(batch.heard);
+        let has_run = now.saturating_sub(batch.last_report);
         let run = if has_run <= late { has_run.min(expected) } else { has_run.saturating_add(config.stops_within) };
         UnderWay { whole: config.usd(&batch.block, expected.max(run)), run: config.usd(&batch.block, run) }
     }

@@ -25,7 +25,7 @@ pub(super) struct InFlight {
     /// Tasks without an outcome yet.
     pub(super) outstanding: Vec<Range<u64>>,
     /// Time of the last reply, or of the start.
-    pub(super) heard: Time,
+    pub(super) last_report: Time,
     /// Whether the backend was asked to return tasks since the last reply.
     pub(super) reclaimed: bool,
     /// Whether the batch was copied. The copy itself may be copied again.
@@ -44,7 +44,7 @@ impl InFlight {
             attempt: run.attempt,
             sent: DispatchTimes { queued: run.queued, invoked: now },
             outstanding: vec![run.tasks.clone()],
-            heard: now,
+            last_report: now,
             reclaimed: false,
             copied: false,
             copies_before: 0,
@@ -61,7 +61,7 @@ impl InFlight {
         let tasks = u32::try_from(self.left()).unwrap_or(u32::MAX);
         let own = self.block.limits().timeout.map(|timeout| timeout.saturating_mul(tasks));
         let may_take = [own, config.longest_batch].into_iter().flatten().min().unwrap_or_default();
-        Some(self.heard.saturating_add(may_take).saturating_add(config.lost_after?))
+        Some(self.last_report.saturating_add(may_take).saturating_add(config.lost_after?))
     }
 }
 
@@ -97,7 +97,7 @@ impl Rules<'_> {
     }
 
     fn late_at(&mut self, batch: &InFlight) -> Option<Time> {
-        Some(batch.heard.saturating_add(self.patience(batch)?))
+        Some(batch.last_report.saturating_add(self.patience(batch)?))
     }
 }
 
@@ -110,7 +110,7 @@ impl Scheduler {
         let lost: Vec<_> = self.in_flight.iter().filter(|(_, f)| is_lost(f)).map(|(id, _)| *id).collect();
         for batch_id in lost {
             let Some(state) = self.in_flight.get(&batch_id) else { continue };
-            let waited = now.saturating_sub(state.heard);
+            let waited = now.saturating_sub(state.last_report);
             for task in state.outstanding.clone().into_iter().flatten() {
                 let failure = Failure::NeverStarted { waited };
                 let failed = Failed { task, failure, stderr: String::new(), timing: Timing::default() };
@@ -139,7 +139,7 @@ impl Scheduler {
             return None;
         }
         let times = if rules.mostly_done.contains(&batch.job) { 1 } else { LATER };
-        Some(batch.heard.saturating_add(rules.patience(batch)?.saturating_mul(times)))
+        Some(batch.last_report.saturating_add(rules.patience(batch)?.saturating_mul(times)))
     }
 
     fn rules(&self) -> Option<Rules<'_>> {
@@ -239,11 +239,11 @@ impl Scheduler {
             }
         }
         for batch_id in beaten {
-            if let Some(InFlight { at_once, block, heard, .. }) = self.in_flight.remove(&batch_id)
+            if let Some(InFlight { at_once, block, last_report, .. }) = self.in_flight.remove(&batch_id)
                 && let Some(state) = self.jobs.get_mut(&job)
             {
                 state.at_once -= at_once;
-                state.spent_usd += self.config.usd(&block, now.saturating_sub(heard));
+                state.spent_usd += self.config.usd(&block, now.saturating_sub(last_report));
             }
             updates.push(Update::Cancel { batch_id });
         }

@@ -222,7 +222,7 @@ impl Scheduler {
         if settled.is_empty() {
             return None;
         }
-        let silent = now.saturating_sub(std::mem::replace(&mut batch.heard, now));
+        let silent = now.saturating_sub(std::mem::replace(&mut batch.last_report, now));
         batch.reclaimed = false;
         let InFlight { job, attempt, sent, at_once, .. } = *batch;
         let origin = Origin { job, block: batch.block.clone(), attempt, sent, silent };

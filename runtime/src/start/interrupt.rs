@@ -100,7 +100,7 @@ pub(crate) fn watch() {
                 // On a thread of its own, so that a delay in it does not delay the end of the program.
                 let _ = thread::Builder::new().name("wren-cancel".into()).spawn(executor::cancel_all);
                 let _ = next(&read, Some(PATIENCE));
-                start::finish_last_words();
+                start::wait_for_pending();
                 print_tally();
                 std::process::exit(i32::from(exit_code(signal)));
             }
@@ -139,7 +139,7 @@ fn print_tally() {
 }
 
 /// If a signal asked the program to end, prints how many tasks were done and returns the exit code.
-pub(crate) fn farewell() -> Option<ExitCode> {
+pub(crate) fn report_signal() -> Option<ExitCode> {
     let signal = RECEIVED.load(Ordering::Acquire);
     (signal != 0).then(|| {
         print_tally();

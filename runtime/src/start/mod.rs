@@ -76,8 +76,8 @@ pub fn main<F: Future<Output: Termination>>(user_main: impl FnOnce() -> F) -> Ex
     let ended = runtime.block_on(user_main());
     // The calls have been dropped, which cancelled them.
     runtime.shutdown_background();
-    finish_last_words();
-    Exit(interrupt::farewell().unwrap_or_else(|| ended.report()))
+    wait_for_pending();
+    Exit(interrupt::report_signal().unwrap_or_else(|| ended.report()))
 }
 
 /// Runs a `main` that is not async.
@@ -86,13 +86,13 @@ pub fn main_sync<T: Termination>(user_main: impl FnOnce() -> T) -> Exit {
     init();
     interrupt::watch();
     let ended = user_main();
-    finish_last_words();
-    Exit(interrupt::farewell().unwrap_or_else(|| ended.report()))
+    wait_for_pending();
+    Exit(interrupt::report_signal().unwrap_or_else(|| ended.report()))
 }
 
 /// Waits, for a limited time, for the requests that stop remote workers and for pending output, before the program
 /// ends.
-pub(crate) fn finish_last_words() {
+pub(crate) fn wait_for_pending() {
     platform::finish_tasks(PATIENCE);
     terminal::finish();
 }

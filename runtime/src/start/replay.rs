@@ -157,8 +157,8 @@ fn run_here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> 
 fn run_in_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Result<Vec<u8>, Box<(Failure, String)>> {
     let broken = |reason: String| Box::new((Failure::Backend(reason), String::new()));
     let notifier = Notifier::new().map_err(|e| broken(format!("cannot create a pipe or shared memory: {e}")))?;
-    let setup = BackendContext::new(1, notifier.clone(), 1);
-    let mut backend = backend::open("local", &setup).map_err(|e| broken(e.to_string()))?;
+    let context = BackendContext::new(1, notifier.clone(), 1);
+    let mut backend = backend::open("local", &context).map_err(|e| broken(e.to_string()))?;
     let mut block = TaskBlock::new(function, input.limits, task);
     for blob in &input.args.blobs {
         // Computes the hash: the worker receives it with the value only if it is already known.
@@ -167,10 +167,10 @@ fn run_in_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Re
     block.push(input.args);
     let one = Batch { id: 1, job_run: None, tasks: task..task + 1, attempt: 1, block: block.into() };
     let mut replies = Vec::new();
-    backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies);
+    backend.invoke(one.clone(), context.clock.elapsed(), &mut replies);
     loop {
         notifier.set_asleep();
-        let wait = backend.poll(setup.clock.elapsed(), &mut replies);
+        let wait = backend.poll(context.clock.elapsed(), &mut replies);
         for reply in replies.split_off(0) {
             match reply {
                 Reply::Done { results, .. } => {
@@ -180,7 +180,7 @@ fn run_in_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Re
                 }
                 Reply::Failed { failure, stderr, .. } => return Err(Box::new((failure, stderr))),
                 // The worker ended before it started the task.
-                _ => backend.invoke(one.clone(), setup.clock.elapsed(), &mut replies),
+                _ => backend.invoke(one.clone(), context.clock.elapsed(), &mut replies),
             }
         }
         if replies.is_empty() {

@@ -12,7 +12,7 @@ use time::macros::format_description;
 use super::super::Answer;
 use super::super::answer::{Failure, empty, json as answer, new_id};
 use super::code::{self, Code};
-use super::settings::{EventConfig, Settings, Wishes};
+use super::settings::{ConfigRequest, EventConfig, Settings};
 use super::{Lambda, arn, input, valid_name};
 
 /// Time for which a new function is `Pending`, so that clients which do not wait for it fail.
@@ -58,7 +58,7 @@ struct Create {
     #[serde(default)]
     tags: BTreeMap<String, String>,
     #[serde(flatten)]
-    wishes: Wishes,
+    config: ConfigRequest,
 }
 
 #[derive(Deserialize)]
@@ -151,9 +151,9 @@ impl Function {
 
 impl Lambda {
     pub(super) async fn create(&self, body: &[u8]) -> Result<Answer, Failure> {
-        let Create { function_name: name, code, tags, wishes } = input(body)?;
+        let Create { function_name: name, code, tags, config } = input(body)?;
         valid_name(&name)?;
-        let settings = wishes.create()?;
+        let settings = config.create()?;
         self.assumable(&settings)?;
         if self.functions().contains_key(&name) {
             return Err(exists(&name));
@@ -217,10 +217,10 @@ impl Lambda {
     }
 
     pub(super) fn configure(&self, name: &str, body: &[u8]) -> Result<Answer, Failure> {
-        let wishes: Wishes = input(body)?;
+        let config: ConfigRequest = input(body)?;
         let described = self.with(name, |function| {
-            let current = function.changeable(wishes.revision_id.as_deref())?;
-            let settings = wishes.change(&current.settings)?;
+            let current = function.changeable(config.revision_id.as_deref())?;
+            let settings = config.change(&current.settings)?;
             self.assumable(&settings)?;
             function.change(Version::new(name, current.code.clone(), settings));
             Ok(function.describe())

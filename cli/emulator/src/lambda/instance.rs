@@ -23,11 +23,11 @@ use super::super::answer::new_id;
 use super::control::Version;
 use super::meter::{Meter, Tree};
 use super::output::{Journal, Output};
-use super::runtime_api::{Done, Said, Work, serve};
+use super::runtime_api::{Done, Invocation, RuntimeRequest, serve};
 use super::{Place, arn};
 
-/// Time in which an instance on Lambda must request its first work. Lambda then restarts the initialization, within the
-/// function's timeout; the emulator adds that timeout to this time instead.
+/// Time in which an instance on Lambda must request its first invocation. Lambda then restarts the initialization,
+/// within the function's timeout; the emulator adds that timeout to this time instead.
 const INIT: Duration = Duration::from_secs(10);
 
 /// Limit of open files of an instance.
@@ -39,9 +39,9 @@ pub(super) struct Instance {
     child: Child,
     tree: Arc<Tree>,
     meter: Arc<Meter>,
-    requests: mpsc::Receiver<Said>,
-    /// Set while the process waits for work.
-    asking: Option<oneshot::Sender<Work>>,
+    requests: mpsc::Receiver<RuntimeRequest>,
+    /// Set while the process waits for an invocation.
+    asking: Option<oneshot::Sender<Invocation>>,
     output: Output,
     journal: Journal,
     server: AbortHandle,
@@ -170,10 +170,10 @@ impl Instance {
         let start = Instant::now();
         let deadline =
             (SystemTime::now() + timeout).duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis());
-        let mut work = Work { id: id.to_owned(), payload, deadline, arn: arn(&self.version.name) };
-        // A process that has closed its connection requests work again.
-        while let Err(unsent) = asking.send(work) {
-            work = unsent;
+        let mut invocation = Invocation { id: id.to_owned(), payload, deadline, arn: arn(&self.version.name) };
+        // A process that has closed its connection requests an invocation again.
+        while let Err(unsent) = asking.send(invocation) {
+            invocation = unsent;
             asking = match self.asked(start + timeout).await {
                 Ok(asking) => asking,
                 Err(end) => return (end, init, start.elapsed()),
@@ -184,17 +184,17 @@ impl Instance {
         (end, init, duration)
     }
 
-    /// Waits until the process requests work.
-    async fn asked(&mut self, deadline: Instant) -> Result<oneshot::Sender<Work>, End> {
+    /// Waits until the process requests an invocation.
+    async fn asked(&mut self, deadline: Instant) -> Result<oneshot::Sender<Invocation>, End> {
         loop {
             if let Some(asking) = self.asking.take_if(|asking| !asking.is_closed()) {
                 return Ok(asking);
             }
             match self.event(deadline).await {
-                Event::Request(Said::Next(asking)) => self.asking = Some(asking),
-                Event::Request(Said::InitError(body)) => return Err(End::InitFailed(body)),
+                Event::Request(RuntimeRequest::Next(asking)) => self.asking = Some(asking),
+                Event::Request(RuntimeRequest::InitError(body)) => return Err(End::InitFailed(body)),
                 // This is the answer to an earlier call.
-                Event::Request(Said::Done(_, _, reply)) => drop(reply.send(false)),
+                Event::Request(RuntimeRequest::Done(_, _, reply)) => drop(reply.send(false)),
                 Event::Ended(end) => return Err(end),
             }
         }
@@ -206,18 +206,18 @@ impl Instance {
         loop {
             let until = lost.map_or(deadline, |lost| lost.min(deadline));
             match self.event(until).await {
-                Event::Request(Said::Next(asking)) => self.asking = Some(asking),
-                Event::Request(Said::Done(of, _, reply)) if of != id => drop(reply.send(false)),
+                Event::Request(RuntimeRequest::Next(asking)) => self.asking = Some(asking),
+                Event::Request(RuntimeRequest::Done(of, _, reply)) if of != id => drop(reply.send(false)),
                 // The process is killed before its answer is acknowledged.
-                Event::Request(Said::Done(_, _, _reply)) if loses => {
+                Event::Request(RuntimeRequest::Done(_, _, _reply)) if loses => {
                     lost = None;
                     self.meter.end([&*self.tree]);
                 }
-                Event::Request(Said::Done(_, done, reply)) => {
+                Event::Request(RuntimeRequest::Done(_, done, reply)) => {
                     let _ = reply.send(true);
                     return End::Done(done);
                 }
-                Event::Request(Said::InitError(body)) => return End::InitFailed(body),
+                Event::Request(RuntimeRequest::InitError(body)) => return End::InitFailed(body),
                 Event::Ended(End::TimedOut) if lost.take().is_some() => self.meter.end([&*self.tree]),
                 Event::Ended(end) => return end,
             }
@@ -282,7 +282,7 @@ impl Drop for Instance {
 }
 
 enum Event {
-    Request(Said),
+    Request(RuntimeRequest),
     Ended(End),
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 pub(super) const LARGEST_RESPONSE: usize = wren::limits::SYNC_PAYLOAD + 100;
 
 /// An invocation for the process.
-pub(super) struct Work {
+pub(super) struct Invocation {
     pub(super) id: String,
     pub(super) payload: Bytes,
     /// In milliseconds since the Unix epoch.
@@ -27,9 +27,9 @@ pub(super) struct Work {
 }
 
 /// A request of the process.
-pub(super) enum Said {
-    /// The process requests work.
-    Next(oneshot::Sender<Work>),
+pub(super) enum RuntimeRequest {
+    /// The process requests an invocation.
+    Next(oneshot::Sender<Invocation>),
     /// The process answers the invocation of this ID. The reply is whether that is its current invocation.
     Done(String, Done, oneshot::Sender<bool>),
     /// The process could not initialize.
@@ -45,7 +45,7 @@ pub(super) enum Done {
 type Answer = Response<Full<Bytes>>;
 
 /// Serves one instance until this future is dropped.
-pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<Said>) {
+pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<RuntimeRequest>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -59,7 +59,7 @@ pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<Said>) {
     }
 }
 
-async fn connection(stream: TcpStream, requests: mpsc::Sender<Said>) {
+async fn connection(stream: TcpStream, requests: mpsc::Sender<RuntimeRequest>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let requests = requests.clone();
@@ -69,7 +69,7 @@ async fn connection(stream: TcpStream, requests: mpsc::Sender<Said>) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(request: Request<Incoming>, requests: mpsc::Sender<Said>) -> Answer {
+async fn answer(request: Request<Incoming>, requests: mpsc::Sender<RuntimeRequest>) -> Answer {
     let path = request.uri().path().to_owned();
     let Some(path) = path.strip_prefix("/2018-06-01/runtime/") else { return refused(404, "NotFound") };
     let parts: Vec<_> = path.split('/').collect();
@@ -87,16 +87,16 @@ async fn answer(request: Request<Incoming>, requests: mpsc::Sender<Said>) -> Ans
         (&Method::POST, ["init", "error"]) => {
             let body = Limited::new(request.into_body(), LARGEST_RESPONSE).collect().await;
             let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-            let _ = requests.send(Said::InitError(body)).await;
+            let _ = requests.send(RuntimeRequest::InitError(body)).await;
             accepted()
         }
         _ => refused(404, "NotFound"),
     }
 }
 
-async fn next(requests: mpsc::Sender<Said>) -> Answer {
+async fn next(requests: mpsc::Sender<RuntimeRequest>) -> Answer {
     let (asking, work) = oneshot::channel();
-    let _ = requests.send(Said::Next(asking)).await;
+    let _ = requests.send(RuntimeRequest::Next(asking)).await;
     // The sender was dropped: the instance ends, and the process with it.
     let Ok(work) = work.await else { return refused(500, "Shutdown") };
     let trace = format!(
@@ -114,10 +114,10 @@ async fn next(requests: mpsc::Sender<Said>) -> Answer {
     answer.body(Full::new(work.payload)).unwrap_or_default()
 }
 
-async fn finish(id: &str, done: Done, requests: mpsc::Sender<Said>) -> Answer {
+async fn finish(id: &str, done: Done, requests: mpsc::Sender<RuntimeRequest>) -> Answer {
     let too_large = matches!(done, Done::TooLarge);
     let (reply, mine) = oneshot::channel();
-    let _ = requests.send(Said::Done(id.to_owned(), done, reply)).await;
+    let _ = requests.send(RuntimeRequest::Done(id.to_owned(), done, reply)).await;
     match mine.await {
         Ok(true) if too_large => refused(413, "RequestEntityTooLarge"),
         Ok(true) => accepted(),

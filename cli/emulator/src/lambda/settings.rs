@@ -32,7 +32,7 @@ pub(super) struct Settings {
 /// The configuration in a request.
 #[derive(Debug, Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Wishes {
+pub(super) struct ConfigRequest {
     runtime: Option<String>,
     role: Option<String>,
     handler: Option<String>,
@@ -76,7 +76,7 @@ struct Logging {
     log_group: Option<String>,
 }
 
-impl Wishes {
+impl ConfigRequest {
     /// Returns the settings of a new function.
     pub(super) fn create(self) -> Result<Settings, Failure> {
         if self.role.is_none() || self.runtime.is_none() || self.handler.is_none() {

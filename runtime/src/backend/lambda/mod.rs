@@ -40,7 +40,7 @@ const LONG: Duration = Duration::from_secs(60);
 inventory::submit! {
     BackendScheme {
         scheme: "lambda",
-        open: |rest, setup| {
+        open: |rest, context| {
             let direct = match rest {
                 "" => DIRECT,
                 "direct" => usize::MAX,
@@ -49,7 +49,7 @@ inventory::submit! {
                     "unknown backend `lambda:{other}`; expected `lambda`, `lambda:direct` or `lambda:event`"
                 ))),
             };
-            Ok(Box::new(LambdaBackend::open(setup, direct)?))
+            Ok(Box::new(LambdaBackend::open(context, direct)?))
         },
     }
 }
@@ -86,8 +86,8 @@ struct LambdaState {
 }
 
 impl LambdaBackend {
-    fn open(setup: &BackendContext, most_direct: usize) -> Result<Self> {
-        let deployment = Deployment::load(&setup.directory)?.ok_or_else(|| {
+    fn open(context: &BackendContext, most_direct: usize) -> Result<Self> {
+        let deployment = Deployment::load(&context.directory)?.ok_or_else(|| {
             let place = match Deployment::endpoint_of_environment() {
                 Some(endpoint) => format!(" at {endpoint}"),
                 None => String::new(),
@@ -101,10 +101,10 @@ impl LambdaBackend {
         if !stale.is_empty() {
             return Err(Error::StaleDeployment { functions: stale });
         }
-        check_sources(&deployment, setup.on_other_build)?;
+        check_sources(&deployment, context.on_other_build)?;
         let (sender, replies) = mpsc::channel();
         let store = store::open(&deployment.store)?;
-        let shared = LambdaState::new(deployment, store, most_direct, sender, setup.wake_handle.clone());
+        let shared = LambdaState::new(deployment, store, most_direct, sender, context.wake_handle.clone());
         Ok(Self { shared: Arc::new(shared), replies, batches: HashMap::new() })
     }
 }
@@ -276,10 +276,10 @@ impl LambdaState {
                 setup: report.setup,
                 cold: report.cold,
                 fetch: report.fetch,
-                turn: ran.began.saturating_sub(report.fetch),
+                turn: ran.started.saturating_sub(report.fetch),
                 compute: ran.compute,
                 // All parts of an attempt are written together, after the last one is done.
-                commit: report.ran.saturating_sub(ran.began.max(report.fetch) + ran.compute),
+                commit: report.ran.saturating_sub(ran.started.max(report.fetch) + ran.compute),
                 worker: ran.worker,
                 remote,
                 peak_memory: report.peak_memory,

@@ -97,7 +97,7 @@ pub(crate) enum Part {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskTimes {
     /// When the first of them started, since the start of the attempt.
-    pub(crate) began: Duration,
+    pub(crate) started: Duration,
     pub(crate) compute: Duration,
     /// The worker process of the instance.
     pub(crate) worker: u32,
@@ -153,8 +153,8 @@ pub(crate) fn stop_key(run: &str, batch_id: BatchId) -> String {
 }
 
 /// Returns the key of the mark of a batch that must run at most once: the delivery that stores the mark runs it.
-pub(crate) fn begun_key(run: &str, batch_id: BatchId) -> String {
-    format!("{run}/begun/{batch_id:012}")
+pub(crate) fn started_key(run: &str, batch_id: BatchId) -> String {
+    format!("{run}/started/{batch_id:012}")
 }
 
 fn wrapped(name: &str, sealed: &[u8]) -> Vec<u8> {
@@ -287,7 +287,7 @@ mod tests {
 
     fn outcome() -> BatchOutcome {
         let failure = Failure::TimedOut { limit: Duration::from_secs(3) };
-        let ran = |worker| TaskTimes { began: Duration::from_millis(2), compute: Duration::from_millis(5), worker };
+        let ran = |worker| TaskTimes { started: Duration::from_millis(2), compute: Duration::from_millis(5), worker };
         let parts = vec![
             Part::Done { first: 10, count: 1, results: vec![0; 40], ran: ran(1) },
             Part::Failed { task: 11, failure, stderr: "last words".into(), ran: ran(0) },

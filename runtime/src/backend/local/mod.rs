@@ -116,17 +116,17 @@ fn may_start_workers() -> Result<(), Error> {
 inventory::submit! {
     BackendScheme {
         scheme: "local",
-        open: |rest, setup| {
-            scheme::nothing_more("local", rest)?;
+        open: |rest, context| {
+            scheme::refuse_rest("local", rest)?;
             may_start_workers()?;
-            Ok(Box::new(LocalBackend::new(setup)))
+            Ok(Box::new(LocalBackend::new(context)))
         },
     }
 }
 
 impl LocalBackend {
-    pub(crate) fn new(setup: &BackendContext) -> Self {
-        let workers: Vec<_> = std::iter::repeat_with(|| Worker::None).take(setup.workers.max(1)).collect();
+    pub(crate) fn new(context: &BackendContext) -> Self {
+        let workers: Vec<_> = std::iter::repeat_with(|| Worker::None).take(context.workers.max(1)).collect();
         let (each, own) = DESCRIPTORS;
         blob::share_with_workers();
         let own = own.saturating_add(blob::MOST_SHARED as u64);
@@ -134,15 +134,15 @@ impl LocalBackend {
         Self {
             workers,
             waiting: VecDeque::new(),
-            wake_handle: setup.wake_handle.clone(),
-            lines: setup.lines.clone(),
-            epoch: Epoch::new(setup.clock),
+            wake_handle: context.wake_handle.clone(),
+            lines: context.lines.clone(),
+            epoch: Epoch::new(context.clock),
             surroundings: Arc::new(Surroundings::now()),
             supervisor: None,
             starts: Starts::default(),
             memory: None,
-            idle_timeout: setup.idle_timeout,
-            max_calls: setup.max_calls,
+            idle_timeout: context.idle_timeout,
+            max_calls: context.max_calls,
         }
     }
 

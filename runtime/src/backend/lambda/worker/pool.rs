@@ -74,13 +74,13 @@ impl Pool {
         let notifier = Notifier::new()?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = processors.min(limits::vcpus(memory_mb) as usize);
-        let setup = BackendContext::new(workers, notifier.clone(), 1);
-        let mut backend = LocalBackend::new(&setup);
+        let context = BackendContext::new(workers, notifier.clone(), 1);
+        let mut backend = LocalBackend::new(&context);
         let memory = u64::from(memory_mb) << 20;
         // The kernel needs some of it.
         backend.limit_memory(memory - (memory / 32).max(16 << 20));
         backend.warm_up();
-        Ok(Self { backend, notifier, clock: setup.clock, workers, memory, batches: 0 })
+        Ok(Self { backend, notifier, clock: context.clock, workers, memory, batches: 0 })
     }
 
     /// Runs all tasks of a block, for an attempt that started at `started`. Returns the outcome of each, and the
@@ -206,8 +206,8 @@ impl Account {
 
     /// Converts the times of a task, so that they count from the start of the attempt.
     fn ran(&self, timing: &Timing) -> TaskTimes {
-        let began = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
-        TaskTimes { began, compute: timing.compute, worker: timing.worker }
+        let started = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
+        TaskTimes { started, compute: timing.compute, worker: timing.worker }
     }
 
     fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: TaskTimes) {
@@ -252,7 +252,7 @@ impl Account {
                     task,
                     failure: failure.clone(),
                     stderr: String::new(),
-                    ran: TaskTimes { began: last_report.saturating_sub(self.started), compute: ran, worker: 0 },
+                    ran: TaskTimes { started: last_report.saturating_sub(self.started), compute: ran, worker: 0 },
                 };
                 let all: Vec<Part> = left.map(failed).collect();
                 self.parts.extend(all);
@@ -261,7 +261,7 @@ impl Account {
             if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
-                let ran = TaskTimes { began: last_report.saturating_sub(self.started), compute: ran, worker: 0 };
+                let ran = TaskTimes { started: last_report.saturating_sub(self.started), compute: ran, worker: 0 };
                 self.parts.push(Part::Failed { task: left.start, failure, stderr, ran });
                 left.start += 1;
             }
