@@ -11,88 +11,78 @@ use super::source::{Method, methods, parse, source};
 struct Section {
     heading: &'static str,
     about: &'static str,
-    file: &'static str,
-    /// The types and the macros whose methods the page lists.
-    names: &'static [&'static str],
+    /// The types and the macros whose methods the page lists, each after its file.
+    types: &'static [(&'static str, &'static str)],
 }
 
 const SECTIONS: [Section; 12] = [
     Section {
         heading: "Calls",
         about: "Calling a remote function returns a `Call`, which runs when it is awaited.",
-        file: "runtime/src/calls/call.rs",
-        names: &["Call"],
+        types: &[("runtime/src/calls/call.rs", "Call")],
     },
     Section {
         heading: "Jobs",
         about: "`wren::map(f, items)` and `wren::gather(calls)` return a `Map`. Awaiting it returns all results in the \
                 order of the items, or the first error. See [Many calls](../jobs.md).",
-        file: "runtime/src/calls/map/mod.rs",
-        names: &["Map"],
+        types: &[("runtime/src/calls/map/mod.rs", "Map")],
     },
     Section {
         heading: "Backoff",
         about: "The pauses before a call is retried, for `.backoff(..)` and the option `backoff`.",
-        file: "runtime/src/function/backoff.rs",
-        names: &["Backoff"],
+        types: &[("runtime/src/function/backoff.rs", "Backoff")],
     },
     Section {
         heading: "Jobs that were started",
         about: "`.start().await` and `wren::attach(id).await` return a `Job`.",
-        file: "runtime/src/calls/job/handle.rs",
-        names: &["Job"],
+        types: &[("runtime/src/calls/job/handle.rs", "Job")],
     },
     Section {
         heading: "MapReduce",
         about: "`wren::map_reduce(job, inputs)` returns a `MapReduceJob`. Awaiting it returns all outputs. \
                 See [MapReduce](../mapreduce.md).",
-        file: "runtime/src/mapreduce/job.rs",
-        names: &["common_settings", "MapReduceJob"],
+        types: &[
+            ("runtime/src/mapreduce/settings.rs", "common_settings"),
+            ("runtime/src/mapreduce/job.rs", "MapReduceJob"),
+        ],
     },
     Section {
         heading: "Sort",
         about: "The methods of `wren::sort(input)`, in addition to those of MapReduce. See [Sorting](../sort.md).",
-        file: "runtime/src/sort/mod.rs",
-        names: &["Sort"],
+        types: &[("runtime/src/sort/mod.rs", "Sort")],
     },
     Section {
         heading: "Supersteps",
         about: "The methods of `wren::bsp(job, inputs)`, in addition to those of MapReduce. \
                 See [Supersteps](../bsp.md).",
-        file: "runtime/src/bsp/job.rs",
-        names: &["BspJob"],
+        types: &[("runtime/src/bsp/job.rs", "BspJob")],
     },
     Section {
         heading: "Inputs",
         about: "`wren::Input` finds files and splits them. See [Inputs](../inputs.md).",
-        file: "runtime/src/data/input.rs",
-        names: &["Input"],
+        types: &[("runtime/src/data/input.rs", "Input")],
     },
     Section {
         heading: "CSV",
         about: "Methods of `Input` for CSV files. Each of them also marks the input as CSV. \
                 See [Inputs](../inputs.md#csv).",
-        file: "runtime/src/data/dialect.rs",
-        names: &["Input"],
+        types: &[("runtime/src/data/dialect.rs", "Input")],
     },
     Section {
         heading: "Executors",
         about: "Most programs use the default executor, which is created from the [settings](settings.md). \
                 `Executor::builder()` creates another one.",
-        file: "runtime/src/executor/builder.rs",
-        names: &["Builder"],
+        types: &[("runtime/src/executor/builder.rs", "Builder")],
     },
     Section {
         heading: "An executor",
         about: "The methods of an executor.",
-        file: "runtime/src/executor/mod.rs",
-        names: &["Executor"],
+        types: &[("runtime/src/executor/mod.rs", "Executor")],
     },
     Section {
         heading: "Faults",
         about: "For tests: the argument of an executor's `.faults(..)`. See [Fault injection](../faults.md).",
-        file: "runtime/src/faults.rs",
-        names: &["Faults"],
+        types: &[("runtime/src/faults.rs", "Faults")],
     },
 ];
 
@@ -101,11 +91,10 @@ pub(super) fn page() -> String {
         "# Methods\n\nThe methods that configure a call, a job or an executor before it runs. The crate's \
          documentation describes each of them in full, with its errors (`cargo doc -p wren-cloud --open`).\n",
     );
-    for Section { heading, about, file: path, names } in SECTIONS {
+    for Section { heading, about, types } in SECTIONS {
         write!(page, "\n## {heading}\n\n{about}\n\n| method | |\n| --- | --- |\n").unwrap();
-        let file = parse(path);
-        for name in names {
-            let methods = methods(&file, name);
+        for (path, name) in types {
+            let methods = methods(&parse(path), name);
             assert!(!methods.is_empty(), "{path} has no methods of `{name}`: correct SECTIONS");
             for method in methods {
                 writeln!(page, "| `{}` | {} |", cell(&call(&method, name)), cell(&method.doc)).unwrap();

@@ -1,5 +1,6 @@
 //! MapReduce: [`map_reduce`] runs a [`MapReduce`] over inputs.
 
+mod clean_up;
 mod combined;
 mod emit;
 mod floats;
@@ -7,6 +8,8 @@ mod job;
 mod key;
 mod output;
 mod outputs;
+mod plan;
+mod settings;
 mod stage;
 mod stage_limits;
 mod table;
@@ -17,13 +20,15 @@ use serde::de::DeserializeOwned;
 
 use crate::function::RemoteFn;
 
+pub(crate) use clean_up::{CleanUp, remove_below};
 pub use emit::Emitter;
-pub(crate) use job::{CleanUp, Plan, Settings, common_settings, remove_below};
 pub use job::{MapReduceJob, Written, map_reduce};
 pub use key::{Encoded, Key};
 pub(crate) use output::FileSink;
 pub use output::{Format, Output};
 pub(crate) use outputs::Outputs;
+pub(crate) use plan::Plan;
+pub(crate) use settings::{Settings, common_settings};
 pub(crate) use stage_limits::StageLimits;
 pub use values::Values;
 
