@@ -1,20 +1,12 @@
 //! Writes the log of a job and its summary line.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::clock::{Clocks, Exchange};
+use super::files::{LogFiles, Place};
 use super::notes::Note;
-use super::output::OutputLog;
-use super::prune::prune_sometimes;
 use super::{About, Event, RemoteTimes, Times};
 use crate::attempt::Timing;
 use crate::error::{Attempt, Failure};
@@ -22,12 +14,6 @@ use crate::history::spans::JobSpan;
 use crate::platform;
 use crate::scheduler::{self, DispatchTimes, Progress};
 use crate::terminal::{self, Bar, ProgressSnapshot};
-
-/// File name of the log in the folder of its job.
-pub const LOG: &str = "events.jsonl";
-
-/// Name of the file that cancels a running job when it is created next to the job's log.
-pub const CANCEL: &str = "cancel";
 
 /// Interval of [`Event::Progress`] lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -43,29 +29,6 @@ pub(crate) struct TaskReport {
     pub(crate) timing: Timing,
 }
 
-/// The place to which a log is written.
-#[derive(Debug)]
-pub(crate) enum Place {
-    /// Nowhere, because logs are disabled or the folder cannot be written. Only the log is lost.
-    Nowhere,
-    /// In the folder of a job that no other process can run. The folder is created with the first lines.
-    New { directory: PathBuf, history: u64 },
-    /// In this locked file, in this folder.
-    Open(File, PathBuf),
-}
-
-impl Place {
-    /// Creates the folder and the file if they do not exist, and opens the log.
-    pub(crate) fn opened(self, id: &str) -> Self {
-        let Place::New { directory, history } = self else { return self };
-        prune_sometimes(&directory, history);
-        match claim(&directory, id) {
-            Claim::Here(file) => Place::Open(file, directory.join("jobs").join(id)),
-            Claim::Elsewhere | Claim::Impossible => Place::Nowhere,
-        }
-    }
-}
-
 /// A forecast, printed at the end of a job, of how the job would have run elsewhere.
 pub(crate) trait Forecast: std::fmt::Debug + Send {
     /// Records that `count` tasks ran one after another in `seconds`.
@@ -79,13 +42,7 @@ pub(crate) trait Forecast: std::fmt::Debug + Send {
 #[derive(Debug)]
 pub(crate) struct JobLog {
     about: About,
-    place: Place,
-    /// Whether other processes know the job by its log.
-    is_shared: bool,
-    /// Lines that are not in the file yet.
-    lines: Vec<u8>,
-    /// The output of tasks, if it is kept.
-    output: Option<OutputLog>,
+    files: LogFiles,
     started: Instant,
     started_unix: Duration,
     /// `started` on the scheduler's clock.
@@ -118,14 +75,11 @@ impl JobLog {
     ) -> Self {
         let now = Instant::now();
         let mut log = Self {
-            output: (!matches!(place, Place::Nowhere)).then(OutputLog::new),
-            is_shared: matches!(place, Place::Open(..)),
-            place,
+            files: LogFiles::new(place),
             bar: (!quiet).then(|| Bar::new(about.name.as_deref(), &about.function)).flatten(),
             span: JobSpan::begin(&about),
             forecast,
             about,
-            lines: Vec::new(),
             started: now,
             started_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             started_at: now.saturating_duration_since(clock),
@@ -140,7 +94,7 @@ impl JobLog {
             usd: 0.0,
             ended: false,
         };
-        log.line(&Event::Job {
+        log.files.line(&Event::Job {
             about: log.about.clone(),
             started_unix_ms: log.started_unix.as_millis() as u64,
             pid: std::process::id(),
@@ -160,10 +114,8 @@ impl JobLog {
             Note::Retry { task, ran, failure, after } => self.retry(at, task, &ran, &failure, after),
             Note::PrintedLine(line) => {
                 let since = at.saturating_duration_since(self.started);
-                if let Some(output) = &mut self.output {
-                    let (t, unix) = (seconds(since.as_micros() as u64), self.started_unix + since);
-                    output.add(t, unix.as_millis() as u64, &line.printed());
-                }
+                let (t, unix) = (seconds(since.as_micros() as u64), self.started_unix + since);
+                self.files.printed(t, unix.as_millis() as u64, &line.printed());
             }
             Note::End(state) => self.finish(state),
         }
@@ -225,33 +177,16 @@ impl JobLog {
         times
     }
 
-    fn line(&mut self, event: &Event) {
-        // Events always serialize to JSON. If one did not, a missing line would be better than a failed job.
-        if !matches!(self.place, Place::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
-            self.lines.push(b'\n');
-        }
-    }
-
     /// Creates the job's folder if it does not exist, and opens the log.
     pub(super) fn open(&mut self) {
-        self.place = std::mem::replace(&mut self.place, Place::Nowhere).opened(&self.about.id);
+        self.files.open(&self.about.id);
     }
 
     /// Writes the waiting lines to the file. After the end of the log, closes the file.
     pub(super) fn write(&mut self) {
-        if !self.lines.is_empty() {
-            self.open();
-            if let Place::Open(file, _) = &mut self.place {
-                let _ = file.write_all(&self.lines);
-            }
-            self.lines.clear();
-        }
-        if let (Some(output), Place::Open(_, folder)) = (&mut self.output, &self.place) {
-            output.write(folder);
-        }
+        self.files.write(&self.about.id);
         if self.ended {
-            // Closing the file also unlocks it.
-            self.place = Place::Nowhere;
+            self.files.close();
         }
     }
 
@@ -274,7 +209,7 @@ impl JobLog {
             forecast.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
         }
         let now = self.count_attempt(at, ran);
-        self.line(&Event::Done {
+        self.files.line(&Event::Done {
             t: seconds(now),
             first: tasks.start,
             count: tasks.end - tasks.start,
@@ -292,7 +227,7 @@ impl JobLog {
         self.failed += 1;
         let now = self.count_attempt(at, ran);
         self.span.failed(task, ran.attempt, failure.name());
-        self.line(&Event::Failed {
+        self.files.line(&Event::Failed {
             t: seconds(now),
             task,
             attempt: ran.attempt,
@@ -327,7 +262,7 @@ impl JobLog {
         self.retried += 1;
         let now = self.count_attempt(at, ran);
         self.span.retried(task, ran.attempt, failure.name(), after);
-        self.line(&Event::Retry {
+        self.files.line(&Event::Retry {
             t: seconds(now),
             task,
             attempt: ran.attempt,
@@ -355,18 +290,18 @@ impl JobLog {
         }
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
-            self.line(&Event::Progress { t: seconds(self.us(self.reported)), running, queued, usd: self.usd });
+            self.files.line(&Event::Progress { t: seconds(self.us(self.reported)), running, queued, usd: self.usd });
         }
     }
 
     /// Returns whether other processes wait for the end of the job in this log.
     pub(super) fn is_shared(&self) -> bool {
-        self.is_shared
+        self.files.is_shared()
     }
 
     /// Returns whether another process asked to cancel the job.
     pub(super) fn is_to_be_cancelled(&self) -> bool {
-        matches!(&self.place, Place::Open(_, folder) if folder.join(CANCEL).exists())
+        self.files.is_to_be_cancelled()
     }
 
     /// Ends the log; `state` is `done`, `failed` or `cancelled`.
@@ -378,9 +313,9 @@ impl JobLog {
         self.span.end(state, self.done, self.failed, self.retried);
         let wall = self.started.elapsed();
         for (instance, alignment) in std::mem::take(&mut self.clocks).aligned() {
-            self.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });
+            self.files.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });
         }
-        self.line(&Event::End {
+        self.files.line(&Event::End {
             t: seconds(wall.as_micros() as u64),
             state: state.into(),
             done: self.done,
@@ -450,63 +385,4 @@ impl Drop for JobLog {
             self.write();
         }
     }
-}
-
-/// The result of an attempt to claim a job: whether this process may run the job and write its log.
-#[derive(Debug)]
-pub(crate) enum Claim {
-    /// This process may run the job. No other process can while the file is open.
-    Here(File),
-    /// Another process runs the job.
-    Elsewhere,
-    /// The folder of jobs cannot be written, so no process can claim a job.
-    Impossible,
-}
-
-/// Creates a job's folder and log if necessary, and locks the log.
-pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
-    // A reader holds the lock for a moment, and so does a child process that is being started.
-    for _ in 0..10 {
-        match try_claim(directory, id) {
-            Claim::Elsewhere => thread::sleep(Duration::from_millis(1)),
-            other => return other,
-        }
-    }
-    Claim::Elsewhere
-}
-
-/// Does the same as [`claim`] in a single try, for callers that try again themselves.
-pub(crate) fn try_claim(directory: &Path, id: &str) -> Claim {
-    let folder = directory.join("jobs").join(id);
-    let Ok((file, is_new)) = create(&folder) else { return Claim::Impossible };
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Claim::Elsewhere;
-    }
-    if !is_new {
-        // A request to cancel was meant for an earlier run.
-        let _ = fs::remove_file(folder.join(CANCEL));
-    }
-    Claim::Here(file)
-}
-
-/// Creates a job's folder and its log. Returns whether the folder is new. A `.gitignore` makes git ignore `.wren`.
-/// Other users may not access the folder, because it contains the output and arguments of functions.
-fn create(folder: &Path) -> io::Result<(File, bool)> {
-    let make = || DirBuilder::new().mode(0o700).create(folder);
-    let made = make().or_else(|error| {
-        if error.kind() != ErrorKind::NotFound {
-            return Err(error);
-        }
-        DirBuilder::new().recursive(true).create(folder.parent().unwrap_or(folder))?;
-        if let Some(root) = folder.ancestors().nth(2) {
-            platform::ignore_in_git(root)?;
-        }
-        make()
-    });
-    let is_new = match made {
-        Ok(()) => true,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(error),
-    };
-    Ok((File::options().create(true).append(true).open(folder.join(LOG))?, is_new))
 }

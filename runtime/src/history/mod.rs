@@ -15,8 +15,10 @@
 //! The driver of a job holds a lock on the job's log (`flock`), so that other processes can distinguish a running job
 //! from one whose driver died.
 
+mod claim;
 mod clock;
 mod event;
+mod files;
 mod follow;
 mod inputs;
 mod log;
@@ -30,13 +32,15 @@ mod summary;
 mod timeline;
 
 pub use crate::terminal::{ProgressBar, ProgressSnapshot};
+pub use claim::{CANCEL, LOG};
+pub(crate) use claim::{Claim, claim, try_claim};
 pub use clock::{Alignment, Exchange};
 pub use event::{About, Event, RemoteTimes, Times};
+pub(crate) use files::Place;
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;
 pub use inputs::{TaskInput, task_input};
-pub use log::{CANCEL, LOG};
-pub(crate) use log::{Claim, Forecast, JobLog, Place, TaskReport, claim, try_claim};
+pub(crate) use log::{Forecast, JobLog, TaskReport};
 pub(crate) use notes::{Note, SharedLog, WeakLog, tally};
 pub use output::{Line, Outputs, outputs};
 pub(crate) use summary::task_count;
