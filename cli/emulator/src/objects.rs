@@ -1,25 +1,27 @@
 //! S3: `s3s-fs` with atomic conditional writes and the additional operations that deployments need.
 
 mod keys;
+mod locks;
 mod names;
+mod reader;
+mod settings;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use hyper::body::Bytes;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::Credentials;
 use keys::Keys;
+use locks::Locks;
 use names::path_of;
+pub(super) use reader::Reader;
+use settings::Buckets;
 
 /// Returns the service. The folders in `root` are its buckets.
 pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service, s3s_fs::Error> {
@@ -27,36 +29,11 @@ pub(super) fn service(root: &Path, credentials: Credentials) -> Result<S3Service
         files: FileSystem::new(root)?,
         keys: Keys::new(root)?,
         locks: Locks::default(),
-        buckets: Mutex::default(),
+        buckets: Buckets::default(),
     };
     let mut builder = S3ServiceBuilder::new(objects);
     builder.set_auth(OneKey(credentials));
     Ok(builder.build())
-}
-
-/// Reads objects for the other services.
-pub(super) struct Reader(FileSystem);
-
-impl Reader {
-    pub(super) fn new(root: &Path) -> Result<Self, s3s_fs::Error> {
-        FileSystem::new(root).map(Self)
-    }
-
-    /// Returns the bytes of an object, or the code and the message of the error.
-    pub(super) async fn read(&self, bucket: &str, key: &str) -> Result<Bytes, (String, String)> {
-        let input = GetObjectInput { bucket: bucket.to_owned(), key: path_of(key), ..Default::default() };
-        let failed = |e: S3Error| (e.code().as_str().to_owned(), e.message().unwrap_or_default().to_owned());
-        let mut body = self.0.get_object(request(input)).await.map_err(failed)?.output.body;
-        let mut bytes = Vec::new();
-        while let Some(part) = body.as_mut() {
-            match part.next().await {
-                Some(Ok(part)) => bytes.extend_from_slice(&part),
-                Some(Err(e)) => return Err(("InternalError".to_owned(), e.to_string())),
-                None => break,
-            }
-        }
-        Ok(bytes.into())
-    }
 }
 
 struct OneKey(Credentials);
@@ -81,44 +58,7 @@ struct Objects {
     files: FileSystem,
     keys: Keys,
     locks: Locks,
-    buckets: Mutex<HashMap<String, Settings>>,
-}
-
-/// Settings of a bucket. They are stored and returned, but have no effect.
-#[derive(Default, Clone)]
-struct Settings {
-    encryption: Option<ServerSideEncryptionConfiguration>,
-    lifecycle: Option<Vec<LifecycleRule>>,
-    public_access: Option<PublicAccessBlockConfiguration>,
-    tags: Option<TagSet>,
-    policy: Option<String>,
-}
-
-#[derive(Default)]
-struct Locks(Mutex<HashMap<String, Weak<RwLock<()>>>>);
-
-impl Locks {
-    fn of(&self, bucket: &str, key: &str) -> Arc<RwLock<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if locks.len() > 10_000 {
-            locks.retain(|_, lock| lock.strong_count() > 0);
-        }
-        let name = format!("{bucket}/{key}");
-        let known = locks.get(&name).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let lock = Arc::new(RwLock::new(()));
-            locks.insert(name, Arc::downgrade(&lock));
-            lock
-        })
-    }
-
-    async fn read(&self, bucket: &str, key: &str) -> OwnedRwLockReadGuard<()> {
-        self.of(bucket, key).read_owned().await
-    }
-
-    async fn write(&self, bucket: &str, key: &str) -> OwnedRwLockWriteGuard<()> {
-        self.of(bucket, key).write_owned().await
-    }
+    buckets: Buckets,
 }
 
 impl Objects {
@@ -134,23 +74,6 @@ impl Objects {
     async fn has_bucket(&self, bucket: String) -> bool {
         let input = HeadBucketInput { bucket, ..Default::default() };
         self.files.head_bucket(request(input)).await.is_ok()
-    }
-
-    fn settings(&self, bucket: &str, change: impl FnOnce(&mut Settings)) {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        change(buckets.entry(bucket.to_owned()).or_default());
-    }
-
-    fn of_bucket<T>(&self, bucket: &str, code: &'static str, get: impl FnOnce(Settings) -> Option<T>) -> S3Result<T> {
-        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = || {
-            let mut error =
-                S3Error::with_message(S3ErrorCode::Custom(code.into()), "the bucket has no such configuration");
-            // `s3s` would report codes that it does not know as server errors, which clients retry.
-            error.set_status_code(hyper::StatusCode::NOT_FOUND);
-            error
-        };
-        buckets.get(bucket).cloned().and_then(get).ok_or_else(missing)
     }
 }
 
@@ -297,7 +220,7 @@ impl S3 for Objects {
         if left.output.contents.is_some_and(|objects| !objects.is_empty()) {
             return Err(s3_error!(BucketNotEmpty));
         }
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).remove(&bucket);
+        self.buckets.remove(&bucket);
         let answer = self.files.delete_bucket(request).await;
         self.keys.forget(&bucket).await;
         answer
@@ -373,7 +296,7 @@ impl S3 for Objects {
         request: S3Request<PutBucketEncryptionInput>,
     ) -> Answer<PutBucketEncryptionOutput> {
         let input = request.input;
-        self.settings(&input.bucket, |s| s.encryption = Some(input.server_side_encryption_configuration));
+        self.buckets.change(&input.bucket, |s| s.encryption = Some(input.server_side_encryption_configuration));
         done()
     }
 
@@ -382,7 +305,7 @@ impl S3 for Objects {
         request: S3Request<GetBucketEncryptionInput>,
     ) -> Answer<GetBucketEncryptionOutput> {
         let code = "ServerSideEncryptionConfigurationNotFoundError";
-        let found = self.of_bucket(&request.input.bucket, code, |s| s.encryption)?;
+        let found = self.buckets.get(&request.input.bucket, code, |s| s.encryption)?;
         Ok(S3Response::new(GetBucketEncryptionOutput { server_side_encryption_configuration: Some(found) }))
     }
 
@@ -391,7 +314,7 @@ impl S3 for Objects {
         request: S3Request<PutPublicAccessBlockInput>,
     ) -> Answer<PutPublicAccessBlockOutput> {
         let input = request.input;
-        self.settings(&input.bucket, |s| s.public_access = Some(input.public_access_block_configuration));
+        self.buckets.change(&input.bucket, |s| s.public_access = Some(input.public_access_block_configuration));
         done()
     }
 
@@ -400,7 +323,7 @@ impl S3 for Objects {
         request: S3Request<GetPublicAccessBlockInput>,
     ) -> Answer<GetPublicAccessBlockOutput> {
         let code = "NoSuchPublicAccessBlockConfiguration";
-        let found = self.of_bucket(&request.input.bucket, code, |s| s.public_access)?;
+        let found = self.buckets.get(&request.input.bucket, code, |s| s.public_access)?;
         Ok(S3Response::new(GetPublicAccessBlockOutput { public_access_block_configuration: Some(found) }))
     }
 
@@ -409,7 +332,7 @@ impl S3 for Objects {
         request: S3Request<PutBucketLifecycleConfigurationInput>,
     ) -> Answer<PutBucketLifecycleConfigurationOutput> {
         let input = request.input;
-        self.settings(&input.bucket, |s| s.lifecycle = input.lifecycle_configuration.map(|c| c.rules));
+        self.buckets.change(&input.bucket, |s| s.lifecycle = input.lifecycle_configuration.map(|c| c.rules));
         done()
     }
 
@@ -417,7 +340,7 @@ impl S3 for Objects {
         &self,
         request: S3Request<GetBucketLifecycleConfigurationInput>,
     ) -> Answer<GetBucketLifecycleConfigurationOutput> {
-        let rules = self.of_bucket(&request.input.bucket, "NoSuchLifecycleConfiguration", |s| s.lifecycle)?;
+        let rules = self.buckets.get(&request.input.bucket, "NoSuchLifecycleConfiguration", |s| s.lifecycle)?;
         Ok(S3Response::new(GetBucketLifecycleConfigurationOutput { rules: Some(rules), ..Default::default() }))
     }
 
@@ -425,29 +348,29 @@ impl S3 for Objects {
         &self,
         request: S3Request<DeleteBucketLifecycleInput>,
     ) -> Answer<DeleteBucketLifecycleOutput> {
-        self.settings(&request.input.bucket, |s| s.lifecycle = None);
+        self.buckets.change(&request.input.bucket, |s| s.lifecycle = None);
         done()
     }
 
     async fn put_bucket_tagging(&self, request: S3Request<PutBucketTaggingInput>) -> Answer<PutBucketTaggingOutput> {
         let input = request.input;
-        self.settings(&input.bucket, |s| s.tags = Some(input.tagging.tag_set));
+        self.buckets.change(&input.bucket, |s| s.tags = Some(input.tagging.tag_set));
         done()
     }
 
     async fn get_bucket_tagging(&self, request: S3Request<GetBucketTaggingInput>) -> Answer<GetBucketTaggingOutput> {
-        let tag_set = self.of_bucket(&request.input.bucket, "NoSuchTagSet", |s| s.tags)?;
+        let tag_set = self.buckets.get(&request.input.bucket, "NoSuchTagSet", |s| s.tags)?;
         Ok(S3Response::new(GetBucketTaggingOutput { tag_set }))
     }
 
     async fn put_bucket_policy(&self, request: S3Request<PutBucketPolicyInput>) -> Answer<PutBucketPolicyOutput> {
         let input = request.input;
-        self.settings(&input.bucket, |s| s.policy = Some(input.policy));
+        self.buckets.change(&input.bucket, |s| s.policy = Some(input.policy));
         done()
     }
 
     async fn get_bucket_policy(&self, request: S3Request<GetBucketPolicyInput>) -> Answer<GetBucketPolicyOutput> {
-        let policy = self.of_bucket(&request.input.bucket, "NoSuchBucketPolicy", |s| s.policy)?;
+        let policy = self.buckets.get(&request.input.bucket, "NoSuchBucketPolicy", |s| s.policy)?;
         Ok(S3Response::new(GetBucketPolicyOutput { policy: Some(policy) }))
     }
 }
