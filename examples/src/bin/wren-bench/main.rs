@@ -7,14 +7,14 @@
 //! processor time of the driver.
 
 mod arrays;
+mod jobs;
 mod kmers;
+mod processes;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -45,7 +45,7 @@ const PART: &str = "WREN_BENCH";
 #[wren::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     match std::env::var(PART).as_deref() {
-        Ok("socket") => return Ok(answer()?),
+        Ok("socket") => return Ok(processes::answer()?),
         Ok("first") => {
             inc(1).await?;
             return Ok(());
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", stream().await?);
             return Ok(());
         }
-        Ok("start") => return Ok(start().await?),
+        Ok("start") => return Ok(jobs::start().await?),
         Ok("cloud") => return Ok(cloud().await?),
         Ok("arrays") => {
             println!("{:#?}", arrays::measure().await?);
@@ -94,18 +94,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (median_call, p99_call) = call().await?;
     figures.insert("call_median_us", micros(median_call));
     figures.insert("call_p99_us", micros(p99_call));
-    figures.insert("socket_median_us", micros(socket()?));
-    figures.insert("first_result_ms", first_result()?.as_secs_f64() * 1e3);
+    figures.insert("socket_median_us", micros(processes::socket()?));
+    figures.insert("first_result_ms", processes::first_result()?.as_secs_f64() * 1e3);
     #[cfg(feature = "aws")]
-    figures.insert("bootstrap_to_next_ms", bootstrap_to_next()?.as_secs_f64() * 1e3);
+    figures.insert("bootstrap_to_next_ms", processes::bootstrap_to_next()?.as_secs_f64() * 1e3);
     figures.insert("payload_gb_per_s", payload().await?);
     figures.extend(arrays::measure().await?);
     figures.extend(kmers::measure(&scratch("kmers")).await?);
-    let [named, resumed, keys] = named().await?;
+    let [named, resumed, keys] = jobs::named().await?;
     figures.insert("named_100k_s", named);
     figures.insert("resumed_100k_s", resumed);
     figures.insert("named_100k_keys", keys);
-    figures.insert("waiter_cpu_percent", waiter().await?);
+    figures.insert("waiter_cpu_percent", jobs::waiter().await?);
     let (speedup, ratio) = cpu().await?;
     figures.insert("cpu_speedup", speedup);
     figures.insert("rayon_ratio", ratio);
@@ -175,45 +175,6 @@ async fn log_overhead(turns: usize, maps: u32) -> wren::Result<(f64, f64)> {
     Ok((100.0 * (with / without - 1.0), with - without))
 }
 
-/// Returns the seconds of a named map of 100,000 no-ops, the seconds of the same map again, which executes none, and
-/// the number of keys of their results.
-async fn named() -> wren::Result<[f64; 3]> {
-    let folder = scratch("named");
-    let store = format!("file:{}", folder.join("store").display());
-    let executor = wren::Executor::builder().backend("local").store(&store).directory(&folder).build()?;
-    let (mut first, mut again) = (Vec::new(), Vec::new());
-    for round in 0..5 {
-        for times in [&mut first, &mut again] {
-            let start = Instant::now();
-            let results = wren::map(inc, 0..100_000).on(&executor).quiet().named(format!("round-{round}")).await?;
-            times.push(start.elapsed());
-            assert!(results.into_iter().eq(1..=100_000));
-        }
-    }
-    let keys = executor.store().list("round-0/", None, usize::MAX).await?.len();
-    let _ = std::fs::remove_dir_all(&folder);
-    Ok([median(first).as_secs_f64(), median(again).as_secs_f64(), keys as f64])
-}
-
-/// Returns the processor time of a process that waits for a job of 100,000 tasks of another process, in percent.
-async fn waiter() -> Result<f64, Box<dyn std::error::Error>> {
-    let folder = scratch("waiter");
-    let executor = started_in(&folder)?;
-    let mut child = Command::new(std::env::current_exe()?).env(PART, "start").arg(&folder).spawn()?;
-    let job = loop {
-        match wren::Job::<u64>::attach(executor.clone(), "held") {
-            Ok(job) => break job,
-            Err(_) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    let (start, before) = (Instant::now(), processor_ms());
-    tokio::time::timeout(Duration::from_secs(60), job.wait()).await??;
-    let percent = 100.0 * (processor_ms() - before) / (start.elapsed().as_secs_f64() * 1e3);
-    child.wait()?;
-    let _ = std::fs::remove_dir_all(&folder);
-    Ok(percent)
-}
-
 async fn call() -> wren::Result<(Duration, Duration)> {
     let mut times = Vec::new();
     for i in 0..5_000 {
@@ -225,74 +186,8 @@ async fn call() -> wren::Result<(Duration, Duration)> {
     Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
 }
 
-/// Measures the round trip of 64 bytes over a socket to another process, with blocking calls on both sides.
-fn socket() -> std::io::Result<Duration> {
-    let (mut ours, theirs) = UnixStream::pair()?;
-    let stdin = Stdio::from(std::os::fd::OwnedFd::from(theirs));
-    let mut child = Command::new(std::env::current_exe()?).env(PART, "socket").stdin(stdin).spawn()?;
-    let mut buffer = [0; 64];
-    let mut times = Vec::new();
-    for _ in 0..5_000 {
-        let start = Instant::now();
-        ours.write_all(&buffer)?;
-        ours.read_exact(&mut buffer)?;
-        times.push(start.elapsed());
-    }
-    drop(ours);
-    child.wait()?;
-    Ok(median(times))
-}
-
-fn answer() -> std::io::Result<()> {
-    use std::os::fd::AsFd;
-    let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let mut buffer = [0; 64];
-    while socket.read_exact(&mut buffer).is_ok() {
-        socket.write_all(&buffer)?;
-    }
-    Ok(())
-}
-
 fn child(what: &str) -> std::io::Result<std::process::Output> {
     Command::new(std::env::current_exe()?).env(PART, what).output()
-}
-
-fn first_result() -> std::io::Result<Duration> {
-    let mut times = Vec::new();
-    for _ in 0..21 {
-        let start = Instant::now();
-        assert!(child("first")?.status.success());
-        times.push(start.elapsed());
-    }
-    Ok(median(times))
-}
-
-/// Measures the time from the start of this program as a Lambda's `bootstrap` to its first request for an invocation.
-#[cfg(feature = "aws")]
-fn bootstrap_to_next() -> std::io::Result<Duration> {
-    let folder = std::env::temp_dir().join(format!("wren-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let bootstrap = folder.join("bootstrap");
-    std::os::unix::fs::symlink(std::env::current_exe()?, &bootstrap)?;
-    let api = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-    let mut times = Vec::new();
-    for _ in 0..21 {
-        let mut instance = Command::new(&bootstrap);
-        instance.env_clear().env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string());
-        instance.env("AWS_LAMBDA_FUNCTION_NAME", "bench").env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
-        instance.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769").stdout(Stdio::null()).stderr(Stdio::null());
-        let start = Instant::now();
-        let mut instance = instance.spawn()?;
-        let (mut asked, _) = api.accept()?;
-        let mut request = [0; 4];
-        asked.read_exact(&mut request)?;
-        times.push(start.elapsed());
-        assert_eq!(&request, b"GET ");
-        instance.kill()?;
-        instance.wait()?;
-    }
-    std::fs::remove_dir_all(folder)?;
-    Ok(median(times))
 }
 
 /// Runs ten thousand calls, or the number in the first argument, each in an invocation of its own.
@@ -306,24 +201,6 @@ async fn cloud() -> wren::Result<()> {
     let each = (processor_ms() - before) / tasks as f64;
     println!("{tasks} tasks in {wall:.1?}; {each:.3} ms of the driver's processor each");
     Ok(())
-}
-
-/// Runs the job that [`waiter`] waits for, which takes a few seconds.
-async fn start() -> wren::Result<()> {
-    let folder = std::env::args().nth(1).unwrap_or_default();
-    let executor = started_in(Path::new(&folder))?;
-    wren::map(pause, 0..100_000).on(&executor).quiet().named("held").start().await?.wait().await.map(drop)
-}
-
-#[wren::remote]
-fn pause(i: u64) -> u64 {
-    std::thread::sleep(Duration::from_micros(50));
-    i
-}
-
-fn started_in(folder: &Path) -> wren::Result<wren::Executor> {
-    let store = format!("file:{}", folder.join("store").display());
-    wren::Executor::builder().backend("local").store(&store).directory(folder).build()
 }
 
 fn scratch(name: &str) -> PathBuf {
