@@ -1,4 +1,4 @@
-//! The bytes that values take.
+//! The bytes of encoded values: few, and the same for equal values.
 
 use super::*;
 
