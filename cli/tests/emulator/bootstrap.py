@@ -31,7 +31,7 @@ def do(event, headers):
             file.write("x")
     if "allocate" in event:
         do.kept = b"x" * (event["allocate"] << 20)
-        time.sleep(5)
+        time.sleep(60)
     if "exit" in event:
         os._exit(event["exit"])
     if "raise" in event:

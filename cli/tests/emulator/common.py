@@ -73,7 +73,7 @@ def invoke(name, what=None, **more):
     return json.loads(text) if text else None, answer
 
 
-def until(condition, what, seconds=20):
+def until(condition, what, seconds=60):
     """Waits until `condition` returns a true value, and returns it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -32,7 +32,7 @@ assert 100 <= len(sent) <= 140, len(sent)
 
 def settled():
     before = sizes()
-    time.sleep(1)
+    time.sleep(3)
     return before == sizes() and before
 
 

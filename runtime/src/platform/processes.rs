@@ -117,7 +117,7 @@ mod tests {
         child.wait().unwrap();
         let started = Instant::now();
         while marked(&mark).into_iter().any(is_alive) {
-            assert!(started.elapsed() < Duration::from_secs(5), "{:?} still run", marked(&mark));
+            assert!(started.elapsed() < Duration::from_secs(60), "{:?} still run", marked(&mark));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use wren::kv::Kv;
@@ -85,6 +85,12 @@ fn killed_writers_leave_whole_changes() {
     let mut writers: Vec<_> = (0..4).map(|_| Doomed::start("write", folder.path())).collect();
     let mut before = 0;
     for round in 0..60 {
+        // The writers make progress in each round, however slowly they start on a busy machine.
+        let start = Instant::now();
+        while kv.counter("changes").unwrap() < before + 10 {
+            assert!(start.elapsed() < Duration::from_secs(60), "the writers make no changes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         std::thread::sleep(Duration::from_millis(10 + round * 7 % 23));
         // Kills the oldest writer.
         writers.remove(0).kill();

@@ -16,6 +16,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 #[wren::remote]
 fn hammer(kv: Kv, rounds: u64) -> u32 {
+    // Long enough that a second worker starts before the first one has run all calls, also on a busy machine.
+    std::thread::sleep(std::time::Duration::from_millis(200));
     wren::conformance::hammer(&**kv.storage(), "race", rounds);
     std::process::id()
 }

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use wren::history::{JobState, JobSummary};
 use wren::{Error, Executor, Job};
 
-use super::{add, children_of, note, notes, scratch, slow_pid, trials};
+use super::{FOREVER_MS, PATIENCE, add, children_of, note, notes, scratch, slow_pid, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -39,9 +39,23 @@ async fn a_started_job_is_waited_for_and_attached_to() {
     assert!(matches!(slow.wait().await, Err(Error::Cancelled { .. })));
 }
 
+/// The first task of `squares` that waits while the job is held.
+const HELD: u64 = 150;
+
+/// Holds the `squares` of a folder before they are done, so that a job is still running when a test ends its driver,
+/// however late a busy machine runs the test. Removing the returned file lets the job go on.
+fn hold(folder: &Path) -> PathBuf {
+    let file = folder.join("hold");
+    std::fs::write(&file, "").unwrap();
+    file
+}
+
 #[wren::remote]
 fn noted(task: u64, path: &Path) -> std::io::Result<u64> {
     note(path, task)?;
+    while task >= HELD && path.with_file_name("hold").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     std::thread::sleep(Duration::from_millis(10));
     Ok(task * task)
 }
@@ -62,7 +76,7 @@ pub(crate) struct Driver(pub(crate) Child);
 impl Driver {
     /// Waits until the notes in the folder have this many lines. Returns the driver's workers.
     fn after(&self, lines: usize, folder: &Path) -> Vec<u32> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while notes(&folder.join("notes")).len() < lines {
             assert!(Instant::now() < deadline, "the driver makes no progress");
             std::thread::sleep(Duration::from_millis(5));
@@ -94,7 +108,7 @@ impl Drop for Driver {
 
 /// Asserts that these workers end soon after their driver.
 fn assert_all_end(workers: &[u32]) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     let alive = |pid: &u32| Path::new(&format!("/proc/{pid}/exe")).exists();
     while workers.iter().any(alive) {
         assert!(Instant::now() < deadline, "workers outlive their driver");
@@ -111,7 +125,7 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
     let ended = match what.as_str() {
         "named" => squares(&folder).await.map(|_| ()),
         "started" => start_squares(&folder).await,
-        "one call" => noted_sleep(60_000, &folder.join("notes")).await.map(|_| ()),
+        "one call" => noted_sleep(FOREVER_MS, &folder.join("notes")).await.map(|_| ()),
         "shouts" => shouts().await,
         "shared" => super::places::share(&folder).await,
         "forks" => super::processes::fork_and_go_on(&folder).await,
@@ -157,6 +171,7 @@ async fn squares(folder: &Path) -> wren::Result<Vec<u64>> {
 
 async fn a_named_job_goes_on_after_its_driver_was_killed() {
     let folder = scratch("named");
+    let held = hold(&folder);
     let mut driver = driver("named", &folder);
     let workers = driver.after(60, &folder);
     assert_eq!(workers.len(), 2);
@@ -167,6 +182,7 @@ async fn a_named_job_goes_on_after_its_driver_was_killed() {
 
     let before = notes(&folder.join("notes")).len();
     assert!(before < 200);
+    std::fs::remove_file(held).unwrap();
     assert!(squares(&folder).await.unwrap().into_iter().eq((0..200).map(|i| i * i)));
     let executed = notes(&folder.join("notes"));
     assert_each_of_200_ran(&executed);
@@ -198,12 +214,14 @@ async fn start_squares(folder: &Path) -> wren::Result<()> {
 
 async fn who_waits_for_a_job_takes_it_over_when_its_driver_is_killed() {
     let folder = scratch("taken-over");
+    let held = hold(&folder);
     let mut driver = driver("started", &folder);
     driver.after(20, &folder);
     let job = Job::<u64>::attach(executor_in(&folder), "started").unwrap();
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
         driver.kill();
+        std::fs::remove_file(held).unwrap();
     });
     let squares = job.wait().await.unwrap();
     killer.join().unwrap();
@@ -216,6 +234,7 @@ async fn who_waits_for_a_job_takes_it_over_when_its_driver_is_killed() {
 
 async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {
     let folder = scratch("cancelled");
+    let held = hold(&folder);
     let mut driver = driver("started", &folder);
     driver.after(20, &folder);
     let job = Job::<u64>::attach(executor_in(&folder), "started").unwrap();
@@ -225,12 +244,14 @@ async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {
     assert!(!driver.0.wait().unwrap().success());
     let executed = notes(&folder.join("notes")).len();
     assert!(executed < 200);
+    std::fs::remove_file(held).unwrap();
     start_squares(&folder).await.unwrap();
     assert_each_of_200_ran(&notes(&folder.join("notes")));
 }
 
 async fn a_rebuild_under_a_running_driver_does_no_harm() {
     let folder = scratch("rebuilt");
+    let held = hold(&folder);
     let program = folder.join("program");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let mut driver = driver_of(&program, "named", &folder);
@@ -242,6 +263,7 @@ async fn a_rebuild_under_a_running_driver_does_no_harm() {
         let pid = rustix::process::Pid::from_raw(worker as i32).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
+    std::fs::remove_file(held).unwrap();
     assert!(driver.0.wait().unwrap().success());
     assert_each_of_200_ran(&notes(&folder.join("notes")));
 }
@@ -264,6 +286,7 @@ async fn no_worker_outlives_a_driver_that_is_killed_in_a_call() {
 
 async fn an_interrupt_cancels_stops_the_workers_and_says_what_was_done() {
     let folder = scratch("interrupted");
+    hold(&folder);
     let mut driver = driver("named", &folder);
     let workers = driver.after(20, &folder);
     let start = Instant::now();
@@ -271,7 +294,8 @@ async fn an_interrupt_cancels_stops_the_workers_and_says_what_was_done() {
     let mut stderr = String::new();
     driver.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(driver.0.wait().unwrap().code(), Some(130), "{stderr}");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // The job is held, so a driver that waited for its tasks would never end.
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     let last = stderr.lines().last().unwrap_or_default();
     assert!(last.starts_with("wren: interrupted; ") && last.ends_with("of 200 tasks were done"), "{stderr}");
     assert_all_end(&workers);
@@ -293,6 +317,7 @@ async fn whatever_asks_a_driver_to_end_ends_its_calls_and_main_goes_on() {
     use rustix::process::Signal;
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let folder = scratch("saves");
+        hold(&folder);
         let mut driver = driver("saves", &folder);
         let workers = driver.after(20, &folder);
         rustix::process::kill_process(rustix::process::Pid::from_child(&driver.0), signal).unwrap();
@@ -337,10 +362,12 @@ async fn handles_by_tokio(folder: &Path) -> wren::Result<()> {
 async fn a_program_that_handles_signals_keeps_them() {
     for what in ["handles", "handles by tokio"] {
         let folder = scratch("handles");
+        let held = hold(&folder);
         let driver = driver(what, &folder);
         driver.after(20, &folder);
         rustix::process::kill_process(rustix::process::Pid::from_child(&driver.0), rustix::process::Signal::TERM)
             .unwrap();
+        std::fs::remove_file(held).unwrap();
         let output = driver.output();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "asked: true\n", "{what}");
     }

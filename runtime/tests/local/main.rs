@@ -26,6 +26,13 @@ use std::time::Duration;
 
 use wren::Executor;
 
+/// Time after which a test gives up waiting. What it waits for takes milliseconds, or several seconds on a busy
+/// machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a call sleeps that does not end by itself, in milliseconds: ten times as long as a test waits for its end.
+const FOREVER_MS: u64 = 600_000;
+
 fn executor(workers: usize) -> Executor {
     Executor::builder().backend("local").workers(workers).store("memory:").build().unwrap()
 }

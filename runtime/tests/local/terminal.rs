@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use wren::Error;
 
 use super::drivers::{driver, executor_in};
-use super::{add, note, notes, scratch, trials};
+use super::{FOREVER_MS, PATIENCE, add, note, notes, scratch, trials};
 
 pub(super) fn trials() -> Vec<Trial> {
     trials![who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing, who_reads_slowly_gets_every_line]
@@ -28,7 +28,7 @@ fn shout(lines: u64) {
 
 #[wren::remote]
 fn stall() {
-    thread::sleep(Duration::from_secs(60));
+    thread::sleep(Duration::from_millis(FOREVER_MS));
 }
 
 /// Runs in a driver whose output is not read.
@@ -39,13 +39,12 @@ pub(crate) async fn unread(folder: &Path) -> wren::Result<()> {
     let start = Instant::now();
     let stalled = stall().on(&executor).timeout(Duration::from_millis(300)).await;
     assert!(matches!(stalled, Err(Error::TimedOut { .. })), "{stalled:?}");
-    assert!(start.elapsed() < Duration::from_secs(3), "a limit of 0.3 s took {:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "a limit of 0.3 s took {:?}", start.elapsed());
     noted(1);
     shouting.await.unwrap()?;
     noted(2);
     let map = async { wren::map(|i| add(i, 1), 0..100).on(&executor).await };
-    let sums =
-        tokio::time::timeout(Duration::from_secs(3), map).await.expect("a map does not wait for the terminal")?;
+    let sums = tokio::time::timeout(PATIENCE, map).await.expect("a map does not wait for the terminal")?;
     assert!(sums.into_iter().eq(1..101));
     noted(3);
     while !folder.join("read").exists() {
@@ -60,7 +59,8 @@ const LINES: u64 = 100_000;
 async fn who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing() {
     let folder = scratch("unread");
     let mut child = driver("unread", &folder);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    // Longer than the limits of the driver itself.
+    let deadline = Instant::now() + 4 * PATIENCE;
     while notes(&folder.join("notes")).len() < 3 {
         assert!(Instant::now() < deadline, "the driver only reached {:?}", notes(&folder.join("notes")));
         thread::sleep(Duration::from_millis(5));

@@ -32,7 +32,7 @@ fn start(port: u16, folder: &Path, options: &[&str]) -> Child {
     let mut server = Command::new(program());
     server.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut server = server.spawn().expect("redis-server starts");
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
         let ended = server.try_wait().expect("its state is known");
         assert!(ended.is_none() && Instant::now() < deadline, "redis-server does not start: {ended:?}");

@@ -262,7 +262,7 @@ mod tests {
             runtime.block_on(poll(&shared, &run)).unwrap();
         }
         let mut done: Vec<u64> = (1..BATCHES)
-            .map(|_| match replies.recv_timeout(Duration::from_secs(10)).unwrap() {
+            .map(|_| match replies.recv_timeout(Duration::from_secs(60)).unwrap() {
                 super::super::Reply::Done { batch_id, .. } => batch_id,
                 other => panic!("{other:?}"),
             })

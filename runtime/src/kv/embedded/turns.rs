@@ -128,6 +128,6 @@ mod tests {
         assert!(message.starts_with(&format!("process {} has been writing for 30ms", holder.id())), "{message}");
         holder.kill().unwrap();
         holder.wait().unwrap();
-        drop(turns.take(Duration::from_secs(5)).unwrap());
+        drop(turns.take(Duration::from_secs(60)).unwrap());
     }
 }

@@ -66,14 +66,18 @@ fn a_task_that_still_writes_when_the_job_is_over_leaves_nothing() {
             // A new name each time, like the unfinished file of an attempt.
             move || (0..).take_while(|n| fs::write(target.join(format!(".{n}")), "half").is_ok()).count()
         });
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        // The job is over when the task has written some files, and still writes.
+        while !target.join(".99").exists() {
+            assert!(!late.is_finished(), "the task cannot write");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         if committed {
             let file = (target.join("part-00000"), 1);
             assert!(wait(outputs.commit(&mut reduced(&[file]))).unwrap());
         } else {
             outputs.discard();
         }
-        assert!(late.join().unwrap() > 0);
+        assert!(late.join().unwrap() > 99);
         let (beside, within) = (names(root.path()).unwrap(), names(&folder).unwrap());
         assert_eq!((beside.len(), within.len()), (usize::from(committed), usize::from(committed)), "{beside:?}");
     }
