@@ -138,6 +138,10 @@ impl<'ast> Visit<'ast> for Paths {
             syn::Item::Struct(item) => &item.attrs,
             syn::Item::Const(item) => &item.attrs,
             syn::Item::Static(item) => &item.attrs,
+            syn::Item::Enum(item) => &item.attrs,
+            syn::Item::Trait(item) => &item.attrs,
+            syn::Item::Type(item) => &item.attrs,
+            syn::Item::Macro(item) => &item.attrs,
             _ => &Vec::new(),
         };
         match item {

@@ -11,23 +11,23 @@ pub fn double(x: u64) -> Result<u64, String> {
     x.checked_mul(2).ok_or_else(|| format!("{x} is too large"))
 }
 
-/// Counts how often each word occurs.
+/// Sums numbers by their last digit.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub struct Count;
+pub struct Sums;
 
 #[cloud::mapreduce]
-impl MapReduce for Count {
-    type Input = String;
-    type Key = str;
+impl MapReduce for Sums {
+    type Input = u64;
+    type Key = u64;
     type Value = u64;
-    type Output = (String, u64);
+    type Output = u64;
 
-    fn map(&self, text: String, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
-        text.split(' ').for_each(|word| emit.emit(word, 1));
+    fn map(&self, n: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+        emit.emit(&(n % 10), n);
         Ok(())
     }
 
-    fn reduce(&self, key: &str, values: &mut Values<'_, u64>, out: &mut Output<(String, u64)>) -> Result<(), BoxError> {
-        out.push((key.to_owned(), values.sum()))
+    fn reduce(&self, _digit: u64, values: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
+        out.push(values.sum())
     }
 }
