@@ -65,7 +65,7 @@ unit: stand-ins chromium
 
 # A job whose workers and drivers are killed again and again, for ten minutes. TORTURE_SEED=n repeats one of its runs.
 torture:
-	TORTURE_SECONDS=$${TORTURE_SECONDS:-600} cargo test -p wren-cloud --test local --locked -- whatever_dies
+	TORTURE_SECONDS=$${TORTURE_SECONDS:-600} cargo test -p wren-cloud --test local --locked -- despite_crashes
 
 # Builds with few features, because the other targets build with all of them: a program has only those that it needs.
 minimal:

@@ -72,12 +72,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
 }
 
 /// Turns errors of the SDK into messages for the user.
-pub(crate) trait Explained<T> {
+pub(crate) trait ExplainError<T> {
     /// Adds what failed and how to fix it. `doing` is the start of the message: "`doing` failed: ..".
     fn explained(self, doing: &str) -> Result<T>;
 }
 
-impl<T, E, R> Explained<T> for std::result::Result<T, SdkError<E, R>>
+impl<T, E, R> ExplainError<T> for std::result::Result<T, SdkError<E, R>>
 where
     E: ProvideErrorMetadata + StdError + 'static,
     R: Debug + 'static,
@@ -114,12 +114,12 @@ fn fix(code: &str) -> &'static str {
 }
 
 /// Errors with a code: the one in the response, or the HTTP status if the response has no body.
-pub(crate) trait Coded {
+pub(crate) trait ErrorCode {
     /// Returns whether the error has one of these codes.
     fn is(&self, codes: &[&str]) -> bool;
 }
 
-impl<E: ProvideErrorMetadata> Coded for SdkError<E, aws_sdk_lambda::config::http::HttpResponse> {
+impl<E: ProvideErrorMetadata> ErrorCode for SdkError<E, aws_sdk_lambda::config::http::HttpResponse> {
     fn is(&self, codes: &[&str]) -> bool {
         let status = self.raw_response().map(|response| response.status().as_u16().to_string());
         let code = self.code();

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_have_the_unit_that_fits() {
+    fn ages_have_a_fitting_unit() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let shown = ago(now - 5_000);
         let seconds = shown.strip_suffix(" s ago").map(|seconds| seconds.parse::<u64>().unwrap());

@@ -55,7 +55,7 @@ fn failures() -> String {
         (
             "runtime/src/error/mod.rs",
             "Error",
-            "The errors of a call have an `attempt`: the function, the task, the number of executions, and the last \
+            "The errors of a call have an `attempt`: the function, the task, the number of attempts, and the last \
              4 KiB that it wrote to standard error.",
         ),
         ("runtime/src/error/store.rs", "StoreError", "The cause in `Error::Store`."),

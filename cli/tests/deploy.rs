@@ -204,7 +204,7 @@ fn deploy_makes_all_once_and_destroy_leaves_nothing() {
 }
 
 #[test]
-fn a_deploy_puts_right_what_differs() {
+fn a_deploy_corrects_differences() {
     let project = Project::new("us-east-1");
     project.deployed(&[]);
     let before = project.state();
@@ -297,7 +297,7 @@ fn a_dry_run_changes_nothing_with_and_without_credentials() {
 }
 
 #[test]
-fn what_would_not_start_is_refused_before_anything_is_made() {
+fn unstartable_programs_are_refused_before_any_change() {
     let project = Project::new("us-east-1");
     fs::write(project.path("sweep"), "#!/bin/sh\n").unwrap();
     let refused = project.deploy(&[]);
@@ -316,7 +316,7 @@ fn what_would_not_start_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn a_deploy_that_stopped_half_way_says_so_and_goes_on() {
+fn a_stopped_deploy_reports_it_and_can_continue() {
     let project = Project::new("us-east-1");
     project.boto(
         "boto3.client('iam').create_role(RoleName='mine', AssumeRolePolicyDocument='{}')
@@ -351,7 +351,7 @@ boto3.client('lambda').create_function(FunctionName='wren-sweep-512mb-70s', Runt
 }
 
 #[test]
-fn doctor_tells_what_is_wrong() {
+fn doctor_reports_problems() {
     let project = Project::new("us-east-1");
     let state = |name: &str, checks: &Value| {
         let check = checks.as_array().unwrap().iter().find(|check| check["name"] == name).cloned();

@@ -41,7 +41,7 @@ fn job(folder: &Path, id: &str, function: &str, backend: &str, started_unix_ms: 
 }
 
 #[test]
-fn a_prediction_has_an_interval_and_is_the_same_again() {
+fn predictions_have_intervals_and_are_repeatable() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--tasks", "200", "--duration", "1m", "--seed", "7", "--json"];
     let planned = json(&plan(folder.path(), &arguments));
@@ -66,7 +66,7 @@ fn a_prediction_has_an_interval_and_is_the_same_again() {
 }
 
 #[test]
-fn durations_are_those_of_earlier_jobs_of_the_function() {
+fn durations_come_from_the_functions_earlier_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     assert!(stderr(&plan(folder, &[])).contains("run a program first, or pass the duration of a task"));
@@ -100,7 +100,7 @@ fn durations_are_those_of_earlier_jobs_of_the_function() {
 }
 
 #[test]
-fn wrong_usage_is_told() {
+fn misuse_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let message = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3x"]));
     assert!(message.contains("unknown unit `x`; expected `ms`, `s`, `m`, `h` or `d`"), "{message}");

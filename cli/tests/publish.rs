@@ -27,7 +27,7 @@ fn metadata() -> Metadata {
 }
 
 #[test]
-fn every_package_has_what_a_registry_shows() {
+fn every_package_has_registry_metadata() {
     let metadata = metadata();
     for package in metadata.workspace_packages() {
         let published = package.publish.as_ref().is_none_or(|registries| !registries.is_empty());
@@ -55,7 +55,7 @@ fn every_package_has_what_a_registry_shows() {
 }
 
 #[test]
-fn the_rust_version_is_the_highest_that_a_locked_package_asks_for() {
+fn the_rust_version_is_the_highest_required_one() {
     let metadata = metadata();
     let members = metadata.workspace_packages();
     let stated: Vec<_> = members.iter().map(|member| member.rust_version.clone().unwrap()).collect();
@@ -132,7 +132,7 @@ fn versioned(name: &str) -> String {
 }
 
 #[test]
-fn packed_crates_build_and_make_a_project_that_runs() {
+fn packed_crates_build_and_make_a_working_project() {
     let packed = Packed::new();
     // Intermediate files go to the folder of the workspace. The command itself goes elsewhere, so that it does not
     // replace the one that other tests run.

@@ -23,7 +23,7 @@ fn s3_on_the_emulator() {
 }
 
 #[test]
-fn s3_on_the_emulator_that_refuses_a_tenth() {
+fn s3_on_a_throttling_emulator() {
     let mut command = emulate(&["--throttle", "0.1", "--seed", "3"]);
     command.arg(std::env::current_exe().unwrap()).env("INNER_ROUNDS", "50");
     run_inner(command, "inner_s3");
@@ -64,14 +64,14 @@ fn opened(url: &str) -> Arc<dyn Store> {
 }
 
 #[test]
-fn keys_of_others_on_the_emulator() {
+fn foreign_keys_on_the_emulator() {
     let mut command = emulate(&[]);
     command.arg(std::env::current_exe().unwrap());
     run_inner(command, "inner_foreign");
 }
 
 #[test]
-fn keys_of_others_on_moto() {
+fn foreign_keys_on_moto() {
     let moto = Moto::start();
     let mut command = Command::new(std::env::current_exe().unwrap());
     // The web framework of moto cannot route a key with a newline.

@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_what_the_definition_says_and_comes_back(
+        fn matches_the_definition_and_round_trips(
             power in 0u32..5,
             values in prop::collection::vec((-1.0..1.0f32, -1.0..1.0f32), 256),
         ) {

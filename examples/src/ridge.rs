@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_apart_are_told_apart() {
+    fn separate_classes_are_found() {
         let mut random = fastrand::Rng::with_seed(1);
         let points: Vec<([f32; 3], usize)> = (0..300)
             .map(|i| {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_is_an_error() {
+    fn unfittable_data_is_an_error() {
         assert!(Ridge::fit(&[], 2, 0.1).is_err());
         assert!(Ridge::fit(&[(&[1.0], 0), (&[1.0, 2.0], 1)], 2, 0.1).is_err());
         assert!(Ridge::fit(&[(&[1.0], 2)], 2, 0.1).is_err());

@@ -67,7 +67,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_what_two_passes_give(values in prop::collection::vec(-1e6..1e6f64, 2..100)) {
+        fn matches_two_passes(values in prop::collection::vec(-1e6..1e6f64, 2..100)) {
             let n = values.len() as f64;
             let mean = values.iter().sum::<f64>() / n;
             let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);

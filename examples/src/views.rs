@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn between_pixels_is_between_their_values() {
+    fn values_between_pixels_are_in_between() {
         let grey = Grey { width: 2, height: 1, values: vec![0.0, 1.0] };
         assert_eq!([0.5, 1.0, 1.5, -9.0, 9.0].map(|x| grey.at(x, 0.5)), [0.0, 0.5, 1.0, 0.0, 1.0]);
     }

@@ -37,7 +37,7 @@ fn a_job_gives_all_medians_in_order() -> wren::Result<()> {
 
 // ANCHOR: tokio
 #[tokio::test]
-async fn what_cannot_be_is_an_error_of_its_call() {
+async fn impossible_inputs_fail_their_call() {
     let error = median(&[]).await.unwrap_err();
     assert!(matches!(error, Error::Returned { message, .. } if message == "there are no numbers"));
 }
@@ -45,7 +45,7 @@ async fn what_cannot_be_is_an_error_of_its_call() {
 
 // ANCHOR: faults
 #[test]
-fn results_are_right_whatever_crashes() -> wren::Result<()> {
+fn results_are_right_despite_crashes() -> wren::Result<()> {
     let faults = Faults::seeded(7).crash(0.2).duplicate(0.1).throttle(0.05).delay(0.1, Duration::from_millis(20));
     let executor = Executor::builder().backend("inline").faults(faults).build()?;
     let job = wren::map(|x: u32| median(&[f64::from(x); 3]), 0..500).on(&executor);
@@ -57,7 +57,7 @@ fn results_are_right_whatever_crashes() -> wren::Result<()> {
 
 // ANCHOR: store
 #[test]
-fn a_named_job_goes_on_where_writes_failed() -> wren::Result<()> {
+fn a_named_job_resumes_after_lost_writes() -> wren::Result<()> {
     let kept: Arc<dyn wren::store::Store> = MemoryStore::named("guide");
     let job = |executor: &Executor| wren::map(|x: u32| median(&[f64::from(x)]), 0..50).named("medians").on(executor);
 

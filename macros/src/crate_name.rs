@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_said_it_has_its_own() {
+    fn the_crate_name_defaults_to_wren() {
         assert_eq!(named(&["rust-analyzer-proc-macro-srv"]), "wren");
         // wren itself is being compiled, with a crate whose name starts with the same letters.
         assert_eq!(named(&["rustc", "--extern", "w=/t/libwren_macros-01.so", "--cfg", "feature=\"data\""]), "wren");

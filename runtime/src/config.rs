@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_comes_before_the_file_and_the_file_before_defaults() {
+    fn environment_overrides_file_and_file_overrides_defaults() {
         let file = Some("workers = 3\nbackend = \"inline\"");
         let both = config(&[("WREN_WORKERS", "7")], file).unwrap();
         assert_eq!((both.workers, both.backend.as_deref()), (7, Some("inline")));
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_errors_that_say_which_are_known() {
+    fn unknown_names_are_errors_listing_known_ones() {
         let message = config(&[("WREN_WORKER_COUNT", "7")], None).unwrap_err().to_string();
         assert!(message.contains("WREN_WORKER_COUNT") && message.contains("WREN_WORKERS"), "{message}");
         assert!(message.contains("WREN_OTHER_BUILD; unset"), "all variables are listed: {message}");

@@ -129,7 +129,7 @@ impl FaultyBackend {
     }
 
     /// Passes a reply on, with injected faults.
-    fn spoil(&mut self, reply: Reply, now: Duration, replies: &mut Vec<Reply>) {
+    fn inject(&mut self, reply: Reply, now: Duration, replies: &mut Vec<Reply>) {
         match reply {
             Reply::Done { batch_id, tasks, results, timing } => {
                 for reply in self.crash_some(batch_id, tasks, results, timing) {
@@ -243,7 +243,7 @@ impl Backend for FaultyBackend {
         let mut came = Vec::new();
         let after = self.inner.poll(now, &mut came);
         for reply in came {
-            self.spoil(reply, now, replies);
+            self.inject(reply, now, replies);
         }
         let mut still = VecDeque::new();
         for (at, reply) in self.late.drain(..) {
@@ -291,7 +291,7 @@ impl FaultyStore {
         StoreError::io(self.inner.url(), "write", key, "injected fault")
     }
 
-    async fn spoil<'a>(
+    async fn inject<'a>(
         &'a self,
         key: &'a str,
         write: impl Future<Output = StoreResult<()>> + Send + 'a,
@@ -321,11 +321,11 @@ impl Store for FaultyStore {
     }
 
     fn put<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(self.spoil(key, self.inner.put(key, value)))
+        Box::pin(self.inject(key, self.inner.put(key, value)))
     }
 
     fn put_file<'a>(&'a self, key: &'a str, path: &'a Path) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(self.spoil(key, self.inner.put_file(key, path)))
+        Box::pin(self.inject(key, self.inner.put_file(key, path)))
     }
 
     fn scratch(&self) -> PathBuf {
@@ -333,7 +333,7 @@ impl Store for FaultyStore {
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, StoreResult<()>> {
-        Box::pin(self.spoil(key, self.inner.put_if_absent(key, value)))
+        Box::pin(self.inject(key, self.inner.put_if_absent(key, value)))
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, StoreResult<Vec<u8>>> {

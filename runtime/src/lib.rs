@@ -86,7 +86,7 @@
 //! - [`Error`]: every failure, one variant for each;
 //! - [`history`]: the recorded history of every job;
 //! - `otel`: driver and workers as one OpenTelemetry trace (feature `otel`);
-//! - `sim`: a simulation of what a job would take on AWS (feature `sim`);
+//! - `sim`: a simulation of the time and cost of a job on AWS (feature `sim`);
 //! - [`Executor`]: runs the calls; [`faults`]: injects faults, to test what happens when machines die.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -174,7 +174,9 @@ pub mod __private {
     pub use crate::error_failure;
     pub use crate::executor::run_async;
     pub use crate::function::registry::{REMOTE_FNS, Source};
-    pub use crate::function::types::{Any, Borrowed, Owned, Reply, Reportable, Sent, Type, borrowed, owned, result};
+    pub use crate::function::types::{
+        Any, Borrowed, Owned, Reply, Reportable, ResultForm, Type, borrowed, owned, result,
+    };
     pub use crate::function::{ArgsDecoder, ArgsEncoder, Argument, Invoke, Output, RemoteFn, ResultType, Returned};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};

@@ -36,7 +36,7 @@ fn async_code_does_not_block() {
 }
 
 #[test]
-fn what_blocks_is_found_and_what_does_not_is_not() {
+fn only_blocking_code_is_found() {
     let bad = "
         async fn a(store: S) { store::wait(store.get(key)); }
         fn b() { async { std::fs::read(path) }; }

@@ -100,7 +100,7 @@ fn every_call_ends_with_an_error() {
 
 /// The number of attempts does not overflow.
 #[test]
-fn a_call_may_be_tried_without_end() {
+fn a_call_may_be_retried_forever() {
     #[wren::remote]
     fn fails_twice(_x: u64) -> Result<u64, String> {
         static TRIED: AtomicU64 = AtomicU64::new(0);

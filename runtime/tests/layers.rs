@@ -235,7 +235,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_folder_uses_only_what_stands_above_it() {
+fn folders_use_only_those_above_them() {
     let table = table(&fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap());
     let src = root().join("runtime/src");
     let mut files = Vec::new();
@@ -279,7 +279,7 @@ fn every_folder_uses_only_what_stands_above_it() {
 }
 
 #[test]
-fn an_edge_upwards_is_found_wherever_it_is_written() {
+fn upward_uses_are_found_in_any_form() {
     let table = table(
         "| folder | owns | uses |\n| --- | --- | --- |\n| `error/` | x | – |\n| `store/` | x | `error` |\n| `calls/` | x | `store` |\n",
     );

@@ -237,7 +237,7 @@ fn a_ref_without_its_value_is_no_result() {
 }
 
 #[test]
-fn a_job_that_is_removed_leaves_nothing() {
+fn removed_jobs_leave_nothing() {
     let _guard = ONE_AT_A_TIME.lock();
     #[wren::remote]
     fn length(bytes: &[u8], _shared: &[u8]) -> usize {
@@ -305,7 +305,7 @@ mod same_name {
 }
 
 #[test]
-fn a_call_of_another_function_of_the_same_name_is_another_call() {
+fn same_named_functions_are_different_calls() {
     let _guard = ONE_AT_A_TIME.lock();
     wren::block_on(async {
         let executor = executor(MemoryStore::named(""));

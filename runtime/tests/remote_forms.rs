@@ -156,7 +156,7 @@ fn arguments_of_every_kind_arrive() {
 }
 
 #[test]
-fn results_of_every_kind_come_back() {
+fn results_of_every_kind_round_trip() {
     block_on(async {
         assert_eq!(bytes(vec![1, 2, 3]).await.unwrap(), [3, 2, 1]);
         assert_eq!(maybe_bytes(b"x").await.unwrap(), b"x");
@@ -291,7 +291,7 @@ impl AppError {
 }
 
 #[test]
-fn an_error_has_its_own_type_back() {
+fn errors_keep_their_types() {
     #[wren::remote]
     fn look_up(size: usize) -> Result<(), AppError> {
         Err(AppError::Unknown(vec![7; size]))
@@ -305,7 +305,7 @@ fn an_error_has_its_own_type_back() {
 }
 
 #[test]
-fn what_is_run_again_is_what_the_program_says() {
+fn the_program_chooses_what_is_retried() {
     use std::sync::atomic::{AtomicU64, Ordering};
     static RUNS: AtomicU64 = AtomicU64::new(0);
     const AT_ONCE: wren::Backoff = wren::Backoff::new(std::time::Duration::ZERO);
@@ -361,7 +361,7 @@ fn calls_are_futures_like_any_other() {
 }
 
 #[test]
-fn limits_can_be_set_by_the_call() {
+fn calls_can_set_limits() {
     #[wren::remote(timeout = 0.05)]
     fn nap(ms: u64) -> u64 {
         std::thread::sleep(std::time::Duration::from_millis(ms));
@@ -374,7 +374,7 @@ fn limits_can_be_set_by_the_call() {
 }
 
 #[test]
-fn limits_hold_for_async_functions_and_after_a_call_that_was_dropped() {
+fn limits_hold_for_async_functions_and_after_dropped_calls() {
     use std::time::{Duration, Instant};
     #[wren::remote]
     async fn doze(ms: u64) -> u64 {
@@ -439,7 +439,7 @@ fn throws(how: &str) -> u32 {
 }
 
 #[test]
-fn a_panic_has_its_own_words_whatever_was_thrown() {
+fn panics_keep_their_message_for_any_payload() {
     for (how, want, place) in [
         ("value", "a value that is not a string (`panic_any`)", "remote_forms.rs"),
         ("again", "thrown on", "an unknown location"),
@@ -475,7 +475,7 @@ fn fails_endlessly() -> Result<(), Endless> {
 }
 
 #[test]
-fn an_error_that_is_its_own_cause_is_told() {
+fn cyclic_errors_are_reported() {
     let error = block_on(fails_endlessly()).unwrap_err();
     assert!(matches!(&error, Error::Returned { message, .. } if message == "again"), "{error:?}");
 }
@@ -514,7 +514,7 @@ fn inside(n: NotThree) -> u64 {
 }
 
 #[test]
-fn an_item_that_cannot_be_encoded_is_one_task_that_failed() {
+fn an_unencodable_item_fails_one_task() {
     let items = || (0..8).map(NotThree);
     let all = block_on(wren::map(inside, items()).try_all()).unwrap();
     let good: Vec<_> = all.iter().filter_map(|one| one.as_ref().ok().copied()).collect();
@@ -553,7 +553,7 @@ thread_local! {
 }
 
 #[test]
-fn a_gather_has_one_executor_for_all() {
+fn a_gather_has_one_executor() {
     let one = wren::Executor::builder().backend("inline").build().unwrap();
     let elsewhere = block_on(wren::gather([successor(1), successor(2).on(&one)])).unwrap_err();
     assert!(matches!(&elsewhere, Error::Config(why) if why.starts_with("task 1, a call of ")), "{elsewhere}");
@@ -583,7 +583,7 @@ fn on_its_own_again(depth: u64) -> wren::Call<u64> {
 }
 
 #[test]
-fn calls_on_the_executor_that_runs_their_caller_do_not_wait_for_themselves() {
+fn calls_on_their_callers_executor_do_not_deadlock() {
     let count = block_on(on_its_own(5).on(&OWN)).unwrap();
     assert_eq!(count, 2 * 2 * 2 * 2);
 }
@@ -611,7 +611,7 @@ fn there_and_back_again(route: &[u8]) -> wren::Call<usize> {
 }
 
 #[test]
-fn calls_do_not_wait_for_themselves_by_way_of_other_executors() {
+fn calls_through_other_executors_do_not_deadlock() {
     for route in ["aba", "ababab", "ada", "dbad", "abdabd", "asa", "assss", "abs", "dsbsa"] {
         assert_eq!(block_on(there_and_back_again(route.as_bytes())).unwrap(), route.len(), "{route}");
     }
@@ -641,7 +641,7 @@ fn by_threads_again(depth: u32) -> wren::Call<u32> {
 }
 
 #[test]
-fn calls_do_not_wait_for_themselves_by_way_of_threads() {
+fn calls_through_threads_do_not_deadlock() {
     assert_eq!(block_on(by_threads(2).on(&OWN)).unwrap(), 3 * 3);
 }
 
@@ -666,7 +666,7 @@ async fn ticks_in(path: &Path, spawned: bool) -> u32 {
 }
 
 #[test]
-fn an_async_function_that_is_given_up_ends() {
+fn abandoned_async_functions_end() {
     use std::time::Duration;
     let executor = wren::Executor::builder().backend("inline").workers(2).build().unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -90,7 +90,7 @@ fn aliases(text: &Text, bytes: &Bytes, owned: Buffer, list: &Buffer) -> AppResul
 }
 
 #[test]
-fn types_are_what_they_are_and_not_what_they_are_called() {
+fn types_are_resolved_by_identity_not_by_name() {
     block_on(async {
         assert_eq!(own::shadowed(own::Vec(1), &own::Box(2)).await.unwrap(), own::Vec(3));
         assert_eq!(own::fine(1).await.unwrap(), own::Result::Fine(1));
@@ -114,7 +114,7 @@ impl Busy {
 type Tried<T> = AppResult<T, Busy>;
 
 #[test]
-fn the_err_of_an_alias_is_an_error_and_is_run_again() {
+fn errors_of_result_aliases_are_retried() {
     #[wren::remote(retries = 2)]
     fn always() -> Tried<u8> {
         Err(Busy(false))
@@ -165,7 +165,7 @@ fn unit_error() -> Result<Option<u8>, ()> {
 }
 
 #[test]
-fn an_error_is_of_any_type() {
+fn errors_have_any_type() {
     let message_of = |call: wren::Call<u32>| match block_on(call).unwrap_err() {
         Error::Returned { message, .. } => message,
         other => panic!("{other}"),
@@ -223,7 +223,7 @@ macro_rules! mixed {
 mixed!(two_of_one_name, x, u8, &[f64]);
 
 #[test]
-fn functions_come_out_of_macros_in_every_fragment() {
+fn macros_make_functions_from_every_fragment() {
     block_on(async {
         assert_eq!(lengths("a", b"b", &vec![1.0], vec![1]).await.unwrap(), 4);
         assert!(lengths("", b"b", &vec![1.0], vec![1]).await.is_err());
@@ -282,7 +282,7 @@ fn serde_json(list: Vec<u32>) -> String {
 }
 
 #[test]
-fn the_carrier_of_local_has_another_name_where_the_functions_own_is_taken() {
+fn carriers_of_local_can_be_renamed() {
     assert_eq!(block_on(grep("a b a", "a")).unwrap(), 2);
     assert_eq!(grep::Here::local("a b", "a"), 1);
     assert_eq!(block_on(serde_json(vec![1, 2])).unwrap(), "[1,2]");
@@ -341,7 +341,7 @@ macro_rules! added {
 }
 
 #[test]
-fn functions_of_one_name_in_bodies_are_several() {
+fn same_named_functions_in_bodies_are_separate() {
     block_on(async {
         assert_eq!(unrelated(1).await.unwrap(), 1);
         assert_eq!(sum().await, 6);

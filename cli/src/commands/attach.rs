@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_driver_and_a_failure_are_told_with_what_to_do() {
+    fn dead_drivers_and_failures_are_reported_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let begin = r#"{"event":"job","id":"abc","name":null,"function":"demo::f","tasks":3,"backend":"local","workers":2,"started_unix_ms":1,"pid":1,"wren":"0"}"#;
         let end = r#"{"event":"end","t":2.0,"state":"failed","done":2,"failed":1,"retried":0,"compute_s":1.0,"wall_s":2.0,"usd":0.0}"#;

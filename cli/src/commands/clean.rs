@@ -93,7 +93,7 @@ impl Kind {
 
 /// A file or folder that can be removed as one.
 #[derive(Debug)]
-struct Found {
+struct Leftover {
     kind: Kind,
     path: PathBuf,
     /// The job that it belongs to. For a stage of a named sort or MapReduce, the name of the whole, although each stage
@@ -125,7 +125,7 @@ pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
     found.extend(logs(&directory, &found)?);
     let wanted = wanted(&args.jobs, &directory, &found)?;
     let age = Duration::from_secs(u64::from(args.older_than.unwrap_or(0)) * 24 * 3600);
-    let is_chosen = |found: &Found| {
+    let is_chosen = |found: &Leftover| {
         let of_kind = match found.kind {
             _ if !args.jobs.is_empty() => found.job.as_ref().is_some_and(|job| wanted.contains(job)),
             Kind::HalfWritten | Kind::BetweenStages => true,
@@ -170,7 +170,7 @@ fn store() -> Result<Option<PathBuf>> {
 }
 
 /// Returns the ids of the jobs named on the command line, and fails if one of them is running.
-fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSet<String>> {
+fn wanted(asked: &[String], directory: &Path, found: &[Leftover]) -> Result<BTreeSet<String>> {
     let known: BTreeSet<_> = found.iter().filter_map(|found| found.job.as_deref()).collect();
     let logged = jobs::all(directory)?;
     let mut wanted = BTreeSet::new();
@@ -190,7 +190,7 @@ fn wanted(asked: &[String], directory: &Path, found: &[Found]) -> Result<BTreeSe
 
 /// Finds the folders of finished jobs in `.wren/jobs`. Those of stages belong to the sort or MapReduce in `values` that
 /// has the stage.
-fn logs(directory: &Path, values: &[Found]) -> Result<Vec<Found>> {
+fn logs(directory: &Path, values: &[Leftover]) -> Result<Vec<Leftover>> {
     let owner = |name: &String| {
         let of_stage = values.iter().find(|found| found.logs.contains(name));
         of_stage.and_then(|found| found.job.clone()).unwrap_or_else(|| name.clone())
@@ -199,7 +199,7 @@ fn logs(directory: &Path, values: &[Found]) -> Result<Vec<Found>> {
     Ok(folders
         .into_iter()
         .filter(|(_, path)| path.is_dir() && Held::log(path).is_some())
-        .map(|(name, path)| Found::new(Kind::Logs, path, Some(owner(&name))).unless_runs([name]))
+        .map(|(name, path)| Leftover::new(Kind::Logs, path, Some(owner(&name))).unless_runs([name]))
         .collect())
 }
 
@@ -208,13 +208,13 @@ fn logs(directory: &Path, values: &[Found]) -> Result<Vec<Found>> {
 /// - `blobs/<hash>`: large values that jobs share.
 /// - `<job>/job`: only named and started jobs have it, and the stages `<job>-<stage>` of a named sort or MapReduce.
 /// - `<job>/done/..` and `<job>/shuffle/..`: results, and data between stages.
-fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>> {
+fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Leftover>> {
     let is_running = is_running(directory)?;
     let own =
         directory.canonicalize().is_ok_and(|directory| store.canonicalize().is_ok_and(|s| s.starts_with(directory)));
     let untouched = if own { UNTOUCHED } else { UNTOUCHED_ELSEWHERE };
-    let is_older = |found: &Found, least: Duration| now.duration_since(found.written).is_ok_and(|age| age > least);
-    let is_left = |found: &Found| is_older(found, untouched);
+    let is_older = |found: &Leftover, least: Duration| now.duration_since(found.written).is_ok_and(|age| age > least);
+    let is_left = |found: &Leftover| is_older(found, untouched);
     let all = entries(store)?;
     let named: BTreeSet<_> =
         all.iter().filter(|(_, path)| path.join("job").exists()).map(|(name, _)| name.as_str()).collect();
@@ -229,24 +229,24 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Found>>
     let mut found = Vec::new();
     for (name, path) in &all {
         if name == ".tmp" {
-            let half = entries(path)?.into_iter().map(|(_, path)| Found::new(Kind::HalfWritten, path, None));
+            let half = entries(path)?.into_iter().map(|(_, path)| Leftover::new(Kind::HalfWritten, path, None));
             found.extend(half.filter(is_left));
         } else if name == "blobs" {
             // Any job may use these values.
-            let shared = Found::new(Kind::Shared, path.clone(), None);
+            let shared = Leftover::new(Kind::Shared, path.clone(), None);
             found.extend(Some(shared).filter(|shared| !is_running && is_left(shared)));
         } else if named.contains(name.as_str()) || !stages_of(name).is_empty() {
             let leader = leader(name);
             let mut jobs = stages_of(&leader);
             jobs.push(leader.clone());
-            let results = Found::new(Kind::Results, path.clone(), Some(leader)).unless_runs(jobs);
+            let results = Leftover::new(Kind::Results, path.clone(), Some(leader)).unless_runs(jobs);
             let has_log = results.logs(directory).next().is_some();
             let is_old = is_older(&results, UNTOUCHED_ELSEWHERE);
             // A job without a history here may be running in another folder or on another machine.
             found.extend(Some(results).filter(|results| results.held(directory).is_some() && (has_log || is_old)));
         } else if with_stages.contains(&name.as_str()) && !is_running {
             // No history names the owner of this data: the jobs of the stages have names of their own.
-            let between = Found::new(Kind::BetweenStages, path.clone(), Some(name.clone()));
+            let between = Leftover::new(Kind::BetweenStages, path.clone(), Some(name.clone()));
             found.extend(Some(between).filter(is_left));
         }
     }
@@ -271,7 +271,7 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     .collect()
 }
 
-impl Found {
+impl Leftover {
     fn new(kind: Kind, path: PathBuf, job: Option<String>) -> Self {
         let (logs, written) = (Vec::new(), SystemTime::UNIX_EPOCH);
         let mut found = Self { kind, path: path.clone(), job, logs, files: 0, bytes: 0, written };
@@ -322,7 +322,7 @@ impl Held {
     }
 }
 
-fn summed(found: &[Found], chosen: bool) -> BTreeMap<Kind, Sum> {
+fn summed(found: &[Leftover], chosen: bool) -> BTreeMap<Kind, Sum> {
     let mut sums: BTreeMap<Kind, Sum> = BTreeMap::new();
     for one in found {
         let sum = sums.entry(one.kind).or_insert(Sum { chosen, ..Sum::default() });
@@ -358,7 +358,7 @@ fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[B
 }
 
 /// Removes it, unless its job has started running in the meantime, and returns the number of bytes freed.
-fn remove(found: &Found, directory: &Path) -> Result<u64> {
+fn remove(found: &Leftover, directory: &Path) -> Result<u64> {
     let Some(_held) = found.held(directory) else { return Ok(0) };
     // The owners of these are unknown, so any running job may need them.
     if matches!(found.kind, Kind::Shared | Kind::BetweenStages) && is_running(directory)? {

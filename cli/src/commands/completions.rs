@@ -45,15 +45,15 @@ fn script(shell: Shell) -> Result<String> {
     Ok(match shell {
         // With a `-` in the name, clap's script for bash does not complete the options of subcommands: its two parts
         // spell the name differently.
-        Shell::Bash => claps(shell, "cargo_wren")?.replace(" cargo_wren\n", " cargo-wren\n") + BASH,
-        Shell::Zsh => claps(shell, NAME)?.replacen(ZSH_BEGIN, &format!("{ZSH_BEGIN}{ZSH}"), 1),
-        Shell::Fish => claps(shell, NAME)? + FISH,
-        _ => claps(shell, NAME)?,
+        Shell::Bash => clap_script(shell, "cargo_wren")?.replace(" cargo_wren\n", " cargo-wren\n") + BASH,
+        Shell::Zsh => clap_script(shell, NAME)?.replacen(ZSH_BEGIN, &format!("{ZSH_BEGIN}{ZSH}"), 1),
+        Shell::Fish => clap_script(shell, NAME)? + FISH,
+        _ => clap_script(shell, NAME)?,
     })
 }
 
 /// Returns the script that clap generates.
-fn claps(shell: Shell, name: &str) -> Result<String> {
+fn clap_script(shell: Shell, name: &str) -> Result<String> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut crate::alone(), name, &mut script);
     Ok(String::from_utf8(script)?)
@@ -65,7 +65,7 @@ mod tests {
 
     /// The additions refer to functions in clap's scripts.
     #[test]
-    fn scripts_are_as_the_additions_expect() {
+    fn scripts_fit_the_additions() {
         let script = |shell| script(shell).unwrap();
         let bash = script(Shell::Bash);
         assert!(bash.starts_with("_cargo_wren() {\n") && bash.ends_with(BASH), "{bash}");

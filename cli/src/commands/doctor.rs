@@ -11,7 +11,7 @@ use wren::deployment::Deployment;
 use wren::history;
 
 use crate::aws::{self, Aws};
-use crate::deploy::build::{Host, Way};
+use crate::deploy::build::{BuildMethod, Host};
 use crate::deploy::report::Report;
 use crate::deploy::{Arch, Site, bucket, functions, role, verify};
 
@@ -113,10 +113,10 @@ fn build_check(checks: &mut Checks) {
         Ok(host) => host,
         Err(error) => return checks.broken(NAME, &error),
     };
-    let ways = |arch| host.ways(arch).into_iter().map(Way::describe).collect::<Vec<_>>().join(", or ");
+    let ways = |arch| host.ways(arch).into_iter().map(BuildMethod::describe).collect::<Vec<_>>().join(", or ");
     let can: Vec<_> = Arch::ALL.into_iter().filter(|arch| !host.ways(*arch).is_empty()).collect();
     match can[..] {
-        [] => checks.fail(NAME, format!("{} cannot build for Lambda", host.triple), host.no_way(Arch::X86_64)),
+        [] => checks.fail(NAME, format!("{} cannot build for Lambda", host.triple), host.no_method(Arch::X86_64)),
         _ => {
             let text: Vec<_> = can.iter().map(|arch| format!("for {arch}: {}", ways(*arch))).collect();
             checks.ok(NAME, text.join("; "));
@@ -178,12 +178,12 @@ async fn role_check(checks: &mut Checks, site: &Site) {
     const NAME: &str = "role";
     let role = site.role();
     match role::look(site).await {
-        Ok(role::Found::Right) => checks.ok(NAME, role),
-        Ok(role::Found::Absent) => checks.fail(NAME, format!("{role} does not exist"), DEPLOY),
-        Ok(role::Found::Differs) => {
+        Ok(role::RoleState::Right) => checks.ok(NAME, role),
+        Ok(role::RoleState::Absent) => checks.fail(NAME, format!("{role} does not exist"), DEPLOY),
+        Ok(role::RoleState::Differs) => {
             checks.fail(NAME, format!("{role} does not have the permissions that deploy sets"), DEPLOY)
         }
-        Ok(role::Found::Foreign) => checks.fail(NAME, format!("{role} does not have the deployment's tag"), DEPLOY),
+        Ok(role::RoleState::Foreign) => checks.fail(NAME, format!("{role} does not have the deployment's tag"), DEPLOY),
         Err(error) => checks.broken(NAME, &error),
     }
 }
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_told_as_lambda_does() {
+    fn hashes_are_in_lambdas_format() {
         assert_eq!(base64_of("00ff10").as_deref(), Some("AP8Q"));
         assert_eq!((base64_of("0"), base64_of("zz"), base64_of("é0")), (None, None, None));
     }

@@ -41,7 +41,7 @@ struct Failed {
 }
 
 #[derive(Debug, Serialize)]
-struct Shown {
+struct JobOutput {
     #[serde(flatten)]
     summary: JobSummary,
     failures: Vec<Failed>,
@@ -143,7 +143,7 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         _ => {}
     })?;
     if json {
-        writeln!(out, "{}", serde_json::to_string(&Shown { summary, failures })?)?;
+        writeln!(out, "{}", serde_json::to_string(&JobOutput { summary, failures })?)?;
         return Ok(());
     }
     writeln!(out, "job       {}", summary.id)?;

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_meant_by_their_id_or_its_beginning() {
+    fn jobs_are_selected_by_id_or_prefix() {
         let start = |job: &str| lines("one", &[&format!("wren job={job} tasks=0..1 attempt=1")]).remove(0);
         let logged = [start("8f0wabcd"), start("8f0wabcd-2"), start("8f0wxyz"), start("sweep")];
         let selected = |wanted: &str| runs(&logged, wanted).into_iter().collect::<Vec<_>>();
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_and_marks_are_read() {
+    fn task_marks_are_parsed() {
         assert_eq!(
             (task_of("[a::f 7] x]"), task_of("[f] x"), task_of("[f x] y"), task_of("")),
             (Some(7), None, None, None)

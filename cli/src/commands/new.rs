@@ -140,7 +140,7 @@ fn source(given: Option<&Path>) -> Result<Option<PathBuf>> {
         None if built_with.join("Cargo.toml").is_file() => built_with,
         None => return Ok(None),
     };
-    folder.canonicalize().map(Some).with_context(|| format!("there is no folder {}", folder.display()))
+    folder.canonicalize().map(Some).with_context(|| format!("folder {} does not exist", folder.display()))
 }
 
 /// Returns the value of the dependency on wren in `Cargo.toml`.
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn manifests_say_where_wren_is_and_what_of_it_is_needed() {
+    fn manifests_name_wrens_place_and_features() {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(dependency(None, &[]), format!("\"{version}\""));
         assert_eq!(dependency(None, &["kv"]), format!("{{ version = \"{version}\", features = [\"kv\"] }}"));

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn dollars_are_those_of_the_price_list() {
+    fn dollars_match_the_price_list() {
         let plan = Plan::of(10_000, 2.0, 2048, 1_000);
         near(plan.gb_seconds, 40_000.0);
         near(plan.compute_usd, 40_000.0 * 0.000_016_666_7);

@@ -107,7 +107,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
         }
         _ => {}
     }
-    writeln!(out, "tasks      {} done, {} failed, {} executions retried", jobs::tasks(job), job.failed, job.retried)?;
+    writeln!(out, "tasks      {} done, {} failed, {} attempts retried", jobs::tasks(job), job.failed, job.retried)?;
     writeln!(out, "time       {} on {} workers ({})", durations::short(job.wall_s), job.workers, job.backend)?;
     if timeline.spans.is_empty() {
         writeln!(out, "no task has finished yet")?;

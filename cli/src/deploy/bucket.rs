@@ -17,7 +17,7 @@ use wren::deployment::Deployment;
 use super::package::Package;
 use super::report::Change;
 use super::{Site, TAG};
-use crate::aws::{Coded, Explained};
+use crate::aws::{ErrorCode, ExplainError};
 
 /// Creates or updates the bucket: private, encrypted, and with an expiry rule for the deployment.
 pub(crate) async fn ensure(site: &Site, keep_days: i32) -> Result<()> {

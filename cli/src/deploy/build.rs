@@ -22,7 +22,7 @@ pub(crate) struct Host {
 
 /// A way to build a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum BuildMethod {
     /// With cargo only, for this machine.
     Plain,
     /// With `cargo zigbuild`, for the glibc of Amazon Linux 2023.
@@ -55,16 +55,16 @@ impl Host {
 
     /// Returns all ways to build, the best one first. The others are for programs that would need too new a glibc when
     /// they are built in the first way.
-    pub(crate) fn ways(&self, arch: Arch) -> Vec<Way> {
+    pub(crate) fn ways(&self, arch: Arch) -> Vec<BuildMethod> {
         let musl = musl(arch);
-        let plain = self.runs(arch).then_some(Way::Plain);
-        let zig = (self.zigbuild && self.has(arch.triple())).then_some(Way::Zig(arch));
-        let musl = self.has(&musl).then_some(Way::Musl { arch, zig: self.zigbuild });
+        let plain = self.runs(arch).then_some(BuildMethod::Plain);
+        let zig = (self.zigbuild && self.has(arch.triple())).then_some(BuildMethod::Zig(arch));
+        let musl = self.has(&musl).then_some(BuildMethod::Musl { arch, zig: self.zigbuild });
         [plain, zig, musl].into_iter().flatten().collect()
     }
 
     /// Returns the error message if there is no way to build, with the fix.
-    pub(crate) fn no_way(&self, arch: Arch) -> String {
+    pub(crate) fn no_method(&self, arch: Arch) -> String {
         let triple = arch.triple();
         let other = Arch::ALL.into_iter().find(|other| *other != arch && !self.ways(*other).is_empty());
         let other = other.map_or_else(String::new, |other| format!(", or deploy with `--target {other}`"));
@@ -93,13 +93,13 @@ fn is_on_path(program: &str) -> bool {
     std::env::split_paths(&path).chain(home).any(|folder| folder.join(program).is_file())
 }
 
-impl Way {
+impl BuildMethod {
     /// Returns cargo's subcommand and its arguments.
     pub(crate) fn arguments(self) -> Vec<String> {
         let arguments: Vec<String> = match self {
-            Way::Plain => vec!["build".into()],
-            Way::Zig(arch) => vec!["zigbuild".into(), "--target".into(), format!("{}.{GLIBC}", arch.triple())],
-            Way::Musl { arch, zig } => {
+            BuildMethod::Plain => vec!["build".into()],
+            BuildMethod::Zig(arch) => vec!["zigbuild".into(), "--target".into(), format!("{}.{GLIBC}", arch.triple())],
+            BuildMethod::Musl { arch, zig } => {
                 let subcommand = if zig { "zigbuild" } else { "build" };
                 vec![subcommand.into(), "--target".into(), musl(arch)]
             }
@@ -111,10 +111,10 @@ impl Way {
     pub(crate) fn describe(self) -> String {
         let untested = |arch| if arch == Arch::Arm64 { " (arm64 is untested)" } else { "" };
         match self {
-            Way::Plain => "with cargo".to_owned(),
-            Way::Zig(arch) => format!("with cargo zigbuild for glibc {GLIBC}{}", untested(arch)),
-            Way::Musl { arch, zig: true } => format!("with cargo zigbuild for musl{}", untested(arch)),
-            Way::Musl { arch, zig: false } => format!("with cargo for musl{}", untested(arch)),
+            BuildMethod::Plain => "with cargo".to_owned(),
+            BuildMethod::Zig(arch) => format!("with cargo zigbuild for glibc {GLIBC}{}", untested(arch)),
+            BuildMethod::Musl { arch, zig: true } => format!("with cargo zigbuild for musl{}", untested(arch)),
+            BuildMethod::Musl { arch, zig: false } => format!("with cargo for musl{}", untested(arch)),
         }
     }
 }
@@ -139,18 +139,18 @@ pub(crate) fn read(path: &Path, arch: Arch) -> Result<Built> {
 pub(crate) fn build(
     host: &Host,
     arch: Arch,
-    mut build: impl FnMut(Way) -> Result<PathBuf>,
+    mut build: impl FnMut(BuildMethod) -> Result<PathBuf>,
     mut note: impl FnMut(&str),
 ) -> Result<Built> {
     let ways = host.ways(arch);
     if ways.is_empty() {
-        bail!(host.no_way(arch));
+        bail!(host.no_method(arch));
     }
     let mut refused = None;
     for way in ways {
         if refused.is_some() {
             note(&format!("the program would not start with glibc {GLIBC}; building it again {}", way.describe()));
-        } else if way != Way::Plain {
+        } else if way != BuildMethod::Plain {
             note(&format!("building {}", way.describe()));
         }
         match read(&build(way)?, arch) {
@@ -160,7 +160,7 @@ pub(crate) fn build(
             built => return built,
         }
     }
-    refused.map_or_else(|| bail!(host.no_way(arch)), Err)
+    refused.map_or_else(|| bail!(host.no_method(arch)), Err)
 }
 
 /// Returns the place of compiler flags that optimize for the processor of this machine: the name of a variable, or the
@@ -185,7 +185,7 @@ fn is_native(text: &str) -> bool {
 }
 
 /// Returns a `cargo` command with the way's subcommand and arguments.
-pub(crate) fn command(way: Way) -> Command {
+pub(crate) fn command(way: BuildMethod) -> Command {
     let mut command = cargo();
     command.args(way.arguments());
     command
@@ -236,25 +236,25 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_a_way_is_told_what_makes_one() {
-        let bare = host(LINUX, &[], false).no_way(Arch::Arm64);
+    fn hosts_that_cannot_build_name_a_fix() {
+        let bare = host(LINUX, &[], false).no_method(Arch::Arm64);
         assert!(bare.contains("cargo-zigbuild") && bare.contains("rustup target add aarch64"), "{bare}");
         assert!(bare.ends_with("or deploy with `--target x86_64`"), "{bare}");
-        let mac = host(MAC, &[], false).no_way(Arch::X86_64);
+        let mac = host(MAC, &[], false).no_method(Arch::X86_64);
         assert!(mac.contains(MAC) && !mac.contains("--target x86_64`"), "{mac}");
     }
 
     #[test]
-    fn arm_is_said_to_be_unverified() {
-        for way in [Way::Zig(Arch::Arm64), Way::Musl { arch: Arch::Arm64, zig: true }] {
+    fn arm_is_reported_as_untested() {
+        for way in [BuildMethod::Zig(Arch::Arm64), BuildMethod::Musl { arch: Arch::Arm64, zig: true }] {
             assert!(way.describe().ends_with("(arm64 is untested)"), "{}", way.describe());
         }
-        assert_eq!(Way::Zig(Arch::X86_64).describe(), "with cargo zigbuild for glibc 2.34");
+        assert_eq!(BuildMethod::Zig(Arch::X86_64).describe(), "with cargo zigbuild for glibc 2.34");
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn what_needs_too_new_a_glibc_is_built_again_otherwise() {
+    fn programs_needing_a_new_glibc_are_rebuilt() {
         use super::elf::tests::{HERE, own, with_new_glibc};
         if elf::check(&own(), HERE).is_err() {
             // This machine's own glibc is too new.
@@ -264,7 +264,7 @@ mod tests {
         let [new, old] = ["new", "old"].map(|name| folder.path().join(name));
         std::fs::write(&new, with_new_glibc(own())).unwrap();
         std::fs::write(&old, own()).unwrap();
-        let program = |way| Ok(if way == Way::Plain { new.clone() } else { old.clone() });
+        let program = |way| Ok(if way == BuildMethod::Plain { new.clone() } else { old.clone() });
         let mut notes = Vec::new();
         let zig = host(HERE.triple(), &[], true);
         let built = build(&zig, HERE, program, |note| notes.push(note.to_owned())).unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_for_this_machine_alone_are_seen() {
+    fn machine_specific_flags_are_noticed() {
         assert!(is_native("[build]\nrustflags = [\"-C\", \"target-cpu=native\"]"));
         assert!(is_native("-Ctarget-cpu=native"));
         assert!(!is_native("# rustflags = [\"-Ctarget-cpu=native\"]\n[build]\njobs = 2"));

@@ -204,7 +204,7 @@ pub(crate) mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_program_of_this_machine_has_its_needs_read() {
+    fn needs_of_a_local_program_are_read() {
         let bytes = own();
         let file = File::parse(&*bytes).unwrap();
         assert!(is_program(&file).unwrap());
@@ -216,7 +216,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_program_for_the_target_is_refused() {
+    fn unsuitable_files_are_refused() {
         let refusal = |bytes: &[u8], arch| check(bytes, arch).unwrap_err();
         assert!(matches!(refusal(b"#!/bin/sh\n", HERE), Refusal::NotElf(_)));
         assert!(matches!(refusal(b"", HERE), Refusal::NotElf(_)));
@@ -240,7 +240,7 @@ pub(crate) mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_library_that_lambda_lacks_is_named() {
+    fn missing_libraries_are_named() {
         let bytes = replaced(own(), b"libc.so.6\0", b"libz.so.1\0");
         let refusal = check(&bytes, HERE).unwrap_err();
         assert_eq!(refusal, Refusal::Missing { libraries: vec!["libz.so.1".to_owned()] });
@@ -249,7 +249,7 @@ pub(crate) mod tests {
 
     #[test]
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    fn a_loader_that_lambda_lacks_is_named() {
+    fn missing_loaders_are_named() {
         let elsewhere = HERE.loader().replace("/lib", "/nix");
         let refusal = check(&replaced(own(), HERE.loader().as_bytes(), elsewhere.as_bytes()), HERE).unwrap_err();
         assert_eq!(refusal, Refusal::Loader { path: elsewhere, wanted: HERE.loader() });
@@ -272,7 +272,7 @@ pub(crate) mod tests {
 
     /// Random damage is rejected or harmless, and never causes a panic.
     #[test]
-    fn damaged_headers_are_no_panic() {
+    fn damaged_headers_do_not_panic() {
         let own = own();
         let mut random = fastrand::Rng::with_seed(7);
         // The headers, the dynamic section and the tables are near the start and the end of a file.

@@ -96,9 +96,7 @@ fn turned_on(manifest: &str, key: &str, dependency: &Dependency) -> Result<Edite
         Some(target) => {
             let targets = document.get_mut("target").and_then(Item::as_table_like_mut);
             let of_target = targets.and_then(|targets| targets.get_mut(&target.to_string()));
-            of_target
-                .and_then(Item::as_table_like_mut)
-                .with_context(|| format!("there is no table `target.{target}`"))?
+            of_target.and_then(Item::as_table_like_mut).with_context(|| format!("missing table `target.{target}`"))?
         }
     };
     let name = tables.iter().find(|name| root.contains_key(name)).with_context(|| format!("there is no {tables:?}"))?;
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_a_dependency_is_edited_and_comments_stay() {
+    fn all_forms_of_dependencies_are_edited_and_comments_stay() {
         let normal = dependency("normal", None, None);
         let cases = [
             (
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_under_another_name_or_for_one_system_is_found() {
+    fn renamed_and_target_specific_dependencies_are_found() {
         let renamed = dependency("normal", Some("cloud"), None);
         let text = edited("[dependencies]\ncloud = { package = \"wren-cloud\", version = \"0.1\" }\n", &renamed);
         assert_eq!(text.line, "cloud = { package = \"wren-cloud\", version = \"0.1\", features = [\"aws\"] }");
@@ -236,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error() {
+    fn absent_dependencies_fail() {
         let normal = dependency("normal", None, None);
         for manifest in ["", "[dependencies]\nserde = \"1\"\n", "[dependencies]\nwren-cloud = 7\n", "[dependencies\n"] {
             assert!(turned_on(manifest, PACKAGE, &normal).is_err(), "{manifest}");
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_stays_as_it_was() {
+    fn unwritable_files_stay_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("Cargo.toml");
         fs::write(&path, "old").unwrap();

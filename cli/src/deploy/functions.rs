@@ -13,7 +13,7 @@ use wren::registry::is_wrens;
 use super::name::Name;
 use super::report::Change;
 use super::{Arch, Site, TAG, policy};
-use crate::aws::{Coded, Explained, if_there};
+use crate::aws::{ErrorCode, ExplainError, if_there};
 
 const ABSENT: [&str; 1] = ["ResourceNotFoundException"];
 
@@ -251,7 +251,8 @@ async fn ready(site: &Site, name: &str) -> Result<()> {
     loop {
         let found = site.aws.lambda.get_function_configuration().function_name(name).send().await;
         let found = found.explained(&format!("looking at the function {name}"))?;
-        let reason = || found.last_update_status_reason().or(found.state_reason()).unwrap_or("Lambda gives no reason");
+        let reason =
+            || found.last_update_status_reason().or(found.state_reason()).unwrap_or("Lambda did not report a reason");
         let failed = found.last_update_status() == Some(&LastUpdateStatus::Failed);
         if failed || found.state() == Some(&State::Failed) {
             bail!("Lambda failed to create or update {name}: {}; run `cargo wren deploy` again", reason());
@@ -347,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_function_for_each_pair_of_limits() {
+    fn each_pair_of_limits_has_a_function() {
         let function = |name: &str, memory_mb, timeout: Option<u64>| DeployedFn {
             name: name.to_owned(),
             signature: String::new(),

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::report::Change;
 use super::{Site, TAG, name};
-use crate::aws::{Coded, Explained, if_there};
+use crate::aws::{ErrorCode, ExplainError, if_there};
 
 const ABSENT: [&str; 1] = ["ResourceNotFoundException"];
 

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_have_names_that_aws_takes() {
+    fn program_names_are_valid_on_aws() {
         let name = |package, program| Name::of_program(package, program).0;
         assert_eq!(name("examples", "pi"), "examples-pi");
         assert_eq!(name("sweep", "sweep"), "sweep");

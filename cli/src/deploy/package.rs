@@ -117,7 +117,7 @@ mod tests {
 
     /// The archive is read by independent implementations: `zip` above, and Python here.
     #[test]
-    fn another_reader_finds_no_fault() {
+    fn python_reads_packages() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("code.zip");
         let program: Vec<u8> = (0..100_000u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lambda_would_refuse_is_refused() {
+    fn too_large_packages_are_refused() {
         let message = Package::of(&vec![0; (250 << 20) + 1]).unwrap_err().to_string();
         assert!(message.contains("at most 250 MB"), "{message}");
     }

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_compared_by_what_they_say() {
+    fn documents_are_compared_by_content() {
         let encoded = "%7B%22Version%22%3A%20%222012-10-17%22%2C%20%22Statement%22%3A%20%5B%5D%7D";
         assert!(is_same(Some(encoded), &json!({ "Statement": [], "Version": "2012-10-17" })));
         assert!(!is_same(Some(encoded), &trust()));

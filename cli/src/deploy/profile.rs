@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_packages_that_there_are_are_named() {
+    fn only_existing_packages_are_named() {
         let locked = ["hyper", "nalgebra"].map(str::to_owned);
         let arguments = arguments(&locked);
         assert_eq!(arguments[..2], ["--profile", "wren-deploy"]);
@@ -118,7 +118,7 @@ mod tests {
 
     /// A package whose name has changed would silently be optimized for speed.
     #[test]
-    fn the_names_are_those_of_this_workspace() {
+    fn names_match_this_workspace() {
         let lock = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
         let name = |line: &str| line.strip_prefix("name = \"")?.strip_suffix('"').map(str::to_owned);
         let locked: Vec<_> = std::fs::read_to_string(lock).unwrap().lines().filter_map(name).collect();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::report::Change;
 use super::{Site, bucket, counted, functions, log_groups, role};
-use crate::aws::{Coded, Explained, if_there};
+use crate::aws::{ErrorCode, ExplainError, if_there};
 
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "404", "NotFound"];
 
@@ -17,7 +17,7 @@ const BATCH: usize = 1_000;
 
 /// The existing resources of a deployment.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Found {
+pub(crate) struct Resources {
     pub(crate) functions: Vec<String>,
     pub(crate) log_groups: Vec<String>,
     pub(crate) role: Option<String>,
@@ -30,7 +30,7 @@ pub(crate) struct Found {
     pub(crate) record: Option<PathBuf>,
 }
 
-impl Found {
+impl Resources {
     /// Returns one line per resource.
     pub(crate) fn lines(&self, site: &Site) -> Vec<String> {
         let functions = self.functions.iter().map(|name| format!("function {name}"));
@@ -47,17 +47,17 @@ impl Found {
 }
 
 /// Finds the deployment's resources without changing anything.
-pub(crate) async fn find(site: &Site, record: Option<PathBuf>) -> Result<Found> {
+pub(crate) async fn find(site: &Site, record: Option<PathBuf>) -> Result<Resources> {
     site.report.doing("looking for the deployment's resources");
-    let mut found = Found {
+    let mut found = Resources {
         functions: functions::tagged(site).await?,
         log_groups: log_groups::all(site).await?,
         role: match role::look(site).await? {
-            role::Found::Right | role::Found::Differs => Some(site.role()),
-            role::Found::Absent | role::Found::Foreign => None,
+            role::RoleState::Right | role::RoleState::Differs => Some(site.role()),
+            role::RoleState::Absent | role::RoleState::Foreign => None,
         },
         record,
-        ..Found::default()
+        ..Resources::default()
     };
     if bucket::exists(site).await? {
         found.objects = keys(site).await?.len();
@@ -97,7 +97,7 @@ async fn has_others(site: &Site) -> Result<bool> {
 
 /// Removes the resources that were found. The functions come first, so that none of them runs on with only half of its
 /// resources.
-pub(crate) async fn remove(site: &Site, found: &Found) -> Result<()> {
+pub(crate) async fn remove(site: &Site, found: &Resources) -> Result<()> {
     let report = &site.report;
     for name in &found.functions {
         report.doing(format!("deleting the function {name}"));
@@ -152,7 +152,7 @@ async fn remove_objects(site: &Site) -> Result<usize> {
             bail!(
                 "S3 cannot delete {}: {}; run `cargo wren destroy` again",
                 error.key().unwrap_or("an object"),
-                error.message().unwrap_or("it gives no reason")
+                error.message().unwrap_or("S3 did not report a reason")
             );
         }
     }

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_lines_that_say_what_was_or_would_be_done() {
+    fn steps_print_what_was_or_would_be_done() {
         let step = |change| Step { part: "bucket", name: "b".to_owned(), change, detail: String::new() };
         let line = |change, dry_run| step(change).line(dry_run);
         assert_eq!(line(Change::Create, false), "bucket     b created");

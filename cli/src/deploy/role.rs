@@ -5,7 +5,7 @@ use aws_sdk_iam::types::{Role, Tag};
 
 use super::report::Change;
 use super::{Site, TAG, policy};
-use crate::aws::{Explained, if_there};
+use crate::aws::{ExplainError, if_there};
 
 const ABSENT: [&str; 1] = ["NoSuchEntity"];
 
@@ -75,7 +75,7 @@ async fn has_policy(site: &Site, wanted: &serde_json::Value) -> Result<bool> {
 
 /// The state of the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum RoleState {
     Absent,
     /// Its permissions are not those that deploy sets.
     Differs,
@@ -85,19 +85,19 @@ pub(crate) enum Found {
 }
 
 /// Returns the state of the role without changing anything.
-pub(crate) async fn look(site: &Site) -> Result<Found> {
+pub(crate) async fn look(site: &Site) -> Result<RoleState> {
     let role = site.role();
     let found = site.aws.iam.get_role().role_name(&role).send().await;
     let Some(found) = if_there(found, &ABSENT, &format!("looking for the role {role}"))?.and_then(|found| found.role)
     else {
-        return Ok(Found::Absent);
+        return Ok(RoleState::Absent);
     };
     if !is_own(site, &found) {
-        return Ok(Found::Foreign);
+        return Ok(RoleState::Foreign);
     }
     let permissions = policy::permissions(&site.name, &site.account, &site.aws.region);
     let trusted = policy::is_same(found.assume_role_policy_document(), &policy::trust());
-    Ok(if trusted && has_policy(site, &permissions).await? { Found::Right } else { Found::Differs })
+    Ok(if trusted && has_policy(site, &permissions).await? { RoleState::Right } else { RoleState::Differs })
 }
 
 /// Deletes the role and its policy.

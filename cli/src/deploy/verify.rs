@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_that_differ_are_named_once() {
+    fn changed_functions_are_named_once() {
         let function = |name: &str, body_hash| DeployedFn {
             name: name.to_owned(),
             signature: "fn f()".to_owned(),

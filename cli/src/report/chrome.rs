@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_are_what_the_format_says_and_events_of_a_thread_do_not_overlap() {
+    fn traces_are_valid_and_thread_events_do_not_overlap() {
         let mut lines: Vec<_> = (0..50_u64)
             .map(|n| done(n * 3, 3, [0, n * 1_000, n * 1_000, 100, 0, 800, 50], (n + 1) * 1_000 + 70))
             .collect();

@@ -23,7 +23,7 @@ const LISTED: usize = 10;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a> {
     pub(crate) job: &'a JobSummary,
-    /// Durations of the phases over all executions. `start` is split into new and used workers.
+    /// Durations of the phases over all attempts. `start` is split into new and used workers.
     pub(crate) phases: Vec<Row>,
     pub(crate) critical_path: CriticalPath,
     /// Tasks done per second, in the latest run.
@@ -38,7 +38,7 @@ pub(crate) struct Report<'a> {
     pub(crate) peak_mb: u64,
     /// Memory limit of a call.
     pub(crate) memory_mb: Option<u32>,
-    /// Retried executions, by cause.
+    /// Retried attempts, by cause.
     pub(crate) retries: Vec<Cause>,
     /// Tasks that failed and were not retried, by cause.
     pub(crate) failures: Vec<Cause>,
@@ -49,7 +49,7 @@ pub(crate) struct Report<'a> {
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// Number of executions.
+    /// Number of attempts.
     pub(crate) count: u64,
     pub(crate) mean_us: f64,
     pub(crate) std_us: f64,
@@ -63,7 +63,7 @@ pub(crate) struct Row {
 pub(crate) struct Cause {
     pub(crate) class: String,
     pub(crate) count: u64,
-    /// Wasted compute time of the executions.
+    /// Wasted compute time of the attempts.
     pub(crate) compute_us: u64,
 }
 
@@ -228,7 +228,7 @@ mod tests {
     use crate::report::tests::{done, log, read};
 
     #[test]
-    fn percentiles_are_those_of_all_tasks() {
+    fn percentiles_cover_all_tasks() {
         let mut samples = Samples::default();
         (1..=100).rev().for_each(|us| samples.add(us, 1));
         let row = samples.row("x").unwrap();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_as_many_tasks_each_after_the_others() {
+    fn a_batch_counts_as_successive_tasks() {
         // Ten tasks of 1 ms each, sent and observed together.
         let timeline = read(&log(1, &[done(0, 10, [0, 0, 0, 0, 0, 10_000, 0], 10_000)]));
         let report = Report::of(&timeline);

@@ -39,7 +39,7 @@ const ALL_TEXT: usize = 8 * 1024 * 1024;
 
 /// The contents of a page.
 pub(crate) struct Page<'a> {
-    /// All executions.
+    /// All attempts.
     pub(crate) timeline: &'a Timeline,
     /// The report's figures, as `cargo wren report --json` prints them. All of them are optional.
     pub(crate) summary: &'a Value,
@@ -63,7 +63,9 @@ impl Page<'_> {
                 }
                 "style" => out.write_all(STYLE.as_bytes())?,
                 "script" => out.write_all(SCRIPT.as_bytes())?,
-                "data" => self.data().serialize(&mut serde_json::Serializer::with_formatter(&mut *out, InHtml))?,
+                "data" => {
+                    self.data().serialize(&mut serde_json::Serializer::with_formatter(&mut *out, HtmlSafeJson))?
+                }
                 _ => unreachable!("unknown placeholder {name} in page.html"),
             }
             rest = after;
@@ -234,9 +236,9 @@ fn policy() -> String {
 }
 
 /// Formats JSON for a `script` element: no string can end the element or start a comment in it.
-struct InHtml;
+struct HtmlSafeJson;
 
-impl serde_json::ser::Formatter for InHtml {
+impl serde_json::ser::Formatter for HtmlSafeJson {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         for (index, part) in fragment.split('<').enumerate() {
             if index > 0 {

@@ -66,12 +66,12 @@ pub(crate) struct Share {
     pub(crate) share: f64,
 }
 
-/// Numbers of executions at one moment.
+/// Numbers of attempts at one moment.
 #[derive(Default)]
 struct Now {
-    /// Executions in each phase.
+    /// Attempts in each phase.
     phases: [i64; 8],
-    /// Executions that wait for a retry.
+    /// Attempts that wait for a retry.
     pausing: i64,
 }
 
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn all_workers_busy_is_compute_and_the_rest_is_a_tail() {
+    fn full_use_is_compute_and_the_rest_is_tail() {
         // Two workers; one task of 100 ms and one of 40.
         let long = done(0, 1, [0, 0, 0, 0, 0, 100_000, 0], 100_000);
         let short = done(1, 1, [0, 0, 0, 0, 0, 40_000, 0], 40_000);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_tasks_that_do_not_run_wait_for_concurrency() {
+    fn idle_ready_tasks_wait_for_concurrency() {
         // Only one of four workers exists: three tasks wait 30, 60 and 90 ms for it.
         let task = |n: u64| done(n, 1, [0, n * 30_000, n * 30_000, 0, 0, 30_000, 0], (n + 1) * 30_000);
         let lines: Vec<_> = (0..4).map(task).collect();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_arguments_pauses_and_the_driver_are_told_apart() {
+    fn starts_arguments_pauses_and_driver_are_distinguished() {
         // Sent at 0, started at 10 ms, got its arguments at 15 ms, ran until 40 ms and failed.
         let times = r#""queued":0.0,"invoked":0.0,"started":0.01,"fetch_us":5000,"compute_us":25000"#;
         let failed =

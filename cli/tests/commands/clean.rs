@@ -53,7 +53,7 @@ fn found(of: &Value, kind: &str, chosen: bool) -> Option<[u64; 2]> {
 }
 
 #[test]
-fn what_killed_programs_left_goes_and_what_may_be_wanted_stays() {
+fn leftovers_are_removed_and_wanted_data_stays() {
     let folder = folder();
     let there = |name: &str| folder.path().join(".wren").join(name).exists();
     let shown = wren(folder.path(), &["clean", "--dry-run"]);
@@ -91,7 +91,7 @@ fn what_killed_programs_left_goes_and_what_may_be_wanted_stays() {
 }
 
 #[test]
-fn a_job_that_runs_keeps_all_it_has() {
+fn running_jobs_keep_all_their_data() {
     let folder = folder();
     let log = folder.path().join(".wren/jobs/sweep/events.jsonl");
     let about = value!({

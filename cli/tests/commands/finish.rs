@@ -32,7 +32,7 @@ fn completed_by_bash(lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn bash_completes_the_command_as_cargos_and_by_its_own_name() {
+fn bash_completes_both_names_of_the_command() {
     let lines = [
         "cargo wren dep",
         "cargo +stable wren new --template ma",
@@ -111,7 +111,7 @@ fn a_mistyped_command_is_suggested() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_those_who_force_them() {
+fn colours_are_for_terminals_or_when_forced() {
     let folder = tempfile::tempdir().unwrap();
     let shown = |variables: &[&str], arguments: &[&str]| {
         let mut command = wren_command(folder.path(), arguments);
@@ -130,7 +130,7 @@ fn colours_are_for_terminals_and_those_who_force_them() {
 }
 
 #[test]
-fn a_new_project_ignores_what_wren_writes_into_it() {
+fn new_projects_ignore_files_written_by_wren() {
     let folder = tempfile::tempdir().unwrap();
     stdout(&wren(folder.path(), &["new", "alone"]));
     assert_eq!(fs::read_to_string(folder.path().join("alone/.gitignore")).unwrap(), "/target\n/.wren\n");
@@ -140,7 +140,7 @@ fn a_new_project_ignores_what_wren_writes_into_it() {
 }
 
 #[test]
-fn a_new_project_has_the_features_that_its_template_needs() {
+fn new_projects_have_the_features_of_their_template() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = |template: &str| {
         stdout(&wren(folder.path(), &["new", "--template", template, template]));
@@ -153,7 +153,7 @@ fn a_new_project_has_the_features_that_its_template_needs() {
 }
 
 #[test]
-fn a_project_is_not_called_as_what_it_is_made_of() {
+fn projects_cannot_take_names_of_used_crates() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |arguments: &[&str], reason: &str| {
         let output = wren(folder.path(), &[&["new"], arguments].concat());

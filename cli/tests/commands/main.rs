@@ -75,7 +75,7 @@ fn every_template_runs_and_is_tested() {
 }
 
 #[test]
-fn a_project_in_a_workspace_is_said_to_have_joined_it() {
+fn joining_a_workspace_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let workspace = "[workspace]\nresolver = \"3\"\nmembers = []\n[workspace.lints.rust]\nmissing_docs = \"warn\"\n";
     fs::write(folder.path().join("Cargo.toml"), workspace).unwrap();
@@ -234,7 +234,7 @@ fn a_failed_task_is_shown_and_run_again() {
 }
 
 #[test]
-fn a_program_that_cannot_list_itself_is_told_what_to_do() {
+fn programs_that_cannot_list_themselves_get_advice() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "uninitialized");
     fs::write(project.join("src/main.rs"), "fn main() { println!(\"hello\"); }").unwrap();
@@ -255,14 +255,14 @@ fn a_program_that_cannot_list_itself_is_told_what_to_do() {
 }
 
 #[test]
-fn a_project_is_not_written_over_another() {
+fn projects_are_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path(), "one");
     let again = wren(folder.path(), &["new", "one"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("already exists"), "{}", stderr(&again));
     let nowhere = wren(folder.path(), &["new", "two", "--wren", "nowhere"]);
-    assert!(stderr(&nowhere).contains("there is no folder nowhere"), "{}", stderr(&nowhere));
+    assert!(stderr(&nowhere).contains("folder nowhere does not exist"), "{}", stderr(&nowhere));
     assert!(!folder.path().join("two").exists());
 }
 

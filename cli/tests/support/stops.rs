@@ -17,7 +17,7 @@ fn lines(path: &Path) -> usize {
     fs::read_to_string(path).unwrap_or_default().lines().count()
 }
 
-/// Runs for two minutes in the first execution of task 5, and writes a tick every tenth of a second.
+/// Runs for two minutes in the first attempt of task 5, and writes a tick every tenth of a second.
 #[wren::remote(memory = 512)]
 fn straggle(path: PathBuf, task: u64) -> u64 {
     if task == 5 && fs::File::create_new(path.join("first")).is_ok() {

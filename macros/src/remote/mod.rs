@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn documentation_stands_once() {
+    fn docs_appear_once() {
         let text = expanded("/// ```\n/// assert!(true);\n/// ```\npub fn f() {}").to_string();
         assert_eq!(text.matches("assert!(true)").count(), 1, "a doctest runs once: {text}");
     }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_writes_is_not_met() {
+    fn user_names_do_not_collide() {
         let names = ["fn entry(", "static RECORD", "let args", "let mut args", "let output", "__arg"];
         let text =
             expanded("fn f((a, b): (u8, u8), mut c: Vec<u8>, _: &str) -> Result<u8, String> { Ok(a) }").to_string();

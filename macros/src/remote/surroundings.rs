@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_types_and_traits_are_told_from_others() {
+    fn associated_functions_are_distinguished() {
         let associated = [
             "impl Model {\n    fn here() {}\n}",
             "mod m { #[cfg(unix)] unsafe impl<'a, T> super::Tr<'a> for T where T: 'a { pub fn here() {} } }",

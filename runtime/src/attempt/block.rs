@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn args_of_a_range_are_those_of_its_tasks() {
+    fn args_of_a_range_match_its_tasks() {
         let mut block = TaskBlock::new(TaskBlock::dummy(0..0, "f", Limits::default()).function, Limits::default(), 10);
         for task in 10..20u64 {
             block.push(Args::encoded(|e| e.push(&task)));

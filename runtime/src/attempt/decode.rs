@@ -11,7 +11,7 @@ use crate::error::{Attempt, Error, Result};
 pub(crate) struct Decoded<'a> {
     pub(crate) function: &'a str,
     pub(crate) task: u64,
-    /// Number of the execution, counted from 1.
+    /// Number of the attempt, counted from 1.
     pub(crate) attempt: u32,
 }
 

@@ -21,7 +21,7 @@ pub use printed::{OutputSink, PrintedLine};
 /// Identifies a batch among all batches of a scheduler.
 pub type BatchId = u64;
 
-/// One attempt at consecutive tasks of one block.
+/// Consecutive tasks of one block, sent to one worker.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Identifies this batch in replies.
@@ -30,7 +30,7 @@ pub struct Batch {
     pub job_run: Option<Arc<str>>,
     /// The tasks to run, by index in their job. They are part of `block.tasks()`.
     pub tasks: Range<u64>,
-    /// Number of the execution, counted from 1.
+    /// Number of the attempt, counted from 1.
     pub attempt: u32,
     /// The function, the limits and the arguments.
     pub block: Arc<TaskBlock>,

@@ -12,7 +12,7 @@ pub struct PrintedLine<'a> {
     pub job_run: &'a str,
     /// Index of the task in its job.
     pub task: u64,
-    /// Number of the task's execution, counted from 1.
+    /// Number of the task's attempt, counted from 1.
     pub attempt: u32,
     /// The last part of the function's name.
     pub function: &'a str,

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::ops::Range;
 
-/// Which tasks the lines after it belong to. Its text is `wren job=<run> tasks=<first>..<end> attempt=<n>`.
+/// Names the tasks that the following lines belong to. Its text is `wren job=<run> tasks=<first>..<end> attempt=<n>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchLine<'a> {
-    /// The run of the job, as its keys in the store begin.
+    /// The run of the job: the prefix of its keys in the store.
     pub job_run: &'a str,
     /// The batch's tasks.
     pub tasks: Range<u64>,
-    /// Which execution of the tasks it is, from 1.
+    /// Which attempt of the tasks it is, from 1.
     pub attempt: u32,
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_is_printed_can_be_parsed() {
+    fn printed_lines_can_be_parsed() {
         let line = BatchLine { job_run: "3f.k7", tasks: 10..20, attempt: 2 };
         assert_eq!(line.to_string(), "wren job=3f.k7 tasks=10..20 attempt=2");
         assert_eq!(BatchLine::parse(&format!("{line}\n")), Some(line));

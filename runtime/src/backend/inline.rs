@@ -76,7 +76,7 @@ struct Running {
     end: u64,
     stop: Arc<StopSignal>,
     thread: Option<u32>,
-    /// How often its thread has run on a processor, and since when this number is unchanged.
+    /// How often its thread has run on a processor, and when this number last changed.
     turns: (Option<u64>, Instant),
 }
 

@@ -1,4 +1,4 @@
-//! Backends, which run attempts. A backend takes [`Batch`]es and returns [`Reply`]s; it knows nothing of retries, jobs
+//! Backends, which run batches. A backend takes [`Batch`]es and returns [`Reply`]s; it knows nothing of retries, jobs
 //! or results.
 
 pub(crate) mod inline;

@@ -1,4 +1,4 @@
-//! Running one task of a batch on the current thread.
+//! Runs one task of a batch on the current thread.
 
 use std::time::{Duration, Instant};
 

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_scheme_lists_those_that_are_known() {
+    fn an_unknown_scheme_lists_known_ones() {
         let context = BackendContext::new(1, Notifier::new().unwrap(), 0);
         let message = open("cloud:7", &context).err().unwrap().to_string();
         let ending = "unknown backend `cloud:7`; expected one of inline, lambda, local, sim";
@@ -158,7 +158,7 @@ mod tests {
 
     #[cfg(not(feature = "aws"))]
     #[test]
-    fn a_program_without_aws_is_told_how_to_get_it() {
+    fn missing_aws_errors_say_how_to_enable_it() {
         let context = BackendContext::new(1, Notifier::new().unwrap(), 0);
         for url in ["lambda", "lambda:event"] {
             let message = open(url, &context).err().unwrap().to_string();

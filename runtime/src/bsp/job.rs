@@ -5,12 +5,12 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::Bsp;
-use super::stage::{FinishStage, StepStage, Stepped};
+use super::stage::{FinishStage, StepResult, StepStage};
 use crate::calls::Call;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{
-    CleanUp, Format, Outputs, Plan, Reduced, Registered, Settings, Shuffle, Target, Written, common_settings,
+    CleanUp, Format, Outputs, Plan, ReduceResult, Registered, Settings, Shuffle, Target, Written, common_settings,
     remove_below,
 };
 use crate::shuffle::Scattered;
@@ -124,7 +124,7 @@ struct Steps<T: Bsp> {
 }
 
 /// The results of a step, for the next step.
-struct Left<S> {
+struct StepResults<S> {
     shuffle: Shuffle,
     sent: Vec<Scattered>,
     states: Vec<String>,
@@ -141,7 +141,7 @@ impl<T: Bsp> Steps<T> {
         Ok(Self { job, plan, partitions, load, until, steps })
     }
 
-    async fn run(mut self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
+    async fn run(mut self, target: Target, outputs: Option<Outputs>) -> Result<Vec<ReduceResult<T::Output>>> {
         let clean_up = CleanUp::of(&self.plan, outputs.clone());
         loop {
             let finished = self.run_stages(&target).await;
@@ -152,18 +152,18 @@ impl<T: Bsp> Steps<T> {
         }
     }
 
-    async fn run_stages(&mut self, target: &Target) -> Result<Vec<Reduced<T::Output>>> {
+    async fn run_stages(&mut self, target: &Target) -> Result<Vec<ReduceResult<T::Output>>> {
         let load = self.load.iter().map(Call::copy).collect();
         let shuffle = self.plan.shuffle("0", &self.plan.stage_limits(<T as Registered>::stages()[0])?);
         let sent = self.plan.stage("load", load).await?;
         let states = vec![String::new(); self.partitions];
-        let mut left = Left { shuffle, sent, states, summaries: Vec::new() };
+        let mut left = StepResults { shuffle, sent, states, summaries: Vec::new() };
         let mut number = 0;
         while number < self.steps && left.sent.iter().any(|sent| sent.records > 0) {
             number += 1;
             let (calls, shuffle) = self.step(number, &left)?;
             let stepped = self.plan.stage(&format!("step-{number}"), calls).await?;
-            let before = std::mem::replace(&mut left, Left::of(shuffle, stepped));
+            let before = std::mem::replace(&mut left, StepResults::of(shuffle, stepped));
             // The objects of the previous step are no longer needed.
             remove_below(self.plan.store.clone(), format!("{}/", before.shuffle.prefix)).await;
             if (self.until)(number, &left.summaries) {
@@ -173,7 +173,7 @@ impl<T: Bsp> Steps<T> {
         self.plan.stage("finish", self.finish(&left, target)?).await
     }
 
-    fn step(&self, number: u64, left: &Left<T::Summary>) -> Result<(StepCalls<T::Summary>, Shuffle)> {
+    fn step(&self, number: u64, left: &StepResults<T::Summary>) -> Result<(StepCalls<T::Summary>, Shuffle)> {
         let function = <T as Registered>::stages()[1];
         let stage_limits = self.plan.stage_limits(function)?;
         let to = self.plan.shuffle(&number.to_string(), &stage_limits);
@@ -197,7 +197,7 @@ impl<T: Bsp> Steps<T> {
         Ok((calls, to))
     }
 
-    fn finish(&self, left: &Left<T::Summary>, target: &Target) -> Result<Vec<Call<Reduced<T::Output>>>> {
+    fn finish(&self, left: &StepResults<T::Summary>, target: &Target) -> Result<Vec<Call<ReduceResult<T::Output>>>> {
         let function = <T as Registered>::stages()[2];
         let stage_limits = self.plan.stage_limits(function)?;
         let calls = left.states.iter().enumerate().map(|(partition, state)| {
@@ -213,12 +213,12 @@ impl<T: Bsp> Steps<T> {
 }
 
 /// The calls of one step.
-type StepCalls<S> = Vec<Call<Stepped<S>>>;
+type StepCalls<S> = Vec<Call<StepResult<S>>>;
 
-impl<S> Left<S> {
-    fn of(shuffle: Shuffle, stepped: Vec<Stepped<S>>) -> Self {
+impl<S> StepResults<S> {
+    fn of(shuffle: Shuffle, stepped: Vec<StepResult<S>>) -> Self {
         let mut left = Self { shuffle, sent: Vec::new(), states: Vec::new(), summaries: Vec::new() };
-        for Stepped { state, sent, summary } in stepped {
+        for StepResult { state, sent, summary } in stepped {
             left.sent.push(sent);
             left.states.push(state);
             left.summaries.push(summary);

@@ -8,7 +8,7 @@ use super::{Bsp, Inbox, Messages, Outbox, Step};
 use crate::codec;
 use crate::error::Failure;
 use crate::function::Invoke;
-use crate::mapreduce::{BoxError, MapStage, Output, Pairs, Reduced, Shuffle, Target, failure, gathered};
+use crate::mapreduce::{BoxError, MapStage, Output, Pairs, ReduceResult, Shuffle, Target, failure, gathered};
 use crate::shuffle::{Scattered, Segment};
 use crate::store;
 
@@ -29,7 +29,7 @@ pub(super) struct StepStage {
 
 /// The result of a partition's step.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Stepped<S> {
+pub(super) struct StepResult<S> {
     pub(super) state: String,
     pub(super) sent: Scattered,
     pub(super) summary: S,
@@ -75,7 +75,7 @@ pub fn step_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
     output.write(&stepped)
 }
 
-fn step<T: Bsp>(job: &T, stage: StepStage, summaries: Vec<T::Summary>) -> Result<Stepped<T::Summary>, BoxError> {
+fn step<T: Bsp>(job: &T, stage: StepStage, summaries: Vec<T::Summary>) -> Result<StepResult<T::Summary>, BoxError> {
     let StepStage { from, segments, to, state, number, partitions, partition } = stage;
     let step = Step { number, partitions, partition, summaries };
     let store = store::open(&to.store)?;
@@ -86,7 +86,7 @@ fn step<T: Bsp>(job: &T, stage: StepStage, summaries: Vec<T::Summary>) -> Result
     let sent = send.0.finish(&*store, &to.key(step.partition))?;
     let state = format!("{}/state-{}.{:016x}", to.prefix, step.partition, crate::platform::random());
     store::wait(store.put(&state, &codec::encode(&held)?))?;
-    Ok(Stepped { state, sent, summary })
+    Ok(StepResult { state, sent, summary })
 }
 
 fn state_of<T: Bsp>(store: &dyn store::Store, key: &str) -> Result<T::State, BoxError> {
@@ -107,7 +107,7 @@ pub fn finish_entry<T: Bsp>(invoke: &mut Invoke<'_>) -> Result<(), Failure> {
     output.write(&finished)
 }
 
-fn finish<T: Bsp>(job: &T, stage: &FinishStage) -> Result<Reduced<T::Output>, BoxError> {
+fn finish<T: Bsp>(job: &T, stage: &FinishStage) -> Result<ReduceResult<T::Output>, BoxError> {
     let store = store::open(&stage.shuffle.store)?;
     let mut out = Output::new(&stage.target, &stage.shuffle, stage.partition)?;
     job.finish(state_of::<T>(&*store, &stage.state)?, &mut out)?;

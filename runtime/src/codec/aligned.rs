@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_take_the_memory_over_that_they_came_in() {
+    fn numbers_reuse_the_received_memory() {
         let floats: Vec<f64> = (0..5000).map(f64::from).collect();
         let mut arrived = Aligned::with_capacity(8, floats.len() * 8);
         floats.chunks(1000).for_each(|piece| arrived.extend_from_slice(bytemuck::cast_slice(piece)));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_that_are_no_numbers_are_kept() {
+    fn pieces_of_any_length_are_kept() {
         let bytes: Vec<u8> = (0..=255).collect();
         for align in [1, 2, 4, 8] {
             for step in [1, 3, 8, 64] {

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_sealed_opens_and_what_was_damaged_does_not() {
+    fn sealed_values_open_and_damaged_ones_fail() {
         let sealed = seal(&("text", vec![1u8, 2, 3])).unwrap();
         let (text, bytes): (String, Vec<u8>) = open(&sealed).unwrap();
         assert_eq!((text.as_str(), &bytes[..]), ("text", &[1, 2, 3][..]));

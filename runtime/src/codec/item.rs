@@ -4,7 +4,7 @@ use super::access::Keys;
 use super::error::{Error, Result};
 use super::marks::{self, Kind};
 use super::numbers::{BlockHeader, Dims};
-use super::read::{Place, Reader};
+use super::read::{Position, Reader};
 use super::rows;
 
 /// A value after its mark, up to the point where a visitor takes over.
@@ -32,7 +32,7 @@ pub(super) enum Item<'de> {
 pub(super) struct Sequence<'de> {
     pub(super) left: usize,
     /// The place of its elements, if they are separate from their marks.
-    pub(super) table: Option<Place<'de>>,
+    pub(super) table: Option<Position<'de>>,
     pub(super) arrays: Option<Arrays<'de>>,
 }
 
@@ -96,14 +96,14 @@ impl<'de> Block<'de> {
             && let Some(marks) = self.kind.marks_of_array(len)
         {
             let left = self.data.len() / (self.kind.size() * usize::from(len));
-            return Sequence { left, table: Some(Place::table(marks, self.data)), arrays: None };
+            return Sequence { left, table: Some(Position::table(marks, self.data)), arrays: None };
         }
         let arrays = self.arrays();
         let (marks, left) = match &arrays {
             Some(arrays) => (marks::ARRAY_MARKS, arrays.arrays.len()),
             None => (self.kind.marks(), self.data.len() / self.kind.size()),
         };
-        Sequence { left, table: Some(Place::table(marks, self.data)), arrays }
+        Sequence { left, table: Some(Position::table(marks, self.data)), arrays }
     }
 }
 
@@ -160,7 +160,7 @@ impl<'de> Reader<'de> {
         let len = rows::row_len(marks, |set| self.set_len(set.into()))
             .ok_or_else(|| Error::new("the shape of a sequence is damaged"))?;
         let numbers = self.bytes(left.checked_mul(len).ok_or_else(Error::cut_short)?)?;
-        Ok(Sequence { left, table: Some(Place::table(marks, numbers)), arrays: None })
+        Ok(Sequence { left, table: Some(Position::table(marks, numbers)), arrays: None })
     }
 
     /// Reads the head of a sequence after its mark.

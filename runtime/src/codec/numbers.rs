@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_as_they_lie_in_memory_are_what_serde_writes() {
+    fn raw_numbers_match_serdes_output() {
         for len in [0_usize, 1, 3, 255, 256, 1000] {
             let floats: Vec<f64> = (0..len).map(|i| i as f64 / 3.0).collect();
             let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_are_read_by_serde_and_as_they_lie() {
+    fn arrays_are_read_by_serde_and_in_place() {
         let points: Vec<[f32; 3]> = (0..500).map(|i| [i as f32, -1.5, f32::NAN.min(i as f32)]).collect();
         let message = written(&points);
         assert_eq!(codec::decode::<Vec<[f32; 3]>>(&message).unwrap(), points);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_borrowed_where_they_are_aligned() {
+    fn aligned_numbers_are_borrowed() {
         let message = written(&vec![2.5_f64; 300]);
         let mut aligned = vec![0_u64; message.len() / 8];
         bytemuck::cast_slice_mut(&mut aligned).copy_from_slice(&message);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_block_is_not_read() {
+    fn malformed_blocks_are_not_read() {
         let mut message = written(&[true; 300]);
         assert!(read::<bool>(&message[..message.len() - 1], &[]).is_none());
         assert!(read::<u8>(&message, &[]).is_none());

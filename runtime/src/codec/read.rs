@@ -15,7 +15,7 @@ use super::{MAX_DEPTH, TooDeep};
 pub(super) struct Reader<'de> {
     message: &'de [u8],
     /// Where values are read from: the message, or the numbers of a table.
-    place: Place<'de>,
+    place: Position<'de>,
     depth: usize,
     /// The next array of a block of arrays, if the mark of the table is `ARRAY`.
     pub(super) next_array: Option<Block<'de>>,
@@ -25,7 +25,7 @@ pub(super) struct Reader<'de> {
 
 /// The bytes that are being read, and the position in them.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'de> {
+pub(super) struct Position<'de> {
     data: &'de [u8],
     at: usize,
     /// In a table, the marks of one element; `data` then contains only the numbers. Empty outside of tables.
@@ -34,7 +34,7 @@ pub(super) struct Place<'de> {
     is_table: bool,
 }
 
-impl<'de> Place<'de> {
+impl<'de> Position<'de> {
     pub(super) fn table(marks: &'de [u8], data: &'de [u8]) -> Self {
         Self { data, at: 0, marks, marks_at: 0, is_table: true }
     }
@@ -43,7 +43,7 @@ impl<'de> Place<'de> {
 impl<'de> Reader<'de> {
     #[inline]
     pub(super) fn new(message: &'de [u8]) -> Self {
-        let place = Place { data: message, at: 0, marks: &[], marks_at: 0, is_table: false };
+        let place = Position { data: message, at: 0, marks: &[], marks_at: 0, is_table: false };
         Self { message, place, depth: 0, next_array: None, names: None }
     }
 
@@ -56,7 +56,7 @@ impl<'de> Reader<'de> {
 
     #[inline(always)]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let Place { data, at, .. } = &mut self.place;
+        let Position { data, at, .. } = &mut self.place;
         let bytes = data.get(*at..).and_then(|rest| rest.first_chunk()).ok_or_else(Error::cut_short)?;
         *at += N;
         Ok(*bytes)
@@ -64,7 +64,7 @@ impl<'de> Reader<'de> {
 
     #[inline]
     pub(super) fn bytes(&mut self, len: usize) -> Result<&'de [u8]> {
-        let Place { data, at, .. } = &mut self.place;
+        let Position { data, at, .. } = &mut self.place;
         let bytes = data.get(*at..).and_then(|rest| rest.get(..len)).ok_or_else(Error::cut_short)?;
         *at += len;
         Ok(bytes)
@@ -73,7 +73,7 @@ impl<'de> Reader<'de> {
     /// Returns the unread bytes of the place where marks, lengths and indices are.
     #[inline]
     pub(super) fn heads(&self) -> &'de [u8] {
-        let Place { data, at, marks, marks_at, is_table } = self.place;
+        let Position { data, at, marks, marks_at, is_table } = self.place;
         let (heads, at) = if is_table { (marks, marks_at) } else { (data, at) };
         heads.get(at..).unwrap_or_default()
     }
@@ -173,13 +173,13 @@ impl<'de> Reader<'de> {
 
     /// Starts to read a table, if there is one, and returns the place before it.
     #[inline]
-    pub(super) fn enter(&mut self, table: Option<Place<'de>>) -> Option<Place<'de>> {
+    pub(super) fn enter(&mut self, table: Option<Position<'de>>) -> Option<Position<'de>> {
         table.map(|table| std::mem::replace(&mut self.place, table))
     }
 
     /// Continues at the place before a table.
     #[inline]
-    pub(super) fn leave(&mut self, before: Option<Place<'de>>) {
+    pub(super) fn leave(&mut self, before: Option<Position<'de>>) {
         if let Some(before) = before {
             self.place = before;
         }

@@ -43,8 +43,8 @@ pub fn backend(url: &str, probe: fn(u64, &[u8]) -> Call<u64>) -> Result<()> {
     let mut suite = Suite { backend, notifier, probe, clock: Instant::now(), batches: 0 };
     suite.every_task_is_accounted_for();
     suite.large_arguments_arrive();
-    suite.one_failure_is_of_one_task();
-    suite.what_is_taken_back_was_not_run();
+    suite.a_failure_affects_one_task();
+    suite.returned_tasks_did_not_run();
     suite.a_cancelled_batch_frees_its_place();
     Ok(())
 }
@@ -95,7 +95,7 @@ impl Suite {
         self.clock.elapsed()
     }
 
-    /// Starts an attempt at consecutive calls, the first of which is task `first`.
+    /// Starts a batch of consecutive calls, the first of which is task `first`.
     fn invoke(&mut self, first: u64, calls: &[(u64, &[u8])], account: &mut Account) -> BatchId {
         let function = (self.probe)(0, b"-").into_parts().function;
         let mut block = TaskBlock::new(function, Limits::default(), first);
@@ -161,7 +161,7 @@ impl Suite {
         assert_eq!([length(5), length(6), length(7)], [20 << 20, (20 << 20) - 1, 20 << 20].map(Ok));
     }
 
-    fn one_failure_is_of_one_task(&mut self) {
+    fn a_failure_affects_one_task(&mut self) {
         let mut account = Account::default();
         let calls: [(u64, &[u8]); 5] = [(0, b"a"), (0, b""), (0, b"abc"), (0, b""), (0, b"ab")];
         self.invoke(0, &calls, &mut account);
@@ -175,7 +175,7 @@ impl Suite {
         }
     }
 
-    fn what_is_taken_back_was_not_run(&mut self) {
+    fn returned_tasks_did_not_run(&mut self) {
         let mut account = Account::default();
         let calls = [(20, &b"abc"[..]); 50];
         let batch_id = self.invoke(0, &calls, &mut account);

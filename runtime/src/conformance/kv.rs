@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::kv::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
 
 /// Checks that a storage keeps every promise of [`KeyValue`], with several threads at once. For tests of storages;
-/// takes some seconds. To test with several processes, use [`hammer`].
+/// takes some seconds. To test with several processes, use [`stress`].
 ///
 /// All keys have a random prefix, so the storage need not be empty.
 ///
@@ -14,10 +14,10 @@ use crate::kv::{Addition, KeyValue, KvError, KvResult, MAX_KEY, Numbers, Place};
 pub fn kv(kv: Arc<dyn KeyValue>) {
     let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { kv, root };
-    suite.values_come_back();
-    suite.what_is_not_there_is_none();
+    suite.values_round_trip();
+    suite.missing_keys_are_none();
     suite.ranges_are_clipped();
-    suite.many_go_at_once();
+    suite.bulk_calls_work();
     suite.comparisons_decide();
     suite.counters_count();
     suite.numbers_are_added_to();
@@ -30,15 +30,15 @@ pub fn kv(kv: Arc<dyn KeyValue>) {
     assert_eq!(suite.kv.keys(&suite.root), Ok(Vec::new()), "all keys are deleted");
 }
 
-/// Length of the vectors that [`hammer`] adds to.
+/// Length of the vectors that [`stress`] adds to.
 const WIDTH: usize = 300;
 
 /// Runs one participant of a race: `rounds` increments, compare-and-sets, additions and claims on keys under `root`.
-/// Any number of threads and processes may call it at once; [`hammered`] then checks the sums.
+/// Any number of threads and processes may call it at once; [`check_stress`] then checks the sums.
 ///
 /// # Panics
 /// If an operation fails.
-pub fn hammer(kv: &dyn KeyValue, root: &str, rounds: u64) {
+pub fn stress(kv: &dyn KeyValue, root: &str, rounds: u64) {
     let key = |name: &str| format!("{root}/{name}");
     let wide = vec![1.0f64; WIDTH];
     for numbers in ["f32", "f64"] {
@@ -65,11 +65,11 @@ pub fn hammer(kv: &dyn KeyValue, root: &str, rounds: u64) {
     }
 }
 
-/// Checks the values that `participants` calls of [`hammer`] stored, and removes them.
+/// Checks the values that `participants` calls of [`stress`] stored, and removes them.
 ///
 /// # Panics
 /// If a sum is wrong.
-pub fn hammered(kv: &dyn KeyValue, root: &str, participants: u64, rounds: u64) {
+pub fn check_stress(kv: &dyn KeyValue, root: &str, participants: u64, rounds: u64) {
     let key = |name: &str| format!("{root}/{name}");
     let value = |name: &str| kv.get(&key(name)).expect("get succeeds").expect("there is a value");
     let total = participants * rounds;
@@ -112,7 +112,7 @@ impl Suite {
         self.kv.get(&self.key(name)).expect("get succeeds")
     }
 
-    fn values_come_back(&self) {
+    fn values_round_trip(&self) {
         let long: Vec<u8> = (0..9u32 << 20).map(|i| (i ^ (i >> 11)) as u8).collect();
         for value in [&b""[..], b"x", b"\0\r\n\xff", &long[..4096], &long] {
             self.set("value", value);
@@ -123,7 +123,7 @@ impl Suite {
         assert_eq!(self.kv.get(&longest), Ok(Some(b"1".to_vec())));
     }
 
-    fn what_is_not_there_is_none(&self) {
+    fn missing_keys_are_none(&self) {
         let key = self.key("missing");
         assert_eq!(self.kv.get(&key), Ok(None), "get of a missing key");
         assert_eq!(self.kv.get_range(&key, 0..9), Ok(None), "get_range of a missing key");
@@ -143,7 +143,7 @@ impl Suite {
         }
     }
 
-    fn many_go_at_once(&self) {
+    fn bulk_calls_work(&self) {
         let keys: Vec<String> = (0..3_000).map(|i| self.key(&format!("many/{i}"))).collect();
         let values: Vec<Vec<u8>> = (0..3_000usize).map(|i| vec![i as u8; i]).collect();
         let pairs: Vec<_> = keys.iter().zip(&values).map(|(key, value)| (key.as_str(), value.as_slice())).collect();
@@ -266,9 +266,9 @@ impl Suite {
         let root = self.key("race");
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| hammer(&*self.kv, &root, 100));
+                scope.spawn(|| stress(&*self.kv, &root, 100));
             }
         });
-        hammered(&*self.kv, &root, 8, 100);
+        check_stress(&*self.kv, &root, 8, 100);
     }
 }

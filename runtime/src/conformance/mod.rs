@@ -5,5 +5,5 @@ mod kv;
 mod store;
 
 pub use backend::backend;
-pub use kv::{hammer, hammered, kv};
+pub use kv::{check_stress, kv, stress};
 pub use store::{race, store};

@@ -20,9 +20,9 @@ use crate::store::{Store, StoreError, StoreResult, wait};
 pub fn store(store: Arc<dyn Store>) {
     let root = format!("conformance-{:016x}", crate::platform::random());
     let suite = Suite { store, root };
-    suite.values_come_back();
+    suite.values_round_trip();
     suite.files_become_values();
-    suite.what_is_not_there_is_not_found();
+    suite.missing_keys_are_not_found();
     suite.ranges_are_clipped();
     suite.one_put_if_absent_wins();
     (0..20).for_each(|round| suite.racing_writers_have_one_winner(round));
@@ -106,7 +106,7 @@ impl Suite {
         wait(self.store.get(&self.key(name))).expect("get finds what was put")
     }
 
-    fn values_come_back(&self) {
+    fn values_round_trip(&self) {
         let long: Vec<u8> = (0..37u32 << 20).map(|i| (i ^ (i >> 11)) as u8).collect();
         for value in [&b""[..], b"x", &long[..5 << 20], &long] {
             self.put("value/a", value);
@@ -131,7 +131,7 @@ impl Suite {
         }
     }
 
-    fn what_is_not_there_is_not_found(&self) {
+    fn missing_keys_are_not_found(&self) {
         let key = self.key("missing/a");
         let not_found = |error: Option<StoreError>| matches!(error, Some(StoreError::NotFound { .. }));
         assert!(not_found(wait(self.store.get(&key)).err()), "get of a missing key");

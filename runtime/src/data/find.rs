@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::pattern::{Pattern, alternatives, is_hidden, is_wild};
 use super::source::Source;
-use super::walk::{self, Unseen};
+use super::walk::{self, LookError};
 use crate::data::{INCOMPLETE, is_part};
 use crate::error::{Error, Result};
 use crate::store::{self, Stat, StoreError};
@@ -52,7 +52,7 @@ impl Search {
         for pattern in &patterns {
             Pattern::new(pattern).map_err(invalid)?;
         }
-        wanted.patterns = patterns.into_iter().map(|one| wanted.at_home(one)).collect::<Result<_>>()?;
+        wanted.patterns = patterns.into_iter().map(|one| wanted.expand_home(one)).collect::<Result<_>>()?;
         Ok(wanted)
     }
 
@@ -69,7 +69,7 @@ impl Search {
     }
 
     /// Replaces a leading `~` with the home folder.
-    fn at_home(&self, pattern: Vec<u8>) -> Result<(Vec<u8>, bool)> {
+    fn expand_home(&self, pattern: Vec<u8>) -> Result<(Vec<u8>, bool)> {
         let wild = is_wild(&pattern);
         if pattern != b"~" && !pattern.starts_with(b"~/") {
             return Ok((pattern, wild));
@@ -129,7 +129,7 @@ impl Search {
 
     fn files(&self, wanted: &[u8], wild: bool) -> Matches {
         let path = Path::new(OsStr::from_bytes(wanted));
-        let at = |(path, reason): walk::Wrong| Error::Input { path: path.display().to_string(), reason };
+        let at = |(path, reason): walk::Problem| Error::Input { path: path.display().to_string(), reason };
         let found = if wild {
             let pattern = Pattern::new(wanted).map_err(|e| self.error(&e))?;
             let walk = walk::matches(&pattern).map_err(at)?;
@@ -148,8 +148,8 @@ impl Search {
                     files
                 }
                 Ok(data) => vec![(path.to_owned(), data)],
-                Err(Unseen::Gone) => return Ok(Err(self.not_there(wanted))),
-                Err(Unseen::Wrong(reason)) => return Err(at((path.to_owned(), reason))),
+                Err(LookError::Gone) => return Ok(Err(self.not_there(wanted))),
+                Err(LookError::Wrong(reason)) => return Err(at((path.to_owned(), reason))),
             }
         };
         let parts = found.iter().filter(|(path, _)| path.file_name().and_then(OsStr::to_str).is_some_and(is_part));
@@ -266,7 +266,7 @@ fn nothing(folders: bool, is_name: bool) -> String {
 
 /// Returns the match for a file, under the name by which workers find it.
 fn file(path: &Path, data: &Metadata) -> std::result::Result<Match, String> {
-    let path = walk::seen_from_elsewhere(path)?;
+    let path = walk::path_for_workers(path)?;
     Ok(Match { source: Source::file(path), len: data.len(), version: store::version_of(data) })
 }
 

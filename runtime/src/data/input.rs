@@ -230,7 +230,7 @@ impl Input {
             let found = wanted.find().await?;
             files.extend(found.into_iter().filter(|file| known.insert(file.source.clone())));
         }
-        self.refuse_unseen(&files)?;
+        self.refuse_local_files(&files)?;
         let packed = self.packed(&files, format).await?;
         let mut ranges = Vec::with_capacity(files.len());
         for (file, packed) in files.iter().zip(&packed) {
@@ -292,7 +292,7 @@ impl Input {
     }
 
     /// Rejects local files if the calls that would read them run on other machines.
-    fn refuse_unseen(&self, files: &[Match]) -> Result<()> {
+    fn refuse_local_files(&self, files: &[Match]) -> Result<()> {
         let Some(local) = files.iter().find(|file| file.source.is_local()) else { return Ok(()) };
         if self.executor()?.is_local() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Names in the output folder of a job.
+//! Names of files in an output folder.
 
 /// Key that marks a folder in a store as incomplete: the job that writes its outputs is still running, or has failed.
 /// [`Input`](crate::Input) rejects such outputs.

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         let refused = |pattern: &str| Pattern::new(pattern.as_bytes()).unwrap_err();
         assert!(refused("a/[b").contains("has no matching `]`"));
         assert!(refused("[a/b]").contains("has no matching `]`"));

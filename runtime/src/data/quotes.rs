@@ -193,7 +193,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
         #[test]
-        fn jumping_from_quote_to_quote_finds_what_stepping_finds(
+        fn jumping_between_quotes_matches_stepping(
             text in "[a,\"#\n\r]{0,40}",
             start in 0usize..STATES.len(),
             quote in prop::option::of(Just(b'"')),

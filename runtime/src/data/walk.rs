@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::pattern::{Part, Pattern, Token, is_hidden};
 
 /// The path of a problem, and its description.
-pub(super) type Wrong = (PathBuf, String);
+pub(super) type Problem = (PathBuf, String);
 
 /// The state and the results of a search.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(super) struct Walk {
 }
 
 /// Finds the files that match a pattern.
-pub(super) fn matches(pattern: &Pattern) -> Result<Walk, Wrong> {
+pub(super) fn matches(pattern: &Pattern) -> Result<Walk, Problem> {
     let mut parts = pattern.parts.clone();
     let root = if parts.len() > 1 && parts[0] == Part::Name(Vec::new()) { "/" } else { "" };
     // The system ignores empty names.
@@ -43,11 +43,11 @@ pub(super) fn matches(pattern: &Pattern) -> Result<Walk, Wrong> {
 }
 
 /// Finds the files below a folder.
-pub(super) fn below(folder: &Path) -> Result<Walk, Wrong> {
+pub(super) fn below(folder: &Path) -> Result<Walk, Problem> {
     search(folder, &[Part::Folders, Part::Wild(vec![Token::Many])])
 }
 
-fn search(root: &Path, parts: &[Part]) -> Result<Walk, Wrong> {
+fn search(root: &Path, parts: &[Part]) -> Result<Walk, Problem> {
     let mut walk = Walk { todo: vec![(root.to_owned(), 0)], ..Walk::default() };
     while let Some((folder, at)) = walk.todo.pop().or_else(|| walk.links.pop_first()) {
         walk.enter(&folder, parts, at)?;
@@ -57,7 +57,7 @@ fn search(root: &Path, parts: &[Part]) -> Result<Walk, Wrong> {
 
 impl Walk {
     /// Searches a folder for entries that match the parts from `at` on.
-    fn enter(&mut self, folder: &Path, parts: &[Part], at: usize) -> Result<(), Wrong> {
+    fn enter(&mut self, folder: &Path, parts: &[Part], at: usize) -> Result<(), Problem> {
         let Some(part) = parts.get(at) else { return Ok(()) };
         // An empty path is the working directory. Its name is not part of the files' paths.
         let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -108,13 +108,13 @@ impl Walk {
     }
 
     /// Takes a path that matches the whole pattern.
-    fn take(&mut self, path: PathBuf) -> Result<(), Wrong> {
+    fn take(&mut self, path: PathBuf) -> Result<(), Problem> {
         match look(&path) {
             Ok(data) if data.is_dir() => self.folders = true,
             Ok(data) => self.files.push((path, data)),
             // The file was just removed, or its name is literal in the pattern.
-            Err(Unseen::Gone) => {}
-            Err(Unseen::Wrong(reason)) => return Err((path, reason)),
+            Err(LookError::Gone) => {}
+            Err(LookError::Wrong(reason)) => return Err((path, reason)),
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// The reason why a path cannot be read.
 #[derive(Debug)]
-pub(super) enum Unseen {
+pub(super) enum LookError {
     /// No file or folder has this name.
     Gone,
     /// It cannot be read, for this reason.
@@ -136,8 +136,8 @@ pub(super) enum Unseen {
 }
 
 /// Returns the metadata of a file or folder, following links.
-pub(super) fn look(path: &Path) -> Result<Metadata, Unseen> {
-    let wrong = |reason: String| Err(Unseen::Wrong(reason));
+pub(super) fn look(path: &Path) -> Result<Metadata, LookError> {
+    let wrong = |reason: String| Err(LookError::Wrong(reason));
     let data = match fs::metadata(path) {
         Ok(data) => data,
         Err(error) => {
@@ -146,7 +146,9 @@ pub(super) fn look(path: &Path) -> Result<Metadata, Unseen> {
                     let target = target.display();
                     wrong(format!("it is a link to `{target}`, which does not exist; fix or remove the link"))
                 }
-                Err(_) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(Unseen::Gone),
+                Err(_) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    Err(LookError::Gone)
+                }
                 _ => wrong(format!("cannot read its metadata: {error}")),
             };
         }
@@ -186,7 +188,7 @@ fn has_content(path: &Path) -> bool {
 }
 
 /// Returns the path by which another process finds a file. `/dev/stdin` and `/proc/self` are different files there.
-pub(super) fn seen_from_elsewhere(path: &Path) -> Result<PathBuf, String> {
+pub(super) fn path_for_workers(path: &Path) -> Result<PathBuf, String> {
     let absolute = std::path::absolute(path).map_err(|e| format!("cannot make the path absolute: {e}"))?;
     if !absolute.starts_with("/dev") && !absolute.starts_with("/proc") {
         return Ok(absolute);

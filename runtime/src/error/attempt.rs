@@ -10,7 +10,7 @@ pub struct Attempt {
     pub function: String,
     /// The task's index in its job; 0 for a single call.
     pub task: u64,
-    /// The execution of the task that failed last, counted from 1.
+    /// Number of the task's attempt that failed last, counted from 1.
     pub attempt: u32,
     /// The last lines that the task wrote to standard error, at most 4 KiB.
     pub stderr: String,

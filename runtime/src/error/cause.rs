@@ -1,4 +1,4 @@
-//! What remains of an error that a function returned: its causes' texts and its own encoded value.
+//! The parts of a returned error that reach the driver: the texts of its causes, and its encoded value.
 
 use std::fmt;
 

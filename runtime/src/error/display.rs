@@ -13,9 +13,9 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-pub(super) struct Death<'a>(pub(super) &'a Option<i32>, pub(super) &'a Option<i32>);
+pub(super) struct ExitReason<'a>(pub(super) &'a Option<i32>, pub(super) &'a Option<i32>);
 
-impl fmt::Display for Death<'_> {
+impl fmt::Display for ExitReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0, self.1) {
             (Some(signal), _) => write!(f, "was killed by signal {signal}{}", name_of(*signal)),

@@ -65,7 +65,7 @@ pub enum FailureClass {
     Throttle,
     /// The store failed. Retried by default.
     Store,
-    /// Another execution does not help or is not allowed: limits, bad arguments, another build. Never retried.
+    /// Another attempt does not help or is not allowed: limits, bad arguments, another build. Never retried.
     Permanent,
 }
 

@@ -18,7 +18,7 @@ use crate::codec::{self, CodecError};
 
 pub use attempt::Attempt;
 pub use cause::{Cause, ErrorValue};
-use display::{Causes, Death, List, Tail, dollars};
+use display::{Causes, ExitReason, List, Tail, dollars};
 pub use failure::{Failure, FailureClass};
 pub use kv::{KvError, KvResult};
 pub use store::{StoreError, StoreResult};
@@ -79,7 +79,7 @@ pub enum Error {
     ///
     /// The machine may be at fault, so wren runs the task up to three times. If the worker dies each time, the function
     /// is the cause: `cargo wren replay --local-pool` reproduces it.
-    #[error("the worker process of {attempt} {}{}", Death(.signal, .exit_code), Tail(&.attempt.stderr))]
+    #[error("the worker process of {attempt} {}{}", ExitReason(.signal, .exit_code), Tail(&.attempt.stderr))]
     WorkerDied {
         /// The attempt that was running.
         attempt: Box<Attempt>,

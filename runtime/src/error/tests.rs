@@ -130,7 +130,7 @@ fn messages_say_what_happened_why_and_what_to_do() {
 }
 
 #[test]
-fn sums_of_money_are_told_apart() {
+fn sums_of_money_stay_distinct() {
     let message = |spent_usd, budget_usd| Error::OverBudget { budget_usd, spent_usd, done: 7 }.to_string();
     let before = "the job was stopped at 4.9990 USD, before it exceeded its budget of 5.0000 USD; 7 tasks were \
                   done; raise `.budget(..)`, or make the job cheaper";

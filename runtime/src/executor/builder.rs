@@ -28,8 +28,8 @@ pub struct Builder {
 
 impl Builder {
     /// Sets where calls run: `local`, `inline` or `lambda` (`lambda:direct` and `lambda:event` choose how batches are
-    /// sent). With the feature `sim` also `sim:`, which runs calls like `inline` and reports what each job would take
-    /// on Lambda.
+    /// sent). With the feature `sim` also `sim:`, which runs calls like `inline` and reports the time and cost that
+    /// each job would have on Lambda.
     pub fn backend(mut self, url: impl Into<String>) -> Self {
         self.backend = Some(url.into());
         self

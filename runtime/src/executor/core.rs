@@ -117,10 +117,10 @@ impl Core {
         }
         // The state is not used again after a panic.
         let acted = catch_unwind(AssertUnwindSafe(|| act(self)));
-        acted.map_err(|panic| self.break_down(&crate::function::message_of(&*panic))).ok()
+        acted.map_err(|panic| self.fail_permanently(&crate::function::message_of(&*panic))).ok()
     }
 
-    fn break_down(&mut self, message: &str) {
+    fn fail_permanently(&mut self, message: &str) {
         self.broken = Some(Error::Backend(format!(
             "the scheduler or the backend panicked: {message}; this executor runs no more calls. This is a bug in \
              wren, or in the backend"

@@ -33,7 +33,7 @@ use crate::store::{self, Store};
 use self::core::Core;
 pub use blocking::{block_on, run_async};
 pub use builder::Builder;
-pub(crate) use commit::{ResultCommitter, ResultPolicy, Sought, Submitted};
+pub(crate) use commit::{Lookup, ResultCommitter, ResultPolicy, Submitted};
 pub(crate) use outcomes::{Outcome, OutcomeQueue};
 use output::TaskOutput;
 pub(crate) use pending::Pending;

@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
         stderr: String,
     },
     /// Tasks whose results an earlier run seemed to have left, but did not. They must be run.
-    NotKept {
+    MissingResult {
         tasks: Vec<u64>,
     },
     OverBudget {
@@ -69,7 +69,7 @@ impl Outcome {
             Outcome::OverBudget { spent_usd } => Error::OverBudget { budget_usd: 0.0, spent_usd, done },
             Outcome::Cancelled => Error::Cancelled { done },
             Outcome::Broken(error) => error,
-            Outcome::Done { .. } | Outcome::NotKept { .. } => {
+            Outcome::Done { .. } | Outcome::MissingResult { .. } => {
                 Error::Job("a result was treated as an error; this is a bug in wren".to_owned())
             }
         }
@@ -160,11 +160,11 @@ impl OutcomeQueue {
         Some(outcome)
     }
 
-    /// Removes every [`Outcome::NotKept`] and returns their tasks.
-    pub(crate) fn take_not_kept(&self) -> Vec<u64> {
+    /// Removes every [`Outcome::MissingResult`] and returns their tasks.
+    pub(crate) fn take_missing(&self) -> Vec<u64> {
         let mut not_kept = Vec::new();
         self.lock().outcomes.retain_mut(|outcome| {
-            let Outcome::NotKept { tasks } = outcome else { return true };
+            let Outcome::MissingResult { tasks } = outcome else { return true };
             not_kept.append(tasks);
             false
         });

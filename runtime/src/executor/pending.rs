@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::commit::Seeking;
+use super::commit::PendingLookups;
 use crate::attempt::TaskBlock;
 
 /// A block of calls that the filling thread lends to the reactor. The thread lends the block before it asks the
@@ -21,7 +21,7 @@ pub(crate) struct Pending {
     /// The blocks that the reactor took and submitted: their tasks, and the size of their arguments in bytes.
     submitted: Mutex<Vec<(Range<u64>, usize)>>,
     /// Calls that are not in a block yet, because it is not known whether an earlier run left their results.
-    pub(crate) seeking: Seeking,
+    pub(crate) seeking: PendingLookups,
 }
 
 impl Pending {
@@ -73,7 +73,7 @@ mod tests {
     /// One thread lends and takes back, another takes for idle workers: each block goes to exactly one of them, and
     /// each block that was taken for idle workers is recorded.
     #[test]
-    fn a_block_that_is_lent_goes_to_one() {
+    fn each_lent_block_has_one_taker() {
         let pending = Arc::new(Pending::default());
         let is_over = Arc::new(AtomicBool::new(false));
         let reactor = std::thread::spawn({

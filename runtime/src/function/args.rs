@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn large_bytes_encode_as_serde_would() {
+    fn large_bytes_encode_like_serde() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
         assert_eq!(*Args::encoded(|e| e.push_numbers(&bytes)).blobs[0].bytes, codec::encode(&bytes).unwrap());
     }
 
     #[tokio::test]
-    async fn a_ref_that_was_encoded_outside_of_a_call_goes_with_none() {
+    async fn refs_encoded_outside_calls_join_no_call() {
         let executor = crate::Executor::builder().backend("inline").store("memory:outside-of-a-call").build().unwrap();
         let value = crate::calls::put(&vec![7_u8; 100]).on(&executor).await.unwrap();
         assert_eq!(Args::encoded(|e| e.push(&value)).blobs.len(), 1);

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_come_back() {
+    fn pieces_round_trip() {
         let mut bytes = Vec::new();
         for piece in [&b"one"[..], b"", b"three"] {
             push(piece, &mut bytes);

@@ -98,7 +98,7 @@ fn report_fatal(panic: &Panic) {
 
 /// The reason why the process aborts after a panic.
 #[derive(Clone, Copy)]
-enum Ending {
+enum AbortCause {
     /// The panic itself aborts the process.
     Itself,
     /// The previous panic reached a function that cannot unwind.
@@ -109,7 +109,7 @@ enum Ending {
 
 /// Returns why the process aborts after a panic with that message; `None` if it does not. The messages are those of the
 /// standard library. If they change, only SIGABRT is reported.
-fn ends_the_process(message: &str) -> Option<Ending> {
+fn ends_the_process(message: &str) -> Option<AbortCause> {
     const MESSAGES: [&str; 4] = [
         "unsafe precondition(s) violated",
         "misaligned pointer dereference",
@@ -117,14 +117,16 @@ fn ends_the_process(message: &str) -> Option<Ending> {
         "trying to construct an enum from an invalid value",
     ];
     match message {
-        "panic in a function that cannot unwind" => Some(Ending::CannotUnwind),
-        "panic in a destructor during cleanup" => Some(Ending::InDestructor),
-        _ if cfg!(panic = "abort") || MESSAGES.iter().any(|start| message.starts_with(start)) => Some(Ending::Itself),
+        "panic in a function that cannot unwind" => Some(AbortCause::CannotUnwind),
+        "panic in a destructor during cleanup" => Some(AbortCause::InDestructor),
+        _ if cfg!(panic = "abort") || MESSAGES.iter().any(|start| message.starts_with(start)) => {
+            Some(AbortCause::Itself)
+        }
         _ => None,
     }
 }
 
-impl Ending {
+impl AbortCause {
     /// Returns the panic that caused the abort, with the panics that followed in its message. `before` are the panics
     /// of the thread before `last`.
     fn cause(self, before: &[Panic], last: &Panic) -> Panic {

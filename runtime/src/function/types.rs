@@ -62,7 +62,7 @@ impl<T: Number + Serialize> Type<Vec<T>> {
     /// # Errors
     /// [`Failure::BadResult`].
     #[inline]
-    pub fn write(self, _: Sent<Vec<T>>, output: Output<'_>, value: Vec<T>) -> Result<(), Failure> {
+    pub fn write(self, _: ResultForm<Vec<T>>, output: Output<'_>, value: Vec<T>) -> Result<(), Failure> {
         output.write_numbers(value)
     }
 }
@@ -152,7 +152,7 @@ pub trait Any<T: ?Sized>: Sized {
 
     /// Encodes the result.
     #[inline]
-    fn write(self, form: Sent<T>, output: Output<'_>, value: T) -> Result<(), Failure>
+    fn write(self, form: ResultForm<T>, output: Output<'_>, value: T) -> Result<(), Failure>
     where
         T: Sized,
     {
@@ -225,14 +225,14 @@ where
 
 /// Encodes a result.
 #[derive(Debug)]
-pub struct Sent<T> {
+pub struct ResultForm<T> {
     write: fn(Output<'_>, &T) -> Result<(), Failure>,
 }
 
 /// Returns the function for a type that can be a result.
 #[inline]
-pub fn result<T: Returned>() -> Sent<T> {
-    Sent { write: |output, value| output.write(value) }
+pub fn result<T: Returned>() -> ResultForm<T> {
+    ResultForm { write: |output, value| output.write(value) }
 }
 
 /// The minimum requirement for the error of a remote function.

@@ -1,4 +1,4 @@
-//! The right of this process to run a job and to write its log: a lock on the log.
+//! The lock on a job's log.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};

@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn moments_are_right_within_the_error_that_is_told(
+        fn times_are_right_within_the_reported_error(
             seed: u64,
             count in 1usize..600,
             minutes in 1u64..180,
@@ -263,7 +263,7 @@ mod tests {
         }
 
         #[test]
-        fn reduced_bounds_tell_the_same(seed: u64, ppm in -100.0..100.0) {
+        fn reduced_bounds_lose_nothing(seed: u64, ppm in -100.0..100.0) {
             let exchanges = exchanges(seed, MANY, 600_000_000, 1e6, ppm);
             let mut all = Bounds::default();
             exchanges.iter().for_each(|exchange| all.add(exchange));
@@ -277,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn many_exchanges_are_known_better_than_one_message_takes() {
+    fn many_exchanges_give_errors_below_one_message_latency() {
         let known = Alignment::of(&exchanges(3, 2_000, 60_000_000, 3e6, 40.0)).unwrap();
         assert!(known.error_us < 10_000, "{known:?}");
     }
 
     #[test]
-    fn one_clock_for_all_unless_they_contradict() {
+    fn clocks_are_shared_unless_contradictory() {
         let mut clocks = Clocks::default();
         for instance in 0..20 {
             exchanges(instance, 5, 10_000_000, 2e6, 0.0).iter().for_each(|e| clocks.add(instance, e));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_clock_fits_is_not_aligned() {
+    fn impossible_times_are_not_aligned() {
         assert_eq!(Alignment::of(&[]), None);
         let good = Exchange { sent: 0, started: 1_000, ended: 2_000, received: 3_000 };
         // The batch ended after its reply arrived, whatever the clock.

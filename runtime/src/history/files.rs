@@ -12,7 +12,7 @@ use crate::attempt::PrintedLine;
 
 /// The place to which a log is written.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum LogState {
     /// Nowhere, because logs are disabled or the folder cannot be written. Only the log is lost.
     Nowhere,
     /// In the folder of a job that no other process can run. The folder is created with the first lines.
@@ -21,14 +21,14 @@ pub(crate) enum Place {
     Open(File, PathBuf),
 }
 
-impl Place {
+impl LogState {
     /// Creates the folder and the file if they do not exist, and opens the log.
     pub(crate) fn opened(self, id: &str) -> Self {
-        let Place::New { directory, history } = self else { return self };
+        let LogState::New { directory, history } = self else { return self };
         prune_sometimes(&directory, history);
         match claim(&directory, id) {
-            Claim::Here(file) => Place::Open(file, directory.join("jobs").join(id)),
-            Claim::Elsewhere | Claim::Impossible => Place::Nowhere,
+            Claim::Here(file) => LogState::Open(file, directory.join("jobs").join(id)),
+            Claim::Elsewhere | Claim::Impossible => LogState::Nowhere,
         }
     }
 }
@@ -36,7 +36,7 @@ impl Place {
 /// The files of a log. Only [`open`](LogFiles::open) and [`write`](LogFiles::write) access a disk.
 #[derive(Debug)]
 pub(super) struct LogFiles {
-    place: Place,
+    place: LogState,
     /// Whether other processes know the job by its log.
     is_shared: bool,
     /// Lines that are not in the file yet.
@@ -46,10 +46,10 @@ pub(super) struct LogFiles {
 }
 
 impl LogFiles {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: LogState) -> Self {
         Self {
-            output: (!matches!(place, Place::Nowhere)).then(OutputLog::new),
-            is_shared: matches!(place, Place::Open(..)),
+            output: (!matches!(place, LogState::Nowhere)).then(OutputLog::new),
+            is_shared: matches!(place, LogState::Open(..)),
             place,
             lines: Vec::new(),
         }
@@ -57,7 +57,7 @@ impl LogFiles {
 
     pub(super) fn line(&mut self, event: &Event) {
         // Events always serialize to JSON. If one did not, a missing line would be better than a failed job.
-        if !matches!(self.place, Place::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
+        if !matches!(self.place, LogState::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
             self.lines.push(b'\n');
         }
     }
@@ -71,26 +71,26 @@ impl LogFiles {
 
     /// Creates the folder of the job with this id if it does not exist, and opens the log.
     pub(super) fn open(&mut self, id: &str) {
-        self.place = std::mem::replace(&mut self.place, Place::Nowhere).opened(id);
+        self.place = std::mem::replace(&mut self.place, LogState::Nowhere).opened(id);
     }
 
     /// Writes the waiting lines to the files.
     pub(super) fn write(&mut self, id: &str) {
         if !self.lines.is_empty() {
             self.open(id);
-            if let Place::Open(file, _) = &mut self.place {
+            if let LogState::Open(file, _) = &mut self.place {
                 let _ = file.write_all(&self.lines);
             }
             self.lines.clear();
         }
-        if let (Some(output), Place::Open(_, folder)) = (&mut self.output, &self.place) {
+        if let (Some(output), LogState::Open(_, folder)) = (&mut self.output, &self.place) {
             output.write(folder);
         }
     }
 
     pub(super) fn close(&mut self) {
         // Closing the file also unlocks it.
-        self.place = Place::Nowhere;
+        self.place = LogState::Nowhere;
     }
 
     /// Returns whether other processes wait for the end of the job in this log.
@@ -99,7 +99,7 @@ impl LogFiles {
     }
 
     /// Returns whether another process asked to cancel the job.
-    pub(super) fn is_to_be_cancelled(&self) -> bool {
-        matches!(&self.place, Place::Open(_, folder) if folder.join(CANCEL).exists())
+    pub(super) fn cancel_requested(&self) -> bool {
+        matches!(&self.place, LogState::Open(_, folder) if folder.join(CANCEL).exists())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::{Clocks, Exchange};
-use super::files::{LogFiles, Place};
+use super::files::{LogFiles, LogState};
 use super::notes::Note;
 use super::{About, Event, RemoteTimes, Times};
 use crate::attempt::Timing;
@@ -69,7 +69,7 @@ impl JobLog {
     pub(crate) fn new(
         about: About,
         quiet: bool,
-        place: Place,
+        place: LogState,
         forecast: Option<Box<dyn Forecast>>,
         clock: Instant,
     ) -> Self {
@@ -300,8 +300,8 @@ impl JobLog {
     }
 
     /// Returns whether another process asked to cancel the job.
-    pub(super) fn is_to_be_cancelled(&self) -> bool {
-        self.files.is_to_be_cancelled()
+    pub(super) fn cancel_requested(&self) -> bool {
+        self.files.cancel_requested()
     }
 
     /// Ends the log; `state` is `done`, `failed` or `cancelled`.

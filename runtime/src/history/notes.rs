@@ -26,9 +26,9 @@ const EVERY: Duration = Duration::from_millis(100);
 const MANY: usize = 1024;
 const MANY_BYTES: usize = 1 << 20;
 
-/// With `MANY_GIVEN` waiting blocks of arguments the thread also writes at once. With `MOST_GIVEN`, further blocks are
+/// With `MANY_QUEUED` waiting blocks of arguments the thread also writes at once. With `MOST_GIVEN`, further blocks are
 /// not kept.
-const MANY_GIVEN: usize = 64;
+const MANY_QUEUED: usize = 64;
 const MOST_GIVEN: usize = 4096;
 
 /// Maximum number of waiting notes, and bytes. Later notes are lost and counted.
@@ -126,17 +126,17 @@ struct LogState {
     /// How many more bytes of arguments may be kept.
     room_for_given: AtomicU64,
     /// Arguments that wait to be written.
-    given: Mutex<Vec<Given>>,
+    given: Mutex<Vec<QueuedInputs>>,
     /// The file for the arguments, if they are kept.
     inputs: Mutex<Option<Inputs>>,
     /// Whether another process asked to cancel the job.
-    is_to_be_cancelled: AtomicBool,
+    cancel_requested: AtomicBool,
     traceparent: OnceLock<Option<Arc<str>>>,
 }
 
 /// Arguments to be kept in the inputs file.
 #[derive(Debug)]
-enum Given {
+enum QueuedInputs {
     /// The arguments of all tasks of a block.
     All(Arc<TaskBlock>),
     /// The arguments of one task that failed.
@@ -196,7 +196,7 @@ impl SharedLog {
         let len = block.args(tasks).len() as u64;
         let take = |room: u64| room.checked_sub(len).filter(|left| *left > 0);
         if self.0.room_for_given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-            self.0.keep(Given::All(block.clone()));
+            self.0.keep(QueuedInputs::All(block.clone()));
         } else {
             // Stops here, so that the kept arguments have no gaps.
             self.0.room_for_given.store(0, Ordering::Relaxed);
@@ -206,7 +206,7 @@ impl SharedLog {
     /// Keeps the arguments of a task that failed.
     pub(crate) fn keep_failed(&self, block: Arc<TaskBlock>, task: u64) {
         if self.is_open() {
-            self.0.keep(Given::Failed(block, task));
+            self.0.keep(QueuedInputs::Failed(block, task));
         }
     }
 
@@ -242,7 +242,7 @@ impl SharedLog {
 
     /// Returns whether another process has asked to cancel the job since the last call.
     pub(crate) fn takes_cancellation(&self) -> bool {
-        self.0.is_to_be_cancelled.swap(false, Ordering::AcqRel)
+        self.0.cancel_requested.swap(false, Ordering::AcqRel)
     }
 
     /// Ends the log if it has started, and prints the summary of the job. `state` is `done`, `failed` or `cancelled`.
@@ -285,27 +285,27 @@ impl WeakLog {
 }
 
 impl LogState {
-    fn keep(&self, given: Given) {
+    fn keep(&self, given: QueuedInputs) {
         let mut waiting = lock(&self.given);
         // Each entry may keep a block of arguments in memory while the disk is stuck.
         if waiting.len() >= MOST_GIVEN {
             return;
         }
         waiting.push(given);
-        if waiting.len() == MANY_GIVEN {
+        if waiting.len() == MANY_QUEUED {
             LOGS.wake.notify_one();
         }
     }
 
     /// Writes the waiting arguments to the inputs file, in order.
-    fn keep_given(&self) {
+    fn keep_queued_inputs(&self) {
         let mut inputs = lock(&self.inputs);
         let waiting = std::mem::take(&mut *lock(&self.given));
         let Some(inputs) = &mut *inputs else { return };
         for given in waiting {
             match given {
-                Given::All(block) => inputs.keep(&block),
-                Given::Failed(block, task) => inputs.keep_failed(&block, task),
+                QueuedInputs::All(block) => inputs.keep(&block),
+                QueuedInputs::Failed(block, task) => inputs.keep_failed(&block, task),
             }
         }
         if inputs.is_full() {
@@ -334,8 +334,8 @@ impl LogState {
         if let Some(log) = &mut *open {
             self.take(log);
             self.write_to(log);
-            if log.is_to_be_cancelled() {
-                self.is_to_be_cancelled.store(true, Ordering::Release);
+            if log.cancel_requested() {
+                self.cancel_requested.store(true, Ordering::Release);
             }
             if !self.is_open.load(Ordering::Acquire) {
                 *open = None;
@@ -346,7 +346,7 @@ impl LogState {
     /// Writes the inputs and then the log. After the end of the log, other processes may use its folder.
     fn write_to(&self, log: &mut JobLog) {
         log.open();
-        self.keep_given();
+        self.keep_queued_inputs();
         log.write();
     }
 

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_back_and_half_a_line_does_no_harm() {
+    fn lines_round_trip_and_half_a_line_is_harmless() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(outputs(folder.path()).unwrap().count(), 0);
         let mut log = OutputLog::new();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_ends_and_says_so_once() {
+    fn kept_output_ends_with_one_note() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..2 {
             let mut log = OutputLog::up_to(1_000);

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_stay_and_those_that_run() {
+    fn the_latest_and_running_jobs_stay() {
         let directory = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
         for job in 0..20u64 {

@@ -1,4 +1,4 @@
-//! Reads logs back.
+//! Summaries of jobs, read from their logs.
 
 use std::fs;
 use std::io::{self, Read};
@@ -232,7 +232,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::history::{JobLog, Note, Place, TaskReport};
+    use crate::history::{JobLog, LogState, Note, TaskReport};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -245,7 +245,7 @@ mod tests {
             memory_mb: None,
             program: PathBuf::new(),
         };
-        let place = Place::New { directory: directory.to_owned(), history: 100 };
+        let place = LogState::New { directory: directory.to_owned(), history: 100 };
         let mut log = JobLog::new(about, true, place, None, Instant::now());
         log.write();
         log
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_running_then_as_it_ended_and_a_second_run_adds_to_it() {
+    fn summaries_follow_a_job_to_its_end_and_add_a_second_run() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = begin(folder.path(), 10);
         let running = jobs(folder.path()).unwrap().remove(0);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_log_says_whether_tasks_were_left() {
+    fn a_dropped_log_is_done_or_cancelled() {
         let folder = tempfile::tempdir().unwrap();
         for (ran, state) in [(3, JobState::Done), (2, JobState::Cancelled)] {
             let mut log = begin(folder.path(), 3);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wren_did_not_write_harms_nobody() {
+    fn foreign_logs_are_harmless() {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path().join("jobs/evil");
         fs::create_dir_all(&folder).unwrap();
@@ -344,7 +344,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn damaged_logs_are_read_as_far_as_they_go(cut in 0usize..400, byte: u8, at in 0usize..400) {
+        fn damaged_logs_do_not_panic(cut in 0usize..400, byte: u8, at in 0usize..400) {
             let directory = tempfile::tempdir().unwrap();
             let mut log = begin(directory.path(), 10);
             note(&mut log, Note::Submitted(10));

@@ -89,7 +89,7 @@ pub struct Kv {
 #[derive(Serialize, Deserialize)]
 struct Wire {
     url: String,
-    life: Option<String>,
+    server_id: Option<String>,
 }
 
 impl Serialize for Kv {
@@ -103,17 +103,17 @@ impl Serialize for Kv {
                 self.inner.url()
             ))
         })?;
-        let life = self.inner.life().map_err(serde::ser::Error::custom)?;
-        Wire { url, life }.serialize(serializer)
+        let server_id = self.inner.server_id().map_err(serde::ser::Error::custom)?;
+        Wire { url, server_id }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Kv {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let Wire { url, life } = Wire::deserialize(deserializer)?;
+        let Wire { url, server_id } = Wire::deserialize(deserializer)?;
         let kv = Self::open(&url).map_err(serde::de::Error::custom)?;
-        if let Some(life) = life {
-            kv.inner.stay_in(&life);
+        if let Some(server_id) = server_id {
+            kv.inner.bind_to_server(&server_id);
         }
         Ok(kv)
     }

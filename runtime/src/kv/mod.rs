@@ -65,13 +65,13 @@ pub trait KeyValue: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    fn life(&self) -> KvResult<Option<String>> {
+    fn server_id(&self) -> KvResult<Option<String>> {
         Ok(None)
     }
 
     /// Binds this handle to the server process with this id: once another process has taken its place, operations fail
     /// with [`KvError::Restarted`].
-    fn stay_in(&self, _life: &str) {}
+    fn bind_to_server(&self, _life: &str) {}
 
     /// Returns the value of a key.
     ///
@@ -282,21 +282,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_scheme_lists_those_that_are_known() {
+    fn an_unknown_scheme_lists_known_ones() {
         let message = open("etcd://me:secret@host").err().unwrap().to_string();
         assert_eq!(message, "unknown key-value storage `etcd:`; expected one of embedded:, redis:");
     }
 
     #[cfg(not(feature = "redis"))]
     #[test]
-    fn what_is_left_out_says_how_to_put_it_in() {
+    fn missing_features_say_how_to_add_them() {
         let message = open("redis://host").err().unwrap().to_string();
         assert!(message.contains("cargo add wren-cloud --features redis"), "{message}");
         assert!(crate::store::open("redis://host").is_err());
     }
 
     #[test]
-    fn keys_have_borders() {
+    fn keys_have_limits() {
         for key in ["", "a\0b", &"k".repeat(501)] {
             assert!(matches!(check_key(key), Err(KvError::BadKey { .. })), "{key:?}");
         }

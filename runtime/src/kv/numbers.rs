@@ -140,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_come_back(numbers in prop::collection::vec(any::<f32>(), 0..50), wide in any::<f64>()) {
+        fn numbers_round_trip(numbers in prop::collection::vec(any::<f32>(), 0..50), wide in any::<f64>()) {
             let mut back = Vec::new();
             f32::extend_from_bytes(&mut back, &f32::to_bytes(&numbers));
             prop_assert!(numbers.iter().map(|n| n.to_bits()).eq(back.iter().map(|n| n.to_bits())));

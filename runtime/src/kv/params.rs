@@ -354,7 +354,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn pushes_and_pulls_are_those_of_a_vector(
+        fn pushes_and_pulls_match_a_vector(
             shard in 1usize..12,
             mut want in prop::collection::vec(-100i32..100, 1..60),
             pushes in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(-100i32..100, 0..40)), 0..6),
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_changes_nothing() {
+    fn out_of_range_calls_change_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let params = Params::create_sharded(&open(&folder), "p", &[0.0f32; 10], 4).unwrap();
         let refused = |outcome: Result<()>| matches!(outcome, Err(Error::Kv(KvError::OutOfRange { .. })));

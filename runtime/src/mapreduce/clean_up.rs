@@ -1,4 +1,4 @@
-//! The end of a job with a shuffle: nothing that it does not need stays in the store.
+//! Removes the temporary objects of a job with a shuffle when it ends.
 
 use std::sync::Arc;
 

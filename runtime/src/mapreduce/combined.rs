@@ -9,7 +9,7 @@ use super::BoxError;
 use super::emit::Emits;
 use super::table::Table;
 use crate::codec;
-use crate::shuffle::{Merged, Records, Sorter, write_record};
+use crate::shuffle::{Merged, RecordBlocks, Sorter, write_record};
 
 /// Approximate size of the blocks in which records go to the sorter, in bytes.
 const BLOCK: usize = 1 << 20;
@@ -28,7 +28,7 @@ where
         Self { emits, table: Table::new(memory / 2), sorter: Sorter::new(memory / 2, folder) }
     }
 
-    pub(super) fn add(&mut self, records: &Records) -> Result<(), BoxError> {
+    pub(super) fn add(&mut self, records: &RecordBlocks) -> Result<(), BoxError> {
         for record in records.iter() {
             let record = record?;
             let value = codec::decode(record.value())?;
@@ -48,12 +48,12 @@ where
             codec::encode_into(&held, &mut value)?;
             write_record(key, &value, &mut block);
             if block.len() >= BLOCK {
-                sorter.add(Records::one_block(std::mem::take(&mut block)))?;
+                sorter.add(RecordBlocks::one_block(std::mem::take(&mut block)))?;
             }
             Ok::<_, BoxError>(())
         };
         self.table.drain(|held, next| emits.combine(held, next), take)?;
-        Ok(self.sorter.add(Records::one_block(block))?)
+        Ok(self.sorter.add(RecordBlocks::one_block(block))?)
     }
 
     pub(super) fn finish(mut self) -> Result<Merged, BoxError> {

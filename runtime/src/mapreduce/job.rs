@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::clean_up::CleanUp;
-use super::output::{Format, Reduced, Target};
+use super::output::{Format, ReduceResult, Target};
 use super::outputs::Outputs;
 use super::plan::Plan;
 use super::settings::{Settings, common_settings};
@@ -120,9 +120,9 @@ where
 }
 
 impl Written {
-    pub(crate) fn of<T>(reduced: Vec<Reduced<T>>) -> Self {
+    pub(crate) fn of<T>(reduced: Vec<ReduceResult<T>>) -> Self {
         let mut all = Self { files: Vec::new(), records: 0, bytes: 0 };
-        for Reduced { file, records, .. } in reduced {
+        for ReduceResult { file, records, .. } in reduced {
             if let Some((file, bytes)) = file {
                 all.files.push(file);
                 all.bytes += bytes;
@@ -165,7 +165,7 @@ impl<T: MapReduce> Stages<T> {
         Ok(Self { job, plan, partitions, map })
     }
 
-    async fn run(self, target: Target, outputs: Option<Outputs>) -> Result<Vec<Reduced<T::Output>>> {
+    async fn run(self, target: Target, outputs: Option<Outputs>) -> Result<Vec<ReduceResult<T::Output>>> {
         let Self { job, plan, partitions, map } = self;
         let clean_up = CleanUp::of(&plan, outputs.clone());
         loop {
@@ -185,7 +185,7 @@ impl<T: MapReduce> Stages<T> {
         partitions: usize,
         mapped: &[Scattered],
         target: &Target,
-    ) -> Result<Vec<Call<Reduced<T::Output>>>> {
+    ) -> Result<Vec<Call<ReduceResult<T::Output>>>> {
         let reduce = <T as Registered>::stages()[1];
         let stage_limits = plan.stage_limits(reduce)?;
         let shuffle = plan.shuffle("0", &stage_limits);

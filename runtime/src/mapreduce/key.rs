@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_with_zeros_sort_and_come_back() {
+    fn zeros_in_parts_sort_and_round_trip() {
         let keys: [(Vec<u8>, u8); 6] =
             [(vec![], 9), (vec![0], 0), (vec![0, 0], 1), (vec![0, 1], 0), (vec![0, 255], 0), (vec![1], 0)];
         for (i, a) in keys.iter().enumerate() {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_one_key_and_so_are_all_nan() {
+    fn zeros_are_one_key_and_nans_another() {
         let nans = [f64::NAN, -f64::NAN, f64::from_bits(0x7ff0_0000_0000_0001), f64::from_bits(u64::MAX)];
         for (zero, nan) in nans.map(|nan| (-0.0, nan)).into_iter().chain([(0.0, f64::NAN)]) {
             let double = encoded(&(zero, nan, 1.5));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serde_encodes_comes_back_as_it_was() {
+    fn serde_encoded_keys_round_trip() {
         let kinds = vec![Kind::Unit, Kind::One(-1.5), Kind::Two(2.5, "é".to_owned()), Kind::Range { from: 1e300 }];
         let key = Encoded((kinds, (i128::MIN, u64::MAX, -1i8), Some('x'), None::<u8>, vec![0u8, 200], [true, false]));
         assert_eq!(encoded(&key), codec::encode(&key.0).unwrap(), "without -0.0 and NaN, nothing is changed");
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_none() {
+    fn invalid_keys_are_none() {
         assert_eq!(u32::decode(b"abc"), None);
         assert_eq!(bool::decode(&[2]), None);
         assert_eq!(str::decode(&[0xff]), None);

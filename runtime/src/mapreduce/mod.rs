@@ -33,7 +33,7 @@ pub(crate) use stage_limits::StageLimits;
 pub use values::Values;
 
 pub(crate) use emit::{Emits, Pairs};
-pub(crate) use output::{Reduced, Target};
+pub(crate) use output::{ReduceResult, Target};
 pub(crate) use stage::{MapStage, Shuffle, each_key, failure, gathered, sorted};
 #[doc(hidden)]
 pub use stage::{map_entry, reduce_entry};

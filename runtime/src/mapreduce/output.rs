@@ -53,7 +53,7 @@ impl<T> fmt::Debug for Output<T> {
 
 /// The result of a reduce task.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Reduced<T> {
+pub(crate) struct ReduceResult<T> {
     pub(crate) collected: Vec<T>,
     /// Number of outputs, collected or written.
     pub(crate) records: u64,
@@ -99,11 +99,11 @@ impl<T: Serialize> Output<T> {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Result<Reduced<T>> {
+    pub(crate) fn finish(self) -> Result<ReduceResult<T>> {
         Ok(match self.kind {
-            Kind::Collected(collected) => Reduced { collected, records: self.records, file: None },
+            Kind::Collected(collected) => ReduceResult { collected, records: self.records, file: None },
             Kind::Written { sink, .. } => {
-                Reduced { collected: Vec::new(), records: self.records, file: Some(sink.finish()?) }
+                ReduceResult { collected: Vec::new(), records: self.records, file: Some(sink.finish()?) }
             }
         })
     }

@@ -1,4 +1,4 @@
-//! A job with a shuffle, ready to run: where its data goes, and how its stages run.
+//! Prepares and runs jobs with a shuffle: store, limits, partitions, stages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::Settings;
-use super::output::{Reduced, is_local};
+use super::output::{ReduceResult, is_local};
 use super::outputs::Outputs;
 use super::stage::{MapStage, Shuffle};
 use super::stage_limits::StageLimits;
@@ -163,9 +163,9 @@ impl Plan {
     pub(crate) async fn settle<T>(
         &self,
         outputs: Option<&Outputs>,
-        ran: Result<Vec<Reduced<T>>>,
+        ran: Result<Vec<ReduceResult<T>>>,
         stages: &[&str],
-    ) -> Result<Option<Vec<Reduced<T>>>> {
+    ) -> Result<Option<Vec<ReduceResult<T>>>> {
         let error = match ran {
             Ok(mut reduced) => match outputs {
                 Some(outputs) if !outputs.commit(&mut reduced).await? => {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::combined::Combined;
 use super::emit::{Emits, Emitter, NO_KEY, Pairs};
-use super::output::{Output, Reduced, Target};
+use super::output::{Output, ReduceResult, Target};
 use super::values::Values;
 use super::{BoxError, Key, MapReduce};
 use crate::error::{Error, Failure};
@@ -91,7 +91,7 @@ pub fn reduce_entry<T: MapReduce>(invoke: &mut Invoke<'_>) -> Result<(), Failure
     output.write(&reduced)
 }
 
-fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<Reduced<T::Output>, BoxError> {
+fn reduce_task<T: MapReduce>(job: &T, stage: ReduceStage) -> Result<ReduceResult<T::Output>, BoxError> {
     let ReduceStage { shuffle, partition, segments, target } = stage;
     let merged = gathered(job, &shuffle, segments)?;
     let mut out = Output::new(&target, &shuffle, partition)?;

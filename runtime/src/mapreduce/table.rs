@@ -225,7 +225,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_counts_as_a_map_does(keys: Vec<u16>, long in 0usize..20, memory in prop_oneof![Just(0), Just(1 << 20)]) {
+        fn counts_match_a_map(keys: Vec<u16>, long in 0usize..20, memory in prop_oneof![Just(0), Just(1 << 20)]) {
             let mut table = Table::new(memory);
             let mut map = HashMap::new();
             let mut counted = HashMap::new();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_every_length_are_told_apart() {
+    fn keys_of_all_lengths_are_distinct() {
         let keys: Vec<Vec<u8>> = (0..40).flat_map(|len| [vec![0; len], (0..len as u8).collect()]).collect();
         let distinct: std::collections::HashSet<_> = keys.iter().cloned().collect();
         let mut table = Table::new(1 << 20);

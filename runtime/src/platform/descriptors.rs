@@ -74,7 +74,7 @@ pub(crate) fn allow_descriptors(wanted: u64) {
 }
 
 /// Wakes the reader at the other side. If the socket is full, the reader is already awake.
-pub(crate) fn nudge(socket: &OwnedFd) {
+pub(crate) fn wake_socket(socket: &OwnedFd) {
     let _ = rustix::net::send(socket, &[1], SendFlags::DONTWAIT | system::NO_SIGNAL);
 }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_are_started_get_none_of_them() {
+    fn started_programs_inherit_no_descriptors() {
         let (read, write) = pipe().unwrap();
         let (ours, theirs) = socket_pair().unwrap();
         let files = [shared_file(4096).unwrap(), temporary_file().unwrap()];
@@ -162,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socket_is_told_apart() {
+    fn non_sockets_are_distinguished() {
         let file = shared_file(16).unwrap();
         assert_eq!(receive(&file, &mut [0; 16]).unwrap_err(), rustix::io::Errno::NOTSOCK);
     }
 
     #[test]
-    fn an_end_is_noticed_behind_input_that_nobody_reads() {
+    fn hangups_are_noticed_behind_unread_input() {
         let (ours, theirs) = socket_pair().unwrap();
         let waiter = std::thread::spawn(move || wait_for_hangup(theirs.as_fd()));
-        nudge(&ours);
+        wake_socket(&ours);
         std::thread::sleep(Duration::from_millis(30));
         assert!(!waiter.is_finished());
         drop(ours);
@@ -179,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_to_be_nudged_is_no_harm() {
+    fn nudging_a_closed_socket_is_harmless() {
         let (ours, theirs) = socket_pair().unwrap();
         drop(theirs);
-        nudge(&ours);
+        wake_socket(&ours);
     }
 }

@@ -1,4 +1,4 @@
-//! The end of this program, by `exit` or by the return of `main`.
+//! Registers functions to call when the program exits.
 
 /// Registers a function that is called when this program ends normally.
 pub(crate) fn at_exit(act: extern "C" fn()) {
@@ -19,13 +19,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_done_at_exit_is_done() {
+    fn exit_handlers_run_at_exit() {
         if std::env::var_os(ASKED).is_some() {
             super::at_exit(say);
             exit(0);
         }
         let mut this = Command::new(std::env::current_exe().unwrap());
-        this.args(["--exact", "--nocapture", "platform::ending::tests::what_is_to_be_done_at_exit_is_done"]);
+        this.args(["--exact", "--nocapture", "platform::ending::tests::exit_handlers_run_at_exit"]);
         let output = this.env(ASKED, "1").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).ends_with("at exit\n"), "{output:?}");
     }

@@ -15,9 +15,9 @@ pub(crate) fn is_forked() -> bool {
 
 /// The fork mark on systems that cannot clear memory on `fork`: the id of the process that created the mark.
 #[derive(Debug)]
-pub(super) struct Maker(u32);
+pub(super) struct CreatorPid(u32);
 
-impl Maker {
+impl CreatorPid {
     pub(super) fn new() -> Self {
         Self(std::process::id())
     }

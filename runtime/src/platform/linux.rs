@@ -19,7 +19,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, pidfd_open, set_child_subreaper, set_parent_process_death_signal,
 };
 
-use super::fork::Maker;
+use super::fork::CreatorPid;
 
 /// The flag of sends to a socket: if the other side is closed, no signal is raised.
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
@@ -85,7 +85,7 @@ pub(super) enum ForkMark {
     /// A page that the kernel clears in forks.
     Page(MmapRaw),
     /// For kernels before 4.14, which cannot clear pages in forks.
-    Maker(Maker),
+    CreatorPid(CreatorPid),
 }
 
 impl ForkMark {
@@ -97,7 +97,7 @@ impl ForkMark {
             unsafe { madvise(page.as_mut_ptr().cast(), page.len(), Advice::LinuxWipeOnFork)? };
             Ok::<_, io::Error>(page)
         };
-        let Ok(page) = page() else { return Self::Maker(Maker::new()) };
+        let Ok(page) = page() else { return Self::CreatorPid(CreatorPid::new()) };
         let mark = Self::Page(page);
         if let Some(byte) = mark.byte() {
             byte.store(1, Ordering::Relaxed);
@@ -116,7 +116,7 @@ impl ForkMark {
     pub(super) fn is_forked(&self) -> bool {
         match self {
             Self::Page(_) => self.byte().is_some_and(|byte| byte.load(Ordering::Relaxed) == 0),
-            Self::Maker(maker) => maker.is_forked(),
+            Self::CreatorPid(maker) => maker.is_forked(),
         }
     }
 }

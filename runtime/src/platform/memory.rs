@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_proc_a_limit_is_not_enforced_and_that_is_said() {
+    fn without_proc_limits_are_reported_as_unenforced() {
         let nowhere = ProcessMemory::below(Path::new("/no/proc/is/mounted"), "1");
         assert_eq!((nowhere.is_known(), nowhere.now(), nowhere.peak()), (false, 0, 0));
         assert!(unenforced_limit(Some(512), &nowhere).unwrap().contains("not enforced"));

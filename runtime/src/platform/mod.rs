@@ -9,10 +9,10 @@ mod exit;
 mod files;
 mod fork;
 mod id;
-mod instance;
 mod memory;
 mod notifier;
 mod path_text;
+mod process_identity;
 mod processes;
 mod program;
 mod random;
@@ -28,17 +28,17 @@ mod word;
 pub(crate) use clock::monotonic;
 pub(crate) use depth::{UNKNOWN_DEPTH, depth, set_depth};
 pub(crate) use descriptors::{
-    Guarded, allow_descriptors, nudge, pipe, receive, send, shared_file, socket_pair, try_send, wait_for_hangup,
+    Guarded, allow_descriptors, pipe, receive, send, shared_file, socket_pair, try_send, wait_for_hangup, wake_socket,
 };
 pub(crate) use ending::at_exit;
 pub(crate) use exit::{finish_before_exit, finish_tasks};
 pub(crate) use files::{ignore_in_git, open_file};
 pub(crate) use fork::is_forked;
 pub(crate) use id::{is_id, new_id};
-pub(crate) use instance::Instance;
 pub(crate) use memory::{ProcessMemory, machine_memory_mb, unenforced_limit};
 pub(crate) use notifier::Notifier;
 pub(crate) use path_text::{as_text, path_of_text, text_of_path};
+pub(crate) use process_identity::ProcessIdentity;
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
 pub(crate) use program::{build, has_one_thread, name_process, own_path, own_program};
 pub(crate) use random::random;

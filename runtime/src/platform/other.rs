@@ -105,7 +105,7 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
 }
 
 /// macOS cannot clear memory in forks.
-pub(super) use super::fork::Maker as ForkMark;
+pub(super) use super::fork::CreatorPid as ForkMark;
 
 /// Whether a file is on another machine: macOS reports which volumes are local.
 pub(crate) fn is_remote(file: &File) -> bool {

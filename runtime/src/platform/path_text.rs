@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_absolute_path_comes_back() {
+    fn absolute_paths_round_trip() {
         let bytes: [&[u8]; 6] = [b"/a b/%41", b"/caf\xe9", b"/\xff%/x\n", "/é%".as_bytes(), b"relative", b"/"];
         for path in bytes.map(|bytes| PathBuf::from(OsString::from_vec(bytes.to_vec()))) {
             assert_eq!(path_of_text(&text_of_path(&path)), path);

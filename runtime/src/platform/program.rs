@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_that_it_was_started_by_is_this_program() {
+    fn the_start_path_is_this_program() {
         let Some(path) = system::started_by() else { return };
         assert_eq!(path.canonicalize().unwrap(), own_path().unwrap().canonicalize().unwrap());
     }

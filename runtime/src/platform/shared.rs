@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_writes_the_other_reads() {
+    fn readers_see_the_writers_bytes() {
         let mut ours = SharedBytes::new(100_000).unwrap();
         ours.as_mut().fill(7);
         let file = ours.fd().unwrap().try_clone_to_owned().unwrap();

@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn no_wake_up_is_lost_whatever_the_order() {
+    fn no_wake_up_is_lost_in_any_order() {
         loom::model(|| wakers_and_a_sleeper(1));
         model_three_threads().check(|| wakers_and_a_sleeper(2));
     }
 
     #[test]
-    fn no_wake_up_is_lost_beside_a_thread_in_the_sleepers_place_whatever_the_order() {
+    fn no_wake_up_is_lost_beside_an_awaiting_thread_in_any_order() {
         model_three_threads().check(|| {
             let state = State::new();
             let worker = {

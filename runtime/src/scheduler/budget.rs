@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Cost of a job's running batches, in dollars.
 #[derive(Debug, Default, Clone, Copy)]
-struct UnderWay {
+struct RunningCost {
     /// Expected cost of the whole batches, including the part that has not run yet.
     whole: f64,
     /// Cost so far, plus the cost of stopping the batches that run longer than expected.
@@ -37,15 +37,15 @@ impl SchedulerConfig {
 }
 
 impl Scheduler {
-    fn under_way(&self, job: JobKey, now: Time) -> UnderWay {
+    fn under_way(&self, job: JobKey, now: Time) -> RunningCost {
         let in_flight = self.in_flight.values().filter(|batch| batch.job == job);
-        in_flight.fold(UnderWay::default(), |sum, batch| {
-            let UnderWay { whole, run } = self.of_batch(batch, now);
-            UnderWay { whole: sum.whole + whole, run: sum.run + run }
+        in_flight.fold(RunningCost::default(), |sum, batch| {
+            let RunningCost { whole, run } = self.of_batch(batch, now);
+            RunningCost { whole: sum.whole + whole, run: sum.run + run }
         })
     }
 
-    fn of_batch(&self, batch: &InFlight, now: Time) -> UnderWay {
+    fn of_batch(&self, batch: &InFlight, now: Time) -> RunningCost {
         let config = &self.config;
         let mean = self.means.get(batch.block.function().id()).copied();
         let turns = u32::try_from(batch.left().div_ceil(batch.at_once.max(1))).unwrap_or(u32::MAX);
@@ -54,7 +54,7 @@ impl Scheduler {
         let late = expected.saturating_add(self.beside.saturating_mul(2));
         let has_run = now.saturating_sub(batch.last_report);
         let run = if has_run <= late { has_run.min(expected) } else { has_run.saturating_add(config.stops_within) };
-        UnderWay { whole: config.usd(&batch.block, expected.max(run)), run: config.usd(&batch.block, run) }
+        RunningCost { whole: config.usd(&batch.block, expected.max(run)), run: config.usd(&batch.block, run) }
     }
 
     /// Returns what a job may spend in addition to its running batches, or `None` if it has no budget.
@@ -77,7 +77,7 @@ impl Scheduler {
         self.budgets_at = now.saturating_add(LOOK_EVERY);
         let budgets = self.jobs.iter().filter_map(|(key, job)| Some((*key, job.spec.budget_usd?, job.spent_usd)));
         for (job, budget, spent) in budgets.collect::<Vec<_>>() {
-            let UnderWay { whole, run } = self.under_way(job, now);
+            let RunningCost { whole, run } = self.under_way(job, now);
             if spent + run > budget {
                 self.over_budget = true;
                 self.jobs.get_mut(&job).into_iter().for_each(|state| state.over_budget = true);

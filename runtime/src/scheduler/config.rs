@@ -1,4 +1,4 @@
-//! What a scheduler is told about its backend, and about each job.
+//! The settings of a scheduler, and the options of each job.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

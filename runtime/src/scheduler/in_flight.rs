@@ -1,5 +1,4 @@
-//! Batches that the backend has: which are lost, which should share their tasks with idle workers, and which get a
-//! second copy.
+//! Batches in flight: detects lost ones, splits them among idle workers, and copies late ones.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -21,7 +21,7 @@ pub(super) struct ReadyTasks {
 
 /// Failure counts of a task that has failed.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tried {
+pub(super) struct FailureCounts {
     pub(super) function_failures: u32,
     pub(super) machine_failures: u32,
     pub(super) refusals: u32,
@@ -33,7 +33,7 @@ pub(super) struct Job {
     pub(super) ready: VecDeque<ReadyTasks>,
     pub(super) ready_tasks: u64,
     pub(super) done: DoneSet,
-    pub(super) tried: HashMap<u64, Tried>,
+    pub(super) tried: HashMap<u64, FailureCounts>,
     pub(super) submitted: u64,
     pub(super) succeeded: u64,
     pub(super) failed: u64,

@@ -33,7 +33,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn removal_is_that_of_sets(len in 1u64..100, cuts in prop::collection::vec((0u64..100, 0u64..20), 0..20)) {
+        fn removal_matches_sets(len in 1u64..100, cuts in prop::collection::vec((0u64..100, 0u64..20), 0..20)) {
             let mut list = Vec::new();
             list.push(0..len);
             let mut model: BTreeSet<u64> = (0..len).collect();

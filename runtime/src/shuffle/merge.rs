@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::sorter::InMemory;
+use super::in_memory::InMemory;
 use super::{Record, block, disk};
 use crate::store::StoreResult;
 

@@ -14,6 +14,7 @@
 //! Records are bytes: a key and a value. They are sorted by the byte order of their keys.
 
 mod block;
+mod in_memory;
 mod merge;
 mod model;
 mod prefetch;
@@ -34,7 +35,7 @@ pub(crate) use model::Model;
 pub(crate) use prefetch::prefetch;
 pub(crate) use record::{Record, prefix, write as write_record};
 pub(crate) use scatter::Scatter;
-pub(crate) use segments::{Records, Segments};
+pub(crate) use segments::{RecordBlocks, Segments};
 pub(crate) use sorter::Sorter;
 
 /// The range of one map task's object that belongs to one partition.

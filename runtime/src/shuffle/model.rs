@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn more_data_takes_more_workers_and_small_data_does_not() {
+    fn only_large_data_takes_many_workers() {
         let of = |bytes, maps| Model::S3.partitions(bytes, maps, 1_000, 700 << 20);
         assert!(of(1 << 20, 4) < 10, "{}", of(1 << 20, 4));
         assert!((200..=2_000).contains(&of(100 << 30, 1_600)), "{}", of(100 << 30, 1_600));
     }
 
     #[test]
-    fn a_low_latency_store_pays_where_requests_are_many() {
+    fn low_latency_stores_pay_off_for_many_requests() {
         let time = |model: Model| model.seconds(1 << 30, 500, 500, 500);
         assert!(time(Model::REDIS) < time(Model::S3) / 4.0);
         let time = |model: Model| model.seconds(1 << 40, 500, 500, 500);

@@ -19,13 +19,13 @@ const PART: u64 = 8;
 
 /// Blocks of records.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub(crate) struct RecordBlocks {
     pub(super) bytes: Vec<u8>,
     /// The ranges of `bytes` that contain records.
     pub(super) blocks: Vec<Range<usize>>,
 }
 
-impl Records {
+impl RecordBlocks {
     pub(crate) fn one_block(bytes: Vec<u8>) -> Self {
         let all = 0..bytes.len();
         Self { bytes, blocks: vec![all] }
@@ -77,7 +77,10 @@ impl Segments {
     }
 
     /// Passes the records to `take`, buffer by buffer, in the order of the segments.
-    pub(crate) fn read<E: From<StoreError>>(self, mut take: impl FnMut(Records) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn read<E: From<StoreError>>(
+        self,
+        mut take: impl FnMut(RecordBlocks) -> Result<(), E>,
+    ) -> Result<(), E> {
         // One window is fetched while another is used.
         let (send, receive) = sync_channel(0);
         thread::scope(|scope| {
@@ -133,7 +136,7 @@ impl Segments {
     fn open<E: From<StoreError>>(
         &self,
         fetched: Receiver<StoreResult<Window>>,
-        take: &mut impl FnMut(Records) -> Result<(), E>,
+        take: &mut impl FnMut(RecordBlocks) -> Result<(), E>,
     ) -> Result<(), E> {
         // The incomplete block at the end of the last piece, with its segment.
         let mut rest: (usize, Vec<u8>) = (0, Vec::new());
@@ -159,7 +162,7 @@ impl Segments {
         &self,
         segment: usize,
         bytes: Vec<u8>,
-        take: &mut impl FnMut(Records) -> Result<(), E>,
+        take: &mut impl FnMut(RecordBlocks) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
         let mut at = 0;
         let mut plain = Vec::new();
@@ -168,13 +171,13 @@ impl Segments {
             let Some(stored) = bytes.get(start..start + header.stored) else { break };
             match header.open(stored).map_err(|reason| self.damaged(segment, &reason))? {
                 Cow::Borrowed(_) => plain.push(start..start + header.stored),
-                Cow::Owned(unpacked) => take(Records::one_block(unpacked))?,
+                Cow::Owned(unpacked) => take(RecordBlocks::one_block(unpacked))?,
             }
             at = start + header.stored;
         }
         let rest = bytes[at..].to_vec();
         if !plain.is_empty() {
-            take(Records { bytes, blocks: plain })?;
+            take(RecordBlocks { bytes, blocks: plain })?;
         }
         Ok(rest)
     }

@@ -1,79 +1,20 @@
 //! The reduce side: an external merge sort.
 //!
-//! Records stay in the buffers that they were read into. Only an entry for each record is sorted: the first bytes of
-//! its key, which decide most comparisons, and its position. When memory is full, the records are written to a file in
-//! sorted order, as a run. At the end, the runs are merged.
+//! When memory is full, the records are written to a file in sorted order, as a run. At the end, the runs are merged.
 
-use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::in_memory::InMemory;
 use super::merge::{Merged, Source, SpilledRun};
-use super::segments::Records;
-use super::{CUT, Record, block, broken, disk, prefetch, record};
+use super::segments::RecordBlocks;
+use super::{block, disk, record};
 use crate::store::StoreResult;
 
 /// Size at which a block of a run is complete, in bytes.
 const BLOCK: usize = 256 << 10;
-
-/// Minimum number of entries by which their list grows: doubling it would take three times its memory for a moment.
-const GROWTH: usize = 128 << 10;
-
-/// The position of a record, and the first bytes of its key.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
-    prefix: u64,
-    buffer: u32,
-    at: u32,
-}
-
-/// Records in memory.
-#[derive(Debug, Default)]
-pub(super) struct InMemory {
-    buffers: Vec<Vec<u8>>,
-    pub(super) entries: Vec<Entry>,
-}
-
-impl InMemory {
-    #[inline]
-    pub(super) fn record(&self, entry: &Entry) -> Record<'_> {
-        let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
-        // Succeeds, because the record was read from there before.
-        Record::read(bytes).map_or(Record::EMPTY, |(record, _)| record)
-    }
-
-    /// Prefetches the record some entries after entry `at`: records in sorted order are scattered in memory.
-    #[inline]
-    pub(super) fn prefetch(&self, at: usize) {
-        /// Number of records by which the processor is ahead.
-        const AHEAD: usize = 12;
-        let Some(entry) = self.entries.get(at + AHEAD) else { return };
-        let bytes = &self.buffers[entry.buffer as usize][entry.at as usize..];
-        // Two cache lines contain most of a short record.
-        [bytes.first(), bytes.get(64)].into_iter().flatten().for_each(prefetch);
-    }
-
-    fn bytes(&self) -> usize {
-        self.buffers.iter().map(Vec::capacity).sum::<usize>() + self.entries.capacity() * size_of::<Entry>()
-    }
-
-    /// Sorts the entries. Records with the same key stay in the order in which they were added.
-    fn sort(&mut self) {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_unstable_by(|a, b| {
-            a.prefix.cmp(&b.prefix).then_with(|| {
-                let keys = match record::is_whole(a.prefix) {
-                    true => Ordering::Equal,
-                    false => self.record(a).key().cmp(self.record(b).key()),
-                };
-                keys.then_with(|| (a.buffer, a.at).cmp(&(b.buffer, b.at)))
-            })
-        });
-        self.entries = entries;
-    }
-}
 
 /// Sorts the records of a partition.
 #[derive(Debug)]
@@ -96,24 +37,11 @@ impl Sorter {
     ///
     /// # Errors
     /// If the disk fails, or if a block ends inside a record.
-    pub(crate) fn add(&mut self, records: Records) -> StoreResult<()> {
+    pub(crate) fn add(&mut self, records: RecordBlocks) -> StoreResult<()> {
         if !self.held.entries.is_empty() && self.bytes + records.bytes.capacity() > self.memory {
             self.spill().map_err(|e| disk(&self.folder, &e))?;
         }
-        let buffer = self.held.buffers.len() as u32;
-        for block in &records.blocks {
-            let mut rest = &records.bytes[block.clone()];
-            while !rest.is_empty() {
-                let at = block.end - rest.len();
-                let (record, after) = Record::read(rest).ok_or_else(|| broken(CUT))?;
-                if self.held.entries.len() == self.held.entries.capacity() {
-                    self.held.entries.reserve_exact(GROWTH.max(self.held.entries.len() / 4));
-                }
-                self.held.entries.push(Entry { prefix: record::prefix(record.key()), buffer, at: at as u32 });
-                rest = after;
-            }
-        }
-        self.held.buffers.push(records.bytes);
+        self.held.add(records)?;
         self.bytes = self.held.bytes();
         Ok(())
     }
@@ -150,8 +78,7 @@ impl Sorter {
         self.runs.push(SpilledRun { file: file.clone(), at: start, end: len });
         self.spill = Some((file, len));
         // The buffers are freed; the memory of the entries is reused.
-        self.held.buffers.clear();
-        self.held.entries.clear();
+        self.held.clear();
         self.bytes = self.held.bytes();
         Ok(())
     }

@@ -1,3 +1,5 @@
+//! Tests of the shuffle: every record arrives once, in order, also with little memory.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -72,7 +74,7 @@ proptest! {
 }
 
 #[test]
-fn what_does_not_fit_in_memory_goes_through_the_disk() {
+fn data_larger_than_memory_goes_through_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).unwrap());
     let mut random = fastrand::Rng::with_seed(7);
@@ -92,7 +94,7 @@ fn what_does_not_fit_in_memory_goes_through_the_disk() {
 }
 
 #[test]
-fn long_lengths_are_read_as_written() {
+fn long_lengths_round_trip() {
     for len in [0, 1, 127, 128, 16_383, 16_384, 3_000_000] {
         let (key, value) = (vec![1; len], vec![2; 300]);
         let mut block = Vec::new();
@@ -107,7 +109,7 @@ fn long_lengths_are_read_as_written() {
 }
 
 #[test]
-fn damage_is_an_error_that_names_the_object() {
+fn damage_is_an_error_naming_the_object() {
     let store: Arc<dyn Store> = MemoryStore::named("");
     let mut scatter = Scatter::new(1, 1 << 20, store.scratch(), false);
     (0..1_000u32).for_each(|i| scatter.push(0, &i.to_be_bytes(), b"some value").unwrap());

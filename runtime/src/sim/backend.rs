@@ -35,7 +35,7 @@ fn model(rest: &str) -> Option<Model> {
 
 /// Measurements of a job that runs on this backend.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct JobForecast {
     model: Model,
     seconds: Vec<f64>,
     /// The duration of one in this many tasks is kept.
@@ -45,7 +45,7 @@ pub(crate) struct Watch {
     bytes_out: u64,
 }
 
-impl Watch {
+impl JobForecast {
     /// Starts to measure a job, or returns `None` if the URL of its backend is not that of `sim`.
     pub(crate) fn of(backend: &str) -> Option<Self> {
         let rest = backend.strip_prefix("sim")?;
@@ -54,7 +54,7 @@ impl Watch {
     }
 }
 
-impl Forecast for Watch {
+impl Forecast for JobForecast {
     fn done(&mut self, count: u64, seconds: f64, bytes_in: usize, bytes_out: usize) {
         self.bytes_in += bytes_in as u64;
         self.bytes_out += bytes_out as u64;
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn durations_are_thinned_evenly() {
-        let mut watch = Watch::of("sim:").unwrap();
+        let mut watch = JobForecast::of("sim:").unwrap();
         (0..100_000_u32).for_each(|i| watch.done(1, f64::from(i) * 1e-6, 8, 8));
         assert!(watch.seconds.len() <= KEPT && watch.seconds.len() > KEPT / 4, "{}", watch.seconds.len());
         let mean = watch.seconds.iter().sum::<f64>() / watch.seconds.len() as f64;
@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_job_would_take_is_said_in_words() {
-        let mut watch = Watch::of("sim:").unwrap();
+    fn a_jobs_predicted_time_is_printed() {
+        let mut watch = JobForecast::of("sim:").unwrap();
         (0..100).for_each(|_| watch.done(1, 0.5, 8, 8));
         let text = Box::new(watch).text(None).unwrap();
         assert!(text.starts_with("on AWS Lambda this job would take about "), "{text}");
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn only_sim_is_watched() {
-        assert!(Watch::of("sim").is_some() && Watch::of("sim:pywren2017").is_some());
-        assert!(Watch::of("local").is_none() && Watch::of("sim:mars").is_none());
+        assert!(JobForecast::of("sim").is_some() && JobForecast::of("sim:pywren2017").is_some());
+        assert!(JobForecast::of("local").is_none() && JobForecast::of("sim:mars").is_none());
     }
 }

@@ -33,7 +33,7 @@ use serde::Serialize;
 
 use crate::aws::limits;
 
-pub(crate) use backend::Watch;
+pub(crate) use backend::JobForecast;
 pub use model::{Limit, Model, Spread};
 pub use run::{SimulatedRun, simulate};
 

@@ -1,3 +1,5 @@
+//! Tests of the simulation against the published figures and the price list.
+
 use proptest::prelude::*;
 
 use super::model::Spread;
@@ -14,7 +16,7 @@ fn median(model: &Model, work: &Workload) -> f64 {
 }
 
 #[test]
-fn it_launches_as_pywren_did() {
+fn launches_match_pywren() {
     let model = Model::pywren_2017();
     // The simulated time, the measured time, and the source.
     let launches = [
@@ -39,7 +41,7 @@ fn it_launches_as_pywren_did() {
 }
 
 #[test]
-fn today_ten_thousand_calls_of_five_minutes_wait_for_little_but_room() {
+fn long_calls_today_wait_only_for_capacity() {
     let work = Workload::new(10_000, 300.0);
     let even = Model { slowness: Spread::new(1.0, 0.0), crash: 0.0, ..Model::today() };
     // With the thousand executions at once of a usual account, the job takes ten rounds.
@@ -70,7 +72,7 @@ fn a_hundred_thousand_tasks_are_all_done() {
 }
 
 #[test]
-fn what_limits_a_job_is_said() {
+fn a_jobs_limit_is_reported() {
     let limit = |model: &Model, work: &Workload| predict(model, work, 1, 1).limited_by();
     let even = Model { slowness: Spread::new(1.0, 0.0), crash: 0.0, ..Model::today() };
     assert_eq!(limit(&even.clone().with_concurrency(20), &Workload::new(200, 60.0)), Some(Limit::Concurrency));
@@ -81,7 +83,7 @@ fn what_limits_a_job_is_said() {
 }
 
 #[test]
-fn money_is_that_of_the_price_list() {
+fn costs_match_the_price_list() {
     let exact = Spread::new(0.0, 0.0);
     let model = Model {
         start: exact,
@@ -121,7 +123,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_task_is_lost_and_no_limit_passed(
+    fn no_task_is_lost_and_limits_hold(
         tasks in 0u64..600,
         concurrency in 1usize..80,
         burst in 1u32..60,

@@ -17,7 +17,7 @@ use crate::mapreduce::{CleanUp, Outputs, Plan, Settings, StageLimits, Written, c
 use crate::shuffle::Model;
 
 use sample::Splitters;
-use stages::{Collect, Records, Scatter};
+use stages::{MapParams, RecordLayout, ReduceParams};
 
 /// Sorts the lines of an input, or its records of fixed length. Returns a builder, whose [`write`](Sort::write) writes
 /// the files.
@@ -94,7 +94,7 @@ impl Sort {
             outputs.commit::<()>(&mut []).await?;
             return Ok(Written::of::<()>(Vec::new()));
         };
-        let records = Records { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
+        let records = RecordLayout { shape: first.shape(), key: key.unwrap_or(0..usize::MAX) };
         if let Shape::Other = records.shape {
             let reason = "only lines and records of fixed length can be sorted, not CSV or whole files".to_owned();
             outputs.discard();
@@ -107,7 +107,7 @@ impl Sort {
 async fn run(
     mut plan: Plan,
     stage_limits: StageLimits,
-    records: Records,
+    records: RecordLayout,
     splits: Vec<Split>,
     outputs: Outputs,
 ) -> Result<Written> {
@@ -125,7 +125,7 @@ async fn run(
             samples.into_iter().map(|(split, n)| stage_limits.limit(stages::sample(split, &records, n))).collect();
         let splitters = Splitters::of(plan.stage("sample", samples).await?, partitions);
 
-        let scatter = Scatter { shuffle: shuffle.clone(), records: records.clone(), splitters };
+        let scatter = MapParams { shuffle: shuffle.clone(), records: records.clone(), splitters };
         let calls = (0..).zip(&splits).map(|(task, split)| stage_limits.limit(stages::scatter(split, &scatter, task)));
         let calls = calls.collect();
         let scattered = plan.stage("map", calls).await?;
@@ -133,7 +133,7 @@ async fn run(
         let calls = (0..partitions).map(|partition| {
             let segments = scattered.iter().filter_map(|object| object.segment(partition)).collect();
             let (shape, whole) = (records.shape, records.is_prefix());
-            let collect = Collect { shuffle: shuffle.clone(), shape, whole, segments };
+            let collect = ReduceParams { shuffle: shuffle.clone(), shape, whole, segments };
             stage_limits.limit(stages::collect(&collect, outputs.target(), partition))
         });
         let calls = calls.collect();

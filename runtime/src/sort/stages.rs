@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::sample::Splitters;
 use crate::data::{Shape, Split};
 use crate::error::{Error, Result};
-use crate::mapreduce::{FileSink, Reduced, Shuffle, sorted};
+use crate::mapreduce::{FileSink, ReduceResult, Shuffle, sorted};
 use crate::shuffle::{self, Scattered, Segment};
 use crate::store::{self, StoreError};
 
@@ -18,13 +18,13 @@ const PLACES: usize = 4;
 
 /// The records to sort, and their key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Records {
+pub(super) struct RecordLayout {
     pub(super) shape: Shape,
     /// The bytes of a record that are its key.
     pub(super) key: Range<usize>,
 }
 
-impl Records {
+impl RecordLayout {
     /// Whether records begin with their keys.
     pub(super) fn is_prefix(&self) -> bool {
         self.key.start == 0
@@ -55,15 +55,15 @@ impl Records {
 
 /// The parameters of a map task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Scatter {
+pub(super) struct MapParams {
     pub(super) shuffle: Shuffle,
-    pub(super) records: Records,
+    pub(super) records: RecordLayout,
     pub(super) splitters: Splitters,
 }
 
 /// The parameters of a reduce task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Collect {
+pub(super) struct ReduceParams {
     pub(super) shuffle: Shuffle,
     pub(super) shape: Shape,
     /// Whether key and value together are the record. Otherwise, the value is.
@@ -73,7 +73,7 @@ pub(super) struct Collect {
 
 /// Returns about `n` keys from several places of a split.
 #[crate::remote(crate = crate)]
-pub(super) fn sample(split: &Split, records: &Records, n: usize) -> Result<Vec<Vec<u8>>> {
+pub(super) fn sample(split: &Split, records: &RecordLayout, n: usize) -> Result<Vec<Vec<u8>>> {
     let mut keys = Vec::with_capacity(n);
     let split = split.looked_at()?;
     for place in 0..PLACES {
@@ -93,8 +93,8 @@ pub(super) fn sample(split: &Split, records: &Records, n: usize) -> Result<Vec<V
 
 /// Puts the records of a split into partitions.
 #[crate::remote(crate = crate)]
-pub(super) fn scatter(split: &Split, stage: &Scatter, task: usize) -> Result<Scattered> {
-    let Scatter { shuffle, records, splitters } = stage;
+pub(super) fn scatter(split: &Split, stage: &MapParams, task: usize) -> Result<Scattered> {
+    let MapParams { shuffle, records, splitters } = stage;
     let store = store::open(&shuffle.store)?;
     let partitions = splitters.partitions();
     let mut scatter = shuffle::Scatter::new(partitions, shuffle.memory(), store.scratch(), shuffle.compress);
@@ -114,7 +114,7 @@ pub(super) fn scatter(split: &Split, stage: &Scatter, task: usize) -> Result<Sca
 
 /// Sorts a partition into its file.
 #[crate::remote(crate = crate)]
-pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result<Reduced<()>> {
+pub(super) fn collect(stage: &ReduceParams, folder: &str, partition: usize) -> Result<ReduceResult<()>> {
     let mut merged = sorted(&stage.shuffle, stage.segments.clone())?;
     let name = format!("part-{partition:05}");
     let mut file = FileSink::create(folder, &name, &stage.shuffle)?;
@@ -129,7 +129,7 @@ pub(super) fn collect(stage: &Collect, folder: &str, partition: usize) -> Result
         records += 1;
         merged.advance()?;
     }
-    Ok(Reduced { collected: Vec::new(), records, file: Some(file.finish()?) })
+    Ok(ReduceResult { collected: Vec::new(), records, file: Some(file.finish()?) })
 }
 
 fn full(folder: &str, name: &str, error: &std::io::Error) -> Error {

@@ -1,3 +1,5 @@
+//! Tests of the sort against the order of the standard library.
+
 use proptest::prelude::*;
 
 use crate::{Executor, Input};
@@ -32,7 +34,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn lines_are_sorted_as_by_the_standard_library(
+    fn lines_sort_like_the_standard_library(
         lines in prop::collection::vec("[a-c\r ]{0,9}", 0..80), partitions in 1usize..5, key in prop::option::of((0usize..4, 0usize..4)),
     ) {
         let text = lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect();
@@ -49,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn fixed_records_are_sorted_as_by_the_standard_library(
+    fn fixed_records_sort_like_the_standard_library(
         records in prop::collection::vec(prop::array::uniform5(0u8..3), 0..80), partitions in 1usize..5, cut in 0usize..80,
     ) {
         let cut = cut.min(records.len());
@@ -64,7 +66,7 @@ proptest! {
 }
 
 #[test]
-fn what_has_no_order_is_refused() {
+fn unordered_inputs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), "a,b\n1,2\n").unwrap();
     let input = Input::glob(folder.path()).unwrap().csv();

@@ -1,4 +1,4 @@
-//! The start of a program: it becomes a worker, lists its functions, replays a task, or runs the user's `main`.
+//! Starts a program: as a worker, as a list of its functions, as the replay of a task, or with the user's `main`.
 
 pub(crate) mod interrupt;
 mod replay;

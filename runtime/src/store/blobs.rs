@@ -58,12 +58,12 @@ pub(crate) fn known(hash: &[u8; 32]) -> Option<Arc<Blob>> {
     kept.or_else(|| sent().get(hash)?.upgrade())
 }
 
-type Sent = HashMap<[u8; 32], Weak<Blob>>;
+type ReceivedBlobs = HashMap<[u8; 32], Weak<Blob>>;
 
 /// Blobs that the driver sent to this worker. The worker holds them as long as they may be requested, because blobs of
 /// a `memory:` store are nowhere else.
-fn sent() -> MutexGuard<'static, Sent> {
-    static SENT: OnceLock<Mutex<Sent>> = OnceLock::new();
+fn sent() -> MutexGuard<'static, ReceivedBlobs> {
+    static SENT: OnceLock<Mutex<ReceivedBlobs>> = OnceLock::new();
     SENT.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 

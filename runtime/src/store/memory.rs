@@ -130,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn of_racing_writers_one_wins() {
+    fn one_racing_writer_wins() {
         crate::conformance::race(MemoryStore::named(""), 1_000);
     }
 
     #[test]
-    fn a_name_is_one_store_while_it_is_used() {
+    fn a_name_in_use_is_one_store() {
         let store = MemoryStore::named("shared-by-name");
         super::super::wait(store.put("a", b"1")).unwrap();
         let same = super::super::open("memory:shared-by-name").unwrap();

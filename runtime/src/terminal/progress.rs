@@ -32,7 +32,7 @@ pub struct ProgressSnapshot {
     pub done: u64,
     /// Number of tasks that failed permanently.
     pub failed: u64,
-    /// Number of executions that were retried.
+    /// Number of attempts that were retried.
     pub retried: u64,
     /// Number of tasks in flight.
     pub running: u64,

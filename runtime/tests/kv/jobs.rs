@@ -8,28 +8,28 @@ use super::{RedisServer, executor, on_all, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         processes_race_and_lose_nothing,
-        parameters_are_pushed_to_from_all_processes,
-        a_worker_opens_what_the_driver_has,
-        a_password_does_not_travel,
+        all_processes_push_to_parameters,
+        workers_open_the_drivers_storage,
+        passwords_are_not_sent,
     ]
 }
 
 #[wren::remote]
-fn hammer(kv: Kv, rounds: u64) -> u32 {
+fn stress(kv: Kv, rounds: u64) -> u32 {
     // Long enough that a second worker starts before the first one has run all calls, also on a busy machine.
     std::thread::sleep(std::time::Duration::from_millis(200));
-    wren::conformance::hammer(&**kv.storage(), "race", rounds);
+    wren::conformance::stress(&**kv.storage(), "race", rounds);
     std::process::id()
 }
 
 fn processes_race_and_lose_nothing() {
     on_all(|kv| {
-        let calls = wren::map(|_| hammer(kv.clone(), 150), 0..8);
+        let calls = wren::map(|_| stress(kv.clone(), 150), 0..8);
         let mut processes = wren::block_on(calls.chunk(1).on(&executor(4)).into_future()).unwrap();
         processes.sort_unstable();
         processes.dedup();
         assert!(processes.len() > 1, "several processes take part");
-        wren::conformance::hammered(&**kv.storage(), "race", 8, 150);
+        wren::conformance::check_stress(&**kv.storage(), "race", 8, 150);
     });
 }
 
@@ -45,7 +45,7 @@ fn push(weights: Params<f32>, task: usize) -> wren::Result<()> {
     Ok(())
 }
 
-fn parameters_are_pushed_to_from_all_processes() {
+fn all_processes_push_to_parameters() {
     on_all(|kv| {
         let weights = Params::create_sharded(kv, "weights", &[0.0f32; 2_500], 256).unwrap();
         let calls = wren::map(|task| push(weights.clone(), task), 0..6);
@@ -64,14 +64,14 @@ fn url_of(kv: &Kv) -> String {
     kv.url()
 }
 
-fn a_worker_opens_what_the_driver_has() {
+fn workers_open_the_drivers_storage() {
     on_all(|kv| {
         let url = wren::block_on(url_of(kv).on(&executor(1))).unwrap();
         assert_eq!(url, kv.url());
     });
 }
 
-fn a_password_does_not_travel() {
+fn passwords_are_not_sent() {
     let server = RedisServer::start_with(&["--requirepass", "s3cret"]);
     let url = server.url().replace("//", "//:s3cret@");
     let kv = Kv::open(&url).unwrap();

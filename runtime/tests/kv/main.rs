@@ -49,7 +49,7 @@ fn the_redis_store_conforms() {
     wren::conformance::store(other);
 }
 
-fn scripts_that_the_server_forgot_are_loaded_again() {
+fn forgotten_scripts_are_loaded_again() {
     let server = RedisServer::start();
     let kv = Kv::open(&server.url()).unwrap();
     kv.set_numbers("n", &[0.0f32; 8]).unwrap();
@@ -80,8 +80,7 @@ fn main() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Each test starts several processes itself.
     arguments.test_threads = Some(1);
-    let own: Vec<Trial> =
-        trials![redis_conforms, the_redis_store_conforms, scripts_that_the_server_forgot_are_loaded_again];
+    let own: Vec<Trial> = trials![redis_conforms, the_redis_store_conforms, forgotten_scripts_are_loaded_again];
     let mut trials: Vec<_> =
         [own, jobs::trials(), crashes::trials(), outages::trials()].into_iter().flatten().collect();
     #[cfg(feature = "data")]

@@ -18,12 +18,12 @@ const ENDLESS: u64 = 1_000_000;
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
-        a_killed_server_is_an_error_that_names_it,
+        a_killed_server_is_an_error_naming_it,
         a_restarted_server_gives_no_wrong_sum,
-        a_server_that_saves_everything_may_be_restarted,
-        reads_wait_for_a_server_that_comes_back,
-        a_frozen_server_is_an_error_that_names_it,
-        a_server_that_was_never_there_is_an_error_that_names_it,
+        a_durable_server_may_be_restarted,
+        reads_wait_for_a_restarting_server,
+        a_frozen_server_is_an_error_naming_it,
+        an_absent_server_is_an_error_naming_it,
     ]
 }
 
@@ -63,7 +63,7 @@ fn names(error: &Error, server: &RedisServer) {
     assert!(error.to_string().contains(&server.url()), "{error}");
 }
 
-fn a_killed_server_is_an_error_that_names_it() {
+fn a_killed_server_is_an_error_naming_it() {
     let mut server = RedisServer::start();
     let kv = Kv::open(&format!("{}?timeout=1", server.url())).unwrap();
     let url = server.url();
@@ -91,7 +91,7 @@ fn a_restarted_server_gives_no_wrong_sum() {
     );
 }
 
-fn a_server_that_saves_everything_may_be_restarted() {
+fn a_durable_server_may_be_restarted() {
     const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
     let mut server = RedisServer::start_with(&DURABLE);
     let kv = Kv::open(&format!("{}?restarts=allowed", server.url())).unwrap();
@@ -110,7 +110,7 @@ fn a_server_that_saves_everything_may_be_restarted() {
     assert_eq!(kv.increment("sum", 5).unwrap(), sum + 5);
 }
 
-fn reads_wait_for_a_server_that_comes_back() {
+fn reads_wait_for_a_restarting_server() {
     let mut server = RedisServer::start();
     // The server has a minute for its restart.
     let patient = Kv::open(&format!("{}?restarts=allowed&timeout=60", server.url())).unwrap();
@@ -136,7 +136,7 @@ fn reads_wait_for_a_server_that_comes_back() {
     assert!((9..20).contains(&start.elapsed().as_secs()), "it retries until the timeout, and no longer");
 }
 
-fn a_frozen_server_is_an_error_that_names_it() {
+fn a_frozen_server_is_an_error_naming_it() {
     let server = RedisServer::start();
     let kv = Kv::open(&format!("{}?timeout=0.5", server.url())).unwrap();
     kv.set_numbers("numbers", &[0.0f32; 3_000]).unwrap();
@@ -164,7 +164,7 @@ fn a_frozen_server_is_an_error_that_names_it() {
     server.signal("CONT");
 }
 
-fn a_server_that_was_never_there_is_an_error_that_names_it() {
+fn an_absent_server_is_an_error_naming_it() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let kv = Kv::open(&format!("redis://127.0.0.1:{port}/0?timeout=0.3")).unwrap();
     let error = in_time(|| kv.increment("a", 1)).unwrap_err();

@@ -98,7 +98,7 @@ async fn a_chunk_uses_every_processor() {
     assert_eq!(workers.len(), processors.min(2));
 }
 
-async fn what_a_function_does_to_its_process_is_its_own_error() {
+async fn functions_that_harm_their_process_get_own_errors() {
     let _rie = Rie::start(&[]);
     let executor = executor();
     let (_, parent) = processes(0).on(&executor).await.unwrap();
@@ -115,7 +115,7 @@ async fn what_a_function_does_to_its_process_is_its_own_error() {
 
 /// The spans of an instance are sent before it answers, because it is frozen afterwards.
 #[cfg(feature = "otel")]
-async fn spans_of_an_instance_are_inside_those_of_its_driver() {
+async fn instance_spans_are_inside_driver_spans() {
     use opentelemetry::trace::TraceContextExt;
     use tracing::Instrument;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -139,15 +139,15 @@ async fn spans_of_an_instance_are_inside_those_of_its_driver() {
     assert!(task.pid != u64::from(std::process::id()) && task.attribute("attempt") == "1", "{task:?}");
 }
 
-async fn foreign_payloads_are_refused_in_words() {
+async fn foreign_payloads_are_clearly_refused() {
     let rie = Rie::start(&[]);
     for (payload, expected) in [
         ("{}", "not made by wren"),
         ("[1, {}]", "not made by wren"),
         ("{\"wren\": 7}", "version 7"),
         ("{\"wren\": 1}", "neither"),
-        ("{\"wren\": 1, \"attempt\": \"AAAA\"}", "truncated"),
-        ("{\"wren\": 1, \"attempt\": \"AAAAAAAAAAAAAAAAAAAAAAAA\"}", "not written by wren"),
+        ("{\"wren\": 1, \"batch\": \"AAAA\"}", "truncated"),
+        ("{\"wren\": 1, \"batch\": \"AAAAAAAAAAAAAAAAAAAAAAAA\"}", "not written by wren"),
     ] {
         let answer = rie.post(payload);
         assert!(answer.contains("refused") && answer.contains(expected), "{payload}: {answer}");
@@ -158,7 +158,7 @@ async fn foreign_payloads_are_refused_in_words() {
     assert_eq!(add(2, 3).on(&executor()).await, Ok(5));
 }
 
-async fn a_call_over_its_time_is_stopped_by_the_worker() {
+async fn workers_stop_calls_over_their_time_limit() {
     let _rie = Rie::start(&[("AWS_LAMBDA_FUNCTION_TIMEOUT", "8")]);
     let executor = executor();
     let (_, parent) = processes(0).on(&executor).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_call_over_its_time_is_stopped_by_the_worker() {
     assert_eq!(parent, after, "the instance is still running");
 }
 
-async fn a_call_over_its_memory_is_told_apart() {
+async fn memory_overruns_are_distinguished() {
     let _rie = Rie::start(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")]);
     let executor = executor();
     let (_, parent) = processes(0).on(&executor).await.unwrap();
@@ -239,17 +239,16 @@ fn main() -> ExitCode {
     let trials = trials![
         calls_and_jobs_run_in_the_instance,
         a_chunk_uses_every_processor,
-        what_a_function_does_to_its_process_is_its_own_error,
-        foreign_payloads_are_refused_in_words,
-        a_call_over_its_time_is_stopped_by_the_worker,
-        a_call_over_its_memory_is_told_apart,
+        functions_that_harm_their_process_get_own_errors,
+        foreign_payloads_are_clearly_refused,
+        workers_stop_calls_over_their_time_limit,
+        memory_overruns_are_distinguished,
         large_values_travel_through_the_store,
         the_backend_keeps_every_promise,
     ];
     // The last one, because spans are collected from then on.
     #[cfg(feature = "otel")]
-    let trials: Vec<_> =
-        trials.into_iter().chain(trials![spans_of_an_instance_are_inside_those_of_its_driver]).collect();
+    let trials: Vec<_> = trials.into_iter().chain(trials![instance_spans_are_inside_driver_spans]).collect();
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }

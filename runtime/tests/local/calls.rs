@@ -12,7 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         the_backend_conforms,
         calls_run_in_other_processes,
         a_map_gives_results_in_order,
-        large_values_travel_whole,
+        large_values_arrive_whole,
         faults_do_not_change_results,
         a_stream_over_an_endless_iterator_is_bounded,
         a_ref_is_stored_once_and_reaches_workers,
@@ -64,7 +64,7 @@ async fn a_map_gives_results_in_order() {
     }
 }
 
-async fn large_values_travel_whole() {
+async fn large_values_arrive_whole() {
     let executor = executor(2);
     let value = |i: usize| (0..i * 1_000_003).map(|b| (b * i) as u8).collect::<Vec<u8>>();
     let values = wren::map(|i| echo(value(i)), 0..12).on(&executor).quiet().await.unwrap();

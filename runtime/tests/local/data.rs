@@ -18,19 +18,19 @@ use super::{note, notes, scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
-        counts_are_those_of_a_plain_program_whatever_dies,
-        sorts_are_those_of_coreutils_whatever_dies,
-        a_shuffle_makes_one_object_a_map_task_and_leaves_none,
+        counts_match_a_plain_program_despite_crashes,
+        sorts_match_coreutils_despite_crashes,
+        shuffles_make_one_object_per_map_task_and_leave_none,
         a_sort_stays_within_its_memory,
-        a_named_job_goes_on_where_it_ended,
-        a_named_job_whose_shuffle_is_gone_maps_again,
+        a_named_job_resumes_where_it_ended,
+        a_named_job_without_its_shuffle_maps_again,
         every_kind_of_failure_has_its_error,
-        a_partition_is_chosen_by_the_program,
+        programs_choose_partitions,
         a_worker_that_dies_writing_leaves_no_file,
-        a_folder_of_outputs_holds_what_its_last_job_wrote,
-        a_named_job_notices_that_its_outputs_or_inputs_changed,
-        steps_give_what_a_plain_program_gives_whatever_dies,
-        a_named_job_of_steps_goes_on_at_the_step_where_it_ended,
+        an_output_folder_holds_its_last_jobs_output,
+        named_jobs_notice_changed_outputs_and_inputs,
+        steps_match_a_plain_program_despite_crashes,
+        a_named_job_of_steps_resumes_at_its_last_step,
     ]
 }
 
@@ -94,7 +94,7 @@ impl MapReduce for Count {
     }
 }
 
-async fn counts_are_those_of_a_plain_program_whatever_dies() {
+async fn counts_match_a_plain_program_despite_crashes() {
     let folder = scratch("mapreduce");
     let text = text(400_000, 1);
     fs::write(folder.join("text"), &text).unwrap();
@@ -206,7 +206,7 @@ fn files_in(folder: &Path) -> Vec<(String, String)> {
     files
 }
 
-async fn a_folder_of_outputs_holds_what_its_last_job_wrote() {
+async fn an_output_folder_holds_its_last_jobs_output() {
     let folder = scratch("outputs");
     let executor = on_files(&folder);
     let (input, out) = (folder.join("in"), folder.join("out"));
@@ -237,7 +237,7 @@ async fn a_folder_of_outputs_holds_what_its_last_job_wrote() {
     assert!(refused.contains("`notes.txt` in it is not an output"), "{refused}");
 }
 
-async fn a_named_job_notices_that_its_outputs_or_inputs_changed() {
+async fn named_jobs_notice_changed_outputs_and_inputs() {
     let folder = scratch("changed");
     let executor = on_files(&folder);
     let (input, out) = (folder.join("in"), folder.join("out"));
@@ -263,7 +263,7 @@ async fn a_named_job_notices_that_its_outputs_or_inputs_changed() {
     assert!(changed.contains("task 0 of job `sorted-sample` was a different call"), "{changed}");
 }
 
-async fn sorts_are_those_of_coreutils_whatever_dies() {
+async fn sorts_match_coreutils_despite_crashes() {
     let folder = scratch("sort");
     fs::create_dir(folder.join("in")).unwrap();
     for file in 0..3 {
@@ -282,7 +282,7 @@ async fn sorts_are_those_of_coreutils_whatever_dies() {
     }
 }
 
-async fn a_shuffle_makes_one_object_a_map_task_and_leaves_none() {
+async fn shuffles_make_one_object_per_map_task_and_leave_none() {
     let folder = scratch("objects");
     let store = std::sync::Arc::new(FileStore::open(folder.join("store")).unwrap());
     let executor = Executor::builder().backend("inline").workers(2).opened_store(store.clone()).build().unwrap();
@@ -354,7 +354,7 @@ async fn text_and_store(folder: &Path) -> (Executor, Vec<Split>) {
     (executor, splits)
 }
 
-async fn a_named_job_goes_on_where_it_ended() {
+async fn a_named_job_resumes_where_it_ended() {
     let folder = scratch("named");
     let (executor, splits) = text_and_store(&folder).await;
     let run = async || {
@@ -373,7 +373,7 @@ async fn a_named_job_goes_on_where_it_ended() {
 }
 
 /// A store may remove old objects and keep the records that name them.
-async fn a_named_job_whose_shuffle_is_gone_maps_again() {
+async fn a_named_job_without_its_shuffle_maps_again() {
     let folder = scratch("gone");
     let (executor, splits) = text_and_store(&folder).await;
     let run = async || {
@@ -506,7 +506,7 @@ impl MapReduce for EvenAndOdd {
     }
 }
 
-async fn a_partition_is_chosen_by_the_program() {
+async fn programs_choose_partitions() {
     let folder = scratch("partition");
     let store = format!("file:{}", folder.display());
     let executor = Executor::builder().backend("local").workers(2).store(store).build().unwrap();
@@ -612,7 +612,7 @@ fn graph(seed: u64) -> (Vec<Edges>, BTreeMap<u64, u64>) {
     }
 }
 
-async fn steps_give_what_a_plain_program_gives_whatever_dies() {
+async fn steps_match_a_plain_program_despite_crashes() {
     let folder = scratch("bsp");
     for seed in 0..3 {
         let (edges, labels) = graph(seed);
@@ -632,7 +632,7 @@ async fn steps_give_what_a_plain_program_gives_whatever_dies() {
     assert_eq!(notes(&folder.join("counted")).into_iter().max(), Some(2));
 }
 
-async fn a_named_job_of_steps_goes_on_at_the_step_where_it_ended() {
+async fn a_named_job_of_steps_resumes_at_its_last_step() {
     let folder = scratch("bsp-named");
     let (edges, labels) = graph(4);
     let store = format!("file:{}", folder.join("store").display());

@@ -14,15 +14,15 @@ use super::{FOREVER_MS, PATIENCE, add, children_of, note, notes, scratch, slow_p
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         a_started_job_is_waited_for_and_attached_to,
-        a_named_job_goes_on_after_its_driver_was_killed,
-        who_waits_for_a_job_takes_it_over_when_its_driver_is_killed,
-        a_cancelled_job_is_not_taken_over_and_can_be_started_again,
-        a_rebuild_under_a_running_driver_does_no_harm,
+        a_named_job_resumes_after_its_driver_is_killed,
+        waiters_take_over_jobs_of_killed_drivers,
+        cancelled_jobs_are_not_taken_over_and_can_restart,
+        a_rebuild_under_a_running_driver_is_harmless,
         no_worker_outlives_a_driver_that_is_killed_in_a_call,
-        an_interrupt_cancels_stops_the_workers_and_says_what_was_done,
-        whatever_asks_a_driver_to_end_ends_its_calls_and_main_goes_on,
-        a_program_that_handles_signals_keeps_them,
-        what_functions_print_is_shown_with_their_task,
+        interrupts_cancel_stop_workers_and_report_progress,
+        signals_end_a_drivers_calls_and_main_continues,
+        programs_keep_their_signal_handlers,
+        printed_lines_are_shown_with_their_task,
     ]
 }
 
@@ -169,7 +169,7 @@ async fn squares(folder: &Path) -> wren::Result<Vec<u64>> {
     wren::map(|i| noted(i, &folder.join("notes")), 0..200).on(&executor).quiet().named("squares").await
 }
 
-async fn a_named_job_goes_on_after_its_driver_was_killed() {
+async fn a_named_job_resumes_after_its_driver_is_killed() {
     let folder = scratch("named");
     let held = hold(&folder);
     let mut driver = driver("named", &folder);
@@ -188,7 +188,7 @@ async fn a_named_job_goes_on_after_its_driver_was_killed() {
     assert_each_of_200_ran(&executed);
     // Tasks that were running when the driver was killed run twice, and tasks whose results were not committed: on a busy
     // machine, as many as one cell has.
-    assert!(executed.len() <= 200 + 64, "{} executions", executed.len());
+    assert!(executed.len() <= 200 + 64, "{} attempts", executed.len());
 
     squares(&folder).await.unwrap();
     assert_eq!(notes(&folder.join("notes")).len(), executed.len(), "a third run executes nothing");
@@ -212,7 +212,7 @@ async fn start_squares(folder: &Path) -> wren::Result<()> {
     job.wait().await.map(|_| ())
 }
 
-async fn who_waits_for_a_job_takes_it_over_when_its_driver_is_killed() {
+async fn waiters_take_over_jobs_of_killed_drivers() {
     let folder = scratch("taken-over");
     let held = hold(&folder);
     let mut driver = driver("started", &folder);
@@ -229,10 +229,10 @@ async fn who_waits_for_a_job_takes_it_over_when_its_driver_is_killed() {
     let executed = notes(&folder.join("notes"));
     assert_each_of_200_ran(&executed);
     // Results that the killed driver had not committed are computed again: on a busy machine, as many as one cell has.
-    assert!(executed.len() <= 200 + 64, "{} executions", executed.len());
+    assert!(executed.len() <= 200 + 64, "{} attempts", executed.len());
 }
 
-async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {
+async fn cancelled_jobs_are_not_taken_over_and_can_restart() {
     let folder = scratch("cancelled");
     let held = hold(&folder);
     let mut driver = driver("started", &folder);
@@ -249,7 +249,7 @@ async fn a_cancelled_job_is_not_taken_over_and_can_be_started_again() {
     assert_each_of_200_ran(&notes(&folder.join("notes")));
 }
 
-async fn a_rebuild_under_a_running_driver_does_no_harm() {
+async fn a_rebuild_under_a_running_driver_is_harmless() {
     let folder = scratch("rebuilt");
     let held = hold(&folder);
     let program = folder.join("program");
@@ -284,7 +284,7 @@ async fn no_worker_outlives_a_driver_that_is_killed_in_a_call() {
     assert_all_end(&workers);
 }
 
-async fn an_interrupt_cancels_stops_the_workers_and_says_what_was_done() {
+async fn interrupts_cancel_stop_workers_and_report_progress() {
     let folder = scratch("interrupted");
     hold(&folder);
     let mut driver = driver("named", &folder);
@@ -313,7 +313,7 @@ async fn saves(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-async fn whatever_asks_a_driver_to_end_ends_its_calls_and_main_goes_on() {
+async fn signals_end_a_drivers_calls_and_main_continues() {
     use rustix::process::Signal;
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let folder = scratch("saves");
@@ -359,7 +359,7 @@ async fn handles_by_tokio(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-async fn a_program_that_handles_signals_keeps_them() {
+async fn programs_keep_their_signal_handlers() {
     for what in ["handles", "handles by tokio"] {
         let folder = scratch("handles");
         let held = hold(&folder);
@@ -396,7 +396,7 @@ async fn shouts() -> wren::Result<()> {
     print_strangely().await
 }
 
-async fn what_functions_print_is_shown_with_their_task() {
+async fn printed_lines_are_shown_with_their_task() {
     let folder = scratch("shouts");
     let output = driver("shouts", &folder).output();
     let lines = |bytes: &[u8]| {

@@ -15,20 +15,20 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_task_over_its_time_is_ended,
         a_call_over_its_time_is_ended_on_a_warm_worker_too,
         a_task_over_its_memory_is_ended,
-        a_failure_has_its_own_words_however_fast_others_follow,
-        a_result_that_cannot_be_decoded_is_one_error,
+        failures_keep_their_output_when_others_follow,
+        an_undecodable_result_is_one_error,
         killed_workers_lose_nothing,
         a_dropped_call_is_cancelled_and_frees_its_worker,
-        a_panic_is_told_once_and_at_once,
-        an_error_of_any_length_is_told,
-        what_a_function_spawned_ends_with_its_call,
-        a_call_from_a_thread_that_ends_is_answered,
+        a_panic_is_reported_once_at_once,
+        errors_of_any_length_arrive,
+        spawned_tasks_end_with_their_call,
+        calls_from_ending_threads_are_answered,
         a_worker_has_no_workers,
-        what_is_to_run_at_most_once_does,
+        at_most_once_is_respected,
     ]
 }
 
-/// Fails in the given way in task 3 of its job, and notes each execution.
+/// Fails in the given way in task 3 of its job, and notes each attempt.
 #[wren::remote(retries = 0)]
 fn misbehave(task: u64, how: &str, notes: &Path) -> Result<u64, std::io::Error> {
     note(notes, task)?;
@@ -58,7 +58,7 @@ fn kill(pid: u32) {
     std::thread::sleep(Duration::from_secs(5));
 }
 
-async fn what_is_to_run_at_most_once_does() {
+async fn at_most_once_is_respected() {
     let executor = executor(2);
     for how in ["exit", "abort", "kill", "err", "panic"] {
         let ran = scratch("once").join("ran");
@@ -102,23 +102,23 @@ async fn one_bad_task_is_one_error() {
             }
         }
         let error = outcomes.into_iter().nth(3).unwrap().unwrap_err();
-        let executions = notes(&path).into_iter().filter(|task| *task == 3).count();
+        let attempts = notes(&path).into_iter().filter(|task| *task == 3).count();
         match (how, &error) {
             ("panic", Error::Panicked { message, location, .. }) => {
                 assert_eq!(message, "the third is bad");
                 assert!(location.contains("failures.rs:"), "{location}");
-                assert_eq!(executions, 1);
+                assert_eq!(attempts, 1);
             }
             ("err", Error::Returned { message, type_name, .. }) => {
                 assert_eq!((message.as_str(), type_name.as_str()), ("an inner cause", "std::io::error::Error"));
-                assert_eq!(executions, 1);
+                assert_eq!(attempts, 1);
             }
             ("exit", Error::WorkerDied { exit_code: Some(17), .. })
             | ("abort", Error::WorkerDied { signal: Some(6), .. })
-            | ("kill", Error::WorkerDied { signal: Some(9), .. }) => assert_eq!(executions, 3),
+            | ("kill", Error::WorkerDied { signal: Some(9), .. }) => assert_eq!(attempts, 3),
             ("overflow", Error::WorkerDied { signal: Some(6), attempt, .. }) => {
                 assert!(attempt.stderr.contains("overflowed its stack"), "{}", attempt.stderr);
-                assert_eq!((executions, attempt.attempt), (3, 3));
+                assert_eq!((attempts, attempt.attempt), (3, 3));
             }
             _ => panic!("{how} resulted in {error:?}"),
         }
@@ -165,7 +165,7 @@ fn complain(task: u64) -> Result<(), String> {
     if task.is_multiple_of(3) { Err("no".into()) } else { Ok(()) }
 }
 
-async fn a_failure_has_its_own_words_however_fast_others_follow() {
+async fn failures_keep_their_output_when_others_follow() {
     let outcomes = wren::map(complain, 0..600).on(&executor(2)).quiet().try_all().await.unwrap();
     for error in outcomes.into_iter().filter_map(Result::err) {
         let attempt = error.attempt().unwrap();
@@ -215,7 +215,7 @@ fn one_way(task: u64) -> Option<OneWay> {
     (task == 3).then_some(OneWay)
 }
 
-async fn a_result_that_cannot_be_decoded_is_one_error() {
+async fn an_undecodable_result_is_one_error() {
     let executor = executor(2);
     let outcomes = wren::map(one_way, 0..10).on(&executor).quiet().try_all().await.unwrap();
     for (task, outcome) in outcomes.into_iter().enumerate() {
@@ -279,7 +279,7 @@ async fn panics_beside_a_thread(panics: bool) -> u64 {
     7
 }
 
-async fn a_panic_is_told_once_and_at_once() {
+async fn a_panic_is_reported_once_at_once() {
     let (executor, notes_file) = (executor(1), scratch("thrown").join("notes"));
     let error = throws(&notes_file).on(&executor).await.unwrap_err();
     assert!(matches!(error, Error::Panicked { .. }), "{error:?}");
@@ -316,7 +316,7 @@ fn panics_at_length(text: &str) -> u64 {
     panic!("{}", text.repeat(200_000))
 }
 
-async fn an_error_of_any_length_is_told() {
+async fn errors_of_any_length_arrive() {
     let executor = executor(1);
     for text in ["a", "é", "😀"] {
         for links in [1, 2, 9, 200] {
@@ -353,7 +353,7 @@ async fn wait(ms: u64) -> u32 {
     std::process::id()
 }
 
-async fn what_a_function_spawned_ends_with_its_call() {
+async fn spawned_tasks_end_with_their_call() {
     let (executor, path) = (executor(1), scratch("behind").join("notes"));
     let worker = leaves_behind(path.to_string_lossy().into_owned()).on(&executor).await.unwrap();
     let lived = notes(&path).len();
@@ -375,7 +375,7 @@ thread_local! {
     static LATE: std::cell::RefCell<Option<AtTheEnd>> = const { std::cell::RefCell::new(None) };
 }
 
-async fn a_call_from_a_thread_that_ends_is_answered() {
+async fn calls_from_ending_threads_are_answered() {
     let (sender, answers) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         // Set before the thread's first call, so that it is dropped after the thread-locals of calls.

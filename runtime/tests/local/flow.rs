@@ -13,13 +13,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         an_iterator_can_wait_for_an_earlier_result,
         an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result,
-        what_an_iterator_gives_runs_while_it_is_slow,
-        a_limit_on_calls_that_run_is_one_on_items_that_are_taken,
+        items_run_while_the_iterator_is_slow,
+        a_limit_on_running_calls_limits_taken_items,
         chunks_keep_all_workers_busy,
-        items_come_from_a_stream_as_they_come,
+        stream_items_run_as_they_arrive,
         a_stream_can_wait_for_earlier_results,
-        who_takes_results_slowly_makes_workers_wait,
-        limits_of_a_map_are_those_of_its_calls,
+        slow_consumers_make_workers_wait,
+        limits_of_a_map_apply_to_its_calls,
     ]
 }
 
@@ -82,7 +82,7 @@ async fn an_iterator_of_a_resumed_job_can_wait_for_an_earlier_result() {
     }
 }
 
-async fn what_an_iterator_gives_runs_while_it_is_slow() {
+async fn items_run_while_the_iterator_is_slow() {
     let executor = executor(2);
     let path = scratch("overlap").join("done");
     // The iterator makes its last item only when all earlier ones have been computed.
@@ -98,7 +98,7 @@ async fn what_an_iterator_gives_runs_while_it_is_slow() {
     assert!(done.into_iter().eq(0..8));
 }
 
-async fn a_limit_on_calls_that_run_is_one_on_items_that_are_taken() {
+async fn a_limit_on_running_calls_limits_taken_items() {
     let executor = executor(2);
     for (limit, most) in [(1, 2), (2, 4), (8, 16)] {
         let (taken, ended) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -144,7 +144,7 @@ async fn chunks_keep_all_workers_busy() {
     assert!(took >= Duration::from_millis(300), "not more than two at once of 0.6 s of work: {took:?}");
 }
 
-async fn items_come_from_a_stream_as_they_come() {
+async fn stream_items_run_as_they_arrive() {
     let executor = executor(2);
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
@@ -195,7 +195,7 @@ fn long(path: PathBuf, task: u64) -> Vec<u8> {
     vec![task as u8; 1 << 20]
 }
 
-async fn who_takes_results_slowly_makes_workers_wait() {
+async fn slow_consumers_make_workers_wait() {
     let executor = executor(2);
     let path = scratch("slow").join("done");
     let mut outcomes = wren::map(|task| long(path.clone(), task), 0..1_500).on(&executor).quiet().stream();
@@ -230,7 +230,7 @@ fn fails(path: PathBuf, task: u64) -> Result<u64, String> {
     Err(format!("{task} failed"))
 }
 
-async fn limits_of_a_map_are_those_of_its_calls() {
+async fn limits_of_a_map_apply_to_its_calls() {
     let executor = executor(2);
     let path = scratch("limits").join("ran");
     let none = wren::Backoff::new(Duration::ZERO);

@@ -17,8 +17,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         every_expression_works_on_every_backend_and_store,
         several_functions_share_a_job,
         concurrency_is_kept,
-        a_log_tells_of_every_task,
-        a_job_that_loses_writes_ends_when_it_is_run_again,
+        a_log_covers_every_task,
+        jobs_with_lost_writes_end_when_run_again,
         a_named_job_refuses_other_arguments,
     ]
 }
@@ -97,7 +97,7 @@ async fn concurrency_is_kept() {
     assert!(start.elapsed() >= Duration::from_millis(200));
 }
 
-async fn a_log_tells_of_every_task() {
+async fn a_log_covers_every_task() {
     let folder = scratch("log");
     let executor = Executor::builder().backend("local").workers(2).directory(&folder).build().unwrap();
     let outcomes = wren::map(|i| odd(i).retries(1), 0..100).on(&executor).quiet().chunk(10).try_all().await.unwrap();
@@ -134,7 +134,7 @@ fn noted_square(x: u64, path: &Path) -> std::io::Result<u64> {
     Ok(x * x)
 }
 
-async fn a_job_that_loses_writes_ends_when_it_is_run_again() {
+async fn jobs_with_lost_writes_end_when_run_again() {
     let folder = scratch("lost-writes");
     let inner: Arc<dyn Store> = Arc::new(FileStore::open(folder.join("store")).unwrap());
     let mut runs = 0;

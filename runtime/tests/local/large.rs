@@ -6,10 +6,10 @@ use super::{executor, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
-        memory_that_is_used_again_never_shows_another_value,
-        a_value_that_many_calls_capture_is_seen_by_all,
-        a_mapped_argument_is_not_the_calls_own_memory,
-        what_is_both_mapped_and_named_by_a_ref_stays,
+        reused_memory_never_shows_another_value,
+        a_value_captured_by_many_calls_reaches_all,
+        mapped_arguments_do_not_count_as_call_memory,
+        values_both_mapped_and_named_by_a_ref_stay,
     ]
 }
 
@@ -25,7 +25,7 @@ fn sum_of(numbers: Vec<u32>, add: &[[f32; 3]]) -> (u64, f32) {
     (numbers.iter().map(|number| u64::from(*number)).sum(), add.iter().map(|point| point[2]).sum())
 }
 
-async fn memory_that_is_used_again_never_shows_another_value() {
+async fn reused_memory_never_shows_another_value() {
     let executor = executor(2);
     // One buffer, which changes between the calls.
     let mut numbers = vec![0.0; LEN];
@@ -47,7 +47,7 @@ async fn memory_that_is_used_again_never_shows_another_value() {
     }
 }
 
-async fn a_value_that_many_calls_capture_is_seen_by_all() {
+async fn a_value_captured_by_many_calls_reaches_all() {
     let executor = executor(2);
     let (numbers, points) = ((0..LEN as u32).collect::<Vec<_>>(), vec![[0.0, 0.0, 1.0]; 200_000]);
     let want = (u64::from(LEN as u32 - 1) * LEN as u64 / 2, 200_000.0);
@@ -55,7 +55,7 @@ async fn a_value_that_many_calls_capture_is_seen_by_all() {
     assert_eq!(sums, vec![want; 50]);
 }
 
-async fn a_mapped_argument_is_not_the_calls_own_memory() {
+async fn mapped_arguments_do_not_count_as_call_memory() {
     let executor = executor(1);
     let numbers = vec![2.0; LEN * 100];
     for _ in 0..2 {
@@ -68,7 +68,7 @@ fn len_of(value: wren::Ref<Vec<f64>>, numbers: &[f64]) -> wren::Result<usize> {
     Ok(value.get_blocking()?.len() + numbers.len())
 }
 
-async fn what_is_both_mapped_and_named_by_a_ref_stays() {
+async fn values_both_mapped_and_named_by_a_ref_stay() {
     let store = "memory:mapped-and-named";
     let executor = wren::Executor::builder().workers(1).store(store).build().unwrap();
     let numbers = vec![3.0; LEN];

@@ -6,7 +6,7 @@ use wren::Error;
 use super::{executor, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![panics_that_abort_are_told, a_panic_of_a_thread_is_told_as_its_own, an_abort_is_no_panic_that_was_caught]
+    trials![aborting_panics_are_shown, a_threads_panic_is_reported_as_its_own, an_abort_is_not_the_caught_panic]
 }
 
 struct Bomb;
@@ -41,7 +41,7 @@ fn aborts(how: &str) -> u32 {
     }
 }
 
-async fn panics_that_abort_are_told() {
+async fn aborting_panics_are_shown() {
     let executor = executor(1);
     let mut cases = vec![
         (
@@ -89,7 +89,7 @@ fn resumes() -> u32 {
     }
 }
 
-async fn a_panic_of_a_thread_is_told_as_its_own() {
+async fn a_threads_panic_is_reported_as_its_own() {
     let executor = executor(1);
     let at = || async { resumes().on(&executor).await.unwrap_err() };
     let Error::Panicked { message, location, .. } = at().await else { panic!("the error is not a panic") };
@@ -101,7 +101,7 @@ async fn a_panic_of_a_thread_is_told_as_its_own() {
     }
 }
 
-async fn an_abort_is_no_panic_that_was_caught() {
+async fn an_abort_is_not_the_caught_panic() {
     let executor = executor(1);
     let error = aborts("after a panic that was caught").on(&executor).await.unwrap_err();
     assert!(matches!(error, Error::WorkerDied { signal: Some(6), .. }), "{error:?}");

@@ -1,4 +1,4 @@
-//! The phases of every execution: they add up to its total time, and agree with the times that functions measure.
+//! The phases of every attempt: they add up to its total time, and agree with the times that functions measure.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use super::{add, note, notes, scratch, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         phases_of_tasks_of_all_sizes_add_up,
-        a_function_has_computed_for_as_long_as_it_says,
-        a_task_behind_others_of_its_chunk_had_to_wait_for_its_turn,
-        a_new_worker_makes_itself_ready_once,
+        compute_time_covers_what_functions_report,
+        tasks_behind_others_of_a_chunk_wait_for_their_turn,
+        new_workers_initialize_once,
         phases_of_failures_add_up_too,
     ]
 }
@@ -104,7 +104,7 @@ fn nap(ms: u64) -> u64 {
     start.elapsed().as_micros() as u64
 }
 
-async fn a_function_has_computed_for_as_long_as_it_says() {
+async fn compute_time_covers_what_functions_report() {
     for backend in BACKENDS {
         let (executor, folder) = logged(backend, 2);
         let start = Instant::now();
@@ -119,7 +119,7 @@ async fn a_function_has_computed_for_as_long_as_it_says() {
     }
 }
 
-async fn a_task_behind_others_of_its_chunk_had_to_wait_for_its_turn() {
+async fn tasks_behind_others_of_a_chunk_wait_for_their_turn() {
     for backend in BACKENDS {
         // With only one worker, because another one would take over waiting tasks.
         let (executor, folder) = logged(backend, 1);
@@ -133,7 +133,7 @@ async fn a_task_behind_others_of_its_chunk_had_to_wait_for_its_turn() {
     }
 }
 
-async fn a_new_worker_makes_itself_ready_once() {
+async fn new_workers_initialize_once() {
     let (executor, folder) = logged("local", 2);
     for is_first in [true, false] {
         let start = Instant::now();

@@ -16,7 +16,7 @@ use super::{add, scratch, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         containers_share_a_store,
-        a_full_disk_is_an_error_and_what_failed_takes_no_room,
+        a_full_disk_is_an_error_and_failures_take_no_room,
         names_around_a_program_need_not_be_utf_8
     ]
 }
@@ -76,7 +76,7 @@ pub(crate) async fn share(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-async fn a_full_disk_is_an_error_and_what_failed_takes_no_room() {
+async fn a_full_disk_is_an_error_and_failures_take_no_room() {
     let folder = scratch("full-disk");
     let script = "mkdir \"$WREN_DIR/disk\"; mount -t tmpfs -o size=4m none \"$WREN_DIR/disk\"; exec \"$1\"";
     let output = contained(script, "full", &folder).output().unwrap();

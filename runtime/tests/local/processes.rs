@@ -14,26 +14,26 @@ use super::{FOREVER_MS, PATIENCE, add, all_children_of, children_of, scratch, sl
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
-        a_fork_of_a_driver_gets_errors_and_does_no_harm,
-        of_a_function_that_forks_the_worker_returns,
-        a_child_of_a_function_does_not_hide_the_end_of_its_worker,
-        a_function_may_close_what_it_likes,
-        a_function_that_execs_is_a_worker_that_ends,
-        what_a_function_started_ends_with_its_call,
-        nothing_that_functions_started_outlives_the_driver,
-        a_call_is_charged_for_its_own_memory_and_its_childrens,
-        a_call_that_is_ended_has_no_result_of_a_child_that_was_ended_first,
-        a_worker_that_has_grown_is_replaced,
-        a_pool_lives_with_the_workers_that_it_can_have,
-        workers_that_are_killed_before_their_first_call_are_started_again,
-        a_worker_that_does_not_start_is_an_error_in_words,
-        a_function_that_writes_over_the_channel_hangs_nobody,
+        a_forked_driver_gets_errors_and_is_harmless,
+        only_the_worker_returns_from_a_fork,
+        children_do_not_hide_the_end_of_their_worker,
+        functions_may_close_any_descriptor,
+        a_function_that_execs_ends_its_worker,
+        started_processes_end_with_their_call,
+        started_processes_do_not_outlive_the_driver,
+        calls_are_charged_for_own_and_child_memory,
+        ended_calls_do_not_return_an_ended_childs_result,
+        grown_workers_are_replaced,
+        a_pool_works_with_the_workers_it_can_start,
+        workers_killed_before_their_first_call_are_restarted,
+        workers_that_do_not_start_are_clear_errors,
+        garbage_in_the_channel_hangs_no_call,
         calls_from_any_thread_of_a_function_end,
-        threads_that_wait_for_calls_run_them,
-        a_call_at_the_end_of_a_program_is_answered,
-        idle_workers_go_and_come_again,
-        a_worker_is_replaced_after_so_many_calls,
-        workers_have_the_environment_of_the_moment_that_the_pool_was_made,
+        threads_waiting_for_calls_run_them,
+        calls_at_program_exit_are_answered,
+        idle_workers_end_and_restart,
+        workers_are_replaced_at_their_call_limit,
+        workers_have_the_environment_of_pool_creation,
     ]
 }
 
@@ -43,7 +43,7 @@ unsafe extern "C" {
     fn _exit(code: i32) -> !;
 }
 
-async fn idle_workers_go_and_come_again() {
+async fn idle_workers_end_and_restart() {
     // Much longer than the pause between two calls on a busy machine.
     let idle = Duration::from_secs(1);
     let executor = Executor::builder().backend("local").workers(2).idle_timeout(idle).build().unwrap();
@@ -68,7 +68,7 @@ async fn idle_workers_go_and_come_again() {
     assert!(again.iter().all(|pid| !first.contains(pid)));
 }
 
-async fn a_worker_is_replaced_after_so_many_calls() {
+async fn workers_are_replaced_at_their_call_limit() {
     for (most, workers) in [(1, 1), (3, 2), (10, 2)] {
         let executor = Executor::builder().backend("local").workers(workers).max_calls(most).build().unwrap();
         let pids = wren::map(slow_pid, vec![0; 50]).on(&executor).quiet().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_worker_is_replaced_after_so_many_calls() {
     }
 }
 
-async fn a_fork_of_a_driver_gets_errors_and_does_no_harm() {
+async fn a_forked_driver_gets_errors_and_is_harmless() {
     driver("forks", &scratch("forks")).output();
 }
 
@@ -154,7 +154,7 @@ fn fork_and_return() -> u32 {
     std::process::id()
 }
 
-async fn of_a_function_that_forks_the_worker_returns() {
+async fn only_the_worker_returns_from_a_fork() {
     let executor = wren::Executor::builder().backend("local").workers(2).build().unwrap();
     for _ in 0..20 {
         let pids = wren::gather((0..3).map(|_| fork_and_return())).on(&executor).quiet().await.unwrap();
@@ -176,7 +176,7 @@ fn fork_and_abort(ms: u64) -> u32 {
     std::process::abort()
 }
 
-async fn a_child_of_a_function_does_not_hide_the_end_of_its_worker() {
+async fn children_do_not_hide_the_end_of_their_worker() {
     let executor = pool(1);
     let started = Instant::now();
     let died = fork_and_abort(FOREVER_MS).on(&executor).await.unwrap_err();
@@ -206,7 +206,7 @@ fn close_all(path: &Path, from: i32) -> std::io::Result<u64> {
     Ok(fs::metadata(path)?.len())
 }
 
-async fn a_function_may_close_what_it_likes() {
+async fn functions_may_close_any_descriptor() {
     let executor = pool(1);
     let folder = scratch("closes");
     for round in 0..3 {
@@ -239,7 +239,7 @@ fn exec(seconds: u32) -> u32 {
     panic!("{error}")
 }
 
-async fn a_function_that_execs_is_a_worker_that_ends() {
+async fn a_function_that_execs_ends_its_worker() {
     let executor = pool(1);
     let limit = Duration::from_millis(300);
     let slow = exec(7_100).on(&executor).timeout(limit).await.unwrap_err();
@@ -286,7 +286,7 @@ fn start(seconds: u32, then: &str, path: &Path) -> std::io::Result<u32> {
     Ok(child.id())
 }
 
-async fn what_a_function_started_ends_with_its_call() {
+async fn started_processes_end_with_their_call() {
     let executor = pool(2);
     let notes = scratch("starts").join("notes");
     start(7_201, "returns", &notes).on(&executor).await.unwrap();
@@ -323,7 +323,7 @@ pub(crate) async fn start_and_wait(folder: &Path) -> wren::Result<()> {
     start(seconds, "waits", &folder.join("notes")).on(&executor_in(folder)).await.map(drop)
 }
 
-async fn nothing_that_functions_started_outlives_the_driver() {
+async fn started_processes_do_not_outlive_the_driver() {
     use rustix::process::Signal;
     for (number, signal) in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL].into_iter().enumerate() {
         let folder = scratch("outlives");
@@ -385,7 +385,7 @@ fn child_takes(mb: u32) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-async fn a_call_is_charged_for_its_own_memory_and_its_childrens() {
+async fn calls_are_charged_for_own_and_child_memory() {
     let executor = pool(1);
     keep(300).on(&executor).memory(4_000).await.unwrap();
     small(50).on(&executor).await.expect("memory of an earlier call does not count");
@@ -400,7 +400,7 @@ async fn a_call_is_charged_for_its_own_memory_and_its_childrens() {
     assert!(matches!(full, Error::OutOfMemory { .. }), "{full}");
 }
 
-async fn a_call_that_is_ended_has_no_result_of_a_child_that_was_ended_first() {
+async fn ended_calls_do_not_return_an_ended_childs_result() {
     let executor = pool(2);
     let limit = Duration::from_millis(50);
     for _ in 0..40 {
@@ -415,7 +415,7 @@ fn wait_for_child() -> std::io::Result<String> {
     Ok(Command::new("sleep").arg("20").status()?.to_string())
 }
 
-async fn a_worker_that_has_grown_is_replaced() {
+async fn grown_workers_are_replaced() {
     let executor = pool(1);
     let mut workers = std::collections::BTreeMap::new();
     // No call takes much memory, but all together would take 300 MB.
@@ -432,7 +432,7 @@ fn leak(mb: usize) -> u32 {
     std::process::id()
 }
 
-async fn a_pool_lives_with_the_workers_that_it_can_have() {
+async fn a_pool_works_with_the_workers_it_can_start() {
     let output = limited("ulimit -n 64; exec \"$0\"", "many", &[]);
     assert!(output.contains("all are right"), "{output}");
 }
@@ -456,7 +456,7 @@ pub(crate) async fn many() -> wren::Result<()> {
     Ok(())
 }
 
-async fn workers_that_are_killed_before_their_first_call_are_started_again() {
+async fn workers_killed_before_their_first_call_are_restarted() {
     let executor = pool(2);
     let this = std::process::id();
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -485,7 +485,7 @@ async fn workers_that_are_killed_before_their_first_call_are_started_again() {
     assert!(failed < 20, "{failed} failed: {:?}", sums.iter().find(|sum| sum.is_err()));
 }
 
-async fn a_worker_that_does_not_start_is_an_error_in_words() {
+async fn workers_that_do_not_start_are_clear_errors() {
     let ends = limited("exec \"$0\"", "one", &[("BEFORE_INIT", "ends")]);
     assert!(ends.contains("ended before their first call") && ends.contains("standard error: cannot"), "{ends}");
     let reads = limited("echo 4 | exec \"$0\"", "one", &[("BEFORE_INIT", "reads")]);
@@ -547,7 +547,7 @@ fn scribble(seed: u64) -> u64 {
     seed
 }
 
-async fn a_function_that_writes_over_the_channel_hangs_nobody() {
+async fn garbage_in_the_channel_hangs_no_call() {
     let mut refused = 0;
     // Repeats until the garbage is noticed: on a busy machine, it is often written after the results were read.
     for seed in 0..500 {
@@ -632,7 +632,7 @@ fn maps_on_rayon_again(depth: u32) -> wren::Call<u64> {
     maps_on_rayon(depth)
 }
 
-async fn threads_that_wait_for_calls_run_them() {
+async fn threads_waiting_for_calls_run_them() {
     for executor in [pool(1), Executor::builder().backend("inline").workers(2).build().unwrap()] {
         let count = tokio::time::timeout(PATIENCE, on_rayon(3).on(&executor)).await;
         assert_eq!(count.expect("the call ends").unwrap(), 6 * 6 * 6);
@@ -652,7 +652,7 @@ pub(crate) async fn call_at_exit() -> wren::Result<()> {
     Ok(())
 }
 
-async fn a_call_at_the_end_of_a_program_is_answered() {
+async fn calls_at_program_exit_are_answered() {
     let output = limited("unset WREN_DIR; exec \"$0\"", "at exit", &[]);
     assert!(output.contains("at exit: Ok(3)"), "{output}");
 }
@@ -722,7 +722,7 @@ pub(crate) async fn change_surroundings(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-async fn workers_have_the_environment_of_the_moment_that_the_pool_was_made() {
+async fn workers_have_the_environment_of_pool_creation() {
     let output =
         limited("unset WREN_DIR; exec \"$0\"", "surroundings", &[("PLACE", scratch("places").to_str().unwrap())]);
     assert!(output.contains("all are right"), "{output}");

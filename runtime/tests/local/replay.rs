@@ -12,11 +12,11 @@ use super::{scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
-        what_tasks_print_is_kept_with_their_job,
-        a_replay_fails_as_its_task_did,
+        task_output_is_kept_with_its_job,
+        replays_fail_like_their_task,
         a_replay_in_a_worker_has_the_limits_of_its_task,
-        inputs_that_were_not_kept_come_from_the_store_or_are_an_error,
-        a_task_that_was_tried_again_has_its_input_kept,
+        unkept_inputs_come_from_the_store_or_are_errors,
+        inputs_of_retried_tasks_are_kept,
     ]
 }
 
@@ -71,7 +71,7 @@ fn parts(output: Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stderr), text(output.stdout))
 }
 
-async fn what_tasks_print_is_kept_with_their_job() {
+async fn task_output_is_kept_with_its_job() {
     let folder = scratch("printed");
     run(&folder).await;
     let job = folder.join("jobs/faulty");
@@ -102,7 +102,7 @@ async fn what_tasks_print_is_kept_with_their_job() {
     }
 }
 
-async fn a_replay_fails_as_its_task_did() {
+async fn replays_fail_like_their_task() {
     let folder = scratch("replayed");
     run(&folder).await;
     let (code, error, printed) = parts(replay(&folder, "faulty", 3, false));
@@ -143,7 +143,7 @@ fn long_sum(table: &[f64], task: u64) -> f64 {
     table.iter().sum::<f64>() + task as f64
 }
 
-async fn inputs_that_were_not_kept_come_from_the_store_or_are_an_error() {
+async fn unkept_inputs_come_from_the_store_or_are_errors() {
     let folder = scratch("not-kept");
     let executor = executor_in(&folder);
     let table = table();
@@ -176,7 +176,7 @@ fn fails_once(task: u64, large: &[u8], done: &Path) -> Result<u64, String> {
     }
 }
 
-async fn a_task_that_was_tried_again_has_its_input_kept() {
+async fn inputs_of_retried_tasks_are_kept() {
     let folder = scratch("tried-again");
     let executor = executor_in(&folder);
     let done = folder.join("done");

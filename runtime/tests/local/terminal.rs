@@ -14,7 +14,7 @@ use super::drivers::{driver, executor_in};
 use super::{FOREVER_MS, PATIENCE, add, note, notes, scratch, trials};
 
 pub(super) fn trials() -> Vec<Trial> {
-    trials![who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing, who_reads_slowly_gets_every_line]
+    trials![unread_output_blocks_nobody_and_gaps_are_reported, slow_readers_get_every_line]
 }
 
 /// Prints this many lines of 100 bytes to both streams.
@@ -56,7 +56,7 @@ pub(crate) async fn unread(folder: &Path) -> wren::Result<()> {
 /// More lines than the driver keeps for a terminal that is not read.
 const LINES: u64 = 100_000;
 
-async fn who_does_not_read_holds_up_nobody_and_is_told_how_much_is_missing() {
+async fn unread_output_blocks_nobody_and_gaps_are_reported() {
     let folder = scratch("unread");
     let mut child = driver("unread", &folder);
     // Longer than the limits of the driver itself.
@@ -85,7 +85,7 @@ fn lines_of(stream: impl Read) -> Vec<String> {
     BufReader::new(stream).lines().map(Result::unwrap).collect()
 }
 
-async fn who_reads_slowly_gets_every_line() {
+async fn slow_readers_get_every_line() {
     let folder = scratch("slowly");
     let mut child = driver("is read slowly", &folder);
     let slowly = |mut stream: Box<dyn Read + Send>| {

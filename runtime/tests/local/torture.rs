@@ -16,7 +16,7 @@ use super::drivers::{DRIVE, Driver, executor_in};
 use super::{note, notes, scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![whatever_dies_nothing_is_lost_and_nothing_left]
+    trials![nothing_is_lost_or_left_despite_crashes]
 }
 
 /// Longest time that one job may take, with all its drivers.
@@ -52,7 +52,7 @@ pub(crate) async fn drive(folder: &Path) -> wren::Result<()> {
     Ok(())
 }
 
-async fn whatever_dies_nothing_is_lost_and_nothing_left() {
+async fn nothing_is_lost_or_left_despite_crashes() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let limit = Duration::from_secs(number("TORTURE_SECONDS").unwrap_or(5));
     let first = number("TORTURE_SEED").unwrap_or_else(|| fastrand::u64(..1 << 40));

@@ -68,7 +68,7 @@ fn spans(backend: &str) -> Vec<Span> {
     let driver = run_driver(backend, &collector.url());
     assert!(driver.status.success(), "{}", String::from_utf8_lossy(&driver.stderr));
     assert_eq!(String::from_utf8_lossy(&driver.stderr), "");
-    // Seven executions of `work` and one of `single` have a span each; calls of `short` share a few spans.
+    // Seven attempts of `work` and one of `single` have a span each; calls of `short` share a few spans.
     collector.until(|spans| {
         let count = |name: &str| spans.iter().filter(|span| span.name == name).count();
         count("nightly") == 1 && count("job") == 2 && count("task") >= 8 && count("inner") >= 7
@@ -125,7 +125,7 @@ fn tasks_on_threads_are_in_the_trace_too() {
     assert_eq!(tasks.count(), 7);
 }
 
-fn without_a_collector_jobs_run_and_it_is_said() {
+fn without_a_collector_jobs_run_with_a_note() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let driver = run_driver("local", &format!("http://{closed}"));
     let stderr = String::from_utf8_lossy(&driver.stderr);
@@ -147,6 +147,6 @@ fn main() -> ExitCode {
         ($($name:ident),* $(,)?) => { vec![$(Trial::test(stringify!($name), || { $name(); Ok(()) })),*] };
     }
     let tests =
-        tests![a_job_is_one_trace, tasks_on_threads_are_in_the_trace_too, without_a_collector_jobs_run_and_it_is_said,];
+        tests![a_job_is_one_trace, tasks_on_threads_are_in_the_trace_too, without_a_collector_jobs_run_with_a_note,];
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), tests).exit_code()
 }

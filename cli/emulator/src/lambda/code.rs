@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_and_no_zip_at_all_are_refused() {
+    fn large_and_invalid_archives_are_refused() {
         let parent = tempfile::tempdir().unwrap();
         let zip = zip(&[("a", &[0; 60]), ("b", &[0; 41])]);
         let refused = format!("{:?}", extract(&zip, parent.path(), 100).unwrap_err());

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_those_of_the_account_and_of_the_function() {
+    fn slots_are_limited_per_account_and_function() {
         let fleet = Fleet::new(102);
         fleet.reserve("own", Some(2)).unwrap();
         assert_eq!(fleet.reserve("other", Some(1)), Err(100), "100 stay unreserved");

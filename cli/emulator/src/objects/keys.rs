@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_encoded_where_that_is_asked_for() {
+    fn keys_are_encoded_on_request() {
         let input = ListObjectsV2Input {
             encoding_type: Some(EncodingType::from_static(EncodingType::URL)),
             ..Default::default()
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_and_deleted_is_seen() {
+    async fn writes_and_deletions_are_seen() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("b/x@")).unwrap();
         std::fs::write(root.path().join("b/x@/1"), "1").unwrap();

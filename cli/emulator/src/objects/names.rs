@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_has_a_file_of_its_own() {
+    fn every_key_has_its_own_file() {
         let root = tempfile::tempdir().unwrap();
         let long = "p".repeat(400);
         let parts = ["a", "a@", "a~", "a@~", "a~@", "@", "~", "", "b.c", ".", "..", "é", &long];

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_others_are_refused() {
+    fn taken_names_are_refused() {
         for name in ["wren", "wren-cloud", "wren_cloud", "serde", "crc32fast", "linkme", "core", "proc-macro"] {
             let refusal = check(name, Path::new("projects/x")).unwrap_err().to_string();
             assert!(refusal.contains(&format!("`cargo wren new projects/x --name my-{name}`")), "{refusal}");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_wren_depends_on_is_known() {
+    fn wrens_dependencies_are_known() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/Cargo.toml");
         let manifest: toml_edit::DocumentMut = std::fs::read_to_string(path).unwrap().parse().unwrap();
         let dependencies = manifest["dependencies"].as_table().unwrap();

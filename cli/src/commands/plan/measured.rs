@@ -20,7 +20,7 @@ pub(crate) struct Measured {
     pub(crate) jobs: Vec<String>,
     /// The backend of the latest job.
     pub(crate) backend: String,
-    /// Number of measured executions.
+    /// Number of measured attempts.
     pub(crate) count: u64,
     pub(crate) mean_s: f64,
     pub(crate) max_s: f64,

@@ -82,7 +82,7 @@ let rows = { count: 0, shown: 0, band: new Uint32Array(spans.length), bands: 0, 
 
 /** Selects the spans in the view's range, and assigns them to bands. */
 function arrange(height) {
-  // By start, an execution is visible from when it was sent; by worker, only while its worker was busy with it.
+  // By start, an attempt is visible from when it was sent; by worker, only while its worker was busy with it.
   const [first, last] = view.byWorker ? [2, 7] : [1, 8];
   const { moments } = spans;
   let count = 0;
@@ -165,11 +165,11 @@ function drawGrid({ pen, height, plot }, labels) {
 }
 
 /**
- * Weights of the phases where several executions share a pixel. Waiting has a low weight, because many waiting
- * executions would hide the few that have a worker.
+ * Weights of the phases where several attempts share a pixel. Waiting has a low weight, because many waiting
+ * attempts would hide the few that have a worker.
  */
 const WEIGHTS = [0.15, 0.3, 1, 1, 0.3, 1, 1, 0.3];
-/** Draws executions that are so thin that several share a pixel: each pixel shows the phase that covers most of it. */
+/** Draws attempts that are so thin that several share a pixel: each pixel shows the phase that covers most of it. */
 function drawCovered(canvas, area) {
   const { pen, plot } = area;
   const width = Math.max(1, Math.floor(plot)), stride = width + 2;
@@ -237,7 +237,7 @@ function drawCovered(canvas, area) {
   pen.drawImage(canvas, LEFT, 0, width, bands * rows.height);
 }
 
-/** Draws executions that have their own rows, hatched. */
+/** Draws attempts that have their own rows, hatched. */
 function drawRows({ pen, plot }) {
   const gap = rows.height > 5 ? 1 : 0;
   const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
@@ -330,7 +330,7 @@ function drawTimeline(canvas) {
       area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, Math.max(6, ((lane + 0.5) * rows.bands * rows.height) / rows.count));
     }
   } else {
-    // Each row is an execution; the labels count them from the top.
+    // Each row is an attempt; the labels count them from the top.
     const every = Math.max(1, step(rows.count, 6));
     for (let row = every; row <= rows.count; row += every) {
       area.pen.fillText(number(row), LEFT - 6, Math.min((row / rows.count) * rows.bands * rows.height, height - 5));

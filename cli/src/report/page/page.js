@@ -22,7 +22,7 @@ function draw() {
   range.dataset.from = view.from;
   range.dataset.to = view.to;
   const order = view.byWorker ? `${plural(report.lanes.length, "worker")}, one row each` : "one row each, in the order in which workers started them";
-  $("rows").textContent = `${plural(rows.shown, "execution")}, ${order}. × failed, ○ retried.`;
+  $("rows").textContent = `${plural(rows.shown, "attempt")}, ${order}. × failed, ○ retried.`;
 }
 
 /** Shows the range between two moments, limited to the duration of the job. */
@@ -54,7 +54,7 @@ function select(span, scroll = false) {
   redraw();
 }
 
-/** Returns the execution at a point of the timeline, and how many executions share the point. */
+/** Returns the attempt at a point of the timeline, and how many attempts share the point. */
 function hit(x, y) {
   const plot = $("timeline").clientWidth - LEFT - RIGHT;
   if (x < LEFT || x > LEFT + plot) return null;
@@ -84,7 +84,7 @@ function showTip(x, y, span, count) {
     const row = (phase) => element("tr", {}, element("td", {}, PHASES[phase].name), element("td", {}, duration(took(span, phase))));
     lines.push(element("table", {}, element("tbody", {}, ...[...PHASES.keys()].filter((phase) => took(span, phase)).map(row))));
     if (error) lines.push(element("div", { className: "bad" }, `${error.name}: ${error.message.split("\n")[0].slice(0, 160)}`));
-    if (count > 1) lines.push(element("div", { className: "note" }, `one of ${number(count)} executions here`));
+    if (count > 1) lines.push(element("div", { className: "note" }, `one of ${number(count)} attempts here`));
   }
   tip.replaceChildren(...lines);
   tip.hidden = false;
@@ -162,7 +162,7 @@ function listenToPointer() {
   }
 }
 
-/** Steps to the next or the previous execution that the timeline shows. */
+/** Steps to the next or the previous attempt that the timeline shows. */
 function stepBy(by) {
   const current = view.focused ?? view.selected;
   const at = current === null ? -1 : shown.subarray(0, rows.shown).indexOf(current);

@@ -23,7 +23,7 @@ impl Log {
         Self(format!("{job}\n"))
     }
 
-    /// Adds an execution that worker `task % 4` started at `at` ms and computed for `ms`.
+    /// Adds an attempt that worker `task % 4` started at `at` ms and computed for `ms`.
     fn line(&mut self, event: &str, task: u64, attempt: u32, at: u64, ms: u64, more: Value) {
         let seconds = |ms: u64| ms as f64 / 1e3;
         let mut line = json!({
@@ -76,7 +76,7 @@ fn range(browser: &mut Browser) -> (f64, f64) {
 }
 
 #[test]
-fn a_page_shows_the_job_and_asks_nobody_for_anything() {
+fn pages_show_the_job_and_make_no_requests() {
     let mut browser = ordinary().open();
     assert_eq!(browser.eval("document.title"), "fit::train – wren report");
     assert_eq!(browser.text("h1"), "fit::train");
@@ -89,9 +89,9 @@ fn a_page_shows_the_job_and_asks_nobody_for_anything() {
     assert!(browser.text("#failed tbody tr:nth-child(4)").contains("the worker was killed by signal 9"));
     assert!(browser.text("#classes").starts_with("3 × panicked, failed; 1 × worker_died, retried"));
     assert_eq!(browser.count("#slowest tbody tr"), 100);
-    assert_eq!(browser.text("#slowest-note"), "100 of 254 executions");
+    assert_eq!(browser.text("#slowest-note"), "100 of 254 attempts");
     assert!(browser.text("#slowest tbody tr").contains("44 ms"), "{}", browser.text("#slowest tbody tr"));
-    assert!(browser.text("#rows").starts_with("254 executions"));
+    assert!(browser.text("#rows").starts_with("254 attempts"));
     // Setup, fetch and turn took no time, so they have no histograms.
     assert_eq!(browser.count("#histograms svg"), 5);
     browser.click("#linear");
@@ -102,7 +102,7 @@ fn a_page_shows_the_job_and_asks_nobody_for_anything() {
 }
 
 #[test]
-fn figures_of_the_report_are_shown_where_there_are_some() {
+fn existing_report_figures_are_shown() {
     let summary = json!({
         "phases": [{ "name": "start (cold)", "count": 4, "mean_us": 1500.0, "std_us": 2.0, "p50_us": 1400, "p95_us": 1, "p99_us": 1, "max_us": 9000 }],
         "critical_path": { "sentences": ["62% of the wall time: tasks waited for workers."], "shares": [{ "name": "queue", "share": 0.62 }, { "name": "other work", "share": 0.38 }] },
@@ -119,7 +119,7 @@ fn figures_of_the_report_are_shown_where_there_are_some() {
 }
 
 #[test]
-fn a_task_that_is_clicked_shows_its_attempts_its_error_and_its_output() {
+fn clicked_tasks_show_attempts_error_and_output() {
     let mut browser = Browser::open(&ordinary().page(Value::Null, &[(7, "loading image 7")]));
     assert!(browser.eval("detail.hidden").as_bool().unwrap());
     browser.click("#failed tbody button");
@@ -190,7 +190,7 @@ fn the_timeline_zooms_and_moves_by_pointer_wheel_keys_and_buttons() {
 }
 
 #[test]
-fn light_and_dark_are_as_the_reader_has_it_and_as_the_button_says() {
+fn colours_follow_the_readers_setting_and_the_button() {
     let mut browser = ordinary().open();
     let dark = "getComputedStyle(document.body).backgroundColor !== 'rgb(253, 253, 252)'";
     assert_eq!(browser.eval(dark), false);
@@ -206,7 +206,7 @@ fn light_and_dark_are_as_the_reader_has_it_and_as_the_button_says() {
 }
 
 #[test]
-fn what_a_job_says_is_text_and_never_runs() {
+fn job_texts_are_never_run_as_code() {
     let hostile =
         r#"</script><script>window.hit = 1</script><img src=x onerror="window.hit = 2"><!--<script>"\u2028{data}"#;
     let mut log = Log::of(hostile, 1);
@@ -237,7 +237,7 @@ fn a_page_of_a_hundred_thousand_tasks_is_drawn_zoomed_and_clicked() {
     log.line("failed", 500, 1, 9_000, 30, json!(["returned", "one of many"]));
     let page = log.page(Value::Null, &[]);
     let mut browser = Browser::open(&page);
-    assert!(browser.text("#rows").starts_with("100,001 executions"));
+    assert!(browser.text("#rows").starts_with("100,001 attempts"));
     assert_eq!(browser.count("#slowest tbody tr"), 100);
     assert!(browser.count("*") < 4_000, "the number of elements does not grow with the number of tasks");
     let redraw = "Math.round(10 * performance.getEntriesByName('redraw')[0].duration) / 10";
@@ -259,10 +259,10 @@ fn a_page_of_a_hundred_thousand_tasks_is_drawn_zoomed_and_clicked() {
 }
 
 #[test]
-fn a_job_without_executions_has_a_page_too() {
+fn a_job_without_attempts_has_a_page_too() {
     let mut browser = Log::of("none", 0).open();
     assert_eq!(browser.text("#failures"), "No failures");
-    assert_eq!(browser.text("#phases-note"), "No execution has ended yet.");
+    assert_eq!(browser.text("#phases-note"), "No attempt has ended yet.");
     assert_eq!(browser.count("#slowest tbody tr"), 0);
     for key in ["ArrowDown", "+", "Enter"] {
         browser.eval("timeline.focus()");
@@ -272,7 +272,7 @@ fn a_job_without_executions_has_a_page_too() {
 }
 
 #[test]
-fn numbers_arrive_as_they_were_sent() {
+fn numbers_arrive_unchanged() {
     // A run that was resumed a year later has moments that do not fit in 32 bits.
     let mut log = ordinary();
     let again = log.0.lines().next().unwrap().replace("1795000000000", "1826536000000");
@@ -288,7 +288,7 @@ fn numbers_arrive_as_they_were_sent() {
 }
 
 #[test]
-fn long_texts_are_cut_and_say_so() {
+fn long_texts_are_cut_with_note() {
     let mut left = ALL_TEXT;
     assert_eq!(limited("short", &mut left), "short");
     let long = "é".repeat(LONGEST_TEXT);

@@ -27,7 +27,7 @@ function showHeader() {
     fact("Compute time", duration(job.compute_s * 1e6), "all workers together"),
     speedUp === null ? null : fact("Speed-up", `${digits(speedUp)}×`, efficiency === null ? null : `${percent(efficiency)} of ${plural(job.workers, "worker")}`),
     rate === null ? null : fact("Throughput", `${digits(rate)}/s`, "tasks"),
-    fact("Retried", number(job.retried), "executions"),
+    fact("Retried", number(job.retried), "attempts"),
     peak ? fact("Peak memory", `${number(peak)} MB`, limit ? `limit ${number(limit)} MB` : null) : null,
     fact("Data", bytes(bytesIn + bytesOut), `${bytes(bytesIn)} in, ${bytes(bytesOut)} out`),
     usd ? fact("Cost", `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 })}`) : null,
@@ -42,14 +42,14 @@ function showWhere() {
   $("sentences").append(...(path.sentences ?? []).map((sentence) => element("li", {}, sentence)));
   const whole = all.reduce((sum, phase) => sum + phase.sum, 0);
   const shares = path.shares ?? (whole ? all.map(({ name, sum }) => ({ name, share: sum / whole })) : []);
-  $("shares").append(...sharesBar(shares.filter(({ share }) => share > 0), path.shares ? "Parts of the wall time" : "Parts of the total time of all executions"));
+  $("shares").append(...sharesBar(shares.filter(({ share }) => share > 0), path.shares ? "Parts of the wall time" : "Parts of the total time of all attempts"));
 
   const head = ["Mean", "Std", "p50", "p95", "p99", "Max"];
   $("phases").append(
     element("thead", {}, element("tr", {}, element("th", { scope: "col", className: "text" }, "Phase"), element("th", { scope: "col", className: "text" }), element("th", { scope: "col" }, "Count"), ...head.map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, ...phaseRows(all)),
   );
-  $("phases-note").textContent = spans.length ? "" : "No execution has ended yet.";
+  $("phases-note").textContent = spans.length ? "" : "No attempt has ended yet.";
   return all;
 }
 
@@ -136,10 +136,10 @@ function showSlowest() {
     element("td", {}, duration(total(span))),
     ...PHASES.map((_, phase) => element("td", {}, took(span, phase) ? duration(took(span, phase)) : "0")))));
   const rest = spans.length - order.length;
-  $("slowest-note").textContent = rest > 0 ? `${number(order.length)} of ${plural(spans.length, "execution")}` : "";
+  $("slowest-note").textContent = rest > 0 ? `${number(order.length)} of ${plural(spans.length, "attempt")}` : "";
 }
 
-/** Shows the details of an execution, and of the other executions of its tasks. */
+/** Shows the details of an attempt, and of the other attempts of its tasks. */
 function showDetail(span) {
   const detail = $("detail");
   detail.hidden = span === null;

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_back_and_another_format_is_not() {
+    fn records_round_trip_and_other_formats_fail() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join(".wren");
         assert_eq!(Deployment::load(&directory).unwrap(), None);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_go_to_the_smallest_lambda_that_serves_them() {
+    fn calls_use_the_smallest_suitable_lambda() {
         let deployment = Deployment::dummy();
         let name = |mb, s: Option<u64>| {
             deployment.lambda_for("sweep::simulate", mb, s.map(Duration::from_secs)).map(|l| l.name.as_str())
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn wrens_own_functions_take_the_most_that_there_is() {
+    fn wrens_functions_use_the_largest_lambda() {
         let mut deployment = Deployment::dummy();
         let name = |deployment: &Deployment, mb, s: Option<u64>| {
             let found = deployment.lambda_for("wren::sort::stages::scatter", mb, s.map(Duration::from_secs));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn another_programs_deployment_is_told_apart() {
+    fn another_programs_deployment_is_recognized() {
         let function = |name: &str| DeployedFn {
             name: name.to_owned(),
             signature: String::new(),

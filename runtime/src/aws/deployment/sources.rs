@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_that_changes_is_seen() {
+    fn changed_sources_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("a project");
         fs::create_dir_all(root.join("src")).unwrap();

@@ -278,7 +278,7 @@ impl LambdaState {
                 fetch: report.fetch,
                 turn: ran.started.saturating_sub(report.fetch),
                 compute: ran.compute,
-                // All parts of an attempt are written together, after the last one is done.
+                // All parts of a batch are written together, after the last one is done.
                 commit: report.ran.saturating_sub(ran.started.max(report.fetch) + ran.compute),
                 worker: ran.worker,
                 remote,
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_of_older_code_is_told_of() {
+    fn outdated_deployments_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("main.rs");
         let deployment = |text: &str| {

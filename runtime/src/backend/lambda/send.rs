@@ -1,4 +1,4 @@
-//! Sending one invocation, and turning its response into replies.
+//! Sends one invocation, and turns its response into replies.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
@@ -75,7 +75,7 @@ struct Sending<'a> {
 }
 
 /// The result of sending a request.
-enum Sent {
+enum SendResult {
     Accepted(Box<InvokeOutput>),
     /// The connection was lost after the request was sent, or was never made.
     NoResponse,
@@ -85,11 +85,11 @@ impl Sending<'_> {
     async fn direct(&self, payload: Vec<u8>) {
         let start = Instant::now();
         match self.send(InvocationType::RequestResponse, payload).await {
-            Some(Sent::Accepted(output)) => self.report_response(&output).await,
-            Some(Sent::NoResponse) if start.elapsed() > LONG / 2 => {
+            Some(SendResult::Accepted(output)) => self.report_response(&output).await,
+            Some(SendResult::NoResponse) if start.elapsed() > LONG / 2 => {
                 self.shared.watch.add(self.shared, self.run, self.batch)
             }
-            Some(Sent::NoResponse) => self.report_unreachable(start),
+            Some(SendResult::NoResponse) => self.report_unreachable(start),
             None => {}
         }
     }
@@ -99,8 +99,8 @@ impl Sending<'_> {
         // The outcome may arrive before the response to the request.
         self.shared.watch.add(self.shared, self.run, self.batch);
         match self.send(InvocationType::Event, payload).await {
-            Some(Sent::Accepted(_)) => {}
-            Some(Sent::NoResponse) => {
+            Some(SendResult::Accepted(_)) => {}
+            Some(SendResult::NoResponse) => {
                 self.shared.watch.forget(self.run, self.batch.id);
                 self.report_unreachable(start);
             }
@@ -113,7 +113,7 @@ impl Sending<'_> {
     }
 
     /// Sends the request, and repeats it after a pause if that may help. Returns `None` if it has already sent replies.
-    async fn send(&self, kind: InvocationType, payload: Vec<u8>) -> Option<Sent> {
+    async fn send(&self, kind: InvocationType, payload: Vec<u8>) -> Option<SendResult> {
         let client = aws::lambda().await;
         let start = Instant::now();
         let payload = Blob::new(payload);
@@ -128,39 +128,39 @@ impl Sending<'_> {
             };
             let invoke = client.invoke().function_name(&self.lambda.name).invocation_type(kind.clone());
             let error = match invoke.payload(payload.clone()).send().await {
-                Ok(output) => return Some(Sent::Accepted(Box::new(output))),
+                Ok(output) => return Some(SendResult::Accepted(Box::new(output))),
                 Err(error) => error,
             };
             match classify(&error) {
                 // An earlier request that got no response may be running.
-                Verdict::Throttled | Verdict::WrongClock(_) | Verdict::Refused(_)
+                RequestError::Throttled | RequestError::WrongClock(_) | RequestError::Refused(_)
                     if was_silent && self.batch.block.limits().at_most_once =>
                 {
-                    return Some(Sent::NoResponse);
+                    return Some(SendResult::NoResponse);
                 }
-                Verdict::Throttled => {
+                RequestError::Throttled => {
                     self.shared
                         .send_reply(Reply::Throttled { batch_id: self.batch.id, message: aws::describe_error(&error) });
                     return None;
                 }
                 // The SDK takes the time from this response, and signs the next request with it.
-                Verdict::WrongClock(away) if !had_wrong_clock => {
+                RequestError::WrongClock(away) if !had_wrong_clock => {
                     had_wrong_clock = true;
                     warn_about_clock(away);
                     continue;
                 }
-                Verdict::WrongClock(_) => {
+                RequestError::WrongClock(_) => {
                     self.shared.fail_all(self.batch, &Failure::Backend(aws::describe_error(&error)));
                     return None;
                 }
-                Verdict::Refused(why) => {
+                RequestError::Refused(why) => {
                     self.shared.fail_all(self.batch, &Failure::Backend(why));
                     return None;
                 }
-                Verdict::NoResponse if sending >= SENDINGS || start.elapsed() > LONG / 2 => {
-                    return Some(Sent::NoResponse);
+                RequestError::NoResponse if sending >= SENDINGS || start.elapsed() > LONG / 2 => {
+                    return Some(SendResult::NoResponse);
                 }
-                Verdict::NoResponse => was_silent = true,
+                RequestError::NoResponse => was_silent = true,
             }
             tokio::time::sleep(pauses.next_pause()).await;
         }
@@ -212,7 +212,7 @@ impl Sending<'_> {
 }
 
 /// The meaning of an error of a request.
-enum Verdict {
+enum RequestError {
     /// The time in the signature differs from AWS's by this much.
     WrongClock(Duration),
     /// The request may be repeated later, with fewer at once.
@@ -256,29 +256,29 @@ fn warn_about_clock(away: Duration) {
     });
 }
 
-fn classify(error: &SdkError<InvokeError>) -> Verdict {
+fn classify(error: &SdkError<InvokeError>) -> RequestError {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
     if CLOCK_CODES.contains(&code)
         && let Some(away) = wrong_clock(error)
     {
-        return Verdict::WrongClock(away);
+        return RequestError::WrongClock(away);
     }
     match (code, status) {
         ("TooManyRequestsException" | "EC2ThrottledException" | "ENILimitReachedException", _)
         // The function is being created or changed.
         | ("ResourceConflictException" | "ResourceNotReadyException", _)
-        | (_, Some(429)) => Verdict::Throttled,
+        | (_, Some(429)) => RequestError::Throttled,
         ("ResourceNotFoundException", _) => {
-            Verdict::Refused(format!("{}; run `cargo wren deploy`", aws::describe_error(error)))
+            RequestError::Refused(format!("{}; run `cargo wren deploy`", aws::describe_error(error)))
         }
-        (_, Some(400..500)) => Verdict::Refused(format!("{}; see `cargo wren doctor`", aws::describe_error(error))),
+        (_, Some(400..500)) => RequestError::Refused(format!("{}; see `cargo wren doctor`", aws::describe_error(error))),
         _ => match error {
-            SdkError::ConstructionFailure(_) => Verdict::Refused(aws::describe_error(error)),
+            SdkError::ConstructionFailure(_) => RequestError::Refused(aws::describe_error(error)),
             SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other() => {
-                Verdict::Refused(aws::describe_error(error))
+                RequestError::Refused(aws::describe_error(error))
             }
-            _ => Verdict::NoResponse,
+            _ => RequestError::NoResponse,
         },
     }
 }

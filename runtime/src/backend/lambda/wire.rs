@@ -1,6 +1,6 @@
-//! The messages between driver and worker if they share no memory: an attempt at consecutive tasks, and its outcome.
+//! The messages between driver and worker if they share no memory: a batch of consecutive tasks, and its outcome.
 //!
-//! Both are sent as JSON, the only format that AWS Lambda accepts: `{"wren": 1, "attempt": "<base64>"}` and
+//! Both are sent as JSON, the only format that AWS Lambda accepts: `{"wren": 1, "batch": "<base64>"}` and
 //! `{"wren": 1, "outcome": "<base64>"}`, each with a sealed envelope. Neither contains credentials.
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::function::Limits;
 /// Version of the JSON around envelopes.
 const VERSION: u32 = 1;
 
-/// One attempt at the tasks `first..first + count` of a job.
+/// A batch: the tasks `first..first + count` of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BatchRequest {
     /// The prefix of all keys that belong to this run of the job.
@@ -27,7 +27,7 @@ pub(crate) struct BatchRequest {
     pub(crate) batch_id: BatchId,
     pub(crate) first: u64,
     pub(crate) count: u64,
-    /// Counted from 1.
+    /// Number of the attempt, counted from 1.
     pub(crate) attempt: u32,
     pub(crate) function: String,
     pub(crate) signature_hash: u64,
@@ -63,7 +63,7 @@ pub(crate) enum Answer {
     Store,
 }
 
-/// The outcome of an attempt.
+/// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BatchOutcome {
     pub(crate) parts: Vec<Part>,
@@ -93,21 +93,21 @@ pub(crate) enum Part {
     },
 }
 
-/// When and where tasks of an attempt ran.
+/// When and where tasks of a batch ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskTimes {
-    /// When the first of them started, since the start of the attempt.
+    /// When the first of them started, since the start of the batch.
     pub(crate) started: Duration,
     pub(crate) compute: Duration,
     /// The worker process of the instance.
     pub(crate) worker: u32,
 }
 
-/// Measurements of an attempt, by the machine that ran it; see [`RemoteTiming`](crate::attempt::RemoteTiming).
+/// Measurements of a batch, by the machine that ran it; see [`RemoteTiming`](crate::attempt::RemoteTiming).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) request: String,
-    /// Random; the same in all attempts of an instance.
+    /// Random; the same for all batches of an instance.
     pub(crate) instance: u64,
     pub(crate) cold: bool,
     pub(crate) memory_mb: u32,
@@ -133,7 +133,7 @@ impl BatchRequest {
     /// Returns the JSON to send.
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, String> {
         let sealed = seal(self).map_err(|e| e.to_string())?;
-        Ok(wrapped("attempt", &sealed))
+        Ok(wrapped("batch", &sealed))
     }
 }
 
@@ -168,7 +168,7 @@ fn wrapped(name: &str, sealed: &[u8]) -> Vec<u8> {
 struct RequestJson<'a> {
     wren: u32,
     #[serde(default, borrow)]
-    attempt: Option<&'a str>,
+    batch: Option<&'a str>,
     #[serde(default)]
     registry: bool,
 }
@@ -176,7 +176,7 @@ struct RequestJson<'a> {
 /// A request to a worker.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
-    Attempt(Box<BatchRequest>),
+    Batch(Box<BatchRequest>),
     /// Asks for the list of the worker's remote functions.
     Registry,
 }
@@ -192,13 +192,13 @@ impl Request {
         if request.registry {
             return Ok(Request::Registry);
         }
-        let attempt = request.attempt.ok_or("the payload has neither `attempt` nor `registry`")?;
-        let sealed = BASE64_STANDARD.decode(attempt).map_err(|e| format!("`attempt` is not base64: {e}"))?;
-        Ok(Request::Attempt(Box::new(open(&sealed)?)))
+        let batch = request.batch.ok_or("the payload has neither `batch` nor `registry`")?;
+        let sealed = BASE64_STANDARD.decode(batch).map_err(|e| format!("`batch` is not base64: {e}"))?;
+        Ok(Request::Batch(Box::new(open(&sealed)?)))
     }
 }
 
-/// The response of a worker to an attempt.
+/// The response of a worker to a batch.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Response {
     BatchOutcome(Box<BatchOutcome>),
@@ -297,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn attempts_and_outcomes_come_back() {
+    fn batches_and_outcomes_round_trip() {
         let json = String::from_utf8(request().to_json().unwrap()).unwrap();
-        assert_eq!(Request::from_json(&json).unwrap(), Request::Attempt(Box::new(request())));
+        assert_eq!(Request::from_json(&json).unwrap(), Request::Batch(Box::new(request())));
         assert_eq!(Request::from_json("{\"registry\": true, \"wren\": 1}").unwrap(), Request::Registry);
         for response in [
             Response::BatchOutcome(Box::new(outcome())),
@@ -311,30 +311,30 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_batchs_sort_as_their_numbers() {
+    fn batch_keys_sort_by_number() {
         assert!(done_key("a", 9) < done_key("a", 10) && done_key("a", 99_999) < done_key("a", 100_000));
     }
 
     #[test]
-    fn what_others_send_is_refused_in_words() {
+    fn foreign_requests_are_clearly_refused() {
         let message = |json: &str| Request::from_json(json).unwrap_err();
         assert!(message("{}").contains("not made by wren"));
         assert!(message("[1, 2]").contains("not made by wren"));
         assert!(message("{\"wren\": 2}").contains("version 2"));
         assert!(message("{\"wren\": 1}").contains("neither"));
-        assert!(message("{\"wren\": 1, \"attempt\": \"-\"}").contains("base64"));
-        assert!(message("{\"wren\": 1, \"attempt\": \"V1JFTgE=\"}").contains("truncated"));
+        assert!(message("{\"wren\": 1, \"batch\": \"-\"}").contains("base64"));
+        assert!(message("{\"wren\": 1, \"batch\": \"V1JFTgE=\"}").contains("truncated"));
     }
 
     proptest! {
         #[test]
-        fn damage_is_never_taken_for_an_attempt(at in 0usize..400, byte: u8) {
+        fn damage_is_never_taken_for_a_batch(at in 0usize..400, byte: u8) {
             let mut json = request().to_json().unwrap();
             let at = at % json.len();
             let before = std::mem::replace(&mut json[at], byte);
             if let Ok(text) = std::str::from_utf8(&json) {
                 let read = Request::from_json(text);
-                prop_assert!(before == byte || read.is_err() || read == Ok(Request::Attempt(Box::new(request()))));
+                prop_assert!(before == byte || read.is_err() || read == Ok(Request::Batch(Box::new(request()))));
             }
         }
     }

@@ -350,11 +350,11 @@ impl LocalBackend {
         if process.was_ready() {
             self.starts.succeeded();
         } else if process.is_late() {
-            self.starts.was_late(now);
+            self.starts.record_late_start(now);
         } else if exit.was_killed() {
-            self.starts.refused(&format!("before its first call, the process {}", exit.in_words()), now);
+            self.starts.refused(&format!("before its first call, the process {}", exit.describe()), now);
         } else {
-            self.starts.was_false(&exit, now);
+            self.starts.record_early_exit(&exit, now);
         }
         process.settle(&exit, now, replies);
     }

@@ -1,5 +1,5 @@
-//! The output of a worker: the lines that it prints, each with the task that wrote it, and the ends of the standard
-//! error of its tasks.
+//! The output of a worker: the lines that it prints, each with the task that wrote it, and the last part of the
+//! standard error of each task.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, PipeReader, Read};

@@ -1,5 +1,4 @@
-//! The program of a worker: this same program, started again with the same arguments and surroundings, and what the
-//! worker receives from the driver at its start.
+//! Starts this program again as a worker, with the same arguments and environment, and sends the handshake.
 
 use std::ffi::OsString;
 use std::io;

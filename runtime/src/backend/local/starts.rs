@@ -61,7 +61,7 @@ impl Starts {
     }
 
     /// Records a worker that was killed because it did not accept batches in time.
-    pub(super) fn was_late(&mut self, now: Duration) {
+    pub(super) fn record_late_start(&mut self, now: Duration) {
         self.give_up(
             format!(
                 "a worker process did not reach `wren::init()` within {} seconds and was killed; the code that the \
@@ -73,13 +73,13 @@ impl Starts {
     }
 
     /// Records a worker that ended by itself before its first call.
-    pub(super) fn was_false(&mut self, exit: &Exit, now: Duration) {
+    pub(super) fn record_early_exit(&mut self, exit: &Exit, now: Duration) {
         self.false_starts += 1;
         if self.false_starts >= FALSE_STARTS {
             let why = format!(
                 "{FALSE_STARTS} worker processes in a row ended before their first call; the last one {}; check \
                  that `#[wren::main]` is on `main`, or that `wren::init()` is its first line",
-                exit.in_words()
+                exit.describe()
             );
             self.give_up(why, now);
         }

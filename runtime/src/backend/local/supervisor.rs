@@ -55,7 +55,7 @@ impl Exit {
     }
 
     /// Describes the end; the text follows a subject.
-    pub(super) fn in_words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let status = self.status.map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
         match self.stderr.trim() {
             "" => format!("ended with {status}"),

@@ -43,7 +43,7 @@ struct StoredCall {
 }
 
 /// One call of a job.
-pub(super) struct Made {
+pub(super) struct EncodedCall {
     pub(super) task: u64,
     pub(super) call: CallHash,
     pub(super) function: &'static RemoteFn,
@@ -60,7 +60,7 @@ struct Packed {
 }
 
 impl Packed {
-    fn push(&mut self, call: &Made) {
+    fn push(&mut self, call: &EncodedCall) {
         let segment = match self.segments.last_mut() {
             Some(last) if self.bytes <= SEGMENT => last,
             _ => {
@@ -96,7 +96,7 @@ fn segment_key(id: &str, writer: &str, segment: u64) -> String {
 }
 
 /// Writes the arguments of all calls.
-pub(super) async fn write(requests: &Requests, id: &str, calls: &[Made]) -> Result<Arguments> {
+pub(super) async fn write(requests: &Requests, id: &str, calls: &[EncodedCall]) -> Result<Arguments> {
     let mut packed = Packed::default();
     calls.iter().for_each(|call| packed.push(call));
     requests.for_each(packed.blobs, |store, (key, blob)| put_once(store, &key, &blob.bytes)).await?;
@@ -136,7 +136,7 @@ pub(super) async fn read(
     id: &str,
     arguments: &Arguments,
     over: BTreeSet<u64>,
-) -> Result<Vec<Made>> {
+) -> Result<Vec<EncodedCall>> {
     let (job, writer) = (id.to_owned(), arguments.writer.clone());
     let segments = requests.for_each(0..arguments.segments, move |store, number| {
         let Segment { first, calls } = read_segment(store, &job, &writer, number)?;
@@ -157,15 +157,15 @@ pub(super) async fn read(
         }
         let blobs = call.blobs.iter().filter_map(|key| blobs.get(key).cloned()).collect();
         let args = Args { bytes: call.args.into(), blobs };
-        Ok(Made { task, call: call_hash(function, &args), function, limits: call.limits, args })
+        Ok(EncodedCall { task, call: call_hash(function, &args), function, limits: call.limits, args })
     });
     made.collect()
 }
 
 /// Packs calls into blocks for the scheduler.
-pub(super) fn blocks(calls: Vec<Made>) -> Vec<TaskBlock> {
+pub(super) fn blocks(calls: Vec<EncodedCall>) -> Vec<TaskBlock> {
     let mut blocks: Vec<TaskBlock> = Vec::new();
-    for Made { task, function, limits, args, .. } in calls {
+    for EncodedCall { task, function, limits, args, .. } in calls {
         let joins = |b: &TaskBlock| {
             b.accepts(function, &limits) && !b.is_full(BLOCK_TASKS, BLOCK_BYTES) && b.tasks().end == task
         };

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::JobProgress;
-use super::arguments::Made;
-use super::claimed::Claimed;
-use super::over::{Over, failures};
+use super::arguments::EncodedCall;
+use super::claim::JobClaim;
+use super::finished::{FinishedTasks, failures};
 use super::stored::{StoredJob, register};
 use crate::attempt::{Decoded, decode_result};
 use crate::calls::map::Calls;
 use crate::error::{Attempt, Error, Result};
 use crate::executor::commit::build;
-use crate::executor::commit::lease::Watch;
+use crate::executor::commit::lease::HolderWatch;
 use crate::executor::commit::manifest::{Identity, Manifest, call_hash, check_name, other_kind};
 use crate::executor::commit::record::{Done, FailedRecord, Kind, Objects};
 use crate::executor::{Executor, Settings};
@@ -85,19 +85,19 @@ impl<R> Job<R> {
             let args = parts.args(task)?;
             let call = call_hash(function, &args);
             identity.add(function, &call)?;
-            made.push(Made { task, call, function, limits, args });
+            made.push(EncodedCall { task, call, function, limits, args });
             if made.len().is_multiple_of(IN_ONE_GO) {
                 tokio::task::yield_now().await;
             }
         }
         identity.end()?;
-        // Claimed before the manifest is put, so that a process that finds the manifest does not take over the job, and
+        // JobClaim before the manifest is put, so that a process that finds the manifest does not take over the job, and
         // before the results are read, so that all results of another process are seen.
-        let claimed = Claimed::of(&executor, &requests, &id, claim, &mut Watch::default()).await?;
+        let claimed = JobClaim::of(&executor, &requests, &id, claim, &mut HolderWatch::default()).await?;
         build::check(&requests, &id, executor.reactor().config.other_build).await?;
-        let mut over = Over::default();
+        let mut over = FinishedTasks::default();
         if is_named {
-            over = Over::find(&requests, &id).await?;
+            over = FinishedTasks::find(&requests, &id).await?;
             over.check(&id, &requests.store().url(), &made)?;
         }
         let manifest = register(&requests, &id, &identity, &made).await?;

@@ -22,7 +22,7 @@ pub(super) async fn remove(requests: &Requests, id: &str, arguments: Option<&Arg
     let own = format!("{id}/");
     let values = match named.is_empty() {
         true => Vec::new(),
-        false => unnamed_elsewhere(requests, &own, named).await?,
+        false => only_referenced_here(requests, &own, named).await?,
     };
     let mut keys = requests.list(own).await?;
     // The leases are removed last, by the process that holds the job.
@@ -47,7 +47,7 @@ async fn runs(requests: &Requests, id: &str) -> Result<Vec<String>> {
 }
 
 /// Returns the keys of the `named` values that nothing else in the store refers to. Reads everything else in the store.
-async fn unnamed_elsewhere(requests: &Requests, own: &str, named: BTreeSet<[u8; 32]>) -> Result<Vec<String>> {
+async fn only_referenced_here(requests: &Requests, own: &str, named: BTreeSet<[u8; 32]>) -> Result<Vec<String>> {
     let mut keys = requests.list(String::new()).await?;
     let mine: BTreeSet<String> = named.iter().map(key_of).collect();
     keys.retain(|key| !key.starts_with(own) && !mine.contains(key));

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::JobProgress;
-use super::arguments::{self, Made};
-use super::claimed::Claimed;
-use super::over::Over;
+use super::arguments::{self, EncodedCall};
+use super::claim::JobClaim;
+use super::finished::FinishedTasks;
 use super::stored::StoredJob;
 use crate::error::{Error, Result};
-use crate::executor::commit::Known;
+use crate::executor::commit::EarlierResults;
 use crate::executor::commit::manifest::Identity;
 use crate::executor::commit::record::{Objects, cancel_key};
 use crate::executor::{Executor, Outcome, OutcomeQueue, ResultCommitter, ResultPolicy, Settings};
@@ -42,7 +42,7 @@ pub(super) struct Running {
 #[derive(Debug, Clone)]
 enum State {
     Running,
-    Over,
+    FinishedTasks,
     Cancelled,
     Broken(Error),
 }
@@ -51,16 +51,17 @@ impl Running {
     /// Submits the calls, and looks after them until the job ends.
     pub(super) fn begin(
         stored: &StoredJob,
-        calls: Vec<Made>,
-        over: Over,
+        calls: Vec<EncodedCall>,
+        over: FinishedTasks,
         settings: &Settings,
-        claimed: Claimed,
+        claimed: JobClaim,
     ) -> Result<Arc<Self>> {
         let StoredJob { id, manifest, executor, requests, .. } = stored;
         let outcomes = Arc::new(OutcomeQueue::default());
         let identity = Identity::new(id, requests.store().url(), None);
         let (done, failed) = (over.done.len() as u64, over.failed());
-        let known = Known { objects: Objects::default(), decided: over.decided, identity, lease: Some(claimed.lease) };
+        let known =
+            EarlierResults { objects: Objects::default(), decided: over.decided, identity, lease: Some(claimed.lease) };
         let committer =
             ResultCommitter::new(requests.clone(), id.clone(), ResultPolicy::Only, true, known, outcomes.clone())?;
         for call in &calls {
@@ -84,7 +85,7 @@ impl Running {
             failed: failed.into(),
             state: watch::Sender::new(State::Running),
         });
-        event_loop()?.spawn(running.clone().look_after(requests.clone(), id.clone()));
+        event_loop()?.spawn(running.clone().supervise(requests.clone(), id.clone()));
         Ok(running)
     }
 
@@ -99,16 +100,16 @@ impl Running {
         let mut state = self.state.subscribe();
         let ended = state.wait_for(|state| !matches!(state, State::Running)).await;
         // Cannot fail, because `self` owns the sender.
-        let ended = ended.map_or(State::Over, |state| state.clone());
+        let ended = ended.map_or(State::FinishedTasks, |state| state.clone());
         match ended {
-            State::Running | State::Over => Ok(()),
+            State::Running | State::FinishedTasks => Ok(()),
             State::Cancelled => Err(Error::Cancelled { done: self.done.load(Ordering::Acquire) }),
             State::Broken(error) => Err(error),
         }
     }
 
     /// Counts the outcomes of the tasks, until the job ends or is cancelled.
-    async fn look_after(self: Arc<Self>, requests: Requests, id: String) {
+    async fn supervise(self: Arc<Self>, requests: Requests, id: String) {
         let every = if requests.are_free() { CANCELLED_HERE } else { CANCELLED_ELSEWHERE };
         let mut look_at = Instant::now() + every;
         let state = loop {
@@ -120,7 +121,7 @@ impl Running {
                 Ok(Some(Outcome::Failed { .. })) => drop(self.failed.fetch_add(1, Ordering::AcqRel)),
                 Ok(Some(Outcome::Cancelled)) => break State::Cancelled,
                 Ok(Some(outcome)) => break State::Broken(outcome.into_error(self.done.load(Ordering::Acquire))),
-                Ok(None) => break State::Over,
+                Ok(None) => break State::FinishedTasks,
                 Err(_) => {
                     // If the request fails, it is repeated later.
                     if requests.exists(cancel_key(&id)).await.unwrap_or(false) {
@@ -132,7 +133,7 @@ impl Running {
         };
         let this = self.clone();
         let end = match &state {
-            State::Running | State::Over => "done",
+            State::Running | State::FinishedTasks => "done",
             State::Cancelled | State::Broken(Error::Cancelled { .. }) => "cancelled",
             State::Broken(_) => "failed",
         };
@@ -160,7 +161,7 @@ impl Running {
 
     fn stop(&self, state: &'static str) {
         self.executor.reactor().cancel(self.job);
-        self.committer.hang_up();
+        self.committer.close();
         self.log.end(state);
     }
 }

@@ -1,17 +1,17 @@
-//! A job in its store: a process finds it there, and runs it if no other process does.
+//! Runs a job that is in the store, or follows the process that runs it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::JobProgress;
-use super::arguments::{self, Made};
-use super::claimed::Claimed;
-use super::over::Over;
+use super::arguments::{self, EncodedCall};
+use super::claim::JobClaim;
+use super::finished::FinishedTasks;
 use super::remove::remove;
 use super::running::Running;
 use crate::error::{Error, Result};
 use crate::executor::commit::build;
-use crate::executor::commit::lease::{Lease, Watch};
+use crate::executor::commit::lease::{HolderWatch, Lease};
 use crate::executor::commit::manifest::{Identity, Manifest, check_name};
 use crate::executor::commit::record::{cancel_key, failed_key, failed_tasks};
 use crate::executor::{Executor, Settings};
@@ -27,7 +27,7 @@ pub(super) struct StoredJob {
     /// Set if this process runs the job, from the start or because the process that ran it is gone.
     running: OnceLock<Arc<Running>>,
     /// The findings of earlier checks on the job's holder. Locked while this process checks whether to run the job.
-    taking: tokio::sync::Mutex<Watch>,
+    taking: tokio::sync::Mutex<HolderWatch>,
     is_removed: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Taken {
     /// This process runs it.
     Running,
     /// All tasks are finished.
-    Over,
+    FinishedTasks,
     /// Another process runs it.
     Elsewhere,
 }
@@ -82,12 +82,12 @@ impl StoredJob {
         if self.is_removed.load(Ordering::Acquire) {
             return Err(Error::Job(format!("job `{}` was removed", self.id)));
         }
-        let Some(claimed) = Claimed::of(&self.executor, &self.requests, &self.id, try_claim, &mut watch).await? else {
+        let Some(claimed) = JobClaim::of(&self.executor, &self.requests, &self.id, try_claim, &mut watch).await? else {
             return Ok(Taken::Elsewhere);
         };
-        let over = Over::find(&self.requests, &self.id).await?;
+        let over = FinishedTasks::find(&self.requests, &self.id).await?;
         if over.done.len() as u64 + over.failed() >= self.manifest.tasks {
-            return Ok(Taken::Over);
+            return Ok(Taken::FinishedTasks);
         }
         if self.is_cancelled().await? {
             return Err(Error::Cancelled { done: over.done.len() as u64 });
@@ -107,7 +107,13 @@ impl StoredJob {
     }
 
     /// Runs tasks of the job, in this process.
-    pub(super) fn run(&self, calls: Vec<Made>, over: Over, settings: &Settings, claimed: Claimed) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        calls: Vec<EncodedCall>,
+        over: FinishedTasks,
+        settings: &Settings,
+        claimed: JobClaim,
+    ) -> Result<()> {
         let running = Running::begin(self, calls, over, settings, claimed)?;
         // Not set before, because this process has just claimed the job.
         let _ = self.running.set(running);
@@ -122,7 +128,7 @@ impl StoredJob {
             }
             match self.take_over().await? {
                 Taken::Running => {}
-                Taken::Over => return Ok(()),
+                Taken::FinishedTasks => return Ok(()),
                 Taken::Elsewhere => sleep(Lease::pause(&self.requests)).await?,
             }
         }
@@ -134,7 +140,7 @@ impl StoredJob {
         if let Some(running) = self.running.get() {
             return Ok(running.progress(tasks));
         }
-        let over = wait(Over::find(&self.requests, &self.id))?;
+        let over = wait(FinishedTasks::find(&self.requests, &self.id))?;
         Ok(JobProgress { tasks, done: over.done.len() as u64, failed: over.failed() })
     }
 
@@ -167,7 +173,12 @@ impl StoredJob {
 }
 
 /// Puts the arguments and the manifest of a job, unless they are already there.
-pub(super) async fn register(requests: &Requests, id: &str, identity: &Identity, made: &[Made]) -> Result<Manifest> {
+pub(super) async fn register(
+    requests: &Requests,
+    id: &str,
+    identity: &Identity,
+    made: &[EncodedCall],
+) -> Result<Manifest> {
     if let Some(earlier) = identity.earlier().filter(|earlier| earlier.arguments.is_some()) {
         return Ok(earlier.clone());
     }

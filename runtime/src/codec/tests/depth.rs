@@ -23,7 +23,7 @@ fn on_a_small_stack<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static
 }
 
 #[test]
-fn what_can_be_written_can_be_read_and_deeper_is_an_error() {
+fn writable_depths_are_readable_and_deeper_is_an_error() {
     on_a_small_stack(|| {
         let wraps: [(Wrap, usize); 4] = [
             (Expr::Not, 256),
@@ -59,7 +59,7 @@ fn a_deep_untagged_type_can_be_read() {
 }
 
 #[test]
-fn deep_nesting_is_an_error_and_no_overflow() {
+fn deep_nesting_is_an_error_not_an_overflow() {
     for mark in [marks::SOME, marks::SEQ, marks::MAP] {
         let bytes: Vec<u8> = [mark, 1].repeat(1 << 20);
         assert!(decode::<serde_json::Value>(&bytes).is_err());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn bytes_and_texts_are_told_apart_in_untagged_types() {
+fn untagged_types_distinguish_bytes_and_texts() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(untagged)]
     enum TextFirst {
@@ -31,7 +31,7 @@ fn bytes_and_texts_are_told_apart_in_untagged_types() {
 }
 
 #[test]
-fn none_is_told_apart_from_some_that_holds_nothing() {
+fn none_is_distinguished_from_some_of_nothing() {
     comes_back(&vec![None, Some(())]);
     comes_back(&vec![Some(Marker), None]);
     comes_back(&[None, Some(None), Some(Some(None)), Some(Some(Some(())))]);
@@ -45,7 +45,7 @@ fn none_is_told_apart_from_some_that_holds_nothing() {
 }
 
 #[test]
-fn a_visitor_of_the_users_own_sees_what_json_would_show_it() {
+fn custom_visitors_see_what_json_would_show() {
     /// A type whose visitor is written by hand and accepts only maps.
     #[derive(Debug, PartialEq)]
     struct Point {
@@ -117,7 +117,7 @@ fn a_visitor_of_the_users_own_sees_what_json_would_show_it() {
 }
 
 #[test]
-fn what_serde_cannot_read_ahead_is_refused_by_name_and_reason() {
+fn unbufferable_values_are_refused_with_name_and_reason() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(untagged)]
     enum Wide {

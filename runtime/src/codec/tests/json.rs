@@ -26,13 +26,13 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 
 proptest! {
     #[test]
-    fn json_comes_back(value in json()) {
+    fn json_round_trips(value in json()) {
         comes_back(&value);
     }
 }
 
 #[test]
-fn json_that_was_not_parsed_comes_back() {
+fn unparsed_json_round_trips() {
     let raw = RawValue::from_string("{\"a\": [1, 2.50]}".to_owned()).unwrap();
     let got: Vec<Box<RawValue>> = decode(&encode(&[&raw, &raw]).unwrap()).unwrap();
     assert_eq!(got[1].get(), raw.get());

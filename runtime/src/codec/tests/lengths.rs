@@ -7,7 +7,7 @@ use serde::ser::SerializeSeq;
 use super::*;
 
 #[test]
-fn a_length_that_lies_is_an_error() {
+fn a_wrong_length_is_an_error() {
     let lengths = [marks::WIDE_SEQ, marks::WIDE_MAP, marks::WIDE_BYTES, marks::WIDE_STR, marks::LONG_BLOCK + 8];
     for marker in lengths {
         for fill in [0x7f, 0xff] {
@@ -21,7 +21,7 @@ fn a_length_that_lies_is_an_error() {
 }
 
 #[test]
-fn a_length_that_lies_when_it_is_written_does_no_harm() {
+fn a_wrong_length_hint_is_harmless() {
     struct Lies<T>(Vec<T>, usize);
     impl<T: Serialize> Serialize for Lies<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -173,7 +173,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn enums_of_all_representations_in_each_other_come_back(node in nodes()) {
+    fn nested_enums_of_all_representations_round_trip(node in nodes()) {
         comes_back(&node);
         comes_back(&Some(vec![(node.clone(), Some(node))]));
     }

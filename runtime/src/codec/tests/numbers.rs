@@ -6,12 +6,12 @@ use super::*;
 
 proptest! {
     #[test]
-    fn numbers_come_back(value in any::<(u128, i128, Vec<i64>, Vec<u16>, Vec<Option<u8>>, Vec<char>, [i8; 7])>()) {
+    fn numbers_round_trip(value in any::<(u128, i128, Vec<i64>, Vec<u16>, Vec<Option<u8>>, Vec<char>, [i8; 7])>()) {
         comes_back(&value);
     }
 
     #[test]
-    fn a_sequence_may_stop_to_be_one_of_numbers_anywhere(
+    fn sequences_may_stop_being_numeric_anywhere(
         before in prop::collection::vec(any::<u16>(), 0..400), text in ".{0,3}", after in any::<Vec<i8>>(),
     ) {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]

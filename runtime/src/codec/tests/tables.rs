@@ -63,13 +63,13 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 
 proptest! {
     #[test]
-    fn tables_come_back_also_where_a_row_is_of_another_shape(all in rows()) {
+    fn tables_with_irregular_rows_round_trip(all in rows()) {
         comes_back(&all);
         comes_back(&vec![all; 20]);
     }
 
     #[test]
-    fn plain_tables_come_back(
+    fn plain_tables_round_trip(
         pairs in prop::collection::vec(any::<(u32, i8, bool)>(), 0..300),
         arrays in prop::collection::vec(any::<[u8; 4]>(), 0..40),
         keyed in prop::collection::vec((any::<u16>(), prop::num::f64::NORMAL), 0..40),
@@ -86,7 +86,7 @@ proptest! {
 }
 
 #[test]
-fn names_of_fields_stand_once() {
+fn field_names_appear_once() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Sample {
         temperature_of_the_water: f32,
@@ -106,7 +106,7 @@ fn names_of_fields_stand_once() {
 }
 
 #[test]
-fn tens_of_thousands_of_sets_of_fields_come_back() {
+fn tens_of_thousands_of_field_sets_round_trip() {
     macro_rules! many {
         ($($field:ident)*) => {
             #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(800))]
 
     #[test]
-    fn csv_records_are_those_of_the_whole_file(
+    fn csv_records_match_the_whole_file(
         text in "(\u{feff})?([a;]|,|\"|\"|'|#|\n|\r|\r\n| |\"a\n\",|'a\n'',|\n#a\"\n){0,40}",
         size in 1u64..60,
         delimiter in prop::sample::select(vec![b',', b';']),
@@ -90,7 +90,7 @@ fn csv_blocks_hold_whole_records() {
 }
 
 #[test]
-fn a_record_that_does_not_fit_names_its_place_and_the_rest_follows() {
+fn invalid_records_name_their_place_and_the_rest_follows() {
     let (_folder, path) = file("a.csv", b"n,name\n1,a\nx,b\n3,c\n");
     let splits = splits(Input::glob(&path).unwrap().csv().split_size(5)).unwrap();
     assert!(splits.len() > 2);
@@ -159,7 +159,7 @@ fn settings_hold_in_every_split() {
 }
 
 #[test]
-fn a_header_is_trimmed_where_fields_are() {
+fn headers_are_trimmed_with_fields() {
     #[derive(serde::Deserialize)]
     struct Both {
         a: u8,

@@ -13,7 +13,7 @@ fn names(input: Result<Input>) -> Vec<String> {
 }
 
 #[test]
-fn patterns_mean_the_same_for_files_and_for_stores() {
+fn patterns_match_alike_in_files_and_stores() {
     let folder = tempfile::tempdir().unwrap();
     let store = MemoryStore::named("");
     let all = ["b.txt", "a.txt", "_SUCCESS", "sub/c.txt", "sub/deep/d.txt", "sub/_e.txt", "[1].txt", "sub.txt"];
@@ -54,7 +54,7 @@ fn patterns_mean_the_same_for_files_and_for_stores() {
 }
 
 #[test]
-fn relative_paths_are_found_by_workers_that_stand_elsewhere() {
+fn workers_in_other_folders_find_relative_paths() {
     let splits = splits(Input::glob("src/data/*.rs").unwrap()).unwrap();
     assert!(splits.iter().all(|split| Path::new(split.path()).is_absolute()));
 }
@@ -106,7 +106,7 @@ fn names_need_not_be_utf_8() {
 }
 
 #[test]
-fn a_folder_is_read_once_however_many_links_lead_to_it() {
+fn a_folder_with_several_links_is_read_once() {
     let (_folder, inside) = folder(&["2026-11-26/a.log", "near.log", "other/far.log"]);
     symlink("2026-11-26", inside.join("latest")).unwrap();
     symlink("latest", inside.join("first")).unwrap();
@@ -144,7 +144,7 @@ fn folders_and_files_behind_links_are_read() {
 }
 
 #[test]
-fn a_link_to_nothing_is_an_error_where_its_name_matches() {
+fn matching_broken_links_are_errors() {
     let (_folder, inside) = folder(&["a.log", "b/c.log"]);
     symlink("/nowhere/b.log", inside.join("b.log")).unwrap();
     for path in [inside.clone(), inside.join("*.log"), inside.join("**/*.log"), inside.join("b.log")] {
@@ -156,7 +156,7 @@ fn a_link_to_nothing_is_an_error_where_its_name_matches() {
 }
 
 #[test]
-fn pipes_sockets_and_devices_are_errors_that_name_them() {
+fn pipes_sockets_and_devices_are_errors_naming_them() {
     let (_folder, inside) = folder(&["a.log"]);
     let made = std::process::Command::new("mkfifo").arg(inside.join("p.log")).status();
     assert!(made.unwrap().success());
@@ -178,7 +178,7 @@ fn pipes_sockets_and_devices_are_errors_that_name_them() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn files_of_proc_and_descriptors_are_what_they_are() {
+fn proc_files_are_refused_and_descriptors_resolved() {
     let empty = refused("/proc/self/status");
     assert!(empty.contains("it reports a length of 0 but has content"), "{empty}");
     let (_folder, path) = file("in.txt", b"one\ntwo\n");
@@ -203,7 +203,7 @@ fn a_file_that_became_a_pipe_is_an_error() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_cannot_be_read_is_an_error() {
+fn unreadable_folders_are_errors() {
     use std::os::unix::fs::PermissionsExt;
 
     use crate::data::pattern::Pattern;
@@ -248,7 +248,7 @@ fn braces_are_alternatives() {
 }
 
 #[test]
-fn what_shells_put_in_place_is_named() {
+fn shell_expansions_are_explained() {
     assert!(refused("~nobody-here/x.log").contains("only `~/` is expanded"));
     assert!(refused("$NOWHERE/x.log").contains("`$` is not expanded"));
     assert!(reason(splits(Input::paths(["~/no-such-file-of-wren"]).unwrap())).contains("does not expand `~`"));

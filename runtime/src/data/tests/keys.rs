@@ -91,7 +91,7 @@ impl Store for Foreign {
 }
 
 #[test]
-fn keys_of_others_are_taken_as_they_are() {
+fn foreign_keys_are_used_unchanged() {
     let long = format!("long/{}/a.txt", "p".repeat(400));
     let keys =
         ["/lead.txt", "double//2026/b.txt", "double/a.txt", "dots/../x.txt", "dots/./y.txt", "end/z/", "sub/c.txt"];

@@ -178,7 +178,7 @@ fn reason(result: Result<impl std::fmt::Debug>) -> String {
 }
 
 #[test]
-fn a_file_that_shrank_is_an_error_that_names_it() {
+fn a_shrunken_file_is_an_error_naming_it() {
     let (_folder, path) = file("log.txt", "a line\n".repeat(100).as_bytes());
     let splits = splits(Input::glob(&path).unwrap().split_size(300)).unwrap();
     fs::write(&path, "a line\n".repeat(50)).unwrap();
@@ -205,7 +205,7 @@ fn a_file_that_shrank_is_an_error_that_names_it() {
 }
 
 #[test]
-fn what_was_appended_is_not_read() {
+fn appended_data_is_not_read() {
     let (_folder, path) = file("log.txt", b"one\ntwo\n");
     let splits = splits(Input::glob(&path).unwrap().split_size(4)).unwrap();
     fs::write(&path, b"one\ntwo\nthree\n").unwrap();
@@ -213,7 +213,7 @@ fn what_was_appended_is_not_read() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_an_error_and_the_rest_follows() {
+fn invalid_utf_8_is_an_error_and_the_rest_follows() {
     let (_folder, path) = file("a.txt", b"one\ntw\xff\nthree");
     let splits = splits(Input::glob(&path).unwrap()).unwrap();
     let mut lines = splits[0].lines().unwrap();
@@ -242,7 +242,7 @@ fn invalid_settings_are_refused_with_a_fix() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_an_error_that_says_where() {
+fn too_long_lines_are_errors_naming_their_place() {
     let long = "x".repeat(3 << 20);
     let (_folder, path) = file("long.txt", format!("short\n{long}\nshort\n").as_bytes());
     let split = splits(Input::glob(path).unwrap()).unwrap().remove(0);

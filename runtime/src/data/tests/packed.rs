@@ -47,7 +47,7 @@ proptest! {
 }
 
 #[test]
-fn packed_data_that_is_cut_off_is_an_error() {
+fn truncated_packed_data_is_an_error() {
     let text = "some text, more or less\n".repeat(1_000);
     for (name, pack) in PACKED {
         let packed = pack(text.as_bytes());
@@ -63,7 +63,7 @@ fn packed_data_that_is_cut_off_is_an_error() {
 }
 
 #[test]
-fn the_content_says_how_a_file_is_packed() {
+fn packing_is_recognized_by_content() {
     let text = "one\ntwo\n".repeat(50);
     for (name, pack) in PACKED {
         for name in ["A.GZ", "b.gzip", "c.bgz", "d", "e.txt", "f.ZST", name] {
@@ -96,7 +96,7 @@ fn splits_of(input: Input) -> Vec<Split> {
 }
 
 #[test]
-fn an_empty_file_by_a_packed_name_is_empty() {
+fn empty_files_with_packed_names_are_empty() {
     for name in ["b.gz", "b.zst", "b.gzip"] {
         let (folder, path) = file(name, b"");
         assert_eq!(splits_of(Input::glob(&path).unwrap()), []);
@@ -110,7 +110,7 @@ fn an_empty_file_by_a_packed_name_is_empty() {
 }
 
 #[test]
-fn zeros_behind_gzip_members_are_padding_and_other_things_an_error() {
+fn zeros_after_gzip_members_are_padding_and_garbage_an_error() {
     let zeros = |n: usize| vec![0; n];
     let read = |packed: &[u8]| {
         let (_folder, path) = file("a.gz", packed);
@@ -132,7 +132,7 @@ fn zeros_behind_gzip_members_are_padding_and_other_things_an_error() {
 }
 
 #[test]
-fn what_cannot_be_unpacked_is_named() {
+fn unsupported_packings_are_named() {
     let cases: [(&str, &[u8]); 5] = [
         ("bzip2", b"BZh91AY&SY\xfe\x00"),
         ("xz", b"\xfd7zXZ\0\0\x04"),

@@ -55,7 +55,7 @@ mod tests {
     use crate::store::MemoryStore;
 
     #[tokio::test]
-    async fn a_job_of_another_build_goes_on_or_is_an_error() {
+    async fn jobs_of_another_build_continue_or_fail() {
         let requests = Requests::new(MemoryStore::named("build-test"));
         let check = |on_other| check(&requests, "rates", on_other);
         check(OtherBuild::Error).await.unwrap();

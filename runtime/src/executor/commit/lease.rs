@@ -1,4 +1,4 @@
-//! The right to run a job: one program at a time has it, on any machine.
+//! The lease of a job, which lets one process at a time run the job, on any machine.
 //!
 //! The leases of a job are numbered: `<job>/run/<n>`. The process that puts the next number holds the job. Only one
 //! process can do that, because a lease is put only if it is absent. The holder regularly writes a new count into its
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::codec::envelope;
 use crate::error::Result;
-use crate::platform::{self, Instance};
+use crate::platform::{self, ProcessIdentity};
 use crate::store::{Requests, event_loop, sleep};
 use crate::terminal;
 
@@ -41,8 +41,8 @@ const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// A lease as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
-    holder: Instance,
+struct LeaseRecord {
+    holder: ProcessIdentity,
     /// Distinguishes the leases of one process.
     nonce: u64,
     beats: u64,
@@ -59,9 +59,9 @@ pub(crate) struct Lease {
 
 /// The findings of several checks on a job's holder.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
-    /// The number and content of the last lease, and since when it has not changed.
-    last: Option<(u64, Record, Instant)>,
+pub(crate) struct HolderWatch {
+    /// The number and content of the last lease, and when it last changed.
+    last: Option<(u64, LeaseRecord, Instant)>,
 }
 
 fn prefix(id: &str) -> String {
@@ -75,14 +75,14 @@ fn key(id: &str, number: u64) -> String {
 impl Lease {
     /// Waits until no process runs the job, and takes it.
     pub(crate) async fn take(requests: &Requests, id: &str) -> Result<Self> {
-        let mut watch = Watch::default();
+        let mut watch = HolderWatch::default();
         let (started, mut is_reported) = (Instant::now(), false);
         loop {
             match Self::try_take(requests, id, &mut watch).await? {
                 Ok(lease) => return Ok(lease),
                 Err(holder) if !is_reported && started.elapsed() > NOTICE_AFTER => {
                     is_reported = true;
-                    let place = match holder == *Instance::of_this_process() {
+                    let place = match holder == *ProcessIdentity::of_this_process() {
                         true => "already running in this program".to_owned(),
                         false => format!("running in another program (process {} on {})", holder.pid, holder.machine),
                     };
@@ -103,29 +103,29 @@ impl Lease {
     pub(crate) async fn try_take(
         requests: &Requests,
         id: &str,
-        watch: &mut Watch,
-    ) -> Result<std::result::Result<Self, Instance>> {
+        watch: &mut HolderWatch,
+    ) -> Result<std::result::Result<Self, ProcessIdentity>> {
         let keys = requests.list(prefix(id)).await?;
         let number = |key: &String| key.strip_prefix(&prefix(id)).and_then(|number| number.parse::<u64>().ok());
         let last = keys.iter().filter_map(number).max().unwrap_or(0);
         if last > 0
             && let Some(sealed) = requests.find(key(id, last)).await?
             // A lease that cannot be read does not count.
-            && let Ok(record) = envelope::open::<Record>(&sealed)
+            && let Ok(record) = envelope::open::<LeaseRecord>(&sealed)
             && !watch.is_due(last, &record, Instant::now())
         {
             return Ok(Err(record.holder));
         }
-        let holder = Instance::of_this_process();
-        let record = Record { holder: holder.clone(), nonce: crate::platform::random(), beats: 0, is_over: false };
+        let holder = ProcessIdentity::of_this_process();
+        let record = LeaseRecord { holder: holder.clone(), nonce: crate::platform::random(), beats: 0, is_over: false };
         let next = key(id, last + 1);
         if !requests.put_if_absent(next.clone(), envelope::seal(&record)?).await? {
             // Another process was faster.
-            let winner = requests.find(next).await?.and_then(|sealed| envelope::open::<Record>(&sealed).ok());
+            let winner = requests.find(next).await?.and_then(|sealed| envelope::open::<LeaseRecord>(&sealed).ok());
             return Ok(Err(winner.map_or_else(|| holder.clone(), |record| record.holder)));
         }
         let ended = Arc::new(Notify::new());
-        let beats = event_loop()?.spawn(beat(requests.clone(), next, record, ended.clone()));
+        let beats = event_loop()?.spawn(renew(requests.clone(), next, record, ended.clone()));
         let lease = Self { ended, beats: Some(beats) };
         // Some leases stay, so that a process that listed them a while ago cannot put a number that already existed.
         let old = keys.into_iter().filter(|key| number(key).is_some_and(|number| number + KEPT <= last)).collect();
@@ -167,7 +167,7 @@ impl Drop for Lease {
 }
 
 /// Updates the lease regularly, and marks it as over at the end.
-async fn beat(requests: Requests, key: String, mut record: Record, ended: Arc<Notify>) {
+async fn renew(requests: Requests, key: String, mut record: LeaseRecord, ended: Arc<Notify>) {
     while !record.is_over {
         record.is_over = timeout(BEAT, ended.notified()).await.is_ok();
         record.beats += 1;
@@ -178,9 +178,9 @@ async fn beat(requests: Requests, key: String, mut record: Record, ended: Arc<No
     }
 }
 
-impl Watch {
+impl HolderWatch {
     /// Whether the next lease of a job may be put, if `record` is the content of the last one.
-    fn is_due(&mut self, number: u64, record: &Record, now: Instant) -> bool {
+    fn is_due(&mut self, number: u64, record: &LeaseRecord, now: Instant) -> bool {
         let since = match &self.last {
             Some((known, last, since)) if *known == number && last == record => *since,
             _ => now,
@@ -195,29 +195,29 @@ mod tests {
     use super::*;
     use crate::store::{MemoryStore, wait};
 
-    fn record(beats: u64, is_over: bool) -> Record {
-        Record { holder: Instance::of_this_process().clone(), nonce: 7, beats, is_over }
+    fn record(beats: u64, is_over: bool) -> LeaseRecord {
+        LeaseRecord { holder: ProcessIdentity::of_this_process().clone(), nonce: 7, beats, is_over }
     }
 
     #[test]
-    fn who_is_silent_for_long_or_says_so_has_gone() {
+    fn silent_or_departed_holders_lose_the_lease() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut watch = Watch::default();
+        let mut watch = HolderWatch::default();
         assert!(!watch.is_due(1, &record(0, false), at(0)));
         assert!(!watch.is_due(1, &record(0, false), at(30)));
         assert!(!watch.is_due(1, &record(1, false), at(40)), "it was updated a while ago");
         assert!(!watch.is_due(1, &record(1, false), at(70)));
         assert!(!watch.is_due(2, &record(1, false), at(80)), "another process holds it now");
         assert!(watch.is_due(2, &record(1, false), at(116)));
-        assert!(Watch::default().is_due(1, &record(0, true), at(0)));
+        assert!(HolderWatch::default().is_due(1, &record(0, true), at(0)));
     }
 
     #[test]
-    fn a_job_has_one_holder_after_the_other() {
+    fn a_job_has_one_holder_at_a_time() {
         wait(async {
             let requests = Requests::new(MemoryStore::named(""));
-            let mut watch = Watch::default();
+            let mut watch = HolderWatch::default();
             let first = Lease::try_take(&requests, "job", &mut watch).await.unwrap().unwrap();
             let holder = Lease::try_take(&requests, "job", &mut watch).await.unwrap().unwrap_err();
             assert_eq!(holder.pid, std::process::id());

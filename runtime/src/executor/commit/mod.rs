@@ -4,9 +4,9 @@
 pub(crate) mod build;
 mod committer;
 pub(crate) mod lease;
+mod lookups;
 pub(crate) mod manifest;
 pub(crate) mod record;
-mod seeking;
 
-pub(crate) use committer::{Known, LookUp, ResultCommitter, ResultPolicy};
-pub(crate) use seeking::{Seeking, Sought, Submitted};
+pub(crate) use committer::{EarlierResults, LookUp, ResultCommitter, ResultPolicy};
+pub(crate) use lookups::{Lookup, PendingLookups, Submitted};

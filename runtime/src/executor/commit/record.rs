@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_arrives_as_it_was_and_a_damaged_one_not_at_all() {
+    fn records_round_trip_and_damaged_ones_fail() {
         let sealed = record(60..64).seal().unwrap();
         assert_eq!(Record::open(&sealed), Ok(record(60..64)));
         for cut in 0..sealed.len() {
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_of_64_tasks_and_their_keys_say_which() {
+    fn cells_hold_64_tasks_named_in_their_keys() {
         assert_eq!((cell_of(63), cell_of(64), tasks_of(64), bit(65)), (0, 64, 64..128, 2));
         assert_eq!(cell_key("j", 64), "j/done/000000000064-000000000127");
         assert_eq!(done_key("j", 64), "j/done/000000000064");

@@ -243,13 +243,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_lists_all_and_tells_the_known_cause() {
+    fn unknown_names_list_all_and_the_known_cause() {
         let message = find("nowhere::f").unwrap_err().to_string();
         assert!(message.contains("`nowhere::f`") && message.contains("use that_crate as _;"), "{message}");
     }
 
     #[test]
-    fn signature_hash_tells_signatures_apart() {
+    fn signature_hashes_are_distinct() {
         let function = || RemoteFn::dummy("a::f");
         let mut other = function();
         other.types_hash = 7;

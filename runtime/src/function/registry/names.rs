@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_has_the_shortest_name_of_its_own() {
+    fn a_function_has_the_shortest_unique_name() {
         let names = leaked(names(&[
             ("a::alone", || "a::alone", "src/lib.rs", 1),
             ("a::item", || "a::sum::item", "src/lib.rs", 2),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_twice_names_all_places() {
+    fn duplicate_names_list_all_places() {
         let names = names(&[
             ("a::f", || "a::f", "src/main.rs", 30),
             ("a::g", || "a::g", "src/lib.rs", 5),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_shared_and_a_name_that_is_are_both_found() {
+    fn names_from_earlier_builds_are_found() {
         // A job still refers to `a::sum::item`, from a build with two functions named `a::item`.
         let names = names(&[("a::item", || "a::sum::item", "src/lib.rs", 2)]);
         for name in ["a::item", "a::sum::item", "a::item@src/lib.rs", "a::item@src/lib.rs:2:8"] {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_apart_is_an_error_of_its_own_calls() {
+    fn indistinguishable_functions_fail_only_their_calls() {
         let twice: Recorded = ("a::f", || "a::t::f", "src/lib.rs", 1);
         let names = leaked(names(&[twice, twice, ("a::g", || "a::g", "src/lib.rs", 2)]));
         assert_eq!(ids(names)[2], "a::g");
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_of_types_of_one_name_are_told_apart() {
+    fn stages_of_same_named_types_are_distinct() {
         let source = |beside| Source { file: "src/lib.rs", place: [1; 4], name: "Job::map", beside };
         let record = |beside| RemoteFn::new("a::Job::map", "", source(beside), [0; 2], |_| Ok(()));
         let names = leaked(Names::new(Vec::leak(vec![record(|| "a::x::Job<b::C>"), record(|| "a::y::Job")])));

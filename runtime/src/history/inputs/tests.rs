@@ -1,3 +1,5 @@
+//! Tests of the inputs that are kept for a replay.
+
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ fn assert_kept(folder: &Path, tasks: impl IntoIterator<Item = u64>, kept: bool) 
 }
 
 #[test]
-fn all_are_kept_while_they_are_few_and_then_those_that_failed() {
+fn few_inputs_are_all_kept_and_later_only_failed_ones() {
     let folder = tempfile::tempdir().unwrap();
     assert_kept(folder.path(), [0, 1], false);
     let mut inputs = Inputs::new(folder.path(), 1_000);
@@ -57,7 +59,7 @@ fn all_are_kept_while_they_are_few_and_then_those_that_failed() {
 }
 
 #[test]
-fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
+fn a_shared_large_argument_is_kept_once() {
     let folder = tempfile::tempdir().unwrap();
     let model = vec![0.5f64; 20_000];
     let of = |task: u64| {
@@ -87,7 +89,7 @@ fn a_large_argument_is_kept_once_for_all_tasks_that_name_it() {
 }
 
 #[test]
-fn damage_is_an_error_in_words() {
+fn damage_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut inputs = Inputs::new(folder.path(), 10_000);
     inputs.keep(&numbers(0..20));

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_short_is_an_error_and_not_the_end_of_the_process() {
+    fn a_truncated_file_is_an_error_and_no_crash() {
         // `Embedded::open` keeps a folder open until the process ends; `open_new` does not.
         let made = |folder: &Path| {
             let mut options = Options::parse(folder.to_str().unwrap()).unwrap();

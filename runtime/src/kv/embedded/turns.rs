@@ -114,7 +114,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn who_waits_for_too_long_learns_for_whom() {
+    fn long_waits_name_the_writer() {
         let folder = tempfile::tempdir().unwrap();
         let turns = Turns::open(folder.path()).unwrap();
         drop(turns.take(Duration::ZERO).unwrap());

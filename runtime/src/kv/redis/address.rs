@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_has_defaults() {
+    fn omitted_parts_have_defaults() {
         for rest in ["", "//", "//127.0.0.1", "//127.0.0.1:6379/", "//127.0.0.1/0?"] {
             let address = Address::parse(rest).unwrap();
             assert_eq!(address.url, "redis://127.0.0.1:6379/0");

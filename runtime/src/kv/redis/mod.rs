@@ -181,12 +181,12 @@ impl KeyValue for Redis {
         true
     }
 
-    fn life(&self) -> KvResult<Option<String>> {
-        self.handle.life()
+    fn server_id(&self) -> KvResult<Option<String>> {
+        self.handle.server_id()
     }
 
-    fn stay_in(&self, life: &str) {
-        self.handle.stay_in(life);
+    fn bind_to_server(&self, server_id: &str) {
+        self.handle.bind_to_server(server_id);
     }
 
     fn get(&self, key: &str) -> KvResult<Option<Vec<u8>>> {

@@ -40,7 +40,7 @@ pub(super) struct Handle {
     pub(super) address: Address,
     server: Arc<Server>,
     /// The `run_id` of the server process, once it is known.
-    life: OnceLock<Arc<str>>,
+    server_id: OnceLock<Arc<str>>,
 }
 
 /// The state that all handles to a server share.
@@ -51,12 +51,12 @@ struct Server {
 
 struct Open {
     connection: Connection,
-    life: Arc<str>,
+    server_id: Arc<str>,
     used: Instant,
 }
 
 /// The replies to the commands that were sent.
-type Sent = RedisResult<Vec<Value>>;
+type Replies = RedisResult<Vec<Value>>;
 
 impl Handle {
     pub(super) fn new(address: Address) -> Self {
@@ -66,27 +66,27 @@ impl Handle {
         let name = format!("{url} {}", settings.password().unwrap_or_default());
         let servers = SERVERS.get_or_init(Mutex::default);
         let server = servers.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().clone();
-        Self { address, server, life: OnceLock::new() }
+        Self { address, server, server_id: OnceLock::new() }
     }
 
     pub(super) fn url(&self) -> &str {
         &self.address.url
     }
 
-    pub(super) fn stay_in(&self, life: &str) {
-        let _ = self.life.set(life.into());
+    pub(super) fn bind_to_server(&self, server_id: &str) {
+        let _ = self.server_id.set(server_id.into());
     }
 
     /// Returns the `run_id` of the server process, connecting first if necessary; `None` if restarts are allowed.
-    pub(super) fn life(&self) -> KvResult<Option<String>> {
+    pub(super) fn server_id(&self) -> KvResult<Option<String>> {
         if self.address.restarts {
             return Ok(None);
         }
-        if self.life.get().is_none() {
+        if self.server_id.get().is_none() {
             let operation = Operation { name: "connect", key: "", repeat: Repeat::Safely };
             self.query::<String>(&operation, &cmd("PING"))?;
         }
-        Ok(self.life.get().map(|life| life.to_string()))
+        Ok(self.server_id.get().map(|server_id| server_id.to_string()))
     }
 
     /// Sends a command and converts its reply.
@@ -210,8 +210,8 @@ impl Handle {
             };
             let error = match tried {
                 Ok(open) => {
-                    let life = self.life.get_or_init(|| open.life.clone());
-                    if *life == open.life || self.address.restarts {
+                    let server_id = self.server_id.get_or_init(|| open.server_id.clone());
+                    if *server_id == open.server_id || self.address.restarts {
                         return Ok(open);
                     }
                     return Err(KvError::Restarted { kv: self.url().to_owned() });
@@ -266,13 +266,13 @@ fn open(address: &Address) -> RedisResult<Open> {
     for answer in answers {
         answer.extract_error()?;
     }
-    let life = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
-    Ok(Open { connection, life: life.trim().into(), used: Instant::now() })
+    let server_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+    Ok(Open { connection, server_id: server_id.trim().into(), used: Instant::now() })
 }
 
 /// Sends commands, then reads as many replies. Stops at the first missing reply: the client's own pipeline would wait
 /// for each of the others in turn.
-fn send(connection: &mut Connection, commands: &[Cmd]) -> Sent {
+fn send(connection: &mut Connection, commands: &[Cmd]) -> Replies {
     let mut packed = Vec::new();
     commands.iter().for_each(|command| command.write_packed_command(&mut packed));
     connection.send_packed_command(&packed)?;

@@ -15,7 +15,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use super::output::{Reduced, is_local};
+use super::output::{ReduceResult, is_local};
 use crate::error::Result;
 use crate::store::{self, unblock};
 
@@ -26,13 +26,13 @@ use on_disk::OnDisk;
 /// The destination of a job's outputs.
 #[derive(Debug, Clone)]
 pub(crate) struct Outputs {
-    place: Place,
+    place: Destination,
     /// The folder that tasks write to.
     target: String,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Destination {
     Store(InStore),
     Disk(OnDisk),
 }
@@ -47,12 +47,12 @@ impl Outputs {
         if !is_local(folder) {
             let place = InStore { store: store::open(folder)?, job, is_named };
             place.put_mark().await?;
-            return Ok(Self { place: Place::Store(place), target: folder.to_owned() });
+            return Ok(Self { place: Destination::Store(place), target: folder.to_owned() });
         }
         let folder = PathBuf::from(folder);
         let place = unblock(move || OnDisk::of(&job, folder)).await??;
         let target = place.target()?;
-        Ok(Self { place: Place::Disk(place), target })
+        Ok(Self { place: Destination::Disk(place), target })
     }
 
     /// Returns the folder that tasks write to.
@@ -62,7 +62,7 @@ impl Outputs {
 
     /// Removes the local files that tasks wrote for a job that was cancelled or has failed.
     pub(crate) fn discard(&self) {
-        if let Place::Disk(place) = &self.place {
+        if let Destination::Disk(place) = &self.place {
             place.discard();
         }
     }
@@ -70,18 +70,18 @@ impl Outputs {
     /// Creates the folder that tasks write to again, because they run again after [`Outputs::commit`] returned false.
     pub(crate) async fn stage_again(&self) -> Result<()> {
         match &self.place {
-            Place::Store(place) => place.put_mark().await,
-            Place::Disk(place) => place.stage_again().await,
+            Destination::Store(place) => place.put_mark().await,
+            Destination::Disk(place) => place.stage_again().await,
         }
     }
 
     /// Puts the files of a job in place, without any other outputs. Returns false if they are gone: a named job may
     /// have written them long ago.
-    pub(crate) async fn commit<T>(&self, reduced: &mut [Reduced<T>]) -> Result<bool> {
+    pub(crate) async fn commit<T>(&self, reduced: &mut [ReduceResult<T>]) -> Result<bool> {
         let files: Vec<(String, u64)> = reduced.iter().filter_map(|reduced| reduced.file.clone()).collect();
         match &self.place {
-            Place::Store(place) => place.commit(files).await,
-            Place::Disk(place) => place.commit(files, reduced).await,
+            Destination::Store(place) => place.commit(files).await,
+            Destination::Disk(place) => place.commit(files, reduced).await,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Outputs in a local folder: tasks write their files to a staged folder, which changes places with it.
+//! Outputs in a local folder: tasks write their files to a staged folder, which is then exchanged with the output
+//! folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use crate::data::is_part;
 use crate::error::{Error, Result};
-use crate::mapreduce::Reduced;
+use crate::mapreduce::ReduceResult;
 use crate::platform::is_id;
 use crate::store::{StoreError, unblock};
 
@@ -76,7 +77,7 @@ impl OnDisk {
     }
 
     /// Puts the files in place, and their new paths into `reduced`. Returns false if they are gone.
-    pub(super) async fn commit<T>(&self, files: Vec<(String, u64)>, reduced: &mut [Reduced<T>]) -> Result<bool> {
+    pub(super) async fn commit<T>(&self, files: Vec<(String, u64)>, reduced: &mut [ReduceResult<T>]) -> Result<bool> {
         let (to, from) = (self.folder.clone(), self.staged.clone());
         if !unblock(move || commit_here(&to, &from, &files)).await?? {
             return Ok(false);

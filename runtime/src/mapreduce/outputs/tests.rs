@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::Outputs;
 use super::on_disk::{LEFT, LOCK, OVER, names, stage};
 use crate::error::Result;
-use crate::mapreduce::{FileSink, Reduced, Shuffle};
+use crate::mapreduce::{FileSink, ReduceResult, Shuffle};
 use crate::store::{self, Requests, wait};
 
-fn reduced(files: &[(PathBuf, u64)]) -> Vec<Reduced<()>> {
-    let one = |(path, bytes): &(PathBuf, u64)| Reduced {
+fn reduced(files: &[(PathBuf, u64)]) -> Vec<ReduceResult<()>> {
+    let one = |(path, bytes): &(PathBuf, u64)| ReduceResult {
         collected: Vec::new(),
         records: 1,
         file: Some((path.display().to_string(), *bytes)),
@@ -35,7 +35,7 @@ fn write(folder: &Path, job: &str, parts: usize) -> Result<bool> {
 }
 
 #[test]
-fn a_folder_holds_what_the_last_job_wrote() {
+fn a_folder_holds_the_last_jobs_output() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().canonicalize().unwrap().join("deep/out");
     for (job, parts) in [("first", 4), ("second", 2), ("third", 0), ("fourth", 1)] {
@@ -54,7 +54,7 @@ fn a_folder_holds_what_the_last_job_wrote() {
 }
 
 #[test]
-fn a_task_that_still_writes_when_the_job_is_over_leaves_nothing() {
+fn late_writes_of_a_task_leave_nothing() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().canonicalize().unwrap().join("out");
     for committed in [false, true, true] {
@@ -84,7 +84,7 @@ fn a_task_that_still_writes_when_the_job_is_over_leaves_nothing() {
 }
 
 #[test]
-fn a_folder_in_a_store_is_marked_until_all_is_there() {
+fn store_folders_are_marked_until_complete() {
     let url = "memory:outputs-test";
     wait(async {
         let store = Requests::new(store::open(url).unwrap());
@@ -110,7 +110,7 @@ fn a_folder_in_a_store_is_marked_until_all_is_there() {
 }
 
 #[test]
-fn two_jobs_in_one_folder_of_a_store_are_not_mixed() {
+fn jobs_sharing_a_store_folder_are_not_mixed() {
     let root = tempfile::tempdir().unwrap();
     let url = format!("file:{}/out", root.path().display());
     let executor = crate::Executor::builder().backend("inline").build().unwrap();
@@ -147,7 +147,7 @@ fn two_jobs_in_one_folder_of_a_store_are_not_mixed() {
 }
 
 #[test]
-fn what_drivers_left_that_were_killed_is_removed() {
+fn leftovers_of_killed_drivers_are_removed() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().canonicalize().unwrap().join("out");
     let dead = crate::platform::new_id();
@@ -170,7 +170,7 @@ fn what_drivers_left_that_were_killed_is_removed() {
 }
 
 #[test]
-fn files_that_are_gone_are_noticed() {
+fn missing_files_are_noticed() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().canonicalize().unwrap().join("out");
     let commit = |len| {

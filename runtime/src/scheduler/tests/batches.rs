@@ -15,7 +15,7 @@ fn a_single_call_is_not_stuck_behind_a_large_job() {
 }
 
 #[test]
-fn short_calls_travel_together_and_long_ones_alone() {
+fn short_calls_are_batched_and_long_ones_are_not() {
     let mut short = World::new(config(2, 1), Trouble::default(), |_| Duration::from_micros(1));
     let job = short.job(JobSpec::default(), 50_000, Limits::default());
     short.run();
@@ -28,7 +28,7 @@ fn short_calls_travel_together_and_long_ones_alone() {
 }
 
 #[test]
-fn idle_workers_take_over_what_waits_behind_a_long_task() {
+fn idle_workers_take_tasks_waiting_behind_a_long_one() {
     // The mean is short, and then one long task follows.
     fn duration(task: u64) -> Duration {
         if task == 2_000 { 1_000 * MS } else { Duration::from_micros(10) }
@@ -41,7 +41,7 @@ fn idle_workers_take_over_what_waits_behind_a_long_task() {
 }
 
 #[test]
-fn short_calls_do_not_start_a_thousand_machines_and_long_ones_do() {
+fn only_long_calls_start_a_thousand_machines() {
     let probe = Probe { batches: 20, wait: 300 * MS };
     let settings = SchedulerConfig {
         probe: Some(probe),

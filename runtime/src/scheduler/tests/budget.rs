@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_budget_is_not_passed() {
+fn budgets_are_respected() {
     let settings = SchedulerConfig { usd_per_second: |_| 1.0, ..config(4, 1) };
     let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
     let spec = JobSpec { budget_usd: Some(5.05), ..JobSpec::default() };
@@ -15,7 +15,7 @@ fn a_budget_is_not_passed() {
 }
 
 #[test]
-fn what_runs_longer_than_others_did_counts_as_it_runs() {
+fn calls_longer_than_earlier_ones_count_while_running() {
     // Twenty calls of 10 ms, then 60 of one second: the first ones do not predict the later ones.
     fn duration(task: u64) -> Duration {
         if task < 20 { 10 * MS } else { 1_000 * MS }
@@ -39,7 +39,7 @@ fn what_runs_longer_than_others_did_counts_as_it_runs() {
 }
 
 #[test]
-fn the_time_until_machines_are_up_is_not_taken_for_that_of_calls() {
+fn machine_start_time_does_not_count_as_call_time() {
     let (probe, stops_within) = (Some(Probe { batches: 4, wait: 10_000 * MS }), 5_000 * MS);
     let settings = SchedulerConfig { usd_per_second: |_| 1.0, stops_within, probe, batch: 100 * MS, ..config(100, 1) };
     let mut world = World::new(settings, Trouble::default(), |_| 100 * MS);
@@ -51,7 +51,7 @@ fn the_time_until_machines_are_up_is_not_taken_for_that_of_calls() {
 }
 
 #[test]
-fn a_function_that_nobody_has_timed_is_stopped_in_time() {
+fn untimed_calls_are_not_assumed_to_be_long() {
     let settings = SchedulerConfig { usd_per_second: |_| 1.0, longest_batch: Some(900_000 * MS), ..config(4, 1) };
     let mut world = World::new(settings, Trouble::default(), |_| 10 * MS);
     let job = world.job(JobSpec { budget_usd: Some(2.0), ..JobSpec::default() }, 100, Limits::default());

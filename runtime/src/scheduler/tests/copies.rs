@@ -17,7 +17,7 @@ fn a_straggler_gets_a_copy_and_the_first_to_finish_counts() {
 }
 
 #[test]
-fn batches_without_an_answer_are_copied_until_one_comes() {
+fn unanswered_batches_are_copied_until_one_answers() {
     let rule = Speculation { done_fraction: 0.7, factor: 5.0, at_least: 50 * MS };
     for (seed, chunk) in [(1, None), (2, NonZeroUsize::new(7)), (3, NonZeroUsize::new(40))] {
         let trouble = Trouble { lose: 0.2, duplicate: 0.1, ..Trouble::default() };
@@ -31,7 +31,7 @@ fn batches_without_an_answer_are_copied_until_one_comes() {
 
 /// A backend that refuses batches has a small window. Lost batches must not fill it.
 #[test]
-fn what_is_lost_and_what_is_refused_do_not_hold_up_the_rest() {
+fn lost_and_refused_batches_do_not_delay_the_rest() {
     let rule = Speculation { done_fraction: 0.75, factor: 4.0, at_least: 2_000 * MS };
     for seed in 0..5 {
         let trouble = Trouble { lose: 0.01, throttle: 0.05, duplicate: 0.05, ..Trouble::default() };

@@ -4,7 +4,7 @@ use super::*;
 
 /// This takes minutes if the cost of each call grows with the number of calls.
 #[test]
-fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
+fn scheduling_cost_does_not_grow_with_waiting_calls() {
     let mut scheduler = Scheduler::new(config(2, 1));
     let mut updates = Vec::new();
     let mut jobs = Vec::new();
@@ -24,7 +24,7 @@ fn what_many_waiting_calls_cost_is_not_what_all_of_them_cost_each_time() {
 }
 
 #[test]
-fn an_endless_job_holds_what_is_not_done() {
+fn an_endless_job_holds_only_open_tasks() {
     let mut world = World::new(config(4, 1), Trouble::default(), |_| Duration::from_micros(1));
     let job = world.scheduler.open(JobSpec::default());
     for first in (0..1_000_000).step_by(1_000) {

@@ -32,7 +32,7 @@ fn thousands_of_small_jobs_of_any_shape_lose_nothing() {
 }
 
 #[test]
-fn functions_that_fail_are_run_again_as_often_as_they_ask() {
+fn failing_functions_are_retried_as_often_as_they_ask() {
     for retries in [None, Some(0), Some(3)] {
         let trouble = Trouble { fail: 1.0, ..Trouble::default() };
         let mut world = World::new(config(1, 7), trouble, uneven);
@@ -44,7 +44,7 @@ fn functions_that_fail_are_run_again_as_often_as_they_ask() {
 }
 
 #[test]
-fn machines_that_die_are_tried_again_with_growing_pauses() {
+fn dead_machines_are_retried_with_growing_pauses() {
     assert_eq!(SchedulerConfig::default().attempts, 3);
     let trouble = Trouble { crash: 1.0, ..Trouble::default() };
     let settings = SchedulerConfig { attempts: 8, ..config(4, 3) };
@@ -61,7 +61,7 @@ fn machines_that_die_are_tried_again_with_growing_pauses() {
 }
 
 #[test]
-fn what_is_never_answered_is_never_started() {
+fn unanswered_tasks_count_as_not_started() {
     let trouble = Trouble { lose: 1.0, ..Trouble::default() };
     let settings = SchedulerConfig { attempts: 2, ..config(1, 1) };
     let mut world = World::new(settings, trouble, uneven);
@@ -73,7 +73,7 @@ fn what_is_never_answered_is_never_started() {
 }
 
 #[test]
-fn what_is_to_run_at_most_once_does() {
+fn at_most_once_is_respected() {
     let once =
         Limits { at_most_once: true, retries: Some(5), timeout: Some(Duration::from_secs(1)), ..Limits::default() };
     let trouble = Trouble { crash: 0.2, fail: 0.2, lose: 0.05, duplicate: 0.2, throttle: 0.1 };

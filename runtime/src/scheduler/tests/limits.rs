@@ -17,7 +17,7 @@ fn concurrency_and_chunks_are_kept() {
 }
 
 #[test]
-fn concurrency_counts_calls_that_run() {
+fn concurrency_counts_running_calls() {
     let limit = |concurrency, chunk| JobSpec {
         concurrency: NonZeroUsize::new(concurrency),
         chunk: NonZeroUsize::new(chunk),
@@ -47,7 +47,7 @@ fn concurrency_counts_calls_that_run() {
 }
 
 #[test]
-fn a_job_whose_results_nobody_takes_waits() {
+fn jobs_with_untaken_results_wait() {
     let mut world = World::new(config(2, 1), Trouble::default(), |_| 100 * MS);
     let job = world.job(JobSpec::default(), 100, Limits::default());
     world.launch();
@@ -60,7 +60,7 @@ fn a_job_whose_results_nobody_takes_waits() {
 }
 
 #[test]
-fn a_backend_that_refuses_gets_less_and_then_more_again() {
+fn a_refusing_backend_gets_less_and_later_more() {
     let mut world = World::new(config(64, 1), Trouble { throttle: 0.3, ..Trouble::default() }, |_| 5 * MS);
     let job = world.job(JobSpec::default(), 2_000, Limits::default());
     world.run();

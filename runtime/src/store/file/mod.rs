@@ -341,13 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn of_racing_writers_one_wins() {
+    fn one_racing_writer_wins() {
         let folder = tempfile::tempdir().unwrap();
         conformance::race(Arc::new(FileStore::open(folder.path()).unwrap()), 1_000);
     }
 
     #[test]
-    fn its_url_opens_it_again() {
+    fn a_url_opens_its_store() {
         let folder = tempfile::tempdir().unwrap();
         let store = FileStore::open(folder.path()).unwrap();
         wait(store.put("a/b", b"1")).unwrap();
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_utf_8_has_a_url_of_its_own() {
+    fn non_utf_8_folders_have_their_own_urls() {
         use std::os::unix::ffi::OsStrExt;
 
         let folder = tempfile::tempdir().unwrap();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_process_left_is_no_key() {
+    fn temporary_leftovers_are_no_keys() {
         let folder = tempfile::tempdir().unwrap();
         let store = FileStore::open(folder.path()).unwrap();
         wait(store.put("a", b"1")).unwrap();

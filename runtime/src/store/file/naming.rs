@@ -1,5 +1,4 @@
-//! The names of files in the store: a file gets its name atomically, and a value in the way of a folder moves into that
-//! folder.
+//! Gives files their names atomically. If a file is where a key needs a folder, the file moves into that folder.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_others_are_read_as_they_are() {
+    fn foreign_keys_are_read_unchanged() {
         for key in ["/a", "a//b", "a/", "..", "a/../b", ".x", "a\nb"] {
             check_any(key).unwrap();
         }

@@ -59,7 +59,7 @@ fn the_example_has_itself_alone() {
 }
 
 #[test]
-fn a_record_says_what_the_annotation_said() {
+fn records_match_their_annotation() {
     let reach = wren::registry::find("shelf::upper::reach").unwrap();
     assert_eq!(reach.signature, "fn reach(name: &str, tags: &[String]) -> Result<String, std::fmt::Error>");
     assert!(reach.file.ends_with("registry/src/lib.rs"), "{}", reach.file);
@@ -72,7 +72,7 @@ fn a_record_says_what_the_annotation_said() {
 }
 
 #[test]
-fn an_unknown_name_is_told_with_all_known_ones() {
+fn unknown_names_list_all_known_ones() {
     let message = wren::registry::find("shelf::missing").unwrap_err().to_string();
     assert!(message.contains("shelf::upper::reach") && message.contains("use that_crate as _;"), "{message}");
 }

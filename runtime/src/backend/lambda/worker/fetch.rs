@@ -1,4 +1,4 @@
-//! Fetching arguments that are not in the request itself.
+//! Fetches arguments that are not in the request itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The worker on AWS Lambda: takes an attempt from the runtime API, runs its tasks on a pool of worker processes as a
+//! The worker on AWS Lambda: takes a batch from the runtime API, runs its tasks on a pool of worker processes as a
 //! driver does locally, and returns the outcome or puts it into the store.
 //!
 //! The pool provides features that Lambda does not. A call that crashes, or that exceeds its time or memory, is stopped
@@ -31,7 +31,7 @@ use crate::store::{self, Store, StoreError};
 
 use pool::{Pool, Stop};
 
-/// Interval at which a running attempt checks for a stop mark, with one HEAD request: alternately the mark of its job
+/// Interval at which a running batch checks for a stop mark, with one HEAD request: alternately the mark of its job
 /// and its own.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
@@ -97,7 +97,7 @@ impl Worker {
     async fn answer(&self, payload: &str, context: &Context) -> String {
         let started = Instant::now();
         let response = match Request::from_json(payload) {
-            Ok(Request::Attempt(request)) => self.attempt(*request, context, started).await,
+            Ok(Request::Batch(request)) => self.answer_batch(*request, context, started).await,
             Ok(Request::Registry) => match crate::function::registry::listing() {
                 Ok(Ok(listing)) => return listing,
                 Ok(Err(error)) => Response::Refused(Failure::Backend(error.to_string())),
@@ -109,7 +109,7 @@ impl Worker {
         String::from_utf8(response.to_json()).unwrap_or_default()
     }
 
-    async fn attempt(&self, request: BatchRequest, context: &Context, started: Instant) -> Response {
+    async fn answer_batch(&self, request: BatchRequest, context: &Context, started: Instant) -> Response {
         let cold = !self.was_used.swap(true, Ordering::Relaxed);
         let mut report = Report {
             request: context.request_id.clone(),
@@ -127,7 +127,7 @@ impl Worker {
         if request.limits.at_most_once {
             match self.is_first(&request).await {
                 Ok(true) => {}
-                // Another delivery of the attempt is running, or ran, and delivers the outcome.
+                // Another delivery of the batch is running, or ran, and delivers the outcome.
                 Ok(false) => return Response::Stored,
                 Err(error) => {
                     eprintln!("wren: {error}");
@@ -148,7 +148,7 @@ impl Worker {
         self.deliver(&request, BatchOutcome { parts, report }).await
     }
 
-    /// Returns whether no other delivery of the attempt has started.
+    /// Returns whether no other delivery of the batch has started.
     async fn is_first(&self, request: &BatchRequest) -> Result<bool, StoreError> {
         let key = wire::started_key(&request.run, request.batch_id);
         let store = self.store.as_ref().ok_or_else(|| no_store(&key))?;
@@ -211,7 +211,7 @@ impl Worker {
     }
 
     /// Returns the outcome in the response, or puts it into the store, as requested. Of several deliveries of one
-    /// attempt, the first outcome in the store counts.
+    /// batch, the first outcome in the store counts.
     async fn deliver(&self, request: &BatchRequest, outcome: BatchOutcome) -> Response {
         let (answers, stores) = match request.answer {
             Answer::Store => (false, true),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_at_functions_of_another_build_are_told_so() {
+    fn functions_of_another_build_are_reported_stale() {
         drop(here(1));
         let function = registry::find("wren::backend::lambda::worker::tests::here").unwrap();
         assert!(lookup(&request(function)).is_ok());

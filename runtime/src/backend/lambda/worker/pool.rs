@@ -1,4 +1,4 @@
-//! Runs the tasks of one attempt on worker processes, until they are done or the time is up.
+//! Runs the tasks of one batch on worker processes, until they are done or the time is up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -14,7 +14,7 @@ use crate::backend::{Backend, BackendContext, LocalBackend};
 use crate::error::Failure;
 use crate::platform::Notifier;
 
-/// An attempt ends early enough to send its outcome before Lambda ends the invocation. The margin is this fraction
+/// A batch ends early enough to send its outcome before Lambda ends the invocation. The margin is this fraction
 /// (one tenth) of its time, but at least the first and at most the second value of [`MARGIN`].
 const MARGIN_PART: u32 = 10;
 const MARGIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -35,7 +35,7 @@ pub(super) struct Pool {
     batches: BatchId,
 }
 
-/// When an attempt must end even if tasks are left.
+/// When a batch must end even if tasks are left.
 #[derive(Clone)]
 pub(super) struct Stop {
     start: Instant,
@@ -55,7 +55,7 @@ impl Stop {
         Self { start, at, notifier: Arc::default(), cancelled: Arc::default() }
     }
 
-    /// Stops the attempt now, because its outcome is no longer needed.
+    /// Stops the batch now, because its outcome is no longer needed.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         if let Some(notifier) = &*self.notifier.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -83,7 +83,7 @@ impl Pool {
         Ok(Self { backend, notifier, clock: context.clock, workers, memory, batches: 0 })
     }
 
-    /// Runs all tasks of a block, for an attempt that started at `started`. Returns the outcome of each, and the
+    /// Runs all tasks of a block, for a batch that started at `started`. Returns the outcome of each, and the
     /// largest memory that a worker used, in bytes.
     pub(super) fn run(
         &mut self,
@@ -94,7 +94,7 @@ impl Pool {
     ) -> (Vec<Part>, u64) {
         *stop.notifier.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.notifier.clone());
         let started = started.saturating_duration_since(self.clock);
-        let mut account = Account::new(block.tasks(), self.workers, self.memory, started);
+        let mut account = TaskStates::new(block.tasks(), self.workers, self.memory, started);
         let mut replies = Vec::new();
         loop {
             self.notifier.set_asleep();
@@ -128,14 +128,14 @@ impl Pool {
 
     /// Stops the running tasks and waits until they have ended, because Lambda may freeze this process after it
     /// responds.
-    fn stop_all(&mut self, account: &Account) {
+    fn stop_all(&mut self, account: &TaskStates) {
         let patience = Instant::now() + PATIENCE;
         account.in_flight.keys().for_each(|batch_id| self.backend.cancel(*batch_id, self.clock.elapsed()));
         while !self.backend.is_idle() && Instant::now() < patience {
             std::thread::sleep(Duration::from_millis(2));
             self.backend.poll(self.clock.elapsed(), &mut Vec::new());
         }
-        // Replaces killed workers before the next attempt needs them.
+        // Replaces killed workers before the next batch needs them.
         self.backend.poll(self.clock.elapsed(), &mut Vec::new());
         self.backend.warm_up();
     }
@@ -149,17 +149,17 @@ struct InFlight {
 }
 
 /// The state of each task.
-struct Account {
+struct TaskStates {
     waiting: VecDeque<Range<u64>>,
     in_flight: BTreeMap<BatchId, InFlight>,
     parts: Vec<Part>,
     peak_memory: u64,
     memory: u64,
-    /// When the attempt started, on the pool's clock.
+    /// When the batch started, on the pool's clock.
     started: Duration,
 }
 
-impl Account {
+impl TaskStates {
     /// Splits the tasks into pieces, several for each worker, so that one long task delays few others.
     fn new(tasks: Range<u64>, workers: usize, memory: u64, started: Duration) -> Self {
         let count = tasks.end - tasks.start;
@@ -204,7 +204,7 @@ impl Account {
         }
     }
 
-    /// Converts the times of a task, so that they count from the start of the attempt.
+    /// Converts the times of a task, so that they count from the start of the batch.
     fn ran(&self, timing: &Timing) -> TaskTimes {
         let started = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
         TaskTimes { started, compute: timing.compute, worker: timing.worker }

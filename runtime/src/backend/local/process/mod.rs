@@ -51,7 +51,7 @@ pub(super) struct Process {
     kill_reason: Option<Failure>,
     /// The batch that ran at the last check, and the number of its tasks that were claimed.
     watched: Option<(BatchId, u64)>,
-    /// Since when `watched` has not changed.
+    /// When `watched` last changed.
     watched_since: Duration,
     next_check: Duration,
     memory: WatchedMemory,
@@ -69,7 +69,7 @@ pub(super) struct Process {
 struct SentBatch {
     batch: Batch,
     slot: usize,
-    /// Since when it waited for a worker.
+    /// When it started to wait for a worker.
     waited_since: Duration,
     /// Whether it is the first batch of this worker.
     cold: bool,
@@ -198,7 +198,7 @@ impl Process {
     fn wake(&self, worker: &SleepFlag<'_>) {
         if worker.is_announced() && worker.take() {
             // If the worker is gone, the supervisor reports it.
-            platform::nudge(&self.socket);
+            platform::wake_socket(&self.socket);
         }
     }
 

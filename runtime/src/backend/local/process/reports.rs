@@ -1,4 +1,4 @@
-//! What a worker reports: results, failures and, after its end, which of its tasks have run.
+//! Handles a worker's reports: results, failures and, after the worker's end, the outcome of its tasks.
 
 use std::time::Duration;
 

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_come_back_as_far_as_there_is_room() {
+    fn messages_round_trip_up_to_the_limit() {
         let record = PanicRecord::default();
         assert_eq!(record.get(), None);
         record.set("it\nbroke", "src/main.rs:7:9");

@@ -42,7 +42,7 @@ struct Header {
     driver_wants_room: Position,
     /// Whether the worker sleeps until there is room in the ring to the driver.
     worker_wants_room: Position,
-    /// Since when the worker accepts batches; 0 before.
+    /// When the worker began to accept batches; 0 before.
     ready: Position,
     /// The memory that the worker held before its running task started, in bytes.
     baseline: Position,
@@ -145,7 +145,7 @@ impl Region {
         (HEADER + 2 * RING) as u64
     }
 
-    /// Returns since when the worker accepts batches, on the clock of [`monotonic`](platform::monotonic), if it does.
+    /// Returns when the worker began to accept batches, on the clock of [`monotonic`](platform::monotonic), if it has.
     pub(crate) fn ready_since(&self) -> Option<u64> {
         Some(self.header().ready.0.load(Ordering::Acquire)).filter(|at| *at != 0)
     }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn each_task_has_one_end_whatever_the_order() {
+    fn each_task_is_taken_once_in_any_order() {
         loom::model(|| {
             let cell = loom::sync::Arc::new(loom::sync::atomic::AtomicU64::new(0));
             Cursor(&*cell).reset(3);

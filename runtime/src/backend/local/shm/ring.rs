@@ -326,7 +326,7 @@ mod tests {
 
     /// The frames have 24 bytes: of any two, the second needs the room of the first, and a pad before it.
     #[test]
-    fn each_end_leaves_the_others_bytes_alone_whatever_the_order() {
+    fn each_end_leaves_the_others_bytes_alone_in_any_order() {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {

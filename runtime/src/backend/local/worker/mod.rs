@@ -21,7 +21,7 @@ use crate::function::{self, Blob, BlobsByTask, RemoteFn, registry};
 use crate::history::spans::InvocationSpan;
 use crate::platform::{self, Guarded, Notifier, SharedBytes, monotonic};
 use end::{end_with_the_driver, give_up};
-use results::Results;
+use results::ResultWriter;
 use socket::Socket;
 
 /// The environment variable of worker processes: the worker's number, a random part that identifies the processes that
@@ -62,7 +62,7 @@ pub(crate) fn become_worker_if_asked() {
 struct Worker {
     region: Region,
     reader: Reader,
-    results: Results,
+    results: ResultWriter,
     socket: Arc<Socket>,
     /// Parts that have arrived before the frame that they belong to.
     parts: Vec<u8>,
@@ -88,7 +88,7 @@ impl Worker {
         let region = Region::open(&region)?;
         let socket = Arc::new(Socket::new(Guarded::copy(socket)?));
         let mark = format!("{ENV}={name}").into();
-        let results = Results::new(&region, Notifier::remote(&notifier, &ring)?, socket.clone(), mark);
+        let results = ResultWriter::new(&region, Notifier::remote(&notifier, &ring)?, socket.clone(), mark);
         Ok(Self {
             reader: Reader::new(&region, true),
             results,
@@ -182,7 +182,7 @@ impl Worker {
 }
 
 /// Runs the tasks of one batch.
-fn run_batch(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut Results) {
+fn run_batch(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Arc<Blob>>, results: &mut ResultWriter) {
     let Some((header, inline)) = split_header(body) else { give_up(INVALID_MESSAGE) };
     let args = if parts.is_empty() { inline } else { parts };
     let cursor = region.cursor(header.slot as usize);

@@ -27,7 +27,7 @@ const RESULTS_BYTES: usize = 64 << 10;
 const CANNOT_PRINT: Duration = Duration::from_micros(1);
 
 /// Runs tasks and sends their outcomes: successes in runs of consecutive tasks, failures one by one.
-pub(super) struct Results {
+pub(super) struct ResultWriter {
     region: Region,
     writer: Writer,
     pub(super) notifier: Notifier,
@@ -52,15 +52,15 @@ pub(super) struct Results {
     since: Instant,
     /// `fetched` on this process's own clock.
     batch_since: Instant,
-    /// Number of tasks between two looks at the clock: few if the tasks are long.
+    /// Number of tasks between two clock reads: few if the tasks are long.
     stride: u32,
-    /// Number of tasks until the next look.
-    until_look: u32,
-    /// When the last look was.
-    looked: Instant,
+    /// Number of tasks until the next clock read.
+    until_clock: u32,
+    /// When the clock was last read.
+    clock_read: Instant,
 }
 
-impl Results {
+impl ResultWriter {
     pub(super) fn new(region: &Region, notifier: Notifier, socket: Arc<Socket>, mark: Arc<str>) -> Self {
         let now = Instant::now();
         Self {
@@ -81,8 +81,8 @@ impl Results {
             since: now,
             batch_since: now,
             stride: 1,
-            until_look: 1,
-            looked: now,
+            until_clock: 1,
+            clock_read: now,
         }
     }
 
@@ -95,9 +95,9 @@ impl Results {
         self.since = Instant::now();
         self.fetched = monotonic();
         self.batch_since = self.since;
-        self.looked = self.since;
+        self.clock_read = self.since;
         self.stride = 1;
-        self.until_look = 1;
+        self.until_clock = 1;
     }
 
     /// Records the memory that this process holds before a task: memory that earlier tasks left does not count.
@@ -118,8 +118,8 @@ impl Results {
         while IS_ENDING.load(Ordering::SeqCst) {
             std::thread::park();
         }
-        self.until_look -= 1;
-        if self.until_look == 0 {
+        self.until_clock -= 1;
+        if self.until_clock == 0 {
             self.look(more);
         }
         match result {
@@ -132,7 +132,7 @@ impl Results {
     /// have waited too long. `more` is false at the end of the batch, which sends the results anyway.
     fn look(&mut self, more: bool) {
         let now = Instant::now();
-        let mean = (now - self.looked) / self.stride;
+        let mean = (now - self.clock_read) / self.stride;
         if self.stride == 1 || mean >= CANNOT_PRINT {
             let _ = io::stdout().flush();
             // No process may outlive the call that started it.
@@ -140,12 +140,12 @@ impl Results {
             self.measure();
         }
         wait_until_read();
-        self.looked = now;
+        self.clock_read = now;
         self.stride = match mean {
             _ if mean < CANNOT_PRINT => (self.stride * 2).min(32),
             _ => 1,
         };
-        self.until_look = self.stride;
+        self.until_clock = self.stride;
         if more && now - self.since > SEND_EVERY {
             self.send(0);
         }

@@ -8,7 +8,7 @@ use crate::attempt::TaskBlock;
 use crate::calls::map::Calls;
 use crate::calls::{Call, of_task};
 use crate::error::{Failure, Result};
-use crate::executor::{Outcome, Sought, Submitted};
+use crate::executor::{Lookup, Outcome, Submitted};
 use crate::function::{Args, Limits, RemoteFn};
 use crate::history::{Note, TaskReport};
 
@@ -84,7 +84,7 @@ impl<I> Feed<I> {
         };
         if self.committer.is_some() {
             for Submitted { tasks, bytes, sought_bytes } in self.pending.seeking.leave_iterator() {
-                self.window.forget_sought(sought_bytes);
+                self.window.forget_lookups(sought_bytes);
                 self.window.note_submitted(tasks, bytes);
             }
         }
@@ -166,10 +166,10 @@ impl<I> Feed<I> {
         }
         let found = self.pending.seeking.take(tasks);
         let (false, Some(committer)) = (found.is_empty(), self.committer.clone()) else { return false };
-        for (task, Sought { look_up, function, limits, args }) in found {
-            self.window.forget_sought(args.size() as usize);
+        for (task, Lookup { look_up, function, limits, args }) in found {
+            self.window.forget_lookups(args.size() as usize);
             if run {
-                committer.run_after_all(&look_up);
+                committer.run_missing(&look_up);
                 self.push(task, function, Some(limits), args);
             }
         }
@@ -234,8 +234,8 @@ impl<I: Calls<Result = R>, R> Feed<I> {
                 None => self.push(task, function, Some(limits), args),
                 Some(look_up) => {
                     self.submit();
-                    self.window.note_sought(args.size() as usize);
-                    let not_asked_for = self.pending.seeking.add(task, Sought { look_up, function, limits, args });
+                    self.window.note_lookups(args.size() as usize);
+                    let not_asked_for = self.pending.seeking.add(task, Lookup { look_up, function, limits, args });
                     if not_asked_for >= SEEK_TASKS {
                         self.seek();
                         return Ok(true);

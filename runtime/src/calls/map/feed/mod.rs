@@ -151,7 +151,7 @@ impl<I> Feed<I> {
                         self.window.note_consumed(&(*task..*task + 1));
                     }
                 }
-                Outcome::NotKept { tasks } => {
+                Outcome::MissingResult { tasks } => {
                     self.found(tasks.iter().copied(), true);
                     continue;
                 }
@@ -196,7 +196,7 @@ impl<I> Feed<I> {
             self.executor.reactor().cancel(job);
         }
         if let Some(committer) = &self.committer {
-            committer.hang_up();
+            committer.close();
         }
         self.log.end(state);
     }

@@ -1,4 +1,4 @@
-//! How far calls are taken ahead of the consumed outcomes.
+//! The limit on calls that are taken ahead of the outcomes that the program has consumed.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -74,12 +74,12 @@ impl Window {
     }
 
     /// Counts the arguments of a call whose earlier result is sought.
-    pub(super) fn note_sought(&mut self, bytes: usize) {
+    pub(super) fn note_lookups(&mut self, bytes: usize) {
         self.waiting_bytes += bytes;
     }
 
     /// Stops counting the arguments of calls whose earlier results were sought.
-    pub(super) fn forget_sought(&mut self, bytes: usize) {
+    pub(super) fn forget_lookups(&mut self, bytes: usize) {
         self.waiting_bytes -= bytes;
     }
 

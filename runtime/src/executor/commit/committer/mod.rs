@@ -48,13 +48,13 @@ pub(crate) struct ResultCommitter {
     calls: Mutex<Calls>,
     /// Size of the results that are not committed yet, in bytes.
     bytes: AtomicUsize,
-    /// Sends messages to the [`CommitTask`]; `None` after [`hang_up`](Self::hang_up).
+    /// Sends messages to the [`CommitTask`]; `None` after [`close`](Self::close).
     sender: Mutex<Option<UnboundedSender<Message>>>,
 }
 
 /// The stored state of a job when it starts.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct EarlierResults {
     /// The objects of results that exist.
     pub(crate) objects: Objects,
     /// The tasks in each cell's own object, as bits, by the cell's first task. Only cells that were read are listed.
@@ -113,7 +113,7 @@ impl ResultCommitter {
             objects = Objects::list(&requests, &id).await?;
         }
         let identity = Identity::new(&id, requests.store().url(), earlier);
-        let known = Known { objects, decided: HashMap::new(), identity, lease };
+        let known = EarlierResults { objects, decided: HashMap::new(), identity, lease };
         Self::new(requests, id, keep, named, known, outcomes)
     }
 
@@ -122,10 +122,10 @@ impl ResultCommitter {
         id: String,
         keep: ResultPolicy,
         commits: bool,
-        known: Known,
+        known: EarlierResults,
         outcomes: Arc<OutcomeQueue>,
     ) -> Result<Arc<Self>> {
-        let Known { objects, decided, identity, lease } = known;
+        let EarlierResults { objects, decided, identity, lease } = known;
         let (sender, receiver) = unbounded_channel();
         let calls = Calls { identity, hashes: HashMap::new(), of_cell: HashMap::new() };
         let (calls, sender, bytes) = (calls.into(), Some(sender).into(), AtomicUsize::new(0));
@@ -165,7 +165,7 @@ impl ResultCommitter {
     }
 
     /// Lets the task end after it has committed the outcomes that it was given.
-    pub(crate) fn hang_up(&self) {
+    pub(crate) fn close(&self) {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
@@ -205,12 +205,12 @@ impl ResultCommitter {
     }
 
     /// Records that a call is run after all, because its result was not there.
-    pub(crate) fn run_after_all(&self, look_up: &LookUp) {
+    pub(crate) fn run_missing(&self, look_up: &LookUp) {
         self.calls().begin(look_up.task, look_up.call);
     }
 
     /// Requests the results of earlier calls. They arrive in the outcome queue, as [`Outcome::Done`] or
-    /// [`Outcome::NotKept`].
+    /// [`Outcome::MissingResult`].
     pub(crate) fn look_up(&self, calls: Vec<LookUp>) {
         let mut rest = &calls[..];
         while let Some(first) = rest.first() {

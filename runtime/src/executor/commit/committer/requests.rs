@@ -54,7 +54,7 @@ impl ResultCommitter {
     /// Returns these tasks and the committed results: the given ones, or earlier ones.
     pub(super) async fn commit(&self, cell: u64, decided: Option<u64>, mut held: Vec<Done>) -> Result<Report> {
         if self.keep == ResultPolicy::AsRefs {
-            self.put_aside(&mut held).await?;
+            self.store_as_refs(&mut held).await?;
         }
         if !self.commits {
             return Ok(Report::of(self.outcomes(held)));
@@ -114,7 +114,7 @@ impl ResultCommitter {
     }
 
     /// Puts results into the store as blobs, and `Ref`s in their place.
-    async fn put_aside(&self, held: &mut [Done]) -> Result<()> {
+    async fn store_as_refs(&self, held: &mut [Done]) -> Result<()> {
         let results: Vec<Vec<u8>> = held.iter_mut().map(|done| mem::take(&mut done.result)).collect();
         let refs = self.requests.for_each(results, |store, result| put_bytes::<()>(store, &result)).await?;
         for (done, value) in held.iter_mut().zip(refs) {
@@ -184,7 +184,7 @@ impl ResultCommitter {
         }
         let mut outcomes = self.outcomes(done);
         if !missing.is_empty() {
-            outcomes.push(Outcome::NotKept { tasks: missing });
+            outcomes.push(Outcome::MissingResult { tasks: missing });
         }
         let report = Report::of(outcomes);
         Ok(match read.decided.get(&cell) {

@@ -140,7 +140,7 @@ impl CommitTask {
             }
             self.wakers.drain(..).for_each(Waker::wake);
             if is_idle && over {
-                return self.committer.hang_up();
+                return self.committer.close();
             }
         }
     }

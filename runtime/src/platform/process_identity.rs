@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Identifies a process among all processes of all machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Instance {
+pub(crate) struct ProcessIdentity {
     /// The boot of the machine, and the namespace in which `pid` is valid; empty if they are unknown.
     space: String,
     pub(crate) pid: u32,
@@ -19,10 +19,10 @@ pub(crate) struct Instance {
     pub(crate) machine: String,
 }
 
-impl Instance {
+impl ProcessIdentity {
     /// Returns the identity of this process.
     pub(crate) fn of_this_process() -> &'static Self {
-        static INSTANCE: OnceLock<Instance> = OnceLock::new();
+        static INSTANCE: OnceLock<ProcessIdentity> = OnceLock::new();
         INSTANCE.get_or_init(|| {
             let pid = std::process::id();
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -73,13 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_ended_is_known_to_have() {
-        let this = Instance::of_this_process();
+    fn ended_processes_are_recognized() {
+        let this = ProcessIdentity::of_this_process();
         assert!(!this.has_ended() && this.started > 0);
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let other = Instance { pid: child.id(), started: started(child.id()).unwrap().unwrap(), ..this.clone() };
+        let other = ProcessIdentity { pid: child.id(), started: started(child.id()).unwrap().unwrap(), ..this.clone() };
         assert!(!other.has_ended());
-        let later = Instance { started: other.started + 1, ..other.clone() };
+        let later = ProcessIdentity { started: other.started + 1, ..other.clone() };
         assert!(later.has_ended(), "another process has its number now");
         child.kill().unwrap();
         while !other.has_ended() {
@@ -87,7 +87,7 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(other.has_ended());
-        let elsewhere = Instance { space: "another machine".to_owned(), ..other };
+        let elsewhere = ProcessIdentity { space: "another machine".to_owned(), ..other };
         assert!(!elsewhere.has_ended(), "nothing is known about a process of another machine");
     }
 }

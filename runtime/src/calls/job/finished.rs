@@ -1,9 +1,9 @@
-//! The finished tasks of a job: how many there are, and their outcomes in the store.
+//! The finished tasks of a job, read from the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::arguments::Made;
+use super::arguments::EncodedCall;
 use crate::error::Result;
 use crate::executor::commit::manifest::{other_call, other_kind};
 use crate::executor::commit::record::{CallHash, FailedRecord, Kind, Objects, cell_of, failed_key, failed_tasks};
@@ -30,14 +30,14 @@ impl JobProgress {
 
 /// Tasks that are finished.
 #[derive(Debug, Default)]
-pub(super) struct Over {
+pub(super) struct FinishedTasks {
     pub(super) done: BTreeMap<u64, (Kind, CallHash)>,
     /// The tasks in each cell's own object, as bits, by the cell's first task.
     pub(super) decided: HashMap<u64, u64>,
     pub(super) failed: BTreeSet<u64>,
 }
 
-impl Over {
+impl FinishedTasks {
     pub(super) async fn find(requests: &Requests, id: &str) -> Result<Self> {
         let failed = failed_tasks(requests, id).await?;
         let read = Objects::list(requests, id).await?.read(requests, id, |kind, done| (kind, done.call)).await?;
@@ -50,7 +50,7 @@ impl Over {
     }
 
     /// Rejects results of different calls.
-    pub(super) fn check(&self, id: &str, store: &str, made: &[Made]) -> Result<()> {
+    pub(super) fn check(&self, id: &str, store: &str, made: &[EncodedCall]) -> Result<()> {
         for (task, (kind, call)) in &self.done {
             match usize::try_from(*task).ok().and_then(|task| made.get(task)) {
                 Some(made) if made.call != *call => return Err(other_call(id, store, *task, made.function.name)),

@@ -15,7 +15,7 @@ use crate::function::{Args, Limits, RemoteFn};
 
 /// A call whose result an earlier run may have left.
 #[derive(Debug)]
-pub(crate) struct Sought {
+pub(crate) struct Lookup {
     pub(crate) look_up: LookUp,
     pub(crate) function: &'static RemoteFn,
     pub(crate) limits: Limits,
@@ -33,11 +33,11 @@ pub(crate) struct Submitted {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Seeking(Mutex<State>);
+pub(crate) struct PendingLookups(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    sought: BTreeMap<u64, Sought>,
+    sought: BTreeMap<u64, Lookup>,
     /// Calls whose results were not requested yet.
     not_asked_for: Vec<LookUp>,
     /// Whether the thread is inside the iterator.
@@ -53,13 +53,13 @@ impl State {
     }
 }
 
-impl Seeking {
+impl PendingLookups {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a call. Returns the number of calls whose results were not requested yet.
-    pub(crate) fn add(&self, task: u64, call: Sought) -> usize {
+    pub(crate) fn add(&self, task: u64, call: Lookup) -> usize {
         let mut state = self.lock();
         state.not_asked_for.push(call.look_up);
         state.sought.insert(task, call);
@@ -72,7 +72,7 @@ impl Seeking {
     }
 
     /// Removes and returns the calls of these tasks, because their results were found or they must be run.
-    pub(crate) fn take(&self, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, Sought)> {
+    pub(crate) fn take(&self, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, Lookup)> {
         let mut state = self.lock();
         if state.sought.is_empty() {
             return Vec::new();
@@ -104,9 +104,9 @@ impl Seeking {
         }
         state.ask(committer);
         let mut blocks: Vec<TaskBlock> = Vec::new();
-        for task in outcomes.take_not_kept() {
-            let Some(Sought { look_up, function, limits, args }) = state.sought.remove(&task) else { continue };
-            committer.run_after_all(&look_up);
+        for task in outcomes.take_missing() {
+            let Some(Lookup { look_up, function, limits, args }) = state.sought.remove(&task) else { continue };
+            committer.run_missing(&look_up);
             if blocks.last().is_none_or(|b| !b.accepts(function, &limits) || b.tasks().end != task) {
                 blocks.push(TaskBlock::new(function, limits, task));
                 state.submitted.push(Submitted { tasks: task..task, bytes: 0, sought_bytes: 0 });
