@@ -109,7 +109,7 @@ mod tests {
         let mut archive = zip::ZipArchive::new(Cursor::new(package.zip)).unwrap();
         assert_eq!(archive.len(), 1);
         let mut file = archive.by_name(BOOTSTRAP).unwrap();
-        assert_eq!(file.unix_mode().map(|mode| mode & 0o777), Some(0o755));
+        assert_eq!(file.unix_mode(), Some(0o100_755));
         let mut read = String::new();
         file.read_to_string(&mut read).unwrap();
         assert_eq!(read, "the program");

@@ -1,4 +1,4 @@
-//! The first words that users read when a command refuses to run. `CONTRIBUTING.md` says how to update the snapshots.
+//! The messages of commands that are run in an empty folder. `CONTRIBUTING.md` says how to update the snapshots.
 
 use crate::wren_command;
 

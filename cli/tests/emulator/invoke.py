@@ -34,12 +34,13 @@ ours = {"PATH", "LANG", "TZ", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "AWS_LAM
 assert set(environment) - {"LC_CTYPE"} == ours, set(environment) ^ ours
 assert environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256" and environment["OWN"] == "yes"
 assert first["cwd"] == environment["LAMBDA_TASK_ROOT"] and os.path.isdir(environment["TMPDIR"])
+sent = time.time()
 headers, _ = invoke(f, {"headers": 1})
 headers = {name.lower(): value for name, value in headers.items()}
 assert headers["lambda-runtime-invoked-function-arn"].endswith(":function:f"), headers
-left = int(headers["lambda-runtime-deadline-ms"]) / 1000 - time.time()
-# More than the default of 3 seconds, although a busy machine takes some to answer.
-assert 3 < left <= 20 and headers["lambda-runtime-trace-id"].startswith("Root=1-"), headers
+deadline = int(headers["lambda-runtime-deadline-ms"]) / 1000
+# Twenty seconds after the function was started; the deadline is in whole milliseconds.
+assert sent + 19.998 <= deadline <= time.time() + 20 and headers["lambda-runtime-trace-id"].startswith("Root=1-"), headers
 
 # Failures inside the function.
 body, answer = invoke(f, {"raise": "no"})
@@ -75,11 +76,8 @@ assert answer["FunctionError"] == "Unhandled" and 1 <= time.monotonic() - child_
 # So does too much memory, including that of a child.
 g = function("g", arn, MemorySize=128)
 for event in [{"allocate": 200}, {"child": {"allocate": 200}}]:
-    start = time.monotonic()
     body, answer = invoke(g, event, LogType="Tail")
     assert body["errorType"] == "Runtime.ExitError" and body["errorMessage"].endswith("signal: killed"), body
-    # The function itself would take a minute.
-    assert time.monotonic() - start < 30
     assert "Memory Size: 128 MB\tMax Memory Used: 128 MB" in base64.b64decode(answer["LogResult"]).decode()
 fits, answer = invoke(g, LogType="Tail")
 used = base64.b64decode(answer["LogResult"]).decode().split("Max Memory Used: ")[1].split()[0]

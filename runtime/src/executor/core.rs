@@ -159,8 +159,8 @@ impl Core {
             }
             blocks.extend(pending.take_for_idle_workers().map(|block| (*job, block)));
             if let Some(committer) = &entry.committer {
-                let not_kept = pending.seeking.act_for_idle_workers(committer, &entry.outcomes);
-                blocks.extend(not_kept.into_iter().map(|block| (*job, block)));
+                let missing = pending.lookups.act_for_idle_workers(committer, &entry.outcomes);
+                blocks.extend(missing.into_iter().map(|block| (*job, block)));
             }
         }
         for (job, block) in blocks {

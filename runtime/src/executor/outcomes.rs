@@ -162,13 +162,13 @@ impl OutcomeQueue {
 
     /// Removes every [`Outcome::MissingResult`] and returns their tasks.
     pub(crate) fn take_missing(&self) -> Vec<u64> {
-        let mut not_kept = Vec::new();
+        let mut missing = Vec::new();
         self.lock().outcomes.retain_mut(|outcome| {
             let Outcome::MissingResult { tasks } = outcome else { return true };
-            not_kept.append(tasks);
+            missing.append(tasks);
             false
         });
-        not_kept
+        missing
     }
 
     /// Whether the queue is finished and all outcomes were taken.

@@ -21,7 +21,7 @@ pub(crate) struct Pending {
     /// The blocks that the reactor took and submitted: their tasks, and the size of their arguments in bytes.
     submitted: Mutex<Vec<(Range<u64>, usize)>>,
     /// Calls that are not in a block yet, because it is not known whether an earlier run left their results.
-    pub(crate) seeking: PendingLookups,
+    pub(crate) lookups: PendingLookups,
 }
 
 impl Pending {

@@ -13,7 +13,7 @@ use super::{OutcomeQueue, Pending, ResultCommitter, Settings, default_backend};
 use crate::attempt::TaskBlock;
 use crate::config::Config;
 use crate::function::{Args, Limits, RemoteFn, registry};
-use crate::history::{About, Forecast, Inputs, JobLog, LogState, Note, SharedLog, spans};
+use crate::history::{About, Forecast, Inputs, JobLog, LogPlace, Note, SharedLog, spans};
 use crate::platform::{self, Notifier};
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::Store;
@@ -191,16 +191,16 @@ impl Reactor {
         let directory = &config.directory;
         let folder = directory.join("jobs").join(id);
         let place = match claimed {
-            Some(file) => LogState::Open(file, folder.clone()),
-            None if !config.logs || config.history == 0 => LogState::Nowhere,
+            Some(file) => LogPlace::Open(file, folder.clone()),
+            None if !config.logs || config.history == 0 => LogPlace::Nowhere,
             None => {
-                let place = LogState::New { directory: directory.clone(), history: config.history };
+                let place = LogPlace::New { directory: directory.clone(), history: config.history };
                 // Other processes may check at any time whether a job of that name is running.
                 if settings.name.is_some() { place.opened(id) } else { place }
             }
         };
         let most = config.keep_inputs;
-        let inputs = (most > 0 && !matches!(place, LogState::Nowhere)).then(|| (Inputs::new(&folder, most), most));
+        let inputs = (most > 0 && !matches!(place, LogPlace::Nowhere)).then(|| (Inputs::new(&folder, most), most));
         let forecast = forecast_of(&about.backend);
         let job_log = JobLog::new(about, quiet, place, forecast, self.clock);
         log.begin(job_log, inputs);

@@ -86,7 +86,7 @@ pub(crate) struct Pauses {
 }
 
 impl Pauses {
-    /// Counts a failure, and returns the pause before the next attempt.
+    /// Returns the pause before the next attempt.
     #[allow(dead_code, reason = "see `Backoff::pauses`")]
     pub(crate) fn next_pause(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);

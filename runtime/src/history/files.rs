@@ -12,7 +12,7 @@ use crate::attempt::PrintedLine;
 
 /// The place to which a log is written.
 #[derive(Debug)]
-pub(crate) enum LogState {
+pub(crate) enum LogPlace {
     /// Nowhere, because logs are disabled or the folder cannot be written. Only the log is lost.
     Nowhere,
     /// In the folder of a job that no other process can run. The folder is created with the first lines.
@@ -21,22 +21,23 @@ pub(crate) enum LogState {
     Open(File, PathBuf),
 }
 
-impl LogState {
+impl LogPlace {
     /// Creates the folder and the file if they do not exist, and opens the log.
     pub(crate) fn opened(self, id: &str) -> Self {
-        let LogState::New { directory, history } = self else { return self };
+        let LogPlace::New { directory, history } = self else { return self };
         prune_sometimes(&directory, history);
         match claim(&directory, id) {
-            Claim::Here(file) => LogState::Open(file, directory.join("jobs").join(id)),
-            Claim::Elsewhere | Claim::Impossible => LogState::Nowhere,
+            Claim::Here(file) => LogPlace::Open(file, directory.join("jobs").join(id)),
+            Claim::Elsewhere | Claim::Impossible => LogPlace::Nowhere,
         }
     }
 }
 
-/// The files of a log. Only [`open`](LogFiles::open) and [`write`](LogFiles::write) access a disk.
+/// The files of a log. Only [`open`](LogFiles::open), [`write`](LogFiles::write) and
+/// [`cancel_requested`](LogFiles::cancel_requested) access a disk.
 #[derive(Debug)]
 pub(super) struct LogFiles {
-    place: LogState,
+    place: LogPlace,
     /// Whether other processes know the job by its log.
     is_shared: bool,
     /// Lines that are not in the file yet.
@@ -46,10 +47,10 @@ pub(super) struct LogFiles {
 }
 
 impl LogFiles {
-    pub(super) fn new(place: LogState) -> Self {
+    pub(super) fn new(place: LogPlace) -> Self {
         Self {
-            output: (!matches!(place, LogState::Nowhere)).then(OutputLog::new),
-            is_shared: matches!(place, LogState::Open(..)),
+            output: (!matches!(place, LogPlace::Nowhere)).then(OutputLog::new),
+            is_shared: matches!(place, LogPlace::Open(..)),
             place,
             lines: Vec::new(),
         }
@@ -57,7 +58,7 @@ impl LogFiles {
 
     pub(super) fn line(&mut self, event: &Event) {
         // Events always serialize to JSON. If one did not, a missing line would be better than a failed job.
-        if !matches!(self.place, LogState::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
+        if !matches!(self.place, LogPlace::Nowhere) && serde_json::to_writer(&mut self.lines, event).is_ok() {
             self.lines.push(b'\n');
         }
     }
@@ -71,26 +72,26 @@ impl LogFiles {
 
     /// Creates the folder of the job with this id if it does not exist, and opens the log.
     pub(super) fn open(&mut self, id: &str) {
-        self.place = std::mem::replace(&mut self.place, LogState::Nowhere).opened(id);
+        self.place = std::mem::replace(&mut self.place, LogPlace::Nowhere).opened(id);
     }
 
     /// Writes the waiting lines to the files.
     pub(super) fn write(&mut self, id: &str) {
         if !self.lines.is_empty() {
             self.open(id);
-            if let LogState::Open(file, _) = &mut self.place {
+            if let LogPlace::Open(file, _) = &mut self.place {
                 let _ = file.write_all(&self.lines);
             }
             self.lines.clear();
         }
-        if let (Some(output), LogState::Open(_, folder)) = (&mut self.output, &self.place) {
+        if let (Some(output), LogPlace::Open(_, folder)) = (&mut self.output, &self.place) {
             output.write(folder);
         }
     }
 
     pub(super) fn close(&mut self) {
         // Closing the file also unlocks it.
-        self.place = LogState::Nowhere;
+        self.place = LogPlace::Nowhere;
     }
 
     /// Returns whether other processes wait for the end of the job in this log.
@@ -100,6 +101,6 @@ impl LogFiles {
 
     /// Returns whether another process asked to cancel the job.
     pub(super) fn cancel_requested(&self) -> bool {
-        matches!(&self.place, LogState::Open(_, folder) if folder.join(CANCEL).exists())
+        matches!(&self.place, LogPlace::Open(_, folder) if folder.join(CANCEL).exists())
     }
 }

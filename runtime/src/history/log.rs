@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::{Clocks, Exchange};
-use super::files::{LogFiles, LogState};
+use super::files::{LogFiles, LogPlace};
 use super::notes::Note;
 use super::{About, Event, RemoteTimes, Times};
 use crate::attempt::Timing;
@@ -69,7 +69,7 @@ impl JobLog {
     pub(crate) fn new(
         about: About,
         quiet: bool,
-        place: LogState,
+        place: LogPlace,
         forecast: Option<Box<dyn Forecast>>,
         clock: Instant,
     ) -> Self {

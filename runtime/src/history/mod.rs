@@ -36,7 +36,7 @@ pub use claim::{CANCEL, LOG};
 pub(crate) use claim::{Claim, claim, try_claim};
 pub use clock::{Alignment, Exchange};
 pub use event::{About, Event, RemoteTimes, Times};
-pub(crate) use files::LogState;
+pub(crate) use files::LogPlace;
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;
 pub use inputs::{TaskInput, task_input};

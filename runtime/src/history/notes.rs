@@ -26,10 +26,10 @@ const EVERY: Duration = Duration::from_millis(100);
 const MANY: usize = 1024;
 const MANY_BYTES: usize = 1 << 20;
 
-/// With `MANY_QUEUED` waiting blocks of arguments the thread also writes at once. With `MOST_GIVEN`, further blocks are
+/// With `MANY_QUEUED` waiting blocks of arguments the thread also writes at once. With `MAX_QUEUED`, further blocks are
 /// not kept.
 const MANY_QUEUED: usize = 64;
-const MOST_GIVEN: usize = 4096;
+const MAX_QUEUED: usize = 4096;
 
 /// Maximum number of waiting notes, and bytes. Later notes are lost and counted.
 const MOST: usize = 64 << 10;
@@ -124,9 +124,9 @@ struct LogState {
     /// Whether the log has started and has not ended.
     is_open: AtomicBool,
     /// How many more bytes of arguments may be kept.
-    room_for_given: AtomicU64,
+    room_for_queued: AtomicU64,
     /// Arguments that wait to be written.
-    given: Mutex<Vec<QueuedInputs>>,
+    queued: Mutex<Vec<QueuedInputs>>,
     /// The file for the arguments, if they are kept.
     inputs: Mutex<Option<Inputs>>,
     /// Whether another process asked to cancel the job.
@@ -163,7 +163,7 @@ impl SharedLog {
     pub(crate) fn begin(&self, log: JobLog, inputs: Option<(Inputs, u64)>) {
         let _ = self.0.traceparent.set(log.traceparent());
         if let Some((inputs, limit)) = inputs {
-            self.0.room_for_given.store(limit, Ordering::Relaxed);
+            self.0.room_for_queued.store(limit, Ordering::Relaxed);
             *lock(&self.0.inputs) = Some(inputs);
         }
         *lock(&self.0.log) = Some(log);
@@ -195,11 +195,11 @@ impl SharedLog {
         // Large arguments are not counted here: tasks may share them, which becomes known when they are written.
         let len = block.args(tasks).len() as u64;
         let take = |room: u64| room.checked_sub(len).filter(|left| *left > 0);
-        if self.0.room_for_given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+        if self.0.room_for_queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
             self.0.keep(QueuedInputs::All(block.clone()));
         } else {
             // Stops here, so that the kept arguments have no gaps.
-            self.0.room_for_given.store(0, Ordering::Relaxed);
+            self.0.room_for_queued.store(0, Ordering::Relaxed);
         }
     }
 
@@ -285,13 +285,13 @@ impl WeakLog {
 }
 
 impl LogState {
-    fn keep(&self, given: QueuedInputs) {
-        let mut waiting = lock(&self.given);
+    fn keep(&self, queued: QueuedInputs) {
+        let mut waiting = lock(&self.queued);
         // Each entry may keep a block of arguments in memory while the disk is stuck.
-        if waiting.len() >= MOST_GIVEN {
+        if waiting.len() >= MAX_QUEUED {
             return;
         }
-        waiting.push(given);
+        waiting.push(queued);
         if waiting.len() == MANY_QUEUED {
             LOGS.wake.notify_one();
         }
@@ -300,16 +300,16 @@ impl LogState {
     /// Writes the waiting arguments to the inputs file, in order.
     fn keep_queued_inputs(&self) {
         let mut inputs = lock(&self.inputs);
-        let waiting = std::mem::take(&mut *lock(&self.given));
+        let waiting = std::mem::take(&mut *lock(&self.queued));
         let Some(inputs) = &mut *inputs else { return };
-        for given in waiting {
-            match given {
+        for queued in waiting {
+            match queued {
                 QueuedInputs::All(block) => inputs.keep(&block),
                 QueuedInputs::Failed(block, task) => inputs.keep_failed(&block, task),
             }
         }
         if inputs.is_full() {
-            self.room_for_given.store(0, Ordering::Relaxed);
+            self.room_for_queued.store(0, Ordering::Relaxed);
         }
     }
 
@@ -356,7 +356,7 @@ impl LogState {
         let is_open = self.is_open.load(Ordering::Acquire);
         // A log that is being written is still needed.
         let has_log = || self.log.try_lock().map_or(true, |log| log.is_some());
-        if is_open { Arc::strong_count(self) > 1 } else { has_log() || !lock(&self.given).is_empty() }
+        if is_open { Arc::strong_count(self) > 1 } else { has_log() || !lock(&self.queued).is_empty() }
     }
 }
 

@@ -232,7 +232,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::history::{JobLog, LogState, Note, TaskReport};
+    use crate::history::{JobLog, LogPlace, Note, TaskReport};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -245,7 +245,7 @@ mod tests {
             memory_mb: None,
             program: PathBuf::new(),
         };
-        let place = LogState::New { directory: directory.to_owned(), history: 100 };
+        let place = LogPlace::New { directory: directory.to_owned(), history: 100 };
         let mut log = JobLog::new(about, true, place, None, Instant::now());
         log.write();
         log

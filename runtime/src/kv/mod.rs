@@ -71,7 +71,7 @@ pub trait KeyValue: Send + Sync + fmt::Debug {
 
     /// Binds this handle to the server process with this id: once another process has taken its place, operations fail
     /// with [`KvError::Restarted`].
-    fn bind_to_server(&self, _life: &str) {}
+    fn bind_to_server(&self, _server_id: &str) {}
 
     /// Returns the value of a key.
     ///

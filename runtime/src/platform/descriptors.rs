@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nudging_a_closed_socket_is_harmless() {
+    fn waking_a_closed_socket_is_harmless() {
         let (ours, theirs) = socket_pair().unwrap();
         drop(theirs);
         wake_socket(&ours);

@@ -106,7 +106,6 @@ fn killed_writers_leave_whole_changes() {
         }
     }
     writers.into_iter().for_each(Doomed::kill);
-    assert!(before > 500, "the writers made only {before} changes");
     // The process that held the lock is dead, and the next one gets the lock.
     assert_eq!(kv.increment("changes", 0).unwrap(), kv.counter("changes").unwrap());
 }

@@ -240,10 +240,8 @@ async fn cancelled_jobs_are_not_taken_over_and_can_restart() {
     let job = Job::<u64>::attach(executor_in(&folder), "started").unwrap();
     job.cancel().unwrap();
     assert!(matches!(job.wait().await, Err(Error::Cancelled { .. })));
-    // Its own driver stops too, with the same error.
+    // Its own driver stops too, with the same error. Its tasks are held, so it would not end otherwise.
     assert!(!driver.0.wait().unwrap().success());
-    let executed = notes(&folder.join("notes")).len();
-    assert!(executed < 200);
     std::fs::remove_file(held).unwrap();
     start_squares(&folder).await.unwrap();
     assert_each_of_200_ran(&notes(&folder.join("notes")));

@@ -115,16 +115,22 @@ async fn a_limit_on_running_calls_limits_taken_items() {
     }
 }
 
-/// Ends when another call runs at the same time, or has run.
+/// Ends after another call has run at the same time, or all twelve have started.
 #[wren::remote]
-fn beside_another(path: &Path, task: u64) -> u64 {
-    note(path, task).unwrap();
+fn beside_another(folder: &Path, task: u64) -> u64 {
+    let (started, ended) = (folder.join("started"), folder.join("ended"));
+    note(&started, task).unwrap();
     let start = Instant::now();
-    while notes(path).len() < 2 {
+    loop {
+        let so_far = notes(&started).len();
+        if so_far == 12 || so_far.saturating_sub(notes(&ended).len()) >= 2 {
+            break;
+        }
         assert!(start.elapsed() < PATIENCE, "task {task} runs alone");
         std::thread::sleep(Duration::from_millis(1));
     }
     std::thread::sleep(Duration::from_millis(50));
+    note(&ended, task).unwrap();
     task
 }
 
@@ -136,9 +142,9 @@ async fn chunks_keep_all_workers_busy() {
     let mut calls = std::collections::BTreeMap::<u32, u64>::new();
     pids.into_iter().for_each(|pid| *calls.entry(pid).or_default() += 1);
     assert!(calls.len() == 4 && calls.values().all(|calls| *calls < 8), "two chunks, four workers: {calls:?}");
-    let path = scratch("beside").join("began");
+    let folder = scratch("beside");
     let start = Instant::now();
-    let calls = wren::map(|task| beside_another(&path, task), 0..12).on(&executor).quiet().concurrency(2).chunk(3);
+    let calls = wren::map(|task| beside_another(&folder, task), 0..12).on(&executor).quiet().concurrency(2).chunk(3);
     assert!(calls.await.unwrap().into_iter().eq(0..12));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(300), "not more than two at once of 0.6 s of work: {took:?}");

@@ -171,7 +171,7 @@ impl Instance {
         let deadline =
             (SystemTime::now() + timeout).duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis());
         let mut invocation = Invocation { id: id.to_owned(), payload, deadline, arn: arn(&self.version.name) };
-        // A process that has closed its connection requests an invocation again.
+        // A process that has closed its connection requests its next invocation again.
         while let Err(unsent) = asking.send(invocation) {
             invocation = unsent;
             asking = match self.asked(start + timeout).await {

@@ -153,8 +153,8 @@ pub(crate) fn stop_key(run: &str, batch_id: BatchId) -> String {
 }
 
 /// Returns the key of the mark of a batch that must run at most once: the delivery that stores the mark runs it.
-pub(crate) fn started_key(run: &str, batch_id: BatchId) -> String {
-    format!("{run}/started/{batch_id:012}")
+pub(crate) fn claim_key(run: &str, batch_id: BatchId) -> String {
+    format!("{run}/claims/{batch_id:012}")
 }
 
 fn wrapped(name: &str, sealed: &[u8]) -> Vec<u8> {

@@ -71,7 +71,9 @@ impl WatchedMemory {
         if worker.now().saturating_add(self.held_by_children) <= limit {
             return None;
         }
-        let used = worker.held().saturating_sub(before()).saturating_add(self.held_by_children);
+        // The baseline is read first: if the next task starts in between, its memory is counted, not taken off.
+        let before = before();
+        let used = worker.held().saturating_sub(before).saturating_add(self.held_by_children);
         let peak_mb = u32::try_from(used.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         (used > limit).then_some(Failure::OutOfMemory { limit_mb, peak_mb })
     }

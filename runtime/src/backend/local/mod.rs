@@ -265,7 +265,7 @@ impl LocalBackend {
     /// starting or can be started, unless the last start failed.
     fn shortest_if_all_run(&self, calls: u64) -> Option<usize> {
         if self.workers.iter().any(|worker| matches!(worker, Worker::None | Worker::Starting(_)))
-            && !self.starts.are_refused()
+            && !self.starts.last_failed()
         {
             return None;
         }
@@ -278,7 +278,7 @@ impl LocalBackend {
 
     /// Starts as many workers as the waiting batches can use.
     fn start_some(&mut self, now: Duration) {
-        if !self.starts.may_be(now) {
+        if !self.starts.may_start(now) {
             return;
         }
         let starting = self.workers.iter().filter(|worker| matches!(worker, Worker::Starting(_))).count();
@@ -362,7 +362,7 @@ impl LocalBackend {
     /// Takes back the batches that wait behind a running batch, if an idle worker or a new one can run them.
     fn share(&mut self, replies: &mut Vec<Reply>) {
         let has_idle = self.workers.iter().any(|worker| match worker {
-            Worker::None => !self.starts.are_refused(),
+            Worker::None => !self.starts.last_failed(),
             Worker::Starting(_) => false,
             Worker::Running(process) => process.load() == 0 && !process.is_retiring(),
         });

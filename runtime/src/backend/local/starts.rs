@@ -34,7 +34,7 @@ pub(super) struct Starts {
 
 impl Starts {
     /// Whether there may be a start now.
-    pub(super) fn may_be(&self, now: Duration) -> bool {
+    pub(super) fn may_start(&self, now: Duration) -> bool {
         now >= self.next
     }
 
@@ -45,7 +45,7 @@ impl Starts {
     }
 
     /// Whether the last start failed.
-    pub(super) fn are_refused(&self) -> bool {
+    pub(super) fn last_failed(&self) -> bool {
         self.refusals > 0
     }
 

@@ -162,7 +162,7 @@ impl Supervised {
         platform::kill_marked(&self.mark);
         pipes.iter_mut().filter(|pipe| !pipe.ended).for_each(|pipe| self.take(pipe, true));
         let stderr = lock(&self.output).last_tail();
-        // It is recorded once, because the thread stops watching the worker then.
+        // Set only once: the thread stops watching a worker that has ended.
         let _ = self.exit.set(Exit { status, peak_memory, stderr });
         true
     }

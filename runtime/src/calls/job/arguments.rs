@@ -150,7 +150,7 @@ pub(super) async fn read(
         Ok((key, blob))
     });
     let blobs: HashMap<String, Arc<Blob>> = blobs.await?.into_iter().collect();
-    let made = calls.into_iter().map(|(task, call)| {
+    let encoded = calls.into_iter().map(|(task, call)| {
         let function = registry::find(&call.function)?;
         if function.signature_hash() != call.signature_hash {
             return Err(Error::StaleDeployment { functions: vec![call.function] });
@@ -159,7 +159,7 @@ pub(super) async fn read(
         let args = Args { bytes: call.args.into(), blobs };
         Ok(EncodedCall { task, call: call_hash(function, &args), function, limits: call.limits, args })
     });
-    made.collect()
+    encoded.collect()
 }
 
 /// Packs calls into blocks for the scheduler.

@@ -50,10 +50,12 @@ impl FinishedTasks {
     }
 
     /// Rejects results of different calls.
-    pub(super) fn check(&self, id: &str, store: &str, made: &[EncodedCall]) -> Result<()> {
+    pub(super) fn check(&self, id: &str, store: &str, encoded: &[EncodedCall]) -> Result<()> {
         for (task, (kind, call)) in &self.done {
-            match usize::try_from(*task).ok().and_then(|task| made.get(task)) {
-                Some(made) if made.call != *call => return Err(other_call(id, store, *task, made.function.name)),
+            match usize::try_from(*task).ok().and_then(|task| encoded.get(task)) {
+                Some(encoded) if encoded.call != *call => {
+                    return Err(other_call(id, store, *task, encoded.function.name));
+                }
                 Some(_) if *kind == Kind::Ref => return Err(other_kind(id, store, *task)),
                 _ => {}
             }

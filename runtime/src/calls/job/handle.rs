@@ -76,39 +76,39 @@ impl<R> Job<R> {
         let requests = Requests::new(executor.store());
         let earlier = if is_named { Manifest::find(&requests, &id).await? } else { None };
         let mut identity = Identity::new(&id, requests.store().url(), earlier);
-        let mut made = Vec::new();
+        let mut encoded = Vec::new();
         while let Some(call) = std::future::poll_fn(|cx| calls.poll_next(cx)).await {
-            let (parts, task) = (call.into_parts(), made.len() as u64);
+            let (parts, task) = (call.into_parts(), encoded.len() as u64);
             let (function, limits) = (parts.function, parts.limits().under(&settings.limits));
             parts.check_place(task, &executor)?;
             parts.check_resumable(&limits, task)?;
             let args = parts.args(task)?;
             let call = call_hash(function, &args);
             identity.add(function, &call)?;
-            made.push(EncodedCall { task, call, function, limits, args });
-            if made.len().is_multiple_of(IN_ONE_GO) {
+            encoded.push(EncodedCall { task, call, function, limits, args });
+            if encoded.len().is_multiple_of(IN_ONE_GO) {
                 tokio::task::yield_now().await;
             }
         }
         identity.end()?;
-        // JobClaim before the manifest is put, so that a process that finds the manifest does not take over the job, and
-        // before the results are read, so that all results of another process are seen.
+        // The job is claimed before the manifest is put, so that a process that finds the manifest does not take over
+        // the job, and before the results are read, so that all results of another process are seen.
         let claimed = JobClaim::of(&executor, &requests, &id, claim, &mut HolderWatch::default()).await?;
         build::check(&requests, &id, executor.reactor().config.other_build).await?;
         let mut over = FinishedTasks::default();
         if is_named {
             over = FinishedTasks::find(&requests, &id).await?;
-            over.check(&id, &requests.store().url(), &made)?;
+            over.check(&id, &requests.store().url(), &encoded)?;
         }
-        let manifest = register(&requests, &id, &identity, &made).await?;
+        let manifest = register(&requests, &id, &identity, &encoded).await?;
         let stored = StoredJob::new(id, manifest, executor, requests);
         // It is the same job, so the process that runs it also runs it for this one.
         let Some(claimed) = claimed else { return Self::of(stored) };
         if is_named {
             stored.forget_failures().await?;
-            made.retain(|call| !over.done.contains_key(&call.task));
+            encoded.retain(|call| !over.done.contains_key(&call.task));
         }
-        stored.run(made, over, &settings, claimed)?;
+        stored.run(encoded, over, &settings, claimed)?;
         Ok(Self { stored: stored.into(), result: PhantomData })
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Running {
 #[derive(Debug, Clone)]
 enum State {
     Running,
-    FinishedTasks,
+    Ended,
     Cancelled,
     Broken(Error),
 }
@@ -100,9 +100,9 @@ impl Running {
         let mut state = self.state.subscribe();
         let ended = state.wait_for(|state| !matches!(state, State::Running)).await;
         // Cannot fail, because `self` owns the sender.
-        let ended = ended.map_or(State::FinishedTasks, |state| state.clone());
+        let ended = ended.map_or(State::Ended, |state| state.clone());
         match ended {
-            State::Running | State::FinishedTasks => Ok(()),
+            State::Running | State::Ended => Ok(()),
             State::Cancelled => Err(Error::Cancelled { done: self.done.load(Ordering::Acquire) }),
             State::Broken(error) => Err(error),
         }
@@ -121,7 +121,7 @@ impl Running {
                 Ok(Some(Outcome::Failed { .. })) => drop(self.failed.fetch_add(1, Ordering::AcqRel)),
                 Ok(Some(Outcome::Cancelled)) => break State::Cancelled,
                 Ok(Some(outcome)) => break State::Broken(outcome.into_error(self.done.load(Ordering::Acquire))),
-                Ok(None) => break State::FinishedTasks,
+                Ok(None) => break State::Ended,
                 Err(_) => {
                     // If the request fails, it is repeated later.
                     if requests.exists(cancel_key(&id)).await.unwrap_or(false) {
@@ -133,7 +133,7 @@ impl Running {
         };
         let this = self.clone();
         let end = match &state {
-            State::Running | State::FinishedTasks => "done",
+            State::Running | State::Ended => "done",
             State::Cancelled | State::Broken(Error::Cancelled { .. }) => "cancelled",
             State::Broken(_) => "failed",
         };

@@ -36,7 +36,7 @@ pub(super) enum Taken {
     /// This process runs it.
     Running,
     /// All tasks are finished.
-    FinishedTasks,
+    Ended,
     /// Another process runs it.
     Elsewhere,
 }
@@ -87,7 +87,7 @@ impl StoredJob {
         };
         let over = FinishedTasks::find(&self.requests, &self.id).await?;
         if over.done.len() as u64 + over.failed() >= self.manifest.tasks {
-            return Ok(Taken::FinishedTasks);
+            return Ok(Taken::Ended);
         }
         if self.is_cancelled().await? {
             return Err(Error::Cancelled { done: over.done.len() as u64 });
@@ -128,7 +128,7 @@ impl StoredJob {
             }
             match self.take_over().await? {
                 Taken::Running => {}
-                Taken::FinishedTasks => return Ok(()),
+                Taken::Ended => return Ok(()),
                 Taken::Elsewhere => sleep(Lease::pause(&self.requests)).await?,
             }
         }
@@ -177,12 +177,12 @@ pub(super) async fn register(
     requests: &Requests,
     id: &str,
     identity: &Identity,
-    made: &[EncodedCall],
+    encoded: &[EncodedCall],
 ) -> Result<Manifest> {
     if let Some(earlier) = identity.earlier().filter(|earlier| earlier.arguments.is_some()) {
         return Ok(earlier.clone());
     }
-    let arguments = arguments::write(requests, id, made).await?;
+    let arguments = arguments::write(requests, id, encoded).await?;
     let registered = identity.manifest(Some(arguments.clone())).register(requests, id).await;
     if registered.as_ref().is_ok_and(|manifest| manifest.arguments.as_ref() == Some(&arguments)) {
         return registered;

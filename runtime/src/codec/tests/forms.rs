@@ -1,4 +1,4 @@
-//! What types of the user ask for while they are read: untagged enums, options, visitors written by hand.
+//! Types that need to know what comes next: untagged enums, options, hand-written visitors.
 
 use super::*;
 

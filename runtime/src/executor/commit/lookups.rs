@@ -28,8 +28,8 @@ pub(crate) struct Submitted {
     pub(crate) tasks: Range<u64>,
     /// Size of their block, in bytes.
     pub(crate) bytes: usize,
-    /// Size of their arguments, in bytes, as counted while their results were sought.
-    pub(crate) sought_bytes: usize,
+    /// Size of their arguments, in bytes, as counted while their results were waiting.
+    pub(crate) looked_up_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(crate) struct PendingLookups(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    sought: BTreeMap<u64, Lookup>,
+    waiting: BTreeMap<u64, Lookup>,
     /// Calls whose results were not requested yet.
     not_asked_for: Vec<LookUp>,
     /// Whether the thread is inside the iterator.
@@ -62,7 +62,7 @@ impl PendingLookups {
     pub(crate) fn add(&self, task: u64, call: Lookup) -> usize {
         let mut state = self.lock();
         state.not_asked_for.push(call.look_up);
-        state.sought.insert(task, call);
+        state.waiting.insert(task, call);
         state.not_asked_for.len()
     }
 
@@ -74,14 +74,14 @@ impl PendingLookups {
     /// Removes and returns the calls of these tasks, because their results were found or they must be run.
     pub(crate) fn take(&self, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, Lookup)> {
         let mut state = self.lock();
-        if state.sought.is_empty() {
+        if state.waiting.is_empty() {
             return Vec::new();
         }
-        tasks.into_iter().filter_map(|task| Some((task, state.sought.remove(&task)?))).collect()
+        tasks.into_iter().filter_map(|task| Some((task, state.waiting.remove(&task)?))).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().sought.is_empty()
+        self.lock().waiting.is_empty()
     }
 
     /// Lets the reactor act in place of the calling thread, which is about to enter the iterator.
@@ -99,20 +99,20 @@ impl PendingLookups {
     /// For the reactor: requests results, and returns the calls that must be run, as blocks for idle workers.
     pub(crate) fn act_for_idle_workers(&self, committer: &ResultCommitter, outcomes: &OutcomeQueue) -> Vec<TaskBlock> {
         let mut state = self.lock();
-        if !state.is_in_iterator || state.sought.is_empty() {
+        if !state.is_in_iterator || state.waiting.is_empty() {
             return Vec::new();
         }
         state.ask(committer);
         let mut blocks: Vec<TaskBlock> = Vec::new();
         for task in outcomes.take_missing() {
-            let Some(Lookup { look_up, function, limits, args }) = state.sought.remove(&task) else { continue };
+            let Some(Lookup { look_up, function, limits, args }) = state.waiting.remove(&task) else { continue };
             committer.run_missing(&look_up);
             if blocks.last().is_none_or(|b| !b.accepts(function, &limits) || b.tasks().end != task) {
                 blocks.push(TaskBlock::new(function, limits, task));
-                state.submitted.push(Submitted { tasks: task..task, bytes: 0, sought_bytes: 0 });
+                state.submitted.push(Submitted { tasks: task..task, bytes: 0, looked_up_bytes: 0 });
             }
             let (Some(block), Some(submitted)) = (blocks.last_mut(), state.submitted.last_mut()) else { continue };
-            submitted.sought_bytes += args.size() as usize;
+            submitted.looked_up_bytes += args.size() as usize;
             block.push(args);
             (submitted.tasks, submitted.bytes) = (block.tasks(), block.size());
         }

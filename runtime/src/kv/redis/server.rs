@@ -149,7 +149,6 @@ impl Handle {
         let mut open_commands: Vec<usize> = (0..commands.len()).collect();
         loop {
             let mut open = self.connect(operation, deadline)?;
-            let pause = pauses.next_pause();
             let to_send = if open_commands.len() == commands.len() {
                 Cow::Borrowed(commands)
             } else {
@@ -159,16 +158,19 @@ impl Handle {
                 Ok(new) => {
                     open.used = Instant::now();
                     self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).push(open);
-                    let may_wait = Instant::now() + pause < deadline;
                     let sent = std::mem::take(&mut open_commands);
                     for (i, answer) in sent.into_iter().zip(new) {
                         // A server that is loading its saved data did not run the command. Those behind it may have run.
-                        if may_wait && is_loading(&answer) {
+                        if is_loading(&answer) {
                             open_commands.push(i);
                         }
                         answers[i] = answer;
                     }
                     if open_commands.is_empty() {
+                        return Ok(answers);
+                    }
+                    let pause = pauses.next_pause();
+                    if Instant::now() + pause >= deadline {
                         return Ok(answers);
                     }
                     thread::sleep(pause);
@@ -189,6 +191,7 @@ impl Handle {
                     reason,
                 });
             }
+            let pause = pauses.next_pause();
             if late || Instant::now() + pause >= deadline {
                 return Err(self.unreachable(reason));
             }

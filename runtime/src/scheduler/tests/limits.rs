@@ -1,5 +1,4 @@
-//! What keeps tasks from starting: concurrency limits, callers that take no results, backends that refuse,
-//! cancellation.
+//! Limits that delay tasks: concurrency, callers that take no results, backends that refuse, cancellation.
 
 use super::*;
 

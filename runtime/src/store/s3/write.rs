@@ -25,7 +25,7 @@ impl Requests {
     pub(super) async fn write(self, value: Bytes, absent: bool) -> StoreResult<()> {
         check_key(&self.key)?;
         let mut conflicts = 0;
-        let mut pauses = Backoff::new(Duration::from_millis(20)).longest(Duration::from_secs(1)).pauses();
+        let mut pauses = Backoff::new(Duration::from_millis(20)).longest(Duration::from_millis(500)).pauses();
         loop {
             let writer = format!("{:016x}", crate::platform::random());
             let condition = absent.then_some("*");

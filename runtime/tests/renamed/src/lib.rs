@@ -18,16 +18,16 @@ pub struct Sums;
 #[cloud::mapreduce]
 impl MapReduce for Sums {
     type Input = u64;
-    type Key = u64;
+    type Key = str;
     type Value = u64;
     type Output = u64;
 
     fn map(&self, n: u64, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
-        emit.emit(&(n % 10), n);
+        emit.emit(&(n % 10).to_string(), n);
         Ok(())
     }
 
-    fn reduce(&self, _digit: u64, values: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
+    fn reduce(&self, _digit: &str, values: &mut Values<'_, u64>, out: &mut Output<u64>) -> Result<(), BoxError> {
         out.push(values.sum())
     }
 }

@@ -150,7 +150,7 @@ impl Worker {
 
     /// Returns whether no other delivery of the batch has started.
     async fn is_first(&self, request: &BatchRequest) -> Result<bool, StoreError> {
-        let key = wire::started_key(&request.run, request.batch_id);
+        let key = wire::claim_key(&request.run, request.batch_id);
         let store = self.store.as_ref().ok_or_else(|| no_store(&key))?;
         let mark = crate::platform::random().to_le_bytes();
         match store.put_if_absent(&key, &mark).await {

@@ -24,7 +24,7 @@ const BLOCK_BYTES: usize = 512 << 10;
 const ROUND_TRIP: Duration = Duration::from_micros(100);
 
 /// Number of calls whose earlier results are requested at once: many cells of the store.
-const SEEK_TASKS: usize = 1024;
+const LOOK_UP_TASKS: usize = 1024;
 
 impl<I> Feed<I> {
     fn is_full(&self) -> bool {
@@ -68,7 +68,7 @@ impl<I> Feed<I> {
     {
         let Some(calls) = &mut self.calls else { return Poll::Ready(None) };
         if self.committer.is_some() {
-            self.pending.seeking.enter_iterator();
+            self.pending.lookups.enter_iterator();
         }
         let next = match self.block.take() {
             None => calls.poll_next(cx),
@@ -83,8 +83,8 @@ impl<I> Feed<I> {
             }
         };
         if self.committer.is_some() {
-            for Submitted { tasks, bytes, sought_bytes } in self.pending.seeking.leave_iterator() {
-                self.window.forget_lookups(sought_bytes);
+            for Submitted { tasks, bytes, looked_up_bytes } in self.pending.lookups.leave_iterator() {
+                self.window.forget_lookups(looked_up_bytes);
                 self.window.note_submitted(tasks, bytes);
             }
         }
@@ -145,7 +145,7 @@ impl<I> Feed<I> {
     }
 
     fn close_if_all_are_submitted(&mut self) {
-        if let (None, true, false, Some(job)) = (&self.calls, self.pending.seeking.is_empty(), self.ended, self.job) {
+        if let (None, true, false, Some(job)) = (&self.calls, self.pending.lookups.is_empty(), self.ended, self.job) {
             self.ended = true;
             self.executor.reactor().close(job);
         }
@@ -154,17 +154,17 @@ impl<I> Feed<I> {
     /// Requests the results of calls that an earlier run may have left.
     fn seek(&self) {
         if let Some(committer) = &self.committer {
-            self.pending.seeking.ask(committer);
+            self.pending.lookups.ask(committer);
         }
     }
 
     /// Handles calls whose results were found, or which must be run after all (`run`). Returns whether any of their
-    /// results were sought.
+    /// results were looked up.
     pub(super) fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> bool {
         if self.committer.is_none() {
             return false;
         }
-        let found = self.pending.seeking.take(tasks);
+        let found = self.pending.lookups.take(tasks);
         let (false, Some(committer)) = (found.is_empty(), self.committer.clone()) else { return false };
         for (task, Lookup { look_up, function, limits, args }) in found {
             self.window.forget_lookups(args.size() as usize);
@@ -235,8 +235,8 @@ impl<I: Calls<Result = R>, R> Feed<I> {
                 Some(look_up) => {
                     self.submit();
                     self.window.note_lookups(args.size() as usize);
-                    let not_asked_for = self.pending.seeking.add(task, Lookup { look_up, function, limits, args });
-                    if not_asked_for >= SEEK_TASKS {
+                    let not_asked_for = self.pending.lookups.add(task, Lookup { look_up, function, limits, args });
+                    if not_asked_for >= LOOK_UP_TASKS {
                         self.seek();
                         return Ok(true);
                     }

@@ -73,12 +73,12 @@ impl Window {
         self.waiting_bytes += bytes;
     }
 
-    /// Counts the arguments of a call whose earlier result is sought.
+    /// Counts the arguments of a call whose earlier result is looked up.
     pub(super) fn note_lookups(&mut self, bytes: usize) {
         self.waiting_bytes += bytes;
     }
 
-    /// Stops counting the arguments of calls whose earlier results were sought.
+    /// Stops counting the arguments of calls whose earlier results were looked up.
     pub(super) fn forget_lookups(&mut self, bytes: usize) {
         self.waiting_bytes -= bytes;
     }
