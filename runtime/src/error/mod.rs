@@ -119,8 +119,8 @@ pub enum Error {
     /// Lower `.concurrency(..)`, or ask AWS to raise the account's concurrency limit; `cargo wren doctor` shows the
     /// current limit. Before it returns this error, wren sends the call again after growing pauses.
     #[error(
-        "{attempt} was throttled by the backend: {}; lower `.concurrency(..)`, or ask AWS to raise the account's concurrency limit",
-        .message.trim_end_matches('.')
+        "{attempt} was throttled by the backend: {message}; lower `.concurrency(..)`, or ask AWS to raise the account's concurrency limit",
+        message = .message.trim_end_matches('.')
     )]
     Throttled {
         /// The attempt that was refused.
