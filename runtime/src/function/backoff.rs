@@ -64,33 +64,11 @@ impl Backoff {
         self
     }
 
-    /// Returns the pauses of a loop that tries something again.
-    #[allow(dead_code, reason = "only clients of servers have such loops, and features enable them")]
-    pub(crate) fn pauses(self) -> Pauses {
-        Pauses { backoff: self, failures: 0 }
-    }
-
     /// Returns the pause after that many failures.
     pub(crate) fn pause(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
         let times = u32::from(self.factor).saturating_pow(failures.saturating_sub(1));
         let whole = Duration::from_millis(self.first_ms.saturating_mul(times).min(self.longest_ms).into());
         if self.jitter { whole.mul_f64(random.f64()) } else { whole }
-    }
-}
-
-/// The pauses of one loop.
-#[allow(dead_code, reason = "see `Backoff::pauses`")]
-pub(crate) struct Pauses {
-    backoff: Backoff,
-    failures: u32,
-}
-
-impl Pauses {
-    /// Returns the pause before the next attempt.
-    #[allow(dead_code, reason = "see `Backoff::pauses`")]
-    pub(crate) fn next_pause(&mut self) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        self.backoff.pause(self.failures, &mut fastrand::Rng::new())
     }
 }
 
@@ -114,8 +92,6 @@ mod tests {
         assert_eq!(Backoff::new(seconds(5)).factor(0).without_jitter().pause(9, &mut random), seconds(5));
         let longest = Backoff::new(Duration::MAX).longest(Duration::MAX).without_jitter();
         assert_eq!(longest.pause(9, &mut random), Duration::from_millis(u32::MAX.into()));
-        let mut loops = backoff.without_jitter().pauses();
-        assert_eq!([(); 5].map(|()| loops.next_pause()), [1, 3, 9, 20, 20].map(seconds));
         let shortest = Backoff::new(Duration::from_nanos(1)).without_jitter();
         assert_eq!(shortest.pause(1, &mut random), Duration::from_millis(1));
     }

@@ -24,6 +24,9 @@ const AROUND: usize = 16 << 10;
 /// Maximum number of times that an invocation is sent if Lambda does not answer or fails.
 const SENDINGS: u32 = 6;
 
+/// Pauses before an invocation is sent again.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100));
+
 pub(super) async fn send(shared: Arc<LambdaState>, batch: Batch, run: Arc<str>) {
     let lambda = match shared.lambda_for(batch.block.function().name, &batch.block.limits()) {
         Ok(lambda) => lambda,
@@ -118,7 +121,6 @@ impl Sending<'_> {
         let start = Instant::now();
         let payload = Blob::new(payload);
         let (mut was_silent, mut had_wrong_clock) = (false, false);
-        let mut pauses = Backoff::new(Duration::from_millis(100)).pauses();
         for sending in 1.. {
             // If the semaphore were closed, the request would be sent without a permit.
             let permit = (kind == InvocationType::Event).then(|| self.shared.requests.acquire());
@@ -162,7 +164,7 @@ impl Sending<'_> {
                 }
                 RequestError::NoResponse => was_silent = true,
             }
-            tokio::time::sleep(pauses.next_pause()).await;
+            tokio::time::sleep(PAUSES.pause(sending, &mut fastrand::Rng::new())).await;
         }
         None
     }

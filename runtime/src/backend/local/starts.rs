@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::process::START_LIMIT;
 use super::supervisor::Exit;
+use crate::function::Backoff;
 
 /// The pool gives up after this number of consecutive workers have ended by themselves before their first call.
 const FALSE_STARTS: u32 = 3;
@@ -12,9 +13,8 @@ const FALSE_STARTS: u32 = 3;
 /// resource, or if the worker is killed before its first call. The pauses between these starts add up to about two
 /// seconds.
 const REFUSALS: u32 = 9;
-/// Pause after the first failed start. Each further pause is twice as long, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses after failed starts.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(10)).longest(Duration::from_secs(1)).without_jitter();
 
 /// Time until a pool that gave up tries again.
 const GIVEN_UP: Duration = Duration::from_secs(1);
@@ -88,8 +88,7 @@ impl Starts {
     /// Records a failed start. The next one, after a pause, may succeed.
     pub(super) fn refused(&mut self, why: &str, now: Duration) {
         self.refusals += 1;
-        let pause = FIRST_PAUSE.saturating_mul(1 << (self.refusals - 1).min(10)).min(LONGEST_PAUSE);
-        self.next = now + pause;
+        self.next = now + PAUSES.pause(self.refusals, &mut fastrand::Rng::new());
         if self.refusals >= REFUSALS {
             self.give_up(
                 format!("cannot start a worker process; {REFUSALS} starts failed in a row, the last one: {why}"),

@@ -45,8 +45,13 @@ impl FinishedTasks {
     }
 
     /// Returns the number of tasks that failed and did not succeed later.
-    pub(super) fn failed(&self) -> u64 {
+    fn failed(&self) -> u64 {
         self.failed.iter().filter(|task| !self.done.contains_key(task)).count() as u64
+    }
+
+    /// Returns the progress of a job of this many tasks.
+    pub(super) fn progress(&self, tasks: u64) -> JobProgress {
+        JobProgress { tasks, done: self.done.len() as u64, failed: self.failed() }
     }
 
     /// Rejects results of different calls.

@@ -59,7 +59,7 @@ impl Running {
         let StoredJob { id, manifest, executor, requests, .. } = stored;
         let outcomes = Arc::new(OutcomeQueue::default());
         let identity = Identity::new(id, requests.store().url(), None);
-        let (done, failed) = (over.done.len() as u64, over.failed());
+        let JobProgress { done, failed, .. } = over.progress(manifest.tasks);
         let known =
             EarlierResults { objects: Objects::default(), decided: over.decided, identity, lease: Some(claimed.lease) };
         let committer =

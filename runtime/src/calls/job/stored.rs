@@ -86,7 +86,7 @@ impl StoredJob {
             return Ok(Taken::Elsewhere);
         };
         let over = FinishedTasks::find(&self.requests, &self.id).await?;
-        if over.done.len() as u64 + over.failed() >= self.manifest.tasks {
+        if over.progress(self.manifest.tasks).is_over() {
             return Ok(Taken::Ended);
         }
         if self.is_cancelled().await? {
@@ -140,8 +140,7 @@ impl StoredJob {
         if let Some(running) = self.running.get() {
             return Ok(running.progress(tasks));
         }
-        let over = wait(FinishedTasks::find(&self.requests, &self.id))?;
-        Ok(JobProgress { tasks, done: over.done.len() as u64, failed: over.failed() })
+        Ok(wait(FinishedTasks::find(&self.requests, &self.id))?.progress(tasks))
     }
 
     /// Stops the job, in whatever process it runs. Blocks for a request to the store.

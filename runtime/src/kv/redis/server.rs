@@ -143,7 +143,7 @@ impl Handle {
     /// Sends commands together and returns one reply for each.
     pub(super) fn send_all(&self, operation: &Operation<'_>, commands: &[Cmd]) -> KvResult<Vec<Value>> {
         let deadline = Instant::now() + self.address.timeout;
-        let mut pauses = PAUSES.pauses();
+        let mut failures = 0;
         let mut answers = vec![Value::Nil; commands.len()];
         // Commands whose answer is not known yet.
         let mut open_commands: Vec<usize> = (0..commands.len()).collect();
@@ -169,7 +169,8 @@ impl Handle {
                     if open_commands.is_empty() {
                         return Ok(answers);
                     }
-                    let pause = pauses.next_pause();
+                    failures += 1;
+                    let pause = PAUSES.pause(failures, &mut fastrand::Rng::new());
                     if Instant::now() + pause >= deadline {
                         return Ok(answers);
                     }
@@ -191,7 +192,8 @@ impl Handle {
                     reason,
                 });
             }
-            let pause = pauses.next_pause();
+            failures += 1;
+            let pause = PAUSES.pause(failures, &mut fastrand::Rng::new());
             if late || Instant::now() + pause >= deadline {
                 return Err(self.unreachable(reason));
             }
@@ -201,7 +203,7 @@ impl Handle {
 
     /// Returns a connection to the server process that the handle is bound to.
     fn connect(&self, operation: &Operation<'_>, deadline: Instant) -> KvResult<Open> {
-        let mut pauses = PAUSES.pauses();
+        let mut failures = 0;
         loop {
             let kept = self.server.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let tried = match kept {
@@ -223,7 +225,8 @@ impl Handle {
             };
             let hopeless =
                 !is_broken(&error) && !matches!(error.kind(), ErrorKind::Server(ServerErrorKind::BusyLoading));
-            let pause = pauses.next_pause();
+            failures += 1;
+            let pause = PAUSES.pause(failures, &mut fastrand::Rng::new());
             if hopeless || error.is_timeout() || Instant::now() + pause >= deadline {
                 let late = error.is_timeout();
                 let reason =

@@ -21,11 +21,13 @@ const WRITER: &str = "wren-writer";
 /// Number of retries of a conditional write that conflicts with another one.
 const CONFLICTS: u32 = 50;
 
+/// Pauses before these retries.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20)).longest(Duration::from_millis(500));
+
 impl Requests {
     pub(super) async fn write(self, value: Bytes, absent: bool) -> StoreResult<()> {
         check_key(&self.key)?;
         let mut conflicts = 0;
-        let mut pauses = Backoff::new(Duration::from_millis(20)).longest(Duration::from_millis(500)).pauses();
         loop {
             let writer = format!("{:016x}", crate::platform::random());
             let condition = absent.then_some("*");
@@ -37,7 +39,7 @@ impl Requests {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Conflict) if conflicts < CONFLICTS => {
                     conflicts += 1;
-                    tokio::time::sleep(pauses.next_pause()).await;
+                    tokio::time::sleep(PAUSES.pause(conflicts, &mut fastrand::Rng::new())).await;
                 }
                 // The answer to the first request may have been lost, so the second one found the object of the first.
                 Err(Refusal::Exists) if self.is_mine(&writer).await => return Ok(()),
