@@ -149,7 +149,7 @@ pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result
 pub use executor::{Builder, Executor, block_on};
 #[doc(hidden)]
 pub use function::registry;
-pub use function::{Backoff, INLINE_LIMIT, Limits};
+pub use function::{Backoff, INLINE_LIMIT, Limits, Timeout};
 #[cfg(feature = "otel")]
 pub use history::otel;
 pub use kv::kv;

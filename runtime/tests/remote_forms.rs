@@ -371,6 +371,11 @@ fn calls_can_set_limits() {
     let late = block_on(nap(60_000)).unwrap_err();
     assert!(matches!(late, Error::TimedOut { .. }), "{late}");
     assert_eq!(block_on(nap(100).timeout(std::time::Duration::from_secs(60))).unwrap(), 100);
+    // A number is in seconds, as in the annotation.
+    assert_eq!(block_on(nap(100).timeout(60)).unwrap(), 100);
+    assert_eq!(block_on(wren::map(nap, [100]).timeout(60.0)).unwrap(), [100]);
+    let late = block_on(wren::gather([nap(60_000)]).timeout(0.05)).unwrap_err();
+    assert!(matches!(late, Error::TimedOut { .. }), "{late}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::time::Duration;
 
 use super::Bsp;
 use super::stage::{FinishStage, StepResult, StepStage};

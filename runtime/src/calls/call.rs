@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -14,7 +13,7 @@ use crate::attempt::{Decoded, decode_lone_result};
 use crate::codec::CodecError;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, Outcome, OutcomeQueue};
-use crate::function::{Args, ArgsEncoder, Backoff, Limits, RemoteFn};
+use crate::function::{Args, ArgsEncoder, Backoff, Limits, RemoteFn, Timeout};
 use crate::scheduler::JobKey;
 use crate::terminal;
 
@@ -139,9 +138,10 @@ impl<R> Call<R> {
         self
     }
 
-    /// Limits the call's duration to `limit`, in place of the annotation's limit.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.limits_mut().timeout = Some(limit);
+    /// Limits the call's duration to `limit`, in place of the annotation's limit: a [`Duration`](std::time::Duration)
+    /// or a number of seconds.
+    pub fn timeout(mut self, limit: impl Timeout) -> Self {
+        self.limits_mut().timeout = Some(limit.into_duration());
         self
     }
 

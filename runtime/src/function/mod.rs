@@ -19,7 +19,7 @@ pub(crate) use args::Args;
 pub use args::{ArgsDecoder, ArgsEncoder, INLINE_LIMIT};
 pub use backoff::Backoff;
 pub(crate) use blob::Blob;
-pub use limits::Limits;
+pub use limits::{Limits, Timeout};
 pub(crate) use output::Encoded;
 pub use output::Output;
 pub(crate) use panics::{captures_panics, install_hook, message_of, report_fatal_panics};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::time::Duration;
 
 use super::clean_up::CleanUp;
 use super::output::{Format, ReduceResult, Target};

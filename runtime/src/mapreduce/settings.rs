@@ -39,9 +39,9 @@ macro_rules! common_settings {
             self
         }
 
-        /// Sets the time limit of each task.
-        pub fn timeout(mut self, limit: Duration) -> Self {
-            self.settings.limits.timeout = Some(limit);
+        /// Sets the time limit of each task: a [`Duration`](std::time::Duration) or a number of seconds.
+        pub fn timeout(mut self, limit: impl $crate::Timeout) -> Self {
+            self.settings.limits.timeout = Some(limit.into_duration());
             self
         }
 

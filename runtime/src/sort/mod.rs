@@ -8,7 +8,6 @@ mod stages;
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
 
 use crate::data::{Input, Shape, Split};
 use crate::error::{Error, Result};

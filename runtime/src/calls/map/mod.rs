@@ -10,7 +10,6 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::time::Duration;
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
@@ -19,7 +18,7 @@ use crate::calls::Call;
 use crate::calls::job::Job;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, ResultPolicy, Settings};
-use crate::function::Backoff;
+use crate::function::{Backoff, Timeout};
 use crate::store::Ref;
 
 pub use calls::{Calls, StreamCalls};
@@ -191,9 +190,10 @@ impl<I, R> Map<I, R> {
         self
     }
 
-    /// Limits each call's duration to `limit`, in place of the annotation's limit.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.settings.limits.timeout = Some(limit);
+    /// Limits each call's duration to `limit`, in place of the annotation's limit: a [`Duration`](std::time::Duration)
+    /// or a number of seconds.
+    pub fn timeout(mut self, limit: impl Timeout) -> Self {
+        self.settings.limits.timeout = Some(limit.into_duration());
         self
     }
 
