@@ -1,4 +1,5 @@
-//! Shows the ways in which a call can fail, and the errors that the program gets.
+//! Shows the ways in which a call can fail, and the errors that the program
+//! gets.
 //!
 //!     cargo run --release -p examples --example errors
 
@@ -11,13 +12,17 @@ use wren::Error;
 /// The mean of the numbers in a line.
 #[wren::remote]
 fn mean(line: &str) -> Result<f64, std::num::ParseFloatError> {
-    let numbers = line.split(',').map(|field| field.trim().parse()).collect::<Result<Vec<f64>, _>>()?;
+    let numbers = line
+        .split(',')
+        .map(|field| field.trim().parse())
+        .collect::<Result<Vec<f64>, _>>()?;
     Ok(numbers.iter().sum::<f64>() / numbers.len() as f64)
 }
 // ANCHOR_END: function
 
 // ANCHOR: retries
-/// Asks a server that is busy the first time. The file `marker` exists after the first time.
+/// Asks a server that is busy the first time. The file `marker` exists
+/// after the first time.
 #[wren::remote(retries = 2)]
 fn ask(marker: &Path) -> Result<String, String> {
     match std::fs::File::create_new(marker) {
@@ -34,9 +39,14 @@ struct Busy {
     waiting: u32,
 }
 
-const PATIENT: wren::Backoff = wren::Backoff::new(Duration::from_secs(1)).factor(3);
+const PATIENT: wren::Backoff =
+    wren::Backoff::new(Duration::from_secs(1)).factor(3);
 
-#[wren::remote(retries = 5, retry_if = |busy: &Busy| busy.waiting < 10, backoff = PATIENT)]
+#[wren::remote(
+    retries = 5,
+    retry_if = |busy: &Busy| busy.waiting < 10,
+    backoff = PATIENT
+)]
 fn queue_up(waiting: u32) -> Result<(), Busy> {
     if waiting == 0 { Ok(()) } else { Err(Busy { waiting }) }
 }
@@ -66,32 +76,46 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: first
 
     // ANCHOR: all
-    for (line, outcome) in lines.iter().zip(wren::map(mean, lines).try_all().await?) {
+    for (line, outcome) in
+        lines.iter().zip(wren::map(mean, lines).try_all().await?)
+    {
         match outcome {
             Ok(mean) => println!("{line:10} has the mean {mean}"),
-            Err(Error::Returned { message, .. }) => println!("{line:10} is skipped: {message}"),
+            Err(Error::Returned { message, .. }) => {
+                println!("{line:10} is skipped: {message}")
+            }
             Err(other) => return Err(other.into()),
         }
     }
     // ANCHOR_END: all
 
-    let marker = std::env::temp_dir().join(format!("wren-errors-{}", std::process::id()));
+    let marker = std::env::temp_dir()
+        .join(format!("wren-errors-{}", std::process::id()));
     // ANCHOR: ask
     println!("after a retry: {}", ask(&marker).await?);
     // ANCHOR_END: ask
     std::fs::remove_file(&marker)?;
 
     let busy = queue_up(20).await.map_err(|error| error.downcast::<Busy>());
-    assert!(matches!(busy, Err(Some(Busy { waiting: 20 }))), "it is not retried, and keeps its own type");
+    assert!(
+        matches!(busy, Err(Some(Busy { waiting: 20 }))),
+        "it is not retried, and keeps its own type"
+    );
 
     // ANCHOR: fragile
     let outcomes = wren::map(fragile, 0..8).try_all().await?;
-    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+    for error in
+        outcomes.iter().filter_map(|outcome| outcome.as_ref().err())
+    {
         match error {
             Error::WorkerDied { attempt, exit_code, .. } => {
-                println!("task {} ended its process, with code {exit_code:?}, {} times", attempt.task, attempt.attempt);
+                let (task, tries) = (attempt.task, attempt.attempt);
+                print!("task {task} ended its process, ");
+                println!("with code {exit_code:?}, {tries} times");
             }
-            Error::TimedOut { attempt, limit } => println!("task {} took longer than {limit:?}", attempt.task),
+            Error::TimedOut { attempt, limit } => {
+                println!("task {} took longer than {limit:?}", attempt.task)
+            }
             other => println!("{other}"),
         }
     }

@@ -1,10 +1,13 @@
-//! Measures how fast workers multiply matrices, with 1, 2, 4, .. workers at once: the first measurement of the
-//! PyWren paper, which uses up to 3,000 workers.
+//! Measures how fast workers multiply matrices, with 1, 2, 4, .. workers at
+//! once: the first measurement of the PyWren paper, which uses up to 3,000
+//! workers.
 //!
-//!     cargo run --release -p examples --example flops -- [workers] [seconds]
+//!     cargo run --release -p examples \
+//!         --example flops -- [workers] [seconds]
 //!
-//! Each worker multiplies matrices of 64-bit numbers for `seconds`, with one thread. Without arguments:
-//! as many workers as there are processors, one second.
+//! Each worker multiplies matrices of 64-bit numbers for `seconds`, with
+//! one thread. Without arguments: as many workers as there are processors,
+//! one second.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -52,30 +55,49 @@ fn multiply(seconds: f64) -> Multiplied {
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let processors = std::thread::available_parallelism()?.get();
-    let most = args.next().map_or(Ok(processors), |arg| arg.parse())?.max(1);
+    let most =
+        args.next().map_or(Ok(processors), |arg| arg.parse())?.max(1);
     let seconds: f64 = args.next().map_or(Ok(1.0), |arg| arg.parse())?;
     let executor = workers::executor(most)?;
 
     // Starts the workers before the measurement.
-    wren::map(|_| multiply(0.1), 0..most).chunk(1).quiet().on(&executor).await?;
+    wren::map(|_| multiply(0.1), 0..most)
+        .chunk(1)
+        .quiet()
+        .on(&executor)
+        .await?;
 
     println!("GFLOP/s, 64-bit, each worker for {seconds} s: mean (std)\n");
-    println!("{:>7} {:>16} {:>10} {:>12} {:>11}", "workers", "each", "together", "whole job", "efficiency");
+    println!(
+        "{:>7} {:>16} {:>10} {:>12} {:>11}",
+        "workers", "each", "together", "whole job", "efficiency"
+    );
     let mut alone = 0.0;
     let mut last = String::new();
     for workers in workers::counts(most) {
         let begin = Instant::now();
-        let done = wren::map(|_| multiply(seconds), 0..workers).chunk(1).quiet().on(&executor).await?;
+        let done = wren::map(|_| multiply(seconds), 0..workers)
+            .chunk(1)
+            .quiet()
+            .on(&executor)
+            .await?;
         let wall = begin.elapsed().as_secs_f64();
         let each = Spread::of(done.iter().map(Multiplied::gflops));
-        let whole = done.iter().map(|done| done.operations).sum::<f64>() / wall / 1e9;
+        let whole = done.iter().map(|done| done.operations).sum::<f64>()
+            / wall
+            / 1e9;
         let together = each.mean * workers as f64;
         if workers == 1 {
             alone = each.mean;
         }
         let efficiency = 100.0 * whole / (alone * workers as f64);
-        println!("{workers:>7} {each:>16.2} {together:>10.2} {whole:>12.2} {efficiency:>10.0}%");
-        last = format!("{whole:.1} GFLOP/s by {workers} workers, {:.2} times one worker's {alone:.1}", whole / alone);
+        println!(
+            "{workers:>7} {each:>16.2} {together:>10.2} {whole:>12.2} {efficiency:>10.0}%"
+        );
+        last = format!(
+            "{whole:.1} GFLOP/s by {workers} workers, {:.2} times one worker's {alone:.1}",
+            whole / alone
+        );
     }
     println!("\n{last}");
     Ok(())

@@ -1,6 +1,8 @@
-//! One computation as a loop, with rayon, and with wren. The guides for moving a program to wren show its parts.
+//! One computation as a loop, with rayon, and with wren. The guides for
+//! moving a program to wren show its parts.
 //!
-//!     cargo run --release -p examples --features rayon --example guide_ported
+//!     cargo run --release -p examples --features rayon \
+//!         --example guide_ported
 
 use std::time::Duration;
 
@@ -10,8 +12,10 @@ use rayon::prelude::*;
 /// How many steps the Collatz sequence takes from `start` to 1.
 #[wren::remote]
 fn collatz(start: u64) -> u64 {
-    let next = |n: &u64| Some(if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 });
-    std::iter::successors(Some(start), next).take_while(|n| *n != 1).count() as u64
+    let next =
+        |n: &u64| Some(if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 });
+    std::iter::successors(Some(start), next).take_while(|n| *n != 1).count()
+        as u64
 }
 // ANCHOR_END: function
 
@@ -35,7 +39,8 @@ fn by_loop() -> Vec<u64> {
 
 fn by_rayon() -> Vec<u64> {
     // ANCHOR: rayon
-    let steps: Vec<u64> = (1..10_000u64).into_par_iter().map(collatz::local).collect();
+    let steps: Vec<u64> =
+        (1..10_000u64).into_par_iter().map(collatz::local).collect();
     // ANCHOR_END: rayon
     steps
 }
@@ -48,7 +53,8 @@ async fn by_wren() -> wren::Result<Vec<u64>> {
 }
 
 // ANCHOR: chunks
-/// The most steps from any start in the range: each call does the work for many numbers.
+/// The most steps from any start in the range: each call does the work for
+/// many numbers.
 #[wren::remote]
 fn longest(from: u64, to: u64) -> u64 {
     (from..to).into_par_iter().map(collatz::local).max().unwrap_or(0)
@@ -66,13 +72,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: reduce
 
     // ANCHOR: blocks
-    let blocks = (1..10_000u64).step_by(1_000).map(|from| (from, from + 1_000));
-    let longest = wren::map(|(from, to)| longest(from, to.min(10_000)), blocks).await?;
+    let blocks =
+        (1..10_000u64).step_by(1_000).map(|from| (from, from + 1_000));
+    let longest =
+        wren::map(|(from, to)| longest(from, to.min(10_000)), blocks)
+            .await?;
     // ANCHOR_END: blocks
     assert_eq!(longest.iter().max(), steps.iter().max());
 
     // ANCHOR: starmap
-    let powers = wren::map(|(x, n)| power(x, n, 1_000_007), [(2, 10), (3, 4)]).await?;
+    let powers =
+        wren::map(|(x, n)| power(x, n, 1_000_007), [(2, 10), (3, 4)])
+            .await?;
     // ANCHOR_END: starmap
     assert_eq!(powers, [1_024, 81]);
 
@@ -98,7 +109,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // ANCHOR: start
     let job = wren::map(collatz, 1..10_000).start().await?;
-    println!("{} of {} tasks are done", job.progress()?.done, job.progress()?.tasks);
+    println!(
+        "{} of {} tasks are done",
+        job.progress()?.done,
+        job.progress()?.tasks
+    );
     let again = job.wait().await?;
     // ANCHOR_END: start
     assert_eq!(steps, again);

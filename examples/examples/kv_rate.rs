@@ -1,16 +1,20 @@
-//! Measures how many transactions of 128 bytes per second a worker makes with key-value storage, for different
-//! numbers of workers: the micro-benchmark of the PyWren paper (its figure 6).
+//! Measures how many transactions of 128 bytes per second a worker makes
+//! with key-value storage, for different numbers of workers: the
+//! micro-benchmark of the PyWren paper (its figure 6).
 //!
-//!     cargo run --release -p examples --features kv --example kv_rate -- [seconds] [most workers]
+//!     cargo run --release -p examples --features kv \
+//!         --example kv_rate -- [seconds] [most workers]
 //!
-//! It measures the embedded storage, or a server: `--features kv,redis`, `WREN_KV=redis://127.0.0.1/0`.
+//! It measures the embedded storage, or a server: `--features kv,redis`,
+//! `WREN_KV=redis://127.0.0.1/0`.
 
 use std::time::{Duration, Instant};
 
 use wren::kv::Kv;
 
 // ANCHOR: transact
-/// Writes and reads a key of its own in turns for `seconds`. Returns the number of transactions per second.
+/// Writes and reads a key of its own in turns for `seconds`. Returns the
+/// number of transactions per second.
 #[wren::remote]
 fn transact(kv: Kv, key: &str, seconds: f64) -> wren::Result<f64> {
     let value = [7; 128];
@@ -36,13 +40,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("workers   transactions/s for each   for all");
     let mut workers = 1;
     while workers <= most {
-        let executor = wren::Executor::builder().workers(workers).build()?;
-        let keys: Vec<String> = (0..workers).map(|i| format!("kv-rate/{}/{i}", std::process::id())).collect();
-        let calls = wren::map(|key| transact(kv.clone(), key, seconds), keys.iter().map(String::as_str));
+        let executor =
+            wren::Executor::builder().workers(workers).build()?;
+        let keys: Vec<String> = (0..workers)
+            .map(|i| format!("kv-rate/{}/{i}", std::process::id()))
+            .collect();
+        let calls = wren::map(
+            |key| transact(kv.clone(), key, seconds),
+            keys.iter().map(String::as_str),
+        );
         let rates = calls.chunk(1).quiet().on(&executor).await?;
         keys.iter().try_for_each(|key| kv.delete(key))?;
         let all: f64 = rates.iter().sum();
-        println!("{workers:>7}   {:>23.0}   {all:>7.0}", all / workers as f64);
+        println!(
+            "{workers:>7}   {:>23.0}   {all:>7.0}",
+            all / workers as f64
+        );
         workers *= 2;
     }
     println!("each transaction sets or gets 128 bytes");

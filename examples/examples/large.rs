@@ -1,4 +1,5 @@
-//! Large values: one that all calls share, and results that are never sent to the driver.
+//! Large values: one that all calls share, and results that are never sent
+//! to the driver.
 //!
 //!     cargo run --release -p examples --example large
 
@@ -6,11 +7,19 @@ use examples::digits::{self, Digit};
 use wren::Ref;
 
 // ANCHOR: shared
-/// Recognizes digits: for each image, returns the label of the most similar known image.
+/// Recognizes digits: for each image, returns the label of the most similar
+/// known image.
 #[wren::remote]
 fn recognize(images: &[Digit], known: &[Digit]) -> Vec<u8> {
-    let nearest = |image: &Digit| known.iter().min_by(|a, b| distance(image, a).total_cmp(&distance(image, b)));
-    images.iter().map(|image| nearest(image).map_or(0, |digit| digit.label)).collect()
+    let nearest = |image: &Digit| {
+        known.iter().min_by(|a, b| {
+            distance(image, a).total_cmp(&distance(image, b))
+        })
+    };
+    images
+        .iter()
+        .map(|image| nearest(image).map_or(0, |digit| digit.label))
+        .collect()
 }
 // ANCHOR_END: shared
 
@@ -33,7 +42,10 @@ fn walk(seed: u64, steps: usize) -> Vec<f64> {
 /// The largest distance of a walk from its start.
 #[wren::remote]
 fn farthest(walk: &Ref<Vec<f64>>) -> wren::Result<f64> {
-    Ok(walk.get_blocking()?.iter().fold(0.0, |most, place| place.abs().max(most)))
+    Ok(walk
+        .get_blocking()?
+        .iter()
+        .fold(0.0, |most, place| place.abs().max(most)))
 }
 // ANCHOR_END: results
 
@@ -42,16 +54,32 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let digits = digits::load()?;
     // ANCHOR: capture
     let (known, new) = digits.split_at(1_197);
-    let labels = wren::map(|images| recognize(images, known), new.chunks(25)).await?.concat();
+    let labels =
+        wren::map(|images| recognize(images, known), new.chunks(25))
+            .await?
+            .concat();
     // ANCHOR_END: capture
-    let right = new.iter().zip(&labels).filter(|(digit, label)| digit.label == **label).count();
+    let right = new
+        .iter()
+        .zip(&labels)
+        .filter(|(digit, label)| digit.label == **label)
+        .count();
     println!("{right} of {} digits are recognized", new.len());
 
     // ANCHOR: refs
-    let walks = wren::map(|seed| walk(seed, 1_000_000), 0..8).refs().await?;
-    println!("{} walks of {} bytes each: {}..", walks.len(), walks[0].size(), &walks[0].key()[..20]);
+    let walks =
+        wren::map(|seed| walk(seed, 1_000_000), 0..8).refs().await?;
+    println!(
+        "{} walks of {} bytes each: {}..",
+        walks.len(),
+        walks[0].size(),
+        &walks[0].key()[..20]
+    );
     let farthest = wren::map(farthest, &walks).await?;
-    println!("the farthest went {:.0} steps away", farthest.iter().fold(0.0, |a: f64, b| a.max(*b)));
+    println!(
+        "the farthest went {:.0} steps away",
+        farthest.iter().fold(0.0, |a: f64, b| a.max(*b))
+    );
     // ANCHOR_END: refs
 
     // ANCHOR: put

@@ -1,13 +1,17 @@
-//! Three jobs on one file of links: the number of links to each page (MapReduce), all links in order (sort), and
-//! the groups of connected pages (supersteps).
+//! Three jobs on one file of links: the number of links to each page
+//! (MapReduce), all links in order (sort), and the groups of connected
+//! pages (supersteps).
 //!
-//!     cargo run --release -p examples --features data --example links -- found examples/data/links.txt
+//!     cargo run --release -p examples --features data \
+//!         --example links -- found examples/data/links.txt
 //!
-//! A link is a line `from to`. Counts and links go to the folder that is the first argument. The same program
-//! runs on AWS, where the inputs and the folder have to be below the deployment's store:
+//! A link is a line `from to`. Counts and links go to the folder that is
+//! the first argument. The same program runs on AWS, where the inputs and
+//! the folder have to be below the deployment's store:
 //!
 //!     cargo wren deploy -p examples --example links --features aws,data
-//!     cargo run --release -p examples --features aws,data --example links -- \
+//!     cargo run --release -p examples --features aws,data \
+//!         --example links -- \
 //!         s3://BUCKET/NAME/found s3://BUCKET/NAME/links/
 
 use std::cmp::Reverse;
@@ -15,7 +19,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wren::bsp::{Bsp, Inbox, Outbox, Step};
-use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
+use wren::mapreduce::{
+    BoxError, Emitter, Format, MapReduce, Output, Values,
+};
 use wren::{Input, Split};
 
 const NO_LINK: &str = "expected a line of the form `from to`";
@@ -31,7 +37,11 @@ impl MapReduce for Backlinks {
     type Value = u64;
     type Output = (String, u64);
 
-    fn map(&self, split: Split, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+    fn map(
+        &self,
+        split: Split,
+        emit: &mut Emitter<'_, Self>,
+    ) -> Result<(), BoxError> {
         for line in split.lines()? {
             emit.emit(line?.split_once(' ').ok_or(NO_LINK)?.1, 1);
         }
@@ -52,8 +62,9 @@ impl MapReduce for Backlinks {
     }
 }
 
-/// Finds groups of pages that are connected by links in any direction. Each page sends its neighbours the least name
-/// that it has received, until no page receives a smaller one.
+/// Finds groups of pages that are connected by links in any direction. Each
+/// page sends its neighbours the least name that it has received, until no
+/// page receives a smaller one.
 #[derive(Serialize, Deserialize)]
 struct Groups;
 
@@ -73,7 +84,11 @@ impl Bsp for Groups {
     type Summary = ();
     type Output = (String, String);
 
-    fn load(&self, split: Split, send: &mut Outbox<'_, Self>) -> Result<(), BoxError> {
+    fn load(
+        &self,
+        split: Split,
+        send: &mut Outbox<'_, Self>,
+    ) -> Result<(), BoxError> {
         for line in split.lines()? {
             let line = line?;
             let (from, to) = line.split_once(' ').ok_or(NO_LINK)?;
@@ -93,9 +108,11 @@ impl Bsp for Groups {
         inbox.each(|name, messages| {
             let mut received: Vec<String> = messages.collect();
             let least = received.iter().min().cloned().unwrap_or_default();
-            let page =
-                pages.entry(name.to_owned()).or_insert_with(|| Page { neighbours: Vec::new(), least: name.to_owned() });
-            // In the first step, the messages are the neighbours themselves.
+            let page = pages.entry(name.to_owned()).or_insert_with(|| {
+                Page { neighbours: Vec::new(), least: name.to_owned() }
+            });
+            // In the first step, the messages are the neighbours
+            // themselves.
             if step.number == 1 {
                 received.sort_unstable();
                 received.dedup();
@@ -103,14 +120,22 @@ impl Bsp for Groups {
             }
             if step.number == 1 || least < page.least {
                 page.least = least.min(std::mem::take(&mut page.least));
-                page.neighbours.iter().for_each(|neighbour| send.send(neighbour, page.least.clone()));
+                page.neighbours.iter().for_each(|neighbour| {
+                    send.send(neighbour, page.least.clone())
+                });
             }
             Ok(())
         })
     }
 
-    fn finish(&self, pages: BTreeMap<String, Page>, out: &mut Output<(String, String)>) -> Result<(), BoxError> {
-        pages.into_iter().try_for_each(|(name, page)| out.push((name, page.least)))
+    fn finish(
+        &self,
+        pages: BTreeMap<String, Page>,
+        out: &mut Output<(String, String)>,
+    ) -> Result<(), BoxError> {
+        pages
+            .into_iter()
+            .try_for_each(|(name, page)| out.push((name, page.least)))
     }
 }
 
@@ -123,18 +148,30 @@ async fn main() -> wren::Result<()> {
     }
 
     let splits = Input::paths(files)?.splits().await?;
-    let counts = wren::map_reduce(Backlinks, splits.clone()).write(format!("{folder}/counts"), Format::Tsv).await?;
-    let sorted = wren::sort(Input::paths(files)?).write(format!("{folder}/sorted")).await?;
+    let counts = wren::map_reduce(Backlinks, splits.clone())
+        .write(format!("{folder}/counts"), Format::Tsv)
+        .await?;
+    let sorted = wren::sort(Input::paths(files)?)
+        .write(format!("{folder}/sorted"))
+        .await?;
     let pages = wren::bsp(Groups, splits).await?;
 
     let mut groups = BTreeMap::<_, usize>::new();
-    pages.iter().for_each(|(_, group)| *groups.entry(group).or_default() += 1);
+    pages
+        .iter()
+        .for_each(|(_, group)| *groups.entry(group).or_default() += 1);
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(group, size)| (Reverse(*size), *group));
     for (group, size) in groups.iter().take(10) {
         println!("{size:>8} {group}");
     }
-    println!("{} links to {} of {} pages, in {} groups", sorted.records, counts.records, pages.len(), groups.len());
+    println!(
+        "{} links to {} of {} pages, in {} groups",
+        sorted.records,
+        counts.records,
+        pages.len(),
+        groups.len()
+    );
     Ok(())
 }
 

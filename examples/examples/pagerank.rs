@@ -1,13 +1,16 @@
-//! PageRank in supersteps: computes the importance of pages from the links between them.
+//! PageRank in supersteps: computes the importance of pages from the links
+//! between them.
 //!
-//!     cargo run --release -p examples --features data --example pagerank -- [LINKS [PARTITIONS]]
+//!     cargo run --release -p examples --features data \
+//!         --example pagerank -- [LINKS [PARTITIONS]]
 //!
-//! `LINKS` is a file with a line `from to` for each link. Without it, the program ranks packages by the packages that
-//! depend on them.
+//! `LINKS` is a file with a line `from to` for each link. Without it, the
+//! program ranks packages by the packages that depend on them.
 //!
-//! The rank of a page is (1 - d) / n + d · (the sum of the ranks of the pages that link to it, each divided by its
-//! number of links, + the sum of the ranks of pages without links, divided by n), with n pages and d = 0.85 (Brin and
-//! Page, 1998).
+//! The rank of a page is (1 - d) / n + d · (the sum of the ranks of the
+//! pages that link to it, each divided by its number of links, + the sum of
+//! the ranks of pages without links, divided by n), with n pages and d =
+//! 0.85 (Brin and Page, 1998).
 
 use std::collections::BTreeMap;
 
@@ -54,10 +57,16 @@ impl Bsp for PageRank {
     type Summary = Summary;
     type Output = (String, f64);
 
-    fn load(&self, split: Split, send: &mut Outbox<'_, Self>) -> Result<(), BoxError> {
+    fn load(
+        &self,
+        split: Split,
+        send: &mut Outbox<'_, Self>,
+    ) -> Result<(), BoxError> {
         for line in split.lines()? {
             let line = line?;
-            let (from, to) = line.split_once(' ').ok_or("expected a line of the form `from to`")?;
+            let (from, to) = line
+                .split_once(' ')
+                .ok_or("expected a line of the form `from to`")?;
             send.send(from, Message::Link(to.to_owned()));
             // A page without links of its own is a page too.
             send.send(to, Message::Rank(0.0));
@@ -72,14 +81,23 @@ impl Bsp for PageRank {
         inbox: Inbox<'_, Self>,
         send: &mut Outbox<'_, Self>,
     ) -> Result<Summary, BoxError> {
-        let count: u64 = step.summaries.iter().map(|summary| summary.pages).sum();
-        let dangling: f64 = step.summaries.iter().map(|summary| summary.dangling).sum();
+        let count: u64 =
+            step.summaries.iter().map(|summary| summary.pages).sum();
+        let dangling: f64 =
+            step.summaries.iter().map(|summary| summary.dangling).sum();
         let mut received = BTreeMap::new();
         inbox.each(|page, messages| {
             for message in messages {
                 match message {
-                    Message::Link(to) => pages.entry(page.to_owned()).or_default().links.push(to),
-                    Message::Rank(share) => *received.entry(page.to_owned()).or_insert(0.0) += share,
+                    Message::Link(to) => pages
+                        .entry(page.to_owned())
+                        .or_default()
+                        .links
+                        .push(to),
+                    Message::Rank(share) => {
+                        *received.entry(page.to_owned()).or_insert(0.0) +=
+                            share
+                    }
                 }
             }
             Ok(())
@@ -90,15 +108,18 @@ impl Bsp for PageRank {
             }
         }
 
-        let mut summary = Summary { pages: pages.len() as u64, ..Summary::default() };
+        let mut summary =
+            Summary { pages: pages.len() as u64, ..Summary::default() };
         for (name, page) in pages {
             // The number of pages is only known from the second step on.
             let rank = match step.number {
                 1 => 0.0,
                 2 => 1.0 / count as f64,
                 _ => {
-                    let received = received.get(name).copied().unwrap_or(0.0);
-                    (1.0 - DAMPING) / count as f64 + DAMPING * (received + dangling / count as f64)
+                    let received =
+                        received.get(name).copied().unwrap_or(0.0);
+                    (1.0 - DAMPING) / count as f64
+                        + DAMPING * (received + dangling / count as f64)
                 }
             };
             summary.change += (rank - page.rank).abs();
@@ -107,25 +128,42 @@ impl Bsp for PageRank {
                 summary.dangling += rank;
             }
             let share = rank / page.links.len() as f64;
-            page.links.iter().for_each(|to| send.send(to, Message::Rank(share)));
+            page.links
+                .iter()
+                .for_each(|to| send.send(to, Message::Rank(share)));
         }
         Ok(summary)
     }
 
-    fn finish(&self, pages: BTreeMap<String, Page>, out: &mut Output<(String, f64)>) -> Result<(), BoxError> {
-        pages.into_iter().try_for_each(|(name, page)| out.push((name, page.rank)))
+    fn finish(
+        &self,
+        pages: BTreeMap<String, Page>,
+        out: &mut Output<(String, f64)>,
+    ) -> Result<(), BoxError> {
+        pages
+            .into_iter()
+            .try_for_each(|(name, page)| out.push((name, page.rank)))
     }
 }
 
 #[wren::main]
 async fn main() -> wren::Result<()> {
     let mut args = std::env::args().skip(1);
-    let links = args.next().unwrap_or_else(|| "examples/data/links.txt".to_owned());
+    let links =
+        args.next().unwrap_or_else(|| "examples/data/links.txt".to_owned());
     let partitions = args.next().and_then(|n| n.parse().ok()).unwrap_or(2);
 
     let splits = Input::glob(links)?.splits().await?;
-    let small = |step: u64, all: &[Summary]| step > 2 && all.iter().map(|summary| summary.change).sum::<f64>() < 1e-9;
-    let mut ranks = wren::bsp(PageRank, splits).partitions(partitions).until(small).steps(200).quiet().await?;
+    let small = |step: u64, all: &[Summary]| {
+        step > 2
+            && all.iter().map(|summary| summary.change).sum::<f64>() < 1e-9
+    };
+    let mut ranks = wren::bsp(PageRank, splits)
+        .partitions(partitions)
+        .until(small)
+        .steps(200)
+        .quiet()
+        .await?;
 
     ranks.sort_by(|(a, x), (b, y)| y.total_cmp(x).then_with(|| a.cmp(b)));
     for (page, rank) in ranks.iter().take(10) {

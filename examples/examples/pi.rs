@@ -1,12 +1,17 @@
-//! Estimates pi by throwing points at a square: the simplest thing to run ten thousand times.
+//! Estimates pi by throwing points at a square: the simplest thing to run
+//! ten thousand times.
 //!
-//!     cargo run --release -p examples --example pi -- [tasks] [points per task]
+//!     cargo run --release -p examples \
+//!         --example pi -- [tasks] [points per task]
 
-/// How many of `points` random points in the unit square fall into the quarter circle.
+/// How many of `points` random points in the unit square fall into the
+/// quarter circle.
 #[wren::remote]
 fn hits(seed: u64, points: u64) -> u64 {
     let mut random = SplitMix(seed);
-    (0..points).filter(|_| random.unit().powi(2) + random.unit().powi(2) <= 1.0).count() as u64
+    (0..points)
+        .filter(|_| random.unit().powi(2) + random.unit().powi(2) <= 1.0)
+        .count() as u64
 }
 
 /// SplitMix64: small, fast, and good enough to throw points with.
@@ -29,7 +34,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tasks: u64 = args.next().map_or(Ok(10_000), |arg| arg.parse())?;
     let points: u64 = args.next().map_or(Ok(20_000), |arg| arg.parse())?;
 
-    let hits: u64 = wren::map(|task| hits(task * points, points), 0..tasks).await?.into_iter().sum();
+    let hits: u64 = wren::map(|task| hits(task * points, points), 0..tasks)
+        .await?
+        .into_iter()
+        .sum();
 
     let pi = 4.0 * hits as f64 / (tasks * points) as f64;
     println!("pi is about {pi:.5} after {} points", tasks * points);

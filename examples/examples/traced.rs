@@ -1,4 +1,5 @@
-//! Exports spans of a program and of its workers as one trace to an OpenTelemetry collector.
+//! Exports spans of a program and of its workers as one trace to an
+//! OpenTelemetry collector.
 //!
 //!     cargo run --release -p examples --features otel --example traced
 
@@ -21,7 +22,10 @@ async fn main() -> wren::Result<()> {
     let _exporter = wren::otel::install()?;
     let counts = async { wren::map(count_primes, 0..10).await };
     let counts = counts.instrument(info_span!("primes")).await?;
-    println!("{} primes are below a million", counts.into_iter().sum::<usize>());
+    println!(
+        "{} primes are below a million",
+        counts.into_iter().sum::<usize>()
+    );
     Ok(())
 }
 // ANCHOR_END: all

@@ -1,13 +1,17 @@
 //! Counts words in text files: a MapReduce.
 //!
-//!     cargo run --release -p examples --features data --example wordcount -- README.md LICENSE-*
+//!     cargo run --release -p examples --features data \
+//!         --example wordcount -- README.md LICENSE-*
 //!
-//! With `--write FOLDER`, the counts go to files, with one line `word TAB count` for each word.
+//! With `--write FOLDER`, the counts go to files, with one line `word TAB
+//! count` for each word.
 
 use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
-use wren::mapreduce::{BoxError, Emitter, Format, MapReduce, Output, Values};
+use wren::mapreduce::{
+    BoxError, Emitter, Format, MapReduce, Output, Values,
+};
 use wren::{Input, Split};
 
 /// Counts how often each word occurs. Words are separated by white space.
@@ -21,10 +25,15 @@ impl MapReduce for WordCount {
     type Value = u64;
     type Output = (String, u64);
 
-    fn map(&self, split: Split, emit: &mut Emitter<'_, Self>) -> Result<(), BoxError> {
+    fn map(
+        &self,
+        split: Split,
+        emit: &mut Emitter<'_, Self>,
+    ) -> Result<(), BoxError> {
         let mut blocks = split.blocks()?;
         while let Some(block) = blocks.next_block()? {
-            for word in std::str::from_utf8(block)?.split_ascii_whitespace() {
+            for word in std::str::from_utf8(block)?.split_ascii_whitespace()
+            {
                 emit.emit(word, 1);
             }
         }
@@ -48,18 +57,27 @@ impl MapReduce for WordCount {
 #[wren::main]
 async fn main() -> wren::Result<()> {
     let mut files: Vec<String> = std::env::args().skip(1).collect();
-    let write = files.iter().position(|arg| arg == "--write").filter(|at| at + 1 < files.len());
-    let folder = write.map(|at| files.drain(at..at + 2).nth(1).unwrap_or_default());
+    let write = files
+        .iter()
+        .position(|arg| arg == "--write")
+        .filter(|at| at + 1 < files.len());
+    let folder =
+        write.map(|at| files.drain(at..at + 2).nth(1).unwrap_or_default());
     if files.is_empty() {
         eprintln!("usage: wordcount [--write FOLDER] FILE...");
         std::process::exit(2);
     }
 
-    let splits = Input::paths(&files)?.split_size(128 << 20).splits().await?;
+    let splits =
+        Input::paths(&files)?.split_size(128 << 20).splits().await?;
     let count = wren::map_reduce(WordCount, splits);
     if let Some(folder) = folder {
         let written = count.write(folder, Format::Tsv).await?;
-        println!("{} distinct words in {} files", written.records, written.files.len());
+        println!(
+            "{} distinct words in {} files",
+            written.records,
+            written.files.len()
+        );
         return Ok(());
     }
     let mut counts = count.await?;
@@ -68,6 +86,10 @@ async fn main() -> wren::Result<()> {
         println!("{n:>8} {word}");
     }
     let words: u64 = counts.iter().map(|(_, n)| n).sum();
-    println!("{words} words, {} distinct, in {} files", counts.len(), files.len());
+    println!(
+        "{words} words, {} distinct, in {} files",
+        counts.len(),
+        files.len()
+    );
     Ok(())
 }

@@ -1,10 +1,14 @@
-/// The number of steps that the Collatz sequence takes from `start` to 1. This is an ordinary function.
+/// The number of steps of the Collatz sequence from `start` to 1.
 #[wren::remote]
 fn collatz(start: u64) -> u64 {
     let mut steps = 0;
     let mut n = start;
     while n != 1 {
-        n = if n.is_multiple_of(2) { n / 2 } else { 3 * n + 1 };
+        n = if n.is_multiple_of(2) {
+            n / 2
+        } else {
+            3 * n + 1
+        };
         steps += 1;
     }
     steps
@@ -16,11 +20,12 @@ async fn main() -> wren::Result<()> {
     let steps = collatz(27).await?;
     println!("from 27, it takes {steps} steps");
 
-    // Many calls in one job, on all processors. The results are in the order of the inputs.
+    // Many calls in one job, on all processors. The results are in the
+    // order of the inputs.
     let all = wren::map(collatz, 1..1_000_000).await?;
     let longest = (1..).zip(&all).max_by_key(|(_, steps)| **steps);
     if let Some((start, steps)) = longest {
-        println!("the longest sequence below one million starts at {start}: {steps} steps");
+        println!("below one million, {start} takes most: {steps} steps");
     }
     Ok(())
 }

@@ -76,7 +76,10 @@ mod tests {
         let counts = wren::block_on(count(&[file.display().to_string()]))?;
         std::fs::remove_file(file)?;
         let of = |word: &str, n| (word.to_owned(), n);
-        assert_eq!(counts, [of("be", 2), of("to", 2), of("not", 1), of("or", 1)]);
+        assert_eq!(
+            counts,
+            [of("be", 2), of("to", 2), of("not", 1), of("or", 1)]
+        );
         Ok(())
     }
 }

@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn the_line_is_found() -> wren::Result<()> {
         let (slope, start) = wren::block_on(fit(&wren::kv()?, &points()))?;
-        assert!((slope - 3.0).abs() < 0.2 && (start + 2.0).abs() < 0.2, "{slope} {start}");
+        assert!(
+            (slope - 3.0).abs() < 0.2 && (start + 2.0).abs() < 0.2,
+            "{slope} {start}"
+        );
         Ok(())
     }
 }

@@ -97,7 +97,7 @@ fn a_new_project_runs_is_tested_is_listed_and_leaves_a_job() {
     assert!(manifest.contains("[profile.dev]\ndebug = \"line-tables-only\"\n"), "{manifest}");
 
     let run = wren(&project, &["run", "--debug", "--workers", "2"]);
-    assert!(stdout(&run).ends_with("starts at 837799: 524 steps\n"), "{}", stdout(&run));
+    assert!(stdout(&run).ends_with("837799 takes most: 524 steps\n"), "{}", stdout(&run));
     assert!(stderr(&run).contains("done: 999999 tasks of hello_wren::collatz"), "{}", stderr(&run));
 
     assert!(stdout(&cargo_test(&project)).contains("2 passed"));
