@@ -124,7 +124,10 @@ def table() -> str:
 
 
 def plot(case: str, title: str, logarithmic: bool) -> str:
-    """Returns bars of medians, each with its value as text, for light and dark pages, readable without colours."""
+    """Returns bars of medians, each with its value as text, readable without colours.
+
+    The book includes the plot in its page, so text and bars have the page's own colour, on light and dark themes.
+    """
     write = ROWS[case][2]
     bars = [(peer, statistics.median(values(case, peer))) for peer in ordered() if values(case, peer)]
     most, least = max(value for _, value in bars), min(value for _, value in bars)
@@ -138,18 +141,17 @@ def plot(case: str, title: str, logarithmic: bool) -> str:
 
     total = 44 + height * len(bars)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {total}" role="img" font-family="sans-serif" font-size="13">',
-        f"<title>{title}</title>",
-        f'<rect width="600" height="{total}" fill="#ffffff"/>',
-        f'<text x="10" y="22" font-weight="bold" fill="#222222">{title}</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {total}" width="100%" role="img" aria-label="{title}"'
+        ' fill="currentColor" font-family="sans-serif" font-size="13" style="max-width: 600px">',
+        f'<text x="10" y="22" font-weight="bold">{title}</text>',
     ]
     for index, (peer, value) in enumerate(bars):
         y = 36 + index * height
-        fill = "#1b6ca8" if peer == "wren" else "#9aa5ad"
+        opacity = 0.9 if peer == "wren" else 0.35
         lines += [
-            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end" fill="#222222">{peer}</text>',
-            f'<rect x="{left}" y="{y + 2}" width="{length(value):.1f}" height="18" fill="{fill}"/>',
-            f'<text x="{left + length(value) + 6:.1f}" y="{y + 15}" fill="#222222">{write(value)}</text>',
+            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{peer}</text>',
+            f'<rect x="{left}" y="{y + 2}" width="{length(value):.1f}" height="18" fill-opacity="{opacity}"/>',
+            f'<text x="{left + length(value) + 6:.1f}" y="{y + 15}">{write(value)}</text>',
         ]
     return "\n".join([*lines, "</svg>"]) + "\n"
 
