@@ -61,16 +61,22 @@ fn failures() -> String {
         ("runtime/src/error/store.rs", "StoreError", "The cause in `Error::Store`."),
         ("runtime/src/error/kv.rs", "KvError", "The cause in `Error::Kv`."),
     ];
+    let examples = read("runtime/src/error/snapshots/messages.snap");
     for (path, name, about) in enums {
         write!(page, "\n## `{name}`\n\n{about}\n").unwrap();
-        for Variant { name: variant, cause, fix, message, fields } in source::variants(&source::parse(path), name) {
+        for Variant { name: variant, cause, fix, fields } in source::variants(&source::parse(path), name) {
             assert!(
                 !fix.is_empty(),
                 "the documentation of {name}::{variant} does not name a fix: add a second paragraph in {path}"
             );
             write!(page, "\n### `{variant}`\n\n{cause}\n\n{fix}\n").unwrap();
-            if message != "{0}" && message != "{reason}" && !message.is_empty() {
-                write!(page, "\n```text,ignore\n{message}\n```\n").unwrap();
+            // The messages of `Error::Store` and `Error::Kv` are those of the causes, which have sections of their own.
+            let has_causes = name == "Error" && ["Store", "Kv"].contains(&&*variant);
+            match message(&examples, name, &variant) {
+                Some(message) => {
+                    write!(page, "\nFor example:\n\n```text,ignore\n{}```\n", wrapped(message)).unwrap();
+                }
+                None => assert!(has_causes, "messages.snap has no message of {name}::{variant}"),
             }
             if !fields.is_empty() {
                 page.push('\n');
@@ -81,6 +87,31 @@ fn failures() -> String {
         }
     }
     page
+}
+
+/// Returns the first message of a variant in the snapshot of all messages, where it is indented below its name.
+fn message<'s>(examples: &'s str, name: &str, variant: &str) -> Option<&'s str> {
+    let title = match name.strip_suffix("Error") {
+        Some("") | None => variant.to_owned(),
+        Some(kind) => format!("{kind}({variant})"),
+    };
+    examples.split_once(&format!("\n{title}\n    "))?.1.lines().next()
+}
+
+/// Breaks a message into lines that a block of code shows without a scroll bar.
+fn wrapped(message: &str) -> String {
+    let mut text = String::new();
+    let mut width = 0;
+    for word in message.split(' ') {
+        let len = word.chars().count();
+        if width > 0 {
+            text.push(if width + 1 + len > 76 { '\n' } else { ' ' });
+            width = if width + 1 + len > 76 { 0 } else { width + 1 };
+        }
+        text.push_str(word);
+        width += len;
+    }
+    text + "\n"
 }
 
 fn limits() -> String {

@@ -18,8 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Stops the job's running tasks, here and on AWS, and never starts its waiting tasks. The program that runs the job
 /// gets the error `wren::Error::Cancelled`. The results of a named job are kept, and the next run continues from them.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo wren cancel sweep\n  cargo wren cancel \
-    $(cargo wren jobs --json | jq -r '.[] | select(.state == \"running\") | .id')")]
+#[command(after_help = "Examples:\n  cargo wren cancel sweep\n  \
+    # All jobs that run:\n  \
+    running='.[] | select(.state == \"running\") | .id'\n  \
+    cargo wren cancel $(cargo wren jobs --json | jq -r \"$running\")")]
 pub(crate) struct Args {
     /// Job ids, the start of an id, or job names
     #[arg(required = true)]

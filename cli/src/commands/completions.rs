@@ -30,7 +30,7 @@ const ZSH_BEGIN: &str = "_cargo-wren() {\n";
         source <(cargo wren completions zsh)  # ~/.zshrc, after compinit\n  \
         cargo wren completions fish | source  # ~/.config/fish/config.fish\n  \
         eval (cargo wren completions elvish | slurp)  # ~/.config/elvish/rc.elv\n  \
-        cargo wren completions powershell | Out-String | Invoke-Expression  # $PROFILE")]
+        cargo wren completions powershell | Out-String | iex  # $PROFILE")]
 pub(crate) struct Args {
     /// Shell to print the script for
     shell: Shell,

@@ -32,8 +32,9 @@ const MOST_SIMULATED: u64 = 200_000;
 /// free tier; your bill may differ.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren plan --tasks 10000 --duration 2.5\n  \
-                        cargo wren plan sweep::train --tasks 100000   # with the durations measured here\n  \
-                        cargo wren plan --tasks 100000 --duration 5m --memory 3072 --concurrency 5000 --json")]
+                        cargo wren plan --tasks 100000 --duration 5m --memory 3072 --json\n  \
+                        # With the durations that were measured here:\n  \
+                        cargo wren plan sweep::train --tasks 100000")]
 pub(crate) struct Args {
     /// Use the measured durations of this function or job: a function name, a job id, the start of one, or a job name;
     /// defaults to the latest job

@@ -23,7 +23,8 @@ use crate::table;
 /// so far.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren report\n  cargo wren report sweep --html report.html\n  \
-    cargo wren report 8f0w --chrome-trace trace.json   # open it at https://ui.perfetto.dev\n  \
+    # For https://ui.perfetto.dev:\n  \
+    cargo wren report 8f0w --chrome-trace trace.json\n  \
     cargo wren report --json | jq '.phases[] | select(.name == \"compute\")'")]
 pub(crate) struct Args {
     /// A job id, the start of one, or a job name; defaults to the latest job

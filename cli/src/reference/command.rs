@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use clap::builder::PossibleValue;
 use clap::{Arg, Command, CommandFactory};
 
 pub(super) fn page() -> String {
@@ -40,11 +41,14 @@ fn section(page: &mut String, command: &mut Command) {
     for argument in arguments {
         writeln!(page, "| {} | {} |", cell(&names(argument)), cell(&meaning(argument))).unwrap();
     }
-    let after = text(command.get_after_help());
-    let (head, examples) = after.split_once('\n').unwrap_or((&after, ""));
-    let examples: String =
-        examples.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
-    write!(page, "\n{head}\n\n```text\n{examples}```\n").unwrap();
+    for paragraph in text(command.get_after_help()).split("\n\n") {
+        // Commands are indented below a line that introduces them.
+        let (prose, commands) = paragraph.split_once("\n  ").unwrap_or((paragraph, ""));
+        write!(page, "\n{prose}\n").unwrap();
+        if !commands.is_empty() {
+            write!(page, "\n```text\n{}\n```\n", commands.replace("\n  ", "\n")).unwrap();
+        }
+    }
 }
 
 /// Returns the names of an argument, such as `-p`, `--package <NAME>`.
@@ -66,7 +70,10 @@ fn meaning(argument: &Arg) -> String {
         return meaning;
     }
     let values: Vec<_> = argument.get_possible_values();
-    for (i, value) in values.iter().filter(|value| !value.is_hide_set()).enumerate() {
+    // The documentation may describe the values itself.
+    let described = meaning.clone();
+    let is_new = |value: &&PossibleValue| !described.contains(&format!("`{}`", value.get_name()));
+    for (i, value) in values.iter().filter(|value| !value.is_hide_set()).filter(is_new).enumerate() {
         let help = value.get_help().map(|help| format!(" ({help})")).unwrap_or_default();
         write!(meaning, "{} `{}`{help}", if i > 0 { "," } else { ":" }, value.get_name()).unwrap();
     }

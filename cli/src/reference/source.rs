@@ -3,7 +3,7 @@
 use proc_macro2::TokenTree;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Attribute, BinOp, Expr, ExprLit, Fields, File, Ident, ImplItem, Item, Lit, LitStr, Meta, Visibility};
+use syn::{Attribute, BinOp, Expr, ExprLit, Fields, File, Ident, ImplItem, Item, Lit, Meta, Visibility};
 
 use super::{read, root};
 
@@ -123,11 +123,10 @@ pub(super) struct Variant {
     pub(super) name: String,
     pub(super) cause: String,
     pub(super) fix: String,
-    pub(super) message: String,
     pub(super) fields: Vec<(String, String)>,
 }
 
-/// Returns the variants of an enum that derives `thiserror::Error`.
+/// Returns the variants of an error enum.
 pub(super) fn variants(file: &File, name: &str) -> Vec<Variant> {
     let found = find(file, name, |item| match item {
         Item::Enum(item) => Some((&item.ident, &item.variants)),
@@ -139,20 +138,10 @@ pub(super) fn variants(file: &File, name: &str) -> Vec<Variant> {
             name: variant.ident.to_string(),
             cause: paragraphs.next().unwrap_or_default(),
             fix: paragraphs.collect::<Vec<_>>().join("\n\n"),
-            message: variant.attrs.iter().find_map(message).unwrap_or_default(),
             fields: fields(&variant.fields),
         }
     });
     variants.collect()
-}
-
-/// Returns the text of `#[error("..")]`.
-fn message(attribute: &Attribute) -> Option<String> {
-    let Meta::List(list) = &attribute.meta else { return None };
-    let first = list.tokens.clone().into_iter().next().filter(|_| list.path.is_ident("error"))?;
-    let text = syn::parse2::<LitStr>(first.into()).ok()?.value();
-    // An unnamed placeholder stands for a field or for a list of fields.
-    Some(text.replace("{}{}", "{}").replace("{}", "..").replace(":.4}", "}"))
 }
 
 /// Returns the named fields with their documentation.
