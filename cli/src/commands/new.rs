@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cargo_metadata::MetadataCommand;
 
 use crate::program::cargo;
@@ -79,7 +79,11 @@ pub(crate) fn new(args: &Args) -> Result<ExitCode> {
     if let Some(name) = args.name.as_deref().or_else(folder_name) {
         name::check(name, &args.path)?;
     }
-    let wren = dependency(source(args.wren.as_deref())?.as_deref(), args.template.features());
+    let source = source(args.wren.as_deref())?;
+    if let Some(source) = &source {
+        outside_of_checkout(&args.path, source)?;
+    }
+    let wren = dependency(source.as_deref(), args.template.features());
     // Cargo checks the name, creates a repository, and adds the project to a surrounding workspace.
     let mut command = cargo();
     command.args(["new", "--quiet", "--bin"]).args(args.name.iter().flat_map(|name| ["--name", name]));
@@ -141,6 +145,26 @@ fn source(given: Option<&Path>) -> Result<Option<PathBuf>> {
         None => return Ok(None),
     };
     folder.canonicalize().map(Some).with_context(|| format!("folder {} does not exist", folder.display()))
+}
+
+/// Refuses a folder inside of the checkout of wren: cargo would add the project to wren's own workspace.
+fn outside_of_checkout(project: &Path, source: &Path) -> Result<()> {
+    let Some(checkout) = source.parent() else { return Ok(()) };
+    let manifest = fs::read_to_string(checkout.join("Cargo.toml")).unwrap_or_default();
+    // The source of wren may also be a member of another workspace, which projects may join.
+    let is_wrens = manifest.contains(concat!("repository = \"", env!("CARGO_PKG_REPOSITORY"), "\""));
+    let project = std::path::absolute(project).context("cannot read the working directory")?;
+    let existing = project.ancestors().find_map(|folder| folder.canonicalize().ok());
+    if is_wrens && existing.is_some_and(|folder| folder.starts_with(checkout)) {
+        let beside = checkout.with_file_name(project.file_name().unwrap_or_default());
+        bail!(
+            "{} is a checkout of wren, and a project in it would become part of wren's own workspace; create it \
+             elsewhere, for instance with `cargo wren new {}`",
+            checkout.display(),
+            beside.display()
+        );
+    }
+    Ok(())
 }
 
 /// Returns the value of the dependency on wren in `Cargo.toml`.

@@ -140,6 +140,21 @@ fn new_projects_ignore_files_written_by_wren() {
 }
 
 #[test]
+fn projects_are_not_created_in_the_checkout() {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize().unwrap();
+    let manifest = fs::read(checkout.join("Cargo.toml")).unwrap();
+    for (folder, path) in [("", "hello"), ("examples", "../inner/hello"), ("cli", "../hello")] {
+        let output = wren(&checkout.join(folder), &["new", path]);
+        assert_eq!(output.status.code(), Some(1), "{path}");
+        let instead =
+            format!("elsewhere, for instance with `cargo wren new {}`\n", checkout.with_file_name("hello").display());
+        assert!(stderr(&output).ends_with(&instead), "{}", stderr(&output));
+        assert!(!checkout.join(folder).join(path).exists(), "{path}");
+    }
+    assert!(fs::read(checkout.join("Cargo.toml")).unwrap() == manifest, "the checkout was changed");
+}
+
+#[test]
 fn new_projects_have_the_features_of_their_template() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = |template: &str| {
