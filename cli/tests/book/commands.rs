@@ -1,4 +1,4 @@
-//! Runs the commands of the book, in their order, in a checkout and next to it.
+//! Runs the commands of each chapter, in their order, from an empty folder.
 
 use std::fs;
 use std::io::Write;
@@ -15,10 +15,11 @@ const MARK: &str = "--- block of line ";
 
 #[test]
 fn every_command_does_what_the_book_says() {
-    let reader = Reader::new();
-    for chapter in chapters() {
+    let readme = Chapter::read(&root(), "README.md");
+    for chapter in [readme].into_iter().chain(chapters()) {
         let start = Instant::now();
-        if reader.follow(&chapter) {
+        // A new reader, so that no chapter needs files of an earlier one.
+        if Reader::new().follow(&chapter) {
             // Not captured, so that slow chapters are visible.
             let line = format!("{}: commands took {:.1?}\n", chapter.path, start.elapsed());
             std::io::stderr().write_all(line.as_bytes()).unwrap();
@@ -26,32 +27,26 @@ fn every_command_does_what_the_book_says() {
     }
 }
 
-/// A reader of the book, with a shell.
+/// A reader of the book, with a shell in an empty folder.
 struct Reader {
     folder: tempfile::TempDir,
 }
 
+/// Gets a checkout, which all chapters need.
+const CLONE: &str = "git clone https://github.com/wren-rs/wren\ncd wren\n";
+
 impl Reader {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A checkout of links, so that commands write nothing into the real one.
-        let checkout = folder.path().join("wren");
-        fs::create_dir(&checkout).unwrap();
-        for entry in root().read_dir().unwrap().flatten() {
-            let name = entry.file_name();
-            if !name.to_string_lossy().starts_with('.') && name != "target" {
-                symlink(entry.path(), checkout.join(name)).unwrap();
-            }
-        }
-        fs::remove_file(checkout.join("Cargo.lock")).unwrap();
-        fs::copy(root().join("Cargo.lock"), checkout.join("Cargo.lock")).unwrap();
         builds::share(folder.path());
+        fs::create_dir(folder.path().join("home")).unwrap();
 
         let programs = folder.path().join("bin");
         fs::create_dir(&programs).unwrap();
         // `cargo install --path cli` would build the program that is tested here.
         symlink(env!("CARGO_BIN_EXE_cargo-wren"), programs.join("cargo-wren")).unwrap();
         symlink(root().join("cli/tests/book/cargo.py"), programs.join("cargo")).unwrap();
+        symlink(root().join("cli/tests/book/git.sh"), programs.join("git")).unwrap();
         Self { folder }
     }
 
@@ -63,6 +58,10 @@ impl Reader {
             return false;
         }
         let mut script = String::from("set -e\n");
+        // The chapter for a new reader says how.
+        if !commands.iter().any(|block| block.text.contains(CLONE)) {
+            script += CLONE;
+        }
         for Block { line, info, text } in &commands {
             script += &format!("echo '{MARK}{line}'\n");
             script += &match info.as_str() {
@@ -99,7 +98,8 @@ impl Reader {
         let log = self.folder.path().join("output");
         let file = fs::File::create(&log).unwrap();
         let mut command = builds::command("sh");
-        command.args(["-c", script]).current_dir(self.folder.path().join("wren")).env("PATH", path);
+        command.args(["-c", script]).current_dir(self.folder.path().join("home")).env("PATH", path);
+        command.env("CHECKOUT", root());
         command.env("CARGO", programs.join("cargo")).env("REAL_CARGO", std::env::var_os("CARGO").unwrap());
         command.env_remove("RUST_BACKTRACE");
         let status = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
@@ -151,10 +151,10 @@ fn few_commands_are_ignored() {
 fn a_reader_has_a_checkout() {
     let exists = |path: &Path| assert!(path.exists(), "{}", path.display());
     let reader = Reader::new();
-    let checkout: PathBuf = reader.folder.path().join("wren");
+    let (printed, succeeded) = reader.shell(&format!("set -e\n{CLONE}cargo --version && cargo wren --version"));
+    assert!(succeeded && printed.contains(env!("CARGO_PKG_VERSION")), "{printed}");
+    let checkout: PathBuf = reader.folder.path().join("home/wren");
     for name in ["Cargo.toml", "Cargo.lock", "README.md", "examples/Cargo.toml"] {
         exists(&checkout.join(name));
     }
-    let (printed, succeeded) = reader.shell("cargo --version && cargo wren --version");
-    assert!(succeeded && printed.contains(env!("CARGO_PKG_VERSION")), "{printed}");
 }

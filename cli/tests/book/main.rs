@@ -8,6 +8,7 @@ mod builds;
 mod chapter;
 mod commands;
 mod figures;
+mod layout;
 mod output;
 
 use std::collections::HashMap;
@@ -61,36 +62,45 @@ fn every_rust_block_is_part_of_a_program() {
             }
             count += 1;
             for line in text.lines() {
-                let include = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
-                let include = include.unwrap_or_else(|| {
+                let include = include(line).unwrap_or_else(|| {
                     panic!("{at}: `{line}` is not compiled by a test; move it to examples/ and include it from there")
                 });
-                check_include(&chapter, include, &at);
+                assert!(!included(&chapter, include, &at).is_empty(), "{at}: {include} has no lines");
             }
         }
     }
     assert!(count > 20, "only {count} blocks of Rust were found");
 }
 
-/// Checks an include of the form `path`, `path:anchor` or `path:from:to`. The path must be that of a program below
-/// examples/ or of a template.
-fn check_include(chapter: &Chapter, include: &str, at: &str) {
-    let mut parts = include.split(':');
+/// Returns what a line of the form `{{#include what}}` includes.
+fn include(line: &str) -> Option<&str> {
+    line.strip_prefix("{{#include ")?.strip_suffix("}}")
+}
+
+/// Returns the lines of an include of the form `path`, `path:anchor` or `path:from:to`. The path must be that of a
+/// program below examples/ or of a template.
+fn included(chapter: &Chapter, include: &str, at: &str) -> Vec<String> {
+    let parts: Vec<&str> = include.split(':').collect();
     let folder = source().join(&chapter.path).parent().unwrap().to_owned();
-    let path = folder.join(parts.next().unwrap());
+    let path = folder.join(parts[0]);
     let file = path.canonicalize().unwrap_or_else(|_| panic!("{at}: the file {} does not exist", path.display()));
     let compiled = ["examples", "cli/templates"].iter().any(|folder| file.starts_with(root().join(folder)));
     assert!(compiled, "{at}: {} is not a program that tests compile", file.display());
     let text = fs::read_to_string(&file).unwrap();
-    for part in parts.filter(|part| !part.is_empty()) {
-        let found = match part.parse::<usize>() {
-            Ok(line) => line <= text.lines().count(),
-            Err(_) => {
-                text.contains(&format!("// ANCHOR: {part}\n")) && text.contains(&format!("// ANCHOR_END: {part}\n"))
-            }
-        };
-        assert!(found, "{at}: {} has no `{part}`", file.display());
-    }
+    let lines: Vec<&str> = text.lines().collect();
+    let place = |comment: String| {
+        let found = lines.iter().position(|line| line.trim() == comment);
+        found.unwrap_or_else(|| panic!("{at}: {} has no line `{comment}`", file.display()))
+    };
+    let range = match parts[1..] {
+        [] => 0..lines.len(),
+        [from, to] => from.parse::<usize>().unwrap() - 1..to.parse().unwrap(),
+        [anchor] => place(format!("// ANCHOR: {anchor}")) + 1..place(format!("// ANCHOR_END: {anchor}")),
+        _ => panic!("{at}: `{include}` has too many parts"),
+    };
+    let lines = lines.get(range).unwrap_or_else(|| panic!("{at}: {} is too short for `{include}`", file.display()));
+    // mdBook leaves out the anchors of other parts.
+    lines.iter().filter(|line| !line.contains("// ANCHOR")).map(|&line| line.to_owned()).collect()
 }
 
 #[test]
