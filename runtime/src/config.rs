@@ -188,6 +188,8 @@ impl Config {
                 "WREN_IDLE_TIMEOUT" => config.idle_timeout = idle_timeout(number(&name, &value)? as u64),
                 "WREN_MAX_CALLS" => config.max_calls = NonZeroU64::new(number(&name, &value)? as u64),
                 "WREN_OTHER_BUILD" => config.other_build = other_build(&value)?,
+                // wren's own value has three parts. Any other value was meant for WREN_WORKERS.
+                "WREN_WORKER" if !value.contains('.') => return Err(unknown(&name)),
                 known if VARIABLES.contains(&known) => {}
                 _ => return Err(unknown(&name)),
             }
@@ -243,7 +245,7 @@ impl Config {
         {
             return Ok(deployment.store);
         }
-        Ok(format!("file:{}", platform::text_of_path(&self.directory.join("store"))))
+        Ok(default_store(&self.directory))
     }
 
     /// # Errors
@@ -260,6 +262,14 @@ impl Config {
         self.directory = directory;
         self.logs = true;
     }
+}
+
+/// Returns the URL of the store that is used with this folder for logs, unless another one is set.
+pub(crate) fn default_store(directory: &Path) -> String {
+    let folder = directory.join("store");
+    // Without a working folder, there is no other path than this one.
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    format!("file:{}", platform::text_of_path(&folder))
 }
 
 /// Returns whether a backend's URL selects AWS Lambda: `lambda`, or `lambda:event`.
@@ -422,6 +432,9 @@ mod tests {
         let message = config(&[("WREN_WORKER_COUNT", "7")], None).unwrap_err().to_string();
         assert!(message.contains("WREN_WORKER_COUNT") && message.contains("WREN_WORKERS"), "{message}");
         assert!(message.contains("WREN_OTHER_BUILD; unset"), "all variables are listed: {message}");
+        let message = config(&[("WREN_WORKER", "4")], None).unwrap_err().to_string();
+        assert!(message.contains("variable WREN_WORKER;") && message.contains("WREN_WORKERS"), "{message}");
+        config(&[("WREN_WORKER", "4.0f1e.77")], None).unwrap();
         let message = config(&[], Some("worker = 7")).unwrap_err().to_string();
         assert!(message.contains("Wren.toml") && message.contains("worker"), "{message}");
         assert!(config(&[("WREN_WORKERS", "many")], None).is_err());

@@ -213,7 +213,7 @@ fn a_failed_task_is_shown_and_run_again() {
     let fixed = wren(&project, &["replay", "checks", "3"]);
     assert_eq!(stdout(&fixed), "checking 3\n");
     assert!(stderr(&fixed).contains("`replayed::check` has changed since the job ran"), "{}", stderr(&fixed));
-    assert!(stderr(&fixed).contains("replayed::check returned 1 bytes in "), "{}", stderr(&fixed));
+    assert!(stderr(&fixed).contains("replayed::check returned 3 in "), "{}", stderr(&fixed));
     let pool = wren(&project, &["replay", "checks", "3", "--local-pool"]);
     assert_eq!(stdout(&pool), "[check 3] checking 3\n");
 

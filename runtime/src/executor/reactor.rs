@@ -13,7 +13,7 @@ use super::{OutcomeQueue, Pending, ResultCommitter, Settings, default_backend};
 use crate::attempt::TaskBlock;
 use crate::config::Config;
 use crate::function::{Args, Limits, RemoteFn, registry};
-use crate::history::{About, Forecast, Inputs, JobLog, LogPlace, Note, SharedLog, spans};
+use crate::history::{self, About, Forecast, Inputs, JobLog, LogPlace, Note, SharedLog, spans};
 use crate::platform::{self, Notifier};
 use crate::scheduler::{JobKey, JobSpec};
 use crate::store::Store;
@@ -177,26 +177,27 @@ impl Reactor {
         claimed: Option<File>,
     ) {
         let config = &self.config;
+        let store = self.store.url();
+        let folder = history::folder(&config.directory, id, &store);
         let about = About {
-            id: id.to_owned(),
+            id: folder.file_name().map_or_else(|| id.to_owned(), |name| name.to_string_lossy().into_owned()),
             name: settings.name.clone(),
             function: function.to_owned(),
             tasks,
             backend: config.backend.clone().unwrap_or_else(|| default_backend().to_owned()),
+            store,
             workers: config.workers,
             memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
             program: platform::own_path().unwrap_or_default(),
         };
         let quiet = settings.quiet || config.quiet || about.backend == "inline";
-        let directory = &config.directory;
-        let folder = directory.join("jobs").join(id);
         let place = match claimed {
             Some(file) => LogPlace::Open(file, folder.clone()),
             None if !config.logs || config.history == 0 => LogPlace::Nowhere,
             None => {
-                let place = LogPlace::New { directory: directory.clone(), history: config.history };
+                let place = LogPlace::New { folder: folder.clone(), history: config.history };
                 // Other processes may check at any time whether a job of that name is running.
-                if settings.name.is_some() { place.opened(id) } else { place }
+                if settings.name.is_some() { place.opened() } else { place }
             }
         };
         let most = config.keep_inputs;

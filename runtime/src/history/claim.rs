@@ -3,12 +3,13 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::config;
 use crate::platform;
 
 /// File name of the log in the folder of its job.
@@ -28,11 +29,42 @@ pub(crate) enum Claim {
     Impossible,
 }
 
+/// Separates the id of a job and its store in the name of a folder. Job names do not contain it.
+const AT: char = '@';
+
+/// Returns the folder of the history of a job in the store with this URL.
+///
+/// Jobs of one name in different stores are different jobs, so each has its own history: a name in the default store is
+/// the folder's name, and for any other store the name continues with `@`, the kind of the store, and a hash of its URL.
+/// Ids that wren generates are unique anyway.
+///
+/// ```
+/// use wren::history::folder;
+///
+/// let directory = "/srv/.wren".as_ref();
+/// assert!(folder(directory, "sweep", "file:/srv/.wren/store").ends_with("jobs/sweep"));
+/// assert!(folder(directory, "sweep", "s3://bucket/sweep").ends_with("jobs/sweep@s3-37ae23bb"));
+/// ```
+pub fn folder(directory: &Path, id: &str, store: &str) -> PathBuf {
+    let jobs = directory.join("jobs");
+    if platform::is_id(id) || store == config::default_store(directory) {
+        return jobs.join(id);
+    }
+    let kind = store.split(':').next().unwrap_or_default();
+    let hash = blake3::hash(store.as_bytes()).to_hex();
+    jobs.join(format!("{id}{AT}{kind}-{:.8}", hash.as_str()))
+}
+
+/// Returns the id that a job has in its store, from the name of the folder of its history.
+pub fn id_in_store(folder: &str) -> &str {
+    folder.split(AT).next().unwrap_or(folder)
+}
+
 /// Creates a job's folder and log if necessary, and locks the log.
-pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
+pub(crate) fn claim(folder: &Path) -> Claim {
     // A reader holds the lock for a moment, and so does a child process that is being started.
     for _ in 0..10 {
-        match try_claim(directory, id) {
+        match try_claim(folder) {
             Claim::Elsewhere => thread::sleep(Duration::from_millis(1)),
             other => return other,
         }
@@ -41,9 +73,8 @@ pub(crate) fn claim(directory: &Path, id: &str) -> Claim {
 }
 
 /// Does the same as [`claim`] in a single try, for callers that try again themselves.
-pub(crate) fn try_claim(directory: &Path, id: &str) -> Claim {
-    let folder = directory.join("jobs").join(id);
-    let Ok((file, is_new)) = create(&folder) else { return Claim::Impossible };
+pub(crate) fn try_claim(folder: &Path) -> Claim {
+    let Ok((file, is_new)) = create(folder) else { return Claim::Impossible };
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Claim::Elsewhere;
     }

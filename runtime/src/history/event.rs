@@ -171,7 +171,7 @@ impl Event {
     pub(super) fn without_control(mut self) -> Self {
         match &mut self {
             Event::Job { about, .. } => {
-                for text in [&mut about.id, &mut about.function, &mut about.backend] {
+                for text in [&mut about.id, &mut about.function, &mut about.backend, &mut about.store] {
                     *text = clean(text);
                 }
                 about.name = about.name.as_deref().map(clean);
@@ -252,7 +252,7 @@ pub struct RemoteTimes {
 /// The description of a job in the first line of its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// Identifies the job in `.wren/jobs` and in its store.
+    /// Identifies the job in `.wren/jobs`: the name of its folder there.
     pub id: String,
     /// Name given by [`named`](crate::Map::named).
     pub name: Option<String>,
@@ -262,6 +262,9 @@ pub struct About {
     pub tasks: Option<u64>,
     /// URL of the backend.
     pub backend: String,
+    /// URL of the store; empty in logs of older versions.
+    #[serde(default)]
+    pub store: String,
     /// Number of calls that run at once.
     pub workers: usize,
     /// Memory limit of a call of that function, in MB, if there is one.

@@ -16,18 +16,20 @@ pub(crate) enum LogPlace {
     /// Nowhere, because logs are disabled or the folder cannot be written. Only the log is lost.
     Nowhere,
     /// In the folder of a job that no other process can run. The folder is created with the first lines.
-    New { directory: PathBuf, history: u64 },
+    New { folder: PathBuf, history: u64 },
     /// In this locked file, in this folder.
     Open(File, PathBuf),
 }
 
 impl LogPlace {
     /// Creates the folder and the file if they do not exist, and opens the log.
-    pub(crate) fn opened(self, id: &str) -> Self {
-        let LogPlace::New { directory, history } = self else { return self };
-        prune_sometimes(&directory, history);
-        match claim(&directory, id) {
-            Claim::Here(file) => LogPlace::Open(file, directory.join("jobs").join(id)),
+    pub(crate) fn opened(self) -> Self {
+        let LogPlace::New { folder, history } = self else { return self };
+        if let Some(jobs) = folder.parent() {
+            prune_sometimes(jobs, history);
+        }
+        match claim(&folder) {
+            Claim::Here(file) => LogPlace::Open(file, folder),
             Claim::Elsewhere | Claim::Impossible => LogPlace::Nowhere,
         }
     }
@@ -70,15 +72,15 @@ impl LogFiles {
         }
     }
 
-    /// Creates the folder of the job with this id if it does not exist, and opens the log.
-    pub(super) fn open(&mut self, id: &str) {
-        self.place = std::mem::replace(&mut self.place, LogPlace::Nowhere).opened(id);
+    /// Creates the folder of the job if it does not exist, and opens the log.
+    pub(super) fn open(&mut self) {
+        self.place = std::mem::replace(&mut self.place, LogPlace::Nowhere).opened();
     }
 
     /// Writes the waiting lines to the files.
-    pub(super) fn write(&mut self, id: &str) {
+    pub(super) fn write(&mut self) {
         if !self.lines.is_empty() {
-            self.open(id);
+            self.open();
             if let LogPlace::Open(file, _) = &mut self.place {
                 let _ = file.write_all(&self.lines);
             }

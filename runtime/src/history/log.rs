@@ -179,12 +179,12 @@ impl JobLog {
 
     /// Creates the job's folder if it does not exist, and opens the log.
     pub(super) fn open(&mut self) {
-        self.files.open(&self.about.id);
+        self.files.open();
     }
 
     /// Writes the waiting lines to the file. After the end of the log, closes the file.
     pub(super) fn write(&mut self) {
-        self.files.write(&self.about.id);
+        self.files.write();
         if self.ended {
             self.files.close();
         }

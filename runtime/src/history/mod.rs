@@ -32,7 +32,7 @@ mod summary;
 mod timeline;
 
 pub use crate::terminal::{ProgressBar, ProgressSnapshot};
-pub use claim::{CANCEL, LOG};
+pub use claim::{CANCEL, LOG, folder, id_in_store};
 pub(crate) use claim::{Claim, claim, try_claim};
 pub use clock::{Alignment, Exchange};
 pub use event::{About, Event, RemoteTimes, Times};
@@ -43,6 +43,6 @@ pub use inputs::{TaskInput, task_input};
 pub(crate) use log::{Forecast, JobLog, TaskReport};
 pub(crate) use notes::{Note, SharedLog, WeakLog, tally};
 pub use output::{Line, Outputs, outputs};
-pub(crate) use summary::task_count;
 pub use summary::{JobState, JobSummary, directory, jobs};
+pub(crate) use summary::{store_of, task_count};
 pub use timeline::{Ended, Phase, Span, Timeline};

@@ -23,12 +23,12 @@ const MOST_BYTES: u64 = 1 << 30;
 const EVERY: u64 = 500;
 
 /// Removes the logs of old jobs once every [`EVERY`] calls, on a separate thread. Keeps at most the `keep` latest.
-pub(super) fn prune_sometimes(directory: &Path, keep: u64) {
+pub(super) fn prune_sometimes(jobs: &Path, keep: u64) {
     static STARTED: AtomicU64 = AtomicU64::new(0);
     if !STARTED.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERY) {
         return;
     }
-    let jobs = directory.join("jobs");
+    let jobs = jobs.to_owned();
     let prune = move || {
         // The next search tries again.
         let _ = prune(&jobs, keep, MOST_BYTES, SystemTime::now());

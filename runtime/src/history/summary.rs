@@ -1,7 +1,9 @@
 //! Summaries of jobs, read from their logs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,9 +42,11 @@ pub struct JobSummary {
     pub name: Option<String>,
     /// Function of the first call.
     pub function: String,
-    /// URL of the backend.
+    /// URL of the backend, in the latest run.
     pub backend: String,
-    /// Number of calls that run at once.
+    /// URL of the store; empty if the log is of an older version.
+    pub store: String,
+    /// Number of calls that run at once, in the latest run.
     pub workers: usize,
     /// State of the job.
     pub state: JobState,
@@ -50,6 +54,9 @@ pub struct JobSummary {
     pub tasks: Option<u64>,
     /// Tasks that succeeded, in all runs.
     pub done: u64,
+    /// The tasks that `done` counts.
+    #[serde(skip)]
+    done_tasks: Tasks,
     /// Tasks that failed permanently, in the latest run.
     pub failed: u64,
     /// Attempts that were repeated, in all runs.
@@ -73,6 +80,29 @@ pub struct JobSummary {
     pub queued: u64,
     /// Peak memory of a worker, in MB.
     pub peak_mb: u64,
+}
+
+/// A set of tasks, as ranges from key to value that do not touch each other. A task that succeeds again, because its
+/// result was removed, counts once.
+#[derive(Debug, Clone, Default)]
+struct Tasks(BTreeMap<u64, u64>);
+
+impl Tasks {
+    /// Adds tasks and returns how many of them are new.
+    fn insert(&mut self, tasks: Range<u64>) -> u64 {
+        if tasks.is_empty() {
+            return 0;
+        }
+        let (mut start, mut end, mut known) = (tasks.start, tasks.end, 0);
+        // The ranges that overlap or touch the new one become one range with it.
+        while let Some((&from, &to)) = self.0.range(..=end).next_back().filter(|(_, to)| **to >= start) {
+            known += to.min(tasks.end).saturating_sub(from.max(tasks.start));
+            (start, end) = (start.min(from), end.max(to));
+            self.0.remove(&from);
+        }
+        self.0.insert(start, end);
+        tasks.end - tasks.start - known
+    }
 }
 
 /// Returns the directory for the logs of programs that run in the current directory. This is `WREN_DIR` if it is set.
@@ -104,18 +134,33 @@ pub fn jobs(directory: &Path) -> io::Result<Vec<JobSummary>> {
     Ok(jobs)
 }
 
-/// Returns the number of tasks of a job, if its log contains it. This code is part of every program, so it deserializes
-/// only two fields of an [`Event`] and does not pull in the code for all events.
-pub(crate) fn task_count(folder: &Path) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct JobLine {
-        event: String,
-        tasks: Option<u64>,
-    }
+/// The fields of [`Event::Job`] that a replay needs. This code is part of every program, so it does not pull in the code
+/// for all events.
+#[derive(Deserialize)]
+struct JobLine {
+    event: String,
+    tasks: Option<u64>,
+    #[serde(default)]
+    store: String,
+}
+
+/// Returns the lines of a log that describe its job, one for each run.
+fn job_lines(folder: &Path) -> Vec<JobLine> {
     let mut log = String::new();
-    platform::open_file(&folder.join(LOG)).ok()?.read_to_string(&mut log).ok()?;
+    // A log that cannot be read, or is not text, says nothing about its job.
+    let read = platform::open_file(&folder.join(LOG)).and_then(|mut file| file.read_to_string(&mut log));
     let lines = log.lines().filter_map(|line| serde_json::from_str::<JobLine>(line).ok());
-    lines.filter(|line| line.event == "job").filter_map(|line| line.tasks).next_back()
+    if read.is_ok() { lines.filter(|line| line.event == "job").collect() } else { Vec::new() }
+}
+
+/// Returns the number of tasks of a job, if its log contains it.
+pub(crate) fn task_count(folder: &Path) -> Option<u64> {
+    job_lines(folder).into_iter().filter_map(|line| line.tasks).next_back()
+}
+
+/// Returns the URL of a job's store, if its log contains it.
+pub(crate) fn store_of(folder: &Path) -> Option<String> {
+    job_lines(folder).pop().map(|line| line.store).filter(|url| !url.is_empty())
 }
 
 impl JobSummary {
@@ -154,16 +199,18 @@ impl JobSummary {
 
     pub(super) fn begin(event: Event) -> Option<Self> {
         let Event::Job { about, started_unix_ms, .. } = event else { return None };
-        let About { id, name, function, tasks, backend, workers, .. } = about;
+        let About { id, name, function, tasks, backend, store, workers, .. } = about;
         Some(Self {
             id,
             name,
             function,
             backend,
+            store,
             workers,
             state: JobState::Interrupted,
             tasks,
             done: 0,
+            done_tasks: Tasks::default(),
             failed: 0,
             retried: 0,
             runs: 1,
@@ -187,10 +234,11 @@ impl JobSummary {
                 self.wall_s = 0.0;
                 self.started_unix_ms = started_unix_ms;
                 self.tasks = about.tasks.or(self.tasks);
+                (self.backend, self.store, self.workers) = (about.backend, about.store, about.workers);
                 self.earlier_usd = self.usd;
             }
-            Event::Done { t, new, times, peak_mb, .. } => {
-                self.done = self.done.saturating_add(new);
+            Event::Done { t, first, count, times, peak_mb, .. } => {
+                self.done = self.done.saturating_add(self.done_tasks.insert(first..first.saturating_add(count)));
                 self.wall_s = t;
                 self.compute_s += times.compute_us as f64 / 1e6;
                 self.peak_mb = self.peak_mb.max(peak_mb);
@@ -228,7 +276,6 @@ impl JobSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ops::Range;
     use std::time::Instant;
 
     use crate::error::Failure;
@@ -241,11 +288,12 @@ mod tests {
             function: "demo::train".to_owned(),
             tasks: Some(tasks),
             backend: "local".to_owned(),
+            store: String::new(),
             workers: 2,
             memory_mb: None,
             program: PathBuf::new(),
         };
-        let place = LogPlace::New { directory: directory.to_owned(), history: 100 };
+        let place = LogPlace::New { folder: directory.join("jobs/abc"), history: 100 };
         let mut log = JobLog::new(about, true, place, None, Instant::now());
         log.write();
         log
@@ -289,6 +337,50 @@ mod tests {
         let ended = JobSummary::read_with(path.parent().unwrap(), |_| events += 1).unwrap();
         assert_eq!((ended.state, ended.runs, ended.done, ended.failed), (JobState::Failed, 2, 9, 1));
         assert_eq!((ended.retried, events), (1, 7));
+    }
+
+    #[test]
+    fn a_task_that_succeeds_again_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        // As if the results were removed between the runs.
+        for done_in_run in [0..20, 0..18] {
+            let mut log = begin(folder.path(), 20);
+            note(&mut log, Note::Submitted(20));
+            let new = done_in_run.end - done_in_run.start;
+            done(&mut log, done_in_run, new);
+            log.finish("done");
+            log.write();
+        }
+        let job = jobs(folder.path()).unwrap().remove(0);
+        assert_eq!((job.done, job.tasks, job.runs), (20, Some(20), 2));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn tasks_are_a_set(inserts in proptest::collection::vec((0u64..60, 0u64..20), 0..30)) {
+            let (mut tasks, mut model) = (Tasks::default(), std::collections::BTreeSet::new());
+            for (start, len) in inserts {
+                let new = (start..start + len).filter(|task| model.insert(*task)).count();
+                assert_eq!(tasks.insert(start..start + len), new as u64);
+            }
+            assert_eq!(tasks.0.iter().map(|(from, to)| to - from).sum::<u64>(), model.len() as u64);
+        }
+    }
+
+    #[test]
+    fn the_latest_run_names_the_backend() {
+        let folder = tempfile::tempdir().unwrap();
+        begin(folder.path(), 3).forget();
+        let mut log = begin(folder.path(), 3);
+        log.finish("done");
+        log.write();
+        let path = folder.path().join("jobs/abc").join(LOG);
+        let text = fs::read_to_string(&path).unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        let first = first.replace("\"local\"", "\"lambda\"").replace("\"workers\":2", "\"workers\":900");
+        fs::write(&path, format!("{first}\n{rest}")).unwrap();
+        let job = JobSummary::read(path.parent().unwrap()).unwrap();
+        assert_eq!((job.backend.as_str(), job.workers), ("local", 2));
     }
 
     #[test]

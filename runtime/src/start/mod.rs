@@ -2,6 +2,7 @@
 
 pub(crate) mod interrupt;
 mod replay;
+mod shown;
 
 use std::future::Future;
 use std::process::{ExitCode, Termination, exit};

@@ -8,8 +8,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::exit;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::shown::shown;
 use crate::attempt::{Batch, Reply, TaskBlock};
 use crate::backend::{self, BackendContext};
 use crate::calls::job;
@@ -75,9 +77,10 @@ fn replay(request: &OsStr, pool: bool) -> Result<i32> {
     let at = bytes.iter().position(|byte| *byte == b'@').ok_or_else(wrong)?;
     let task = std::str::from_utf8(&bytes[..at]).ok().and_then(|task| task.parse::<u64>().ok()).ok_or_else(wrong)?;
     let folder = Path::new(OsStr::from_bytes(&bytes[at + 1..]));
-    let id = folder.file_name().map(|id| id.to_string_lossy().into_owned()).ok_or_else(wrong)?;
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).ok_or_else(wrong)?;
+    let id = history::id_in_store(&name).to_owned();
     // It has the results of named jobs and the inputs of started jobs.
-    let store = Config::load()?.store_url().and_then(|url| store::open(&url));
+    let store = store_of(folder);
     let input = input(folder, &id, task, &store)?;
     let function = find_function(&input)?;
     terminal::note(&format!("task {task} of job {id}: {} with {} bytes of input", function.name, input.size));
@@ -106,8 +109,17 @@ fn replay(request: &OsStr, pool: bool) -> Result<i32> {
     }
 }
 
+/// Opens the store of the job: the one that is configured, unless the job's log names another one.
+fn store_of(folder: &Path) -> Result<Arc<dyn Store>> {
+    let configured = Config::load()?.store_url().and_then(|url| store::open(&url));
+    match history::store_of(folder) {
+        Some(url) if configured.as_ref().is_ok_and(|store| store.url() != url) => store::open(&url),
+        _ => configured,
+    }
+}
+
 /// Reads the input of a task from the folder of the job, or, for a started job, from its store.
-fn input(folder: &Path, id: &str, task: u64, store: &Result<std::sync::Arc<dyn Store>>) -> Result<TaskInput> {
+fn input(folder: &Path, id: &str, task: u64, store: &Result<Arc<dyn Store>>) -> Result<TaskInput> {
     let kept = history::task_input(folder, task)
         .map_err(|e| Error::Job(format!("cannot read the inputs in {}: {e}; run the job again", folder.display())))?;
     let kept = match (kept, store) {
@@ -196,7 +208,8 @@ fn describe_result(function: &RemoteFn, result: &[u8], recorded: Option<&[u8]>, 
         Some(recorded) if is_same(result, recorded) => ", as in the job",
         Some(_) => "; in the job, it returned a different result",
     };
-    format!("{} returned {} bytes in {took:.1?}{compared}", function.name, result.len())
+    let value = shown(result).unwrap_or_else(|| format!("{} bytes", result.len()));
+    format!("{} returned {value} in {took:.1?}{compared}", function.name)
 }
 
 /// Returns whether a result equals the recorded one, which is the result itself or a reference to it.

@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_log_covers_every_task,
         jobs_with_lost_writes_end_when_run_again,
         a_named_job_refuses_other_arguments,
+        a_name_has_a_history_for_each_store,
     ]
 }
 
@@ -95,6 +96,38 @@ async fn concurrency_is_kept() {
     let start = Instant::now();
     wren::map(|_| slow_pid(20), 0..10).on(&executor).quiet().concurrency(1).await.unwrap();
     assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+async fn a_name_has_a_history_for_each_store() {
+    let folder = scratch("two-stores");
+    let run = |backend: &'static str, store: Option<&'static str>, tasks: u64| {
+        let executor = Executor::builder().backend(backend).workers(2).directory(&folder);
+        let executor = match store {
+            Some(name) => executor.store(format!("file:{}", folder.join(name).display())),
+            None => executor,
+        };
+        let executor = executor.build().unwrap();
+        async move { wren::map(|i| add(i, 1), 0..tasks).on(&executor).quiet().named("sweep").await.unwrap() }
+    };
+    run("local", None, 20).await;
+    run("local", Some("other"), 18).await;
+    run("inline", Some("other"), 18).await;
+    // The first store again: all of its results are there.
+    run("inline", None, 20).await;
+    let jobs = wren::history::jobs(&folder).unwrap();
+    let [first, other] = &jobs[..] else { panic!("{jobs:?}") };
+    assert_eq!((first.id.as_str(), first.done, first.tasks, first.runs), ("sweep", 20, Some(20), 2));
+    assert!(first.store.ends_with("/two-stores/store") && other.store.ends_with("/two-stores/other"), "{jobs:?}");
+    assert_eq!((other.done, other.tasks, other.runs), (18, Some(18), 2));
+    assert!(other.id.starts_with("sweep@file-") && other.name.as_deref() == Some("sweep"), "{}", other.id);
+    assert_eq!((first.backend.as_str(), other.backend.as_str()), ("inline", "inline"), "the latest run counts");
+    // A started job that is found by its name continues the history of its store.
+    let other_store = format!("file:{}", folder.join("other").display());
+    let executor = Executor::builder().backend("local").workers(2).directory(&folder).store(other_store);
+    let executor = executor.build().unwrap();
+    let started = wren::map(|i| add(i, 2), 0..18).on(&executor).quiet().named("started").start().await.unwrap();
+    started.wait().await.unwrap();
+    assert!(wren::history::jobs(&folder).unwrap()[0].id.starts_with("started@file-"));
 }
 
 async fn a_log_covers_every_task() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::executor::commit::lease::{HolderWatch, Lease};
-use crate::history::Claim;
+use crate::history::{self, Claim};
 use crate::platform::ProcessIdentity;
 use crate::store::{Requests, sleep, unblock};
 
@@ -24,11 +24,11 @@ impl JobClaim {
         executor: &Executor,
         requests: &Requests,
         id: &str,
-        claim: fn(&Path, &str) -> Claim,
+        claim: fn(&Path) -> Claim,
         watch: &mut HolderWatch,
     ) -> Result<Option<Self>> {
-        let (directory, name) = (executor.reactor().config.directory.clone(), id.to_owned());
-        let log = match unblock(move || claim(&directory, &name)).await? {
+        let folder = history::folder(&executor.reactor().config.directory, id, &requests.store().url());
+        let log = match unblock(move || claim(&folder)).await? {
             Claim::Elsewhere => return Ok(None),
             Claim::Here(file) => Some(file),
             Claim::Impossible => None,
