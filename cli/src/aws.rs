@@ -5,7 +5,10 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use anyhow::{Context, Result, anyhow, bail};
+use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use wren::__private::aws::{describe_error, s3, sdk_config};
 use wren::deployment::Deployment;
@@ -28,9 +31,11 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    /// Reads the settings without sending a request.
+    /// Reads the settings and the credentials.
     pub(crate) async fn open() -> Result<Self> {
         let config = sdk_config().await;
+        // Before the region, of which nobody thinks who has no account yet.
+        check_credentials(config).await?;
         let Some(region) = config.region() else {
             bail!(
                 "no AWS region is set; set AWS_REGION, as in `AWS_REGION=eu-central-1`, or add one to the profile with \
@@ -57,6 +62,25 @@ impl Aws {
             .account()
             .map(str::to_owned)
             .context("AWS reports no account for these credentials; use those of another user")
+    }
+}
+
+/// Fails if there are no credentials, or if they cannot be loaded.
+async fn check_credentials(config: &SdkConfig) -> Result<()> {
+    let loaded = match config.credentials_provider() {
+        Some(provider) => provider.provide_credentials().await,
+        None => Err(CredentialsError::not_loaded("there is no provider")),
+    };
+    match loaded {
+        Ok(_) => Ok(()),
+        Err(CredentialsError::CredentialsNotLoaded(_)) => bail!(
+            "no AWS credentials found; log in with `aws sso login` or `aws configure`, or set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY; without an account, use an emulator, as in `cargo wren emulate -- cargo wren deploy`"
+        ),
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            bail!("cannot load the AWS credentials: {error:#}; log in again, as with `aws sso login`")
+        }
     }
 }
 

@@ -14,12 +14,30 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         "h" => 3_600.0,
         "d" => 86_400.0,
+        _ if number.trim().is_empty() => {
+            return Err("expected a number with `ms`, `s`, `m`, `h` or `d`, such as `300ms`, `5m` or `7d`".to_owned());
+        }
         _ => return Err(format!("unknown unit `{unit}`; expected `ms`, `s`, `m`, `h` or `d`")),
     };
     let number: f64 = number.trim().parse().map_err(|_| format!("`{number}` is not a number; write `2.5` or `5m`"))?;
     match Duration::try_from_secs_f64(number * factor) {
         Ok(duration) if !duration.is_zero() => Ok(duration.min(LONGEST)),
         _ => Err("a duration must be greater than 0; write `2.5` or `5m`".to_owned()),
+    }
+}
+
+/// Parses a number of days, or a duration with a unit. 0 means everything.
+pub(crate) fn parse_days(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 86_400;
+    match text.parse::<u32>() {
+        Ok(days) => Ok(Duration::from_secs(u64::from(days) * DAY).min(LONGEST)),
+        Err(_)
+            if !text.ends_with(|c: char| c.is_ascii_alphabetic())
+                || !text.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            Err("expected a number of days, such as 7, or a time such as `12h`".to_owned())
+        }
+        Err(_) => parse(text),
     }
 }
 
@@ -30,11 +48,12 @@ pub(crate) fn short(seconds: f64) -> String {
 
 /// A duration in its largest whole unit: `12 hours`, `90 seconds`.
 pub(crate) fn exact(duration: Duration) -> String {
+    let counted = |n: u64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
     match duration.as_secs() {
-        s if s % 86_400 == 0 => format!("{} days", s / 86_400),
-        s if s % 3_600 == 0 => format!("{} hours", s / 3_600),
-        s if s % 60 == 0 => format!("{} minutes", s / 60),
-        s => format!("{s} seconds"),
+        s if s % 86_400 == 0 => counted(s / 86_400, "day"),
+        s if s % 3_600 == 0 => counted(s / 3_600, "hour"),
+        s if s % 60 == 0 => counted(s / 60, "minute"),
+        s => counted(s, "second"),
     }
 }
 
@@ -75,9 +94,19 @@ mod tests {
     }
 
     #[test]
+    fn a_number_alone_can_be_days() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3_600));
+        assert_eq!((parse_days("7"), parse_days("0"), parse_days("12h")), (hours(168), hours(0), hours(12)));
+        for wrong in ["yesterday", "-1", "1.5", "", "5 days"] {
+            assert!(parse_days(wrong).is_err_and(|error| error.contains("expected")), "{wrong}");
+        }
+        assert!(parse("yesterday").is_err_and(|error| error.contains("such as `300ms`")));
+    }
+
+    #[test]
     fn the_largest_whole_unit_is_shown() {
-        let shown = [7 * 86_400, 43_200, 1_800, 90].map(|s| exact(Duration::from_secs(s)));
-        assert_eq!(shown, ["7 days", "12 hours", "30 minutes", "90 seconds"]);
+        let shown = [7 * 86_400, 86_400, 43_200, 1_800, 90].map(|s| exact(Duration::from_secs(s)));
+        assert_eq!(shown, ["7 days", "1 day", "12 hours", "30 minutes", "90 seconds"]);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use wren::deployment::DeployedFn;
 /// How long a program may take to list its functions. It needs milliseconds; one that ignores the request is stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const FIX: &str = "put `#[wren::main]` on its `main`, or call `wren::init()` at the start of `main`";
+const FIX: &str = "either the program does not use wren (add it with `cargo add wren-cloud`), or its `main` lacks \
+                   `#[wren::main]` (put it on `main`, or call `wren::init()` at the start of `main`)";
 
 /// A program's description of itself: printed under `WREN_LIST=json` here, and returned by a deployed function that is
 /// asked for its registry.
@@ -62,15 +63,18 @@ pub(crate) fn ask(program: &Path) -> Result<String> {
         stdout.read_to_string(&mut answer).map(|_| answer)
     });
     let Some(success) = wait(&mut child)? else {
-        bail!("{} kept running instead of listing its remote functions; {FIX}", program.display());
+        bail!("{} kept running instead of listing its remote functions: {FIX}", program.display());
     };
     let answer = reader.join().ok().and_then(Result::ok).unwrap_or_default();
     if !success {
         // The program has printed the reason, for instance that two functions have the same name.
         bail!("{} cannot list its remote functions", program.display());
     }
-    parse(&answer).with_context(|| format!("{} did not list its remote functions; {FIX}", program.display()))?;
-    Ok(answer)
+    // Where parsing failed does not help: the answer is the output of some other `main`.
+    match parse(&answer) {
+        Ok(_) => Ok(answer),
+        Err(_) => bail!("{} did not list its remote functions: {FIX}", program.display()),
+    }
 }
 
 pub(crate) fn parse(answer: &str) -> Result<Listing> {

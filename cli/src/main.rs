@@ -4,19 +4,24 @@ mod aws;
 mod commands;
 mod deploy;
 mod durations;
+mod json;
 mod listing;
+mod numbers;
 mod program;
 #[cfg(test)]
 mod reference;
 mod report;
+mod screen;
 mod table;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args as _, CommandFactory, Parser, Subcommand};
+
+use screen::Screen;
 
 use commands::{
     attach, cancel, clean, completions, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, man, new,
@@ -70,7 +75,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cargo::Wren(wren) = Cargo::parse_from(arguments());
+    let wren = match Cargo::try_parse_from(arguments()) {
+        Ok(Cargo::Wren(wren)) => wren,
+        Err(error) => return usage(error),
+    };
     let result = match wren.command {
         Command::New(args) => new::new(&args),
         Command::List(args) => list::list(&args),
@@ -102,6 +110,26 @@ fn main() -> ExitCode {
         print_error(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Prints the help, the version, or a usage error, and returns the exit code.
+fn usage(mut error: clap::Error) -> ExitCode {
+    if let Some(ContextValue::Strings(similar)) = error.get(ContextKind::SuggestedSubcommand)
+        && let Some(nearest) = similar.last().cloned()
+    {
+        // clap lists all that are similar, the nearest last. A typo of `deploy` must not suggest `destroy` first.
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::String(nearest));
+    }
+    // If the stream is closed, there is nowhere left to report this.
+    let _ = match error.kind() {
+        ErrorKind::DisplayHelp => {
+            let text = error.render();
+            let text = if console::colors_enabled() { text.ansi().to_string() } else { text.to_string() };
+            Screen::stdout().write_all(text.as_bytes())
+        }
+        _ => error.print(),
+    };
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Prints an error in the style of clap's usage errors: `error:` is colored on a terminal, subject to NO_COLOR and

@@ -93,6 +93,17 @@ fn durations_come_from_the_functions_earlier_jobs() {
     assert!(text.contains("may be slower"), "{text}");
     assert!(text.contains("error       5th to 95th percentile of 20 simulated runs"), "{text}");
 
+    // By the last part of the function's name, if it is the only one.
+    assert_eq!(json(&plan(folder, &["other", "--json"]))["measured"]["function"], "demo::other");
+    job(folder, "eee", "more::other", "local", 1_100, &[50]);
+    let message = stderr(&plan(folder, &["other"]));
+    assert!(
+        message.contains("several functions are called `other`; choose one: demo::other, more::other"),
+        "{message}"
+    );
+    let message = stderr(&plan(folder, &["othr"]));
+    assert!(message.contains("no job here ran a function that is called `othr`"), "{message}");
+
     // Jobs on Lambda, if any, are the only ones that count.
     job(folder, "ddd", "demo::train", "lambda", 500, &[9_000, 9_000]);
     let measured = &json(&plan(folder, &["demo::train", "--json"]))["measured"];
@@ -104,6 +115,10 @@ fn misuse_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let message = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3x"]));
     assert!(message.contains("unknown unit `x`; expected `ms`, `s`, `m`, `h` or `d`"), "{message}");
+    let planned = json(&plan(folder.path(), &["--tasks", "10", "--duration", "3", "--memory", "1g", "--json"]));
+    assert_eq!(planned["memory_mb"], 1_024);
+    let message = stderr(&plan(folder.path(), &["--tasks", "10", "--duration", "3", "--memory", "64"]));
+    assert!(message.contains("expected 128 to 10240 MB in whole MB, such as 2048, or `2GB`"), "{message}");
     let message = stderr(&plan(folder.path(), &["--duration", "3"]));
     assert!(message.contains("pass it with --tasks"), "{message}");
     assert_eq!(plan(folder.path(), &["some::function", "--duration", "3"]).status.code(), Some(2));

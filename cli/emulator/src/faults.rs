@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Delay before every answer, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 0)]
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = whole)]
     latency: u64,
     /// Fraction of invocations and S3 requests to refuse with 429 or 503
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
@@ -19,20 +19,20 @@ pub struct Options {
     #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part)]
     lose: f64,
     /// Seconds by which this machine's clock seems slow to all services except S3, which refuse 900 or more
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = whole)]
     clock: u64,
     /// Seed of the faults; random by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole)]
     seed: Option<u64>,
 }
 
 fn part(text: &str) -> Result<f64, String> {
-    let part: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    if (0.0..=1.0).contains(&part) {
-        Ok(part)
-    } else {
-        Err(format!("{part} is out of range; expected a number from 0 to 1"))
-    }
+    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "expected a number from 0 to 1, such as 0.05".to_owned())
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a whole number, such as 100".to_owned())
 }
 
 /// Decides which faults happen.

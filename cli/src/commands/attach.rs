@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use wren::history::{self, Follow, JobState, JobSummary, ProgressBar};
 
 use super::jobs;
-use crate::durations;
+use crate::{durations, json};
 
 /// Interval between reads of the job history.
 const READ_EVERY: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ pub(crate) fn attach(args: &Args) -> Result<ExitCode> {
         } else if printed.is_none_or(|at| at.elapsed() >= print_every) {
             printed = Some(Instant::now());
             match args.json {
-                true => writeln!(out, "{}", serde_json::to_string(now)?)?,
+                true => writeln!(out, "{}", json::line(now)?)?,
                 false => writeln!(out, "{}: {}", now.id, now.snapshot())?,
             }
             out.flush()?;
@@ -63,7 +63,7 @@ pub(crate) fn attach(args: &Args) -> Result<ExitCode> {
     };
     drop(bar);
     match args.json {
-        true => writeln!(out, "{}", serde_json::to_string(ended)?)?,
+        true => writeln!(out, "{}", json::line(ended)?)?,
         false => writeln!(out, "{}", last_line(ended))?,
     }
     Ok(if ended.state == JobState::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -79,7 +79,7 @@ fn last_line(job: &JobSummary) -> String {
         _ => String::new(),
     };
     let (state, wall) = (jobs::state(job.state), durations::short(job.wall_s));
-    format!("{}: {state} after {wall}: {}{next}", job.id, job.snapshot())
+    format!("{}: {state} after {wall}: {}{next}", job.id, jobs::counts(job))
 }
 
 #[cfg(test)]
@@ -94,7 +94,10 @@ mod tests {
         let path = folder.path().join(history::LOG);
         std::fs::write(&path, format!("{begin}\n")).unwrap();
         let interrupted = last_line(&JobSummary::read(folder.path()).unwrap());
-        assert!(interrupted.starts_with("abc: interrupted after 0.0ns: 0/3 done; its driver ended"), "{interrupted}");
+        assert!(
+            interrupted.starts_with("abc: interrupted after 0.0ns: 0 of 3 done; its driver ended"),
+            "{interrupted}"
+        );
         std::fs::write(&path, format!("{begin}\n{end}\n")).unwrap();
         let failed = last_line(&JobSummary::read(folder.path()).unwrap());
         assert!(failed.ends_with("`cargo wren jobs abc` shows the failures"), "{failed}");

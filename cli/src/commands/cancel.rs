@@ -1,41 +1,61 @@
 //! `cargo wren cancel`: cancels a running job from another terminal.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use wren::history::{self, Follow, JobState};
+use wren::history::{self, Follow, JobState, JobSummary};
 
 use super::jobs;
+use crate::durations;
 
 /// How long to wait for the driver to cancel the job.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Cancel a running job
 ///
-/// Stops the job's running tasks, here and on AWS, and never starts its waiting tasks. The program that runs the job
-/// gets the error `wren::Error::Cancelled`. The results of a named job are kept, and the next run continues from them.
+/// Without a name, cancels the only job that is running. Stops the job's running tasks, here and on AWS, and never
+/// starts its waiting tasks. The program that runs the job gets the error `wren::Error::Cancelled`. The results of a
+/// named job are kept, and the next run continues from them.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo wren cancel sweep\n  \
+#[command(after_help = "Examples:\n  cargo wren cancel\n  cargo wren cancel sweep\n  \
     # All jobs that run:\n  \
     running='.[] | select(.state == \"running\") | .id'\n  \
     cargo wren cancel $(cargo wren jobs --json | jq -r \"$running\")")]
 pub(crate) struct Args {
-    /// Job ids, the start of an id, or job names
-    #[arg(required = true)]
+    /// Job ids, the start of an id, or job names; defaults to the job that is running
     jobs: Vec<String>,
 }
 
 pub(crate) fn cancel(args: &Args) -> Result<ExitCode> {
-    args.jobs.iter().try_for_each(|wanted| cancel_one(wanted))?;
+    let directory = history::directory()?;
+    if args.jobs.is_empty() {
+        cancel_one(&directory, &running(&directory)?)?;
+    }
+    for wanted in &args.jobs {
+        cancel_one(&directory, &jobs::find(jobs::all(&directory)?, wanted)?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn cancel_one(wanted: &str) -> Result<()> {
-    let directory = history::directory()?;
-    let job = jobs::find(jobs::all(&directory)?, wanted)?;
+/// Returns the only running job.
+fn running(directory: &Path) -> Result<JobSummary> {
+    let latest = jobs::chosen(directory, None)?;
+    let mut running: Vec<_> = jobs::all(directory)?.into_iter().filter(|job| job.state == JobState::Running).collect();
+    match (running.pop(), &running[..]) {
+        (Some(job), []) => Ok(job),
+        (Some(first), others) => {
+            let ids: Vec<_> = others.iter().chain([&first]).map(|job| job.id.as_str()).collect();
+            bail!("{} jobs are running: {}; name the job to cancel", ids.len(), ids.join(", "))
+        }
+        (None, _) => bail!("no job is running here: the latest, {}, is {}", latest.id, jobs::state(latest.state)),
+    }
+}
+
+fn cancel_one(directory: &Path, job: &JobSummary) -> Result<()> {
     match job.state {
         JobState::Running => {}
         JobState::Interrupted if wren::backend::is_lambda(&job.backend) => bail!(
@@ -44,7 +64,7 @@ fn cancel_one(wanted: &str) -> Result<()> {
         ),
         state => bail!("job {} is not running: it is {}", job.id, jobs::state(state)),
     }
-    let folder = jobs::folder(&directory, &job);
+    let folder = jobs::folder(directory, job);
     let request = folder.join(history::CANCEL);
     fs::write(&request, "").with_context(|| format!("cannot write {}", request.display()))?;
     let mut follow = Follow::open(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -52,7 +72,8 @@ fn cancel_one(wanted: &str) -> Result<()> {
     while requested.elapsed() < PATIENCE {
         match follow.read()? {
             Some(now) if now.state != JobState::Running => {
-                println!("{}: {} after {}", job.id, jobs::state(now.state), now.snapshot());
+                let (state, wall) = (jobs::state(now.state), durations::short(now.wall_s));
+                println!("{}: {state} after {wall}: {}", job.id, jobs::counts(now));
                 return Ok(());
             }
             _ => thread::sleep(Duration::from_millis(50)),

@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use wren::history;
+use wren::store::{FileStore, Store};
 
 use super::{destroy, jobs};
-use crate::table;
+use crate::screen::Screen;
+use crate::{durations, json, table};
 
 /// Minimum age of a file that may be removed. A younger one may belong to a running program.
 const UNTOUCHED: Duration = Duration::from_secs(3600);
@@ -42,9 +44,9 @@ pub(crate) struct Args {
     /// Remove all of these, and the large values that jobs share
     #[arg(long)]
     all: bool,
-    /// Keep files that were written in the last DAYS days
-    #[arg(long, value_name = "DAYS")]
-    older_than: Option<u32>,
+    /// Keep files that were written in this last period: a number of days, or a time such as 12h
+    #[arg(long, value_name = "DAYS", value_parser = durations::parse_days)]
+    older_than: Option<Duration>,
     /// Show what would be removed without removing anything
     #[arg(long)]
     dry_run: bool,
@@ -124,7 +126,7 @@ pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
     };
     found.extend(logs(&directory, &found)?);
     let wanted = wanted(&args.jobs, &directory, &found)?;
-    let age = Duration::from_secs(u64::from(args.older_than.unwrap_or(0)) * 24 * 3600);
+    let age = args.older_than.unwrap_or_default();
     let is_chosen = |found: &Leftover| {
         let of_kind = match found.kind {
             _ if !args.jobs.is_empty() => found.job.as_ref().is_some_and(|job| wanted.contains(job)),
@@ -151,7 +153,7 @@ pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
     }
     if args.json {
         let found: Vec<_> = sums.iter().flatten().map(|(kind, sum)| Line { kind: *kind, sum }).collect();
-        writeln!(io::stdout(), "{}", serde_json::json!({ "found": found, "freed_bytes": freed }))?;
+        writeln!(io::stdout(), "{}", json::line(&serde_json::json!({ "found": found, "freed_bytes": freed }))?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -166,7 +168,7 @@ struct Line<'a> {
 /// Returns the folder of the store that programs here use; `None` if the store is not a folder.
 fn store() -> Result<Option<PathBuf>> {
     let url = wren::Executor::builder().backend("inline").build()?.store().url();
-    Ok(wren::store::FileStore::folder_of(&url))
+    Ok(FileStore::folder_of(&url))
 }
 
 /// Returns the ids of the jobs named on the command line, and fails if one of them is running.
@@ -181,7 +183,10 @@ fn wanted(asked: &[String], directory: &Path, found: &[Leftover]) -> Result<BTre
             wanted.insert(jobs::find(logged.clone(), name)?.id);
         }
     }
-    let is_wanted = |id: &str| wanted.iter().any(|job| id == job || is_stage_of(id, job));
+    let has_log = |job: &str, id: &str| {
+        found.iter().any(|found| found.job.as_deref() == Some(job) && found.logs.iter().any(|log| log == id))
+    };
+    let is_wanted = |id: &str| wanted.iter().any(|job| id == job || is_stage_of(id, job) || has_log(job, id));
     match logged.iter().find(|job| job.state == history::JobState::Running && is_wanted(&job.id)) {
         Some(running) => bail!("job {0} is running; cancel it with `cargo wren cancel {0}`", running.id),
         None => Ok(wanted),
@@ -210,6 +215,7 @@ fn logs(directory: &Path, values: &[Leftover]) -> Result<Vec<Leftover>> {
 /// - `<job>/done/..` and `<job>/shuffle/..`: results, and data between stages.
 fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Leftover>> {
     let is_running = is_running(directory)?;
+    let url = FileStore::open(store)?.url();
     let own =
         directory.canonicalize().is_ok_and(|directory| store.canonicalize().is_ok_and(|s| s.starts_with(directory)));
     let untouched = if own { UNTOUCHED } else { UNTOUCHED_ELSEWHERE };
@@ -239,7 +245,12 @@ fn values(store: &Path, directory: &Path, now: SystemTime) -> Result<Vec<Leftove
             let leader = leader(name);
             let mut jobs = stages_of(&leader);
             jobs.push(leader.clone());
-            let results = Leftover::new(Kind::Results, path.clone(), Some(leader)).unless_runs(jobs);
+            // The names of the folders of their histories, which depend on the store.
+            let logs = jobs.iter().filter_map(|job| {
+                let folder = history::folder(directory, job, &url);
+                folder.file_name().map(|name| name.to_string_lossy().into_owned())
+            });
+            let results = Leftover::new(Kind::Results, path.clone(), Some(leader)).unless_runs(logs);
             let has_log = results.logs(directory).next().is_some();
             let is_old = is_older(&results, UNTOUCHED_ELSEWHERE);
             // A job without a history here may be running in another folder or on another machine.
@@ -334,12 +345,12 @@ fn summed(found: &[Leftover], chosen: bool) -> BTreeMap<Kind, Sum> {
 }
 
 fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[BTreeMap<Kind, Sum>; 2]) -> Result<()> {
-    let mut err = io::stderr().lock();
+    let mut err = Screen::stderr();
     let store = store.map_or_else(|| "a store that is not a folder".to_owned(), |store| store.display().to_string());
     writeln!(err, "in {} and {store}:", directory.display())?;
     let row = |kind: &Kind, sum: &Sum, action: String| {
         let jobs = if sum.jobs > 0 { sum.jobs.to_string() } else { String::new() };
-        [kind.label().to_owned(), jobs, sum.files.to_string(), size(sum.bytes), action]
+        [kind.label().to_owned(), size(sum.bytes), action, jobs, sum.files.to_string()]
     };
     let to_remove = if args.dry_run { "would be removed" } else { "to be removed" };
     let chosen = chosen.iter().map(|(kind, sum)| row(kind, sum, to_remove.to_owned()));
@@ -352,7 +363,7 @@ fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[B
     if rows.is_empty() {
         writeln!(err, "jobs left no files")?;
     } else {
-        table::write(&mut err, ["WHAT", "JOBS", "FILES", "SIZE", ""], &rows)?;
+        table::write(&mut err, ["WHAT", "SIZE", "", "JOBS", "FILES"], &rows)?;
     }
     Ok(())
 }

@@ -17,9 +17,9 @@ use crate::deploy::feature::{self, Feature};
 use crate::deploy::name::{self, Name};
 use crate::deploy::package::Package;
 use crate::deploy::report::{Change, Report};
-use crate::deploy::{Arch, Site, bucket, counted, functions, log_groups, policy, profile, role, verify};
-use crate::listing;
+use crate::deploy::{Arch, Site, bucket, counted, debug_info, functions, log_groups, policy, profile, role, verify};
 use crate::program::{self, Select};
+use crate::{listing, numbers};
 
 /// The default of `--keep-days`.
 const KEEP_DAYS: i32 = 30;
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PROCESSOR", value_enum, default_value_t = Arch::X86_64)]
     target: Arch,
     /// Number of days after which the deployment's objects expire: arguments, results and uploaded programs
-    #[arg(long, value_name = "N", default_value_t = KEEP_DAYS, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = KEEP_DAYS, value_parser = numbers::whole::<i32>(1..=i32::MAX as u64, 30))]
     keep_days: i32,
     /// Show the steps and the permissions of the role without changing anything
     #[arg(long)]
@@ -114,8 +114,10 @@ pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
         // Checked before the build, which can take minutes.
         let name = name_of(args)?;
         let identity = identity(&report).await;
-        if !args.dry_run {
-            identity.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        match &identity {
+            Err(error) if args.dry_run => report.note(&format!("account    unknown: {error:#}")),
+            Err(error) => bail!("{error:#}"),
+            Ok(_) => {}
         }
         let program = program(args, &name, &report)?;
         match identity {
@@ -123,7 +125,7 @@ pub(crate) fn deploy(args: &Args) -> Result<ExitCode> {
                 let site = Site { aws, account, name, dry_run: args.dry_run, report };
                 with_aws(args, &site, &program, &directory).await
             }
-            Err(error) => without_aws(args, &name, &program, &report, &error),
+            Err(_) => without_aws(args, &name, &program, &report),
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -181,7 +183,17 @@ fn program(args: &Args, name: &Name, report: &Report) -> Result<Program> {
         report.note("functions  none with `#[wren::remote]`: on AWS, the program can only sort and split inputs");
     }
     report.doing("packing");
-    let package = Package::of(&built.bytes)?;
+    let deployed = debug_info::fitting(&built.bytes, limits::UNPACKED_CODE);
+    if deployed.len() < built.bytes.len() {
+        report.note(&format!(
+            "program    deployed with {} MB, without its debug information ({} MB): Lambda accepts at most {} MB; for \
+             backtraces with lines, set `debug = \"line-tables-only\"` in the profile",
+            deployed.len() >> 20,
+            (built.bytes.len() - deployed.len()) >> 20,
+            limits::UNPACKED_CODE >> 20
+        ));
+    }
+    let package = Package::of(&deployed)?;
     let lambdas = functions::needed(name, &functions);
     let options = match &args.binary {
         Some(path) => path.display().to_string(),
@@ -315,10 +327,9 @@ fn record(args: &Args, site: &Site, program: &Program, concurrency: usize) -> De
 }
 
 /// Shows the plan of a dry run that cannot reach AWS or has no credentials.
-fn without_aws(args: &Args, name: &Name, program: &Program, report: &Report, error: &anyhow::Error) -> Result<()> {
+fn without_aws(args: &Args, name: &Name, program: &Program, report: &Report) -> Result<()> {
     let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
     let (account, region) = ("ACCOUNT", region.unwrap_or_else(|_| "REGION".to_owned()));
-    report.note(&format!("account    unknown: {error:#}"));
     let unknown = |part, name: &str| report.step(part, name, Change::Unknown, "it would be created if it is missing");
     unknown("bucket", &name::bucket(account, &region));
     unknown("program", &format!("{}code/{}.zip", name.prefix(), program.package.hex()));

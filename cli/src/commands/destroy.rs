@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use wren::deployment::Deployment;
 use wren::history;
@@ -12,7 +12,7 @@ use wren::history;
 use crate::aws::{self, Aws};
 use crate::deploy::name::Name;
 use crate::deploy::report::Report;
-use crate::deploy::{Site, removal, site};
+use crate::deploy::{Site, removal};
 
 /// Remove a deployment from AWS
 ///
@@ -76,7 +76,13 @@ async fn located(args: &Args, directory: &Path, report: Report) -> Result<(Site,
     let name = args.name.as_deref().map(Name::given).transpose()?;
     // If a name is given, the record is not needed, so ignore one that cannot be read.
     let record = match &name {
-        None => Some(site::record(directory)?),
+        None => Some(Deployment::load(directory)?.with_context(|| {
+            format!(
+                "nothing is deployed from here, so there is nothing to remove: {} does not exist; if a deployment was \
+                 made from another folder, name it, as in `cargo wren destroy --name sweep`",
+                path.display()
+            )
+        })?),
         Some(name) => Deployment::load(directory).ok().flatten().filter(|record| record.name == name.as_str()),
     };
     let aws = Aws::open().await?;

@@ -1,4 +1,6 @@
-//! `cargo wren doctor`: checks everything that a deployment needs.
+//! `cargo wren doctor`: checks what running programs here needs, and everything that a deployment needs.
+
+mod local;
 
 use std::io::Write;
 use std::path::Path;
@@ -6,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use console::Style;
 use serde::Serialize;
 use wren::deployment::Deployment;
 use wren::history;
@@ -14,17 +17,21 @@ use crate::aws::{self, Aws};
 use crate::deploy::build::{BuildMethod, Host};
 use crate::deploy::report::Report;
 use crate::deploy::{Arch, Site, bucket, functions, role, verify};
+use crate::json;
+use crate::screen::Screen;
 
 /// A concurrency limit below this makes large jobs slow, and AWS raises it on request.
 const FEW: usize = 100;
 
-/// Check the credentials, the deployment and the quotas
+/// Check that programs can run on this machine and, if one is deployed, on AWS
 ///
-/// Prints one line per check, with the fix if there is a problem. Changes nothing: it only reads, and calls one
-/// deployed function to get its registry. The exit code is 1 if any check fails.
+/// Starts a worker process, and looks at the store and at the limits of this machine. Then checks the credentials, the
+/// deployment and the quotas on AWS; as long as nothing is deployed from here, none of these is an error. Prints one
+/// line per check, with the fix if there is a problem. Changes nothing: it only reads, and calls one deployed function
+/// to get its registry. The exit code is 1 if any check fails.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo wren doctor\n  cargo wren doctor --json | jq '.[] | select(.state != \"ok\")'"
+    after_help = "Examples:\n  cargo wren doctor\n  cargo wren doctor --json | jq '.[] | select(.state == \"fail\")'"
 )]
 pub(crate) struct Args {
     /// Print JSON: an array of checks
@@ -36,6 +43,8 @@ pub(crate) struct Args {
 #[serde(rename_all = "lowercase")]
 enum State {
     Ok,
+    /// Needed only for a deployment, and nothing is deployed from here.
+    Off,
     Warn,
     Fail,
 }
@@ -51,58 +60,76 @@ struct Check {
 }
 
 #[derive(Default)]
-struct Checks(Vec<Check>);
+struct Checks {
+    all: Vec<Check>,
+    /// Whether problems do not matter now.
+    is_optional: bool,
+}
 
 const DEPLOY: &str = "run `cargo wren deploy`";
 
 impl Checks {
     fn ok(&mut self, name: &'static str, text: impl Into<String>) {
-        self.0.push(Check { name, state: State::Ok, text: text.into(), fix: None });
+        self.all.push(Check { name, state: State::Ok, text: text.into(), fix: None });
     }
 
     fn warn(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Check { name, state: State::Warn, text: text.into(), fix: Some(fix.into()) });
+        self.all.push(Check { name, state: State::Warn, text: text.into(), fix: Some(fix.into()) });
     }
 
     fn fail(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Check { name, state: State::Fail, text: text.into(), fix: Some(fix.into()) });
+        self.all.push(Check { name, state: self.problem(), text: text.into(), fix: Some(fix.into()) });
     }
 
     /// Records a check that could not be made. The error message already contains the fix.
     fn broken(&mut self, name: &'static str, error: &anyhow::Error) {
-        self.0.push(Check { name, state: State::Fail, text: format!("{error:#}"), fix: None });
+        self.all.push(Check { name, state: self.problem(), text: format!("{error:#}"), fix: None });
+    }
+
+    fn problem(&self) -> State {
+        if self.is_optional { State::Off } else { State::Fail }
     }
 }
 
 pub(crate) fn doctor(args: &Args) -> Result<ExitCode> {
+    // In a worker process that the check of this machine starts, this does not return.
+    wren::init();
     let directory = history::directory()?;
     let mut checks = Checks::default();
+    local::check(&mut checks, &directory);
+    // A record that cannot be read is a problem, too.
+    checks.is_optional = matches!(Deployment::load(&directory), Ok(None));
     build_check(&mut checks);
     aws::block_on(async {
         aws_checks(&mut checks, &directory).await;
         Ok(())
     })?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Screen::stdout();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&checks.0)?)?;
+        writeln!(out, "{}", json::line(&checks.all)?)?;
     } else {
-        show(&mut out, &checks.0)?;
+        show(&mut out, &checks)?;
     }
-    let failed = checks.0.iter().any(|check| check.state == State::Fail);
+    let failed = checks.all.iter().any(|check| check.state == State::Fail);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn show(out: &mut impl Write, checks: &[Check]) -> Result<()> {
-    for check in checks {
-        let state = match check.state {
-            State::Ok => "ok  ",
-            State::Warn => "warn",
-            State::Fail => "FAIL",
+fn show(out: &mut Screen<impl Write>, checks: &Checks) -> Result<()> {
+    for check in &checks.all {
+        let (state, style) = match check.state {
+            State::Ok => ("ok  ", Style::new().green()),
+            State::Off => ("off ", Style::new()),
+            State::Warn => ("warn", Style::new().yellow()),
+            State::Fail => ("FAIL", Style::new().red()),
         };
+        let state = out.styled(style, state);
         writeln!(out, "{state}  {:12} {}", check.name, check.text)?;
         if let Some(fix) = &check.fix {
             writeln!(out, "                   {fix}")?;
         }
+    }
+    if checks.all.iter().any(|check| check.state == State::Off) {
+        writeln!(out, "off: needed only for `cargo wren deploy`, and nothing is deployed from here")?;
     }
     Ok(())
 }

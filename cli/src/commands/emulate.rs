@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::numbers;
 use wren_emulator::{Emulator, FaultOptions, Setup};
 
 /// Run a command with an emulator of AWS on this machine
@@ -29,13 +30,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     faults: FaultOptions,
     /// Port to listen on; 0 for any free port
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = numbers::whole::<u16>(0..=65_535, 4566))]
     port: u16,
     /// Keep the buckets in this folder; functions, roles and logs are always lost when the emulator stops
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
     /// Maximum number of concurrent instances of all functions together
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = numbers::whole::<u32>(1..=u64::from(u32::MAX), 32))]
     concurrency: u32,
     /// Print the output of functions, and a summary of the invocations at the end
     #[arg(long, short)]

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use wren::history::{self, Event, JobState, JobSummary};
 
-use crate::durations;
-use crate::table;
+use crate::screen::Screen;
+use crate::{durations, json, numbers, table};
 
 /// List the jobs that ran here, latest first, or show one job
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Show this job and its failed tasks: a job id, the start of one, or a job name
     job: Option<String>,
     /// List at most N jobs
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = numbers::whole::<usize>(0..=u64::MAX, 20))]
     limit: usize,
     /// Print JSON: an array of all jobs, or one job with its failures
     #[arg(long)]
@@ -50,10 +50,10 @@ struct JobOutput {
 pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
     let directory = history::directory()?;
     let jobs = all(&directory)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Screen::stdout();
     match &args.job {
         Some(wanted) => show(&mut out, &directory, find(jobs, wanted)?, args.json)?,
-        None if args.json => writeln!(out, "{}", serde_json::to_string(&jobs)?)?,
+        None if args.json => writeln!(out, "{}", json::line(&jobs)?)?,
         None if jobs.is_empty() => {
             writeln!(out, "no job ran here; {} has no job histories", directory.join("jobs").display())?
         }
@@ -80,17 +80,44 @@ pub(super) fn check_task(job: &JobSummary, task: u64) -> Result<()> {
     }
 }
 
-/// Returns the job with this id, this start of an id, or this name; the latest one if several jobs have the name.
+/// Returns the position of the job with this id, or else of the latest one with this name. One name can have a history
+/// for each store, with ids of their own.
+fn position(jobs: &[JobSummary], wanted: &str) -> Option<usize> {
+    let by_id = jobs.iter().position(|job| job.id == wanted);
+    by_id.or_else(|| jobs.iter().position(|job| job.name.as_deref() == Some(wanted)))
+}
+
+/// Returns the job with this id, this name, or this start of an id.
 pub(super) fn find(jobs: Vec<JobSummary>, wanted: &str) -> Result<JobSummary> {
-    let exact = jobs.iter().position(|job| job.id == wanted || job.name.as_deref() == Some(wanted));
+    let exact = position(&jobs, wanted);
     let by_prefix: Vec<_> =
         jobs.iter().enumerate().filter(|(_, job)| job.id.starts_with(wanted)).map(|(i, _)| i).collect();
     let index = match (exact, &by_prefix[..]) {
         (Some(index), _) | (None, &[index]) => index,
-        (None, []) => bail!("no job here has the id or name `{wanted}`; run `cargo wren jobs` for a list"),
+        (None, []) => bail!("{}", not_found(wanted)),
         (None, several) => bail!("the ids of {} jobs start with `{wanted}`; give more of the id", several.len()),
     };
     jobs.into_iter().nth(index).context("the job is gone")
+}
+
+pub(super) fn not_found(wanted: &str) -> String {
+    format!("no job here is called `{wanted}`; run `cargo wren jobs` for a list")
+}
+
+/// Returns the job and the task that `<job> <task>`, `<job>` or `<task>` name. A number alone is a task of the latest
+/// job, unless a job has it as its id or name.
+pub(super) fn with_task(directory: &Path, first: Option<&str>, task: Option<u64>) -> Result<(JobSummary, Option<u64>)> {
+    let alone = first.filter(|_| task.is_none()).and_then(|first| first.parse::<u64>().ok());
+    let (job, task) = match alone {
+        Some(number) if position(&all(directory)?, first.unwrap_or_default()).is_none() => {
+            (chosen(directory, None)?, Some(number))
+        }
+        _ => (chosen(directory, first)?, task),
+    };
+    if let Some(task) = task {
+        check_task(&job, task)?;
+    }
+    Ok((job, task))
 }
 
 /// Returns the job named on the command line, or the latest.
@@ -104,22 +131,21 @@ pub(super) fn chosen(directory: &Path, wanted: Option<&str>) -> Result<JobSummar
     }
 }
 
-fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
+fn list(out: &mut Screen<impl Write>, jobs: &[JobSummary], limit: usize) -> Result<()> {
     let row = |job: &JobSummary| {
         [
             job.id.clone(),
-            state(job.state).to_owned(),
+            state_of(job),
             tasks(job),
-            job.failed.to_string(),
-            job.retried.to_string(),
+            job.function.clone(),
+            durations::ago(job.started_unix_ms),
             durations::short(job.wall_s),
             durations::short(job.compute_s),
-            durations::ago(job.started_unix_ms),
-            job.function.clone(),
+            job.retried.to_string(),
         ]
     };
     let rows: Vec<_> = jobs.iter().take(limit).map(row).collect();
-    let header = ["JOB", "STATE", "DONE", "FAILED", "RETRIED", "TIME", "COMPUTE", "STARTED", "FUNCTION"];
+    let header = ["JOB", "STATE", "DONE", "FUNCTION", "STARTED", "TIME", "COMPUTE", "RETRIED"];
     table::write(out, header, &rows)?;
     if jobs.len() > limit {
         writeln!(out, "and {} earlier jobs; use -n to list more", jobs.len() - limit)?;
@@ -127,7 +153,7 @@ fn list(out: &mut impl Write, jobs: &[JobSummary], limit: usize) -> Result<()> {
     Ok(())
 }
 
-fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> Result<()> {
+fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: bool) -> Result<()> {
     let mut failures = Vec::new();
     let folder = folder(directory, &job);
     let summary = JobSummary::read_with(&folder, |event| match event {
@@ -143,12 +169,12 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         _ => {}
     })?;
     if json {
-        writeln!(out, "{}", serde_json::to_string(&JobOutput { summary, failures })?)?;
+        writeln!(out, "{}", json::line(&JobOutput { summary, failures })?)?;
         return Ok(());
     }
     writeln!(out, "job       {}", summary.id)?;
     writeln!(out, "function  {}", summary.function)?;
-    writeln!(out, "state     {}, started {}", state(summary.state), durations::ago(summary.started_unix_ms))?;
+    writeln!(out, "state     {}, started {}", state_of(&summary), durations::ago(summary.started_unix_ms))?;
     writeln!(out, "tasks     {} done, {} failed, {} retried", tasks(&summary), summary.failed, summary.retried)?;
     writeln!(
         out,
@@ -158,14 +184,17 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         summary.backend,
         durations::short(summary.compute_s)
     )?;
+    if !summary.store.is_empty() {
+        writeln!(out, "store     {}", summary.store)?;
+    }
     writeln!(out, "memory    at most {} MB in a worker", summary.peak_mb)?;
     writeln!(out, "history   {}", folder.join(history::LOG).display())?;
     if !failures.is_empty() {
         writeln!(out)?;
         let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-        let row = |f: &Failed| [f.task.to_string(), f.attempt.to_string(), f.class.clone(), first_line(&f.message)];
+        let row = |f: &Failed| [f.task.to_string(), f.class.clone(), first_line(&f.message), f.attempt.to_string()];
         let rows: Vec<_> = failures.iter().map(row).collect();
-        table::write(out, ["TASK", "ATTEMPT", "CLASS", "MESSAGE"], &rows)?;
+        table::write(out, ["TASK", "CLASS", "MESSAGE", "ATTEMPT"], &rows)?;
         if let Some(first) = failures.first() {
             let (id, task) = (&summary.id, first.task);
             writeln!(
@@ -176,6 +205,21 @@ fn show(out: &mut impl Write, directory: &Path, job: JobSummary, json: bool) -> 
         }
     }
     Ok(())
+}
+
+/// Returns the state of a job, with its failures: a program may have gone on with the other outcomes.
+fn state_of(job: &JobSummary) -> String {
+    match job.failed {
+        0 => state(job.state).to_owned(),
+        failed => format!("{}, {failed} failed", state(job.state)),
+    }
+}
+
+/// Returns how far a job is, without the rate and the time left of a running one.
+pub(super) fn counts(job: &JobSummary) -> String {
+    let of = job.tasks.map(|tasks| format!(" of {tasks}")).unwrap_or_default();
+    let failed = if job.failed > 0 { format!(", {} failed", job.failed) } else { String::new() };
+    format!("{}{of} done{failed}", job.done)
 }
 
 pub(super) fn state(state: JobState) -> &'static str {

@@ -8,6 +8,7 @@ use wren::registry::is_wrens;
 
 use crate::listing::{self, Function};
 use crate::program::Select;
+use crate::screen::Screen;
 use crate::table;
 
 /// List the remote functions in a program's link-time registry
@@ -28,24 +29,25 @@ pub(crate) struct Args {
 
 pub(crate) fn list(args: &Args) -> Result<ExitCode> {
     let answer = listing::ask(&args.select.build()?)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Screen::stdout();
     if args.json {
         out.write_all(answer.as_bytes())?;
+        out.flush()?;
     } else {
         show(&mut out, &listing::parse(&answer)?.functions)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(out: &mut impl Write, functions: &[Function]) -> Result<()> {
+fn show(out: &mut Screen<impl Write>, functions: &[Function]) -> Result<()> {
     // Leave out wren's own functions.
     let functions: Vec<_> = functions.iter().filter(|f| !is_wrens(&f.name)).collect();
     if functions.is_empty() {
         return Ok(writeln!(out, "no remote functions; put `#[wren::remote]` on one")?);
     }
-    let row = |f: &&Function| [f.name.clone(), limits(f), format!("{}:{}", f.file, f.line), f.signature.clone()];
+    let row = |f: &&Function| [f.name.clone(), format!("{}:{}", f.file, f.line), limits(f), f.signature.clone()];
     let rows: Vec<_> = functions.iter().map(row).collect();
-    Ok(table::write(out, ["FUNCTION", "LIMITS", "WHERE", "SIGNATURE"], &rows)?)
+    Ok(table::write(out, ["FUNCTION", "WHERE", "LIMITS", "SIGNATURE"], &rows)?)
 }
 
 fn limits(function: &Function) -> String {

@@ -6,37 +6,40 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use wren::__private::aws::BatchLine;
 use wren::backend::is_lambda;
-use wren::history;
+use wren::deployment::Deployment;
+use wren::history::{self, JobSummary};
 
 use super::jobs;
 use crate::aws::{self, Aws, if_there};
 use crate::deploy::report::Report;
 use crate::deploy::{Site, name, site};
-use crate::durations;
+use crate::{durations, json, numbers};
 
 /// Maximum number of streams in one request (FilterLogEvents).
 const STREAMS: usize = 100;
 
 /// Show the output of remote functions
 ///
-/// For a job id or a job name, shows the output of all tasks of the job, or of one task. For any other text, shows the
-/// lines on AWS that contain it.
+/// Shows the output of all tasks of a job, or of one task. If the program is deployed, text that is not a job is searched
+/// for on AWS.
 ///
 /// The output of a job on this machine is kept with the job history, up to 64 MB. The output of a job on AWS is in
 /// CloudWatch Logs: it appears there after some seconds and is kept for two weeks.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  cargo wren logs sweep\n  cargo wren logs 8f0w 17 --since 2d\n  \
+#[command(after_help = "Examples:\n  cargo wren logs\n  cargo wren logs 17\n  cargo wren logs sweep 17 --since 2d\n  \
                         cargo wren logs 'did not converge' --json | jq .line")]
 pub(crate) struct Args {
-    /// A job id, the start of one (at least 4 characters), a job name, or text to search for
-    what: String,
+    /// A job id, the start of one (at least 4 characters), a job name, or text to search for; defaults to the latest job.
+    /// A number alone is a task of the latest job
+    what: Option<String>,
     /// Number of the task to show, from 0
+    #[arg(value_parser = numbers::whole::<u64>(0..=u64::MAX, 17))]
     task: Option<u64>,
     /// Show only lines from this last period, such as 30m, 12h or 7d; defaults to 1d on AWS, and to everything here
     #[arg(long, value_name = "TIME", value_parser = durations::parse)]
@@ -63,10 +66,21 @@ struct Line {
 
 pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
     let directory = history::directory()?;
-    let job = job(&directory, &args.what)?;
-    if let Some(job) = job.as_ref().filter(|job| !is_lambda(&job.backend)) {
-        return kept(args, &directory, job);
+    let what = what(&directory, args)?;
+    if let What::Job(job, task) = &what
+        && !is_lambda(&job.backend)
+    {
+        return kept(args, &directory, job, *task);
     }
+    if let What::Text(text) = &what
+        && Deployment::load(&directory)?.is_none()
+    {
+        bail!("{}", jobs::not_found(text));
+    }
+    let (wanted, task) = match &what {
+        What::Job(job, task) => (history::id_in_store(&job.id), *task),
+        What::Text(text) => (text.as_str(), args.task),
+    };
     let looked_back = args.since.unwrap_or(A_DAY);
     let lines = aws::block_on(async {
         let aws = Aws::open().await?;
@@ -76,18 +90,22 @@ pub(crate) fn logs(args: &Args) -> Result<ExitCode> {
         let record = site::record(&directory)?;
         let groups: Vec<_> = record.lambdas.iter().map(|lambda| name::log_group(&lambda.name)).collect();
         let since = since(looked_back);
-        let wanted = job.as_ref().map_or(args.what.as_str(), |job| job.id.as_str());
-        match of_job(&site, &groups, wanted, args.task, since).await? {
+        match of_job(&site, &groups, wanted, task, since).await? {
             Some(lines) => Ok(lines),
-            None => containing(&site, &groups, &args.what, since).await,
+            None => containing(&site, &groups, wanted, since).await,
         }
-    })?;
+    });
+    let lines = match &what {
+        What::Job(..) => lines,
+        What::Text(text) => {
+            lines.with_context(|| format!("no job here is called `{text}`, and AWS cannot be searched"))
+        }
+    }?;
     show(args, &lines)?;
     if lines.is_empty() {
         eprintln!(
-            "no lines for `{}` in the last {}; lines appear some seconds after they are printed; use --since to look \
-             further back, at most 14 days",
-            args.what,
+            "no lines for `{wanted}` in the last {}; lines appear some seconds after they are printed; use --since to \
+             look further back, at most 14 days",
             durations::exact(looked_back)
         );
         return Ok(ExitCode::FAILURE);
@@ -101,24 +119,26 @@ fn since(age: Duration) -> i64 {
 }
 
 /// Shows the output of a job that was kept on this machine.
-fn kept(args: &Args, directory: &Path, job: &history::JobSummary) -> Result<ExitCode> {
-    if let Some(task) = args.task {
-        jobs::check_task(job, task)?;
-    }
+fn kept(args: &Args, directory: &Path, job: &JobSummary, task: Option<u64>) -> Result<ExitCode> {
     let folder = jobs::folder(directory, job);
     let lines = history::outputs(&folder).with_context(|| format!("cannot read the output in {}", folder.display()))?;
     let since = args.since.map_or(0, since);
     // Lines without a task are wren's notes about the output itself, and concern every task.
-    let wanted = |line: &history::Line| args.task.is_none_or(|task| line.task.is_none_or(|of| of == task));
+    let wanted = |line: &history::Line| task.is_none_or(|task| line.task.is_none_or(|of| of == task));
     let mut out = std::io::stdout().lock();
     let mut shown = 0;
-    for line in lines.filter(|line| wanted(line) && line.unix_ms as i64 >= since) {
+    let mut last_older = None;
+    for line in lines.filter(wanted) {
+        if (line.unix_ms as i64) < since {
+            last_older = last_older.max(line.task.map(|_| line.unix_ms));
+            continue;
+        }
         shown += u64::from(line.task.is_some());
         let time = timestamp(line.unix_ms as i64);
         if args.json {
             let mut value = serde_json::to_value(&line)?;
             value["time"] = time.into();
-            writeln!(out, "{value}")?;
+            writeln!(out, "{}", json::line(&value)?)?;
             continue;
         }
         match line.task {
@@ -129,7 +149,16 @@ fn kept(args: &Args, directory: &Path, job: &history::JobSummary) -> Result<Exit
     if shown > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let source = args.task.map_or_else(|| "the tasks".to_owned(), |task| format!("task {task}"));
+    let source = task.map_or_else(|| "the tasks".to_owned(), |task| format!("task {task}"));
+    if let (Some(last), Some(age)) = (last_older, args.since) {
+        eprintln!(
+            "{source} of job {} printed nothing in the last {}; the last line is from {}; leave out --since to see all",
+            job.id,
+            durations::exact(age),
+            durations::ago(last)
+        );
+        return Ok(ExitCode::FAILURE);
+    }
     match &*job.backend {
         "inline" => eprintln!(
             "job {} ran on threads of its own program, so its output is part of the program's output; with \
@@ -141,13 +170,26 @@ fn kept(args: &Args, directory: &Path, job: &history::JobSummary) -> Result<Exit
     Ok(ExitCode::FAILURE)
 }
 
-/// Returns the job named on the command line, if it has a history here.
-fn job(directory: &Path, wanted: &str) -> Result<Option<history::JobSummary>> {
-    let jobs = jobs::all(directory)?;
-    let exact = |job: &history::JobSummary| job.id == wanted || job.name.as_deref() == Some(wanted);
-    let begins = |job: &history::JobSummary| wanted.len() >= 4 && job.id.starts_with(wanted);
-    let index = jobs.iter().position(exact).or_else(|| jobs.iter().position(begins));
-    Ok(index.and_then(|index| jobs.into_iter().nth(index)))
+/// What the command line asks for.
+enum What {
+    /// A job that has a history here, or one of its tasks.
+    Job(JobSummary, Option<u64>),
+    /// A job that ran elsewhere, or a part of a line.
+    Text(String),
+}
+
+fn what(directory: &Path, args: &Args) -> Result<What> {
+    let known = jobs::all(directory)?;
+    let is_text = args.what.as_ref().filter(|what| {
+        let exact = |job: &JobSummary| job.id == **what || job.name.as_ref() == Some(*what);
+        let begins = |job: &JobSummary| what.len() >= 4 && job.id.starts_with(what.as_str());
+        let is_task = args.task.is_none() && !known.is_empty() && what.parse::<u64>().is_ok();
+        !is_task && !known.iter().any(|job| exact(job) || begins(job))
+    });
+    match is_text {
+        Some(text) => Ok(What::Text(text.clone())),
+        None => jobs::with_task(directory, args.what.as_deref(), args.task).map(|(job, task)| What::Job(job, task)),
+    }
 }
 
 /// Returns the lines that contain a text.

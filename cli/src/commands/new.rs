@@ -74,7 +74,14 @@ debug = false
 "#;
 
 pub(crate) fn new(args: &Args) -> Result<ExitCode> {
-    // Checked before cargo runs, so that a rejected name leaves no files behind.
+    // Checked before cargo runs, so that a rejected name leaves no files behind, and in wren's words.
+    if args.path.exists() {
+        bail!(
+            "{} already exists; choose another folder, or add wren to a project with `cargo add wren-cloud` and `cargo \
+             add serde --features derive` in its folder",
+            args.path.display()
+        );
+    }
     let folder_name = || args.path.file_name().and_then(OsStr::to_str);
     if let Some(name) = args.name.as_deref().or_else(folder_name) {
         name::check(name, &args.path)?;

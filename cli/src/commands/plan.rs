@@ -5,13 +5,14 @@ mod measured;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::durations;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use wren::deployment::Deployment;
 use wren::sim::{Interval, Limit, Model, Prediction, STATED_ERROR, Workload, predict};
 use wren::{history, limits, price};
 
+use crate::screen::Screen;
+use crate::{durations, json, numbers};
 use measured::Measured;
 
 /// Number of simulated runs.
@@ -36,32 +37,31 @@ const MOST_SIMULATED: u64 = 200_000;
                         # With the durations that were measured here:\n  \
                         cargo wren plan sweep::train --tasks 100000")]
 pub(crate) struct Args {
-    /// Use the measured durations of this function or job: a function name, a job id, the start of one, or a job name;
-    /// defaults to the latest job
+    /// Use the measured durations of this function or job: a function name or the last part of one, a job id, the start
+    /// of one, or a job name; defaults to the latest job
     #[arg(conflicts_with = "duration")]
     of: Option<String>,
     /// Number of tasks; defaults to that of the function's latest job
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = numbers::whole::<u64>(1..=10_000_000, 10_000))]
     tasks: Option<u64>,
     /// Duration of one task: seconds, or a number with the unit `ms`, `s`, `m`, `h` or `d`
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     duration: Option<f64>,
-    /// Memory of a Lambda function, in MB; defaults to the function's `memory` option, or else to the size that comes
-    /// with one whole processor
-    #[arg(long, value_name = "MB",
-          value_parser = clap::value_parser!(u32).range(i64::from(limits::MIN_MEMORY_MB)..=i64::from(limits::MAX_MEMORY_MB)))]
+    /// Memory of a Lambda function, in MB or with a unit, such as `2g`; defaults to the function's `memory` option, or
+    /// else to the size that comes with one whole processor
+    #[arg(long, value_name = "MB", value_parser = parse_memory)]
     memory: Option<u32>,
     /// Maximum number of concurrent instances; defaults to the limit of the deployment here, or to Lambda's default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = numbers::whole::<u64>(1..=100_000, 1_000))]
     concurrency: Option<u64>,
     /// Model of Lambda to simulate: `today`, or `pywren2017` for PyWren on the Lambda of 2017
     #[arg(long, value_name = "MODEL", default_value = "today", value_parser = ["today", "pywren2017"])]
     model: String,
     /// Number of simulated runs; defaults to 20, and to fewer for a job of more than 10,000 tasks
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, value_name = "N", value_parser = numbers::whole::<u64>(1..=1_000, 20))]
     runs: Option<u64>,
     /// Seed of the random numbers; the same seed gives the same result
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = numbers::whole::<u64>(0..=u64::MAX, 7))]
     seed: u64,
     /// Print one JSON object
     #[arg(long)]
@@ -143,16 +143,20 @@ pub(crate) fn plan(args: &Args) -> Result<ExitCode> {
     let model = model.with_concurrency(concurrency as usize);
     let predicted = predict(&model, &work.with_memory(memory), runs as usize, args.seed);
 
-    let mut out = std::io::stdout().lock();
+    let mut out = Screen::stdout();
     let measured = measured.as_ref();
     if args.json {
         let (model, seed, model_error) = (args.model.as_str(), args.seed, STATED_ERROR);
         let output = Output { plan: &plan, measured, model, seed, predicted: &predicted, model_error };
-        writeln!(out, "{}", serde_json::to_string(&output)?)?;
+        writeln!(out, "{}", json::line(&output)?)?;
     } else {
         show(&mut out, &plan, measured, &predicted)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn parse_memory(text: &str) -> Result<u32, String> {
+    numbers::memory(text, limits::MIN_MEMORY_MB..=limits::MAX_MEMORY_MB)
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

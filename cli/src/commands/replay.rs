@@ -11,6 +11,7 @@ use wren::history::{self, Event, JobSummary};
 
 use super::jobs;
 use crate::listing;
+use crate::numbers;
 use crate::program::{self, RELEASE, Select};
 
 /// Run one task of a job again on this machine, with the same input
@@ -25,13 +26,14 @@ use crate::program::{self, RELEASE, Select};
 /// The exit code is 0 if the function returned, 1 if it returned an error, and 101 if it panicked.
 #[derive(Debug, clap::Args)]
 // `--debug` is hidden because its help says that release is the default, which is true for all other commands.
-#[command(mut_arg("debug", |debug| debug.hide(true)), after_help = "Examples:\n  cargo wren replay sweep 17\n  cargo wren replay sweep 17 --local-pool\n  \
+#[command(mut_arg("debug", |debug| debug.hide(true)), after_help = "Examples:\n  cargo wren replay\n  cargo wren replay 17\n  cargo wren replay sweep 17 --local-pool\n  \
                         cargo wren replay sweep 17 --debugger rust-gdb")]
 pub(crate) struct Args {
-    /// A job id, the start of one, or a job name
-    job: String,
-    /// Number of the task, from 0
-    task: u64,
+    /// A job id, the start of one, or a job name; defaults to the latest job. A number alone is a task of the latest job
+    job: Option<String>,
+    /// Number of the task, from 0; defaults to the first task that failed
+    #[arg(value_parser = numbers::whole::<u64>(0..=u64::MAX, 17))]
+    task: Option<u64>,
     #[command(flatten)]
     select: Select,
     /// Build with the release profile
@@ -60,11 +62,16 @@ struct Recorded {
 
 pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
     let directory = history::directory()?;
-    let job = jobs::find(jobs::all(&directory)?, &args.job)?;
-    jobs::check_task(&job, args.task)?;
+    let (job, task) = jobs::with_task(&directory, args.job.as_deref(), args.task)?;
     let folder = jobs::folder(&directory, &job);
     let folder = folder.canonicalize().with_context(|| format!("{} is gone", folder.display()))?;
-    let recorded = recorded(&folder, args.task)?;
+    let task = match task {
+        Some(task) => task,
+        None => first_failed(&folder)?.with_context(|| {
+            format!("no task of job {0} failed; give the number of a task, as in `cargo wren replay {0} 0`", job.id)
+        })?,
+    };
+    let recorded = recorded(&folder, task)?;
     let program = program(args, &recorded.program)?;
     // Check that the program calls `init`: otherwise it would run its own `main` instead of the task.
     listing::ask(&program)?;
@@ -81,7 +88,7 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
             command
         }
     };
-    let mut request = OsString::from(format!("{}@", args.task));
+    let mut request = OsString::from(format!("{task}@"));
     request.push(&folder);
     command.env("WREN_REPLAY", request);
     command.envs(args.local_pool.then_some(("WREN_REPLAY_POOL", "1")));
@@ -94,6 +101,18 @@ pub(crate) fn replay(args: &Args) -> Result<ExitCode> {
     }
     let error = command.exec();
     Err(anyhow!("cannot start {}: {error}", command.get_program().display()))
+}
+
+/// Returns the first task that failed in the latest run of a job.
+fn first_failed(folder: &Path) -> Result<Option<u64>> {
+    let mut first = None;
+    let read = JobSummary::read_with(folder, |event| match event {
+        Event::Job { .. } => first = None,
+        Event::Failed { task, .. } => first = first.min(Some(*task)).or(Some(*task)),
+        _ => {}
+    });
+    read.with_context(|| format!("cannot read the job history in {}", folder.display()))?;
+    Ok(first)
 }
 
 fn recorded(folder: &Path, task: u64) -> Result<Recorded> {

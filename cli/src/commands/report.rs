@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use wren::history::{self, JobState, Timeline};
 
 use super::jobs;
-use crate::durations;
 use crate::report::figures::{Cause, STRAGGLER};
 use crate::report::page::Page;
 use crate::report::{Report, chrome};
-use crate::table;
+use crate::screen::Screen;
+use crate::{durations, json, table};
 
 /// Show how a job spent its time
 ///
@@ -61,9 +61,9 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         write_to(path, |out| Page { timeline: &timeline, summary: &summary, outputs: &outputs }.write(out))?;
         written = true;
     }
-    let mut out = io::stdout().lock();
+    let mut out = Screen::stdout();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        writeln!(out, "{}", json::line(&report)?)?;
     } else if !written {
         show(&mut out, &timeline, &report)?;
     }
@@ -97,7 +97,7 @@ fn write_to(path: &str, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io
     Ok(())
 }
 
-fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Result<()> {
+fn show(out: &mut Screen<impl Write>, timeline: &Timeline, report: &Report<'_>) -> Result<()> {
     let job = report.job;
     let name = job.name.as_ref().map(|name| format!(", named {name}")).unwrap_or_default();
     writeln!(out, "job        {}{name}: {}; function {}", job.id, jobs::state(job.state), job.function)?;
@@ -130,7 +130,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
         writeln!(out, "dollars    about {:.4}", report.usd)?;
     }
     writeln!(out)?;
-    let header = ["PHASE", "TASKS", "MEAN", "STD", "P50", "P95", "P99", "MAX"];
+    let header = ["PHASE", "TASKS", "MEAN", "P50", "P95", "MAX", "P99", "STD"];
     let us = |us: f64| match us {
         0.0 => "0s".to_owned(),
         us => durations::short(us / 1e6),
@@ -141,7 +141,7 @@ fn show(out: &mut impl Write, timeline: &Timeline, report: &Report<'_>) -> Resul
         .map(|row| {
             let numbers = [row.p50_us, row.p95_us, row.p99_us, row.max_us].map(|n| us(n as f64));
             let [p50, p95, p99, max] = numbers;
-            [row.name.to_owned(), row.count.to_string(), us(row.mean_us), us(row.std_us), p50, p95, p99, max]
+            [row.name.to_owned(), row.count.to_string(), us(row.mean_us), p50, p95, max, p99, us(row.std_us)]
         })
         .collect();
     table::write(out, header, &rows)?;

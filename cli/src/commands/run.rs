@@ -11,6 +11,7 @@ use wren::history;
 
 use super::deploy;
 use crate::deploy::profile;
+use crate::numbers;
 use crate::program::{Chosen, RELEASE, Select};
 
 /// Build a program and run it
@@ -29,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BACKEND")]
     backend: Option<String>,
     /// Run at most N calls at once; sets WREN_WORKERS
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::whole::<usize>(1..=u64::MAX, 4))]
     workers: Option<usize>,
     /// Keep values and the results of named jobs in this store, such as `file:<path>`; sets WREN_STORE
     #[arg(long, value_name = "URL")]

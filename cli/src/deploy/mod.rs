@@ -3,6 +3,7 @@
 
 pub(crate) mod bucket;
 pub(crate) mod build;
+pub(crate) mod debug_info;
 pub(crate) mod elf;
 pub(crate) mod feature;
 pub(crate) mod functions;

@@ -42,9 +42,9 @@ impl Package {
         let unpacked = program.len() as u64;
         if unpacked > UNPACKED_CODE {
             bail!(
-                "the program has {} MB, and Lambda accepts at most {} MB; if it is built with the dev profile \
-                 (`--debug`), build it without, or set `debug = \"line-tables-only\"` in `[profile.dev]`; if it \
-                 contains data (`include_bytes!`, `include_str!`), read the data from a store instead",
+                "the program has {} MB without its debug information, and Lambda accepts at most {} MB; if it is \
+                 built with the dev profile (`--debug`), build it without; if it contains data (`include_bytes!`, \
+                 `include_str!`), read the data from a store instead",
                 unpacked >> 20,
                 UNPACKED_CODE >> 20
             );

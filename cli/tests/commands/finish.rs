@@ -106,6 +106,7 @@ fn a_mistyped_command_is_suggested() {
     let mistyped = wren(Path::new("."), &["depoly"]);
     assert_eq!(mistyped.status.code(), Some(2));
     assert!(stderr(&mistyped).contains("tip: ") && stderr(&mistyped).contains("'deploy'"), "{}", stderr(&mistyped));
+    assert!(!stderr(&mistyped).contains("destroy"), "only the nearest is suggested: {}", stderr(&mistyped));
     let mistyped = wren(Path::new("."), &["list", "--exmaple", "pi"]);
     assert!(stderr(&mistyped).contains("a similar argument exists: '--example'"), "{}", stderr(&mistyped));
 }
@@ -126,7 +127,7 @@ fn colours_are_for_terminals_or_when_forced() {
         assert_eq!(shown(&["CLICOLOR_FORCE", "NO_COLOR"], &arguments), plain);
     }
     let plain = shown(&[], &["jobs", "nothing"]);
-    assert_eq!(plain, "error: no job here has the id or name `nothing`; run `cargo wren jobs` for a list\n");
+    assert_eq!(plain, "error: no job here is called `nothing`; run `cargo wren jobs` for a list\n");
 }
 
 #[test]
@@ -180,6 +181,8 @@ fn projects_cannot_take_names_of_used_crates() {
     refused(&["inner/wren-cloud"], "wren has a crate of that name");
     refused(&["serde"], "wren depends on a package of that name");
     refused(&["tracing-subscriber"], "wren depends on a package of that name");
+    refused(&["9lives"], "it starts with a digit");
+    refused(&["fn"], "it is a keyword of Rust");
     refused(&["core"], "Rust itself has a crate of that name");
     refused(&["hello", "--name", "proc-macro"], "Rust itself has a crate of that name");
     stdout(&wren(folder.path(), &["new", "serde", "--name", "my-serde"]));

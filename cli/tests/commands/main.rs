@@ -7,6 +7,8 @@ mod builds;
 
 mod clean;
 mod finish;
+mod histories;
+mod machine;
 mod messages;
 mod running;
 
@@ -151,7 +153,7 @@ fn a_failed_job_shows_what_failed() {
 
     let none = wren(&project, &["jobs", "odds"]);
     assert_eq!(none.status.code(), Some(1));
-    assert!(stderr(&none).contains("no job here has the id or name `odds`"), "{}", stderr(&none));
+    assert!(stderr(&none).contains("no job here is called `odds`"), "{}", stderr(&none));
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn a_failed_task_is_shown_and_run_again() {
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr(&output).contains(message), "{}", stderr(&output));
     };
-    refused(&["replay", "nothing", "3"], "no job here has the id or name `nothing`");
+    refused(&["replay", "nothing", "3"], "no job here is called `nothing`");
     refused(&["replay", "checks", "6"], "job checks has no task 6: it has 6 tasks, numbered from 0");
     refused(&["logs", "checks", "6"], "job checks has no task 6: it has 6 tasks, numbered from 0");
     refused(&["replay", "checks", "3", "--debugger", "no-such-debugger"], "cannot start no-such-debugger");
@@ -240,7 +242,7 @@ fn programs_that_cannot_list_themselves_get_advice() {
     fs::write(project.join("src/main.rs"), "fn main() { println!(\"hello\"); }").unwrap();
     let listing = wren(&project, &["list", "--debug"]);
     assert_eq!(listing.status.code(), Some(1));
-    assert!(stderr(&listing).contains("put `#[wren::main]` on its `main`"), "{}", stderr(&listing));
+    assert!(stderr(&listing).contains("its `main` lacks `#[wren::main]`"), "{}", stderr(&listing));
 
     fs::write(project.join("src/main.rs"), "fn main() { hello }").unwrap();
     for command in ["list", "run"] {
@@ -261,6 +263,7 @@ fn projects_are_not_overwritten() {
     let again = wren(folder.path(), &["new", "one"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("already exists"), "{}", stderr(&again));
+    assert!(!stderr(&again).contains("cargo init"), "{}", stderr(&again));
     let nowhere = wren(folder.path(), &["new", "two", "--wren", "nowhere"]);
     assert!(stderr(&nowhere).contains("folder nowhere does not exist"), "{}", stderr(&nowhere));
     assert!(!folder.path().join("two").exists());

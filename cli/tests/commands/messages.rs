@@ -3,18 +3,25 @@
 use crate::wren_command;
 
 /// Commands that are run in an empty folder.
-const IN_AN_EMPTY_FOLDER: [&str; 21] = [
+const IN_AN_EMPTY_FOLDER: [&str; 30] = [
     "run",
+    "run --workers all",
     "deploy",
+    "deploy --keep-days 0",
     "destroy",
     "list",
     "plan",
     "plan --duration 3x",
+    "plan --memory lots",
+    "plan --tasks many",
     "jobs",
     "jobs --jsn",
     "report",
     "report sweep",
     "logs",
+    "logs sweep",
+    "logs --since yesterday",
+    "logs sweep first",
     "replay",
     "replay sweep 7",
     "attach",
@@ -22,7 +29,9 @@ const IN_AN_EMPTY_FOLDER: [&str; 21] = [
     "cancel",
     "cancel sweep",
     "clean",
+    "clean --older-than yesterday",
     "new",
+    "new 9lives",
     "new --template reduce words",
     "depoly",
 ];

@@ -54,17 +54,41 @@ const DEPENDENCIES: &[&str] = &[
     "zstd",
 ];
 
-/// Fails if a package of this name would be mistaken for another one.
+/// Keywords of Rust, which cannot name a crate.
+const KEYWORDS: &[&str] = &[
+    "Self", "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
+    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro",
+    "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super",
+    "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+/// Fails if cargo accepts no package of this name, or if it would be mistaken for another one.
 pub(super) fn check(name: &str, path: &Path) -> Result<()> {
     let Some(reason) = reason(name) else { return Ok(()) };
+    let other: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
+    let other = other.trim_start_matches(['-', '_']);
     bail!(
         "the name `{name}` cannot be used for a package: {reason}; choose another one with --name, as in \
-         `cargo wren new {} --name my-{name}`",
+         `cargo wren new {} --name my-{other}`",
         path.display()
     )
 }
 
+/// Returns whether the name of a package may contain this.
+fn is_allowed(c: char) -> bool {
+    c.is_alphanumeric() || c == '-' || c == '_'
+}
+
 fn reason(name: &str) -> Option<&'static str> {
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Some("it starts with a digit");
+    }
+    if !name.chars().all(is_allowed) {
+        return Some("it may have only letters, digits, `-` and `_`");
+    }
+    if KEYWORDS.contains(&name) {
+        return Some("it is a keyword of Rust");
+    }
     let name = name.replace('-', "_");
     let name = name.as_str();
     if OF_RUST.contains(&name) {
@@ -87,6 +111,10 @@ mod tests {
         for name in ["wren", "wren-cloud", "wren_cloud", "serde", "crc32fast", "linkme", "core", "proc-macro"] {
             let refusal = check(name, Path::new("projects/x")).unwrap_err().to_string();
             assert!(refusal.contains(&format!("`cargo wren new projects/x --name my-{name}`")), "{refusal}");
+        }
+        for (name, other) in [("9lives", "9lives"), ("a b", "a-b"), ("fn", "fn"), ("größe.2", "größe-2")] {
+            let refusal = check(name, Path::new("x")).unwrap_err().to_string();
+            assert!(refusal.ends_with(&format!("`cargo wren new x --name my-{other}`")), "{refusal}");
         }
         for name in ["hello", "wren-hello", "my-serde", "cores"] {
             check(name, Path::new("x")).unwrap();

@@ -1,8 +1,9 @@
 //! Durations of a function's tasks, from the histories of jobs that ran here.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use wren::backend::is_lambda;
 use wren::history::{Ended, JobSummary, Phase, Timeline};
@@ -33,6 +34,16 @@ pub(crate) struct Measured {
     pub(crate) seconds: Vec<f64>,
 }
 
+/// Returns the functions with this name, or else those whose names end with it, such as `train` or `sweep::train`.
+fn functions_called(wanted: &str, jobs: &[JobSummary]) -> Vec<String> {
+    let ends = |name: &str| name.strip_suffix(wanted).is_some_and(|path| path.ends_with("::"));
+    let all: BTreeSet<_> = jobs.iter().map(|job| job.function.as_str()).collect();
+    match all.contains(wanted) {
+        true => vec![wanted.to_owned()],
+        false => all.into_iter().filter(|name| ends(name)).map(str::to_owned).collect(),
+    }
+}
+
 impl Measured {
     /// Collects the measurements of a function. `of` is the name of the function or of one of its jobs; without it, the
     /// function of the latest job is used.
@@ -45,11 +56,17 @@ impl Measured {
                 directory.join("jobs").display()
             );
         }
-        let has_function = |name: &str| all.iter().any(|job| job.function == name);
         let function = match of {
             None => all[0].function.clone(),
-            Some(name) if has_function(name) => name.to_owned(),
-            Some(wanted) => jobs::find(all.clone(), wanted)?.function,
+            Some(wanted) => match &functions_called(wanted, &all)[..] {
+                [one] => one.clone(),
+                [] => {
+                    jobs::find(all.clone(), wanted)
+                        .with_context(|| format!("no job here ran a function that is called `{wanted}`"))?
+                        .function
+                }
+                several => bail!("several functions are called `{wanted}`; choose one: {}", several.join(", ")),
+            },
         };
         let measured: Vec<_> = all.iter().filter(|job| job.function == function && job.done > 0).collect();
         // The plan is for Lambda, so measurements from there are the best ones.
