@@ -72,7 +72,9 @@ pub(crate) fn attach(args: &Args) -> Result<ExitCode> {
 /// Returns the last line of output: the job's result and what to do next.
 fn last_line(job: &JobSummary) -> String {
     let next = match job.state {
-        JobState::Failed => format!("; `cargo wren jobs {}` shows the failures", job.id),
+        state if state == JobState::Failed || job.failed > 0 => {
+            format!("; `cargo wren jobs {}` shows the failures", job.id)
+        }
         JobState::Interrupted => {
             "; its driver ended early: run the program again; a named job continues from its results".to_owned()
         }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use wren::history::{self, Event, JobState, JobSummary};
+use wren::history::{self, Event, Failures, JobState, JobSummary};
 
 use crate::screen::Screen;
 use crate::{durations, json, numbers, table};
@@ -155,17 +155,24 @@ fn list(out: &mut Screen<impl Write>, jobs: &[JobSummary], limit: usize) -> Resu
 
 fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: bool) -> Result<()> {
     let mut failures = Vec::new();
+    let mut causes = Failures::default();
     let folder = folder(directory, &job);
     let summary = JobSummary::read_with(&folder, |event| match event {
         // A new run of the job starts here: it runs the tasks again that failed before.
-        Event::Job { .. } => failures.clear(),
-        Event::Failed { task, attempt, class, message, stderr, .. } => failures.push(Failed {
-            task: *task,
-            attempt: *attempt,
-            class: class.to_string(),
-            message: message.clone(),
-            stderr: stderr.clone(),
-        }),
+        Event::Job { .. } => {
+            failures.clear();
+            causes.clear();
+        }
+        Event::Failed { task, attempt, class, message, stderr, .. } => {
+            causes.add(*task, class, message, stderr);
+            failures.push(Failed {
+                task: *task,
+                attempt: *attempt,
+                class: class.to_string(),
+                message: message.clone(),
+                stderr: stderr.clone(),
+            });
+        }
         _ => {}
     })?;
     if json {
@@ -195,23 +202,18 @@ fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: b
         let row = |f: &Failed| [f.task.to_string(), f.class.clone(), first_line(&f.message), f.attempt.to_string()];
         let rows: Vec<_> = failures.iter().map(row).collect();
         table::write(out, ["TASK", "CLASS", "MESSAGE", "ATTEMPT"], &rows)?;
-        if let Some(first) = failures.first() {
-            let (id, task) = (&summary.id, first.task);
-            writeln!(
-                out,
-                "\n`cargo wren logs {id} {task}` shows the output of a task; `cargo wren replay {id} {task}` runs it \
-                 again here"
-            )?;
-        }
+        writeln!(out)?;
+        causes.lines(&summary.id, summary.tasks).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(())
 }
 
 /// Returns the state of a job, with its failures: a program may have gone on with the other outcomes.
 fn state_of(job: &JobSummary) -> String {
-    match job.failed {
-        0 => state(job.state).to_owned(),
-        failed => format!("{}, {failed} failed", state(job.state)),
+    match (job.state, job.failed) {
+        (_, 0) => state(job.state).to_owned(),
+        (JobState::Failed, failed) => format!("failed ({failed})"),
+        (other, failed) => format!("{}, {failed} failed", state(other)),
     }
 }
 

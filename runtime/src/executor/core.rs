@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
+use super::lone::{LoneCall, LoneCalls};
 use super::{Outcome, OutcomeQueue, Pending, ResultCommitter};
 use crate::attempt::{Reply, TaskBlock};
 use crate::backend::Backend;
@@ -43,8 +44,9 @@ pub(super) struct Core {
     blocked_at: Duration,
     /// Jobs that start no calls until their results are taken.
     held: Vec<JobKey>,
-    /// When to report progress next; `None` while there are no jobs with a log.
+    /// When to report progress next; `None` while there are no jobs with a log and no single calls to show.
     pub(super) next_report: Option<Duration>,
+    lone_calls: LoneCalls,
     pub(super) stopped: bool,
     /// The error of all jobs after the scheduler or the backend has panicked.
     broken: Option<Error>,
@@ -59,6 +61,8 @@ pub(super) struct Entry {
     /// Commits results before they reach `outcomes`, if the job's results go to the store first.
     pub(super) committer: Option<Arc<ResultCommitter>>,
     pub(super) log: Option<SharedLog>,
+    /// Set if the job is a single call.
+    pub(super) lone: Option<LoneCall>,
     /// Whether a running call may wait for this job, because the job comes from a thread that a call may have started.
     pub(super) may_be_awaited: bool,
 }
@@ -67,7 +71,7 @@ impl Entry {
     pub(super) fn new(outcomes: Arc<OutcomeQueue>) -> Self {
         // In a worker, calls from such threads go to another executor.
         let may_be_awaited = matches!(platform::depth(), 0 | UNKNOWN_DEPTH) && thread::current().name() != Some("main");
-        Self { outcomes, pending: None, committer: None, log: None, may_be_awaited }
+        Self { outcomes, pending: None, committer: None, log: None, lone: None, may_be_awaited }
     }
 
     pub(super) fn give(&self, outcome: Outcome, wakers: &mut Vec<Waker>) {
@@ -90,7 +94,7 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(scheduler: Scheduler, backend: Box<dyn Backend>) -> Self {
+    pub(super) fn new(scheduler: Scheduler, backend: Box<dyn Backend>, shows_calls: bool) -> Self {
         Self {
             scheduler,
             backend,
@@ -103,6 +107,7 @@ impl Core {
             blocked_at: Duration::ZERO,
             held: Vec::new(),
             next_report: None,
+            lone_calls: LoneCalls::new(shows_calls),
             stopped: false,
             broken: None,
             refuses: false,
@@ -139,6 +144,19 @@ impl Core {
             Some(committer) => committer.finish(),
             None => entry.outcomes.finish(&mut self.wakers),
         }
+    }
+
+    /// Adds a job to report about, the first time at `report_at`.
+    pub(super) fn add(&mut self, job: JobKey, entry: Entry, report_at: Option<Duration>) {
+        self.jobs.insert(job, entry);
+        self.next_report = [self.next_report, report_at].into_iter().flatten().min();
+    }
+
+    /// Adds a single call.
+    pub(super) fn add_lone(&mut self, job: JobKey, mut entry: Entry, function: &'static str, now: Duration) {
+        entry.lone = Some(LoneCall { function, since: now });
+        let due = self.lone_calls.due(now);
+        self.add(job, entry, due);
     }
 
     pub(super) fn submit(&mut self, job: JobKey, mut block: TaskBlock, now: Duration) {
@@ -224,12 +242,14 @@ impl Core {
 
     /// Reports the progress of jobs, and cancels those for which that was requested.
     fn report_progress(&mut self, now: Duration) {
-        let Self { jobs, scheduler, updates, wakers, next_report, .. } = self;
-        *next_report = None;
+        let Self { jobs, scheduler, updates, wakers, next_report, lone_calls, .. } = self;
+        let next_lone = lone_calls.show(jobs.values().filter_map(|entry| entry.lone), now);
+        *next_report = next_lone.map(|due| due.max(now + REPORT_EVERY));
+        let running = scheduler.running_calls();
         for (job, entry) in jobs.iter() {
             let Some(log) = &entry.log else { continue };
             *next_report = Some(now + REPORT_EVERY);
-            log.report_progress(scheduler.progress(*job).unwrap_or_default());
+            log.report_progress(scheduler.progress(*job, &running).unwrap_or_default());
             if log.takes_cancellation() {
                 scheduler.cancel(*job, updates);
                 log.note(Note::End("cancelled"));
@@ -250,6 +270,12 @@ impl Core {
     }
 
     fn deliver_one(&mut self, update: Update, now: Duration) {
+        if self.lone_calls.is_shown()
+            && let Update::Done { job, .. } | Update::Failed { job, .. } = &update
+            && self.jobs.get(job).is_some_and(|entry| entry.lone.is_some())
+        {
+            self.lone_calls.end();
+        }
         match update {
             Update::Cancel { batch_id } => {
                 self.is_unpolled = true;

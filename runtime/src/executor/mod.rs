@@ -4,6 +4,7 @@ mod blocking;
 mod builder;
 pub(crate) mod commit;
 mod core;
+mod lone;
 mod outcomes;
 mod output;
 mod pending;
@@ -29,6 +30,7 @@ use crate::function::Limits;
 use crate::platform::{self, Notifier, UNKNOWN_DEPTH};
 use crate::scheduler::{self, Scheduler};
 use crate::store::{self, Store};
+use crate::terminal;
 
 use self::core::Core;
 pub use blocking::{block_on, run_async};
@@ -80,6 +82,16 @@ const MOST_WORKERS: usize = 10_000;
 
 fn default_backend() -> &'static str {
     if platform::is_initialized() { "local" } else { "inline" }
+}
+
+fn backend_of(config: &Config) -> &str {
+    config.backend.as_deref().unwrap_or_else(|| default_backend())
+}
+
+/// Returns whether an executor shows nothing of its jobs. On threads of the program itself, calls are for tests and
+/// debuggers.
+fn is_quiet(config: &Config) -> bool {
+    config.quiet || backend_of(config) == "inline"
 }
 
 impl Executor {
@@ -217,7 +229,8 @@ impl Executor {
             ..scheduler::SchedulerConfig::default()
         };
         backend.tune(&mut settings);
-        let core = Core::new(Scheduler::new(settings), backend);
+        let shows_calls = !is_quiet(&config) && terminal::shows_bars();
+        let core = Core::new(Scheduler::new(settings), backend, shows_calls);
         let reactor =
             Arc::new(Reactor { core: Mutex::new(core), notifier, clock: context.clock, output, config, store });
         reactor::all().push(Arc::downgrade(&reactor));
@@ -249,7 +262,7 @@ impl Executor {
 
     /// Returns the URL of the backend.
     fn backend_url(&self) -> &str {
-        self.0.reactor.config.backend.as_deref().unwrap_or_else(|| default_backend())
+        backend_of(&self.0.reactor.config)
     }
 
     /// Whether calls run in this process.

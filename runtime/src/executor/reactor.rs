@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Entry, REPORT_EVERY};
 use super::output::TaskOutput;
-use super::{OutcomeQueue, Pending, ResultCommitter, Settings, default_backend};
+use super::{OutcomeQueue, Pending, ResultCommitter, Settings, backend_of, is_quiet};
 use crate::attempt::TaskBlock;
 use crate::config::Config;
 use crate::function::{Args, Limits, RemoteFn, registry};
@@ -155,9 +155,8 @@ impl Reactor {
             self.unlock(core);
             return NO_JOB;
         };
-        core.jobs.insert(job, entry);
         let now = self.clock.elapsed();
-        core.next_report.get_or_insert(now + REPORT_EVERY);
+        core.add(job, entry, Some(now + REPORT_EVERY));
         if core.next_look.is_none_or(|at| at > now + LOOK_ANYWAY) {
             // There was no job before, so the reactor may sleep for a long time.
             core.next_look = Some(now + LOOK_ANYWAY);
@@ -184,13 +183,13 @@ impl Reactor {
             name: settings.name.clone(),
             function: function.to_owned(),
             tasks,
-            backend: config.backend.clone().unwrap_or_else(|| default_backend().to_owned()),
+            backend: backend_of(config).to_owned(),
             store,
             workers: config.workers,
             memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
             program: platform::own_path().unwrap_or_default(),
         };
-        let quiet = settings.quiet || config.quiet || about.backend == "inline";
+        let quiet = self.is_quiet(settings);
         let place = match claimed {
             Some(file) => LogPlace::Open(file, folder.clone()),
             None if !config.logs || config.history == 0 => LogPlace::Nowhere,
@@ -205,6 +204,11 @@ impl Reactor {
         let forecast = forecast_of(&about.backend);
         let job_log = JobLog::new(about, quiet, place, forecast, self.clock);
         log.begin(job_log, inputs);
+    }
+
+    /// Returns whether wren shows nothing of a job with these settings.
+    pub(crate) fn is_quiet(&self, settings: &Settings) -> bool {
+        settings.quiet || is_quiet(&self.config)
     }
 
     pub(crate) fn submit(&self, job: JobKey, block: TaskBlock) {
@@ -273,7 +277,7 @@ impl Reactor {
                 return NO_JOB;
             }
             let job = core.scheduler.open(JobSpec::default());
-            core.jobs.insert(job, entry);
+            core.add_lone(job, entry, function.name, now);
             core.scheduler.submit(job, Arc::new(block), now);
             let Core { scheduler, updates, .. } = core;
             scheduler.close(job, updates);

@@ -91,6 +91,11 @@ impl LogFiles {
         }
     }
 
+    /// Returns whether the log is written to a file.
+    pub(super) fn is_kept(&self) -> bool {
+        !matches!(self.place, LogPlace::Nowhere)
+    }
+
     pub(super) fn close(&mut self) {
         // Closing the file also unlocks it.
         self.place = LogPlace::Nowhere;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::{Clocks, Exchange};
+use super::display::{Display, Totals};
 use super::files::{LogFiles, LogPlace};
 use super::notes::Note;
 use super::{About, Event, RemoteTimes, Times};
@@ -13,7 +14,6 @@ use crate::error::{Attempt, Failure};
 use crate::history::spans::JobSpan;
 use crate::platform;
 use crate::scheduler::{self, DispatchTimes, Progress};
-use crate::terminal::{self, Bar, ProgressSnapshot};
 
 /// Interval of [`Event::Progress`] lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -49,16 +49,10 @@ pub(crate) struct JobLog {
     started_at: scheduler::Time,
     /// Time of the last [`Event::Progress`] line.
     reported: Instant,
-    quiet: bool,
     clocks: Clocks,
-    bar: Option<Bar>,
+    display: Display,
     span: JobSpan,
-    done: u64,
-    failed: u64,
-    retried: u64,
-    submitted: u64,
-    compute: Duration,
-    usd: f64,
+    totals: Totals,
     /// Set if the backend is `sim`.
     forecast: Option<Box<dyn Forecast>>,
     ended: bool,
@@ -76,7 +70,7 @@ impl JobLog {
         let now = Instant::now();
         let mut log = Self {
             files: LogFiles::new(place),
-            bar: (!quiet).then(|| Bar::new(about.name.as_deref(), &about.function)).flatten(),
+            display: Display::new(&about, quiet),
             span: JobSpan::begin(&about),
             forecast,
             about,
@@ -84,14 +78,8 @@ impl JobLog {
             started_unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             started_at: now.saturating_duration_since(clock),
             reported: now,
-            quiet,
             clocks: Clocks::default(),
-            done: 0,
-            failed: 0,
-            retried: 0,
-            submitted: 0,
-            compute: Duration::ZERO,
-            usd: 0.0,
+            totals: Totals::default(),
             ended: false,
         };
         log.files.line(&Event::Job {
@@ -106,7 +94,8 @@ impl JobLog {
     /// Processes a note that was queued at `at`.
     pub(super) fn take(&mut self, at: Instant, note: Note) {
         match note {
-            Note::Submitted(tasks) => self.submitted += tasks,
+            Note::Submitted(tasks) => self.totals.submitted += tasks,
+            Note::Earlier(tasks) => self.totals.earlier += tasks,
             Note::Done { tasks, new, ran, bytes_in, bytes_out } => {
                 self.done(at, &tasks, new, &ran, bytes_in, bytes_out);
             }
@@ -123,12 +112,10 @@ impl JobLog {
 
     /// Prints that notes were lost because the queue was full.
     pub(super) fn lost(&self, notes: u64) {
-        if !self.quiet {
-            let id = &self.about.id;
-            terminal::note(&format!(
-                "the log of job {id} is missing {notes} events: they came faster than the log could be written"
-            ));
-        }
+        let id = &self.about.id;
+        self.display.note(&format!(
+            "the log of job {id} is missing {notes} events: they came faster than the log could be written"
+        ));
     }
 
     /// Returns the microseconds since the start of the run.
@@ -197,6 +184,11 @@ impl JobLog {
         self.ended = true;
     }
 
+    /// Returns the number of tasks, if the job announced it.
+    pub(super) fn tasks(&self) -> Option<u64> {
+        self.about.tasks
+    }
+
     /// Returns the `traceparent` of the job's span for its tasks, if spans are exported.
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
         self.span.traceparent()
@@ -204,7 +196,7 @@ impl JobLog {
 
     /// Records that `tasks` succeeded; `new` of them had no result before.
     fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &TaskReport, bytes_in: usize, bytes_out: usize) {
-        self.done += new;
+        self.totals.done += new;
         if let Some(forecast) = &mut self.forecast {
             forecast.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
         }
@@ -224,15 +216,17 @@ impl JobLog {
     }
 
     fn failed(&mut self, at: Instant, task: u64, ran: &TaskReport, failure: &Failure, stderr: &str) {
-        self.failed += 1;
+        self.totals.failed += 1;
         let now = self.count_attempt(at, ran);
         self.span.failed(task, ran.attempt, failure.name());
+        let message = message(task, ran, failure);
+        self.display.failed(task, failure.name(), &message, stderr);
         self.files.line(&Event::Failed {
             t: seconds(now),
             task,
             attempt: ran.attempt,
             class: failure.name().into(),
-            message: message(task, ran, failure),
+            message,
             stderr: stderr.to_owned(),
             times: self.times(ran, now),
             remote: remote(&ran.timing),
@@ -241,8 +235,8 @@ impl JobLog {
 
     /// Adds an attempt that ended to the totals. Returns when its outcome arrived.
     fn count_attempt(&mut self, at: Instant, ran: &TaskReport) -> u64 {
-        self.compute += ran.timing.compute;
-        self.usd += ran.timing.usd;
+        self.totals.compute += ran.timing.compute;
+        self.totals.usd += ran.timing.usd;
         let now = self.us(at);
         if let Some(remote) = &ran.timing.remote {
             self.clocks.add(
@@ -259,7 +253,7 @@ impl JobLog {
     }
 
     fn retry(&mut self, at: Instant, task: u64, ran: &TaskReport, failure: &Failure, after: Duration) {
-        self.retried += 1;
+        self.totals.retried += 1;
         let now = self.count_attempt(at, ran);
         self.span.retried(task, ran.attempt, failure.name(), after);
         self.files.line(&Event::Retry {
@@ -276,21 +270,12 @@ impl JobLog {
 
     /// Shows and logs the progress of the job. Must be called several times per second.
     pub(super) fn report_progress(&mut self, Progress { running, queued, .. }: Progress) {
-        if let Some(bar) = &self.bar {
-            bar.update(ProgressSnapshot {
-                done: self.done,
-                failed: self.failed,
-                retried: self.retried,
-                running,
-                queued,
-                tasks: self.about.tasks.or(Some(self.submitted)),
-                elapsed: self.started.elapsed(),
-                usd: self.usd,
-            });
-        }
+        let snapshot = self.totals.snapshot(&self.about, running, queued, self.started.elapsed());
+        self.display.report_progress(&self.about, snapshot);
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
-            self.files.line(&Event::Progress { t: seconds(self.us(self.reported)), running, queued, usd: self.usd });
+            let (t, usd) = (seconds(self.us(self.reported)), self.totals.usd);
+            self.files.line(&Event::Progress { t, running, queued, usd });
         }
     }
 
@@ -309,8 +294,8 @@ impl JobLog {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.bar = None;
-        self.span.end(state, self.done, self.failed, self.retried);
+        let Totals { done, failed, retried, compute, usd, .. } = self.totals;
+        self.span.end(state, done, failed, retried);
         let wall = self.started.elapsed();
         for (instance, alignment) in std::mem::take(&mut self.clocks).aligned() {
             self.files.line(&Event::Clock { t: seconds(wall.as_micros() as u64), instance, alignment });
@@ -318,36 +303,17 @@ impl JobLog {
         self.files.line(&Event::End {
             t: seconds(wall.as_micros() as u64),
             state: state.into(),
-            done: self.done,
-            failed: self.failed,
-            retried: self.retried,
-            compute_s: self.compute.as_secs_f64(),
+            done,
+            failed,
+            retried,
+            compute_s: compute.as_secs_f64(),
             wall_s: wall.as_secs_f64(),
-            usd: self.usd,
+            usd,
         });
-        if !self.quiet {
-            terminal::note(&self.summary(state, wall));
-            if let Some(text) = self.forecast.take().and_then(|forecast| forecast.text(self.about.memory_mb)) {
-                terminal::note(&text);
-            }
+        self.display.end(&self.about, &self.totals, state, wall, self.files.is_kept());
+        if let Some(text) = self.forecast.take().and_then(|forecast| forecast.text(self.about.memory_mb)) {
+            self.display.note(&text);
         }
-    }
-
-    fn summary(&self, state: &str, wall: Duration) -> String {
-        let count = |n: u64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
-        format!(
-            "{} {state}: {} tasks of {} in {:.2?}, {:.2?} of compute ({:.1}x){}{}{}; job {}",
-            self.about.name.as_deref().unwrap_or("job"),
-            self.done,
-            self.about.function,
-            wall,
-            self.compute,
-            self.compute.as_secs_f64() / wall.as_secs_f64().max(1e-9),
-            count(self.failed, "failed"),
-            count(self.retried, "retried"),
-            if self.usd > 0.0 { format!(", about {:.4} USD", self.usd) } else { String::new() },
-            self.about.id,
-        )
     }
 }
 
@@ -379,8 +345,8 @@ impl Drop for JobLog {
     /// Ends the log of a job whose result no caller awaited.
     fn drop(&mut self) {
         if !self.ended && !platform::is_forked() {
-            let left = self.submitted > self.done + self.failed;
-            self.quiet = true;
+            let left = self.totals.submitted > self.totals.done + self.totals.failed;
+            self.display.hush();
             self.finish(if left { "cancelled" } else { "done" });
             self.write();
         }

@@ -17,7 +17,9 @@
 
 mod claim;
 mod clock;
+mod display;
 mod event;
+mod failures;
 mod files;
 mod follow;
 mod inputs;
@@ -36,6 +38,7 @@ pub use claim::{CANCEL, LOG, folder, id_in_store};
 pub(crate) use claim::{Claim, claim, try_claim};
 pub use clock::{Alignment, Exchange};
 pub use event::{About, Event, RemoteTimes, Times};
+pub use failures::Failures;
 pub(crate) use files::LogPlace;
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;

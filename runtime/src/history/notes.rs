@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockE
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::failures::tasks_in_words;
 use super::inputs::Inputs;
 use super::{JobLog, TaskReport};
 use crate::attempt::{PrintedLine, TaskBlock};
@@ -44,7 +45,8 @@ static TASKS_DONE: AtomicU64 = AtomicU64::new(0);
 /// Returns how many tasks were done so far, for the message that is printed when the program is interrupted.
 pub(crate) fn tally() -> String {
     let (done, tasks) = (TASKS_DONE.load(Ordering::Relaxed), TASKS.load(Ordering::Relaxed));
-    format!("{done} of {tasks} tasks were done")
+    let were = if done == 1 { "was" } else { "were" };
+    format!("{done} of {} {were} done", tasks_in_words(tasks))
 }
 
 /// An event of a job.
@@ -52,6 +54,8 @@ pub(crate) fn tally() -> String {
 pub(crate) enum Note {
     /// This many tasks were submitted.
     Submitted(u64),
+    /// The results of this many tasks were there from an earlier run.
+    Earlier(u64),
     /// `tasks` succeeded; `new` of them had no result before.
     Done { tasks: Range<u64>, new: u64, ran: TaskReport, bytes_in: usize, bytes_out: usize },
     /// A task failed permanently.
@@ -71,7 +75,7 @@ impl Note {
             Note::Failed { stderr, failure, .. } => stderr.len() + size_of(failure),
             Note::Retry { failure, .. } => size_of(failure),
             Note::PrintedLine(line) => line.text.len(),
-            Note::Submitted(_) | Note::Done { .. } | Note::End(_) => 0,
+            Note::Submitted(_) | Note::Earlier(_) | Note::Done { .. } | Note::End(_) => 0,
         }
     }
 }
@@ -131,6 +135,8 @@ struct LogState {
     inputs: Mutex<Option<Inputs>>,
     /// Whether another process asked to cancel the job.
     cancel_requested: AtomicBool,
+    /// Whether the job announced its number of tasks, which are then in the tally from the start.
+    is_counted: AtomicBool,
     traceparent: OnceLock<Option<Arc<str>>>,
 }
 
@@ -166,6 +172,10 @@ impl SharedLog {
             self.0.room_for_queued.store(limit, Ordering::Relaxed);
             *lock(&self.0.inputs) = Some(inputs);
         }
+        if let Some(tasks) = log.tasks() {
+            TASKS.fetch_add(tasks, Ordering::Relaxed);
+            self.0.is_counted.store(true, Ordering::Relaxed);
+        }
         *lock(&self.0.log) = Some(log);
         self.0.is_open.store(true, Ordering::Release);
         write_regularly(&self.0);
@@ -190,7 +200,7 @@ impl SharedLog {
             return;
         }
         let tasks = block.tasks();
-        TASKS.fetch_add(tasks.end - tasks.start, Ordering::Relaxed);
+        self.count(tasks.end - tasks.start);
         self.note(Note::Submitted(tasks.end - tasks.start));
         // Large arguments are not counted here: tasks may share them, which becomes known when they are written.
         let len = block.args(tasks).len() as u64;
@@ -200,6 +210,22 @@ impl SharedLog {
         } else {
             // Stops here, so that the kept arguments have no gaps.
             self.0.room_for_queued.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts tasks for the tally, unless the job announced their number.
+    fn count(&self, tasks: u64) {
+        if !self.0.is_counted.load(Ordering::Relaxed) {
+            TASKS.fetch_add(tasks, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that the results of tasks were there from an earlier run.
+    pub(crate) fn earlier(&self, tasks: u64) {
+        if tasks > 0 && self.is_open() {
+            self.count(tasks);
+            TASKS_DONE.fetch_add(tasks, Ordering::Relaxed);
+            self.note(Note::Earlier(tasks));
         }
     }
 

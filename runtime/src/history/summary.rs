@@ -74,9 +74,12 @@ pub struct JobSummary {
     /// Cost of earlier runs, in dollars.
     #[serde(skip)]
     earlier_usd: f64,
-    /// Tasks that the backend has, while the job runs.
+    /// Tasks that succeeded in earlier runs.
+    #[serde(skip)]
+    earlier_done: u64,
+    /// Tasks that run, while the job runs.
     pub running: u64,
-    /// Tasks that wait, while the job runs.
+    /// Tasks that wait, while the job runs. Some may wait at a worker behind others.
     pub queued: u64,
     /// Peak memory of a worker, in MB.
     pub peak_mb: u64,
@@ -187,6 +190,7 @@ impl JobSummary {
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
             done: self.done,
+            earlier: self.earlier_done,
             failed: self.failed,
             retried: self.retried,
             running: self.running,
@@ -219,6 +223,7 @@ impl JobSummary {
             compute_s: 0.0,
             usd: 0.0,
             earlier_usd: 0.0,
+            earlier_done: 0,
             running: 0,
             queued: 0,
             peak_mb: 0,
@@ -236,6 +241,7 @@ impl JobSummary {
                 self.tasks = about.tasks.or(self.tasks);
                 (self.backend, self.store, self.workers) = (about.backend, about.store, about.workers);
                 self.earlier_usd = self.usd;
+                self.earlier_done = self.done;
             }
             Event::Done { t, first, count, times, peak_mb, .. } => {
                 self.done = self.done.saturating_add(self.done_tasks.insert(first..first.saturating_add(count)));

@@ -64,6 +64,10 @@ impl InFlight {
     }
 }
 
+/// The number of calls that run, by job.
+#[derive(Debug, Default)]
+pub struct RunningCalls(pub(super) HashMap<JobKey, u64>);
+
 /// Computes when batches are late. There may be ten thousand batches, most of the same function, so the mean of the
 /// last function is cached.
 struct Rules<'a> {
@@ -172,6 +176,22 @@ impl Scheduler {
     /// Returns whether some workers run nothing, or only calls that wait for other calls.
     pub(super) fn has_idle_workers(&self) -> bool {
         self.in_flight.len().saturating_sub(self.blocked) < self.config.workers
+    }
+
+    /// Returns how many calls of each job run. The backend has more batches than workers, so that no worker must wait
+    /// for its next one. Those that were sent last count as waiting. Batches that wait for other calls occupy no worker.
+    pub fn running_calls(&self) -> RunningCalls {
+        let mut batches: Vec<_> = self.in_flight.iter().collect();
+        let workers = self.config.workers.saturating_add(self.blocked);
+        if batches.len() > workers {
+            batches.select_nth_unstable_by_key(workers, |(id, _)| **id);
+            batches.truncate(workers);
+        }
+        let mut running = RunningCalls::default();
+        for (_, batch) in batches {
+            *running.0.entry(batch.job).or_default() += batch.at_once.min(batch.left());
+        }
+        running
     }
 
     /// Returns the number of batches that take a slot.

@@ -38,6 +38,7 @@ pub(super) struct Job {
     pub(super) succeeded: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
+    /// Tasks that the backend has, whether they run or wait at a worker.
     pub(super) running: u64,
     /// Calls that the job's batches run at once.
     pub(super) at_once: u64,
@@ -95,13 +96,15 @@ impl Job {
         self.closed && self.succeeded + self.failed == self.submitted
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    /// Returns the progress of the job, of which `calls` calls run.
+    pub(super) fn progress(&self, calls: u64) -> Progress {
+        let running = calls.min(self.running);
         Progress {
             submitted: self.submitted,
             done: self.succeeded,
             failed: self.failed,
-            running: self.running,
-            queued: self.ready_tasks + self.pausing,
+            running,
+            queued: self.ready_tasks + self.pausing + (self.running - running),
             retried: self.retried,
         }
     }

@@ -27,6 +27,7 @@ use crate::error::Failure;
 
 pub use config::{JobSpec, Probe, SchedulerConfig, Speculation};
 use in_flight::InFlight;
+pub use in_flight::RunningCalls;
 use job::{Job, ReadyTasks};
 use retry::Retries;
 use throttle::Window;
@@ -362,8 +363,8 @@ impl Scheduler {
     }
 
     /// Returns the progress of a job, or `None` if it is over.
-    pub fn progress(&self, job: JobKey) -> Option<Progress> {
-        self.jobs.get(&job).map(Job::progress)
+    pub fn progress(&self, job: JobKey, running: &RunningCalls) -> Option<Progress> {
+        self.jobs.get(&job).map(|state| state.progress(running.0.get(&job).copied().unwrap_or(0)))
     }
 
     /// Returns the mean duration of a function's calls, if any was measured.

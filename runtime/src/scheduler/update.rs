@@ -116,9 +116,9 @@ pub struct Progress {
     pub done: u64,
     /// Tasks that failed permanently.
     pub failed: u64,
-    /// Tasks that the backend has.
+    /// Tasks that run.
     pub running: u64,
-    /// Tasks that wait to be sent, including those that pause before a retry.
+    /// Tasks that wait: to be sent, for the end of a pause before a retry, or at a worker behind other tasks.
     pub queued: u64,
     /// Attempts beyond each task's first.
     pub retried: u64,

@@ -97,6 +97,7 @@ pub(crate) fn watch() {
             // If the program has installed its own handler since, that handler decides.
             if is_ours(signal) {
                 RECEIVED.store(signal, Ordering::Release);
+                terminal::end_bars();
                 // On a thread of its own, so that a delay in it does not delay the end of the program.
                 let _ = thread::Builder::new().name("wren-cancel".into()).spawn(executor::cancel_all);
                 let _ = next(&read, Some(PATIENCE));

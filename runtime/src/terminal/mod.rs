@@ -5,12 +5,15 @@
 //! [`MAX_QUEUED`] bytes are queued; later lines are dropped, and their number is reported. Before the caller gets the
 //! result of a call, the lines that the call printed are written ([`settle`]), unless that takes too long.
 
+mod bar;
+mod fit;
 mod progress;
+mod snapshot;
+mod style;
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +21,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::platform;
+pub(crate) use bar::{Activity, Bar};
+use bar::{Bars, Changes, Number};
+pub use progress::ProgressBar;
 use progress::above_the_bar;
-pub use progress::{ProgressBar, ProgressSnapshot};
+pub(crate) use progress::shows_bars;
+pub use snapshot::ProgressSnapshot;
+pub(crate) use style::{Style, paint};
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,56 +80,30 @@ pub(crate) fn settle() {
     ERR.settle(PATIENCE, until);
 }
 
-/// Like [`settle`], but waits longer, because the program is about to end.
+/// Removes the progress bars and shows no more, because the program is about to end.
+pub(crate) fn end_bars() {
+    if !platform::is_forked() {
+        ERR.end_bars();
+    }
+}
+
+/// Like [`settle`], but waits longer, because the program is about to end. Also removes the progress bars.
 pub(crate) fn finish() {
     if platform::is_forked() {
         return;
     }
+    end_bars();
     let until = Instant::now() + 4 * STUCK;
     OUT.settle(STUCK, until);
     OUT.report_dropped();
     ERR.settle(STUCK, until);
     ERR.report_dropped();
     ERR.settle(STUCK, until);
+    ERR.wait_for_bars(until);
 }
 
 extern "C" fn finish_at_exit() {
     finish();
-}
-
-/// The progress bar of a job. It exists only if standard error is a terminal.
-#[derive(Debug)]
-pub(crate) struct Bar {
-    number: u64,
-    name: Option<String>,
-    function: String,
-}
-
-impl Bar {
-    pub(crate) fn new(name: Option<&str>, function: &str) -> Option<Self> {
-        static BARS: AtomicU64 = AtomicU64::new(0);
-        let number = BARS.fetch_add(1, Ordering::Relaxed);
-        let bar = Self { number, name: name.map(str::to_owned), function: function.to_owned() };
-        io::stderr().is_terminal().then_some(bar)
-    }
-
-    pub(crate) fn update(&self, snapshot: ProgressSnapshot) {
-        ERR.bar(self.number, Change::Update(self.name.clone(), self.function.clone(), snapshot));
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        ERR.bar(self.number, Change::Remove);
-    }
-}
-
-/// A change of a bar. Of several queued changes, only the last one is applied.
-#[derive(Debug)]
-enum Change {
-    /// The job's name, its function and its progress.
-    Update(Option<String>, String, ProgressSnapshot),
-    Remove,
 }
 
 static OUT: Screen = Screen::new(Stream::Out);
@@ -140,6 +122,8 @@ struct Screen {
     stream: Stream,
     /// Number of queued bytes, readable without the lock.
     waiting: AtomicU64,
+    /// Whether a bar must be removed that the thread may still show, readable without the lock.
+    removes_bar: AtomicBool,
     state: Mutex<State>,
     /// Signals that there is something to write.
     ready: Condvar,
@@ -151,7 +135,10 @@ struct Screen {
 struct State {
     /// Complete lines that the thread has not taken yet.
     text: Vec<u8>,
-    bars: BTreeMap<u64, Change>,
+    /// Changes of bars that the thread has not taken yet.
+    changes: Changes,
+    /// Whether the thread shows bars, or is about to.
+    has_bars: bool,
     /// Number of bytes queued since the program started.
     queued: u64,
     /// Number of bytes written since the program started.
@@ -167,7 +154,8 @@ impl Screen {
     const fn new(stream: Stream) -> Self {
         let state = State {
             text: Vec::new(),
-            bars: BTreeMap::new(),
+            changes: Changes::new(),
+            has_bars: false,
             queued: 0,
             written: 0,
             dropped: 0,
@@ -175,7 +163,8 @@ impl Screen {
             has_thread: false,
         };
         let waiting = AtomicU64::new(0);
-        Self { stream, waiting, state: Mutex::new(state), ready: Condvar::new(), shown: Condvar::new() }
+        let removes_bar = AtomicBool::new(false);
+        Self { stream, waiting, removes_bar, state: Mutex::new(state), ready: Condvar::new(), shown: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,13 +195,42 @@ impl Screen {
         self.wake(state);
     }
 
-    fn bar(&'static self, number: u64, change: Change) {
+    fn change_bars(&'static self, change: impl FnOnce(&mut Changes)) {
         if platform::is_forked() {
             return;
         }
         let mut state = self.lock();
-        state.bars.insert(number, change);
-        self.wake(state);
+        change(&mut state.changes);
+        if !state.changes.is_empty() {
+            state.has_bars = true;
+            self.wake(state);
+        }
+    }
+
+    fn remove_bar(&'static self, number: Number) {
+        self.change_bars(|changes| {
+            changes.remove(number);
+            self.removes_bar.store(!changes.is_empty(), Ordering::Release);
+        });
+    }
+
+    fn end_bars(&'static self) {
+        let mut state = self.lock();
+        let has_bars = state.has_bars;
+        state.changes.end(has_bars);
+        // Without bars there may be no thread, and there is nothing to remove.
+        if has_bars {
+            self.wake(state);
+        }
+    }
+
+    /// Waits until the thread has drawn the changes of bars, and has removed those that ended.
+    fn wait_for_bars(&self, until: Instant) {
+        let mut state = self.lock();
+        while state.has_bars && Instant::now() < until {
+            let waited = self.shown.wait_timeout(state, Duration::from_millis(10));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn wake(&'static self, mut state: MutexGuard<'_, State>) {
@@ -230,24 +248,28 @@ impl Screen {
         }
         // If the thread cannot be started, the caller writes.
         let text = std::mem::take(&mut state.text);
-        state.bars.clear();
+        state.changes.clear();
+        state.has_bars = false;
+        self.removes_bar.store(false, Ordering::Release);
         drop(state);
         self.show(&text);
     }
 
     fn run(&self) {
-        let mut bars = BTreeMap::new();
+        let mut bars = Bars::default();
         let mut state = self.lock();
         loop {
-            while state.text.is_empty() && state.bars.is_empty() {
-                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            while state.text.is_empty() && state.changes.is_empty() && !bars.are_due() {
+                state = match bars.due_in() {
+                    None => self.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    Some(wait) => self.ready.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+                };
             }
-            let (text, changes) = (std::mem::take(&mut state.text), std::mem::take(&mut state.bars));
+            let (text, changes) = (std::mem::take(&mut state.text), state.changes.take());
             drop(state);
             // If drawing panics, for instance because the terminal is not ready, only the bars are lost.
-            let drawn = catch_unwind(AssertUnwindSafe(|| draw(&mut bars, changes)));
-            if drawn.is_err() {
-                bars = BTreeMap::new();
+            if catch_unwind(AssertUnwindSafe(|| bars.draw(changes))).is_err() {
+                bars = Bars::default();
             }
             if catch_unwind(AssertUnwindSafe(|| self.show(&text))).is_err() {
                 let mut state = self.lock();
@@ -258,6 +280,11 @@ impl Screen {
             }
             self.report_dropped();
             state = self.lock();
+            if state.has_bars && state.changes.is_empty() {
+                state.has_bars = !bars.is_empty();
+                self.removes_bar.store(false, Ordering::Release);
+                self.shown.notify_all();
+            }
         }
     }
 
@@ -293,15 +320,16 @@ impl Screen {
         self.waiting.load(Ordering::Acquire) < NO_ROOM || self.lock().is_stuck(STUCK)
     }
 
-    /// Waits until all bytes that are queued now are written, until `until`, or until the reader has read nothing for
-    /// `patience`.
+    /// Waits until all bytes that are queued now are written and the bars that ended are removed, until `until`, or
+    /// until the reader has read nothing for `patience`.
     fn settle(&self, patience: Duration, until: Instant) {
-        if self.waiting.load(Ordering::Acquire) == 0 || platform::is_forked() {
+        let removes_bar = || self.removes_bar.load(Ordering::Acquire);
+        if (self.waiting.load(Ordering::Acquire) == 0 && !removes_bar()) || platform::is_forked() {
             return;
         }
         let mut state = self.lock();
         let all = state.queued;
-        while state.written < all && !state.is_stuck(patience) && Instant::now() < until {
+        while (state.written < all || removes_bar()) && !state.is_stuck(patience) && Instant::now() < until {
             // Wake up regularly to check whether the reader is stuck.
             let waited = self.shown.wait_timeout(state, Duration::from_millis(10));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -317,18 +345,6 @@ impl Screen {
             };
             let note = format!("{dropped} lines are missing: {name} was not read");
             ERR.queue("wren: ", &note, u64::MAX);
-        }
-    }
-}
-
-fn draw(bars: &mut BTreeMap<u64, Option<ProgressBar>>, changes: BTreeMap<u64, Change>) {
-    for (number, change) in changes {
-        match change {
-            Change::Remove => drop(bars.remove(&number)),
-            Change::Update(name, function, snapshot) => {
-                let bar = bars.entry(number).or_insert_with(|| ProgressBar::new(name.as_deref(), &function));
-                bar.iter_mut().for_each(|bar| bar.update(&snapshot));
-            }
         }
     }
 }

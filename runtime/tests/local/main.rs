@@ -14,7 +14,9 @@ mod panics;
 mod phases;
 mod places;
 mod processes;
+mod pty;
 mod replay;
+mod screens;
 mod terminal;
 mod torture;
 
@@ -133,6 +135,7 @@ async fn run() -> ExitCode {
         places::trials(),
         processes::trials(),
         replay::trials(),
+        screens::trials(),
         terminal::trials(),
         torture::trials(),
     ]

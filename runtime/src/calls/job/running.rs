@@ -71,6 +71,7 @@ impl Running {
         let log = SharedLog::default();
         let job = shared.open_job(settings.spec(id), outcomes.clone(), Some(committer.clone()), None, log.clone());
         shared.begin_log(&log, id, settings, &manifest.function, Some(manifest.tasks), claimed.log);
+        log.earlier(done);
         for block in arguments::blocks(calls) {
             shared.submit(job, block);
         }

@@ -11,6 +11,7 @@ use crate::error::{Failure, Result};
 use crate::executor::{Lookup, Outcome, Submitted};
 use crate::function::{Args, Limits, RemoteFn};
 use crate::history::{Note, TaskReport};
+use crate::terminal::Activity;
 
 /// Maximum number of tasks in a block, except to complete a chunk. The first block is small, so that workers start
 /// early; each following block is twice as long, up to this.
@@ -19,6 +20,9 @@ const BLOCK_TASKS: usize = 8 << 10;
 pub(super) const FIRST_BLOCK_TASKS: usize = 128;
 /// Size at which a block is full, in bytes.
 const BLOCK_BYTES: usize = 512 << 10;
+
+/// A first call that takes longer to encode is shown.
+const SHOW_AFTER: Duration = Duration::from_millis(500);
 
 /// How long it takes to send a block of calls to a waiting worker and to get the reply.
 const ROUND_TRIP: Duration = Duration::from_micros(100);
@@ -158,14 +162,15 @@ impl<I> Feed<I> {
         }
     }
 
-    /// Handles calls whose results were found, or which must be run after all (`run`). Returns whether any of their
+    /// Handles calls whose results were found, or which must be run after all (`run`). Returns how many of their
     /// results were looked up.
-    pub(super) fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> bool {
+    pub(super) fn found(&mut self, tasks: impl Iterator<Item = u64>, run: bool) -> u64 {
         if self.committer.is_none() {
-            return false;
+            return 0;
         }
         let found = self.pending.lookups.take(tasks);
-        let (false, Some(committer)) = (found.is_empty(), self.committer.clone()) else { return false };
+        let (false, Some(committer)) = (found.is_empty(), self.committer.clone()) else { return 0 };
+        let count = found.len() as u64;
         for (task, Lookup { look_up, function, limits, args }) in found {
             self.window.forget_lookups(args.size() as usize);
             if run {
@@ -177,7 +182,7 @@ impl<I> Feed<I> {
             self.submit();
         }
         self.close_if_all_are_submitted();
-        true
+        count
     }
 }
 
@@ -185,6 +190,17 @@ impl<I: Calls<Result = R>, R> Feed<I> {
     /// Takes calls and submits them, up to one block or the window. Returns whether there may be more to take now. If
     /// more calls arrive later, the task of `cx` is woken.
     pub(in crate::calls::map) fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool> {
+        // The log, and with it the progress bar, begins with the first call.
+        if !self.logged && !self.executor.reactor().is_quiet(&self.settings) {
+            self.encoding = Activity::new();
+            self.encoding.iter().for_each(|line| line.say("encoding inputs ...".to_owned(), SHOW_AFTER));
+        }
+        let filled = self.fill_one(cx);
+        self.encoding = None;
+        filled
+    }
+
+    fn fill_one(&mut self, cx: &mut Context<'_>) -> Result<bool> {
         let blocks = self.window.blocks();
         while self.window.blocks() == blocks {
             if self.is_full() {
@@ -285,6 +301,7 @@ impl<I: Calls<Result = R>, R> Feed<I> {
             return;
         }
         self.logged = true;
+        self.encoding = None;
         let tasks = self.calls.as_ref().and_then(|calls| match calls.size_hint() {
             (least, Some(most)) if least == most => (least as u64).checked_add(1),
             _ => None,

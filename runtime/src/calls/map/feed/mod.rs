@@ -18,6 +18,7 @@ use crate::history::SharedLog;
 use crate::platform;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
+use crate::terminal::Activity;
 use fill::FIRST_BLOCK_TASKS;
 use window::Window;
 
@@ -53,6 +54,8 @@ pub(crate) struct Feed<I> {
     not_encoded: HashSet<u64>,
     log: SharedLog,
     logged: bool,
+    /// Says that the first call is encoded, if that takes long.
+    encoding: Option<Activity>,
     ended: bool,
 }
 
@@ -81,6 +84,7 @@ impl<I> Feed<I> {
             not_encoded: HashSet::new(),
             log: SharedLog::default(),
             logged: false,
+            encoding: None,
             ended: false,
         };
         match (feed.settings.name.is_some(), keep) {
@@ -139,8 +143,9 @@ impl<I> Feed<I> {
                     self.window.consumed += new.iter().map(|r| r.end - r.start).sum::<u64>();
                     for tasks in new {
                         // Calls whose results were found are not in a submitted block.
-                        if !self.found(tasks.clone(), false) {
-                            self.window.note_consumed(tasks);
+                        match self.found(tasks.clone(), false) {
+                            0 => self.window.note_consumed(tasks),
+                            earlier => self.log.earlier(earlier),
                         }
                     }
                 }
