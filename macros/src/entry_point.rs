@@ -6,11 +6,14 @@
 //!                                           ::wren::__private::main(main)
 //!                                       }
 //! ```
+//!
+//! An attribute such as `#[tokio::main]` may stand above or below. Below, it is applied to the inner function, which then
+//! runs in the runtime that it creates.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Error, ItemFn};
+use syn::{Attribute, Error, ItemFn, Signature, Visibility};
 
 use crate::crate_name::crate_name;
 use crate::options::{Options, report};
@@ -34,20 +37,31 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
     check(&function, &mut errors);
     if !errors.is_empty() {
         let errors = report(errors);
+        let body = Ident::new("_main", Span::mixed_site());
+        let ItemFn { attrs, sig, block, .. } = &function;
+        let sig = Signature { ident: body, ..sig.clone() };
         // Without any `main`, the compiler would report another error.
-        return quote!(#errors fn main() {});
+        return quote!(#errors fn main() { #(#attrs)* #sig #block });
     }
     let private = options.private();
-    let run = if function.sig.asyncness.is_some() { quote!(main) } else { quote!(main_sync) };
-    let (attrs, vis) = (&function.attrs, &function.vis);
-    let inner = ItemFn { attrs: Vec::new(), vis: syn::Visibility::Inherited, ..function.clone() };
+    let others = function.attrs.iter().position(creates_runtime).unwrap_or(function.attrs.len());
+    let (outer, inner) = function.attrs.split_at(others);
+    let is_async = function.sig.asyncness.is_some() && inner.is_empty();
+    let run = if is_async { quote!(main) } else { quote!(main_sync) };
+    let vis = &function.vis;
+    let body = ItemFn { attrs: inner.to_vec(), vis: Visibility::Inherited, ..function.clone() };
     quote! {
-        #(#attrs)*
+        #(#outer)*
         #vis fn main() -> #private::Exit {
-            #inner
+            #body
             #private::#run(main)
         }
     }
+}
+
+/// Returns whether the attribute is `#[tokio::main]` or similar: it makes an ordinary function of an async one.
+fn creates_runtime(attr: &Attribute) -> bool {
+    attr.path().segments.last().is_some_and(|last| last.ident == "main")
 }
 
 fn check(function: &ItemFn, errors: &mut Vec<Error>) {
@@ -57,21 +71,6 @@ fn check(function: &ItemFn, errors: &mut Vec<Error>) {
         errors.push(Error::new(
             signature.ident.span(),
             format!("`#[{name}::main]` can only be used on `main`; put `#[{name}::remote]` on a function for workers"),
-        ));
-    }
-    // Another attribute that creates an async runtime. One that comes first is fine: it has already turned `main` into
-    // an ordinary function.
-    if let Some(other) =
-        function.attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|s| s.ident == "main"))
-    {
-        let path = other.path().to_token_stream();
-        let path = tokens::written(path);
-        errors.push(Error::new(
-            other.span(),
-            format!(
-                "`#[{name}::main]` already runs `main` in a tokio runtime with one thread; remove `#[{path}]`, or \
-                 write `#[{path}]` before `#[{name}::main]` to use its runtime"
-            ),
         ));
     }
     if !signature.inputs.is_empty() {

@@ -2,6 +2,7 @@
 
 mod crate_name;
 mod entry_point;
+mod numbers;
 mod options;
 mod record;
 mod remote;
@@ -42,6 +43,11 @@ use proc_macro::TokenStream;
 /// | `at_most_once` | the call never runs again, whatever its outcome; see `Call::at_most_once` |
 /// | `carrier = Train` | the name of the type that has `local`, if another type, a module or a crate has the function's name |
 /// | `crate = path::to::wren` | the path of wren, if it is re-exported; not needed if the manifest renames the dependency |
+///
+/// `memory`, `timeout` and `retries` are numbers or constant expressions, such as `2 * GB` for a `const GB: u32 = 1024`.
+/// A number with a unit, such as `2GB` or `5m`, is an error that says what to write. A memory or a time above AWS
+/// Lambda's maximum, 10,240 MB and 900 seconds, causes a warning, which `#[allow(deprecated)]` silences for a function
+/// that only runs elsewhere.
 ///
 /// Arguments must implement serde's `Serialize` and `Deserialize`. `&str`, `&[T]`, `&Path` and `&T` are accepted too,
 /// and so are `Rc<T>` and `Arc<T>`. If the declared result is `Result<T, E>`, or an alias of it, a call is a `Call<T>`,

@@ -1,10 +1,12 @@
 //! The `RemoteFn`: a function's entry in the link-time registry.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Attribute, Ident};
 
 use crate::options::Options;
+use crate::tokens;
 
 pub(crate) struct Record {
     /// The name of the static.
@@ -35,15 +37,20 @@ impl Record {
             let hashes = self.conditional.iter().map(|(cfg, hash)| quote!(#(#cfg)* #hash));
             quote!(.conditional(&[#(#hashes),*]))
         });
-        let memory = options.memory_mb.map(|mb| quote!(.memory(#mb)));
-        let timeout = options.timeout_s.map(|seconds| {
-            let micros = (seconds * 1e6).ceil() as u64;
-            quote!(.timeout_micros(#micros))
-        });
-        let retries = options.retries.map(|n| quote!(.retries(#n)));
+        // At the location of the value, because the compiler evaluates it and reports a bad one.
+        let limit = |value: &TokenStream, function: &str| {
+            let span = Span::mixed_site().located_at(value.span());
+            let (private, function) = (tokens::located_at(&private, span), Ident::new(function, span));
+            quote_spanned!(span=> #private::annotation::#function(#value))
+        };
+        let memory = options.memory_mb.as_ref().map(|mb| limit(mb, "memory_mb")).map(|mb| quote!(.memory(#mb)));
+        let timeout = options.timeout_s.as_ref().map(|s| limit(s, "timeout")).map(|limit| quote!(.timeout(#limit)));
+        let retries = options.retries.as_ref().map(|n| quote!(.retries(#n)));
+        let warnings = above_lambda(options, &private);
         let backoff = options.backoff.as_ref().map(|backoff| quote!(.backoff(#backoff)));
         let at_most_once = options.at_most_once.then(|| quote!(.at_most_once()));
         quote! {
+            #warnings
             #[#private::linkme::distributed_slice(#private::REMOTE_FNS)]
             #[linkme(crate = #private::linkme)]
             static #ident: #private::RemoteFn = #private::RemoteFn::new(
@@ -60,6 +67,23 @@ impl Record {
             ) #conditional #memory #timeout #retries #backoff #at_most_once;
         }
     }
+}
+
+/// Returns items that cause a warning if a limit is above the maximum of AWS Lambda: the use of a deprecated constant. A
+/// program that only runs elsewhere may have such limits.
+fn above_lambda(options: &Options, private: &TokenStream) -> TokenStream {
+    let limits = [
+        (&options.memory_mb, "MEMORY", quote!(#private::limits::MAX_MEMORY_MB)),
+        (&options.timeout_s, "TIMEOUT", quote!(#private::limits::MAX_TIMEOUT_S)),
+    ];
+    let warnings = limits.into_iter().filter_map(|(value, name, maximum)| {
+        let value = value.as_ref()?;
+        let span = Span::mixed_site().located_at(value.span());
+        let name = Ident::new(name, span);
+        let exceeds = quote!({ #private::annotation::exceeds(#value, #maximum) });
+        Some(quote_spanned!(span=> const _: () = #private::annotation::AboveLambda::<#exceeds>::#name;))
+    });
+    warnings.collect()
 }
 
 /// Returns line and column, from 1. They are not available in unit tests, which run outside the compiler.

@@ -1,6 +1,6 @@
 //! Converts tokens to text and to a hash. Neither depends on the formatting of the source.
 
-use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 
 /// One token, or an operator of several characters.
 struct Token {
@@ -23,6 +23,15 @@ pub(crate) fn ungrouped(item: TokenStream) -> TokenStream {
         (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => ungrouped(group.stream()),
         _ => item,
     }
+}
+
+/// Returns the tokens with another location, at which the compiler reports errors about them.
+pub(crate) fn located_at(tokens: &TokenStream, span: Span) -> TokenStream {
+    let moved = |mut tree: TokenTree| {
+        tree.set_span(tree.span().located_at(span));
+        tree
+    };
+    tokens.clone().into_iter().map(moved).collect()
 }
 
 /// Returns the FNV-1a hash of the tokens. Line breaks, spaces, comments and trailing commas do not change it.

@@ -141,7 +141,7 @@ pub use aws::{limits, price};
 #[cfg(feature = "data")]
 pub use bsp::bsp;
 pub use calls::{
-    Call, Calls, Job, JobProgress, Map, MapStream, RemoteCall, StreamCalls, attach, gather, map, map_stream, put,
+    Call, Job, JobProgress, Map, MapStream, RemoteCall, StreamCalls, attach, gather, map, map_stream, put,
 };
 #[cfg(feature = "data")]
 pub use data::{Input, Split};
@@ -167,17 +167,18 @@ pub use wren_macros::{main, remote};
 /// Items for generated code. Programs must not use them: they change without notice.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::aws::limits;
     #[cfg(feature = "data")]
     pub use crate::bsp::{finish_entry, load_entry, step_entry};
     pub use crate::calls::{Call, call};
     pub use crate::error::Failure;
     pub use crate::error_failure;
     pub use crate::executor::run_async;
+    pub use crate::function::annotation;
     pub use crate::function::registry::{REMOTE_FNS, Source};
-    pub use crate::function::types::{
-        Any, Borrowed, Owned, Reply, Reportable, ResultForm, Type, borrowed, owned, result,
-    };
-    pub use crate::function::{ArgsDecoder, ArgsEncoder, Argument, Invoke, Output, RemoteFn, ResultType, Returned};
+    pub use crate::function::types::{Any, Borrowed, Owned, Reply, ResultForm, ResultType, Type, must_be_result};
+    pub use crate::function::{ArgsDecoder, ArgsEncoder, Invoke, Output, RemoteFn};
+    pub use crate::function::{Argument, BorrowedArgument, OutsideProcess, Reportable, Returned, ShortArray, Unshared};
     #[cfg(feature = "data")]
     pub use crate::mapreduce::{Registered, map_entry, reduce_entry};
     pub use crate::start::{Exit, main, main_sync};

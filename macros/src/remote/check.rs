@@ -8,7 +8,7 @@ use syn::{
     TypeReference,
 };
 
-use super::parse::Remote;
+use super::parse::{Kind, Remote};
 use super::surroundings::is_associated;
 
 pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
@@ -37,7 +37,8 @@ pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
         }
     }
     returned(&remote.output.declared, errors);
-    if let Some(retry_if) = remote.options.retry_if.as_ref().filter(|_| remote.output.result.is_none()) {
+    let is_never_result = matches!(remote.output.result, None | Some(Kind::Not));
+    if let Some(retry_if) = remote.options.retry_if.as_ref().filter(|_| is_never_result) {
         refuse(
             errors,
             retry_if.span(),

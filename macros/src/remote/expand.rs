@@ -30,10 +30,11 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, Ident, ItemFn, Meta, Type, Visibility};
+use syn::{Attribute, FnArg, GenericArgument, Ident, ItemFn, Meta, PathArguments, Type, Visibility};
 
 use super::lifetimes::{anonymous, with_static};
 use super::parse::{Kind, Param, Remote, generated};
+use super::shared::candidates;
 use crate::record::Record;
 use crate::tokens;
 
@@ -191,6 +192,7 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
     let pushes = remote.params.iter().map(|param| push(param, names));
     let output = sent_back(remote, private);
     let static_record = static_record(remote, names);
+    let not_shared = arguments_not_shared(remote, private);
     quote! {
         #(#docs)*
         #(#shown)*
@@ -198,6 +200,7 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
         #(#lints)*
         #vis fn #name #generics (#(#params),*) -> #private::Call<#output> #where_clause {
             use #private::Any as _;
+            #not_shared
             #static_record
             let mut #encoder = #private::ArgsEncoder::new();
             #(#pushes)*
@@ -207,28 +210,66 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
 }
 
 /// Returns the type that the caller gets: for a `Result`, the type in `Ok`.
+///
+/// The check of the type is inside of the type itself. So if a derive is missing, the type is erroneous, and the compiler
+/// reports nothing about code that uses a call.
 fn sent_back(remote: &Remote, private: &TokenStream) -> TokenStream {
     let declared = with_static(&remote.output.declared, &remote.item.sig.generics);
+    let Some(kind) = remote.output.result else { return quote!(#declared) };
     let span = remote.output.declared.span();
-    match remote.output.result {
-        None => quote!(#declared),
-        Some(kind) => {
-            let reply = reply(kind, &declared, span, private);
-            quote_spanned!(span=> <#declared as #reply>::Ok)
-        }
-    }
+    let reply = reply(kind, &declared, span, private);
+    quote_spanned!(span=> <#declared as #reply>::Ok)
 }
 
 /// Returns the trait that splits the declared type into value and error.
 fn reply(kind: Kind, declared: &Type, span: Span, private: &TokenStream) -> TokenStream {
-    match kind {
-        Kind::Must => quote_spanned!(span=> #private::ResultType),
-        // An inherent `IS_RESULT` takes precedence over that of the trait, which all types have.
-        Kind::May => {
-            let is_result = quote_spanned!(span=> #private::Type::<#declared>::IS_RESULT);
-            quote!(#private::Reply<{ use #private::Any as _; #is_result }>)
+    // An inherent `IS_RESULT` takes precedence over that of the trait, which all types have.
+    let is_result = match kind {
+        Kind::Not => quote!(false),
+        Kind::May | Kind::Must => quote_spanned!(span=> #private::Type::<#declared>::IS_RESULT),
+    };
+    let any = quote!(use #private::Any as _;);
+    let ok = match kind {
+        Kind::Not => quote!(#declared),
+        Kind::May | Kind::Must => quote_spanned!(span=> <#declared as #private::Reply<{ #any #is_result }>>::Ok),
+    };
+    let must = (kind == Kind::Must).then(|| quote_spanned!(span=> #private::must_be_result::<#declared>();));
+    let form = on_type(&ok, "result", span, private);
+    let shared = returned_types(declared).into_iter().map(|ty| not_shared(&ty, private));
+    quote!(#private::Reply<{ #any let _ = || { #must #form; #(#shared)* }; #is_result }>)
+}
+
+/// Returns the types in the result that must not be shared between threads. The error of a `Result` may be.
+fn returned_types(declared: &Type) -> Vec<Type> {
+    let Type::Path(path) = declared else { return candidates(declared) };
+    let Some(last) = path.path.segments.last() else { return Vec::new() };
+    match &last.arguments {
+        PathArguments::AngleBracketed(arguments) if last.ident.to_string().ends_with("Result") => {
+            let first = arguments.args.iter().find_map(|argument| match argument {
+                GenericArgument::Type(ty) => Some(candidates(ty)),
+                _ => None,
+            });
+            first.unwrap_or_default()
         }
+        _ => candidates(declared),
     }
+}
+
+/// Returns a statement that the compiler refuses for a type that is shared between threads.
+fn not_shared(ty: &Type, private: &TokenStream) -> TokenStream {
+    let call = on_type(&quote!(#ty), "must_not_be_shared", ty.span(), private);
+    quote!(#call;)
+}
+
+/// Returns an item that the compiler refuses if an argument is shared between threads.
+fn arguments_not_shared(remote: &Remote, private: &TokenStream) -> Option<TokenStream> {
+    let checks = remote.params.iter().flat_map(|param| {
+        let cfg = &param.cfg;
+        let types = candidates(&travelling(param).0).into_iter();
+        types.map(|ty| not_shared(&ty, private)).map(move |check| quote!(#(#cfg)* #check))
+    });
+    let checks: Vec<TokenStream> = checks.collect();
+    (!checks.is_empty()).then(|| quote!(const _: fn() = || { #(#checks)* };))
 }
 
 fn push(param: &Param, names: &Names) -> TokenStream {
@@ -241,7 +282,7 @@ fn push(param: &Param, names: &Names) -> TokenStream {
         Some(_) => quote!(#argument),
         None => quote_spanned!(ty.span()=> &#argument),
     };
-    let (form, push) = (form(&ty, method, private), format_ident!("push_{method}"));
+    let (form, push) = (on_type(&quote!(#ty), method, ty.span(), private), format_ident!("push_{method}"));
     quote!(#(#cfg)* #private::Type::<#ty>::NEW.#push(#form, &mut #encoder, #argument);)
 }
 
@@ -253,11 +294,13 @@ fn travelling(param: &Param) -> (Type, &'static str) {
     }
 }
 
-/// Returns an expression with the type's serde form. The driver's and the worker's side use it with the same span, so
-/// that the compiler reports an error only once.
-fn form(ty: &Type, method: &str, private: &TokenStream) -> TokenStream {
-    let method = format_ident!("{method}");
-    quote_spanned!(ty.span()=> #private::#method::<#ty>())
+/// Returns a call of a method that the compiler selects by the type, such as the type's serde form. The driver's and the
+/// worker's side use it with the same span, so that the compiler reports an error only once.
+fn on_type(ty: &TokenStream, method: &str, span: Span, private: &TokenStream) -> TokenStream {
+    // The compiler shows an expression whose tokens differ in hygiene at the annotation, and not at its location.
+    let span = Span::call_site().located_at(span);
+    let (method, private) = (Ident::new(method, span), tokens::located_at(private, span));
+    quote_spanned!(span=> #private::Type::<#ty>::NEW.#method())
 }
 
 fn static_record(remote: &Remote, names: &Names) -> TokenStream {
@@ -294,11 +337,11 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
         called = quote!(#private::run_async(#called));
     }
     let span = remote.output.declared.span();
-    if let Some(kind) = remote.output.result {
+    if let Some(kind @ (Kind::May | Kind::Must)) = remote.output.result {
         called = taken_apart(remote, names, kind, &called);
     }
     let sent = sent_back(remote, private);
-    let form = quote_spanned!(span=> #private::result::<#sent>());
+    let form = on_type(&sent, "result", span, private);
     quote! {
         |#invoke| {
             let (mut #decoder, #output) = #invoke.split();
@@ -336,7 +379,7 @@ fn decode(param: &Param, names: &Names) -> TokenStream {
     let Param { name, cfg, .. } = param;
     let text = param.text();
     let (ty, method) = travelling(param);
-    let (form, next) = (form(&ty, method, private), format_ident!("next_{method}"));
+    let (form, next) = (on_type(&quote!(#ty), method, ty.span(), private), format_ident!("next_{method}"));
     quote!(#(#cfg)* let #name = #private::Type::<#ty>::NEW.#next(#form, &mut #decoder, #text)?;)
 }
 

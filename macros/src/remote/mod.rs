@@ -4,28 +4,27 @@ mod check;
 mod expand;
 mod lifetimes;
 mod parse;
+mod refused;
+mod shared;
 mod surroundings;
 
 use proc_macro2::TokenStream;
-use quote::quote;
 
-use crate::options::report;
+use crate::options::Options;
 use crate::tokens;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
+    let options = Options::parse(options, &parse::KNOWN, &mut errors);
+    let private = options.private();
     let function = parse::parse(options, &item, &mut errors);
     if let Some(function) = &function {
         check::check(function, &mut errors);
     }
     match function {
         Some(function) if errors.is_empty() => expand::expand(&function),
-        _ => {
-            // Keep the item, so that editors still offer completions and the compiler reports no missing function.
-            let errors = report(errors);
-            quote!(#item #errors)
-        }
+        _ => refused::refuse(item, errors, &private),
     }
 }
 

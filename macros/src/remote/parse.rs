@@ -12,7 +12,8 @@ use syn::{Attribute, Error, FnArg, Ident, ItemFn, Meta, Pat, PatType, ReturnType
 use crate::crate_name::crate_name;
 use crate::options::Options;
 
-const KNOWN: [&str; 8] = ["memory", "timeout", "retries", "retry_if", "backoff", "at_most_once", "carrier", "crate"];
+pub(super) const KNOWN: [&str; 8] =
+    ["memory", "timeout", "retries", "retry_if", "backoff", "at_most_once", "carrier", "crate"];
 
 pub(super) struct Remote {
     pub(super) options: Options,
@@ -38,8 +39,7 @@ pub(super) struct Param {
 /// The declared return type.
 pub(super) struct Output {
     pub(super) declared: Type,
-    /// Whether it is a `Result`. `None` for types that cannot be one, such as `u64` or `(A, B)`. The macro cannot
-    /// decide it for other types: `AppResult<T>` may be an alias of `Result` or a type of the user's own.
+    /// Whether it is a `Result`. `None` for `()` and primitive types, which need no check.
     pub(super) result: Option<Kind>,
 }
 
@@ -47,12 +47,14 @@ pub(super) struct Output {
 pub(super) enum Kind {
     /// It must be a `Result`, because the annotation has `retry_if`.
     Must,
-    /// It may be a `Result`; the compiler decides by the type.
+    /// It may be a `Result`: the macro cannot decide it, because `AppResult<T>` may be an alias of `Result` or a type of
+    /// the user's own. The compiler decides by the type.
     May,
+    /// It is a built-in type such as `(A, B)` or `[T; 3]`, which is never a `Result`.
+    Not,
 }
 
-pub(super) fn parse(options: TokenStream, item: &TokenStream, errors: &mut Vec<Error>) -> Option<Remote> {
-    let options = Options::parse(options, &KNOWN, errors);
+pub(super) fn parse(options: Options, item: &TokenStream, errors: &mut Vec<Error>) -> Option<Remote> {
     let item: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -161,20 +163,17 @@ fn output(output: &ReturnType, must_be_result: bool) -> Output {
         ReturnType::Default => syn::parse_quote!(()),
         ReturnType::Type(_, ty) => ungrouped(ty).clone(),
     };
-    let result = may_be_result(&declared).then_some(if must_be_result { Kind::Must } else { Kind::May });
+    let result = match &declared {
+        Type::Path(path) if path.qself.is_none() && PRIMITIVES.iter().any(|ty| path.path.is_ident(ty)) => None,
+        Type::Tuple(tuple) if tuple.elems.is_empty() => None,
+        // A macro call in type position can expand to anything.
+        Type::Path(_) | Type::Macro(_) => Some(if must_be_result { Kind::Must } else { Kind::May }),
+        _ => Some(Kind::Not),
+    };
     Output { declared, result }
 }
 
-/// Returns whether the type can be a `Result`. Built-in types such as `(A, B)`, `[T; 3]` and `u64` cannot.
-fn may_be_result(ty: &Type) -> bool {
-    const PRIMITIVES: [&str; 16] = [
-        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
-        "usize",
-    ];
-    match ty {
-        Type::Path(path) => !PRIMITIVES.iter().any(|primitive| path.qself.is_none() && path.path.is_ident(primitive)),
-        // A macro call in type position can expand to anything.
-        Type::Macro(_) => true,
-        _ => false,
-    }
-}
+const PRIMITIVES: [&str; 16] = [
+    "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
+    "usize",
+];

@@ -1,7 +1,8 @@
+// mistakes: 3
 use std::fmt::Display;
 
 #[wren::remote]
-fn show(x: &dyn Display, f: fn(u32) -> u32, p: *const u8) -> u32 {
+fn show(_: &dyn Display, _: fn(u32) -> u32, _: *const u8) -> u32 {
     1
 }
 

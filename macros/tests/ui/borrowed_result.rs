@@ -1,3 +1,4 @@
+// mistakes: 4
 use std::borrow::Cow;
 
 #[wren::remote]

@@ -1,15 +1,16 @@
+// mistakes: 3
 #[wren::remote]
-fn typed<T: Clone>(x: T) -> u32 {
+fn typed<T: Clone>(_: T) -> u32 {
     1
 }
 
 #[wren::remote]
-fn sized<const N: usize>(x: [u8; 3]) -> u32 {
+fn sized<const N: usize>(_: [u8; N]) -> u32 {
     1
 }
 
 #[wren::remote]
-fn hidden(x: impl Fn() -> u32) -> u32 {
+fn hidden(_: impl Fn() -> u32) -> u32 {
     1
 }
 

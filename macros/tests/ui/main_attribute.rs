@@ -1,5 +1,4 @@
 #[wren::main]
-async fn start(x: u32) {}
-
-#[wren::main(threads = 4)]
-async fn main() {}
+async fn start() -> wren::Result<()> {
+    Ok(())
+}

@@ -3,8 +3,11 @@ fn length(text: &str) -> usize {
     text.len()
 }
 
-fn main() {
+#[wren::main]
+async fn main() -> wren::Result<()> {
     let texts: Vec<String> = vec![];
     // `texts.iter().map(String::as_str)` is what compiles.
-    let _ = wren::map(length, &texts);
+    let lengths = wren::map(length, &texts).await?;
+    println!("{}", lengths.len());
+    Ok(())
 }

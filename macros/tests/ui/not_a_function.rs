@@ -1,3 +1,4 @@
+// mistakes: 2
 #[wren::remote]
 struct Model {
     weights: Vec<f32>,

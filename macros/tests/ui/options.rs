@@ -1,3 +1,4 @@
+// mistakes: 9
 #[wren::remote(timout = 3)]
 fn misspelt() {}
 

@@ -1,3 +1,4 @@
+// mistakes: 3
 #[wren::remote]
 unsafe fn raw(x: u32) -> u32 {
     x

@@ -2,7 +2,7 @@
 struct Outcome;
 
 #[wren::remote(retries = 2, retry_if = String::is_empty)]
-fn train(x: u32) -> Outcome {
+fn train(_: u32) -> Outcome {
     Outcome
 }
 

@@ -1,3 +1,4 @@
+// mistakes: 2
 #[wren::remote]
 fn make(x: Vec<Self>) -> Self {
     x

@@ -1,5 +1,6 @@
+// mistakes: 7
 #[wren::remote(memory = 0, color = "red")]
-unsafe fn all_wrong<T>(list: &mut Vec<T>, x: impl Copy) -> &str {
+unsafe fn all_wrong<T>(_: &mut Vec<T>, _: impl Copy) -> &str {
     ""
 }
 

@@ -1,3 +1,4 @@
+// mistakes: 4
 trait MapReduce {}
 
 #[wren::mapreduce]

@@ -1,5 +1,6 @@
+// mistakes: 2
 #[wren::remote]
-fn length(text: &'static str, list: Option<&'static [u8]>) -> usize {
+fn length(text: &'static str, _: Option<&'static [u8]>) -> usize {
     text.len()
 }
 

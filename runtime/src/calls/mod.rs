@@ -8,5 +8,5 @@ mod put;
 pub(crate) use call::of_task;
 pub use call::{Call, call};
 pub use job::{Job, JobProgress, attach};
-pub use map::{Calls, Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
+pub use map::{Map, MapStream, RemoteCall, StreamCalls, gather, map, map_stream};
 pub use put::put;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-use super::types::Reportable;
+use super::Reportable;
 use crate::codec;
 use crate::error::Failure;
 

@@ -1,6 +1,7 @@
 //! Remote functions: their registry, arguments, results and panics. Worker processes, threads of the `inline` backend
 //! and workers on AWS Lambda share this code.
 
+pub mod annotation;
 pub(crate) mod args;
 pub(crate) mod attached;
 mod backoff;
@@ -11,6 +12,7 @@ mod limits;
 mod output;
 mod panics;
 pub mod registry;
+mod roles;
 mod run;
 mod stop;
 pub(crate) mod types;
@@ -24,7 +26,7 @@ pub(crate) use output::Encoded;
 pub use output::Output;
 pub(crate) use panics::{captures_panics, install_hook, message_of, report_fatal_panics};
 pub use registry::RemoteFn;
+pub use roles::{Argument, BorrowedArgument, OutsideProcess, Reportable, Returned, ShortArray, Unshared};
 pub use run::Invoke;
 pub(crate) use run::{BlobsByTask, run, run_uncaught};
 pub(crate) use stop::{StopSignal, stopped_by, until_stopped};
-pub use types::{Argument, ResultType, Returned};

@@ -6,16 +6,14 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::roles::{Argument, BorrowedArgument, Returned};
+use super::{ArgsDecoder, ArgsEncoder, Output};
 use crate::codec::{self, Number};
 use crate::error::Failure;
-use crate::function::ArgsEncoder;
-use crate::function::{ArgsDecoder, Output};
 
 /// Represents a type in method lookup.
 #[derive(Debug)]
@@ -115,6 +113,36 @@ impl Type<str> {
 pub trait Any<T: ?Sized>: Sized {
     const IS_RESULT: bool = false;
 
+    /// Returns the form of an argument that the function takes by value.
+    #[inline]
+    fn owned<'de>(self) -> Owned<'de, T>
+    where
+        T: Argument<'de>,
+    {
+        Owned::new()
+    }
+
+    /// Returns the form of an argument that the function borrows.
+    #[inline]
+    fn borrowed<'de>(self) -> Borrowed<'de, T>
+    where
+        T: BorrowedArgument<'de>,
+    {
+        Borrowed::new()
+    }
+
+    /// Returns the form of a result.
+    #[inline]
+    fn result(self) -> ResultForm<T>
+    where
+        T: Returned,
+    {
+        ResultForm::new()
+    }
+
+    /// Accepts a type that is not known to be shared; see [`roles`](super::roles).
+    fn must_not_be_shared(self) {}
+
     /// Encodes an argument that the function takes by value.
     #[inline]
     fn push_owned(self, form: Owned<'_, T>, args: &mut ArgsEncoder, value: &T)
@@ -201,10 +229,11 @@ pub struct Owned<'de, T> {
     next: Next<'de, T>,
 }
 
-/// Returns the functions for a type that can be an argument.
-#[inline]
-pub fn owned<'de, T: Argument<'de>>() -> Owned<'de, T> {
-    Owned { push: |args, value| args.push(value), next: |args, name| args.next(name) }
+impl<'de, T: Argument<'de>> Owned<'de, T> {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { push: |args, value| args.push(value), next: |args, name| args.next(name) }
+    }
 }
 
 /// Encodes and decodes an argument that the function borrows.
@@ -214,13 +243,11 @@ pub struct Borrowed<'de, T: ?Sized> {
     next: Next<'de, Box<T>>,
 }
 
-/// Returns the functions for a type that a remote function can borrow.
-#[inline]
-pub fn borrowed<'de, T: ?Sized + Serialize>() -> Borrowed<'de, T>
-where
-    Box<T>: Argument<'de>,
-{
-    Borrowed { push: |args, value| args.push(value), next: |args, name| args.next(name) }
+impl<'de, T: ?Sized + BorrowedArgument<'de>> Borrowed<'de, T> {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { push: |args, value| args.push(value), next: T::next }
+    }
 }
 
 /// Encodes a result.
@@ -229,43 +256,15 @@ pub struct ResultForm<T> {
     write: fn(Output<'_>, &T) -> Result<(), Failure>,
 }
 
-/// Returns the function for a type that can be a result.
-#[inline]
-pub fn result<T: Returned>() -> ResultForm<T> {
-    ResultForm { write: |output, value| output.write(value) }
+impl<T: Returned> ResultForm<T> {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { write: |output, value| output.write(value) }
+    }
 }
 
-/// The minimum requirement for the error of a remote function.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the error of a remote function",
-    label = "this error has no text that a worker can send back",
-    note = "add `#[derive(Debug)]` to it; if it implements `std::error::Error`, its message and causes are also sent"
-)]
-pub trait Reportable: Debug {}
-
-impl<E: Debug + ?Sized> Reportable for E {}
-
-/// The requirements for an argument: the driver encodes it and the worker decodes it.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be an argument of a remote function",
-    label = "this type cannot be sent to a worker",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to it, or pass a value from which it can be created"
-)]
-pub trait Argument<'de>: Serialize + Deserialize<'de> {}
-
-impl<'de, T: Serialize + Deserialize<'de>> Argument<'de> for T {}
-
-/// The requirements for a result: the worker encodes it and the driver decodes it.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the result of a remote function",
-    label = "this type cannot be sent back from a worker",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to it, or return a value from which it can be created"
-)]
-pub trait Returned: Serialize + DeserializeOwned {}
-
-impl<T: Serialize + DeserializeOwned> Returned for T {}
+/// Checks that a type is a `Result`, which `retry_if` needs.
+pub const fn must_be_result<T: ResultType>() {}
 
 /// A `Result`, also under an alias. Required if the annotation has `retry_if`.
 #[doc(hidden)]
@@ -274,18 +273,6 @@ impl<T: Serialize + DeserializeOwned> Returned for T {}
     label = "not `std::result::Result`",
     note = "remove `retry_if`, or return a `Result`"
 )]
-#[allow(missing_docs)]
-pub trait ResultType {
-    type Ok;
-    type Err;
-    fn into_result(self) -> Result<Self::Ok, Self::Err>;
-}
+pub trait ResultType {}
 
-impl<T, E> ResultType for std::result::Result<T, E> {
-    type Ok = T;
-    type Err = E;
-
-    fn into_result(self) -> Result<T, E> {
-        self
-    }
-}
+impl<T, E> ResultType for Result<T, E> {}

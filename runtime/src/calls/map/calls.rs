@@ -6,32 +6,68 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
+use super::RemoteCall;
 use crate::calls::Call;
 
-/// A source of calls with results of one type. [`map`](crate::calls::map), [`gather`](crate::gather) and
-/// [`map_stream`](crate::map_stream) turn it into a job.
-pub trait Calls {
+/// A source of calls with results of one type.
+pub(crate) trait Calls {
     /// The result of each call.
     type Result;
 
     /// Returns the next call, `None` after the last, or pending if the next call is not available yet.
-    #[doc(hidden)]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call<Self::Result>>>;
 
     /// Returns bounds on the number of calls, like `Iterator::size_hint`.
-    #[doc(hidden)]
     fn size_hint(&self) -> (usize, Option<usize>);
 }
 
-impl<I: Iterator<Item = Call<R>>, R> Calls for I {
+/// An iterator or a stream of calls, and its functions.
+///
+/// With the functions, its type needs no bounds. So if the compiler refuses the arguments of `wren::map`, it does not
+/// also report, wherever the [`Map`](super::Map) is used, that it is not a future.
+pub(crate) struct Source<I, R> {
+    calls: I,
+    poll_next: fn(&mut I, &mut Context<'_>) -> Poll<Option<Call<R>>>,
+    size_hint: fn(&I) -> (usize, Option<usize>),
+}
+
+impl<I, R> Source<I, R> {
+    pub(super) fn iterator<C: RemoteCall<Output = R>>(calls: I) -> Self
+    where
+        I: Iterator<Item = C>,
+    {
+        Self {
+            calls,
+            poll_next: |calls, _| Poll::Ready(calls.next().map(RemoteCall::into_call)),
+            size_hint: Iterator::size_hint,
+        }
+    }
+
+    pub(super) fn stream<S, F, C: RemoteCall<Output = R>>(items: S, call: F) -> Source<StreamCalls<S, F>, R>
+    where
+        S: Stream,
+        F: FnMut(S::Item) -> C,
+    {
+        Source {
+            calls: StreamCalls { items: Box::pin(items), call },
+            poll_next: |calls, cx| {
+                let item = std::task::ready!(calls.items.as_mut().poll_next(cx));
+                Poll::Ready(item.map(|item| (calls.call)(item).into_call()))
+            },
+            size_hint: |calls| calls.items.size_hint(),
+        }
+    }
+}
+
+impl<I, R> Calls for Source<I, R> {
     type Result = R;
 
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Call<R>>> {
-        Poll::Ready(self.next())
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call<R>>> {
+        (self.poll_next)(&mut self.calls, cx)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        Iterator::size_hint(self)
+        (self.size_hint)(&self.calls)
     }
 }
 
@@ -44,24 +80,5 @@ pub struct StreamCalls<S, F> {
 impl<S, F> fmt::Debug for StreamCalls<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StreamCalls")
-    }
-}
-
-impl<S, F> StreamCalls<S, F> {
-    pub(super) fn new(items: S, call: F) -> Self {
-        Self { items: Box::pin(items), call }
-    }
-}
-
-impl<S: Stream, F: FnMut(S::Item) -> Call<R>, R> Calls for StreamCalls<S, F> {
-    type Result = R;
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Call<R>>> {
-        let item = std::task::ready!(self.items.as_mut().poll_next(cx));
-        Poll::Ready(item.map(&mut self.call))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.items.size_hint()
     }
 }

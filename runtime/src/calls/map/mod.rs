@@ -7,7 +7,6 @@ mod stream;
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 
@@ -21,7 +20,9 @@ use crate::executor::{Executor, ResultPolicy, Settings};
 use crate::function::{Backoff, Timeout};
 use crate::store::Ref;
 
-pub use calls::{Calls, StreamCalls};
+pub(crate) use calls::Calls;
+use calls::Source;
+pub use calls::StreamCalls;
 use collect::{Collect, TryAll};
 use feed::Feed;
 pub use stream::MapStream;
@@ -55,7 +56,7 @@ where
     F: FnMut(I::Item) -> C,
     C: RemoteCall,
 {
-    Map::new(items.into_iter().map(f))
+    Map::new(Source::iterator(items.into_iter().map(f)))
 }
 
 /// Like [`map`], for items that arrive one by one: from a channel, a socket, or a directory that is being read.
@@ -80,7 +81,7 @@ where
     F: FnMut(S::Item) -> C,
     C: RemoteCall,
 {
-    Map::new(StreamCalls::new(items, f))
+    Map::new(Source::<(), _>::stream(items, f))
 }
 
 /// Runs existing calls, of one or several functions, as one job.
@@ -97,27 +98,37 @@ where
 /// assert_eq!(both, [10, 25]);
 /// # Ok::<(), wren::Error>(()) }).unwrap();
 /// ```
-pub fn gather<I>(calls: I) -> Map<I::IntoIter, <I::Item as RemoteCall>::Output>
+pub fn gather<I, C>(calls: I) -> Map<I::IntoIter, C::Output>
 where
-    I: IntoIterator<Item: RemoteCall>,
+    I: IntoIterator<Item = C>,
+    C: RemoteCall,
 {
-    Map::new(calls.into_iter())
+    Map::new(Source::iterator(calls.into_iter()))
 }
 
 /// A call of a remote function, which the function that is passed to [`map`] must return. Only [`Call`] implements it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a call of a remote function",
-    label = "expected a `Call`",
-    note = "put `#[wren::remote]` on a `fn`, and pass it or a closure that calls it: `wren::map(|x| f(x, &model), items)`",
-    note = "a closure runs in this process, not in a worker: only the remote functions that it calls are sent to workers"
+    message = "`{Self}` is not a call of a function with `#[wren::remote]`",
+    label = "expected a call of a remote function, found `{Self}`",
+    note = "put `#[wren::remote]` on the `fn`, and pass its name or a closure that calls it: \
+            `wren::map(|x| f(x, &model), items)`",
+    note = "a closure runs in this process: only the remote functions that it calls run in workers"
 )]
 pub trait RemoteCall: sealed::Sealed {
     /// The result of the call.
     type Output;
+
+    #[doc(hidden)]
+    fn into_call(self) -> Call<Self::Output>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<R> RemoteCall for Call<R> {
     type Output = R;
+
+    fn into_call(self) -> Self {
+        self
+    }
 }
 
 mod sealed {
@@ -136,10 +147,9 @@ mod sealed {
 /// | [`.start().await`](Map::start) | a [`Job`] that runs by itself |
 #[must_use = "jobs are lazy: they run when awaited, streamed or started"]
 pub struct Map<I, R> {
-    calls: I,
+    calls: Source<I, R>,
     settings: Settings,
     executor: Option<Executor>,
-    result: PhantomData<fn() -> R>,
 }
 
 impl<I, R> fmt::Debug for Map<I, R> {
@@ -149,8 +159,8 @@ impl<I, R> fmt::Debug for Map<I, R> {
 }
 
 impl<I, R> Map<I, R> {
-    fn new(calls: I) -> Self {
-        Self { calls, settings: Settings::default(), executor: None, result: PhantomData }
+    fn new(calls: Source<I, R>) -> Self {
+        Self { calls, settings: Settings::default(), executor: None }
     }
 
     /// Names the job, so that it can be resumed: if it runs again under the same name, with the same functions and
@@ -228,8 +238,8 @@ impl<I, R> Map<I, R> {
     }
 }
 
-impl<I: Calls<Result = R>, R> Map<I, R> {
-    fn feed(self, keep: ResultPolicy) -> Result<Feed<I>> {
+impl<I, R> Map<I, R> {
+    fn feed(self, keep: ResultPolicy) -> Result<Feed<Source<I, R>>> {
         Error::if_forked()?;
         let executor = self.executor.map_or_else(Executor::current, Executor::for_caller)?;
         Ok(Feed::open(executor, self.calls, self.settings, keep))
@@ -285,7 +295,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     /// # Errors
     /// The same errors as awaiting the job.
     pub async fn refs(self) -> Result<Vec<Ref<R>>> {
-        Collect::<I, R, Ref<R>>::new(self.feed(ResultPolicy::AsRefs)?).await
+        Collect::<Source<I, R>, R, Ref<R>>::new(self.feed(ResultPolicy::AsRefs)?).await
     }
 
     /// Starts the job and returns its handle. All items are taken at once; arguments and results are kept in the store,
@@ -303,11 +313,7 @@ impl<I: Calls<Result = R>, R> Map<I, R> {
     }
 }
 
-impl<I, R> IntoFuture for Map<I, R>
-where
-    I: Calls<Result = R>,
-    R: DeserializeOwned,
-{
+impl<I, R: DeserializeOwned> IntoFuture for Map<I, R> {
     type Output = Result<Vec<R>>;
     type IntoFuture = MapFuture<I, R>;
 
@@ -320,22 +326,18 @@ where
 }
 
 /// The future that runs a [`Map`].
-pub struct MapFuture<I: Calls<Result = R>, R>(std::result::Result<Collect<I, R, R>, Option<crate::error::Error>>);
+pub struct MapFuture<I, R>(std::result::Result<Collect<Source<I, R>, R, R>, Option<crate::error::Error>>);
 
-impl<I: Calls<Result = R>, R> fmt::Debug for MapFuture<I, R> {
+impl<I, R> fmt::Debug for MapFuture<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MapFuture")
     }
 }
 
 // No field is ever pinned.
-impl<I: Calls<Result = R>, R> Unpin for MapFuture<I, R> {}
+impl<I, R> Unpin for MapFuture<I, R> {}
 
-impl<I, R> Future for MapFuture<I, R>
-where
-    I: Calls<Result = R>,
-    R: DeserializeOwned,
-{
+impl<I, R: DeserializeOwned> Future for MapFuture<I, R> {
     type Output = Result<Vec<R>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {

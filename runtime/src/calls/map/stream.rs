@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
-use super::Calls;
+use super::calls::Source;
 use super::collect::{decode_each, drive};
 use super::feed::Feed;
 use crate::error::{Error, Result};
@@ -19,8 +19,8 @@ use crate::executor::Outcome;
 /// It implements the `Stream` trait of `futures`; programs without that crate can use [`next`](Self::next). Dropping it
 /// cancels the calls that have not completed.
 #[must_use = "streams are lazy: they run while they are polled"]
-pub struct MapStream<I: Calls<Result = R>, R> {
-    state: State<I>,
+pub struct MapStream<I, R> {
+    state: State<Source<I, R>>,
     ready: VecDeque<(u64, Result<R>)>,
 }
 
@@ -30,17 +30,17 @@ enum State<I> {
     Over,
 }
 
-impl<I: Calls<Result = R>, R> fmt::Debug for MapStream<I, R> {
+impl<I, R> fmt::Debug for MapStream<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MapStream({} ready)", self.ready.len())
     }
 }
 
 // No field is ever pinned.
-impl<I: Calls<Result = R>, R> Unpin for MapStream<I, R> {}
+impl<I, R> Unpin for MapStream<I, R> {}
 
-impl<I: Calls<Result = R>, R> MapStream<I, R> {
-    pub(super) fn new(feed: Result<Feed<I>>) -> Self {
+impl<I, R> MapStream<I, R> {
+    pub(super) fn new(feed: Result<Feed<Source<I, R>>>) -> Self {
         let state = match feed {
             Ok(feed) => State::Running(Box::new(feed)),
             Err(error) => State::Broken(error),
@@ -49,14 +49,14 @@ impl<I: Calls<Result = R>, R> MapStream<I, R> {
     }
 }
 
-impl<I: Calls<Result = R>, R: DeserializeOwned> MapStream<I, R> {
+impl<I, R: DeserializeOwned> MapStream<I, R> {
     /// Returns the next outcome, or `None` after the last.
     pub async fn next(&mut self) -> Option<(u64, Result<R>)> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
-impl<I: Calls<Result = R>, R: DeserializeOwned> Stream for MapStream<I, R> {
+impl<I, R: DeserializeOwned> Stream for MapStream<I, R> {
     type Item = (u64, Result<R>);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -73,7 +73,7 @@ impl<I: Calls<Result = R>, R: DeserializeOwned> Stream for MapStream<I, R> {
                 feed
             }
         };
-        let consume = |feed: &mut Feed<I>, outcome: Outcome| {
+        let consume = |feed: &mut Feed<Source<I, R>>, outcome: Outcome| {
             let mut broken = None;
             match outcome {
                 Outcome::Done { tasks, new, results, attempt } => {

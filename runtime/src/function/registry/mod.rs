@@ -130,8 +130,8 @@ impl RemoteFn {
         self
     }
 
-    pub const fn timeout_micros(mut self, micros: u64) -> Self {
-        self.timeout = Some(Duration::from_micros(micros));
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
         self
     }
 
