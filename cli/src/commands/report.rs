@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use wren::history::{self, JobState, Timeline};
+use wren::history::{self, JobState, JobSummary, Timeline};
 
 use super::jobs;
 use crate::report::figures::{Cause, STRAGGLER};
 use crate::report::page::Page;
-use crate::report::{Report, chrome};
+use crate::report::{Report, Whole, chrome};
 use crate::screen::Screen;
 use crate::{durations, json, table};
 
@@ -32,7 +32,8 @@ pub(crate) struct Args {
     /// Print one JSON object; fields that end in `_us` are in microseconds
     #[arg(long)]
     json: bool,
-    /// Write an HTML page with the timeline of all tasks to this file; `-` for standard output
+    /// Write an HTML page with the timeline of all tasks to this file; `-` for standard output. A stage of a MapReduce,
+    /// a sort or a superstep program is shown together with the other stages
     #[arg(long, value_name = "FILE")]
     html: Option<String>,
     /// Write a Chrome trace, for Perfetto, to this file; `-` for standard output
@@ -46,7 +47,11 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         bail!("only one of --json, --html and --chrome-trace can go to standard output; write the others to files");
     }
     let directory = history::directory()?;
-    let job = jobs::chosen(&directory, args.job.as_deref())?;
+    let all = jobs::all(&directory)?;
+    let job = match args.job.as_deref().and_then(|wanted| stage_of(&all, wanted)) {
+        Some(job) => job.clone(),
+        None => jobs::chosen(&directory, args.job.as_deref())?,
+    };
     let folder = jobs::folder(&directory, &job);
     let timeline = Timeline::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let report = Report::of(&timeline);
@@ -56,9 +61,13 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         written = true;
     }
     if let Some(path) = &args.html {
-        let summary = serde_json::to_value(&report)?;
-        let outputs = outputs(&folder)?;
-        write_to(path, |out| Page { timeline: &timeline, summary: &summary, outputs: &outputs }.write(out))?;
+        let folders = stages(&all, &job).map(|stage| jobs::folder(&directory, stage)).collect::<Vec<_>>();
+        let outputs = folders.iter().map(|folder| outputs(folder)).collect::<Result<Vec<_>>>()?;
+        let read = |folder| Timeline::read(folder).with_context(|| format!("cannot read {}", folder.display()));
+        let timelines = folders.iter().map(|folder| read(folder)).collect::<Result<Vec<_>>>()?;
+        let whole = Whole::of(timelines).context("the job is gone")?;
+        let summary = serde_json::to_value(Report::of(&whole.timeline))?;
+        write_to(path, |out| Page { whole: &whole, summary: &summary, outputs: &outputs }.write(out))?;
         written = true;
     }
     let mut out = Screen::stdout();
@@ -68,6 +77,25 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         show(&mut out, &timeline, &report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the latest stage of the computation with this run id or name, if no job has it as its own.
+fn stage_of<'a>(all: &'a [JobSummary], wanted: &str) -> Option<&'a JobSummary> {
+    if all.iter().any(|job| job.id == wanted || job.name.as_deref() == Some(wanted)) {
+        return None;
+    }
+    all.iter().find(|job| job.stage.as_ref().is_some_and(|stage| stage.run == wanted || stage.of == wanted))
+}
+
+/// Returns all stages of the computation that the job belongs to, in order, or else only the job.
+fn stages<'a>(all: &'a [JobSummary], job: &'a JobSummary) -> impl Iterator<Item = &'a JobSummary> {
+    let is_of_run = |other: &&JobSummary| match (&other.stage, &job.stage) {
+        (Some(other), Some(stage)) => other.run == stage.run,
+        _ => other.id == job.id,
+    };
+    let mut stages: Vec<_> = all.iter().filter(is_of_run).collect();
+    stages.sort_by_key(|job| job.stage.as_ref().map(|stage| stage.number));
+    stages.into_iter()
 }
 
 /// Returns the output of each task, as far as it was kept.
@@ -101,6 +129,12 @@ fn show(out: &mut Screen<impl Write>, timeline: &Timeline, report: &Report<'_>) 
     let job = report.job;
     let name = job.name.as_ref().map(|name| format!(", named {name}")).unwrap_or_default();
     writeln!(out, "job        {}{name}: {}; function {}", job.id, jobs::state(job.state), job.function)?;
+    if let Some(stage) = &job.stage {
+        writeln!(out, "stage      {}, number {} of {}; `--html` shows all stages", stage.name, stage.number, stage.of)?;
+    }
+    if let Some(reason) = &job.reason {
+        writeln!(out, "           {}", reason.lines().next().unwrap_or_default())?;
+    }
     match job.state {
         JobState::Running => writeln!(out, "           the job is still running; this report covers the time so far")?,
         JobState::Interrupted => {

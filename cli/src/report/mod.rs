@@ -4,8 +4,10 @@ pub(crate) mod chrome;
 pub(crate) mod figures;
 pub(crate) mod page;
 mod path;
+mod whole;
 
 pub(crate) use figures::Report;
+pub(crate) use whole::Whole;
 
 #[cfg(test)]
 mod tests {

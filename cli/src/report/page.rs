@@ -1,5 +1,5 @@
-//! The HTML page of a report: a job's timeline, concurrency, distribution of durations, and failures. It is a single
-//! file that loads nothing else, so it can be sent to other people.
+//! The HTML page of a report: the timeline of a job or of all stages of a computation, concurrency, distribution of
+//! durations, and failures. It is a single file that loads nothing else, so it can be sent to other people.
 //!
 //! The page gets the job's data only as JSON, in an element that no browser executes, and its script turns the data
 //! into text. The page's content security policy allows its own style and script, by their hashes, and nothing else.
@@ -13,7 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use wren::history::{Ended, JobSummary, Span, Timeline};
+use wren::history::{Ended, JobSummary, Phase, Span, Timeline};
+
+use super::Whole;
+use super::whole::StageRow;
 
 #[cfg(test)]
 mod tests;
@@ -24,9 +27,12 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = concat!(
     "\"use strict\";\n{\n",
     include_str!("page/read.js"),
+    include_str!("page/arrange.js"),
     include_str!("page/draw.js"),
     include_str!("page/strips.js"),
     include_str!("page/text.js"),
+    include_str!("page/rows.js"),
+    include_str!("page/input.js"),
     include_str!("page/page.js"),
     "}\n"
 );
@@ -39,18 +45,18 @@ const ALL_TEXT: usize = 8 * 1024 * 1024;
 
 /// The contents of a page.
 pub(crate) struct Page<'a> {
-    /// All attempts.
-    pub(crate) timeline: &'a Timeline,
+    /// The job, or all stages of a computation.
+    pub(crate) whole: &'a Whole,
     /// The report's figures, as `cargo wren report --json` prints them. All of them are optional.
     pub(crate) summary: &'a Value,
-    /// The known output of tasks.
-    pub(crate) outputs: &'a BTreeMap<u64, String>,
+    /// The known output of tasks: of the job, or of each stage.
+    pub(crate) outputs: &'a [BTreeMap<u64, String>],
 }
 
 impl Page<'_> {
     /// Writes the page.
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let job = &self.timeline.job;
+        let job = &self.whole.timeline.job;
         let mut rest = HTML;
         while let Some((before, after)) = rest.split_once('{') {
             out.write_all(before.as_bytes())?;
@@ -74,8 +80,10 @@ impl Page<'_> {
     }
 
     fn data(&self) -> Data<'_> {
-        let Timeline { job, about, spans, runs, clock_error_us, .. } = self.timeline;
-        let mut columns = Columns { length: spans.len(), ..Columns::default() };
+        let Whole { timeline, stages } = self.whole;
+        let Timeline { job, about, spans, runs, clock_error_us, .. } = timeline;
+        let took = Phase::ALL.map(|_| Column::default()).into();
+        let mut columns = Columns { length: spans.len(), took, ..Columns::default() };
         let mut errors = Numbered::default();
         let mut lanes = Numbered::default();
         let mut requests = BTreeMap::new();
@@ -114,7 +122,9 @@ impl Page<'_> {
         let (mut of_errors, mut of_outputs) = (ALL_TEXT, ALL_TEXT);
         Data {
             wren: env!("CARGO_PKG_VERSION"),
+            phases: Phase::ALL.map(|phase| NamedPhase { name: phase.name(), meaning: meaning(phase) }).into(),
             job,
+            stages,
             memory_mb: about.memory_mb,
             runs: runs.iter().map(|run| [run.start, run.end]).collect(),
             clock_error_us: *clock_error_us,
@@ -126,9 +136,27 @@ impl Page<'_> {
                 .collect(),
             errors: errors.items.iter().map(|(class, message)| (*class, limited(message, &mut of_errors))).collect(),
             requests,
-            outputs: self.outputs.iter().map(|(task, output)| (*task, limited(output, &mut of_outputs))).collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .map(|of| of.iter().map(|(task, output)| (*task, limited(output, &mut of_outputs))).collect())
+                .collect(),
             summary: self.summary.as_object(),
         }
+    }
+}
+
+/// Returns what happens in a phase, for people.
+fn meaning(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Queue => "the task waited for a worker",
+        Phase::Start => "the task was sent, but the worker had not started it",
+        Phase::Setup => "a new worker prepared itself",
+        Phase::Fetch => "the worker waited for arguments",
+        Phase::Turn => "earlier tasks of the same batch ran",
+        Phase::Compute => "the function ran",
+        Phase::Commit => "the outcome was written",
+        Phase::Observe => "the outcome was on its way to the driver",
     }
 }
 
@@ -140,7 +168,9 @@ fn lane(span: &Span) -> (Option<u64>, u32) {
 #[derive(Serialize)]
 struct Data<'a> {
     wren: &'static str,
+    phases: Vec<NamedPhase>,
     job: &'a JobSummary,
+    stages: &'a [StageRow],
     memory_mb: Option<u32>,
     runs: Vec<[u64; 2]>,
     clock_error_us: u64,
@@ -148,8 +178,15 @@ struct Data<'a> {
     lanes: Vec<(Option<String>, u32)>,
     errors: Vec<(&'a str, Cow<'a, str>)>,
     requests: BTreeMap<usize, &'a str>,
-    outputs: BTreeMap<u64, Cow<'a, str>>,
+    outputs: Vec<BTreeMap<u64, Cow<'a, str>>>,
     summary: Option<&'a serde_json::Map<String, Value>>,
+}
+
+/// A phase, as the script shows it. The script draws any list of phases.
+#[derive(Serialize)]
+struct NamedPhase {
+    name: &'static str,
+    meaning: &'static str,
 }
 
 #[derive(Default, Serialize)]
@@ -163,7 +200,7 @@ struct Columns {
     lane: Column,
     error: Column,
     queued: Column,
-    took: [Column; 8],
+    took: Vec<Column>,
     bytes_in: Column,
     bytes_out: Column,
     peak_mb: Column,

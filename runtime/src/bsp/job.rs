@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::executor::Executor;
 use crate::mapreduce::{
     CleanUp, Format, Outputs, Plan, ReduceResult, Registered, Settings, Shuffle, Target, Written, common_settings,
-    remove_below,
+    of_stages, remove_below,
 };
 use crate::shuffle::Scattered;
 use crate::store::BoxFuture;
@@ -133,7 +133,7 @@ struct StepResults<S> {
 impl<T: Bsp> Steps<T> {
     fn new<I: Iterator<Item = T::Input>>(job: BspJob<T, I>) -> Result<Self> {
         let BspJob { job, inputs, settings, until, steps } = job;
-        let plan = Plan::new(settings)?;
+        let plan = Plan::new(settings, of_stages::<T>())?;
         let (load, partitions) = plan.map_calls(<T as Registered>::stages()[0], &job, inputs)?;
         // In later steps, every partition sends to every partition.
         plan.check(partitions, partitions)?;

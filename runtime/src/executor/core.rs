@@ -252,6 +252,7 @@ impl Core {
             log.report_progress(scheduler.progress(*job, &running).unwrap_or_default());
             if log.takes_cancellation() {
                 scheduler.cancel(*job, updates);
+                log.note(Note::Reason("another process cancelled the job, as `cargo wren cancel` does".to_owned()));
                 log.note(Note::End("cancelled"));
                 entry.give(Outcome::Cancelled, wakers);
             }

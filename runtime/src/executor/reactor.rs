@@ -187,6 +187,7 @@ impl Reactor {
             store,
             workers: config.workers,
             memory_mb: registry::find(function).ok().and_then(|function| function.memory_mb),
+            stage: settings.stage.clone(),
             program: platform::own_path().unwrap_or_default(),
         };
         let quiet = self.is_quiet(settings);

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::function::Limits;
+use crate::history::Stage;
 use crate::platform;
 use crate::scheduler::JobSpec;
 
@@ -15,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) budget_usd: Option<f64>,
     pub(crate) quiet: bool,
     pub(crate) limits: Limits,
+    /// The computation that the job is a stage of.
+    pub(crate) stage: Option<Stage>,
 }
 
 impl Settings {

@@ -139,6 +139,9 @@ pub enum Event {
         wall_s: f64,
         /// Cost of the run in dollars; 0 for the local backend.
         usd: f64,
+        /// Why the run ended early, if no failed task explains it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
 }
 
@@ -175,6 +178,11 @@ impl Event {
                     *text = clean(text);
                 }
                 about.name = about.name.as_deref().map(clean);
+                if let Some(stage) = &mut about.stage {
+                    for text in [&mut stage.run, &mut stage.of, &mut stage.name] {
+                        *text = clean(text);
+                    }
+                }
                 about.program = platform::path_of_text(&clean(&platform::text_of_path(&about.program)));
             }
             Event::Failed { message, stderr, class, .. } => {
@@ -185,6 +193,7 @@ impl Event {
                 *message = clean(message);
                 *class = clean(class).into();
             }
+            Event::End { reason, .. } => *reason = reason.as_deref().map(clean),
             _ => {}
         }
         self
@@ -249,6 +258,19 @@ pub struct RemoteTimes {
     pub ran_us: u64,
 }
 
+/// The place of a job in a computation of several jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Identifies this run of the computation.
+    pub run: String,
+    /// Name of the computation: the one that it was given, or that of its type.
+    pub of: String,
+    /// Name of the stage, such as `map`.
+    pub name: String,
+    /// Number of the stage in this run, counted from 1.
+    pub number: u32,
+}
+
 /// The description of a job in the first line of its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
@@ -270,6 +292,9 @@ pub struct About {
     /// Memory limit of a call of that function, in MB, if there is one.
     #[serde(default)]
     pub memory_mb: Option<u32>,
+    /// The computation that the job is a stage of: a MapReduce, a sort or a superstep program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
     /// Path of the program that ran the job.
     #[serde(default, with = "crate::platform::as_text")]
     pub program: PathBuf,

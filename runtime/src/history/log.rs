@@ -55,6 +55,8 @@ pub(crate) struct JobLog {
     totals: Totals,
     /// Set if the backend is `sim`.
     forecast: Option<Box<dyn Forecast>>,
+    /// Why the job ends early, if it does.
+    reason: Option<String>,
     ended: bool,
 }
 
@@ -80,6 +82,7 @@ impl JobLog {
             reported: now,
             clocks: Clocks::default(),
             totals: Totals::default(),
+            reason: None,
             ended: false,
         };
         log.files.line(&Event::Job {
@@ -106,6 +109,7 @@ impl JobLog {
                 let (t, unix) = (seconds(since.as_micros() as u64), self.started_unix + since);
                 self.files.printed(t, unix.as_millis() as u64, &line.printed());
             }
+            Note::Reason(reason) => self.reason = Some(reason),
             Note::End(state) => self.finish(state),
         }
     }
@@ -309,6 +313,7 @@ impl JobLog {
             compute_s: compute.as_secs_f64(),
             wall_s: wall.as_secs_f64(),
             usd,
+            reason: self.reason.take(),
         });
         self.display.end(&self.about, &self.totals, state, wall, self.files.is_kept());
         if let Some(text) = self.forecast.take().and_then(|forecast| forecast.text(self.about.memory_mb)) {

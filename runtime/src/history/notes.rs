@@ -64,6 +64,8 @@ pub(crate) enum Note {
     Retry { task: u64, ran: TaskReport, failure: Failure, after: Duration },
     /// A task printed a line.
     PrintedLine(OwnLine),
+    /// The job will end early, for this reason, which concerns no single task.
+    Reason(String),
     /// The job ended: `done`, `failed` or `cancelled`.
     End(&'static str),
 }
@@ -75,6 +77,7 @@ impl Note {
             Note::Failed { stderr, failure, .. } => stderr.len() + size_of(failure),
             Note::Retry { failure, .. } => size_of(failure),
             Note::PrintedLine(line) => line.text.len(),
+            Note::Reason(reason) => reason.len(),
             Note::Submitted(_) | Note::Earlier(_) | Note::Done { .. } | Note::End(_) => 0,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{About, Event, Follow, LOG};
+use super::{About, Event, Follow, LOG, Stage};
 use crate::config::Config;
 use crate::error::Result;
 use crate::platform;
@@ -83,6 +83,12 @@ pub struct JobSummary {
     pub queued: u64,
     /// Peak memory of a worker, in MB.
     pub peak_mb: u64,
+    /// The computation that the latest run was a stage of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// Why the latest run ended early, if no failed task explains it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A set of tasks, as ranges from key to value that do not touch each other. A task that succeeds again, because its
@@ -203,7 +209,7 @@ impl JobSummary {
 
     pub(super) fn begin(event: Event) -> Option<Self> {
         let Event::Job { about, started_unix_ms, .. } = event else { return None };
-        let About { id, name, function, tasks, backend, store, workers, .. } = about;
+        let About { id, name, function, tasks, backend, store, workers, stage, .. } = about;
         Some(Self {
             id,
             name,
@@ -227,6 +233,8 @@ impl JobSummary {
             running: 0,
             queued: 0,
             peak_mb: 0,
+            stage,
+            reason: None,
         })
     }
 
@@ -240,6 +248,8 @@ impl JobSummary {
                 self.started_unix_ms = started_unix_ms;
                 self.tasks = about.tasks.or(self.tasks);
                 (self.backend, self.store, self.workers) = (about.backend, about.store, about.workers);
+                self.stage = about.stage;
+                self.reason = None;
                 self.earlier_usd = self.usd;
                 self.earlier_done = self.done;
             }
@@ -265,8 +275,9 @@ impl JobSummary {
                 (self.running, self.queued) = (running, queued);
             }
             Event::Clock { .. } => {}
-            Event::End { state, wall_s, usd, .. } => {
+            Event::End { state, wall_s, usd, reason, .. } => {
                 self.wall_s = wall_s;
+                self.reason = reason;
                 self.usd = self.earlier_usd + usd;
                 (self.running, self.queued) = (0, 0);
                 self.state = match &*state {
@@ -297,6 +308,7 @@ mod tests {
             store: String::new(),
             workers: 2,
             memory_mb: None,
+            stage: None,
             program: PathBuf::new(),
         };
         let place = LogPlace::New { folder: directory.join("jobs/abc"), history: 100 };
@@ -337,12 +349,14 @@ mod tests {
         note(&mut log, Note::Retry { task: 4, ran, failure: failure.clone(), after });
         done(&mut log, 3..9, 5);
         note(&mut log, Note::Failed { task: 9, ran, failure, stderr: String::new() });
+        note(&mut log, Note::Reason("no more\u{1b} money".to_owned()));
         log.finish("failed");
         log.write();
         let mut events = 0;
         let ended = JobSummary::read_with(path.parent().unwrap(), |_| events += 1).unwrap();
         assert_eq!((ended.state, ended.runs, ended.done, ended.failed), (JobState::Failed, 2, 9, 1));
         assert_eq!((ended.retried, events), (1, 7));
+        assert_eq!(ended.reason.as_deref(), Some("no more\u{fffd} money"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::outputs::Outputs;
 use super::plan::Plan;
 use super::settings::{Settings, common_settings};
 use super::stage::ReduceStage;
-use super::{MapReduce, Registered};
+use super::{MapReduce, Registered, of_stages};
 use crate::calls::Call;
 use crate::error::Result;
 use crate::executor::Executor;
@@ -108,7 +108,7 @@ where
     /// [`Error::Store`](crate::Error::Store) if the files cannot be written.
     pub async fn write(self, folder: impl Into<String>, format: Format) -> Result<Written> {
         let folder = folder.into();
-        let plan = Plan::new(self.settings)?;
+        let plan = Plan::new(self.settings, of_stages::<T>())?;
         let folder = plan.folder(&folder)?;
         let stages = Stages::new(self.job, self.inputs, plan)?;
         let outputs = stages.plan.outputs(&folder).await?;
@@ -142,7 +142,8 @@ where
     type IntoFuture = BoxFuture<'static, Result<Vec<T::Output>>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let stages = Plan::new(self.settings).and_then(|plan| Stages::new(self.job, self.inputs, plan));
+        let stages =
+            Plan::new(self.settings, of_stages::<T>()).and_then(|plan| Stages::new(self.job, self.inputs, plan));
         Box::pin(async move {
             let reduced = stages?.run(Target::Result, None).await?;
             Ok(reduced.into_iter().flat_map(|reduced| reduced.collected).collect())

@@ -153,6 +153,12 @@ pub trait Registered: Sized + 'static {
     fn stages() -> &'static [&'static RemoteFn];
 }
 
+/// Returns the path of the type that has these stages.
+pub(crate) fn of_stages<T: Registered>() -> &'static str {
+    let first = T::stages().first().map_or("", |stage| stage.name);
+    first.rsplit_once("::").map_or(first, |(of, _)| of)
+}
+
 /// Returns which of `partitions` a key belongs to, by its hash.
 pub(crate) fn by_hash(key: &[u8], partitions: usize) -> usize {
     use std::hash::BuildHasher;

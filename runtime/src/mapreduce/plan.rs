@@ -1,7 +1,7 @@
 //! Prepares and runs jobs with a shuffle: store, limits, partitions, stages.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use crate::calls::map::{Map, gather};
 use crate::error::{Error, Result};
 use crate::executor::Executor;
 use crate::function::{Limits, RemoteFn};
+use crate::history::Stage;
 use crate::platform::new_id;
 use crate::shuffle::{Model, Scattered};
 use crate::store::{self, Requests, Store, StoreError};
@@ -30,14 +31,21 @@ pub(crate) struct Plan {
     pub(crate) store: Arc<dyn Store>,
     /// Prefix of the job's objects.
     pub(crate) id: String,
+    /// Name of the computation in the logs of its stages.
+    of: String,
+    /// Identifies this run in the logs of its stages, and how many of them have started.
+    run: String,
+    stages: AtomicU32,
     /// Whether the results of a named job's stages were already removed once, to run the stages again.
     has_forgotten: AtomicBool,
 }
 
 impl Plan {
+    /// Prepares a job; `of` is the path of the type or function that it runs.
+    ///
     /// # Errors
     /// [`Error::Config`] if workers cannot access the store of the shuffle.
-    pub(crate) fn new(mut settings: Settings) -> Result<Self> {
+    pub(crate) fn new(mut settings: Settings, of: &str) -> Result<Self> {
         let executor = settings.run.executor.take().map_or_else(Executor::current, Executor::for_caller)?;
         let store = match &settings.shuffle {
             Some(url) => store::open(url)?,
@@ -52,7 +60,9 @@ impl Plan {
             )));
         }
         let id = settings.run.name.clone().unwrap_or_else(new_id);
-        Ok(Self { settings, executor, store, id, has_forgotten: AtomicBool::new(false) })
+        let of = settings.run.name.as_deref().unwrap_or(of).to_owned();
+        let (run, stages) = (new_id(), AtomicU32::new(0));
+        Ok(Self { settings, executor, store, id, of, run, stages, has_forgotten: AtomicBool::new(false) })
     }
 
     /// Switches to the Redis server of the key-value storage, if the program chose no store for the shuffle and the
@@ -145,7 +155,9 @@ impl Plan {
     /// Runs one stage.
     pub(crate) fn stage<R>(&self, name: &str, calls: Vec<Call<R>>) -> Map<std::vec::IntoIter<Call<R>>, R> {
         let run = &self.settings.run;
-        let mut map = gather(calls).on(&self.executor);
+        let number = self.stages.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let stage = Stage { run: self.run.clone(), of: self.of.clone(), name: name.to_owned(), number };
+        let mut map = gather(calls).on(&self.executor).as_stage(stage);
         if let Some(job) = &run.name {
             map = map.named(format!("{job}-{name}"));
         }

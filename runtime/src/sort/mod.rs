@@ -84,7 +84,7 @@ impl Sort {
     /// the folder cannot be used, and the errors of a job.
     pub async fn write(self, folder: impl Into<String>) -> Result<Written> {
         let Self { input, key, settings } = self;
-        let plan = Plan::new(settings)?;
+        let plan = Plan::new(settings, module_path!())?;
         let folder = plan.folder(&folder.into())?;
         let stage_limits = StageLimits::of(&plan.executor, module_path!(), plan.settings.limits)?;
         let splits = input.on(&plan.executor).splits().await?;

@@ -1,16 +1,13 @@
 // Draws the timeline, and the time axis that it shares with the strips below it.
 
-const LEFT = 78, RIGHT = 12, AXIS = 22, TALLEST = 24;
-const begin = Math.min(...report.runs.map((run) => run[0]), 0);
-const end = Math.max(...report.runs.map((run) => run[1]), begin + 1);
-const view = { from: begin, to: end, byWorker: false, alone: null, selected: null, focused: null };
+const LEFT = 78, RIGHT = 12, AXIS = 22;
 
 /** The colours of the current theme. */
 let colours = {};
 function readColours() {
   const probe = document.body.appendChild(element("span", { hidden: true }));
   const read = (name) => {
-    probe.style.color = `var(--${name})`;
+    probe.style.color = `var(--${name}, var(--other))`;
     return getComputedStyle(probe).color;
   };
   for (const name of ["paper", "panel", "ink", "soft", "line", "idle", "accent", "failed"]) colours[name] = read(name);
@@ -31,6 +28,8 @@ const LINES = {
   start: [[-2, 10, 10, -2], [-2, 2, 2, -2], [6, 10, 10, 6]],
   setup: [[0, 8, 8, 0], [0, 0, 8, 8]],
   fetch: [[0, 2.5, 8, 2.5], [0, 6.5, 8, 6.5]],
+  decode: [[-2, 10, 10, -2], [0, 4.5, 8, 4.5]],
+  encode: [[-2, -2, 10, 10], [4.5, 0, 4.5, 8]],
   commit: [[2.5, 0, 2.5, 8], [6.5, 0, 6.5, 8]],
   observe: [[-2, -2, 10, 10], [6, -2, 10, 2], [-2, 6, 2, 10]],
   concurrency: [[0, 4.5, 8, 4.5]],
@@ -70,32 +69,6 @@ function swatch(name) {
 
 function paintSwatches() {
   document.querySelectorAll("canvas[data-swatch]").forEach(paintSwatch);
-}
-
-/** The indices of all spans, and the two orders in which they are drawn, from top to bottom. */
-const indices = Uint32Array.from({ length: spans.length }, (_, i) => i);
-const byStart = indices.slice().sort((a, b) => moment(a, 3) - moment(b, 3) || a - b);
-const byWorker = indices.slice().sort((a, b) => spans.lane[a] - spans.lane[b] || moment(a, 3) - moment(b, 3));
-const shown = new Uint32Array(spans.length);
-/** The band in which each span of `shown` is drawn. A band contains one or more rows. */
-let rows = { count: 0, shown: 0, band: new Uint32Array(spans.length), bands: 0, height: 0 };
-
-/** Selects the spans in the view's range, and assigns them to bands. */
-function arrange(height) {
-  // By start, an attempt is visible from when it was sent; by worker, only while its worker was busy with it.
-  const [first, last] = view.byWorker ? [2, 7] : [1, 8];
-  const { moments } = spans;
-  let count = 0;
-  for (const span of view.byWorker ? byWorker : byStart) {
-    if (moments[9 * span + first] <= view.to && moments[9 * span + last] >= view.from) shown[count++] = span;
-  }
-  const lines = view.byWorker ? report.lanes.length : count;
-  const bands = Math.max(1, Math.min(lines, Math.floor(height)));
-  for (let at = 0; at < count; at++) {
-    const line = view.byWorker ? spans.lane[shown[at]] : at;
-    rows.band[at] = Math.floor((line * bands) / lines);
-  }
-  rows = { ...rows, count: lines, shown: count, bands, height: Math.min(view.byWorker ? 3 * TALLEST : TALLEST, height / bands) };
 }
 
 /** Clears a canvas, and returns its context in CSS pixels and its size. */
@@ -148,18 +121,36 @@ function drawGrid({ pen, height, plot }, labels) {
     pen.stroke();
     if (labels) pen.fillText(tick(time, every), Math.min(x, LEFT + plot - 14), height - 6);
   }
-  // The moments at which the job was resumed.
+}
+
+/** Draws the moments at which the job was resumed, or its stages started. */
+function drawStarts({ pen, height, plot }) {
   pen.strokeStyle = colours.ink;
+  pen.lineWidth = 1;
+  pen.textBaseline = "alphabetic";
   pen.setLineDash([4, 3]);
-  report.runs.forEach(([time], run) => {
-    if (run === 0 || time < view.from || time > view.to) return;
+  const resumed = report.runs.slice(1).map(([time], run) => [time, `run ${run + 2}`]);
+  const marks = report.stages.length ? report.stages.map(({ time, name }) => [time[0], name]) : resumed;
+  let free = -Infinity;
+  marks.forEach(([time, name]) => {
+    if (time < view.from || time > view.to) return;
     const x = Math.round(xOf(time, plot)) + 0.5;
     pen.beginPath();
     pen.moveTo(x, 0);
     pen.lineTo(x, height - AXIS);
     pen.stroke();
     pen.textAlign = "left";
-    if (labels) pen.fillText(`run ${run + 1}`, x + 4, 11);
+    // A name that would cover the previous one is left out.
+    if (x < free) return;
+    pen.save();
+    pen.setLineDash([]);
+    pen.strokeStyle = colours.paper;
+    pen.lineWidth = 3;
+    pen.strokeText(name, x + 4, 11);
+    pen.fillStyle = colours.ink;
+    pen.fillText(name, x + 4, 11);
+    pen.restore();
+    free = x + 12 + pen.measureText(name).width;
   });
   pen.setLineDash([]);
 }
@@ -168,26 +159,28 @@ function drawGrid({ pen, height, plot }, labels) {
  * Weights of the phases where several attempts share a pixel. Waiting has a low weight, because many waiting
  * attempts would hide the few that have a worker.
  */
-const WEIGHTS = [0.15, 0.3, 1, 1, 0.3, 1, 1, 0.3];
+const WEIGHTS = { queue: 0.15, start: 0.3, turn: 0.3, observe: 0.3 };
 /** Draws attempts that are so thin that several share a pixel: each pixel shows the phase that covers most of it. */
 function drawCovered(canvas, area) {
   const { pen, plot } = area;
   const width = Math.max(1, Math.floor(plot)), stride = width + 2;
-  const { bands, shown: count, band: bandOf } = rows;
-  const { from, to, alone, byWorker } = view;
-  const { moments } = spans;
+  const { bands, shown: count } = rows;
+  const { from, to, alone } = view;
+  const { moments, stride: perSpan } = spans;
   const scale = width / (to - from);
-  const [first, last] = byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
-  const full = byWorker ? 1 : rows.count / bands;
+  const [first, last] = drawn();
+  const full = view.by === "start" ? rows.count / bands : 1;
+  const weights = PHASES.map(({ name }) => WEIGHTS[name] ?? 1);
   // One row for each phase. The running sum of a row is how much of each pixel the phase covers.
-  const cover = new Float32Array(8 * stride);
+  const cover = new Float32Array(PHASES.length * stride);
   const covered = new Float32Array(width), most = new Float32Array(width), winner = new Int8Array(width);
   const image = pen.createImageData(width, bands);
   const pixels = new Uint32Array(image.data.buffer);
-  for (let at = 0, band = 0; band < bands; band++) {
+  const bandOf = band;
+  for (let at = 0, line = 0; line < bands; line++) {
     let present = 0;
-    for (; at < count && bandOf[at] === band; at++) {
-      const base = 9 * shown[at];
+    for (; at < count && bandOf[at] === line; at++) {
+      const base = perSpan * shown[at];
       for (let phase = first; phase <= last; phase++) {
         let a = (moments[base + phase] - from) * scale, b = (moments[base + phase + 1] - from) * scale;
         if (b <= 0 || a >= width || a === b) continue;
@@ -212,7 +205,7 @@ function drawCovered(canvas, area) {
     winner.fill(-1);
     for (let phase = first; phase <= last; phase++) {
       if (!(present & (1 << phase))) continue;
-      const weight = alone === null || alone === phase ? WEIGHTS[phase] : 0;
+      const weight = alone === null || alone === phase ? weights[phase] : 0;
       let level = 0;
       for (let x = 0, place = phase * stride; x < width; x++, place++) {
         level += cover[place];
@@ -223,7 +216,7 @@ function drawCovered(canvas, area) {
         }
       }
     }
-    for (let x = 0, pixel = band * width; x < width; x++, pixel++) {
+    for (let x = 0, pixel = line * width; x < width; x++, pixel++) {
       if (winner[x] < 0) continue;
       const opacity = Math.min(255, 102 + (153 * covered[x]) / full);
       pixels[pixel] = colours.packed[winner[x]] | (opacity << 24);
@@ -240,16 +233,16 @@ function drawCovered(canvas, area) {
 /** Draws attempts that have their own rows, hatched. */
 function drawRows({ pen, plot }) {
   const gap = rows.height > 5 ? 1 : 0;
-  const [first, last] = view.byWorker ? [SETUP, COMMIT] : [QUEUE, 7];
+  const [first, last] = drawn(), byWorker = view.by === "worker";
   for (let at = 0; at < rows.shown; at++) {
-    const y = rows.band[at] * rows.height;
+    const y = band[at] * rows.height;
     for (let phase = first; phase <= last; phase++) {
       const from = Math.max(moment(shown[at], phase), view.from), to = Math.min(moment(shown[at], phase + 1), view.to);
       if (to <= from) continue;
       const x = xOf(from, plot);
       pen.globalAlpha = view.alone === null || view.alone === phase ? 1 : 0.12;
       pen.fillStyle = colours.patterns[phase];
-      pen.fillRect(x, y, Math.max(0.4, xOf(to, plot) - x - (view.byWorker && phase === COMPUTE ? 0.6 : 0)), rows.height - gap);
+      pen.fillRect(x, y, Math.max(0.4, xOf(to, plot) - x - (byWorker && phase === AT.compute ? 0.6 : 0)), rows.height - gap);
     }
   }
   pen.globalAlpha = 1;
@@ -262,9 +255,9 @@ function drawMarks({ pen, plot }) {
   for (let at = 0; at < rows.shown; at++) {
     const ended = spans.ended[shown[at]];
     if (ended === DONE) continue;
-    const time = moment(shown[at], view.byWorker ? 7 : 8);
+    const time = moment(shown[at], drawn()[1] + 1);
     if (time < view.from || time > view.to) continue;
-    const x = xOf(time, plot), y = (rows.band[at] + 0.5) * rows.height;
+    const x = xOf(time, plot), y = (band[at] + 0.5) * rows.height;
     const cell = `${ended} ${Math.round(x / 4)} ${Math.round(y / 4)}`;
     if (seen.has(cell)) continue;
     seen.add(cell);
@@ -289,12 +282,14 @@ function drawMarks({ pen, plot }) {
 function outline({ pen, plot }, span, colour) {
   const at = span === null ? -1 : shown.subarray(0, rows.shown).indexOf(span);
   if (at < 0) return;
-  const x0 = Math.max(LEFT, xOf(moment(span, view.byWorker ? 2 : 0), plot)), x1 = Math.min(LEFT + plot, xOf(moment(span, view.byWorker ? 7 : 8), plot));
+  const [first, last] = drawn();
+  const x0 = Math.max(LEFT, xOf(moment(span, first), plot));
+  const x1 = Math.min(LEFT + plot, xOf(moment(span, last + 1), plot));
   pen.strokeStyle = colour;
   pen.lineWidth = 2;
-  pen.strokeRect(x0 - 1, rows.band[at] * rows.height - 1, Math.max(3, x1 - x0) + 2, Math.max(3, rows.height) + 1);
+  pen.strokeRect(x0 - 1, band[at] * rows.height - 1, Math.max(3, x1 - x0) + 2, Math.max(3, rows.height) + 1);
   // An arrow points at the row, which may be thin.
-  const y = (rows.band[at] + 0.5) * rows.height;
+  const y = (band[at] + 0.5) * rows.height;
   pen.fillStyle = colour;
   pen.beginPath();
   pen.moveTo(LEFT, y - 6);
@@ -314,26 +309,38 @@ function drawTimeline(canvas) {
   area.pen.beginPath();
   area.pen.rect(LEFT, 0, area.plot, height);
   area.pen.clip();
-  if (rows.height >= 4 && rows.shown <= 2000) drawRows(area);
+  // Attempts of one stage run at the same time, so they share pixels.
+  if (rows.height >= 4 && rows.shown <= 2000 && view.by !== "stage") drawRows(area);
   else drawCovered(buffer, area);
   outline(area, view.focused, colours.ink);
   outline(area, view.selected, colours.accent);
   area.pen.restore();
+  drawStarts(area);
   drawMarks(area);
   area.pen.fillStyle = colours.soft;
   area.pen.textAlign = "right";
   area.pen.textBaseline = "middle";
-  if (view.byWorker) {
-    const every = Math.max(1, Math.ceil((13 * rows.count) / (rows.bands * rows.height)));
-    for (let lane = 0; lane < rows.count; lane += every) {
-      const [instance, worker] = report.lanes[lane];
-      area.pen.fillText(instance === null ? `worker ${worker}` : instance.slice(0, 8), LEFT - 6, Math.max(6, ((lane + 0.5) * rows.bands * rows.height) / rows.count));
+  labelRows(area, height);
+}
+
+function labelRows({ pen }, height) {
+  if (view.by === "start") {
+    // Each row is an attempt; the labels count those in the range from the top, drawn or not.
+    const every = Math.max(1, step(rows.of, 6)), numbers = ordinal.subarray(0, rows.shown);
+    for (let nth = every; nth <= rows.of; nth += every) {
+      const row = after(numbers, nth - 1) + 1;
+      pen.fillText(number(nth), LEFT - 6, Math.min((row / rows.count) * rows.bands * rows.height, height - 5));
     }
-  } else {
-    // Each row is an attempt; the labels count them from the top.
-    const every = Math.max(1, step(rows.count, 6));
-    for (let row = every; row <= rows.count; row += every) {
-      area.pen.fillText(number(row), LEFT - 6, Math.min((row / rows.count) * rows.bands * rows.height, height - 5));
-    }
+    return;
   }
+  const every = Math.max(1, Math.ceil((13 * rows.count) / (rows.bands * rows.height)));
+  for (let lane = 0; lane < rows.count; lane += every) {
+    const name = view.by === "stage" ? report.stages[lane].name : laneLabel(lane);
+    pen.fillText(name.slice(0, 11), LEFT - 6, Math.max(6, ((lane + 0.5) * rows.bands * rows.height) / rows.count));
+  }
+}
+
+function laneLabel(lane) {
+  const [instance, worker] = report.lanes[lane];
+  return instance === null ? `worker ${worker}` : instance.slice(0, 8);
 }

@@ -1,24 +1,38 @@
 // Reads the page's data into arrays, formats numbers and texts, and creates elements.
 
-const PHASES = [
-  { name: "queue", meaning: "the task waited for a worker" },
-  { name: "start", meaning: "the task was sent, but the worker had not started it" },
-  { name: "setup", meaning: "a new worker prepared itself" },
-  { name: "fetch", meaning: "the worker waited for arguments" },
-  { name: "turn", meaning: "earlier tasks of the same batch ran" },
-  { name: "compute", meaning: "the function ran" },
-  { name: "commit", meaning: "the outcome was written" },
-  { name: "observe", meaning: "the outcome was on its way to the driver" },
-];
-const [QUEUE, START, SETUP, COMPUTE, COMMIT] = [0, 1, 2, 5, 6];
 const [DONE, RETRIED, FAILED] = [0, 1, 2];
 const ENDED = ["done", "retried", "failed"];
 /** Maximum number of rows in a table. */
 const SHOWN = 100;
 
-const report = JSON.parse(document.getElementById("data").textContent);
-report.summary ??= {};
-const spans = read(report.spans);
+/** The job's data as it was read last. `showReport` replaces all of it. */
+let report, spans, PHASES;
+/** Index of each phase by its name; `AT.end` is that of the last moment. */
+let AT;
+/** The whole time of the job. */
+let begin, end;
+/** The indices of all spans, and the two orders in which they are drawn, from top to bottom. */
+let indices, byStart, byLane;
+/** The spans of tasks that failed or were retried, and the spans by compute time, the slowest first. */
+let unsuccessful, bySlowness;
+
+/** Reads the data of `showReport`. */
+function load(data) {
+  report = data;
+  report.summary ??= {};
+  PHASES = report.phases;
+  AT = Object.fromEntries(PHASES.map(({ name }, at) => [name, at]));
+  AT.end = PHASES.length;
+  spans = read(report.spans);
+  begin = Math.min(...report.runs.map((run) => run[0]), 0);
+  end = Math.max(...report.runs.map((run) => run[1]), begin + 1);
+  indices = Uint32Array.from({ length: spans.length }, (_, i) => i);
+  byStart = indices.slice().sort((a, b) => moment(a, AT.fetch) - moment(b, AT.fetch) || a - b);
+  byLane = indices.slice().sort((a, b) => spans.lane[a] - spans.lane[b] || moment(a, AT.fetch) - moment(b, AT.fetch));
+  const compute = Float64Array.from(indices, (span) => tookPerTask(span, AT.compute));
+  bySlowness = indices.slice().sort((a, b) => compute[b] - compute[a] || a - b);
+  unsuccessful = indices.filter((span) => spans.ended[span] !== DONE);
+}
 
 /** Decodes numbers in LEB128, in base64. */
 function column(text, length, Type = Float64Array) {
@@ -38,18 +52,23 @@ function column(text, length, Type = Float64Array) {
 
 function read(columns) {
   const { length } = columns;
-  // The nine moments of span i start at index 9 * i.
-  const moments = new Float64Array(9 * length);
+  // The moments of span i, one more than phases, start at index `stride * i`.
+  const stride = PHASES.length + 1;
+  const moments = new Float64Array(stride * length);
   const queued = column(columns.queued, length);
-  for (let i = 0; i < length; i++) moments[9 * i] = queued[i];
+  for (let i = 0; i < length; i++) moments[stride * i] = queued[i];
   columns.took.forEach((text, phase) => {
     const took = column(text, length);
-    for (let i = 0; i < length; i++) moments[9 * i + phase + 1] = moments[9 * i + phase] + took[i];
+    for (let i = 0; i < length; i++) moments[stride * i + phase + 1] = moments[stride * i + phase] + took[i];
   });
+  const stage = new Uint32Array(length);
+  report.stages.forEach(({ spans: [from, to] }, at) => stage.fill(at, from, to));
   const ended = column(columns.ended, length, Uint8Array);
   return {
     length,
+    stride,
     moments,
+    stage,
     ended: ended.map((bits) => bits >> 1),
     cold: ended.map((bits) => bits & 1),
     first: column(columns.first, length),
@@ -65,11 +84,11 @@ function read(columns) {
   };
 }
 
-const moment = (span, at) => spans.moments[9 * span + at];
+const moment = (span, at) => spans.moments[spans.stride * span + at];
 const took = (span, phase) => moment(span, phase + 1) - moment(span, phase);
-const total = (span) => moment(span, 8) - moment(span, 0);
+const total = (span) => moment(span, AT.end) - moment(span, 0);
 /** Duration of a phase for one task of the span. */
-const tookPerTask = (span, phase) => (phase === COMPUTE ? took(span, phase) / spans.count[span] : took(span, phase));
+const tookPerTask = (span, phase) => (phase === AT.compute ? took(span, phase) / spans.count[span] : took(span, phase));
 
 function number(n) {
   return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
@@ -104,6 +123,15 @@ function tasksOf(span) {
   return count === 1 ? number(first) : `${number(first)}–${number(first + count - 1)}`;
 }
 
+/** Returns the job that ran a span: that of its stage, if there are several. */
+const jobOf = (span) => report.stages[spans.stage[span]]?.job ?? report.job;
+
+/** Returns what a span is called in a sentence: "Task 7" or "Tasks 0–9", and its stage, if there are several. */
+function nameOf(span) {
+  const stage = report.stages[spans.stage[span]];
+  return `${spans.count[span] > 1 ? "Tasks" : "Task"} ${tasksOf(span)}${stage ? ` of ${stage.name}` : ""}`;
+}
+
 function workerOf(lane) {
   const [instance, worker] = report.lanes[lane];
   return instance === null ? `worker ${worker}` : `instance ${instance.slice(0, 8)}`;
@@ -112,6 +140,12 @@ function workerOf(lane) {
 function errorOf(span) {
   const error = spans.error[span];
   return error === 0 ? null : { name: report.errors[error - 1][0], message: report.errors[error - 1][1] };
+}
+
+/** Returns the first line of a text, cut if it is long. */
+function firstLine(text) {
+  const [first, ...rest] = text.trim().split("\n");
+  return first.length > 240 ? `${first.slice(0, 240)}…` : `${first}${rest.length ? " …" : ""}`;
 }
 
 const $ = (id) => document.getElementById(id);

@@ -29,10 +29,17 @@ function levels(from, to, weight) {
   };
 }
 
-const strips = {
-  computing: { ...levels(COMPUTE, COMMIT, () => 1), title: "running functions", limit: report.job.workers, colour: () => colours.phases[COMPUTE] },
-  waiting: { ...levels(QUEUE, SETUP, (i) => spans.count[i]), title: "tasks that wait for a worker", limit: 0, colour: () => colours.phases[4] },
-};
+let strips;
+function loadStrips() {
+  const running = levels(AT.compute, AT.compute + 1, () => 1);
+  const waiting = levels(AT.queue, AT.setup, (i) => spans.count[i]);
+  strips = {
+    computing: {
+      ...running, title: "running functions", limit: report.job.workers, colour: () => colours.phases[AT.compute],
+    },
+    waiting: { ...waiting, title: "tasks that wait for a worker", limit: 0, colour: () => colours.phases[AT.turn] },
+  };
+}
 
 function drawStrip(canvas, strip) {
   const area = pen(canvas);

@@ -6,10 +6,14 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{ALL_TEXT, LONGEST_TEXT, Page, limited};
+use crate::report::Whole;
 use crate::report::tests::read;
 use browser::Browser;
 
+mod access;
 mod browser;
+mod live;
+mod stages;
 
 /// The history of a fictional job.
 struct Log(String);
@@ -45,16 +49,20 @@ impl Log {
     }
 
     fn page(&self, summary: Value, outputs: &[(u64, &str)]) -> Vec<u8> {
-        let timeline = read(&self.0);
-        let outputs: BTreeMap<_, _> = outputs.iter().map(|(task, output)| (*task, (*output).to_owned())).collect();
-        let mut page = Vec::new();
-        Page { timeline: &timeline, summary: &summary, outputs: &outputs }.write(&mut page).unwrap();
-        page
+        let whole = Whole::of(vec![read(&self.0)]).unwrap();
+        let outputs = outputs.iter().map(|(task, output)| (*task, (*output).to_owned())).collect();
+        write(&whole, &summary, &[outputs])
     }
 
     fn open(&self) -> Browser {
         Browser::open(&self.page(Value::Null, &[]))
     }
+}
+
+fn write(whole: &Whole, summary: &Value, outputs: &[BTreeMap<u64, String>]) -> Vec<u8> {
+    let mut page = Vec::new();
+    Page { whole, summary, outputs }.write(&mut page).unwrap();
+    page
 }
 
 /// Returns a history of 250 tasks in two seconds. Three of them fail, one of these after a retry.
@@ -194,8 +202,7 @@ fn colours_follow_the_readers_setting_and_the_button() {
     let mut browser = ordinary().open();
     let dark = "getComputedStyle(document.body).backgroundColor !== 'rgb(253, 253, 252)'";
     assert_eq!(browser.eval(dark), false);
-    let preference = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
-    browser.call("Emulation.setEmulatedMedia", preference);
+    browser.prefer("dark");
     assert_eq!(browser.eval(dark), true);
     assert_eq!(browser.text("#theme"), "Light");
     browser.click("#theme");
@@ -237,7 +244,8 @@ fn a_page_of_a_hundred_thousand_tasks_is_drawn_zoomed_and_clicked() {
     log.line("failed", 500, 1, 9_000, 30, json!(["returned", "one of many"]));
     let page = log.page(Value::Null, &[]);
     let mut browser = Browser::open(&page);
-    assert!(browser.text("#rows").starts_with("100,001 attempts"));
+    let rows = browser.text("#rows");
+    assert!(rows.contains(" of 100,001 rows drawn, the slowest and the failed always"), "{rows}");
     assert_eq!(browser.count("#slowest tbody tr"), 100);
     assert!(browser.count("*") < 4_000, "the number of elements does not grow with the number of tasks");
     let redraw = "Math.round(10 * performance.getEntriesByName('redraw')[0].duration) / 10";
@@ -251,7 +259,8 @@ fn a_page_of_a_hundred_thousand_tasks_is_drawn_zoomed_and_clicked() {
     took.push(browser.eval(redraw));
     println!("{} bytes; redraws in ms: {}", page.len(), json!(took));
     browser.click("#by-start");
-    browser.click("#timeline");
+    let (x, y) = browser.place("#timeline", 0.3, 0.5);
+    browser.mouse(&[("mousePressed", x, y), ("mouseReleased", x, y)]);
     assert!(browser.text("#detail").contains("Attempt 1"));
     browser.click("#failed tbody button");
     assert!(browser.text("#detail").contains("one of many"));

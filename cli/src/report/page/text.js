@@ -9,7 +9,9 @@ function showHeader() {
   $("title").textContent = job.name ?? job.function;
   const where = `${plural(job.workers, "worker")} (${job.backend})`;
   const when = new Date(job.started_unix_ms).toLocaleString("en-GB", { dateStyle: "long", timeStyle: "medium" });
-  const parts = [job.name ? job.function : null, `job ${job.id}`, where, when, job.runs > 1 ? plural(job.runs, "run") : null];
+  const { stages } = report;
+  const what = stages.length ? `run ${job.id} of ${plural(stages.length, "stage")}` : `job ${job.id}`;
+  const parts = [job.name ? job.function : null, what, where, when, job.runs > 1 ? plural(job.runs, "run") : null];
   $("about").textContent = parts.filter(Boolean).join(" · ");
 
   const wall = job.wall_s * 1e6;
@@ -32,23 +34,63 @@ function showHeader() {
     fact("Data", bytes(bytesIn + bytesOut), `${bytes(bytesIn)} in, ${bytes(bytesOut)} out`),
     usd ? fact("Cost", `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 })}`) : null,
   ];
-  $("facts").append(...facts.filter(Boolean));
+  $("facts").replaceChildren(...facts.filter(Boolean));
   $("footer").textContent = `Created by cargo wren report ${report.wren}. Times are by the driver's clock${report.clock_error_us ? `; times from other machines are accurate to ${duration(report.clock_error_us)}` : ""}.`;
+}
+
+/** Says at the top of the page that the job ended early or still runs, and why. */
+function showEnd() {
+  const { job } = report;
+  const failed = unsuccessful.find((span) => spans.ended[span] === FAILED);
+  const error = failed === undefined ? null : errorOf(failed);
+  const first = error ? `: ${nameOf(failed).toLowerCase()}, ${error.name}: ${firstLine(error.message)}` : ".";
+  const why = job.reason ? `: ${firstLine(job.reason)}` : null;
+  const done = job.tasks === null ? `${plural(job.done, "task")} were done` : `${number(job.done)} of ${plural(job.tasks, "task")} were done`;
+  const words = {
+    running: `The job is running: this page shows its first ${duration(job.wall_s * 1e6)}, in which ${done}.`,
+    failed: why ? `The job ended early, when ${done}${why}` : `The job ended early, at a failure, when ${done}${first}`,
+    cancelled: `The job was cancelled when ${done}${why ?? ", by its program or with Ctrl-C."}`,
+    interrupted: `The job ended early, when ${done}, because its program was killed or called \`exit\`.`,
+    done: job.failed ? `The job ran all its tasks, but ${number(job.failed)} failed${first}` : "",
+  }[job.state] ?? "";
+  $("ended").textContent = words;
+  $("ended").hidden = !words;
+  $("ended").className = job.state === "running" || job.state === "done" ? "ended" : "ended early";
+}
+
+/** Shows the stages of a computation: when each ran, and what it did. */
+function showStages() {
+  const { stages } = report;
+  $("stages-section").hidden = !stages.length;
+  const heads = [["Stage", "text"], ["State", "text"], ["Tasks"], ["Failed"], ["Started"], ["Took"], ["Compute"], ["When", "text"]];
+  table("stages", heads, stages.map(({ name, time: [from, to], job }) => {
+    const bar = element("div", { className: "when", "aria-hidden": "true" }, element("div"));
+    const [left, width] = [(from - begin) / (end - begin), (to - from) / (end - begin)];
+    Object.assign(bar.firstChild.style, { marginLeft: `${100 * left}%`, width: `${Math.max(0.5, 100 * width)}%` });
+    const zoomIn = () => (show(from, to), $("when").scrollIntoView());
+    const button = element("button", { type: "button", className: "task", "data-key": name, onclick: zoomIn }, name);
+    button.setAttribute("aria-label", `${name}: zoom in on this stage`);
+    return element("tr", {},
+      element("th", { scope: "row" }, button, element("span", { className: "meaning" }, job.function)),
+      element("td", { className: `text ${job.state === "done" ? "" : "bad"}` }, job.state),
+      element("td", {}, job.tasks === null ? number(job.done) : `${number(job.done)} of ${number(job.tasks)}`),
+      element("td", {}, number(job.failed)),
+      element("td", {}, duration(from)),
+      element("td", {}, duration(to - from)),
+      element("td", {}, duration(job.compute_s * 1e6)),
+      element("td", { className: "text wide" }, bar));
+  }));
 }
 
 function showWhere() {
   const all = PHASES.map((_, phase) => statistics(phase));
   const path = report.summary.critical_path ?? {};
-  $("sentences").append(...(path.sentences ?? []).map((sentence) => element("li", {}, sentence)));
+  $("sentences").replaceChildren(...(path.sentences ?? []).map((sentence) => element("li", {}, sentence)));
   const whole = all.reduce((sum, phase) => sum + phase.sum, 0);
   const shares = path.shares ?? (whole ? all.map(({ name, sum }) => ({ name, share: sum / whole })) : []);
-  $("shares").append(...sharesBar(shares.filter(({ share }) => share > 0), path.shares ? "Parts of the wall time" : "Parts of the total time of all attempts"));
+  $("shares").replaceChildren(...sharesBar(shares.filter(({ share }) => share > 0), path.shares ? "Parts of the wall time" : "Parts of the total time of all attempts"));
 
-  const head = ["Mean", "Std", "p50", "p95", "p99", "Max"];
-  $("phases").append(
-    element("thead", {}, element("tr", {}, element("th", { scope: "col", className: "text" }, "Phase"), element("th", { scope: "col", className: "text" }), element("th", { scope: "col" }, "Count"), ...head.map((name) => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, ...phaseRows(all)),
-  );
+  table("phases", [["Phase", "text"], ["Count"], ["Mean"], ["Std"], ["p50"], ["p95"], ["p99"], ["Max"]], phaseRows(all));
   $("phases-note").textContent = spans.length ? "" : "No attempt has ended yet.";
   return all;
 }
@@ -57,11 +99,11 @@ function showWhere() {
 function phaseRows(all) {
   const computed = all.map((one) => ({ name: one.name, count: one.count, mean_us: one.mean, std_us: one.std, p50_us: one.p50, p95_us: one.p95, p99_us: one.p99, max_us: one.max }));
   return (report.summary.phases ?? computed).map((row) => {
-    const phase = PHASES.find(({ name }) => row.name.split(/\W/)[0] === name);
+    const name = row.name.split(/\W/)[0];
+    const meaning = PHASES.find((phase) => phase.name === name)?.meaning ?? "";
     const numbers = ["mean_us", "std_us", "p50_us", "p95_us", "p99_us", "max_us"].map((key) => row[key]);
     return element("tr", { className: row.max_us ? "" : "none" },
-      element("th", { scope: "row" }, swatch(phase.name), row.name),
-      element("td", { className: "text" }, element("span", { className: "meaning" }, phase.meaning)),
+      element("th", { scope: "row" }, swatch(name), element("span", { className: "name" }, row.name), " ", element("span", { className: "meaning" }, meaning)),
       element("td", {}, number(row.count)),
       ...numbers.map((us) => element("td", {}, us === undefined || us === null ? "" : row.max_us ? duration(us) : "0")));
   });
@@ -83,7 +125,17 @@ function sharesBar(shares, title) {
 }
 
 function taskButton(span) {
-  return element("button", { type: "button", className: "task", onclick: () => select(span, true) }, tasksOf(span));
+  const stage = report.stages[spans.stage[span]];
+  const name = stage ? `${stage.name} ${tasksOf(span)}` : tasksOf(span);
+  const onclick = ({ currentTarget }) => select(span, currentTarget);
+  const button = element("button", { type: "button", className: "task", "data-key": keyOf(span), onclick }, name);
+  button.setAttribute("aria-label", `${nameOf(span)}, attempt ${spans.attempt[span]}: details`);
+  return button;
+}
+
+function outcomeCell(span) {
+  const ended = spans.ended[span], mark = ["", "○ ", "× "][ended];
+  return element("td", { className: `text ${ended === FAILED ? "bad" : ""}` }, `${mark}${ENDED[ended]}`);
 }
 
 function table(id, heads, rows) {
@@ -92,11 +144,10 @@ function table(id, heads, rows) {
 }
 
 function showFailures() {
-  const failures = [...indices.filter((span) => spans.ended[span] === FAILED), ...indices.filter((span) => spans.ended[span] === RETRIED)];
-  if (!failures.length) {
-    $("failures").textContent = "No failures";
-    return;
-  }
+  const ended = (how) => [...unsuccessful.filter((span) => spans.ended[span] === how)];
+  const failures = [...ended(FAILED), ...ended(RETRIED)];
+  $("failures").textContent = failures.length ? "What failed" : "No failures";
+  $("failed").parentElement.hidden = !failures.length;
   const counts = new Map();
   for (const span of failures) {
     const key = `${errorOf(span)?.name ?? "unknown"}, ${ENDED[spans.ended[span]]}`;
@@ -107,19 +158,30 @@ function showFailures() {
     ? retries.map(({ class: name, count }) => `${number(count)} × ${name}, retried`)
     : [...counts].sort((a, b) => b[1] - a[1]).map(([key, count]) => `${number(count)} × ${key}`);
   $("classes").textContent = words.join("; ");
-  table("failed", [["Tasks"], ["Attempt"], ["Outcome"], ["Cause"], ["Time"], ["Worker"], ["Message"]], failures.slice(0, SHOWN).map((span) => {
+  // On a narrow screen, the columns of class `extra` are left out: the details of the task have them too.
+  const heads = [["Tasks"], ["Outcome"], ["Message", "wide"], ["Attempt", "extra"], ["Time", "extra"], ["Worker", "extra"]];
+  table("failed", heads, failures.slice(0, SHOWN).map((span) => {
     const error = errorOf(span);
-    const [first, ...rest] = (error?.message ?? "").trim().split("\n");
+    const message = firstLine(error?.message ?? ""), cause = element("strong", {}, error?.name ?? "unknown");
     return element("tr", {},
-      element("td", {}, taskButton(span)),
-      element("td", {}, number(spans.attempt[span])),
-      element("td", { className: spans.ended[span] === FAILED ? "bad" : "" }, spans.ended[span] === FAILED ? "× failed" : "○ retried"),
-      element("td", {}, error?.name ?? ""),
-      element("td", {}, duration(moment(span, 8))),
-      element("td", {}, workerOf(spans.lane[span])),
-      element("td", { className: "wide" }, first.length > 240 ? `${first.slice(0, 240)}…` : first, rest.length ? " …" : ""));
+      element("th", { scope: "row" }, taskButton(span)),
+      outcomeCell(span),
+      element("td", { className: "wide" }, cause, message ? `: ${message}` : ""),
+      element("td", { className: "extra" }, number(spans.attempt[span])),
+      element("td", { className: "extra" }, duration(moment(span, AT.end))),
+      element("td", { className: "extra" }, workerOf(spans.lane[span])));
   }));
-  if (failures.length > SHOWN) $("failed-note").textContent = `and ${number(failures.length - SHOWN)} more, which only the timeline shows`;
+  const rest = failures.length - SHOWN;
+  $("failed-note").textContent = rest > 0 ? `and ${number(rest)} more, which only the timeline shows` : "";
+}
+
+/** Offers the phases that took any time, in place of those offered before. */
+function showSlowestChoice(all) {
+  const choice = $("slowest-by"), before = choice.value;
+  const phases = PHASES.flatMap(({ name }, phase) => (phase === AT.compute || !all[phase].max ? [] : [[phase, name]]));
+  const options = [[AT.compute, "compute"], [-1, "total"], ...phases];
+  choice.replaceChildren(...options.map(([value, name]) => element("option", { value }, name)));
+  if (options.some(([value]) => String(value) === before)) choice.value = before;
 }
 
 function showSlowest() {
@@ -129,9 +191,9 @@ function showSlowest() {
   const heads = [["Tasks", "text"], ["Attempt"], ["Outcome", "text"], ["Worker", "text"], ["Total"]];
   for (const { name } of PHASES) heads.push([name[0].toUpperCase() + name.slice(1)]);
   table("slowest", heads, [...order].map((span) => element("tr", {},
-    element("td", { className: "text" }, taskButton(span)),
+    element("th", { scope: "row" }, taskButton(span)),
     element("td", {}, number(spans.attempt[span])),
-    element("td", { className: `text ${spans.ended[span] === FAILED ? "bad" : ""}` }, ENDED[spans.ended[span]]),
+    outcomeCell(span),
     element("td", { className: "text" }, workerOf(spans.lane[span]), spans.cold[span] ? " (cold)" : ""),
     element("td", {}, duration(total(span))),
     ...PHASES.map((_, phase) => element("td", {}, took(span, phase) ? duration(took(span, phase)) : "0")))));
@@ -139,18 +201,24 @@ function showSlowest() {
   $("slowest-note").textContent = rest > 0 ? `${number(order.length)} of ${plural(spans.length, "attempt")}` : "";
 }
 
+/** Returns all attempts at the tasks of a span, in the order in which they ended. */
+function attemptsOf(span) {
+  const first = spans.first[span], last = first + spans.count[span], stage = spans.stage[span];
+  const overlaps = (i) => spans.stage[i] === stage && spans.first[i] < last && spans.first[i] + spans.count[i] > first;
+  return [...indices.filter(overlaps)].sort((a, b) => moment(a, AT.end) - moment(b, AT.end));
+}
+
 /** Shows the details of an attempt, and of the other attempts of its tasks. */
 function showDetail(span) {
   const detail = $("detail");
   detail.hidden = span === null;
   if (span === null) return;
-  const first = spans.first[span], last = first + spans.count[span];
-  const others = [...indices.filter((i) => spans.first[i] < last && spans.first[i] + spans.count[i] > first)];
-  others.sort((a, b) => moment(a, 8) - moment(b, 8));
+  const first = spans.first[span], others = attemptsOf(span);
+  detail.dataset.attempts = others.length;
   const attempts = others.slice(0, 20).flatMap((i) => {
     const error = errorOf(i);
     const facts = [
-      ["outcome received at", duration(moment(i, 8))],
+      ["outcome received at", duration(moment(i, AT.end))],
       ["on", `${workerOf(spans.lane[i])}${spans.cold[i] ? " (cold)" : ""}`],
       report.requests[i] ? ["request ID", report.requests[i]] : null,
       ["total", duration(total(i))],
@@ -175,14 +243,14 @@ function showDetail(span) {
       error ? element("pre", {}, error.message) : null,
     ];
   });
-  const output = report.outputs[first];
+  const output = report.outputs[spans.stage[span]]?.[first];
   detail.replaceChildren(
     element("div", { className: "bar" },
-      element("h3", {}, spans.count[span] > 1 ? `Tasks ${tasksOf(span)}, a batch of ${number(spans.count[span])}` : `Task ${tasksOf(span)}`),
-      element("button", { type: "button", onclick: () => select(null) }, "Close")),
+      element("h3", {}, `${nameOf(span)}${spans.count[span] > 1 ? `, a batch of ${number(spans.count[span])}` : ""}`),
+      element("button", { type: "button", onclick: closeDetail }, "Close")),
     ...attempts.filter(Boolean),
     ...(output ? [element("h4", {}, "Output"), element("pre", {}, output)] : []),
-    element("p", { className: "note" }, "To run the task on this machine: ", element("code", {}, `cargo wren replay ${report.job.id} ${first}`)),
+    element("p", { className: "note" }, "To run the task on this machine: ", element("code", {}, `cargo wren replay ${jobOf(span).id} ${first}`)),
   );
   paintSwatches();
 }
@@ -232,14 +300,13 @@ function histogram(phase, { values, max, p50, p99, count }, logarithmic) {
   });
   const box = element("div", {}, element("h3", {}, swatch(PHASES[phase].name), PHASES[phase].name),
     element("p", { className: "note" }, `p50 ${duration(p50)} · p99 ${duration(p99)}${zeros ? ` · ${percent(zeros / count)} took no time` : ""}`), chart);
-  box.style.setProperty("--fill", `var(--${PHASES[phase].name})`);
+  box.style.setProperty("--fill", `var(--${PHASES[phase].name}, var(--other))`);
   return box;
 }
 
-function showHistograms(all, logarithmic) {
-  const boxes = all.flatMap((phase, i) => (phase.max > 0 ? [histogram(i, phase, logarithmic)] : []));
+function showHistograms(all) {
+  const boxes = all.flatMap((phase, i) => (phase.max > 0 ? [histogram(i, phase, view.isLogarithmic)] : []));
   $("histograms").replaceChildren(...boxes);
-  $("log").setAttribute("aria-pressed", logarithmic);
-  $("linear").setAttribute("aria-pressed", !logarithmic);
-  paintSwatches();
+  $("log").setAttribute("aria-pressed", view.isLogarithmic);
+  $("linear").setAttribute("aria-pressed", !view.isLogarithmic);
 }

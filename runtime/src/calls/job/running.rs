@@ -18,7 +18,7 @@ use crate::executor::commit::EarlierResults;
 use crate::executor::commit::manifest::Identity;
 use crate::executor::commit::record::{Objects, cancel_key};
 use crate::executor::{Executor, Outcome, OutcomeQueue, ResultCommitter, ResultPolicy, Settings};
-use crate::history::SharedLog;
+use crate::history::{Note, SharedLog};
 use crate::scheduler::JobKey;
 use crate::store::{Requests, event_loop, unblock};
 
@@ -132,6 +132,9 @@ impl Running {
                 }
             }
         };
+        if let State::Broken(error) = &state {
+            self.log.note(Note::Reason(error.to_string()));
+        }
         let this = self.clone();
         let end = match &state {
             State::Running | State::Ended => "done",

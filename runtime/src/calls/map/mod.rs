@@ -18,6 +18,7 @@ use crate::calls::job::Job;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, ResultPolicy, Settings};
 use crate::function::{Backoff, Timeout};
+use crate::history::Stage;
 use crate::store::Ref;
 
 pub(crate) use calls::Calls;
@@ -228,6 +229,12 @@ impl<I, R> Map<I, R> {
     /// Shows no progress bar and no summary.
     pub fn quiet(mut self) -> Self {
         self.settings.quiet = true;
+        self
+    }
+
+    /// Marks the job as a stage of a computation, in its log.
+    pub(crate) fn as_stage(mut self, stage: Stage) -> Self {
+        self.settings.stage = Some(stage);
         self
     }
 

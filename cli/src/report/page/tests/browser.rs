@@ -1,7 +1,7 @@
 //! Controls Chromium with the DevTools protocol. Over pipes, the protocol only needs JSON and zero bytes, while the
 //! crates that implement it contain code for all of its thousand messages.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,28 @@ const FLAGS: [&str; 11] = [
     "--force-color-profile=srgb",
     "--remote-debugging-pipe",
 ];
+
+/// An element of the page, as a screen reader gets to know it.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) role: String,
+    pub(super) name: String,
+    /// Such as `focusable`, `pressed` and `live`.
+    pub(super) properties: BTreeMap<String, Value>,
+}
+
+impl Node {
+    fn of(node: &Value) -> Self {
+        let text = |field: &str| node[field]["value"].as_str().unwrap_or_default().to_owned();
+        let properties = node["properties"].as_array().into_iter().flatten();
+        let property = |one: &Value| (one["name"].as_str().unwrap().to_owned(), one["value"]["value"].clone());
+        Self { role: text("role"), name: text("name"), properties: properties.map(property).collect() }
+    }
+
+    pub(super) fn is(&self, property: &str) -> bool {
+        self.properties.get(property).is_some_and(|value| *value == true)
+    }
+}
 
 /// A page in a browser of its own.
 pub(super) struct Browser {
@@ -76,14 +98,40 @@ impl Browser {
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.call("Target.attachToTarget", attach);
         browser.session = session["sessionId"].as_str().map(str::to_owned);
-        for domain in ["Page", "Runtime", "Log", "Network"] {
+        for domain in ["Page", "Runtime", "Log", "Network", "Accessibility"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
-        let size = json!({ "width": 1200, "height": 1000, "deviceScaleFactor": 1, "mobile": false });
-        browser.call("Emulation.setDeviceMetricsOverride", size);
+        browser.resize(1200, 1000);
         browser.call("Page.navigate", json!({ "url": url(&file) }));
         browser.wait_for("Page.loadEventFired");
         browser
+    }
+
+    /// Loads the page anew, with the browser's settings as they are now.
+    pub(super) fn reload(&mut self) {
+        self.events.retain(|event| event["method"] != "Page.loadEventFired");
+        self.call("Page.reload", json!({}));
+        self.wait_for("Page.loadEventFired");
+    }
+
+    /// Sets the size of the window.
+    pub(super) fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", size);
+    }
+
+    /// Sets the reader's preferred theme: `light` or `dark`.
+    pub(super) fn prefer(&mut self, theme: &str) {
+        let preference = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        self.call("Emulation.setEmulatedMedia", preference);
+    }
+
+    /// Returns what a screen reader gets to know about the page.
+    pub(super) fn tree(&mut self) -> Vec<Node> {
+        self.eval("0");
+        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let nodes = tree["nodes"].as_array().unwrap().iter();
+        nodes.filter(|node| node["ignored"] == false).map(Node::of).collect()
     }
 
     /// Calls a method of the protocol.
@@ -173,8 +221,15 @@ impl Browser {
     }
 
     pub(super) fn key(&mut self, key: &str) {
+        // Without a code, the key does not do what the browser itself does, such as moving the focus.
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            _ => (0, ""),
+        };
         for kind in ["keyDown", "keyUp"] {
-            self.call("Input.dispatchKeyEvent", json!({ "type": kind, "key": key }));
+            let event = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code, "text": text });
+            self.call("Input.dispatchKeyEvent", event);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::executor::{
     Executor, Outcome, OutcomeQueue, Pending, ResultCommitter, ResultPolicy, Settings, SuppressGuard,
 };
 use crate::function::{Limits, RemoteFn};
-use crate::history::SharedLog;
+use crate::history::{Note, SharedLog};
 use crate::platform;
 use crate::scheduler::JobKey;
 use crate::store::{BoxFuture, Requests};
@@ -208,11 +208,15 @@ impl<I> Feed<I> {
 
     /// Converts an outcome that is not a result into an error, with the budget and the progress of the job.
     pub(super) fn error_of(&self, outcome: Outcome) -> Error {
+        let is_of_task = matches!(outcome, Outcome::Failed { .. });
         let mut error = outcome.into_error(self.window.consumed);
         match &mut error {
             Error::OverBudget { budget_usd, .. } => *budget_usd = self.settings.budget_usd.unwrap_or_default(),
             Error::Cancelled { done } => *done = self.window.consumed,
             _ => {}
+        }
+        if !is_of_task {
+            self.log.note(Note::Reason(error.to_string()));
         }
         error
     }
