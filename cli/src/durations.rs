@@ -60,7 +60,12 @@ pub(crate) fn exact(duration: Duration) -> String {
 /// How long ago a time in milliseconds since 1970 was: `5 min ago`.
 pub(crate) fn ago(unix_ms: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = now.saturating_sub(Duration::from_millis(unix_ms)).as_secs();
+    age(unix_ms, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The same as [`ago`], at a time in milliseconds since 1970.
+pub(crate) fn age(unix_ms: u64, now: u64) -> String {
+    let seconds = now.saturating_sub(unix_ms) / 1_000;
     match seconds {
         0..120 => format!("{seconds} s ago"),
         120..7_200 => format!("{} min ago", seconds / 60),

@@ -13,6 +13,7 @@ mod reference;
 mod report;
 mod screen;
 mod table;
+mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -25,7 +26,7 @@ use screen::Screen;
 
 use commands::{
     attach, cancel, clean, completions, deploy as deploy_command, destroy, doctor, emulate, jobs, list, logs, man, new,
-    plan, replay, report as report_command, run,
+    plan, replay, report as report_command, run, top as top_command,
 };
 
 /// The program's name.
@@ -64,6 +65,7 @@ enum Command {
     Destroy(destroy::Args),
     Logs(logs::Args),
     Jobs(jobs::Args),
+    Top(top_command::Args),
     Attach(attach::Args),
     Cancel(cancel::Args),
     Clean(clean::Args),
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Destroy(args) => destroy::destroy(&args),
         Command::Logs(args) => logs::logs(&args),
         Command::Jobs(args) => jobs::jobs(&args),
+        Command::Top(args) => top_command::top(&args),
         Command::Attach(args) => attach::attach(&args),
         Command::Cancel(args) => cancel::cancel(&args),
         Command::Clean(args) => clean::clean(&args),

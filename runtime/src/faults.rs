@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::attempt::{Batch, BatchId, Reply, Results, Timing};
+use crate::attempt::{Batch, BatchId, Reply, Results, RunningTask, Timing};
 use crate::backend::{Backend, Placement};
 use crate::error::{Failure, Result};
 use crate::function::{Limits, framed};
@@ -233,6 +233,10 @@ impl Backend for FaultyBackend {
 
     fn blocked(&mut self) -> usize {
         self.inner.blocked()
+    }
+
+    fn running(&mut self, now: Duration, running: &mut Vec<RunningTask>) -> bool {
+        self.inner.running(now, running)
     }
 
     fn cancel(&mut self, batch_id: BatchId, now: Duration) {

@@ -56,17 +56,8 @@ fn running(directory: &Path) -> Result<JobSummary> {
 }
 
 fn cancel_one(directory: &Path, job: &JobSummary) -> Result<()> {
-    match job.state {
-        JobState::Running => {}
-        JobState::Interrupted if wren::backend::is_lambda(&job.backend) => bail!(
-            "job {} cannot be cancelled because its driver has ended; its tasks on AWS end at their own time limit",
-            job.id
-        ),
-        state => bail!("job {} is not running: it is {}", job.id, jobs::state(state)),
-    }
+    request(directory, job)?;
     let folder = jobs::folder(directory, job);
-    let request = folder.join(history::CANCEL);
-    fs::write(&request, "").with_context(|| format!("cannot write {}", request.display()))?;
     let mut follow = Follow::open(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let requested = Instant::now();
     while requested.elapsed() < PATIENCE {
@@ -85,4 +76,18 @@ fn cancel_one(directory: &Path, job: &JobSummary) -> Result<()> {
         job.id,
         PATIENCE.as_secs()
     )
+}
+
+/// Asks the driver of a running job to cancel it.
+pub(super) fn request(directory: &Path, job: &JobSummary) -> Result<()> {
+    match job.state {
+        JobState::Running => {}
+        JobState::Interrupted if wren::backend::is_lambda(&job.backend) => bail!(
+            "job {} cannot be cancelled because its driver has ended; its tasks on AWS end at their own time limit",
+            job.id
+        ),
+        state => bail!("job {} is not running: it is {}", job.id, jobs::state(state)),
+    }
+    let request = jobs::folder(directory, job).join(history::CANCEL);
+    fs::write(&request, "").with_context(|| format!("cannot write {}", request.display()))
 }

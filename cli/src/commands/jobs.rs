@@ -224,7 +224,7 @@ pub(super) fn counts(job: &JobSummary) -> String {
     format!("{}{of} done{failed}", job.done)
 }
 
-pub(super) fn state(state: JobState) -> &'static str {
+pub(crate) fn state(state: JobState) -> &'static str {
     match state {
         JobState::Running => "running",
         JobState::Done => "done",

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 use wren::history::{self, JobState, JobSummary, Timeline};
 
 use super::jobs;
 use crate::report::figures::{Cause, STRAGGLER};
 use crate::report::page::Page;
+use crate::report::serve::Server;
 use crate::report::{Report, Whole, chrome};
 use crate::screen::Screen;
-use crate::{durations, json, table};
+use crate::{aws, durations, json, table};
 
 /// Show how a job spent its time
 ///
@@ -23,6 +25,8 @@ use crate::{durations, json, table};
 /// so far.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren report\n  cargo wren report sweep --html report.html\n  \
+    # The same page, live:\n  \
+    cargo wren report --serve\n  \
     # For https://ui.perfetto.dev:\n  \
     cargo wren report 8f0w --chrome-trace trace.json\n  \
     cargo wren report --json | jq '.phases[] | select(.name == \"compute\")'")]
@@ -36,6 +40,12 @@ pub(crate) struct Args {
     /// a sort or a superstep program is shown together with the other stages
     #[arg(long, value_name = "FILE")]
     html: Option<String>,
+    /// Serve that page to a browser on this machine, and keep it up to date while the job runs; prints its address
+    #[arg(long, conflicts_with_all = ["json", "html", "chrome_trace"])]
+    serve: bool,
+    /// Port on which to serve; 0 for any free port
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "serve")]
+    port: u16,
     /// Write a Chrome trace, for Perfetto, to this file; `-` for standard output
     #[arg(long, value_name = "FILE")]
     chrome_trace: Option<String>,
@@ -52,6 +62,9 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         Some(job) => job.clone(),
         None => jobs::chosen(&directory, args.job.as_deref())?,
     };
+    if args.serve {
+        return serve(args.port, directory, job);
+    }
     let folder = jobs::folder(&directory, &job);
     let timeline = Timeline::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let report = Report::of(&timeline);
@@ -61,13 +74,8 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         written = true;
     }
     if let Some(path) = &args.html {
-        let folders = stages(&all, &job).map(|stage| jobs::folder(&directory, stage)).collect::<Vec<_>>();
-        let outputs = folders.iter().map(|folder| outputs(folder)).collect::<Result<Vec<_>>>()?;
-        let read = |folder| Timeline::read(folder).with_context(|| format!("cannot read {}", folder.display()));
-        let timelines = folders.iter().map(|folder| read(folder)).collect::<Result<Vec<_>>>()?;
-        let whole = Whole::of(timelines).context("the job is gone")?;
-        let summary = serde_json::to_value(Report::of(&whole.timeline))?;
-        write_to(path, |out| Page { whole: &whole, summary: &summary, outputs: &outputs }.write(out))?;
+        let page = page(&directory, &all, &job, None)?;
+        write_to(path, |out| out.write_all(&page))?;
         written = true;
     }
     let mut out = Screen::stdout();
@@ -77,6 +85,20 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         show(&mut out, &timeline, &report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the page of a job, or of all stages of the computation that it belongs to. `live` is the number of the page,
+/// if it is served.
+fn page(directory: &Path, all: &[JobSummary], job: &JobSummary, live: Option<u64>) -> Result<Vec<u8>> {
+    let folders = stages(all, job).map(|stage| jobs::folder(directory, stage)).collect::<Vec<_>>();
+    let outputs = folders.iter().map(|folder| outputs(folder)).collect::<Result<Vec<_>>>()?;
+    let read = |folder| Timeline::read(folder).with_context(|| format!("cannot read {}", folder.display()));
+    let timelines = folders.iter().map(|folder| read(folder)).collect::<Result<Vec<_>>>()?;
+    let whole = Whole::of(timelines).context("the job is gone")?;
+    let summary = serde_json::to_value(Report::of(&whole.timeline))?;
+    let mut page = Vec::new();
+    Page { whole: &whole, summary: &summary, outputs: &outputs, live }.write(&mut page)?;
+    Ok(page)
 }
 
 /// Returns the latest stage of the computation with this run id or name, if no job has it as its own.
@@ -96,6 +118,29 @@ fn stages<'a>(all: &'a [JobSummary], job: &'a JobSummary) -> impl Iterator<Item 
     let mut stages: Vec<_> = all.iter().filter(is_of_run).collect();
     stages.sort_by_key(|job| job.stage.as_ref().map(|stage| stage.number));
     stages.into_iter()
+}
+
+/// Serves the page of a job until Ctrl-C.
+fn serve(port: u16, directory: PathBuf, job: JobSummary) -> Result<ExitCode> {
+    // A program that uses all processors should not wait for its spectator.
+    let _ = rustix::process::nice(19);
+    let (id, folder) = (job.id.clone(), jobs::folder(&directory, &job));
+    let create = Box::new(move |number| {
+        // Only a stage is shown with other jobs.
+        let all = if job.stage.is_some() { jobs::all(&directory)? } else { vec![job.clone()] };
+        page(&directory, &all, &job, Some(number))
+    });
+    aws::block_on(async {
+        let server = Server::start(port, &folder, create).await?;
+        writeln!(io::stdout(), "{}", server.address())?;
+        eprintln!("the page shows job {id} and follows it while it runs; Ctrl-C ends this command, and not the job");
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            ran = server.run() => ran.map(|()| ExitCode::SUCCESS),
+            _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => Ok(ExitCode::SUCCESS),
+        }
+    })
 }
 
 /// Returns the output of each task, as far as it was kept.

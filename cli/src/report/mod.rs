@@ -4,6 +4,7 @@ pub(crate) mod chrome;
 pub(crate) mod figures;
 pub(crate) mod page;
 mod path;
+pub(crate) mod serve;
 mod whole;
 
 pub(crate) use figures::Report;

@@ -34,8 +34,9 @@ const SCRIPT: &str = concat!(
     include_str!("page/rows.js"),
     include_str!("page/input.js"),
     include_str!("page/page.js"),
-    "}\n"
 );
+/// The end of the script of a page that is served.
+const LIVE: &str = include_str!("page/live.js");
 
 /// Maximum number of bytes of one message or output.
 const LONGEST_TEXT: usize = 16 * 1024;
@@ -51,24 +52,27 @@ pub(crate) struct Page<'a> {
     pub(crate) summary: &'a Value,
     /// The known output of tasks: of the job, or of each stage.
     pub(crate) outputs: &'a [BTreeMap<u64, String>],
+    /// The number of the page, if it is served and follows the job.
+    pub(crate) live: Option<u64>,
 }
 
 impl Page<'_> {
     /// Writes the page.
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let script = [SCRIPT, self.live.map_or("", |_| LIVE), "}\n"].concat();
         let job = &self.whole.timeline.job;
         let mut rest = HTML;
         while let Some((before, after)) = rest.split_once('{') {
             out.write_all(before.as_bytes())?;
             let (name, after) = after.split_once('}').unwrap_or((after, ""));
             match name {
-                "policy" => write!(out, "{}", policy())?,
+                "policy" => write!(out, "{}", policy(&script, self.live.is_some()))?,
                 "title" => {
                     let title = format!("{} – wren report", job.name.as_ref().unwrap_or(&job.function));
                     out.write_all(text(&title).as_bytes())?;
                 }
                 "style" => out.write_all(STYLE.as_bytes())?,
-                "script" => out.write_all(SCRIPT.as_bytes())?,
+                "script" => out.write_all(script.as_bytes())?,
                 "data" => {
                     self.data().serialize(&mut serde_json::Serializer::with_formatter(&mut *out, HtmlSafeJson))?
                 }
@@ -142,6 +146,7 @@ impl Page<'_> {
                 .map(|of| of.iter().map(|(task, output)| (*task, limited(output, &mut of_outputs))).collect())
                 .collect(),
             summary: self.summary.as_object(),
+            live: self.live,
         }
     }
 }
@@ -180,6 +185,8 @@ struct Data<'a> {
     requests: BTreeMap<usize, &'a str>,
     outputs: Vec<BTreeMap<u64, Cow<'a, str>>>,
     summary: Option<&'a serde_json::Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<u64>,
 }
 
 /// A phase, as the script shows it. The script draws any list of phases.
@@ -263,12 +270,14 @@ fn text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Returns the content security policy.
-fn policy() -> String {
+/// Returns the content security policy. Only a page that is served may load anything: newer data from its server.
+fn policy(script: &str, is_live: bool) -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
-    let (style, script) = (hash(STYLE), hash(SCRIPT));
+    let (style, script) = (hash(STYLE), hash(script));
+    let connect = if is_live { " connect-src 'self';" } else { "" };
     format!(
-        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}';{connect} base-uri 'none'; \
+         form-action 'none'"
     )
 }
 

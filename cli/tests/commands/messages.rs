@@ -3,7 +3,7 @@
 use crate::wren_command;
 
 /// Commands that are run in an empty folder.
-const IN_AN_EMPTY_FOLDER: [&str; 30] = [
+const IN_AN_EMPTY_FOLDER: [&str; 31] = [
     "run",
     "run --workers all",
     "deploy",
@@ -26,6 +26,7 @@ const IN_AN_EMPTY_FOLDER: [&str; 30] = [
     "replay sweep 7",
     "attach",
     "attach sweep",
+    "top",
     "cancel",
     "cancel sweep",
     "clean",

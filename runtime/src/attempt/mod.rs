@@ -50,6 +50,17 @@ impl Batch {
     }
 }
 
+/// The task of a batch that runs now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningTask {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// Index of the task.
+    pub task: u64,
+    /// When the task started, on the scheduler's clock.
+    pub since: Duration,
+}
+
 /// The times and the cost of the tasks of one reply. Values that a backend does not know are zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Backend, BackendContext, BackendScheme, WakeHandle, scheme};
-use crate::attempt::{Batch, BatchId, Reply, Results, Timing};
+use crate::attempt::{Batch, BatchId, Reply, Results, RunningTask, Timing};
 use crate::error::Failure;
 use crate::function::framed::Pieces;
 use crate::function::{self, Encoded, StopSignal};
@@ -227,6 +227,16 @@ impl Backend for InlineBackend {
             are_blocked &= running.turns.1.elapsed() > BLOCKED_AFTER;
         }
         if are_blocked { state.running.len() } else { 0 }
+    }
+
+    fn running(&mut self, now: Duration, running: &mut Vec<RunningTask>) -> bool {
+        let state = self.shared.lock();
+        running.extend(state.running.iter().map(|(batch_id, of_batch)| RunningTask {
+            batch_id: *batch_id,
+            task: of_batch.task,
+            since: now.saturating_sub(of_batch.since.elapsed()),
+        }));
+        true
     }
 
     fn cancel(&mut self, batch_id: BatchId, _now: Duration) {

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::function::Limits;
 use crate::scheduler;
 
-pub use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine, RemoteTiming, Reply, Results, Timing};
+pub use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine, RemoteTiming, Reply, Results, RunningTask, Timing};
 pub use crate::config::is_lambda;
 pub use crate::terminal::Stream;
 pub(crate) use inline::{Queued, open_for_waiter};
@@ -76,6 +76,13 @@ pub trait Backend: Send {
     /// calls that this backend has yet to run. Other batches then run beside them, until some make progress again.
     fn blocked(&mut self) -> usize {
         0
+    }
+
+    /// Adds the tasks that run now to `running`, and returns whether the backend knows them. If it does not, each batch
+    /// counts as running the first of its tasks without an outcome. Called about once a second while a job runs.
+    fn running(&mut self, now: Duration, running: &mut Vec<RunningTask>) -> bool {
+        let _ = (now, running);
+        false
     }
 
     /// Stops a batch. Its tasks no longer need a reply.

@@ -14,10 +14,16 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::history::{Note, SharedLog, TaskReport};
 use crate::platform::{self, UNKNOWN_DEPTH};
-use crate::scheduler::{JobKey, Scheduler, Update};
+use crate::scheduler::{JobKey, LongTask, Scheduler, Update};
 
 /// Interval for progress updates and cancel checks.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// How often the tasks that have run longest are reported, how long they must have run, and how many are reported of
+/// each job. They are for people, and the log of a job of short tasks has none.
+const LONGEST_EVERY: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(1);
+const MOST_LONGEST: usize = 8;
 
 /// Delay before polling the backend again after giving it work: it may now have limits to enforce, and it does not
 /// notify the reactor while a call just runs.
@@ -44,6 +50,8 @@ pub(super) struct Core {
     blocked_at: Duration,
     /// Jobs that start no calls until their results are taken.
     held: Vec<JobKey>,
+    /// When to look next for the tasks that have run longest.
+    longest_at: Duration,
     /// When to report progress next; `None` while there are no jobs with a log and no single calls to show.
     pub(super) next_report: Option<Duration>,
     lone_calls: LoneCalls,
@@ -105,6 +113,7 @@ impl Core {
             next_look: None,
             is_unpolled: false,
             blocked_at: Duration::ZERO,
+            longest_at: Duration::ZERO,
             held: Vec::new(),
             next_report: None,
             lone_calls: LoneCalls::new(shows_calls),
@@ -242,6 +251,7 @@ impl Core {
 
     /// Reports the progress of jobs, and cancels those for which that was requested.
     fn report_progress(&mut self, now: Duration) {
+        let mut longest = (self.longest_at <= now).then(|| self.longest_running(now));
         let Self { jobs, scheduler, updates, wakers, next_report, lone_calls, .. } = self;
         let next_lone = lone_calls.show(jobs.values().filter_map(|entry| entry.lone), now);
         *next_report = next_lone.map(|due| due.max(now + REPORT_EVERY));
@@ -249,6 +259,9 @@ impl Core {
         for (job, entry) in jobs.iter() {
             let Some(log) = &entry.log else { continue };
             *next_report = Some(now + REPORT_EVERY);
+            if let Some(longest) = &mut longest {
+                log.report_longest(longest.remove(job).unwrap_or_default());
+            }
             log.report_progress(scheduler.progress(*job, &running).unwrap_or_default());
             if log.takes_cancellation() {
                 scheduler.cancel(*job, updates);
@@ -257,6 +270,15 @@ impl Core {
                 entry.give(Outcome::Cancelled, wakers);
             }
         }
+    }
+
+    /// Returns the tasks of each job that have run longest.
+    fn longest_running(&mut self, now: Duration) -> HashMap<JobKey, Vec<LongTask>> {
+        self.longest_at = now + LONGEST_EVERY;
+        let mut running = Vec::new();
+        let is_known = self.backend.running(now, &mut running);
+        let until = now.saturating_sub(LONG);
+        self.scheduler.longest_running(until, MOST_LONGEST, is_known.then_some(&running))
     }
 
     fn deliver(&mut self, now: Duration) {

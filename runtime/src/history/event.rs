@@ -109,6 +109,9 @@ pub enum Event {
         /// Cost of the run so far, in dollars.
         #[serde(default)]
         usd: f64,
+        /// The tasks that have run for more than a second, the longest first. There are at most eight.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        longest: Vec<LongestTask>,
     },
     /// Relation of a remote machine's clock to the driver's clock; written at the end of the run.
     Clock {
@@ -164,7 +167,10 @@ impl Event {
                 are_moments(&[*t]) && are_times(times) && *count <= MOST_TASKS && new <= count && fits
             }
             Event::Failed { t, times, .. } | Event::Retry { t, times, .. } => are_moments(&[*t]) && are_times(times),
-            Event::Progress { t, usd, .. } => are_moments(&[*t]) && is_cost(*usd),
+            Event::Progress { t, usd, longest, .. } => {
+                let are_sound = longest.iter().all(|running| are_moments(&[running.since]));
+                are_moments(&[*t]) && is_cost(*usd) && are_sound
+            }
             Event::Clock { t, .. } => are_moments(&[*t]),
             Event::End { t, compute_s, wall_s, usd, .. } => are_moments(&[*t, *compute_s, *wall_s]) && is_cost(*usd),
         }
@@ -240,6 +246,18 @@ pub struct Times {
     /// Whether the batch was the first of its worker.
     #[serde(default)]
     pub cold: bool,
+}
+
+/// A task that runs while the line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LongestTask {
+    /// Index of the task.
+    pub task: u64,
+    /// Attempt number, counted from 1.
+    pub attempt: u32,
+    /// When the task started, in seconds since the run of the job started. On a remote machine, when its batch was sent
+    /// or last reported.
+    pub since: f64,
 }
 
 /// The invocation of AWS Lambda that ran the tasks of a line.

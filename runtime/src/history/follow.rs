@@ -51,13 +51,26 @@ impl Follow {
     /// # Errors
     /// Returns an error if the log cannot be read.
     pub fn read(&mut self) -> io::Result<Option<&JobSummary>> {
-        self.read_with(&mut |_| ())?;
+        self.read_with(|_| ())
+    }
+
+    /// Does the same as [`read`](Self::read), and calls `visit` with the event of each new line.
+    ///
+    /// # Errors
+    /// Same as [`read`](Self::read).
+    pub fn read_with(&mut self, mut visit: impl FnMut(&Event)) -> io::Result<Option<&JobSummary>> {
+        self.read_lines(&mut visit)?;
         Ok(self.summary.as_ref())
     }
 
-    pub(super) fn read_with(&mut self, visit: &mut dyn FnMut(&Event)) -> io::Result<()> {
+    /// Returns whether a driver runs the job now, without reading the log.
+    pub fn is_running(&self) -> bool {
+        is_locked(self.log.get_ref())
+    }
+
+    fn read_lines(&mut self, visit: &mut dyn FnMut(&Event)) -> io::Result<()> {
         // The lock is checked before reading: a driver that no longer holds it has written all its lines.
-        let is_running = is_locked(self.log.get_ref());
+        let is_running = self.is_running();
         if let Some(summary) = &mut self.summary {
             summary.state = self.written;
         }

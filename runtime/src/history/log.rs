@@ -8,12 +8,12 @@ use super::clock::{Clocks, Exchange};
 use super::display::{Display, Totals};
 use super::files::{LogFiles, LogPlace};
 use super::notes::Note;
-use super::{About, Event, RemoteTimes, Times};
+use super::{About, Event, LongestTask, RemoteTimes, Times};
 use crate::attempt::Timing;
 use crate::error::{Attempt, Failure};
 use crate::history::spans::JobSpan;
 use crate::platform;
-use crate::scheduler::{self, DispatchTimes, Progress};
+use crate::scheduler::{self, DispatchTimes, LongTask, Progress};
 
 /// Interval of [`Event::Progress`] lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub(crate) struct JobLog {
     display: Display,
     span: JobSpan,
     totals: Totals,
+    /// The tasks that have run longest.
+    longest: Vec<LongTask>,
     /// Set if the backend is `sim`.
     forecast: Option<Box<dyn Forecast>>,
     /// Why the job ends early, if it does.
@@ -82,6 +84,7 @@ impl JobLog {
             reported: now,
             clocks: Clocks::default(),
             totals: Totals::default(),
+            longest: Vec::new(),
             reason: None,
             ended: false,
         };
@@ -272,6 +275,11 @@ impl JobLog {
         });
     }
 
+    /// Records the tasks that have run longest, for the next [`Event::Progress`] line.
+    pub(super) fn report_longest(&mut self, longest: Vec<LongTask>) {
+        self.longest = longest;
+    }
+
     /// Shows and logs the progress of the job. Must be called several times per second.
     pub(super) fn report_progress(&mut self, Progress { running, queued, .. }: Progress) {
         let snapshot = self.totals.snapshot(&self.about, running, queued, self.started.elapsed());
@@ -279,7 +287,14 @@ impl JobLog {
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
             let (t, usd) = (seconds(self.us(self.reported)), self.totals.usd);
-            self.files.line(&Event::Progress { t, running, queued, usd });
+            let started_at = self.started_at;
+            let longest = self.longest.iter().map(|&LongTask { task, attempt, since }| LongestTask {
+                task,
+                attempt,
+                since: seconds(since.saturating_sub(started_at).as_micros() as u64),
+            });
+            let longest = longest.collect();
+            self.files.line(&Event::Progress { t, running, queued, usd, longest });
         }
     }
 

@@ -37,7 +37,7 @@ pub use crate::terminal::{ProgressBar, ProgressSnapshot};
 pub use claim::{CANCEL, LOG, folder, id_in_store};
 pub(crate) use claim::{Claim, claim, try_claim};
 pub use clock::{Alignment, Exchange};
-pub use event::{About, Event, RemoteTimes, Stage, Times};
+pub use event::{About, Event, LongestTask, RemoteTimes, Stage, Times};
 pub use failures::Failures;
 pub(crate) use files::LogPlace;
 pub use follow::Follow;

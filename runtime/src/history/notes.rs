@@ -17,7 +17,7 @@ use super::{JobLog, TaskReport};
 use crate::attempt::{PrintedLine, TaskBlock};
 use crate::error::Failure;
 use crate::platform;
-use crate::scheduler::Progress;
+use crate::scheduler::{LongTask, Progress};
 use crate::terminal::{self, Stream};
 
 /// Interval between writes of the thread.
@@ -158,6 +158,8 @@ struct Pending {
     bytes: usize,
     /// The latest progress of the job.
     progress: Option<Progress>,
+    /// The tasks that have run longest, if they were looked up again.
+    longest: Option<Vec<LongTask>>,
     /// Number of notes that were lost because the queue was full.
     lost: u64,
 }
@@ -269,6 +271,11 @@ impl SharedLog {
         lock(&self.0.pending).progress = Some(progress);
     }
 
+    /// Records the tasks that have run longest.
+    pub(crate) fn report_longest(&self, longest: Vec<LongTask>) {
+        lock(&self.0.pending).longest = Some(longest);
+    }
+
     /// Returns whether another process has asked to cancel the job since the last call.
     pub(crate) fn takes_cancellation(&self) -> bool {
         self.0.cancel_requested.swap(false, Ordering::AcqRel)
@@ -344,10 +351,11 @@ impl LogState {
 
     /// Moves the waiting notes to the log.
     fn take(&self, log: &mut JobLog) {
-        let Pending { notes, progress, lost, .. } = std::mem::take(&mut *lock(&self.pending));
+        let Pending { notes, progress, longest, lost, .. } = std::mem::take(&mut *lock(&self.pending));
         if lost > 0 {
             log.lost(lost);
         }
+        longest.into_iter().for_each(|longest| log.report_longest(longest));
         progress.into_iter().for_each(|progress| log.report_progress(progress));
         for (at, note) in notes {
             if matches!(note, Note::End(_)) {

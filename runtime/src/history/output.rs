@@ -75,29 +75,35 @@ pub fn outputs(folder: &Path) -> io::Result<Outputs> {
     // The job may belong to this program and still have unwritten lines.
     super::notes::write_all();
     match platform::open_file(&folder.join(FILE)) {
-        Ok(file) => Ok(Outputs(Some(BufReader::new(file)))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outputs(None)),
+        Ok(file) => Ok(Outputs { file: Some(BufReader::new(file)), line: Vec::new() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outputs { file: None, line: Vec::new() }),
         Err(error) => Err(error),
     }
 }
 
-/// The iterator returned by [`outputs`]. It ends at the end of the log, or at the first read error.
+/// The iterator returned by [`outputs`]. It ends at the end of the log, or at the first read error. While the job runs,
+/// it may continue after its end with the lines that were written since.
 #[derive(Debug)]
-pub struct Outputs(Option<BufReader<File>>);
+pub struct Outputs {
+    file: Option<BufReader<File>>,
+    /// The first part of a line that is not completely written yet.
+    line: Vec<u8>,
+}
 
 impl Iterator for Outputs {
     type Item = Line;
 
     fn next(&mut self) -> Option<Line> {
-        let mut line = Vec::new();
         loop {
-            line.clear();
-            if self.0.as_mut()?.read_until(b'\n', &mut line).ok()? == 0 {
+            self.file.as_mut()?.read_until(b'\n', &mut self.line).ok()?;
+            if self.line.last() != Some(&b'\n') {
                 return None;
             }
             // A driver that was killed may leave an incomplete line.
-            if let Ok(line) = serde_json::from_slice(&line) {
-                return Some(line);
+            let line = serde_json::from_slice(&self.line).ok();
+            self.line.clear();
+            if line.is_some() {
+                return line;
             }
         }
     }
@@ -213,6 +219,25 @@ mod tests {
             }
         );
         assert_eq!((lines[1].task, lines[1].line.as_str()), (Some(8), ""));
+    }
+
+    #[test]
+    fn reading_continues_when_the_rest_of_a_line_and_more_lines_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = OutputLog::new();
+        for (task, text) in [(0, "first"), (1, "second"), (2, "third")] {
+            log.add(0.5, 1_000, &printed(task, text));
+        }
+        log.write(folder.path());
+        let path = folder.path().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        let end_of_first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        std::fs::write(&path, &whole[..end_of_first + 10]).unwrap();
+        let mut lines = outputs(folder.path()).unwrap();
+        let mut texts = || lines.by_ref().map(|line| line.line).collect::<Vec<_>>();
+        assert_eq!(texts(), ["first"]);
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(texts(), ["second", "third"]);
     }
 
     #[test]

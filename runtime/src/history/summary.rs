@@ -269,7 +269,7 @@ impl JobSummary {
                 self.wall_s = t;
                 self.compute_s += times.compute_us as f64 / 1e6;
             }
-            Event::Progress { t, running, queued, usd } => {
+            Event::Progress { t, running, queued, usd, .. } => {
                 self.wall_s = t;
                 self.usd = self.earlier_usd + usd;
                 (self.running, self.queued) = (running, queued);

@@ -129,6 +129,30 @@ impl Span {
     }
 }
 
+impl Event {
+    /// Returns how long the attempt of this line spent in each of [`Phase::ALL`], in microseconds, or `None` if the line
+    /// reports no attempt. [`Timeline`] aligns the clocks of remote machines; here, the way to such a machine counts as
+    /// long as the way back.
+    pub fn phases(&self) -> Option<[u64; Phase::ALL.len()]> {
+        let (Event::Done { t, times, remote, .. }
+        | Event::Failed { t, times, remote, .. }
+        | Event::Retry { t, times, remote, .. }) = self
+        else {
+            return None;
+        };
+        let received = us(*t);
+        let started = match remote {
+            Some(remote) => {
+                let sent = us(times.invoked);
+                sent.midpoint(received.saturating_sub(remote.ran_us).max(sent))
+            }
+            None => us(times.started),
+        };
+        let moments = moments(times, started, received, 0);
+        Some(std::array::from_fn(|phase| moments[phase + 1].saturating_sub(moments[phase])))
+    }
+}
+
 /// The attempts of a job over time, read from its log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -10,6 +10,7 @@ mod config;
 mod done_set;
 mod in_flight;
 mod job;
+mod longest;
 mod ranges;
 mod retry;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use config::{JobSpec, Probe, SchedulerConfig, Speculation};
 use in_flight::InFlight;
 pub use in_flight::RunningCalls;
 use job::{Job, ReadyTasks};
+pub use longest::LongTask;
 use retry::Retries;
 use throttle::Window;
 pub use update::{DispatchTimes, Progress, Update};

@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         tasks_behind_others_of_a_chunk_wait_for_their_turn,
         new_workers_initialize_once,
         phases_of_failures_add_up_too,
+        tasks_that_run_long_are_listed_while_they_run,
     ]
 }
 
@@ -217,5 +218,42 @@ fn name(ended: &Ended) -> String {
         Ended::Done => "done".to_owned(),
         Ended::Failed { class, .. } => format!("failed: {class}"),
         Ended::Retried { class, .. } => format!("retried: {class}"),
+    }
+}
+
+/// Waits until the file exists.
+#[wren::remote]
+fn wait_for(file: Option<PathBuf>) {
+    while file.as_ref().is_some_and(|file| !file.exists()) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+async fn tasks_that_run_long_are_listed_while_they_run() {
+    for backend in BACKENDS {
+        let (executor, folder) = logged(backend, 2);
+        let file = folder.join("go on");
+        // Task 3 waits; the others do not, and are done soon.
+        let calls = (0..8).map(|task| (task == 3).then(|| file.clone()));
+        let job = wren::map(wait_for, calls).on(&executor).quiet().chunk(2).named("long").start().await.unwrap();
+        let mut follow = wren::history::Follow::open(&folder.join("jobs/long")).unwrap();
+        let started = Instant::now();
+        let mut longest = Vec::new();
+        while longest.is_empty() {
+            assert!(started.elapsed() < super::PATIENCE, "{backend}: no task was listed");
+            let read = follow.read_with(|event| {
+                if let Event::Progress { longest: listed, .. } = event {
+                    longest.clone_from(listed);
+                }
+            });
+            assert!(read.unwrap().is_some_and(|job| job.state == wren::history::JobState::Running));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ran = started.elapsed().as_secs_f64() + 1.0;
+        assert_eq!(longest.iter().map(|running| (running.task, running.attempt)).collect::<Vec<_>>(), [(3, 1)]);
+        assert!((0.0..ran).contains(&longest[0].since), "{longest:?}");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(job.wait().await.unwrap().len(), 8);
+        assert_eq!(follow.read().unwrap().map(|job| job.state), Some(wren::history::JobState::Done));
     }
 }

@@ -61,7 +61,7 @@ impl Log {
 
 fn write(whole: &Whole, summary: &Value, outputs: &[BTreeMap<u64, String>]) -> Vec<u8> {
     let mut page = Vec::new();
-    Page { whole, summary, outputs }.write(&mut page).unwrap();
+    Page { whole, summary, outputs, live: None }.write(&mut page).unwrap();
     page
 }
 

@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
 use super::{Backend, BackendContext, BackendScheme, WakeHandle, scheme};
-use crate::attempt::{Batch, BatchId, OutputSink, Reply};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask};
 use crate::backend::local::shm::SLOTS;
 use crate::error::{Error, Failure};
 use crate::function::blob;
@@ -393,6 +393,11 @@ impl Backend for LocalBackend {
         for process in self.processes_mut() {
             process.take_back(batch_id, replies);
         }
+    }
+
+    fn running(&mut self, now: Duration, running: &mut Vec<RunningTask>) -> bool {
+        running.extend(self.processes_mut().filter_map(|process| process.running(now)));
+        true
     }
 
     fn cancel(&mut self, batch_id: BatchId, now: Duration) {

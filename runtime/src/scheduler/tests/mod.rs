@@ -6,6 +6,7 @@ mod copies;
 mod cost;
 mod faults;
 mod limits;
+mod longest;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};

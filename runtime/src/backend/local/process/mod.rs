@@ -16,7 +16,7 @@ use super::memory::{WatchedMemory, note_unenforced_limit};
 use super::outbox::Outbox;
 use super::output::Label;
 use super::program::{self, Surroundings, ended_before, send_handshake};
-use crate::attempt::{Batch, BatchId, OutputSink, Reply};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask};
 use crate::backend::local::shm::{Reader, Region, SLOTS};
 use crate::backend::local::supervisor::{Exit, Supervised, Supervisor};
 use crate::backend::local::worker::ENV;
@@ -54,6 +54,8 @@ pub(super) struct Process {
     /// When `watched` last changed.
     watched_since: Duration,
     next_check: Duration,
+    /// The task that ran when [`running`](Self::running) was last called.
+    observed: Option<RunningTask>,
     memory: WatchedMemory,
     is_retiring: bool,
     /// Number of calls that it was given.
@@ -126,6 +128,7 @@ impl Process {
             watched: None,
             watched_since: Duration::ZERO,
             next_check: Duration::ZERO,
+            observed: None,
             memory: WatchedMemory::new(share_mb),
             is_retiring: false,
             calls: 0,
@@ -263,6 +266,23 @@ impl Process {
             self.stop_for(kill_reason);
         }
         true
+    }
+
+    /// Returns the task that runs. It has run since its batch started if it is the batch's first one. When a later task
+    /// started is unknown to the driver, so it counts from the first call that sees it.
+    pub(super) fn running(&mut self, now: Duration) -> Option<RunningTask> {
+        let active = self.region.active();
+        let sent = self.batches.iter().find(|sent| active == Some(sent.slot))?;
+        let (claimed, _) = self.region.cursor(sent.slot).read();
+        let task = sent.batch.tasks.start.checked_add(u64::from(claimed.checked_sub(1)?))?;
+        let seen = self.observed.filter(|before| (before.batch_id, before.task) == (sent.batch.id, task));
+        let since = match (seen, claimed) {
+            (Some(before), _) => before.since,
+            (None, 1) => sent.free.max(sent.waited_since.saturating_add(self.setup(sent))),
+            (None, _) => now,
+        };
+        self.observed = Some(RunningTask { batch_id: sent.batch.id, task, since });
+        self.observed
     }
 
     /// Kills the worker. Its running task fails with `kill_reason`.

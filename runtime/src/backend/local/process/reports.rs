@@ -74,7 +74,7 @@ impl Process {
     }
 
     /// Returns how long the batch waited for the worker's program to start.
-    fn setup(&self, sent: &SentBatch) -> Duration {
+    pub(super) fn setup(&self, sent: &SentBatch) -> Duration {
         let ready = self.region.ready_since().filter(|_| sent.cold);
         ready.map_or(Duration::ZERO, |at| self.epoch.time(at).saturating_sub(self.spawned.max(sent.waited_since)))
     }
