@@ -184,7 +184,7 @@ fn inner_new_project() {
     assert_eq!(manifest(), before);
 
     let (stdout, stderr) = succeeded(shell(&project, "cargo wren deploy && cargo run"));
-    assert!(stdout.ends_with("starts at 837799: 524 steps\n"), "{stdout}");
+    assert!(stdout.ends_with("837799 takes most: 524 steps\n"), "{stdout}");
     assert!(stderr.contains("feature    `aws` of wren-cloud turned on in /"), "{stderr}");
     assert!(stderr.contains("running on an emulator of AWS"), "{stderr}");
     assert!(stderr.contains("this machine's clock is off by about 60 minutes"), "{stderr}");
@@ -207,7 +207,7 @@ fn inner_new_project() {
         "{message}"
     );
     let (stdout, _) = succeeded(shell(&project, "WREN_BACKEND=local cargo run --quiet"));
-    assert!(stdout.ends_with("starts at 837799: 524 steps\n"), "{stdout}");
+    assert!(stdout.ends_with("837799 takes most: 524 steps\n"), "{stdout}");
     let refused = shell(&project, "WREN_BACKEND=lambda cargo run --quiet");
     let message = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && message.contains("the backend `lambda` needs the feature `aws`"), "{message}");

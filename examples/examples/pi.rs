@@ -1,5 +1,4 @@
-//! Estimates pi by throwing points at a square: the simplest thing to run
-//! ten thousand times.
+//! Estimates pi by throwing points at a square.
 //!
 //!     cargo run --release -p examples \
 //!         --example pi -- [tasks] [points per task]

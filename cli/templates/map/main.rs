@@ -4,11 +4,7 @@ fn collatz(start: u64) -> u64 {
     let mut steps = 0;
     let mut n = start;
     while n != 1 {
-        n = if n.is_multiple_of(2) {
-            n / 2
-        } else {
-            3 * n + 1
-        };
+        n = if n % 2 == 0 { n / 2 } else { 3 * n + 1 };
         steps += 1;
     }
     steps

@@ -16,15 +16,21 @@ const MARK: &str = "--- block of line ";
 #[test]
 fn every_command_does_what_the_book_says() {
     let readme = Chapter::read(&root(), "README.md");
+    let mut wrong = Vec::new();
     for chapter in [readme].into_iter().chain(chapters()) {
         let start = Instant::now();
         // A new reader, so that no chapter needs files of an earlier one.
-        if Reader::new().follow(&chapter) {
-            // Not captured, so that slow chapters are visible.
-            let line = format!("{}: commands took {:.1?}\n", chapter.path, start.elapsed());
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        match Reader::new().follow(&chapter) {
+            Ok(false) => {}
+            Ok(true) => {
+                // Not captured, so that slow chapters are visible.
+                let line = format!("{}: commands took {:.1?}\n", chapter.path, start.elapsed());
+                std::io::stderr().write_all(line.as_bytes()).unwrap();
+            }
+            Err(problem) => wrong.push(problem),
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 /// A reader of the book, with a shell in an empty folder.
@@ -51,11 +57,11 @@ impl Reader {
     }
 
     /// Runs the chapter's commands in one shell, and compares their output with the output that the chapter shows.
-    /// Returns whether there are any commands.
-    fn follow(&self, chapter: &Chapter) -> bool {
+    /// Returns whether there are any commands, or the first difference.
+    fn follow(&self, chapter: &Chapter) -> Result<bool, String> {
         let commands: Vec<&Block> = chapter.blocks.iter().filter(|block| is_run(chapter, block)).collect();
         if commands.is_empty() {
-            return false;
+            return Ok(false);
         }
         let mut script = String::from("set -e\n");
         // The chapter for a new reader says how.
@@ -72,23 +78,25 @@ impl Reader {
         let printed = self.shell(&script);
         let (all, status) = &printed;
         let sections: Vec<(usize, &str)> = all.split(MARK).skip(1).map(section).collect();
-        let (last, text) = sections.last().unwrap();
-        assert!(*status, "{}:{last}: the commands fail:\n{text}", chapter.path);
+        let Some((last, text)) = sections.last() else { return Err(format!("{}: {all}", chapter.path)) };
+        if !status {
+            return Err(format!("{}:{last}: the commands fail:\n{text}", chapter.path));
+        }
         for (i, (line, printed)) in sections.iter().enumerate() {
             let end = sections.get(i + 1).map_or(usize::MAX, |(line, _)| *line);
             let shown =
                 chapter.blocks.iter().filter(|block| block.info == "text" && (*line..end).contains(&block.line));
             for block in shown {
                 if let Some(missing) = output::missing(&block.text, printed) {
-                    panic!(
+                    return Err(format!(
                         "{}:{}: the commands of line {line} do not print this line, or not in this order:\n{missing}\n\
                          they print:\n{printed}",
                         chapter.path, block.line
-                    );
+                    ));
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     /// Runs a script. Returns its output, and whether it succeeds.
@@ -129,7 +137,7 @@ fn is_run(chapter: &Chapter, block: &Block) -> bool {
         }
         info => {
             let at = format!("{}:{}", chapter.path, block.line);
-            let known = ["", "text", "text,ignore", "toml", "json", "yaml", "rust,ignore"];
+            let known = ["", "text", "text,ignore", "toml", "json", "yaml", "rust", "rust,ignore"];
             assert!(
                 known.contains(&info),
                 "{at}: `{info}` is not a language of the book; commands belong in `sh` blocks"

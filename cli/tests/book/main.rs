@@ -72,33 +72,40 @@ fn every_rust_block_is_part_of_a_program() {
     assert!(count > 20, "only {count} blocks of Rust were found");
 }
 
+/// Templates are compiled and run by the tests of `cargo wren new`.
+#[test]
+fn the_readme_shows_the_program_of_a_new_project() {
+    let template = fs::read_to_string(root().join("cli/templates/map/main.rs")).unwrap();
+    let (program, _) = template.split_once("\n#[cfg(test)]").unwrap();
+    let readme = Chapter::read(&root(), "README.md");
+    let shown: Vec<_> = readme.blocks.iter().filter(|block| block.info == "rust").map(|block| &block.text).collect();
+    assert_eq!(shown, [program]);
+}
+
 /// Returns what a line of the form `{{#include what}}` includes.
 fn include(line: &str) -> Option<&str> {
     line.strip_prefix("{{#include ")?.strip_suffix("}}")
 }
 
-/// Returns the lines of an include of the form `path`, `path:anchor` or `path:from:to`. The path must be that of a
-/// program below examples/ or of a template.
+/// Returns the lines of an include of the form `path` or `path:anchor`. The path must be that of a program below
+/// examples/ or of a template. Numbers of lines would be wrong after the next change of the program.
 fn included(chapter: &Chapter, include: &str, at: &str) -> Vec<String> {
-    let parts: Vec<&str> = include.split(':').collect();
-    let folder = source().join(&chapter.path).parent().unwrap().to_owned();
-    let path = folder.join(parts[0]);
+    let (path, anchor) = include.split_once(':').map_or((include, None), |(path, anchor)| (path, Some(anchor)));
+    let path = source().join(&chapter.path).with_file_name(path);
     let file = path.canonicalize().unwrap_or_else(|_| panic!("{at}: the file {} does not exist", path.display()));
     let compiled = ["examples", "cli/templates"].iter().any(|folder| file.starts_with(root().join(folder)));
     assert!(compiled, "{at}: {} is not a program that tests compile", file.display());
     let text = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.lines().collect();
+    let Some(anchor) = anchor else {
+        assert!(!text.contains("// ANCHOR"), "{at}: mdBook would show the anchors of {}", file.display());
+        return lines.into_iter().map(str::to_owned).collect();
+    };
     let place = |comment: String| {
         let found = lines.iter().position(|line| line.trim() == comment);
         found.unwrap_or_else(|| panic!("{at}: {} has no line `{comment}`", file.display()))
     };
-    let range = match parts[1..] {
-        [] => 0..lines.len(),
-        [from, to] => from.parse::<usize>().unwrap() - 1..to.parse().unwrap(),
-        [anchor] => place(format!("// ANCHOR: {anchor}")) + 1..place(format!("// ANCHOR_END: {anchor}")),
-        _ => panic!("{at}: `{include}` has too many parts"),
-    };
-    let lines = lines.get(range).unwrap_or_else(|| panic!("{at}: {} is too short for `{include}`", file.display()));
+    let lines = &lines[place(format!("// ANCHOR: {anchor}"))..place(format!("// ANCHOR_END: {anchor}"))];
     // mdBook leaves out the anchors of other parts.
     lines.iter().filter(|line| !line.contains("// ANCHOR")).map(|&line| line.to_owned()).collect()
 }
