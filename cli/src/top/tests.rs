@@ -182,7 +182,7 @@ fn help_questions_and_output_cover_the_jobs() {
     press(&mut screen, &jobs, KeyCode::Esc);
 
     let line = |task: u64, text: &str| {
-        let line = json!({ "t": 1.0, "unix_ms": START, "task": task, "attempt": 1, "worker": 0, "function": "train", "stream": "out", "line": text });
+        let line = json!({ "t": 1.0, "unix_ms": START, "task": task, "attempt": 1, "worker": 0, "function": "train", "stream": "stdout", "line": text });
         format!("{line}\n")
     };
     let text: String = (0..30).map(|n| line(n % 2, &format!("epoch {n} \u{1b}[31mred\u{1b}[0m"))).collect();
@@ -199,7 +199,8 @@ fn help_questions_and_output_cover_the_jobs() {
     screen.output().unwrap().read();
     assert_eq!(drawn(&jobs, &screen, (40, 12)), scrolled);
     press(&mut screen, &jobs, KeyCode::End);
-    assert!(drawn(&jobs, &screen, (40, 12)).contains("a new line"));
+    let followed = drawn(&jobs, &screen, (40, 12));
+    assert!(followed.contains("a new line"), "{followed}");
     compare("overlays", &[help.concat(), cancel, output, scrolled]);
     for key in ["up", "g", "G", "PageUp"] {
         let code = match key {

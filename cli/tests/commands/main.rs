@@ -11,6 +11,7 @@ mod histories;
 mod machine;
 mod messages;
 mod running;
+mod top;
 
 use std::fs;
 use std::path::{Path, PathBuf};
