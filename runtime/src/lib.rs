@@ -115,6 +115,7 @@ pub mod faults;
 mod function;
 pub mod history;
 pub mod kv;
+mod logging;
 #[cfg(feature = "data")]
 pub mod mapreduce;
 mod platform;

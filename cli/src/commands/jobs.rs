@@ -38,6 +38,8 @@ struct Failed {
     class: String,
     message: String,
     stderr: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backtrace: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,7 +165,7 @@ fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: b
             failures.clear();
             causes.clear();
         }
-        Event::Failed { task, attempt, class, message, stderr, .. } => {
+        Event::Failed { task, attempt, class, message, stderr, backtrace, .. } => {
             causes.add(*task, class, message, stderr);
             failures.push(Failed {
                 task: *task,
@@ -171,6 +173,7 @@ fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: b
                 class: class.to_string(),
                 message: message.clone(),
                 stderr: stderr.clone(),
+                backtrace: backtrace.clone(),
             });
         }
         _ => {}
@@ -202,6 +205,9 @@ fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: b
         let row = |f: &Failed| [f.task.to_string(), f.class.clone(), first_line(&f.message), f.attempt.to_string()];
         let rows: Vec<_> = failures.iter().map(row).collect();
         table::write(out, ["TASK", "CLASS", "MESSAGE", "ATTEMPT"], &rows)?;
+        if let Some((task, backtrace)) = failures.iter().find_map(|f| Some((f.task, f.backtrace.as_ref()?))) {
+            writeln!(out, "\nthe backtrace of task {task}; --json prints those of all tasks:\n{backtrace}")?;
+        }
         writeln!(out)?;
         causes.lines(&summary.id, summary.tasks).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
@@ -239,5 +245,40 @@ pub(super) fn tasks(job: &JobSummary) -> String {
     match job.tasks {
         Some(tasks) => format!("{}/{tasks}", job.done),
         None => job.done.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backtraces_are_shown_with_their_failures() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("jobs/sweep");
+        std::fs::create_dir_all(&folder).unwrap();
+        let about = r#""id":"sweep","name":null,"function":"a::f","tasks":3,"backend":"local","workers":2"#;
+        let failed = |task: u64, rest: &str| {
+            format!(
+                r#"{{"event":"failed","t":1.0,"task":{task},"attempt":1,"class":"panicked","message":"bad","compute_us":1{rest}}}"#
+            )
+        };
+        let log = [
+            format!(r#"{{"event":"job",{about},"started_unix_ms":1,"pid":1,"wren":"0"}}"#),
+            failed(1, ""),
+            failed(2, r#","backtrace":"   0: a::inner\n   1: a::f""#),
+        ];
+        std::fs::write(folder.join(history::LOG), log.join("\n") + "\n").unwrap();
+        let shown = |json| {
+            let mut out = Vec::new();
+            show(&mut out, directory.path(), find(all(directory.path()).unwrap(), "sweep").unwrap(), json).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = shown(false);
+        let end = "\nthe backtrace of task 2; --json prints those of all tasks:\n   0: a::inner\n   1: a::f\n\n`cargo wren";
+        assert!(text.contains(end), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&shown(true)).unwrap();
+        assert!(json["failures"][0].get("backtrace").is_none(), "{json}");
+        assert_eq!(json["failures"][1]["backtrace"], "   0: a::inner\n   1: a::f");
     }
 }

@@ -30,7 +30,8 @@ const STREAMS: usize = 100;
 /// for on AWS.
 ///
 /// The output of a job on this machine is kept with the job history, up to 64 MB. The output of a job on AWS is in
-/// CloudWatch Logs: it appears there after some seconds and is kept for two weeks.
+/// CloudWatch Logs: it appears there after some seconds and is kept for two weeks. Bytes that are not UTF-8 appear as
+/// `�`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo wren logs\n  cargo wren logs 17\n  cargo wren logs sweep 17 --since 2d\n  \
                         cargo wren logs 'did not converge' --json | jq .line")]

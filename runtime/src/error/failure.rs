@@ -113,6 +113,15 @@ impl Failure {
         }
     }
 
+    /// Returns the backtrace of the panic, if the failure is one and has it.
+    pub(crate) fn backtrace(&self) -> Option<&str> {
+        match self {
+            Failure::Panicked { backtrace, .. } => backtrace.as_deref(),
+            Failure::MayHaveRun { cause } => cause.backtrace(),
+            _ => None,
+        }
+    }
+
     /// Converts the failure into the public error of the given attempt.
     pub fn into_error(self, attempt: Attempt) -> Error {
         let function = attempt.function.clone();

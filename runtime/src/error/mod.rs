@@ -72,7 +72,7 @@ pub enum Error {
         message: String,
         /// Source position, `file:line:column`.
         location: String,
-        /// The backtrace, if `RUST_BACKTRACE` enables it.
+        /// The backtrace, if `RUST_BACKTRACE` enables it. The output of `Debug` contains it.
         backtrace: Option<String>,
     },
     /// The worker process ended while it ran the function: by a signal, `process::exit`, an abort or a stack overflow.
@@ -350,6 +350,15 @@ impl Error {
         }
     }
 
+    /// Returns the backtrace of the panic, if the error is one and has it.
+    fn backtrace(&self) -> Option<&str> {
+        match self {
+            Error::Panicked { backtrace, .. } => backtrace.as_deref(),
+            Error::MayHaveRun { cause, .. } => cause.backtrace(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn attempt_mut(&mut self) -> Option<&mut Attempt> {
         match self {
             Error::Returned { attempt, .. }
@@ -366,10 +375,15 @@ impl Error {
     }
 }
 
-/// Writes the text of `Display`, because a `main` that returns an error prints its `Debug` output.
+/// Writes the text of `Display`, and the backtrace of a panic if there is one, because a `main` that returns an error
+/// prints its `Debug` output.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        fmt::Display::fmt(self, f)?;
+        match self.backtrace() {
+            Some(backtrace) => write!(f, "\n\nstack backtrace:\n{}", backtrace.trim_end()),
+            None => Ok(()),
+        }
     }
 }
 

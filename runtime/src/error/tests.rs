@@ -143,3 +143,20 @@ fn sums_of_money_stay_distinct() {
     assert_eq!(message(0.0015, 0.00005), over);
     assert_eq!((dollars(0.0), dollars(1e-30)), ("0.0000 USD".to_owned(), "0.000000000000 USD".to_owned()));
 }
+
+#[test]
+fn backtraces_are_shown_by_debug_only() {
+    let attempt = || Attempt { function: "sweep::train".to_owned(), task: 7, attempt: 1, ..Attempt::default() };
+    let panic = |backtrace: Option<&str>| Failure::Panicked {
+        message: "too hot".to_owned(),
+        location: "src/main.rs:7:9".to_owned(),
+        backtrace: backtrace.map(str::to_owned),
+    };
+    let without = panic(None).into_error(attempt());
+    assert_eq!(format!("{without:?}"), without.to_string());
+    let with = panic(Some("   0: sweep::train\n")).into_error(attempt());
+    assert_eq!(with.to_string(), without.to_string());
+    assert_eq!(format!("{with:?}"), format!("{without}\n\nstack backtrace:\n   0: sweep::train"));
+    let wrapped = Failure::MayHaveRun { cause: Box::new(panic(Some("   0: sweep::train"))) }.into_error(attempt());
+    assert!(format!("{wrapped:?}").ends_with("stack backtrace:\n   0: sweep::train"));
+}

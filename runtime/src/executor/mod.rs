@@ -15,7 +15,7 @@ mod waiter;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread;
 
 use crate::attempt::OutputSink;
@@ -89,9 +89,27 @@ fn backend_of(config: &Config) -> &str {
 }
 
 /// Returns whether an executor shows nothing of its jobs. On threads of the program itself, calls are for tests and
-/// debuggers.
+/// debuggers, unless the program only lacks [`init`](crate::init).
 fn is_quiet(config: &Config) -> bool {
-    config.quiet || backend_of(config) == "inline"
+    config.quiet || backend_of(config) == "inline" && !lacks_init(config)
+}
+
+/// Whether this program runs its calls on threads only because it never called [`init`](crate::init). Tests do so on
+/// purpose.
+fn lacks_init(config: &Config) -> bool {
+    config.backend.is_none() && !platform::is_initialized() && !platform::is_worker() && !platform::is_test()
+}
+
+/// Says once that calls have no processes of their own, because the results of the program do not show it.
+fn note_missing_init() {
+    static NOTED: Once = Once::new();
+    NOTED.call_once(|| {
+        terminal::note(
+            "calls run on threads of this process, because `main` has no `#[wren::main]` and does not call \
+             `wren::init()`: a crash of a call ends the program, and `memory` is not enforced; put `#[wren::main]` on \
+             `main` to run calls in worker processes, or set WREN_BACKEND=inline to keep threads",
+        );
+    });
 }
 
 impl Executor {
@@ -181,6 +199,9 @@ impl Executor {
     }
 
     fn open(config: Config, faults: Option<Faults>, opened: Option<Arc<dyn Store>>) -> Result<Self> {
+        if lacks_init(&config) {
+            note_missing_init();
+        }
         let url = config.backend.clone().unwrap_or_else(|| default_backend().to_owned());
         Self::open_on(config, faults, opened, 0, None, |context| backend::open(&url, context))
     }

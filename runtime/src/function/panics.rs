@@ -152,8 +152,37 @@ fn panic_of(info: &PanicHookInfo<'_>) -> Panic {
     Panic {
         message: message_of(info.payload()),
         location: info.location().map_or_else(|| "an unknown location".to_owned(), ToString::to_string),
-        backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
+        backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| shortened(&backtrace.to_string())),
     }
+}
+
+/// Maximum length of a backtrace, in bytes.
+const LONGEST_BACKTRACE: usize = 32 << 10;
+
+/// Removes the frames of the panic itself and those of wren, as the standard library does for a thread. Keeps them if
+/// `RUST_BACKTRACE` is `full`.
+fn shortened(backtrace: &str) -> String {
+    let is_full = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "full");
+    let text = if is_full { backtrace } else { of_function(backtrace) };
+    text[..text.floor_char_boundary(LONGEST_BACKTRACE)].trim_end().to_owned()
+}
+
+/// Returns the frames between those of the panic and those of wren, as far as they are found by their names.
+fn of_function(backtrace: &str) -> &str {
+    const PANICKING: [&str; 3] = ["rust_begin_unwind", "core::panicking::", "std::panicking::begin_panic"];
+    let mut at = 0;
+    let mut frames = Vec::new();
+    for line in backtrace.split_inclusive('\n') {
+        // Other lines are the positions of frames.
+        if line.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
+            frames.push((at, line));
+        }
+        at += line.len();
+    }
+    let end = frames.iter().position(|(_, frame)| frame.contains("::captures_panics")).unwrap_or(frames.len());
+    let panic = frames[..end].iter().rposition(|(_, frame)| PANICKING.iter().any(|name| frame.contains(name)));
+    let start_of = |index: usize| frames.get(index).map_or(backtrace.len(), |(at, _)| *at);
+    &backtrace[panic.map_or(0, |panic| start_of(panic + 1))..start_of(end)]
 }
 
 pub(crate) fn message_of(payload: &(dyn Any + Send)) -> String {
@@ -193,4 +222,30 @@ fn failure_by(payload: Box<dyn Any + Send>) -> Failure {
         || Failure::Panicked { message, location: "an unknown location".to_owned(), backtrace: None },
         Failure::from,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backtraces_have_the_frames_of_the_function() {
+        let frame = |n: u32, name: &str| format!("{n:4}: {name}\n             at /src/lib.rs:{n}:5\n");
+        let names = [
+            "wren::function::panics::panic_of",
+            "__rustc::rust_begin_unwind",
+            "core::panicking::panic_fmt",
+            "sweep::inner",
+            "std::panicking::catch_unwind",
+            "sweep::train",
+            "wren::function::panics::captures_panics",
+            "std::rt::lang_start",
+        ];
+        let frames: Vec<_> = (0..).zip(names).map(|(n, name)| frame(n, name)).collect();
+        assert_eq!(of_function(&frames.concat()), frames[3..6].concat());
+        // Without symbols, nothing is removed.
+        assert_eq!(of_function(&frames[3..6].concat()), frames[3..6].concat());
+        assert_eq!(of_function(""), "");
+        assert_eq!(shortened(&"\u{e9}".repeat(LONGEST_BACKTRACE)).len(), LONGEST_BACKTRACE);
+    }
 }

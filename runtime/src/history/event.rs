@@ -69,6 +69,9 @@ pub enum Event {
         /// The last lines that the task wrote to standard error, at most 4 KiB.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         stderr: String,
+        /// The backtrace of a panic, if `RUST_BACKTRACE` was set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        backtrace: Option<String>,
         /// How the time until `t` was spent.
         #[serde(flatten)]
         times: Times,
@@ -191,8 +194,9 @@ impl Event {
                 }
                 about.program = platform::path_of_text(&clean(&platform::text_of_path(&about.program)));
             }
-            Event::Failed { message, stderr, class, .. } => {
+            Event::Failed { message, stderr, backtrace, class, .. } => {
                 (*message, *stderr) = (clean(message), clean(stderr));
+                *backtrace = backtrace.as_deref().map(clean);
                 *class = clean(class).into();
             }
             Event::Retry { message, class, .. } => {

@@ -235,6 +235,7 @@ impl JobLog {
             class: failure.name().into(),
             message,
             stderr: stderr.to_owned(),
+            backtrace: failure.backtrace().map(str::to_owned),
             times: self.times(ran, now),
             remote: remote(&ran.timing),
         });

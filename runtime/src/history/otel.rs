@@ -44,7 +44,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::{Error, Result};
-use crate::{platform, terminal};
+use crate::{logging, platform, terminal};
 
 /// Time limit of an export, unless `OTEL_EXPORTER_OTLP_TIMEOUT` sets another.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -90,7 +90,10 @@ fn unexported(error: &dyn std::fmt::Display) -> String {
 /// [`Error::Config`] if the program has already installed a subscriber, or if the endpoint is invalid.
 pub fn install() -> Result<Exporter> {
     let provider = provider()?;
-    let subscriber = tracing_subscriber::registry().with(layer_of(&provider).with_filter(LevelFilter::INFO));
+    // A worker also passes its events to the subscriber of its driver.
+    let collector = platform::is_worker().then(logging::layer);
+    let subscriber =
+        tracing_subscriber::registry().with(layer_of(&provider).with_filter(LevelFilter::INFO)).with(collector);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| {
         Error::Config(
             "the program has already installed a tracing subscriber; add the layer from `wren::otel::layer()` to it"
@@ -166,9 +169,9 @@ pub(crate) fn are_exported() -> bool {
 }
 
 /// Starts to export the spans of this worker, if its driver exports its own.
-pub(crate) fn adopt(traceparent: Option<&str>) {
+pub(crate) fn adopt(is_exported: bool) {
     static INSTALLED: OnceLock<Option<Exporter>> = OnceLock::new();
-    if traceparent.is_some() && platform::is_worker() && PROVIDER.get().is_none() {
+    if is_exported && platform::is_worker() && PROVIDER.get().is_none() {
         INSTALLED.get_or_init(|| match install() {
             Ok(exporter) => Some(exporter),
             Err(error) => {

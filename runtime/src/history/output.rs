@@ -59,7 +59,8 @@ struct Written<'a> {
 /// folder, `.wren/jobs/<id>`. There are no lines if the job printed nothing, or if its output went elsewhere.
 ///
 /// The local backend keeps the output of its workers, up to 64 MB per job. The output of calls that run on threads of
-/// their own program goes where the program's own output goes. The output of calls on AWS is in CloudWatch.
+/// their own program goes where the program's own output goes. The output of calls on AWS is in CloudWatch. Bytes that
+/// are not UTF-8 appear as `U+FFFD`. Log records that the driver's logger accepted are lines of standard error.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -141,7 +141,6 @@ struct Open {
 
 impl InvocationSpan {
     pub(crate) fn begin(traceparent: Option<&str>, function: &'static str, tasks: &Range<u64>, attempt: u32) -> Self {
-        adopt(traceparent);
         let (first, count) = (tasks.start, tasks.end - tasks.start);
         let span = info_span!(target: "wren", parent: None, "invocation", function, first, count, attempt);
         if span.is_disabled() {
@@ -196,14 +195,14 @@ fn in_span<T>(span: Span, run: impl FnOnce() -> Result<T, Failure>) -> Result<T,
 }
 
 #[cfg(feature = "otel")]
-use crate::history::otel::{adopt, flush_before_a_freeze, inside, traceparent};
+use crate::history::otel::{flush_before_a_freeze, inside, traceparent};
 #[cfg(feature = "otel")]
-pub(crate) use crate::history::otel::{are_exported, current, flush};
+pub(crate) use crate::history::otel::{adopt, are_exported, current, flush};
 
 #[cfg(not(feature = "otel"))]
-use without_otel::{adopt, flush_before_a_freeze, inside, traceparent};
+use without_otel::{flush_before_a_freeze, inside, traceparent};
 #[cfg(not(feature = "otel"))]
-pub(crate) use without_otel::{are_exported, current, flush};
+pub(crate) use without_otel::{adopt, are_exported, current, flush};
 
 /// Without OpenTelemetry, spans cannot be identified in other processes.
 #[cfg(not(feature = "otel"))]
@@ -220,7 +219,7 @@ mod without_otel {
 
     pub(crate) fn flush() {}
 
-    pub(super) fn adopt(_: Option<&str>) {}
+    pub(crate) fn adopt(_: bool) {}
 
     pub(super) fn inside(span: Span, _: Option<&str>) -> Span {
         span

@@ -125,6 +125,21 @@ pub(crate) fn wait_for_hangup(socket: BorrowedFd<'_>) {
     }
 }
 
+/// Writes all bytes. If there is no room, waits, also where the descriptor does not block.
+pub(crate) fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Creates an unnamed file of `len` zero bytes in memory, or on disk if the system has no files in memory.
 pub(crate) fn shared_file(len: u64) -> io::Result<OwnedFd> {
     let file = system::memory_file().or_else(|_| temporary_file())?;

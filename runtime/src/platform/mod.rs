@@ -29,6 +29,7 @@ pub(crate) use clock::monotonic;
 pub(crate) use depth::{UNKNOWN_DEPTH, depth, set_depth};
 pub(crate) use descriptors::{
     Guarded, allow_descriptors, pipe, receive, send, shared_file, socket_pair, try_send, wait_for_hangup, wake_socket,
+    write_whole,
 };
 pub(crate) use ending::at_exit;
 pub(crate) use exit::{finish_before_exit, finish_tasks};
@@ -40,7 +41,7 @@ pub(crate) use notifier::Notifier;
 pub(crate) use path_text::{as_text, path_of_text, text_of_path};
 pub(crate) use process_identity::ProcessIdentity;
 pub(crate) use processes::{end_children, has_children, has_ended, kill_marked};
-pub(crate) use program::{build, has_one_thread, name_process, own_path, own_program};
+pub(crate) use program::{build, has_one_thread, is_test, name_process, own_path, own_program};
 pub(crate) use random::random;
 #[cfg_attr(not(feature = "aws"), allow(unused_imports, reason = "for workers on AWS"))]
 pub(crate) use role::RUNTIME_API;

@@ -53,9 +53,30 @@ pub(crate) fn has_one_thread() -> bool {
     status.lines().any(|line| line.split_whitespace().eq(["Threads:", "1"]))
 }
 
+/// Whether this program was built by `cargo test` or `cargo bench`, as far as its path shows: cargo runs the programs
+/// of tests from the folder `deps`, and all others from the folder above it. Programs of documentation tests have the
+/// same name everywhere.
+pub(crate) fn is_test() -> bool {
+    own_path().is_ok_and(|path| is_path_of_test(&path))
+}
+
+fn is_path_of_test(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    folder.is_some_and(|folder| folder == "deps") || path.file_name().is_some_and(|name| name == "rust_out")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_are_told_from_programs_by_their_path() {
+        assert!(is_test());
+        assert!(is_path_of_test(Path::new("/tmp/rustdoctestAbc/rust_out")));
+        for program in ["/p/target/debug/sweep", "/p/target/debug/examples/sweep", "/usr/local/bin/deps", "/x"] {
+            assert!(!is_path_of_test(Path::new(program)), "{program}");
+        }
+    }
 
     #[test]
     fn the_start_path_is_this_program() {

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
 use crate::function::{self, Encoded, RemoteFn, registry};
 use crate::history::{self, TaskInput};
+use crate::logging::{self, Levels};
 use crate::platform::{self, Notifier};
 use crate::store::{self, Ref, Store, blobs};
 use crate::{codec, terminal};
@@ -39,6 +40,7 @@ pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
     } else {
         crate::platform::mark_worker();
     }
+    log_to_stderr(pool);
     let run = move || match replay(&request, pool) {
         Ok(code) => code,
         Err(error) => {
@@ -53,6 +55,16 @@ pub(crate) fn replay_if_asked(mark_initialized: impl FnOnce()) {
         exit(ran.map_or(1, |ended| ended.unwrap_or(101)));
     }
     exit(run())
+}
+
+/// Shows the records of `log` and `tracing`: the program installs its own logger in `main`, which does not run.
+fn log_to_stderr(pool: bool) {
+    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+    let levels = Levels::both(level.unwrap_or(log::LevelFilter::Info));
+    match pool {
+        true => levels.relay(),
+        false => logging::collect(levels, |record| eprintln!("{}", record.text())),
+    }
 }
 
 /// Removes the request from the environment, so that programs that the task starts do not replay it too. If the task
@@ -226,14 +238,7 @@ fn print_failure(function: &RemoteFn, task: u64, failure: Failure, stderr: Strin
         chain.iter().for_each(|cause| eprintln!("  caused by: {cause}"));
         return;
     }
-    let backtrace = match &failure {
-        Failure::Panicked { backtrace, .. } => backtrace.clone(),
-        _ => None,
-    };
     let function = function.name.to_owned();
     let attempt = Attempt { function, task, attempt: 1, stderr, other_failures: 0 };
-    eprintln!("error[{class}]: {}", failure.into_error(attempt));
-    if let Some(backtrace) = backtrace {
-        eprintln!("{backtrace}");
-    }
+    eprintln!("error[{class}]: {:?}", failure.into_error(attempt));
 }

@@ -5,13 +5,15 @@
 //! [`MAX_QUEUED`] bytes are queued; later lines are dropped, and their number is reported. Before the caller gets the
 //! result of a call, the lines that the call printed are written ([`settle`]), unless that takes too long.
 
+mod act;
 mod bar;
 mod fit;
 mod progress;
 mod snapshot;
 mod style;
+mod write;
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::platform;
+use act::Act;
 pub(crate) use bar::{Activity, Bar};
 use bar::{Bars, Changes, Number};
 pub use progress::ProgressBar;
@@ -28,6 +31,7 @@ use progress::above_the_bar;
 pub(crate) use progress::shows_bars;
 pub use snapshot::ProgressSnapshot;
 pub(crate) use style::{Style, paint};
+use write::write_all;
 
 /// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +53,9 @@ const NO_ROOM: u64 = 256 << 10;
 /// Size of the pieces in which output is written, in bytes; a piece continues to the end of its line.
 const PIECE: usize = 8 << 10;
 
+/// Stack size of the threads, in bytes: one of them calls the program's logger.
+const STACK: usize = 1 << 20;
+
 /// Time after which a reader that reads nothing counts as stopped.
 const STUCK: Duration = Duration::from_secs(1);
 
@@ -66,6 +73,12 @@ pub(crate) fn line(stream: Stream, mark: &str, line: &str) {
 /// Prints a note from wren.
 pub(crate) fn note(text: &str) {
     line(Stream::Err, "wren: ", text);
+}
+
+/// Calls `act`, which may print to standard error, after the lines for standard error that are queued now. It counts as
+/// `bytes` queued bytes.
+pub(crate) fn after_lines(bytes: usize, act: impl FnOnce() + Send + 'static) {
+    ERR.queue_act(bytes as u64, Box::new(act));
 }
 
 /// Returns whether more lines can be accepted. If the reader has stopped, they can: lines beyond the limit are dropped.
@@ -135,6 +148,7 @@ struct Screen {
 struct State {
     /// Complete lines that the thread has not taken yet.
     text: Vec<u8>,
+    acts: Vec<Act>,
     /// Changes of bars that the thread has not taken yet.
     changes: Changes,
     /// Whether the thread shows bars, or is about to.
@@ -154,6 +168,7 @@ impl Screen {
     const fn new(stream: Stream) -> Self {
         let state = State {
             text: Vec::new(),
+            acts: Vec::new(),
             changes: Changes::new(),
             has_bars: false,
             queued: 0,
@@ -191,6 +206,22 @@ impl Screen {
             state.text.extend_from_slice(part.as_bytes());
         }
         state.queued += len;
+        self.waiting.store(state.queued - state.written, Ordering::Release);
+        self.wake(state);
+    }
+
+    fn queue_act(&'static self, bytes: u64, act: Box<dyn FnOnce() + Send>) {
+        if platform::is_forked() {
+            return act();
+        }
+        let mut state = self.lock();
+        if (state.queued - state.written).saturating_add(bytes) > MAX_QUEUED {
+            state.dropped += 1;
+            return;
+        }
+        let at = state.text.len();
+        state.acts.push(Act { at, bytes, act });
+        state.queued += bytes;
         self.waiting.store(state.queued - state.written, Ordering::Release);
         self.wake(state);
     }
@@ -239,7 +270,7 @@ impl Screen {
                 Stream::Out => "wren-stdout",
                 Stream::Err => "wren-stderr",
             };
-            let thread = thread::Builder::new().name(name.into()).stack_size(256 << 10);
+            let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
             state.has_thread = thread.spawn(|| self.run()).is_ok();
             platform::at_exit(finish_at_exit);
         }
@@ -247,35 +278,37 @@ impl Screen {
             return self.ready.notify_one();
         }
         // If the thread cannot be started, the caller writes.
-        let text = std::mem::take(&mut state.text);
+        let (text, acts) = (std::mem::take(&mut state.text), std::mem::take(&mut state.acts));
         state.changes.clear();
         state.has_bars = false;
         self.removes_bar.store(false, Ordering::Release);
         drop(state);
-        self.show(&text);
+        self.show_all(&text, acts);
     }
 
     fn run(&self) {
         let mut bars = Bars::default();
         let mut state = self.lock();
         loop {
-            while state.text.is_empty() && state.changes.is_empty() && !bars.are_due() {
+            while state.text.is_empty() && state.acts.is_empty() && state.changes.is_empty() && !bars.are_due() {
                 state = match bars.due_in() {
                     None => self.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
                     Some(wait) => self.ready.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
                 };
             }
-            let (text, changes) = (std::mem::take(&mut state.text), state.changes.take());
+            let (text, acts) = (std::mem::take(&mut state.text), std::mem::take(&mut state.acts));
+            let changes = state.changes.take();
             drop(state);
             // If drawing panics, for instance because the terminal is not ready, only the bars are lost.
             if catch_unwind(AssertUnwindSafe(|| bars.draw(changes))).is_err() {
                 bars = Bars::default();
             }
-            if catch_unwind(AssertUnwindSafe(|| self.show(&text))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.show_all(&text, acts))).is_err() {
                 let mut state = self.lock();
                 state.writing = None;
-                state.written = state.queued - state.text.len() as u64;
-                self.waiting.store(state.text.len() as u64, Ordering::Release);
+                let waiting = state.text.len() as u64 + state.acts.iter().map(|act| act.bytes).sum::<u64>();
+                state.written = state.queued - waiting;
+                self.waiting.store(waiting, Ordering::Release);
                 self.shown.notify_all();
             }
             self.report_dropped();
@@ -288,6 +321,20 @@ impl Screen {
         }
     }
 
+    /// Writes lines, and acts between them.
+    fn show_all(&self, text: &[u8], acts: Vec<Act>) {
+        let mut shown = 0;
+        for Act { at, bytes, act } in acts {
+            self.show(&text[shown..at]);
+            shown = at;
+            self.step(bytes, || {
+                // An act that panics, such as a user's logger, must not stop the others.
+                let _ = above_the_bar(true, || catch_unwind(AssertUnwindSafe(act)));
+            });
+        }
+        self.show(&text[shown..]);
+    }
+
     /// Writes lines, piece by piece.
     fn show(&self, text: &[u8]) {
         let mut rest = text;
@@ -297,15 +344,20 @@ impl Screen {
                 Some(end) => &rest[..=PIECE + end],
                 None => rest,
             };
-            self.lock().writing = Some(Instant::now());
-            self.write(piece);
+            self.step(piece.len() as u64, || self.write(piece));
             rest = &rest[piece.len()..];
-            let mut state = self.lock();
-            state.writing = None;
-            state.written += piece.len() as u64;
-            self.waiting.store(state.queued - state.written, Ordering::Release);
-            self.shown.notify_all();
         }
+    }
+
+    /// Does something that may block, and counts `bytes` as written after it.
+    fn step(&self, bytes: u64, act: impl FnOnce()) {
+        self.lock().writing = Some(Instant::now());
+        act();
+        let mut state = self.lock();
+        state.writing = None;
+        state.written += bytes;
+        self.waiting.store(state.queued - state.written, Ordering::Release);
+        self.shown.notify_all();
     }
 
     fn write(&self, text: &[u8]) {
@@ -352,31 +404,5 @@ impl Screen {
 impl State {
     fn is_stuck(&self, patience: Duration) -> bool {
         self.writing.is_some_and(|since| since.elapsed() > patience)
-    }
-}
-
-/// Like [`Write::write_all`], but also works with a non-blocking file: a program may have made its terminal so.
-fn write_all(to: &mut impl Write, mut text: &[u8]) -> io::Result<()> {
-    let again = |error: &io::Error| match error.kind() {
-        ErrorKind::Interrupted => true,
-        ErrorKind::WouldBlock => {
-            thread::sleep(Duration::from_millis(1));
-            true
-        }
-        _ => false,
-    };
-    while !text.is_empty() {
-        match to.write(text) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => text = &text[n..],
-            Err(error) if again(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    loop {
-        match to.flush() {
-            Err(error) if again(&error) => {}
-            ended => return ended,
-        }
     }
 }

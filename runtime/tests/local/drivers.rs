@@ -146,6 +146,9 @@ pub(crate) async fn drive_if_asked() -> Option<ExitCode> {
         "at exit" => super::processes::call_at_exit().await,
         "tortured" => super::torture::drive(&folder).await,
         "full" => super::places::fill(&folder).await,
+        "logs" => super::logging::install_and_talk(&folder).await,
+        "dies" => super::logging::lose_a_worker(&folder).await,
+        "panics" => super::panics::panic_and_report(&folder).await,
         "odd names" => super::places::among_odd_names().await,
         _ => return Some(ExitCode::from(2)),
     };

@@ -10,6 +10,7 @@ mod failures;
 mod flow;
 mod jobs;
 mod large;
+mod logging;
 mod panics;
 mod phases;
 mod places;
@@ -18,6 +19,7 @@ mod pty;
 mod replay;
 mod screens;
 mod terminal;
+mod threads;
 mod torture;
 
 use std::fs;
@@ -105,6 +107,7 @@ use trials;
 
 fn main() -> impl std::process::Termination {
     processes::before_init();
+    threads::run_without_init_if_asked();
     program::main()
 }
 
@@ -129,6 +132,7 @@ async fn run() -> ExitCode {
         flow::trials(),
         jobs::trials(),
         large::trials(),
+        logging::trials(),
         panics::trials(),
         phases::trials(),
         drivers::trials(),
@@ -137,6 +141,7 @@ async fn run() -> ExitCode {
         replay::trials(),
         screens::trials(),
         terminal::trials(),
+        threads::trials(),
         torture::trials(),
     ]
     .into_iter()

@@ -1,12 +1,22 @@
 //! The message and the location of a panic are reported, however it ends the call.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use libtest_mimic::Trial;
 use wren::Error;
+use wren::history::{Event, JobSummary};
 
-use super::{executor, trials};
+use super::drivers::{DRIVE, executor_in};
+use super::{executor, scratch, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    trials![aborting_panics_are_shown, a_threads_panic_is_reported_as_its_own, an_abort_is_not_the_caught_panic]
+    trials![
+        aborting_panics_are_shown,
+        a_threads_panic_is_reported_as_its_own,
+        an_abort_is_not_the_caught_panic,
+        backtraces_are_shown_where_the_failure_is,
+    ]
 }
 
 struct Bomb;
@@ -105,4 +115,51 @@ async fn an_abort_is_not_the_caught_panic() {
     let executor = executor(1);
     let error = aborts("after a panic that was caught").on(&executor).await.unwrap_err();
     assert!(matches!(error, Error::WorkerDied { signal: Some(6), .. }), "{error:?}");
+}
+
+#[inline(never)]
+fn inner(x: u64) -> u64 {
+    assert!(x != 1, "one is bad");
+    x
+}
+
+#[wren::remote]
+fn panics_inside(x: u64) -> u64 {
+    inner(x)
+}
+
+/// Runs in a driver. Prints the error as `main` does.
+pub(crate) async fn panic_and_report(folder: &Path) -> wren::Result<()> {
+    let error = wren::map(panics_inside, 0..3).on(&executor_in(folder)).named("panics").await.unwrap_err();
+    assert!(!error.to_string().contains("stack backtrace"), "{error}");
+    println!("Error: {error:?}");
+    Ok(())
+}
+
+async fn backtraces_are_shown_where_the_failure_is() {
+    for is_wanted in [true, false] {
+        let folder = scratch("backtraces");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(DRIVE, "panics").env("WREN_DIR", &folder).env_remove("RUST_BACKTRACE");
+        command.env_remove("RUST_LIB_BACKTRACE").envs(is_wanted.then_some(("RUST_BACKTRACE", "1")));
+        let output = command.stderr(Stdio::inherit()).output().unwrap();
+        let error = String::from_utf8(output.stdout).unwrap();
+        assert!(error.starts_with("Error: `local::panics::panics_inside` task 1 panicked at "), "{error}");
+        let mut logged = None;
+        JobSummary::read_with(&folder.join("jobs/panics"), |event| {
+            if let Event::Failed { backtrace, .. } = event {
+                logged.clone_from(backtrace);
+            }
+        })
+        .unwrap();
+        let shown = error.split_once("\n\nstack backtrace:\n").map(|(_, backtrace)| backtrace.trim_end());
+        assert_eq!(shown, logged.as_deref());
+        assert_eq!(shown.is_some(), is_wanted, "{error}");
+        // Optimized programs may have no names of functions.
+        if let Some(backtrace) = shown.filter(|_| cfg!(debug_assertions)) {
+            assert!(backtrace.contains("local::panics::inner"), "{backtrace}");
+            assert!(backtrace.contains("panics_inside") && backtrace.contains("panics.rs:"), "{backtrace}");
+            assert!(!backtrace.contains("core::panicking") && !backtrace.contains("captures_panics"), "{backtrace}");
+        }
+    }
 }

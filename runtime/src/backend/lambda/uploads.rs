@@ -10,6 +10,8 @@ use super::Batch;
 use crate::attempt::TaskBlock;
 use crate::backend::lambda::wire::{self, Answer, PackedArgs};
 use crate::function::Blob;
+use crate::history::spans;
+use crate::logging::Levels;
 use crate::store::{Store, StoreError, StoreResult, blobs};
 
 /// A write that several batches wait for. If it fails, the next of them tries again.
@@ -72,6 +74,7 @@ impl Uploads {
             body_hash: function.body_hash,
             limits: block.limits(),
             traceparent: block.traceparent().map(ToString::to_string),
+            levels: Levels::for_workers(spans::are_exported()),
             args,
             blobs,
             blobs_of,

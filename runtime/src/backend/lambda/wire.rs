@@ -15,6 +15,7 @@ use crate::codec;
 use crate::codec::envelope::{open, seal};
 use crate::error::Failure;
 use crate::function::Limits;
+use crate::logging::Levels;
 
 /// Version of the JSON around envelopes.
 const VERSION: u32 = 1;
@@ -35,6 +36,8 @@ pub(crate) struct BatchRequest {
     pub(crate) limits: Limits,
     /// The span that the tasks belong to, where spans are exported.
     pub(crate) traceparent: Option<String>,
+    /// The records of its functions that the driver's logger would want.
+    pub(crate) levels: Levels,
     pub(crate) args: PackedArgs,
     /// The BLAKE3 hashes of large arguments. The store keeps each under its hash.
     pub(crate) blobs: Vec<[u8; 32]>,
@@ -278,6 +281,7 @@ mod tests {
             body_hash: 2,
             limits: Limits { memory_mb: Some(512), timeout: Some(Duration::from_secs(3)), ..Limits::default() },
             traceparent: None,
+            levels: Levels::default(),
             args: PackedArgs::Inline(vec![1, 2, 3]),
             blobs: vec![[3; 32]],
             blobs_of: vec![(11, vec![0])],

@@ -11,6 +11,8 @@ use crate::attempt::{Batch, TaskBlock};
 use crate::backend::local::shm::{BatchHeader, BlobHeader, MAX_BODY, Region, Writer, kind, length_body};
 use crate::codec;
 use crate::function::Blob;
+use crate::history::spans;
+use crate::logging::Levels;
 use crate::platform::{self, SharedBytes, SleepFlag};
 
 /// The messages to one worker.
@@ -83,6 +85,7 @@ impl Outbox {
             signature_hash: function.signature_hash(),
             memory_is_limited: block.limits().memory_mb.is_some(),
             traceparent: block.traceparent(),
+            levels: Levels::for_workers(spans::are_exported()),
             blobs: blobs.map(|(task, blobs)| ((task - tasks.start) as u32, ids(blobs))).collect(),
         });
         let len = (header.len() as u32).to_le_bytes();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::attempt::{Batch, BatchId, OutputSink, PrintedLine};
 use crate::backend::local::shm::{Region, SLOTS};
+use crate::logging::frame::{Piece, Splitter};
+use crate::logging::{Destination, Origin, Record};
 use crate::terminal::{self, Stream};
 
 /// Maximum length of the end of a task's standard error that is kept for its error, in bytes.
@@ -35,6 +37,14 @@ impl Label {
         let Batch { id: batch_id, job_run, attempt, tasks, .. } = batch;
         Self { batch_id: *batch_id, run: job_run.clone(), attempt: *attempt, function, first: tasks.start }
     }
+
+    /// Passes a line of a task to the sink, unless it belongs to a single call.
+    fn pass_on(&self, task: u64, worker: u32, stream: Stream, text: &str, lines: &OutputSink) {
+        let Self { attempt, function, .. } = *self;
+        if let Some(job_run) = &self.run {
+            lines.take(&PrintedLine { job_run, task, attempt, function, worker, stream, text });
+        }
+    }
 }
 
 /// The output of a worker, as far as it was read.
@@ -50,6 +60,8 @@ pub(super) struct Output {
     tails: VecDeque<Tail>,
     /// The unfinished lines of standard output and standard error.
     partial: [Partial; 2],
+    /// Finds the log records in standard error.
+    splitter: Splitter,
 }
 
 /// The end of a task's standard error.
@@ -69,7 +81,7 @@ impl Tail {
 impl Output {
     pub(super) fn new(number: u32, lines: OutputSink) -> Self {
         let partial = [Stream::Out, Stream::Err].map(Partial::new);
-        Self { number, lines, labels: [const { None }; SLOTS], tails: VecDeque::new(), partial }
+        Self { number, lines, labels: [const { None }; SLOTS], tails: VecDeque::new(), partial, splitter: Splitter::default() }
     }
 
     /// Sets the label of the batch in a slot.
@@ -103,18 +115,58 @@ impl Output {
             let label = self.running(region);
             let mut buffer = [0; 16 << 10];
             let Some(n) = pipe.read(&mut buffer) else { break };
-            if pipe.stream == Stream::Err {
-                self.keep(&label, &buffer[..n]);
+            match pipe.stream {
+                Stream::Out => self.partial[0].show(self.number, &self.lines, label, &buffer[..n]),
+                Stream::Err => self.take_stderr(&label, &buffer[..n]),
             }
-            self.partial[pipe.stream as usize].show(self.number, &self.lines, label, &buffer[..n]);
             // While the terminal is slow, the worker waits.
             if !all && (n < buffer.len() || !terminal::has_room(pipe.stream)) {
                 break;
             }
         }
         if all {
+            if pipe.stream == Stream::Err {
+                let rest = self.splitter.finish();
+                self.take_text(&self.running(region), &rest);
+            }
             self.partial[pipe.stream as usize].finish(self.number, &self.lines);
         }
+    }
+
+    /// Takes a part of standard error, which may contain log records.
+    fn take_stderr(&mut self, label: &Option<(Label, u64)>, bytes: &[u8]) {
+        let mut splitter = std::mem::take(&mut self.splitter);
+        splitter.split(bytes, |piece| match piece {
+            Piece::Text(text) => self.take_text(label, text),
+            Piece::Record(record) => self.take_record(label, record),
+        });
+        self.splitter = splitter;
+    }
+
+    fn take_text(&mut self, label: &Option<(Label, u64)>, text: &[u8]) {
+        self.keep(label, text);
+        self.partial[Stream::Err as usize].show(self.number, &self.lines, label.clone(), text);
+    }
+
+    /// Passes a log record to the logger of this process, and keeps it like the lines that a logger would have printed
+    /// in the worker.
+    fn take_record(&mut self, label: &Option<(Label, u64)>, record: Box<Record>) {
+        let destination = record.destination();
+        if destination == Destination::Nowhere {
+            return;
+        }
+        let text = record.text();
+        self.keep(label, text.as_bytes());
+        self.keep(label, b"\n");
+        if destination == Destination::Terminal {
+            let mut whole = Partial { stream: Stream::Err, bytes: text.into(), label: label.clone() };
+            return whole.finish(self.number, &self.lines);
+        }
+        if let Some((label, task)) = label {
+            label.pass_on(*task, self.number, Stream::Err, &text, &self.lines);
+        }
+        let origin = label.as_ref().map(|(label, task)| Origin { function: label.function, task: *task });
+        terminal::after_lines(text.len(), move || record.deliver(origin.as_ref()));
     }
 
     fn running(&self, region: &Region) -> Option<(Label, u64)> {
@@ -208,9 +260,8 @@ impl Partial {
         let text = line.trim_end_matches(['\n', '\r']);
         let mark = self.label.as_ref().map(|(label, task)| format!("[{} {task}] ", label.function));
         terminal::line(self.stream, mark.as_deref().unwrap_or("[worker] "), text);
-        if let Some((Label { run: Some(run), attempt, function, .. }, task)) = &self.label {
-            let (stream, attempt) = (self.stream, *attempt);
-            lines.take(&PrintedLine { job_run: run, task: *task, attempt, function, worker, stream, text });
+        if let Some((label, task)) = &self.label {
+            label.pass_on(*task, worker, self.stream, text, lines);
         }
         self.bytes.clear();
     }

@@ -168,6 +168,7 @@ impl Worker {
         let block = TaskBlock::received(function, request.limits, request.tasks(), args, blobs);
         let reason = "the arguments do not match the number of tasks".to_owned();
         let mut block = block.ok_or(Failure::BadArguments { reason })?;
+        request.levels.relay();
         block.set_traceparent(request.traceparent.as_deref().map(Arc::from));
         Ok(Arc::new(block))
     }
@@ -282,6 +283,7 @@ mod tests {
     use super::*;
     use crate::backend::lambda::wire::PackedArgs;
     use crate::function::Limits;
+    use crate::logging::Levels;
 
     #[wren::remote]
     fn here(x: u64) -> u64 {
@@ -300,6 +302,7 @@ mod tests {
             body_hash: function.body_hash,
             limits: Limits::default(),
             traceparent: None,
+            levels: Levels::default(),
             args: PackedArgs::Inline(Vec::new()),
             blobs: Vec::new(),
             blobs_of: Vec::new(),

@@ -56,6 +56,7 @@ pub(crate) fn length(body: &[u8]) -> (usize, usize) {
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::logging::Levels;
 
 /// A batch without its arguments.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +73,8 @@ pub(crate) struct BatchHeader<'a> {
     pub(crate) memory_is_limited: bool,
     /// The span that the tasks belong to, if spans are exported.
     pub(crate) traceparent: Option<&'a str>,
+    /// The records that the driver's logger may want.
+    pub(crate) levels: Levels,
     /// The blobs that the tasks refer to: (task relative to `first`, blob ids).
     pub(crate) blobs: Vec<(u32, Vec<u64>)>,
 }

@@ -18,7 +18,8 @@ use crate::error::Failure;
 use crate::function::blob::{self, BlobBytes};
 use crate::function::framed::Pieces;
 use crate::function::{self, Blob, BlobsByTask, RemoteFn, registry};
-use crate::history::spans::InvocationSpan;
+use crate::history::spans::{self, InvocationSpan};
+use crate::logging;
 use crate::platform::{self, Guarded, Notifier, SharedBytes, monotonic};
 use end::{end_with_the_driver, give_up};
 use results::ResultWriter;
@@ -191,6 +192,8 @@ fn run_batch(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Ar
     let blobs = blobs_by_task(&header, blobs);
     results.begin(header.batch_id, header.first, header.memory_is_limited);
     let name = function.as_ref().map_or("", |function| function.name);
+    spans::adopt(header.levels.exports_spans);
+    logging::collect(header.levels, logging::frame::write_to_stderr);
     let all = header.first..header.first + u64::from(header.count);
     let mut span = InvocationSpan::begin(header.traceparent, name, &all, header.attempt);
     let mut tasks = Pieces(args);
