@@ -259,9 +259,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let about = r#""id":"sweep","name":null,"function":"a::f","tasks":3,"backend":"local","workers":2"#;
         let failed = |task: u64, rest: &str| {
-            format!(
-                r#"{{"event":"failed","t":1.0,"task":{task},"attempt":1,"class":"panicked","message":"bad","compute_us":1{rest}}}"#
-            )
+            let fields = r#""t":1.0,"attempt":1,"class":"panicked","message":"bad","compute_us":1"#;
+            format!(r#"{{"event":"failed","task":{task},{fields}{rest}}}"#)
         };
         let log = [
             format!(r#"{{"event":"job",{about},"started_unix_ms":1,"pid":1,"wren":"0"}}"#),
@@ -275,10 +274,11 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         let text = shown(false);
-        let end = "\nthe backtrace of task 2; --json prints those of all tasks:\n   0: a::inner\n   1: a::f\n\n`cargo wren";
-        assert!(text.contains(end), "{text}");
+        let backtrace = "   0: a::inner\n   1: a::f";
+        let part = format!("\nthe backtrace of task 2; --json prints those of all tasks:\n{backtrace}\n\n`cargo wren");
+        assert!(text.contains(&part), "{text}");
         let json: serde_json::Value = serde_json::from_str(&shown(true)).unwrap();
         assert!(json["failures"][0].get("backtrace").is_none(), "{json}");
-        assert_eq!(json["failures"][1]["backtrace"], "   0: a::inner\n   1: a::f");
+        assert_eq!(json["failures"][1]["backtrace"], backtrace);
     }
 }

@@ -195,14 +195,14 @@ fn in_span<T>(span: Span, run: impl FnOnce() -> Result<T, Failure>) -> Result<T,
 }
 
 #[cfg(feature = "otel")]
-use crate::history::otel::{flush_before_a_freeze, inside, traceparent};
-#[cfg(feature = "otel")]
 pub(crate) use crate::history::otel::{adopt, are_exported, current, flush};
+#[cfg(feature = "otel")]
+use crate::history::otel::{flush_before_a_freeze, inside, traceparent};
 
 #[cfg(not(feature = "otel"))]
-use without_otel::{flush_before_a_freeze, inside, traceparent};
-#[cfg(not(feature = "otel"))]
 pub(crate) use without_otel::{adopt, are_exported, current, flush};
+#[cfg(not(feature = "otel"))]
+use without_otel::{flush_before_a_freeze, inside, traceparent};
 
 /// Without OpenTelemetry, spans cannot be identified in other processes.
 #[cfg(not(feature = "otel"))]

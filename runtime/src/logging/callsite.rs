@@ -107,8 +107,16 @@ const NAME: &str = "event of a worker";
 const TARGET: &str = "wren";
 
 /// The description of a site that has none yet. No subscriber sees it: a site is described before it is registered.
-static UNDESCRIBED: Metadata<'static> =
-    Metadata::new(NAME, TARGET, Level::TRACE, None, None, None, FieldSet::new(&FIRST, Identifier(&Undescribed)), Kind::EVENT);
+static UNDESCRIBED: Metadata<'static> = Metadata::new(
+    NAME,
+    TARGET,
+    Level::TRACE,
+    None,
+    None,
+    None,
+    FieldSet::new(&FIRST, Identifier(&Undescribed)),
+    Kind::EVENT,
+);
 
 struct Undescribed;
 

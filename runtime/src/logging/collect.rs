@@ -39,9 +39,7 @@ pub(crate) fn collect(levels: Levels, sink: Sink) {
     CURRENT.store(packed, Ordering::Relaxed);
     let _ = SINK.set(sink);
     // Without records, nothing is installed, and functions may install loggers.
-    if (levels.log > 0 || HAS_LOG.get().is_some())
-        && *HAS_LOG.get_or_init(|| log::set_logger(&Collector).is_ok())
-    {
+    if (levels.log > 0 || HAS_LOG.get().is_some()) && *HAS_LOG.get_or_init(|| log::set_logger(&Collector).is_ok()) {
         log::set_max_level(log::LevelFilter::iter().nth(levels.log.into()).unwrap_or(log::LevelFilter::Trace));
     }
     TRACING_LEVEL.store(levels.tracing, Ordering::Relaxed);

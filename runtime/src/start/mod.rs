@@ -21,9 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Lets this program start itself as a worker. A program without [`#[wren::main]`](crate::main) must call this first in
 /// `main`.
 ///
-/// In a process that was started as a worker, it never returns. What a program does before, such as installing a logger,
-/// happens in workers too; a logger that is installed later also gets the log records of workers. A program that never
-/// calls this runs its remote functions on threads (the `inline` backend).
+/// In a process that was started as a worker, it never returns. What a program does before, such as installing a
+/// logger, happens in workers too; a logger that is installed later also gets the log records of workers. A program
+/// that never calls this runs its remote functions on threads (the `inline` backend), and says so once on standard
+/// error, unless it is a test.
 ///
 /// ```no_run
 /// wren::init();

@@ -147,9 +147,8 @@ async fn records_reach_the_logger_of_the_driver_in_order() {
     for (task, n) in [(0, 7), (1, 8)] {
         expected += &format!("log INFO a::b {file}: [talks {task}] hello {n} answer={n} kind=x y task={task}\n");
         expected += &format!("[talks {task}] first second\n");
-        expected += &format!(
-            "event WARN c::d {file}: message=event {n} task={task}u64 count={n}u64 path=p text=\"x y\"str\n"
-        );
+        expected +=
+            &format!("event WARN c::d {file}: message=event {n} task={task}u64 count={n}u64 path=p text=\"x y\"str\n");
         expected += &format!("[talks {task}] third\n");
         expected += &format!("log WARN {} {file}: [talks {task}] {long} task={task}\n", module_path!());
         expected += &format!("[talks {task}] last\n");

@@ -38,6 +38,48 @@ fn short(n: u64) -> u64 {
     n
 }
 
+#[wren::remote]
+fn says(n: u64) {
+    tracing::info!(n, "said in a worker");
+}
+
+/// A layer of a driver that prints events.
+struct Printer;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Printer {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut text = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text += &format!(" {field}={value:?}");
+        });
+        println!("{} {}:{text}", event.metadata().level(), event.metadata().target());
+    }
+}
+
+/// Acts like a program that exports spans and prints events.
+fn driver_that_prints() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    let (layer, _exporter) = wren::otel::layer().unwrap();
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer).with(Printer)).unwrap();
+    let executor = Executor::builder().backend("local").workers(1).store("memory:").build().unwrap();
+    // The first call is outside of any span, and starts the worker.
+    wren::block_on(says(7).on(&executor).into_future()).unwrap();
+    let jobs = async { wren::map(says, [8]).on(&executor).await };
+    wren::block_on(jobs.instrument(info_span!("nightly"))).unwrap();
+}
+
+fn events_of_workers_reach_the_driver_beside_their_spans() {
+    let mut collector = Collector::start();
+    let driver = run_driver("prints", &collector.url());
+    assert!(driver.status.success(), "{}", String::from_utf8_lossy(&driver.stderr));
+    let printed = String::from_utf8(driver.stdout).unwrap();
+    let own: Vec<_> = printed.lines().filter(|line| line.starts_with("INFO otel:")).collect();
+    let line = |n: u64| format!("INFO otel: message=said in a worker task=0 n={n}");
+    assert_eq!(own, [line(7), line(8)], "{printed}");
+    collector.until(|spans| spans.iter().filter(|span| span.name == "task" && span.role == "worker").count() == 2);
+}
+
 async fn drive(backend: &str, once: &Path) {
     let executor = Executor::builder().backend(backend).workers(2).store("memory:").build().unwrap();
     let once = once.to_str().unwrap().to_owned();
@@ -140,13 +182,21 @@ fn without_a_collector_jobs_run_with_a_note() {
 fn main() -> ExitCode {
     wren::init();
     if let Ok(backend) = std::env::var(DRIVER) {
-        driver(&backend);
+        if backend == "prints" {
+            driver_that_prints();
+        } else {
+            driver(&backend);
+        }
         return ExitCode::SUCCESS;
     }
     macro_rules! tests {
         ($($name:ident),* $(,)?) => { vec![$(Trial::test(stringify!($name), || { $name(); Ok(()) })),*] };
     }
-    let tests =
-        tests![a_job_is_one_trace, tasks_on_threads_are_in_the_trace_too, without_a_collector_jobs_run_with_a_note,];
+    let tests = tests![
+        a_job_is_one_trace,
+        tasks_on_threads_are_in_the_trace_too,
+        without_a_collector_jobs_run_with_a_note,
+        events_of_workers_reach_the_driver_beside_their_spans,
+    ];
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), tests).exit_code()
 }

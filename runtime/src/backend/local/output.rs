@@ -81,7 +81,14 @@ impl Tail {
 impl Output {
     pub(super) fn new(number: u32, lines: OutputSink) -> Self {
         let partial = [Stream::Out, Stream::Err].map(Partial::new);
-        Self { number, lines, labels: [const { None }; SLOTS], tails: VecDeque::new(), partial, splitter: Splitter::default() }
+        Self {
+            number,
+            lines,
+            labels: [const { None }; SLOTS],
+            tails: VecDeque::new(),
+            partial,
+            splitter: Splitter::default(),
+        }
     }
 
     /// Sets the label of the batch in a slot.
