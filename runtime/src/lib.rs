@@ -150,7 +150,7 @@ pub use error::{Attempt, Cause, Error, ErrorValue, Failure, FailureClass, Result
 pub use executor::{Builder, Executor, block_on};
 #[doc(hidden)]
 pub use function::registry;
-pub use function::{Backoff, INLINE_LIMIT, Limits, Timeout};
+pub use function::{Backoff, INLINE_LIMIT, Immutable, Limits, Timeout};
 #[cfg(feature = "otel")]
 pub use history::otel;
 pub use kv::kv;
@@ -177,7 +177,9 @@ pub mod __private {
     pub use crate::executor::run_async;
     pub use crate::function::annotation;
     pub use crate::function::registry::{REMOTE_FNS, Source};
-    pub use crate::function::types::{Any, Borrowed, Owned, Reply, ResultForm, ResultType, Type, must_be_result};
+    pub use crate::function::types::{
+        Any, Borrowed, EachTime, Once, Owned, Reply, ResultForm, ResultType, Type, must_be_result,
+    };
     pub use crate::function::{ArgsDecoder, ArgsEncoder, Invoke, Output, RemoteFn};
     pub use crate::function::{Argument, BorrowedArgument, OutsideProcess, Reportable, Returned, ShortArray, Unshared};
     #[cfg(feature = "data")]

@@ -8,13 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use wren::history::{self, JobState, JobSummary, Timeline};
+use wren::history::{self, DriverTotals, JobState, JobSummary, Timeline};
 
 use super::jobs;
 use crate::report::figures::{Cause, STRAGGLER};
 use crate::report::page::Page;
 use crate::report::serve::Server;
-use crate::report::{Report, Whole, chrome};
+use crate::report::{Report, Whole, bytes, chrome};
 use crate::screen::Screen;
 use crate::{aws, durations, json, table};
 
@@ -170,6 +170,9 @@ fn write_to(path: &str, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io
     Ok(())
 }
 
+/// Minimum share of the wall time for which the driver's work has a line.
+const WORTH_A_LINE: f64 = 0.01;
+
 fn show(out: &mut Screen<impl Write>, timeline: &Timeline, report: &Report<'_>) -> Result<()> {
     let job = report.job;
     let name = job.name.as_ref().map(|name| format!(", named {name}")).unwrap_or_default();
@@ -205,6 +208,28 @@ fn show(out: &mut Screen<impl Write>, timeline: &Timeline, report: &Report<'_>) 
     let limit = report.memory_mb.map(|mb| format!(", limit {mb} MB")).unwrap_or_default();
     writeln!(out, "memory     at most {} MB in a worker{limit}", report.peak_mb)?;
     writeln!(out, "data       {} in, {} out", bytes(report.bytes_in), bytes(report.bytes_out))?;
+    if report.large_values > 0 {
+        let values = match report.large_values {
+            1 => "1 large argument".to_owned(),
+            n => format!("{n} large arguments"),
+        };
+        let times = match report.sent_values {
+            1 => "once".to_owned(),
+            n => format!("{n} times"),
+        };
+        writeln!(
+            out,
+            "           {values} of {}, sent to workers {times}: {}; {} of them in all tasks together",
+            bytes(report.large_bytes),
+            bytes(report.sent_bytes),
+            bytes(report.large_in)
+        )?;
+    }
+    let DriverTotals { encode_s, decode_s, .. } = report.driver;
+    if encode_s + decode_s >= WORTH_A_LINE * job.wall_s {
+        let [encoding, decoding] = [encode_s, decode_s].map(durations::short);
+        writeln!(out, "driver     {encoding} to create and encode arguments, {decoding} to decode results")?;
+    }
     if report.usd > 0.0 {
         writeln!(out, "dollars    about {:.4}", report.usd)?;
     }
@@ -251,15 +276,4 @@ fn show(out: &mut Screen<impl Write>, timeline: &Timeline, report: &Report<'_>) 
         )?;
     }
     Ok(())
-}
-
-fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 1_000.0 && unit + 1 < UNITS.len() {
-        value /= 1_000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} {}", UNITS[0]) } else { format!("{value:.1} {}", UNITS[unit]) }
 }

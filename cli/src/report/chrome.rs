@@ -94,7 +94,9 @@ fn write_span<W: Write>(events: &mut Events<'_, W>, span: &Span, pid: u64, tid: 
     if let Some(args) = args.as_object_mut() {
         args.extend(phases);
     }
+    complete(Phase::Decode, "decode", json!({}))?;
     complete(Phase::Compute, &name, args)?;
+    complete(Phase::Encode, "encode", json!({}))?;
     if let Some(message) = message {
         events.write(&json!({
             "ph": "i", "s": "t", "name": state, "cat": "failure", "pid": pid, "tid": tid,
@@ -107,9 +109,10 @@ fn write_span<W: Write>(events: &mut Events<'_, W>, span: &Span, pid: u64, tid: 
 fn write_counters<W: Write>(events: &mut Events<'_, W>, timeline: &Timeline) -> io::Result<()> {
     let mut steps: Vec<(u64, i64, i64)> = Vec::new();
     for span in &timeline.spans {
-        let (queue, compute) = (span.phase(Phase::Queue), span.phase(Phase::Compute));
+        let (queue, from, to) =
+            (span.phase(Phase::Queue), span.phase(Phase::Decode).start, span.phase(Phase::Encode).end);
         let tasks = span.count() as i64;
-        steps.extend([(queue.start, 0, tasks), (queue.end, 0, -tasks), (compute.start, 1, 0), (compute.end, -1, 0)]);
+        steps.extend([(queue.start, 0, tasks), (queue.end, 0, -tasks), (from, 1, 0), (to, -1, 0)]);
     }
     steps.sort_unstable();
     let (mut running, mut queued) = (0, 0);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wren::history::{Ended, JobSummary, Phase, Span, Timeline};
+use wren::history::{DriverTotals, Ended, JobSummary, Phase, Span, Timeline};
 
 use super::path::CriticalPath;
 
@@ -33,8 +33,19 @@ pub(crate) struct Report<'a> {
     /// Speed-up divided by the number of workers.
     pub(crate) efficiency: f64,
     pub(crate) usd: f64,
+    /// Size of the arguments, without large ones.
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// Number of different large arguments in the latest run, and their size.
+    pub(crate) large_values: u64,
+    pub(crate) large_bytes: u64,
+    /// How often large arguments were sent to workers in the latest run, and their size, counted each time.
+    pub(crate) sent_values: u64,
+    pub(crate) sent_bytes: u64,
+    /// Size of the large arguments in the latest run, counted for each task that took one.
+    pub(crate) large_in: u64,
+    /// What the driver did in the latest run.
+    pub(crate) driver: DriverTotals,
     pub(crate) peak_mb: u64,
     /// Memory limit of a call.
     pub(crate) memory_mb: Option<u32>,
@@ -84,7 +95,7 @@ pub(crate) struct Straggler {
 
 impl<'a> Report<'a> {
     pub(crate) fn of(timeline: &'a Timeline) -> Self {
-        let Timeline { job, spans, about, runs, clock_error_us, .. } = timeline;
+        let Timeline { job, spans, about, runs, clock_error_us, driver, .. } = timeline;
         let latest = runs.len().saturating_sub(1);
         let of_latest = || spans.iter().filter(|span| span.run == latest);
         let wall_s = (runs.last().map_or(0, |run| run.end - run.start) as f64 / 1e6).max(1e-9);
@@ -103,6 +114,12 @@ impl<'a> Report<'a> {
             usd: job.usd,
             bytes_in: spans.iter().map(|span| span.bytes_in as u64).sum(),
             bytes_out: spans.iter().map(|span| span.bytes_out as u64).sum(),
+            large_values: driver.large_values,
+            large_bytes: driver.large_bytes,
+            sent_values: of_latest().map(|span| span.sent_values).sum(),
+            sent_bytes: of_latest().map(|span| span.sent_bytes).sum(),
+            large_in: of_latest().map(|span| span.large_in).sum(),
+            driver: *driver,
             peak_mb: job.peak_mb,
             memory_mb: about.memory_mb,
             retries: cause(true),
@@ -155,7 +172,7 @@ impl Samples {
 
 fn rows(spans: &[Span]) -> Vec<Row> {
     let total: u64 = spans.iter().map(Span::count).sum();
-    let mut samples: [Samples; 8] = Default::default();
+    let mut samples: [Samples; Phase::COUNT] = Default::default();
     let mut cold_starts = Samples::default();
     for span in spans {
         // In a large job, the middle task of a batch stands for all of its tasks.
@@ -201,7 +218,7 @@ fn causes(spans: &[Span], retried: bool) -> Vec<Cause> {
         };
         let cause = causes.entry(class).or_default();
         cause.0 += span.count();
-        cause.1 += length(span, Phase::Compute);
+        cause.1 += span.busy();
     }
     let cause = |(class, (count, compute_us)): (&str, _)| Cause { class: class.to_owned(), count, compute_us };
     let mut causes: Vec<_> = causes.into_iter().map(cause).collect();

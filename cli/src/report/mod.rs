@@ -1,5 +1,6 @@
 //! Reports about a job, from its job history.
 
+mod advice;
 pub(crate) mod chrome;
 pub(crate) mod figures;
 pub(crate) mod page;
@@ -9,6 +10,18 @@ mod whole;
 
 pub(crate) use figures::Report;
 pub(crate) use whole::Whole;
+
+/// Returns a size with its unit.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1_000.0 && unit + 1 < UNITS.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} {}", UNITS[0]) } else { format!("{value:.1} {}", UNITS[unit]) }
+}
 
 #[cfg(test)]
 mod tests {

@@ -159,7 +159,9 @@ fn meaning(phase: Phase) -> &'static str {
         Phase::Setup => "a new worker prepared itself",
         Phase::Fetch => "the worker waited for arguments",
         Phase::Turn => "earlier tasks of the same batch ran",
+        Phase::Decode => "the worker decoded arguments",
         Phase::Compute => "the function ran",
+        Phase::Encode => "the worker encoded the result",
         Phase::Commit => "the outcome was written",
         Phase::Observe => "the outcome was on its way to the driver",
     }

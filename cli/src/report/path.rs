@@ -3,17 +3,22 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use wren::backend::is_lambda;
 use wren::history::{Ended, Phase, Timeline};
+
+use super::advice::Facts;
 
 /// Minimum share of the wall time that gets a sentence.
 const WORTH_A_SENTENCE: f64 = 0.05;
 
 /// The ways in which a moment of the wall time can be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum On {
+pub(super) enum On {
     /// As many functions ran as possible.
     Compute,
+    /// As many workers as possible were busy, and these decoded arguments.
+    Decode,
+    /// As many workers as possible were busy, and these encoded results.
+    Encode,
     /// Fewer functions ran, because there were no more tasks for the other workers.
     Tail,
     /// Tasks were ready, but neither running nor on their way to a worker.
@@ -32,13 +37,26 @@ enum On {
     Driver,
 }
 
-const ALL: [On; 9] =
-    [On::Compute, On::Tail, On::Concurrency, On::Start, On::Fetch, On::Commit, On::Observe, On::Pause, On::Driver];
+const ALL: [On; 11] = [
+    On::Compute,
+    On::Decode,
+    On::Encode,
+    On::Tail,
+    On::Concurrency,
+    On::Start,
+    On::Fetch,
+    On::Commit,
+    On::Observe,
+    On::Pause,
+    On::Driver,
+];
 
 impl On {
     fn name(self) -> &'static str {
         match self {
             On::Compute => "compute",
+            On::Decode => "decode",
+            On::Encode => "encode",
             On::Tail => "tail",
             On::Concurrency => "concurrency",
             On::Start => "start",
@@ -70,7 +88,7 @@ pub(crate) struct Share {
 #[derive(Default)]
 struct Now {
     /// Attempts in each phase.
-    phases: [i64; 8],
+    phases: [i64; Phase::COUNT],
     /// Attempts that wait for a retry.
     pausing: i64,
 }
@@ -80,10 +98,28 @@ impl Now {
         self.phases[phase as usize] > 0
     }
 
+    /// Returns the number of busy workers.
+    fn busy(&self) -> i64 {
+        Phase::BUSY.into_iter().map(|phase| self.phases[phase as usize]).sum()
+    }
+
+    /// Returns what the moment is spent on, as parts that add up to 1. Busy workers may decode, compute and encode at
+    /// the same time.
+    fn parts(&self, most: i64) -> Vec<(On, f64)> {
+        match self.on(most) {
+            On::Compute => {
+                let part = |(on, phase)| (on, self.phases[phase as usize] as f64 / self.busy() as f64);
+                let all = [(On::Decode, Phase::Decode), (On::Compute, Phase::Compute), (On::Encode, Phase::Encode)];
+                all.into_iter().map(part).collect()
+            }
+            on => vec![(on, 1.0)],
+        }
+    }
+
     /// Returns the first thing that would have to be faster to make the job shorter. `most` is the maximum number of
     /// functions that can run at once.
     fn on(&self, most: i64) -> On {
-        let running = self.phases[Phase::Compute as usize];
+        let running = self.busy();
         if running >= most {
             return On::Compute;
         }
@@ -115,8 +151,9 @@ impl CriticalPath {
         let Some(run) = timeline.runs.last().filter(|run| run.end > run.start) else { return none };
         let latest = timeline.runs.len() - 1;
         let spans: Vec<_> = timeline.spans.iter().filter(|span| span.run == latest).collect();
-        // (moment, phase, +1 or -1); phase 8 is a pause.
-        let mut steps: Vec<(u64, usize, i64)> = Vec::with_capacity(18 * spans.len());
+        // (moment, phase, +1 or -1). After the last phase comes a pause.
+        const PAUSE: usize = Phase::COUNT;
+        let mut steps: Vec<(u64, usize, i64)> = Vec::with_capacity(2 * PAUSE * spans.len());
         let again: HashMap<_, _> = spans
             .iter()
             .filter(|span| span.attempt > 1)
@@ -131,9 +168,9 @@ impl CriticalPath {
             }
             if let Ended::Retried { .. } = span.ended {
                 let until = again.get(&(span.tasks.start, span.attempt + 1)).copied().unwrap_or(run.end);
-                let from = span.moments[8];
+                let from = span.received();
                 if from < until {
-                    steps.extend([(from, 8, 1), (until, 8, -1)]);
+                    steps.extend([(from, PAUSE, 1), (until, PAUSE, -1)]);
                 }
             }
         }
@@ -141,70 +178,38 @@ impl CriticalPath {
         let tasks: u64 = spans.iter().map(|span| span.count()).sum();
         let most = (timeline.job.workers as u64).min(tasks).max(1) as i64;
         let mut now = Now::default();
-        let mut spent = HashMap::<On, u64>::new();
+        // In microseconds.
+        let mut spent = HashMap::<On, f64>::new();
         // The number of running workers multiplied by the duration, for each way to spend time.
-        let mut ran = HashMap::<On, u128>::new();
+        let mut ran = HashMap::<On, f64>::new();
         let mut reached = run.start;
         let mut account = |now: &Now, reached: &mut u64, until: u64| {
             let until = until.clamp(*reached, run.end);
-            let on = now.on(most);
-            *spent.entry(on).or_default() += until - *reached;
-            *ran.entry(on).or_default() += u128::from(until - *reached) * now.phases[Phase::Compute as usize] as u128;
+            let us = (until - *reached) as f64;
+            for (on, part) in now.parts(most) {
+                *spent.entry(on).or_default() += us * part;
+                *ran.entry(on).or_default() += us * part * now.busy() as f64;
+            }
             *reached = until;
         };
         for (moment, phase, step) in steps {
             account(&now, &mut reached, moment);
             match phase {
-                8 => now.pausing += step,
+                PAUSE => now.pausing += step,
                 phase => now.phases[phase] += step,
             }
         }
         account(&now, &mut reached, run.end);
         let wall = (run.end - run.start) as f64;
         let mut parts: Vec<_> = ALL.into_iter().filter_map(|on| Some((on, *spent.get(&on)?))).collect();
-        parts.retain(|(_, us)| *us > 0);
-        parts.sort_by_key(|(_, us)| std::cmp::Reverse(*us));
-        let busy = |on: On, us: u64| ran.get(&on).map_or(0.0, |ran| *ran as f64 / us as f64);
-        let large = parts.iter().filter(|(_, us)| *us as f64 >= WORTH_A_SENTENCE * wall);
-        let elsewhere = is_lambda(&timeline.job.backend);
+        parts.retain(|(_, us)| *us > 0.0);
+        parts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        let busy = |on: On, us: f64| ran.get(&on).map_or(0.0, |ran| ran / us);
+        let large = parts.iter().filter(|(_, us)| *us >= WORTH_A_SENTENCE * wall);
+        let facts = Facts::of(timeline, &spans, most);
         Self {
-            sentences: large
-                .map(|(on, us)| sentence(*on, *us as f64 / wall, busy(*on, *us), most, elsewhere))
-                .collect(),
-            shares: parts.iter().map(|(on, us)| Share { name: on.name(), share: *us as f64 / wall }).collect(),
-        }
-    }
-}
-
-/// Returns a sentence about one part of the wall time, with advice. During that part, `busy` of `most` workers were
-/// running functions.
-fn sentence(on: On, share: f64, busy: f64, most: i64, elsewhere: bool) -> String {
-    let percent = format!("{:.0}% of the wall time", 100.0 * share);
-    let workers = if most == 1 { "the only worker".to_owned() } else { format!("all {most} workers") };
-    match on {
-        On::Compute => {
-            format!("{percent}: {workers} ran functions; only faster functions or more workers shorten this.")
-        }
-        On::Tail => format!(
-            "{percent}: only {busy:.1} of {most} workers had tasks, because few were left; split long tasks, or put \
-             them first."
-        ),
-        On::Concurrency => format!(
-            "{percent}: tasks waited for workers, while {busy:.1} of {most} workers ran functions{}.",
-            if elsewhere { "; `cargo wren doctor` shows the concurrency limit of the account" } else { "" }
-        ),
-        On::Start => format!(
-            "{percent}: workers were started, or tasks were sent to them{}.",
-            if elsewhere { "; longer tasks or larger batches (`.chunk(n)`) reduce this" } else { "" }
-        ),
-        On::Fetch => {
-            format!("{percent}: workers waited for arguments; use `wren::put` for large values that calls share.")
-        }
-        On::Commit => format!("{percent}: workers wrote outcomes; return less, or return `Ref`s with `.refs()`."),
-        On::Observe => format!("{percent}: outcomes were written, but the driver had not observed them yet."),
-        On::Pause => format!("{percent}: failed tasks waited for their retries."),
-        On::Driver => {
-            format!("{percent}: there were no tasks to run; the program was creating arguments or handling results.")
+            sentences: large.map(|(on, us)| facts.sentence(*on, us / wall, busy(*on, *us))).collect(),
+            shares: parts.iter().map(|(on, us)| Share { name: on.name(), share: us / wall }).collect(),
         }
     }
 }

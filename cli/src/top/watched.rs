@@ -127,7 +127,9 @@ impl Jobs {
                 None => drop(self.seen.insert(name, stamp)),
             }
         }
-        self.watched.sort_by_cached_key(|watched| (!watched.is_running(), Reverse(watched.job.started_unix_ms), watched.job.id.clone()));
+        self.watched.sort_by_cached_key(|watched| {
+            (!watched.is_running(), Reverse(watched.job.started_unix_ms), watched.job.id.clone())
+        });
         let mut ended = 0;
         self.watched.retain(|watched| {
             ended += usize::from(!watched.is_running());

@@ -111,7 +111,8 @@ fn running(folder: &Path) -> (PathBuf, File) {
     let mut log = File::create(job.join("events.jsonl")).unwrap();
     flock(&log, FlockOperation::LockExclusive).unwrap();
     let begin = r#"{"event":"job","id":"made7up","name":"sweep","function":"demo::f","tasks":8,"backend":"local","workers":2,"started_unix_ms":1,"pid":1,"wren":"0"}"#;
-    let failed = r#"{"event":"failed","t":1.0,"task":3,"attempt":1,"class":"panicked","message":"oh no","compute_us":9}"#;
+    let failed =
+        r#"{"event":"failed","t":1.0,"task":3,"attempt":1,"class":"panicked","message":"oh no","compute_us":9}"#;
     writeln!(log, "{begin}\n{failed}").unwrap();
     (job, log)
 }
@@ -123,7 +124,8 @@ fn the_view_draws_jobs_cancels_one_and_gives_the_terminal_back() {
     let mut session = Session::start(folder.path(), &[]);
     session.until(|written| written.contains(ENTER) && written.contains("sweep") && written.contains("oh no"));
     // Lines that are written while the view is open appear.
-    let done = r#"{"event":"done","t":2.0,"first":0,"count":3,"new":3,"attempt":1,"compute_us":1,"bytes_out":1,"peak_mb":77}"#;
+    let done =
+        r#"{"event":"done","t":2.0,"first":0,"count":3,"new":3,"attempt":1,"compute_us":1,"bytes_out":1,"peak_mb":77}"#;
     writeln!(log, "{done}").unwrap();
     session.until(|written| written.contains("77"));
     assert!(!job.join("cancel").exists());

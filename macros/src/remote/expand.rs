@@ -199,7 +199,7 @@ fn stub(remote: &Remote, names: &Names, attrs: &Attributes<'_>) -> TokenStream {
         #(#stub)*
         #(#lints)*
         #vis fn #name #generics (#(#params),*) -> #private::Call<#output> #where_clause {
-            use #private::Any as _;
+            use #private::{Any as _, EachTime as _, Once as _};
             #not_shared
             #static_record
             let mut #encoder = #private::ArgsEncoder::new();

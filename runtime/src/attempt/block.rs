@@ -122,6 +122,14 @@ impl TaskBlock {
         self.blobs.range(tasks).map(|(task, blobs)| (*task, &blobs[..]))
     }
 
+    /// Returns the size of the blobs that some of the tasks refer to, in bytes. A blob counts for each task.
+    pub(crate) fn large_size(&self, tasks: Range<u64>) -> u64 {
+        if self.blobs.is_empty() {
+            return 0;
+        }
+        self.blobs(tasks).flat_map(|(_, blobs)| blobs).map(|blob| blob.bytes.len() as u64).sum()
+    }
+
     /// Creates a block of tasks without arguments.
     #[cfg(test)]
     pub(crate) fn dummy(tasks: Range<u64>, name: &'static str, limits: Limits) -> Arc<Self> {

@@ -77,10 +77,20 @@ pub struct Timing {
     pub fetch: Duration,
     /// Time from then until the first task of the reply started: other tasks of the batch ran before it.
     pub turn: Duration,
+    /// Time spent on decoding arguments, summed over the tasks of the reply. Decoding that takes next to no time counts
+    /// as `compute`, and so does encoding.
+    pub decode: Duration,
     /// Time spent in the functions, summed over the tasks of the reply.
     pub compute: Duration,
+    /// Time spent on encoding results, summed over the tasks of the reply.
+    pub encode: Duration,
     /// Time from the end of the last of these tasks until the outcome was written.
     pub commit: Duration,
+    /// Number of large arguments that were sent to the worker for the batch. One that the worker still had from an
+    /// earlier batch was not sent.
+    pub sent_values: u32,
+    /// Size of the large arguments that were sent, in bytes.
+    pub sent_bytes: u64,
     /// Number of the worker that ran the tasks.
     pub worker: u32,
     /// Peak memory of that worker so far, in bytes.
@@ -89,6 +99,13 @@ pub struct Timing {
     pub usd: f64,
     /// The report of the machine, if the batch ran on another machine.
     pub remote: Option<RemoteTiming>,
+}
+
+impl Timing {
+    /// Returns the time that the tasks occupied the worker.
+    pub(crate) fn busy(&self) -> Duration {
+        self.decode.saturating_add(self.compute).saturating_add(self.encode)
+    }
 }
 
 /// The times of a batch as measured by the machine that ran it, with its own clock.

@@ -16,7 +16,7 @@ use super::{Backend, BackendContext, BackendScheme, WakeHandle, scheme};
 use crate::attempt::{Batch, BatchId, Reply, Results, RunningTask, Timing};
 use crate::error::Failure;
 use crate::function::framed::Pieces;
-use crate::function::{self, Encoded, StopSignal};
+use crate::function::{self, CallClock, Conversion, Encoded, StopSignal};
 use crate::history::spans::InvocationSpan;
 use crate::platform;
 
@@ -361,7 +361,15 @@ impl InlinePool {
         let blobs: HashMap<_, _> = block.blobs(tasks.clone()).collect();
         let started = Instant::now();
         let (first, end) = (tasks.start, tasks.start);
-        let mut run = ResultBatch { first, end, results: Vec::new(), clock: self.clock, started, since: started };
+        let mut run = ResultBatch {
+            first,
+            end,
+            results: Vec::new(),
+            clock: self.clock,
+            started,
+            since: started,
+            conversion: Conversion::default(),
+        };
         let mut out = Encoded::default();
         let function = block.function();
         let mut span = InvocationSpan::begin(block.traceparent(), function.name, tasks, *attempt);
@@ -369,11 +377,15 @@ impl InlinePool {
             let Some(is_last) = self.start_task(*batch_id, task) else { break };
             out.clear();
             let blobs = blobs.get(&task).copied().unwrap_or(&[]);
-            match span.task(task, is_last, || function::run(function, args, blobs, &mut out)) {
+            let mut clock = CallClock::new(true);
+            let outcome = span.task(task, is_last, || function::run(function, args, blobs, &mut out, &mut clock));
+            let now = Instant::now();
+            run.conversion += Conversion { decode: clock.decoding(), encode: clock.encoding(now) };
+            match outcome {
                 Ok(()) => {
                     out.append_to(&mut run.results);
                     run.end = task + 1;
-                    if run.since.elapsed() > REPORT_EVERY {
+                    if now.saturating_duration_since(run.since) > REPORT_EVERY {
                         self.report(*batch_id, run.done(*batch_id, number));
                     }
                 }
@@ -422,14 +434,19 @@ struct ResultBatch {
     started: Instant,
     /// When these tasks started.
     since: Instant,
+    /// How much of the time since then was spent on arguments and results.
+    conversion: Conversion,
 }
 
 impl ResultBatch {
     fn timing(&self, worker: u32) -> Timing {
+        let (decode, compute, encode) = self.conversion.divide(self.since.elapsed());
         Timing {
             started: self.started.saturating_duration_since(self.clock),
             turn: self.since - self.started,
-            compute: self.since.elapsed(),
+            decode,
+            compute,
+            encode,
             worker,
             ..Timing::default()
         }
@@ -440,6 +457,7 @@ impl ResultBatch {
         let timing = self.timing(worker);
         self.first = self.end;
         self.since = Instant::now();
+        self.conversion = Conversion::default();
         let results = std::mem::take(&mut self.results);
         (!tasks.is_empty()).then(|| Reply::Done { batch_id, tasks, results: Results::packed(results), timing })
     }

@@ -66,6 +66,11 @@ pub trait Number: CheckedBitPattern + NoUninit + Send + Sync {
     /// The kind of the number and the lengths of the arrays; `None` if the header of a block cannot represent them.
     #[doc(hidden)]
     const FORM: Form;
+
+    /// Returns bytes as numbers; `None` if they are not aligned, or if a byte is not a valid number. Only `bool` looks
+    /// at each byte: a loop, which programs without optimization run slowly.
+    #[doc(hidden)]
+    fn cast(bytes: &[u8]) -> Option<&[Self]>;
 }
 
 /// See [`Number::FORM`].
@@ -73,10 +78,23 @@ pub trait Number: CheckedBitPattern + NoUninit + Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form(Option<(Kind, Dims)>);
 
+macro_rules! cast {
+    (Bool, $bytes:ident) => {
+        bytemuck::checked::try_cast_slice($bytes).ok()
+    };
+    ($kind:ident, $bytes:ident) => {
+        bytemuck::try_cast_slice($bytes).ok()
+    };
+}
+
 macro_rules! number {
     ($($type:ty: $kind:ident,)*) => {$(
         impl Number for $type {
             const FORM: Form = Form(Some((Kind::$kind, [0; 3])));
+
+            fn cast(bytes: &[u8]) -> Option<&[Self]> {
+                cast!($kind, bytes)
+            }
         }
     )*};
 }
@@ -90,6 +108,10 @@ impl<T: Number + Pod, const N: usize> Number for [T; N] {
         Form(Some((kind, [a, b, 0]))) if N > 0 && N <= u16::MAX as usize => Form(Some((kind, [N as u16, a, b]))),
         _ => Form(None),
     };
+
+    fn cast(bytes: &[u8]) -> Option<&[Self]> {
+        bytemuck::try_cast_slice(bytes).ok()
+    }
 }
 
 /// Returns the start of a block and its numbers as bytes; `None` if the numbers cannot be a block.
@@ -123,10 +145,10 @@ pub(crate) fn read<'de, T: Number>(start: &'de [u8], apart: &'de [u8]) -> Option
     if Some(data.len()) != count.checked_mul(size_of::<T>()) {
         return None;
     }
-    match bytemuck::checked::try_cast_slice(data) {
-        Ok(numbers) => Some(Cow::Borrowed(numbers)),
+    match T::cast(data) {
+        Some(numbers) => Some(Cow::Borrowed(numbers)),
         // A byte is not a valid `bool`, or the numbers are not aligned.
-        Err(_) => {
+        None => {
             data.chunks_exact(size_of::<T>()).map(|one| bytemuck::checked::try_pod_read_unaligned(one).ok()).collect()
         }
     }

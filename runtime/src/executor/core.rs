@@ -12,7 +12,7 @@ use super::{Outcome, OutcomeQueue, Pending, ResultCommitter};
 use crate::attempt::{Reply, TaskBlock};
 use crate::backend::Backend;
 use crate::error::Error;
-use crate::history::{Note, SharedLog, TaskReport};
+use crate::history::{Note, SharedLog, Sizes, TaskReport};
 use crate::platform::{self, UNKNOWN_DEPTH};
 use crate::scheduler::{JobKey, LongTask, Scheduler, Update};
 
@@ -306,12 +306,12 @@ impl Core {
             }
             Update::CancelJob { run } => self.backend.cancel_job(&run),
             Update::Reclaim { batch_id } => self.backend.reclaim(batch_id, &mut self.replies),
-            Update::Done { job, tasks, new, results, attempt, bytes_in, sent, timing } => {
+            Update::Done { job, tasks, new, results, attempt, bytes_in, large_in, sent, timing } => {
                 let Some(entry) = self.jobs.get_mut(&job) else { return };
                 if let Some(log) = &entry.log {
                     let new = new.iter().map(|range| range.end - range.start).sum();
                     let ran = TaskReport { attempt, function: "", sent, timing };
-                    log.done(tasks.clone(), new, ran, bytes_in, results.size());
+                    log.done(tasks.clone(), new, ran, Sizes { bytes_in, large_in, bytes_out: results.size() });
                 }
                 entry.give(Outcome::Done { tasks, new, results, attempt }, &mut self.wakers);
                 if entry.bytes() > MOST_RESULTS && !self.held.contains(&job) {

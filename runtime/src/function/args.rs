@@ -11,8 +11,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::attached;
 use super::blob::Blob;
+use super::immutable::Lent;
+use super::{CallClock, attached};
 use crate::codec::{self, CodecError, Number};
 use crate::error::Failure;
 
@@ -126,6 +127,7 @@ impl ArgsEncoder {
 pub struct ArgsDecoder<'a> {
     pub(super) rest: &'a [u8],
     pub(super) blobs: &'a [Arc<Blob>],
+    pub(super) clock: &'a CallClock,
 }
 
 impl<'a> ArgsDecoder<'a> {
@@ -143,6 +145,26 @@ impl<'a> ArgsDecoder<'a> {
         let (value, rest) = rest.split_at_checked(header as usize).ok_or_else(missing)?;
         self.rest = rest;
         Ok(value)
+    }
+
+    /// Returns the next argument if it is a blob, and the arguments after it.
+    fn peek_blob(&self) -> Option<(&'a Arc<Blob>, &'a [u8])> {
+        let (header, rest) = self.rest.split_first_chunk::<4>()?;
+        let header = u32::from_le_bytes(*header);
+        let index = (header & IS_BLOB != 0).then_some((header & !IS_BLOB) as usize)?;
+        Some((self.blobs.get(index)?, rest))
+    }
+
+    /// Returns the next argument by decoding it with `next`, or without if it is a blob that this process has decoded
+    /// before.
+    pub fn next_once<T>(&mut self, next: impl FnOnce(&mut Self) -> Result<Box<T>, Failure>) -> Result<Lent<T>, Failure>
+    where
+        T: ?Sized + Send + Sync + 'static,
+    {
+        let Some((blob, rest)) = self.peek_blob() else { return next(self).map(Lent::new) };
+        let lent = blob.decoded_once(|| next(self))?;
+        self.rest = rest;
+        Ok(lent)
     }
 
     /// Decodes the next argument.
@@ -166,6 +188,7 @@ impl<'a> ArgsDecoder<'a> {
     /// Checks that there are no more arguments.
     #[inline]
     pub fn finish(self) -> Result<(), Failure> {
+        self.clock.decoded();
         if self.rest.is_empty() {
             return Ok(());
         }

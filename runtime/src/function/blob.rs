@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use super::immutable::{Decoded, Lent};
+use crate::error::Failure;
 use crate::platform::SharedBytes;
 
 /// Minimum size in bytes of a value that is kept in memory that worker processes can map. Sending a smaller value is as
@@ -48,6 +50,7 @@ pub(crate) struct Blob {
     pub(crate) id: u64,
     pub(crate) bytes: BlobBytes,
     hash: OnceLock<blake3::Hash>,
+    decoded: Decoded,
 }
 
 /// The memory that contains a value.
@@ -82,7 +85,7 @@ impl Blob {
 
     /// Creates a blob with the id that another process gave it.
     pub(crate) fn received(id: u64, bytes: BlobBytes) -> Arc<Self> {
-        Arc::new(Self { id, bytes, hash: OnceLock::new() })
+        Arc::new(Self { id, bytes, hash: OnceLock::new(), decoded: Decoded::default() })
     }
 
     /// Returns a blob that contains `start` followed by `bytes`: a recent blob of this thread if one is equal.
@@ -114,6 +117,14 @@ impl Blob {
     /// Returns the hash of the content, by which it is addressed.
     pub(crate) fn hash(&self) -> blake3::Hash {
         *self.hash.get_or_init(|| blake3::hash(&self.bytes))
+    }
+
+    /// Returns the value as decoded by `decode`, which is called only once for each blob of this process.
+    pub(crate) fn decoded_once<T: ?Sized + Send + Sync + 'static>(
+        &self,
+        decode: impl FnOnce() -> Result<Box<T>, Failure>,
+    ) -> Result<Lent<T>, Failure> {
+        self.decoded.get(decode)
     }
 
     /// Whether the value is in memory that other processes can map.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use super::args::INLINE_LIMIT;
-use super::framed;
+use super::{CallClock, framed};
 use crate::codec::{self, Number};
 use crate::error::Failure;
 
@@ -80,24 +80,29 @@ impl Encoded {
 
 /// Receives the result of a call.
 #[doc(hidden)]
-pub struct Output<'a>(pub(super) &'a mut Encoded);
+pub struct Output<'a> {
+    pub(super) encoded: &'a mut Encoded,
+    pub(super) clock: &'a CallClock,
+}
 
 impl Output<'_> {
     /// Encodes the result.
     #[inline]
     pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
-        codec::encode_into(value, &mut self.0.bytes).map_err(|e| Failure::BadResult { reason: e.to_string() })
+        self.clock.computed();
+        codec::encode_into(value, &mut self.encoded.bytes).map_err(|e| Failure::BadResult { reason: e.to_string() })
     }
 
     /// Writes a result that consists of numbers, with their layout in memory.
     #[inline]
     pub fn write_numbers<T: Number + Serialize>(self, value: Vec<T>) -> Result<(), Failure> {
         let Some((start, numbers)) = codec::parts_of(&value) else { return self.write(&value) };
-        self.0.bytes.extend_from_slice(&start);
+        self.clock.computed();
+        self.encoded.bytes.extend_from_slice(&start);
         if numbers.len() <= INLINE_LIMIT {
-            self.0.bytes.extend_from_slice(numbers);
+            self.encoded.bytes.extend_from_slice(numbers);
         } else {
-            self.0.long = Long::new(value);
+            self.encoded.long = Long::new(value);
         }
         Ok(())
     }

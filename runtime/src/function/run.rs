@@ -3,14 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{ArgsDecoder, Blob, Encoded, Output, RemoteFn, captures_panics};
+use super::{ArgsDecoder, Blob, CallClock, Encoded, Output, RemoteFn, captures_panics};
 use crate::error::Failure;
 
 /// Runs one call. `args` and `blobs` are the fields of [`Args`](super::Args). The result is written to `out`, which
-/// must be empty.
+/// must be empty. `clock` gets the times of decoding and encoding.
 #[inline]
-pub(crate) fn run(function: &RemoteFn, args: &[u8], blobs: &[Arc<Blob>], out: &mut Encoded) -> Result<(), Failure> {
-    let mut invoke = Invoke { args, blobs, out };
+pub(crate) fn run(
+    function: &RemoteFn,
+    args: &[u8],
+    blobs: &[Arc<Blob>],
+    out: &mut Encoded,
+    clock: &mut CallClock,
+) -> Result<(), Failure> {
+    clock.start(args, blobs);
+    let mut invoke = Invoke { args, blobs, out, clock };
     captures_panics(|| (function.entry)(&mut invoke))
 }
 
@@ -21,7 +28,7 @@ pub(crate) fn run_uncaught(
     blobs: &[Arc<Blob>],
     out: &mut Encoded,
 ) -> Result<(), Failure> {
-    (function.entry)(&mut Invoke { args, blobs, out })
+    (function.entry)(&mut Invoke { args, blobs, out, clock: &CallClock::default() })
 }
 
 /// One call, as generated code sees it.
@@ -30,6 +37,7 @@ pub struct Invoke<'a> {
     args: &'a [u8],
     blobs: &'a [Arc<Blob>],
     out: &'a mut Encoded,
+    clock: &'a CallClock,
 }
 
 impl std::fmt::Debug for Invoke<'_> {
@@ -42,7 +50,8 @@ impl<'a> Invoke<'a> {
     /// Returns the decoder of the arguments and the output for the result.
     #[inline]
     pub fn split(&mut self) -> (ArgsDecoder<'a>, Output<'_>) {
-        (ArgsDecoder { rest: self.args, blobs: self.blobs }, Output(self.out))
+        let decoder = ArgsDecoder { rest: self.args, blobs: self.blobs, clock: self.clock };
+        (decoder, Output { encoded: self.out, clock: self.clock })
     }
 }
 

@@ -3,6 +3,7 @@
 //! A macro sees only names: `Vec<u8>` may be a type that the user defined, and `AppResult<T>` may be a `Result`. So the
 //! generated code lets the compiler select by type: `Type::<T>::NEW.push_owned(..)` is an inherent method of
 //! `Type<Vec<u8>>`, which method lookup finds first, or otherwise a method of the trait [`Any`], which every type has.
+//! Between the two, `next_borrowed` has [`Once`] for types that are [`Immutable`].
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -14,6 +15,8 @@ use super::roles::{Argument, BorrowedArgument, Returned};
 use super::{ArgsDecoder, ArgsEncoder, Output};
 use crate::codec::{self, Number};
 use crate::error::Failure;
+use crate::function::Immutable;
+use crate::function::immutable::Lent;
 
 /// Represents a type in method lookup.
 #[derive(Debug)]
@@ -53,6 +56,30 @@ impl<T: Number + Serialize> Type<Vec<T>> {
         T: Deserialize<'a>,
     {
         args.next_numbers(name).map(codec::owned)
+    }
+
+    /// Decodes an argument that the function borrows, once for all calls that share it.
+    ///
+    /// # Errors
+    /// [`Failure::BadArguments`].
+    #[inline]
+    pub fn next_borrowed<'a>(
+        self,
+        _: Borrowed<'a, Vec<T>>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<Lent<Vec<T>>, Failure>
+    where
+        T: Deserialize<'a>,
+    {
+        args.next_once(|args| args.next_numbers(name).map(codec::owned).map(Box::new))
+    }
+
+    /// Encodes an argument that the function borrows.
+    #[inline]
+    #[allow(clippy::ptr_arg, reason = "the function takes a `&Vec`")]
+    pub fn push_borrowed(self, _: Borrowed<'_, Vec<T>>, args: &mut ArgsEncoder, value: &Vec<T>) {
+        args.push_numbers(value);
     }
 
     /// Encodes the result.
@@ -167,17 +194,6 @@ pub trait Any<T: ?Sized>: Sized {
         (form.push)(args, value);
     }
 
-    /// Decodes an argument that the function borrows.
-    #[inline]
-    fn next_borrowed<'a>(
-        self,
-        form: Borrowed<'a, T>,
-        args: &mut ArgsDecoder<'a>,
-        name: &str,
-    ) -> Result<Box<T>, Failure> {
-        (form.next)(args, name)
-    }
-
     /// Encodes the result.
     #[inline]
     fn write(self, form: ResultForm<T>, output: Output<'_>, value: T) -> Result<(), Failure>
@@ -189,6 +205,45 @@ pub trait Any<T: ?Sized>: Sized {
 }
 
 impl<T: ?Sized> Any<T> for Type<T> {}
+
+/// Decodes an argument that the function borrows and that no call can change: once for all calls that share it.
+pub trait Once<T: ?Sized + Immutable>: Sized {
+    /// Decodes an argument.
+    ///
+    /// # Errors
+    /// [`Failure::BadArguments`].
+    #[inline]
+    fn next_borrowed<'a>(
+        self,
+        form: Borrowed<'a, T>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<Lent<T>, Failure> {
+        args.next_once(|args| (form.next)(args, name))
+    }
+}
+
+impl<T: ?Sized + Immutable> Once<T> for Type<T> {}
+
+/// Decodes an argument that the function borrows, for each call. Method lookup considers it after [`Once`], because it
+/// is implemented for a reference.
+pub trait EachTime<T: ?Sized>: Sized {
+    /// Decodes an argument.
+    ///
+    /// # Errors
+    /// [`Failure::BadArguments`].
+    #[inline]
+    fn next_borrowed<'a>(
+        self,
+        form: Borrowed<'a, T>,
+        args: &mut ArgsDecoder<'a>,
+        name: &str,
+    ) -> Result<Box<T>, Failure> {
+        (form.next)(args, name)
+    }
+}
+
+impl<T: ?Sized> EachTime<T> for &Type<T> {}
 
 /// Splits the declared output of a function: a `Result` into its `Ok` and its `Err`; any other type is the `Ok` itself.
 #[allow(missing_docs)]

@@ -43,9 +43,12 @@ pub enum Event {
         /// How the time until `t` was spent.
         #[serde(flatten)]
         times: Times,
-        /// Size of the encoded arguments in bytes, without large arguments that are stored as separate values.
+        /// Size of the encoded arguments in bytes, without large ones.
         #[serde(default)]
         bytes_in: usize,
+        /// Size of the encoded large arguments in bytes. One that several tasks share counts for each of them.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        large_in: u64,
         /// Size of the encoded results, in bytes.
         bytes_out: usize,
         /// Peak memory of the worker so far, in MB.
@@ -115,6 +118,9 @@ pub enum Event {
         /// The tasks that have run for more than a second, the longest first. There are at most eight.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         longest: Vec<LongestTask>,
+        /// What the driver did so far.
+        #[serde(flatten)]
+        driver: DriverTotals,
     },
     /// Relation of a remote machine's clock to the driver's clock; written at the end of the run.
     Clock {
@@ -148,7 +154,15 @@ pub enum Event {
         /// Why the run ended early, if no failed task explains it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// What the driver did.
+        #[serde(flatten)]
+        driver: DriverTotals,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The latest time in a log, in seconds: three hundred years. A later one was not written by wren.
@@ -170,12 +184,14 @@ impl Event {
                 are_moments(&[*t]) && are_times(times) && *count <= MOST_TASKS && new <= count && fits
             }
             Event::Failed { t, times, .. } | Event::Retry { t, times, .. } => are_moments(&[*t]) && are_times(times),
-            Event::Progress { t, usd, longest, .. } => {
+            Event::Progress { t, usd, longest, driver, .. } => {
                 let are_sound = longest.iter().all(|running| are_moments(&[running.since]));
-                are_moments(&[*t]) && is_cost(*usd) && are_sound
+                are_moments(&[*t, driver.encode_s, driver.decode_s]) && is_cost(*usd) && are_sound
             }
             Event::Clock { t, .. } => are_moments(&[*t]),
-            Event::End { t, compute_s, wall_s, usd, .. } => are_moments(&[*t, *compute_s, *wall_s]) && is_cost(*usd),
+            Event::End { t, compute_s, wall_s, usd, driver, .. } => {
+                are_moments(&[*t, *compute_s, *wall_s, driver.encode_s, driver.decode_s]) && is_cost(*usd)
+            }
         }
     }
 
@@ -239,8 +255,15 @@ pub struct Times {
     /// How long other tasks of the same batch ran before these.
     #[serde(default)]
     pub turn_us: u64,
+    /// How long arguments were decoded, summed over the tasks. Decoding that takes next to no time counts as
+    /// `compute_us`, and so does encoding.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decode_us: u64,
     /// How long the function ran, summed over the tasks.
     pub compute_us: u64,
+    /// How long results were encoded, summed over the tasks.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub encode_us: u64,
     /// How long the worker took to write the outcome after that.
     #[serde(default)]
     pub commit_us: u64,
@@ -250,6 +273,31 @@ pub struct Times {
     /// Whether the batch was the first of its worker.
     #[serde(default)]
     pub cold: bool,
+    /// Number of large arguments that were sent to the worker for the batch. It is in the first line of a batch. A
+    /// value that the worker still had from an earlier batch was not sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sent_values: u64,
+    /// Size of the large arguments that were sent, in bytes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sent_bytes: u64,
+}
+
+/// What the driver did since the start of the run, apart from its scheduling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DriverTotals {
+    /// How long it took calls from the program's iterator, which creates and encodes arguments, in seconds.
+    #[serde(default)]
+    pub encode_s: f64,
+    /// How long it decoded results, in seconds.
+    #[serde(default)]
+    pub decode_s: f64,
+    /// Number of different large arguments of all tasks so far.
+    #[serde(default)]
+    pub large_values: u64,
+    /// Size of these large arguments, in bytes. One that several tasks share counts once.
+    #[serde(default)]
+    pub large_bytes: u64,
 }
 
 /// A task that runs while the line is written.

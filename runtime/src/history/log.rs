@@ -8,26 +8,15 @@ use super::clock::{Clocks, Exchange};
 use super::display::{Display, Totals};
 use super::files::{LogFiles, LogPlace};
 use super::notes::Note;
-use super::{About, Event, LongestTask, RemoteTimes, Times};
+use super::{About, DriverTotals, Event, LongestTask, RemoteTimes, Sizes, TaskReport, seconds};
 use crate::attempt::Timing;
 use crate::error::{Attempt, Failure};
 use crate::history::spans::JobSpan;
 use crate::platform;
-use crate::scheduler::{self, DispatchTimes, LongTask, Progress};
+use crate::scheduler::{self, LongTask, Progress};
 
 /// Interval of [`Event::Progress`] lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-
-/// An attempt that ended, as reported by the scheduler.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TaskReport {
-    /// Attempt number, counted from 1.
-    pub(crate) attempt: u32,
-    /// Name of the function, if the attempt failed.
-    pub(crate) function: &'static str,
-    pub(crate) sent: DispatchTimes,
-    pub(crate) timing: Timing,
-}
 
 /// A forecast, printed at the end of a job, of how the job would have run elsewhere.
 pub(crate) trait Forecast: std::fmt::Debug + Send {
@@ -55,6 +44,7 @@ pub(crate) struct JobLog {
     totals: Totals,
     /// The tasks that have run longest.
     longest: Vec<LongTask>,
+    driver: DriverTotals,
     /// Set if the backend is `sim`.
     forecast: Option<Box<dyn Forecast>>,
     /// Why the job ends early, if it does.
@@ -86,6 +76,7 @@ impl JobLog {
             totals: Totals::default(),
             longest: Vec::new(),
             reason: None,
+            driver: DriverTotals::default(),
             ended: false,
         };
         log.files.line(&Event::Job {
@@ -102,9 +93,7 @@ impl JobLog {
         match note {
             Note::Submitted(tasks) => self.totals.submitted += tasks,
             Note::Earlier(tasks) => self.totals.earlier += tasks,
-            Note::Done { tasks, new, ran, bytes_in, bytes_out } => {
-                self.done(at, &tasks, new, &ran, bytes_in, bytes_out);
-            }
+            Note::Done { tasks, new, ran, sizes } => self.done(at, &tasks, new, &ran, sizes),
             Note::Failed { task, ran, failure, stderr } => self.failed(at, task, &ran, &failure, &stderr),
             Note::Retry { task, ran, failure, after } => self.retry(at, task, &ran, &failure, after),
             Note::PrintedLine(line) => {
@@ -115,6 +104,11 @@ impl JobLog {
             Note::Reason(reason) => self.reason = Some(reason),
             Note::End(state) => self.finish(state),
         }
+    }
+
+    /// Records what the driver did so far.
+    pub(super) fn set_driver(&mut self, driver: DriverTotals) {
+        self.driver = driver;
     }
 
     /// Prints that notes were lost because the queue was full.
@@ -128,47 +122,6 @@ impl JobLog {
     /// Returns the microseconds since the start of the run.
     fn us(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_micros() as u64
-    }
-
-    /// Returns how the time of an attempt was spent whose outcome arrived at `now`. Points in time are rounded first,
-    /// and durations are the differences between them, so that all durations add up.
-    fn times(&self, ran: &TaskReport, now: u64) -> Times {
-        let TaskReport { sent, timing, .. } = ran;
-        let us = |duration: Duration| duration.as_micros() as u64;
-        let since_start = |time: scheduler::Time| us(time.saturating_sub(self.started_at)).min(now);
-        let queued = since_start(sent.queued);
-        let invoked = since_start(sent.invoked.max(timing.free)).max(queued);
-        let mut times = Times {
-            queued: seconds(queued),
-            invoked: seconds(invoked),
-            worker: timing.worker,
-            cold: timing.cold,
-            ..Times::default()
-        };
-        if timing.remote.is_some() {
-            times.setup_us = us(timing.setup);
-            times.fetch_us = us(timing.fetch);
-            times.turn_us = us(timing.turn);
-            times.compute_us = us(timing.compute);
-            times.commit_us = us(timing.commit);
-            return times;
-        }
-        let started = since_start(timing.started).max(invoked);
-        let mut reached = started;
-        let mut moment = timing.started;
-        let mut until = |duration: Duration| {
-            moment += duration;
-            let before = reached;
-            reached = since_start(moment).max(before);
-            reached - before
-        };
-        times.started = seconds(started);
-        times.setup_us = us(timing.setup).min(started - invoked);
-        times.fetch_us = until(timing.fetch);
-        times.turn_us = until(timing.turn);
-        times.compute_us = until(timing.compute);
-        times.commit_us = until(timing.commit);
-        times
     }
 
     /// Creates the job's folder if it does not exist, and opens the log.
@@ -202,10 +155,11 @@ impl JobLog {
     }
 
     /// Records that `tasks` succeeded; `new` of them had no result before.
-    fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &TaskReport, bytes_in: usize, bytes_out: usize) {
+    fn done(&mut self, at: Instant, tasks: &Range<u64>, new: u64, ran: &TaskReport, sizes: Sizes) {
+        let Sizes { bytes_in, large_in, bytes_out } = sizes;
         self.totals.done += new;
         if let Some(forecast) = &mut self.forecast {
-            forecast.done(tasks.end - tasks.start, ran.timing.compute.as_secs_f64(), bytes_in, bytes_out);
+            forecast.done(tasks.end - tasks.start, ran.timing.busy().as_secs_f64(), bytes_in, bytes_out);
         }
         let now = self.count_attempt(at, ran);
         self.files.line(&Event::Done {
@@ -214,8 +168,9 @@ impl JobLog {
             count: tasks.end - tasks.start,
             new,
             attempt: ran.attempt,
-            times: self.times(ran, now),
+            times: ran.times(self.started_at, now),
             bytes_in,
+            large_in,
             bytes_out,
             peak_mb: ran.timing.peak_memory >> 20,
             remote: remote(&ran.timing),
@@ -236,7 +191,7 @@ impl JobLog {
             message,
             stderr: stderr.to_owned(),
             backtrace: failure.backtrace().map(str::to_owned),
-            times: self.times(ran, now),
+            times: ran.times(self.started_at, now),
             remote: remote(&ran.timing),
         });
     }
@@ -271,7 +226,7 @@ impl JobLog {
             class: failure.name().into(),
             message: message(task, ran, failure),
             after_ms: after.as_millis() as u64,
-            times: self.times(ran, now),
+            times: ran.times(self.started_at, now),
             remote: remote(&ran.timing),
         });
     }
@@ -287,7 +242,7 @@ impl JobLog {
         self.display.report_progress(&self.about, snapshot);
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
-            let (t, usd) = (seconds(self.us(self.reported)), self.totals.usd);
+            let (t, usd, driver) = (seconds(self.us(self.reported)), self.totals.usd, self.driver);
             let started_at = self.started_at;
             let longest = self.longest.iter().map(|&LongTask { task, attempt, since }| LongestTask {
                 task,
@@ -295,7 +250,7 @@ impl JobLog {
                 since: seconds(since.saturating_sub(started_at).as_micros() as u64),
             });
             let longest = longest.collect();
-            self.files.line(&Event::Progress { t, running, queued, usd, longest });
+            self.files.line(&Event::Progress { t, running, queued, usd, longest, driver });
         }
     }
 
@@ -330,6 +285,7 @@ impl JobLog {
             wall_s: wall.as_secs_f64(),
             usd,
             reason: self.reason.take(),
+            driver: self.driver,
         });
         self.display.end(&self.about, &self.totals, state, wall, self.files.is_kept());
         if let Some(text) = self.forecast.take().and_then(|forecast| forecast.text(self.about.memory_mb)) {
@@ -342,11 +298,6 @@ fn message(task: u64, ran: &TaskReport, failure: &Failure) -> String {
     let function = ran.function.to_owned();
     let attempt = Attempt { function, task, attempt: ran.attempt, ..Attempt::default() };
     failure.clone().into_error(attempt).to_string()
-}
-
-/// Converts microseconds to seconds, the unit of times in the log.
-fn seconds(us: u64) -> f64 {
-    us as f64 / 1e6
 }
 
 fn remote(timing: &Timing) -> Option<RemoteTimes> {

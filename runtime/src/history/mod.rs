@@ -18,6 +18,7 @@
 mod claim;
 mod clock;
 mod display;
+mod driver;
 mod event;
 mod failures;
 mod files;
@@ -31,21 +32,29 @@ mod output;
 mod prune;
 pub(crate) mod spans;
 mod summary;
+mod task_report;
 mod timeline;
 
 pub use crate::terminal::{ProgressBar, ProgressSnapshot};
 pub use claim::{CANCEL, LOG, folder, id_in_store};
 pub(crate) use claim::{Claim, claim, try_claim};
 pub use clock::{Alignment, Exchange};
-pub use event::{About, Event, LongestTask, RemoteTimes, Stage, Times};
+use driver::DriverWork;
+pub use event::{About, DriverTotals, Event, LongestTask, RemoteTimes, Stage, Times};
 pub use failures::Failures;
 pub(crate) use files::LogPlace;
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;
 pub use inputs::{TaskInput, task_input};
-pub(crate) use log::{Forecast, JobLog, TaskReport};
+pub(crate) use log::{Forecast, JobLog};
 pub(crate) use notes::{Note, SharedLog, WeakLog, tally};
 pub use output::{Line, Outputs, outputs};
 pub use summary::{JobState, JobSummary, directory, jobs};
 pub(crate) use summary::{store_of, task_count};
+pub(crate) use task_report::{Sizes, TaskReport};
 pub use timeline::{Ended, Phase, Span, Timeline};
+
+/// Converts microseconds to seconds, the unit of times in the log.
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::failures::tasks_in_words;
 use super::inputs::Inputs;
-use super::{JobLog, TaskReport};
+use super::{DriverWork, JobLog, Sizes, TaskReport};
 use crate::attempt::{PrintedLine, TaskBlock};
 use crate::error::Failure;
 use crate::platform;
@@ -57,7 +57,7 @@ pub(crate) enum Note {
     /// The results of this many tasks were there from an earlier run.
     Earlier(u64),
     /// `tasks` succeeded; `new` of them had no result before.
-    Done { tasks: Range<u64>, new: u64, ran: TaskReport, bytes_in: usize, bytes_out: usize },
+    Done { tasks: Range<u64>, new: u64, ran: TaskReport, sizes: Sizes },
     /// A task failed permanently.
     Failed { task: u64, ran: TaskReport, failure: Failure, stderr: String },
     /// A task failed and will run again.
@@ -140,6 +140,7 @@ struct LogState {
     cancel_requested: AtomicBool,
     /// Whether the job announced its number of tasks, which are then in the tally from the start.
     is_counted: AtomicBool,
+    driver: DriverWork,
     traceparent: OnceLock<Option<Arc<str>>>,
 }
 
@@ -207,6 +208,7 @@ impl SharedLog {
         let tasks = block.tasks();
         self.count(tasks.end - tasks.start);
         self.note(Note::Submitted(tasks.end - tasks.start));
+        self.0.driver.count_large(block);
         // Large arguments are not counted here: tasks may share them, which becomes known when they are written.
         let len = block.args(tasks).len() as u64;
         let take = |room: u64| room.checked_sub(len).filter(|left| *left > 0);
@@ -241,11 +243,21 @@ impl SharedLog {
         }
     }
 
-    pub(crate) fn done(&self, tasks: Range<u64>, new: u64, ran: TaskReport, bytes_in: usize, bytes_out: usize) {
+    pub(crate) fn done(&self, tasks: Range<u64>, new: u64, ran: TaskReport, sizes: Sizes) {
         if self.is_open() {
             TASKS_DONE.fetch_add(new, Ordering::Relaxed);
-            self.note(Note::Done { tasks, new, ran, bytes_in, bytes_out });
+            self.note(Note::Done { tasks, new, ran, sizes });
         }
+    }
+
+    /// Records for how long the driver took calls from the program's iterator.
+    pub(crate) fn encoded_for(&self, took: Duration) {
+        self.0.driver.encode.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Records for how long the driver decoded results.
+    pub(crate) fn decoded_for(&self, took: Duration) {
+        self.0.driver.decode.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// Queues a note, without waiting for a disk.
@@ -356,6 +368,7 @@ impl LogState {
             log.lost(lost);
         }
         longest.into_iter().for_each(|longest| log.report_longest(longest));
+        log.set_driver(self.driver.totals());
         progress.into_iter().for_each(|progress| log.report_progress(progress));
         for (at, note) in notes {
             if matches!(note, Note::End(_)) {

@@ -296,7 +296,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::history::{JobLog, LogPlace, Note, TaskReport};
+    use crate::history::{JobLog, LogPlace, Note, Sizes, TaskReport};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -322,7 +322,8 @@ mod tests {
     }
 
     fn done(log: &mut JobLog, tasks: Range<u64>, new: u64) {
-        note(log, Note::Done { tasks, new, ran: TaskReport::default(), bytes_in: 0, bytes_out: 100 });
+        let sizes = Sizes { bytes_out: 100, ..Sizes::default() };
+        note(log, Note::Done { tasks, new, ran: TaskReport::default(), sizes });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::clock::{Alignment, Clocks, Exchange};
-use super::{About, Event, JobSummary, RemoteTimes, Times};
+use super::{About, DriverTotals, Event, JobSummary, RemoteTimes, Times};
 
 /// A phase of a task. Phases follow each other without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -24,8 +24,12 @@ pub enum Phase {
     Fetch,
     /// Earlier tasks of the same batch ran.
     Turn,
+    /// The worker decoded arguments. Decoding that takes next to no time belongs to `Compute`, and so does encoding.
+    Decode,
     /// The function ran.
     Compute,
+    /// The worker encoded the result.
+    Encode,
     /// The outcome was written, together with the outcomes of the batch's other tasks.
     Commit,
     /// The outcome was on its way to the driver.
@@ -33,9 +37,25 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Number of phases.
+    pub const COUNT: usize = 10;
+
     /// All phases, in order.
-    pub const ALL: [Self; 8] =
-        [Self::Queue, Self::Start, Self::Setup, Self::Fetch, Self::Turn, Self::Compute, Self::Commit, Self::Observe];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Queue,
+        Self::Start,
+        Self::Setup,
+        Self::Fetch,
+        Self::Turn,
+        Self::Decode,
+        Self::Compute,
+        Self::Encode,
+        Self::Commit,
+        Self::Observe,
+    ];
+
+    /// The phases in which a task occupies a worker, in order.
+    pub const BUSY: [Self; 3] = [Self::Decode, Self::Compute, Self::Encode];
 
     /// Returns the name of the phase in lower case.
     pub fn name(self) -> &'static str {
@@ -45,7 +65,9 @@ impl Phase {
             Self::Setup => "setup",
             Self::Fetch => "fetch",
             Self::Turn => "turn",
+            Self::Decode => "decode",
             Self::Compute => "compute",
+            Self::Encode => "encode",
             Self::Commit => "commit",
             Self::Observe => "observe",
         }
@@ -96,9 +118,15 @@ pub struct Span {
     /// Whether the batch was the first of its worker.
     pub cold: bool,
     /// Start of each phase in [`Phase::ALL`], followed by the end of the last one.
-    pub moments: [u64; 9],
-    /// Size of the encoded arguments in bytes, without large arguments that are stored as separate values.
+    pub moments: [u64; Phase::COUNT + 1],
+    /// Size of the encoded arguments in bytes, without large ones.
     pub bytes_in: usize,
+    /// Size of the encoded large arguments in bytes. One that several tasks share counts for each of them.
+    pub large_in: u64,
+    /// Number of large arguments that were sent to the worker for these tasks.
+    pub sent_values: u64,
+    /// Size of the large arguments that were sent, in bytes.
+    pub sent_bytes: u64,
     /// Size of the encoded results, in bytes.
     pub bytes_out: usize,
     /// Peak memory of the worker so far, in MB; 0 if unknown.
@@ -116,15 +144,32 @@ impl Span {
         self.tasks.end - self.tasks.start
     }
 
-    /// Returns the times of a single task, in the order of [`Span::moments`]. They assume that all tasks computed
-    /// equally long, one after the other, and that their outcomes were committed together.
-    pub fn moments_of(&self, task: u64) -> [u64; 9] {
-        let Range { start, end } = self.phase(Phase::Compute);
-        let index = task.saturating_sub(self.tasks.start).min(self.count().saturating_sub(1));
-        let at = |n: u64| start + (u128::from(end - start) * u128::from(n) / u128::from(self.count().max(1))) as u64;
+    /// Returns the time at which the driver received the outcome.
+    pub fn received(&self) -> u64 {
+        self.moments[Phase::COUNT]
+    }
+
+    /// Returns how long the tasks occupied the worker: the sum of the phases in [`Phase::BUSY`].
+    pub fn busy(&self) -> u64 {
+        self.moments[Phase::Commit as usize] - self.moments[Phase::Decode as usize]
+    }
+
+    /// Returns the times of a single task, in the order of [`Span::moments`]. They assume that all tasks decoded,
+    /// computed and encoded equally long, one task after the other, and that their outcomes were committed together.
+    pub fn moments_of(&self, task: u64) -> [u64; Phase::COUNT + 1] {
+        let count = self.count().max(1);
+        let index = task.saturating_sub(self.tasks.start).min(count - 1);
+        let first = self.moments[Phase::Decode as usize];
+        // The time from `first` until `n` tasks have ended, and the part of the next one before a phase.
+        let part = |us: u64, n: u64| (u128::from(us) * u128::from(n) / u128::from(count)) as u64;
+        let start = first + part(self.busy(), index);
+        let end = first + part(self.busy(), index + 1);
         let mut moments = self.moments;
-        moments[Phase::Compute as usize] = at(index);
-        moments[Phase::Commit as usize] = at(index + 1);
+        moments[Phase::Decode as usize] = start;
+        for phase in [Phase::Compute, Phase::Encode] {
+            moments[phase as usize] = (start + part(self.moments[phase as usize] - first, 1)).min(end);
+        }
+        moments[Phase::Commit as usize] = end;
         moments
     }
 }
@@ -167,6 +212,8 @@ pub struct Timeline {
     pub runs: Vec<Range<u64>>,
     /// Maximum error of the times of remote machines, in microseconds; 0 if there were none.
     pub clock_error_us: u64,
+    /// What the driver did in the latest run.
+    pub driver: DriverTotals,
 }
 
 impl Timeline {
@@ -179,8 +226,8 @@ impl Timeline {
         let job = JobSummary::read_with(folder, |event| reader.take(event))?;
         reader.end_run();
         let about = reader.about.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a job log"))?;
-        let Reader { spans, runs, clock_error_us, .. } = reader;
-        Ok(Self { job, about, spans, runs, clock_error_us })
+        let Reader { spans, runs, clock_error_us, driver, .. } = reader;
+        Ok(Self { job, about, spans, runs, clock_error_us, driver })
     }
 }
 
@@ -195,6 +242,16 @@ struct Reader {
     clocks: Clocks,
     known: HashMap<Option<u64>, Alignment>,
     clock_error_us: u64,
+    driver: DriverTotals,
+}
+
+/// The sizes in a line.
+#[derive(Default)]
+struct LineSizes {
+    bytes_in: usize,
+    large_in: u64,
+    bytes_out: usize,
+    peak_mb: u64,
 }
 
 fn us(seconds: f64) -> u64 {
@@ -203,7 +260,6 @@ fn us(seconds: f64) -> u64 {
 
 impl Reader {
     fn take(&mut self, event: &Event) {
-        let none = (0, 0, 0);
         match event {
             Event::Job { about, started_unix_ms, .. } => {
                 self.end_run();
@@ -211,26 +267,34 @@ impl Reader {
                     self.first_unix_ms = *started_unix_ms;
                 }
                 self.about = Some(about.clone());
+                self.driver = DriverTotals::default();
                 let start = started_unix_ms.saturating_sub(self.first_unix_ms).saturating_mul(1_000);
                 self.runs.push(start..start);
             }
-            Event::Done { t, first, count, attempt, times, remote, bytes_in, bytes_out, peak_mb, .. } => {
-                let sizes = (*bytes_in, *bytes_out, *peak_mb);
+            Event::Done { t, first, count, attempt, times, remote, bytes_in, large_in, bytes_out, peak_mb, .. } => {
+                let (bytes_in, large_in, bytes_out, peak_mb) = (*bytes_in, *large_in, *bytes_out, *peak_mb);
+                let sizes = LineSizes { bytes_in, large_in, bytes_out, peak_mb };
                 self.span(*t, *first..first.saturating_add(*count), *attempt, Ended::Done, times, remote, sizes);
             }
             Event::Failed { t, task, attempt, class, message, times, remote, .. } => {
                 let ended = Ended::Failed { class: class.to_string(), message: message.clone() };
-                self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, none);
+                self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, LineSizes::default());
             }
             Event::Retry { t, task, attempt, class, message, times, remote, .. } => {
                 let ended = Ended::Retried { class: class.to_string(), message: message.clone() };
-                self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, none);
+                self.span(*t, *task..task.saturating_add(1), *attempt, ended, times, remote, LineSizes::default());
             }
-            Event::Progress { t, .. } => self.reached(us(*t)),
+            Event::Progress { t, driver, .. } => {
+                self.driver = *driver;
+                self.reached(us(*t));
+            }
             Event::Clock { instance, alignment, .. } => {
                 self.known.insert(*instance, *alignment);
             }
-            Event::End { t, .. } => self.reached(us(*t)),
+            Event::End { t, driver, .. } => {
+                self.driver = *driver;
+                self.reached(us(*t));
+            }
         }
     }
 
@@ -249,7 +313,7 @@ impl Reader {
         ended: Ended,
         times: &Times,
         remote: &Option<RemoteTimes>,
-        (bytes_in, bytes_out, peak_mb): (usize, usize, u64),
+        LineSizes { bytes_in, large_in, bytes_out, peak_mb }: LineSizes,
     ) {
         let received = us(t);
         self.reached(received);
@@ -274,6 +338,9 @@ impl Reader {
             cold: times.cold,
             moments: moments(times, us(times.started), received, self.runs.last().map_or(0, |run| run.start)),
             bytes_in,
+            large_in,
+            sent_values: times.sent_values,
+            sent_bytes: times.sent_bytes,
             bytes_out,
             peak_mb,
         });
@@ -293,7 +360,7 @@ impl Reader {
         let run_start = self.runs.last().map_or(0, |run| run.start);
         for (index, times, remote) in std::mem::take(&mut self.elsewhere) {
             let Some(span) = self.spans.get_mut(index) else { continue };
-            let received = span.moments[8].saturating_sub(run_start);
+            let received = span.received().saturating_sub(run_start);
             let (sent, ran) = (us(times.invoked), remote.ran_us);
             // The batch started between `sent` and `last`.
             let last = received.saturating_sub(ran).max(sent);
@@ -314,15 +381,16 @@ impl Reader {
 }
 
 /// Returns the boundaries of the phases, one after the other. Times that contradict each other are adjusted to fit.
-fn moments(times: &Times, started: u64, received: u64, run_start: u64) -> [u64; 9] {
+fn moments(times: &Times, started: u64, received: u64, run_start: u64) -> [u64; Phase::COUNT + 1] {
     let queued = us(times.queued).min(received);
     let invoked = us(times.invoked).clamp(queued, received);
     let started = started.clamp(invoked, received);
     let setup = started.saturating_sub(times.setup_us).max(invoked);
-    let mut moments = [queued, invoked, setup, started, 0, 0, 0, 0, received];
-    let took = [times.fetch_us, times.turn_us, times.compute_us, times.commit_us];
+    let mut moments = [queued, invoked, setup, started, 0, 0, 0, 0, 0, 0, received];
+    let Times { fetch_us, turn_us, decode_us, compute_us, encode_us, commit_us, .. } = *times;
+    let took = [fetch_us, turn_us, decode_us, compute_us, encode_us, commit_us];
     let mut reached = started;
-    for (moment, took) in moments[4..8].iter_mut().zip(took) {
+    for (moment, took) in moments[4..10].iter_mut().zip(took) {
         reached = reached.saturating_add(took).min(received);
         *moment = reached;
     }

@@ -256,26 +256,28 @@ impl Scheduler {
         let Some((Origin { job, block, attempt, sent, silent }, settled)) = self.settle(now, batch_id, &tasks) else {
             return;
         };
-        self.beside = self.beside.saturating_mul(3).saturating_add(silent.saturating_sub(timing.compute)) / 4;
+        self.beside = self.beside.saturating_mul(3).saturating_add(silent.saturating_sub(timing.busy())) / 4;
         self.window.admitted();
-        self.learn(block.function().id(), timing.compute, tasks.end - tasks.start);
+        self.learn(block.function().id(), timing.busy(), tasks.end - tasks.start);
         let Some(state) = self.jobs.get_mut(&job) else { return };
         state.spent_usd += timing.usd;
         let bytes_in = settled.iter().map(|range| block.args(range.clone()).len()).sum();
+        let large_in = settled.iter().map(|range| block.large_size(range.clone())).sum();
         let new: Vec<_> = settled.into_iter().flat_map(|range| state.done.insert(range)).collect();
         if !state.tried.is_empty() {
             state.tried.retain(|task, _| !new.iter().any(|r| r.contains(task)));
         }
         if !new.is_empty() {
             state.succeeded += new.iter().map(|r| r.end - r.start).sum::<u64>();
-            updates.push(Update::Done { job, tasks: tasks.clone(), new, results, attempt, bytes_in, sent, timing });
+            let tasks = tasks.clone();
+            updates.push(Update::Done { job, tasks, new, results, attempt, bytes_in, large_in, sent, timing });
         }
         self.cancel_copies(now, job, &tasks, updates);
         self.end_if_over(job, updates);
     }
 
-    fn learn(&mut self, function: &'static str, compute: Duration, tasks: u64) {
-        let mean = compute / u32::try_from(tasks).unwrap_or(u32::MAX).max(1);
+    fn learn(&mut self, function: &'static str, busy: Duration, tasks: u64) {
+        let mean = busy / u32::try_from(tasks).unwrap_or(u32::MAX).max(1);
         self.means.entry(function).and_modify(|known| *known = (*known * 3 + mean) / 4).or_insert(mean);
     }
 

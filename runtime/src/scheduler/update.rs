@@ -22,8 +22,10 @@ pub enum Update {
         results: Results,
         /// Attempt number, counted from 1.
         attempt: u32,
-        /// Size of the encoded arguments, in bytes.
+        /// Size of the encoded arguments, in bytes, without large ones.
         bytes_in: usize,
+        /// Size of the encoded large arguments, in bytes. One that several tasks share counts for each of them.
+        large_in: u64,
         /// When the tasks became ready and were sent.
         sent: DispatchTimes,
         /// When the tasks ran.

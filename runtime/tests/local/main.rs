@@ -18,6 +18,7 @@ mod processes;
 mod pty;
 mod replay;
 mod screens;
+mod shared;
 mod terminal;
 mod threads;
 mod torture;
@@ -140,6 +141,7 @@ async fn run() -> ExitCode {
         processes::trials(),
         replay::trials(),
         screens::trials(),
+        shared::trials(),
         terminal::trials(),
         threads::trials(),
         torture::trials(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use wren::backend::is_lambda;
-use wren::history::{Ended, JobSummary, Phase, Timeline};
+use wren::history::{Ended, JobSummary, Timeline};
 
 use crate::commands::jobs;
 
@@ -84,9 +84,8 @@ impl Measured {
             memory_mb = memory_mb.or(timeline.about.memory_mb);
             let done = timeline.spans.iter().filter(|span| span.ended == Ended::Done && span.count() > 0);
             spans.extend(done.map(|span| {
-                let compute = span.phase(Phase::Compute);
-                // Tasks of one event get equal shares of its compute time.
-                ((compute.end - compute.start) as f64 / 1e6 / span.count() as f64, span.count())
+                // Tasks of one event get equal shares of its time.
+                (span.busy() as f64 / 1e6 / span.count() as f64, span.count())
             }));
         }
         let count: u64 = spans.iter().map(|(_, count)| count).sum();

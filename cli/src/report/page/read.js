@@ -88,7 +88,7 @@ const moment = (span, at) => spans.moments[spans.stride * span + at];
 const took = (span, phase) => moment(span, phase + 1) - moment(span, phase);
 const total = (span) => moment(span, AT.end) - moment(span, 0);
 /** Duration of a phase for one task of the span. */
-const tookPerTask = (span, phase) => (phase === AT.compute ? took(span, phase) / spans.count[span] : took(span, phase));
+const tookPerTask = (span, phase) => (AT.decode <= phase && phase <= AT.encode ? took(span, phase) / spans.count[span] : took(span, phase));
 
 function number(n) {
   return n.toLocaleString("en-US", { maximumFractionDigits: 0 });

@@ -31,7 +31,7 @@ function levels(from, to, weight) {
 
 let strips;
 function loadStrips() {
-  const running = levels(AT.compute, AT.compute + 1, () => 1);
+  const running = levels(AT.decode, AT.commit, () => 1);
   const waiting = levels(AT.queue, AT.setup, (i) => spans.count[i]);
   strips = {
     computing: {

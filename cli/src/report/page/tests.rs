@@ -90,8 +90,8 @@ fn pages_show_the_job_and_make_no_requests() {
     assert_eq!(browser.text("h1"), "fit::train");
     assert!(browser.text("#about").contains("job made7up · 4 workers (local)"));
     assert!(browser.text("#facts").contains("Tasks done\n250\nof 250"), "{}", browser.text("#facts"));
-    assert_eq!(browser.count("#phases tbody tr"), 8);
-    assert!(browser.text("#phases tbody tr:nth-child(6)").starts_with("compute"));
+    assert_eq!(browser.count("#phases tbody tr"), 10);
+    assert!(browser.text("#phases tbody tr:nth-child(7)").starts_with("compute"));
     // Three that failed, then the one that was retried; and the slowest hundred of 254.
     assert_eq!(browser.count("#failed tbody tr"), 4);
     assert!(browser.text("#failed tbody tr:nth-child(4)").contains("the worker was killed by signal 9"));
@@ -192,7 +192,7 @@ fn the_timeline_zooms_and_moves_by_pointer_wheel_keys_and_buttons() {
     browser.click("#zoom-out");
     assert_eq!(range(&mut browser), (begin, end));
     // Show only one phase.
-    browser.click("#legend button:nth-child(6)");
+    browser.click("#legend button:nth-child(7)");
     assert_eq!(browser.count("#legend.alone button[aria-pressed=true]"), 1);
     browser.assert_quiet();
 }

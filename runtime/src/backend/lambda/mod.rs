@@ -268,8 +268,14 @@ impl LambdaState {
     fn send_outcome(&self, batch_id: BatchId, outcome: BatchOutcome) {
         let BatchOutcome { parts, report } = outcome;
         let mut usd = cost(&report);
+        let mut fetched = (report.fetched_values, report.fetched_bytes);
         let remote = Some(remote(&report));
         for part in parts {
+            // The cost of the whole invocation, and what it fetched, are reported once, with the first part.
+            let (sent_values, sent_bytes) = match part {
+                Part::Returned { .. } => (0, 0),
+                _ => std::mem::take(&mut fetched),
+            };
             let mut timing = |ran: wire::TaskTimes| Timing {
                 started: Duration::ZERO,
                 free: Duration::ZERO,
@@ -277,13 +283,16 @@ impl LambdaState {
                 cold: report.cold,
                 fetch: report.fetch,
                 turn: ran.started.saturating_sub(report.fetch),
+                decode: ran.decode,
                 compute: ran.compute,
+                encode: ran.encode,
                 // All parts of a batch are written together, after the last one is done.
-                commit: report.ran.saturating_sub(ran.started.max(report.fetch) + ran.compute),
+                commit: report.ran.saturating_sub(ran.ended(ran.started.max(report.fetch))),
+                sent_values,
+                sent_bytes,
                 worker: ran.worker,
                 remote,
                 peak_memory: report.peak_memory,
-                // The cost of the whole invocation is reported once, with the first part.
                 usd: std::mem::take(&mut usd),
             };
             self.send_reply(match part {

@@ -101,7 +101,11 @@ pub(crate) enum Part {
 pub(crate) struct TaskTimes {
     /// When the first of them started, since the start of the batch.
     pub(crate) started: Duration,
+    #[serde(default)]
+    pub(crate) decode: Duration,
     pub(crate) compute: Duration,
+    #[serde(default)]
+    pub(crate) encode: Duration,
     /// The worker process of the instance.
     pub(crate) worker: u32,
 }
@@ -121,6 +125,19 @@ pub(crate) struct Report {
     pub(crate) setup: Duration,
     pub(crate) fetch: Duration,
     pub(crate) ran: Duration,
+    /// Number of large arguments that the instance fetched for the batch.
+    #[serde(default)]
+    pub(crate) fetched_values: u32,
+    /// Their size in bytes.
+    #[serde(default)]
+    pub(crate) fetched_bytes: u64,
+}
+
+impl TaskTimes {
+    /// Returns when the last of the tasks had ended, since the start of the batch, if they started at `started`.
+    pub(crate) fn ended(&self, started: Duration) -> Duration {
+        [self.decode, self.compute, self.encode].into_iter().fold(started, Duration::saturating_add)
+    }
 }
 
 impl BatchRequest {
@@ -291,7 +308,8 @@ mod tests {
 
     fn outcome() -> BatchOutcome {
         let failure = Failure::TimedOut { limit: Duration::from_secs(3) };
-        let ran = |worker| TaskTimes { started: Duration::from_millis(2), compute: Duration::from_millis(5), worker };
+        let ms = Duration::from_millis;
+        let ran = |worker| TaskTimes { started: ms(2), decode: ms(1), compute: ms(5), encode: ms(3), worker };
         let parts = vec![
             Part::Done { first: 10, count: 1, results: vec![0; 40], ran: ran(1) },
             Part::Failed { task: 11, failure, stderr: "last words".into(), ran: ran(0) },

@@ -39,17 +39,22 @@ impl Outbox {
         Self { writer: Writer::new(region, true), waiting: VecDeque::new(), blobs: HashMap::new() }
     }
 
-    /// Sends a batch, and the blobs that it refers to if the worker does not have them.
-    pub(super) fn send(&mut self, batch: &Batch, slot: usize) {
+    /// Sends a batch, and the blobs that it refers to if the worker does not have them. Returns the number and the size
+    /// of these blobs.
+    pub(super) fn send(&mut self, batch: &Batch, slot: usize) -> (u32, u64) {
         self.forget_dropped_blobs();
-        self.send_blobs(batch);
+        let sent = self.send_blobs(batch);
         self.send_args(batch, slot);
+        sent
     }
 
-    fn send_blobs(&mut self, batch: &Batch) {
+    fn send_blobs(&mut self, batch: &Batch) -> (u32, u64) {
+        let (mut values, mut bytes) = (0, 0);
         for (_, blobs) in batch.block.blobs(batch.tasks.clone()) {
             for blob in blobs {
                 if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
+                    values += 1;
+                    bytes += blob.bytes.len() as u64;
                     self.waiting.push_back(match blob.shared() {
                         Some(_) => Outgoing::Shared(blob.clone(), false),
                         None => Outgoing::Blob(blob.clone(), 0),
@@ -57,6 +62,7 @@ impl Outbox {
                 }
             }
         }
+        (values, bytes)
     }
 
     fn forget_dropped_blobs(&mut self) {

@@ -39,8 +39,27 @@ impl<T> Slots<T> {
     }
 }
 
+/// Results that are shorter than this, in bytes, are decoded in less time than it takes to measure it.
+const WORTH_TIMING: usize = 1 << 10;
+
 /// Decodes the results of the tasks in `new`, which are among `tasks`.
 pub(super) fn decode_each<I, T: DeserializeOwned>(
+    feed: &Feed<I>,
+    tasks: &Range<u64>,
+    new: &[Range<u64>],
+    results: Results,
+    attempt: u32,
+    give: impl FnMut(u64, Result<T>),
+) {
+    let started = (results.size() >= WORTH_TIMING).then(Instant::now);
+    decode(feed, tasks, new, results, attempt, give);
+    if let Some(started) = started {
+        feed.decoded_for(started.elapsed());
+    }
+}
+
+#[inline]
+fn decode<I, T: DeserializeOwned>(
     feed: &Feed<I>,
     tasks: &Range<u64>,
     new: &[Range<u64>],

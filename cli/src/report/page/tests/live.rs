@@ -35,7 +35,7 @@ fn newer_data_keeps_zoom_selection_and_focus() {
     let mut browser = log.open();
     browser.click("#by-worker");
     browser.click("#linear");
-    browser.click("#legend button:nth-child(6)");
+    browser.click("#legend button:nth-child(7)");
     browser.click("#failed tbody tr:nth-child(2) button");
     assert!(browser.text("#detail").contains("Task 11"));
     browser.click("#zoom-in");
@@ -53,8 +53,8 @@ fn newer_data_keeps_zoom_selection_and_focus() {
     assert_eq!(browser.count("#legend.alone button[aria-pressed=true]"), 1);
     assert!(browser.text("#detail").contains("Task 11"));
     assert_eq!(browser.eval(focused), button);
-    assert_eq!(browser.count("#phases tbody tr"), 8);
-    assert_eq!(browser.count("#legend button"), 8);
+    assert_eq!(browser.count("#phases tbody tr"), 10);
+    assert_eq!(browser.count("#legend button"), 10);
 
     // The whole job remains the whole job, and another attempt of the selected task appears.
     browser.click("#fit");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::no_store;
-use crate::backend::lambda::wire::{BatchRequest, PackedArgs};
+use crate::backend::lambda::wire::{BatchRequest, PackedArgs, Report};
 use crate::error::Failure;
 use crate::function::Blob;
 use crate::store::{Store, StoreError, StoreResult, blobs};
@@ -14,10 +14,11 @@ use crate::store::{Store, StoreError, StoreResult, blobs};
 type BlobsByTask = BTreeMap<u64, Vec<Arc<Blob>>>;
 
 /// Returns the encoded arguments of all tasks, and the large ones by task. Large arguments that this instance still has
-/// are not fetched again.
+/// are not fetched again, and are not counted in `report`.
 pub(super) async fn arguments(
     store: Option<&Arc<dyn Store>>,
     request: &BatchRequest,
+    report: &mut Report,
 ) -> Result<(Vec<u8>, BlobsByTask), Failure> {
     let mut fetching = JoinSet::new();
     let mut blobs: Vec<Option<Arc<Blob>>> = request.blobs.iter().map(blobs::known).collect();
@@ -36,6 +37,8 @@ pub(super) async fn arguments(
     while let Some(fetched) = fetching.join_next().await {
         let fetched = fetched.map_err(|e| Failure::Backend(e.to_string()))?;
         let (index, blob) = fetched.map_err(Failure::Store)?;
+        report.fetched_values = report.fetched_values.saturating_add(1);
+        report.fetched_bytes = report.fetched_bytes.saturating_add(blob.bytes.len() as u64);
         blobs[index] = Some(blob);
     }
     let of_task = |indices: &Vec<u32>| {

@@ -137,7 +137,7 @@ impl Worker {
                 }
             }
         }
-        let parts = match self.prepare(&request).await {
+        let parts = match self.prepare(&request, &mut report).await {
             Ok(block) => {
                 report.fetch = started.elapsed();
                 self.run(block, &request, started, deadline, &mut report).await
@@ -162,9 +162,9 @@ impl Worker {
     }
 
     /// Finds the function and fetches the arguments.
-    async fn prepare(&self, request: &BatchRequest) -> Result<Arc<TaskBlock>, Failure> {
+    async fn prepare(&self, request: &BatchRequest, report: &mut Report) -> Result<Arc<TaskBlock>, Failure> {
         let function = lookup(request)?;
-        let (args, blobs) = fetch::arguments(self.store.as_ref(), request).await?;
+        let (args, blobs) = fetch::arguments(self.store.as_ref(), request, report).await?;
         let block = TaskBlock::received(function, request.limits, request.tasks(), args, blobs);
         let reason = "the arguments do not match the number of tasks".to_owned();
         let mut block = block.ok_or(Failure::BadArguments { reason })?;

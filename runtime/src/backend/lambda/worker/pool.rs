@@ -207,7 +207,13 @@ impl TaskStates {
     /// Converts the times of a task, so that they count from the start of the batch.
     fn ran(&self, timing: &Timing) -> TaskTimes {
         let started = (timing.started + timing.fetch + timing.turn).saturating_sub(self.started);
-        TaskTimes { started, compute: timing.compute, worker: timing.worker }
+        TaskTimes {
+            started,
+            decode: timing.decode,
+            compute: timing.compute,
+            encode: timing.encode,
+            worker: timing.worker,
+        }
     }
 
     fn done(&mut self, tasks: &Range<u64>, new: Vec<u8>, took: TaskTimes) {
@@ -216,7 +222,9 @@ impl TaskStates {
             && ran.worker == took.worker
         {
             *count += tasks.end - tasks.start;
+            ran.decode += took.decode;
             ran.compute += took.compute;
+            ran.encode += took.encode;
             results.extend_from_slice(&new);
             return;
         }
@@ -244,16 +252,13 @@ impl TaskStates {
         let nothing_done = self.parts.is_empty();
         for (_, InFlight { mut left, last_report }) in std::mem::take(&mut self.in_flight) {
             let ran = now.saturating_sub(last_report);
+            let started = last_report.saturating_sub(self.started);
+            let times = TaskTimes { started, compute: ran, ..TaskTimes::default() };
             if at_most_once {
                 // It is unknown which tasks ran since the last report.
                 let cause = Box::new(Failure::TimedOut { limit: whole });
                 let failure = Failure::MayHaveRun { cause };
-                let failed = |task| Part::Failed {
-                    task,
-                    failure: failure.clone(),
-                    stderr: String::new(),
-                    ran: TaskTimes { started: last_report.saturating_sub(self.started), compute: ran, worker: 0 },
-                };
+                let failed = |task| Part::Failed { task, failure: failure.clone(), stderr: String::new(), ran: times };
                 let all: Vec<Part> = left.map(failed).collect();
                 self.parts.extend(all);
                 continue;
@@ -261,8 +266,7 @@ impl TaskStates {
             if !stop.is_cancelled() && (nothing_done || ran >= whole / 10 * 9) {
                 let failure = Failure::TimedOut { limit: whole };
                 let stderr = String::new();
-                let ran = TaskTimes { started: last_report.saturating_sub(self.started), compute: ran, worker: 0 };
-                self.parts.push(Part::Failed { task: left.start, failure, stderr, ran });
+                self.parts.push(Part::Failed { task: left.start, failure, stderr, ran: times });
                 left.start += 1;
             }
             self.returned(left);

@@ -16,7 +16,7 @@ use super::memory::{WatchedMemory, note_unenforced_limit};
 use super::outbox::Outbox;
 use super::output::Label;
 use super::program::{self, Surroundings, ended_before, send_handshake};
-use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask, Timing};
 use crate::backend::local::shm::{Reader, Region, SLOTS};
 use crate::backend::local::supervisor::{Exit, Supervised, Supervisor};
 use crate::backend::local::worker::ENV;
@@ -75,6 +75,8 @@ struct SentBatch {
     waited_since: Duration,
     /// Whether it is the first batch of this worker.
     cold: bool,
+    /// Number and size of the large arguments that were sent for it, until they are reported.
+    sent_large: (u32, u64),
     /// When the worker finished the batch before it.
     free: Duration,
     /// The next task that the worker will report. It reports tasks in order.
@@ -172,7 +174,7 @@ impl Process {
         self.calls = self.calls.saturating_add(end - start);
         self.region.cursor(slot).reset((end - start) as u32);
         self.supervised.label(slot, Label::new(&batch));
-        self.outbox.send(&batch, slot);
+        let sent_large = self.outbox.send(&batch, slot);
         if self.batches.is_empty() {
             self.watched_since = now;
             self.watched = None;
@@ -183,6 +185,7 @@ impl Process {
             slot,
             waited_since: since,
             cold,
+            sent_large,
             free: Duration::ZERO,
             next: start,
             end,
@@ -352,6 +355,11 @@ impl SentBatch {
             let tasks = self.end..start + u64::from(taken.end);
             replies.push(Reply::Returned { batch_id: self.batch.id, tasks });
         }
+    }
+
+    /// Adds the large arguments that were sent for the batch to the first report about it.
+    fn report_large(&mut self, timing: &mut Timing) {
+        (timing.sent_values, timing.sent_bytes) = std::mem::take(&mut self.sent_large);
     }
 
     fn is_limited(&self) -> bool {

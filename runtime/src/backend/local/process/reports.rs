@@ -49,7 +49,7 @@ impl Process {
 
     /// Converts the times that the worker measured for a batch.
     fn timing(&self, times: &WorkerTimes, sent: &SentBatch) -> Timing {
-        let WorkerTimes { started, fetched, began, compute, commit } = *times;
+        let WorkerTimes { started, fetched, began, decode, compute, encode, commit } = *times;
         Timing {
             started: self.epoch.time(started),
             free: sent.free,
@@ -57,7 +57,9 @@ impl Process {
             cold: sent.cold,
             fetch: Duration::from_nanos(fetched.saturating_sub(started)),
             turn: Duration::from_nanos(began.saturating_sub(fetched)),
+            decode: Duration::from_nanos(decode),
             compute: Duration::from_nanos(compute),
+            encode: Duration::from_nanos(encode),
             commit: Duration::from_nanos(commit),
             worker: self.number,
             ..Timing::default()
@@ -70,7 +72,7 @@ impl Process {
         let since = self.watched_since.max(sent.waited_since + self.setup(sent));
         let began = self.epoch.at(since);
         let compute = now.saturating_sub(since).as_nanos() as u64;
-        WorkerTimes { started: began, fetched: began, began, compute, commit: 0 }
+        WorkerTimes { started: began, fetched: began, began, compute, ..WorkerTimes::default() }
     }
 
     /// Returns how long the batch waited for the worker's program to start.
@@ -88,6 +90,7 @@ impl Process {
         };
         let mut timing = self.timing(&header.times, &self.batches[index]);
         let sent = &mut self.batches[index];
+        sent.report_large(&mut timing);
         let tasks = header.first..header.first.saturating_add(count);
         // The worker reports all tasks in order, and none that was taken back.
         if count > 0 && (tasks.start != sent.next || tasks.end > sent.end) {
@@ -107,8 +110,7 @@ impl Process {
         }
         if last {
             let limits = self.batches.remove(index).batch.block.limits();
-            let WorkerTimes { began, compute, commit, .. } = header.times;
-            let free = self.epoch.time(began.saturating_add(compute).saturating_add(commit));
+            let free = self.epoch.time(header.times.ended());
             if let Some(next) = self.batches.first_mut() {
                 next.free = free;
             }
@@ -129,8 +131,9 @@ impl Process {
         else {
             return self.stop_for(unreadable());
         };
-        let timing = self.timing(&times, &self.batches[index]);
+        let mut timing = self.timing(&times, &self.batches[index]);
         let sent = &mut self.batches[index];
+        sent.report_large(&mut timing);
         sent.next = task + 1;
         if sent.kill_at.is_none() {
             self.supervised.finish_lines(id, task);
@@ -162,7 +165,7 @@ impl Process {
     /// Reports all remaining tasks of a dead worker: those that ran as failed, the others as returned.
     pub(in crate::backend::local) fn settle(mut self, exit: &Exit, now: Duration, replies: &mut Vec<Reply>) {
         let active = self.region.active();
-        for sent in std::mem::take(&mut self.batches) {
+        for mut sent in std::mem::take(&mut self.batches) {
             if sent.kill_at.is_some() {
                 continue;
             }
@@ -174,6 +177,7 @@ impl Process {
                 let failure = self.kill_reason.take().unwrap_or_else(|| self.failure_by(exit));
                 let mut timing = self.timing(&self.last_known(&sent, now), &sent);
                 timing.peak_memory = exit.peak_memory;
+                sent.report_large(&mut timing);
                 // The tasks before the running one ran as well, but their results could not be read.
                 let claimed_end = sent.batch.tasks.start.saturating_add(claimed.into());
                 let at_most_once = sent.batch.block.limits().at_most_once;
@@ -181,6 +185,7 @@ impl Process {
                 for task in left.start..end {
                     let (failure, stderr) = (failure.clone(), self.supervised.tail(id, task));
                     replies.push(Reply::Failed { batch_id: id, task, failure, stderr, timing });
+                    (timing.sent_values, timing.sent_bytes) = (0, 0);
                 }
                 left.start = end;
             }

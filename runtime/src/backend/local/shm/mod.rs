@@ -99,10 +99,21 @@ pub(crate) struct WorkerTimes {
     pub(crate) fetched: u64,
     /// When the first of the reported tasks started.
     pub(crate) began: u64,
-    /// How long the reported tasks ran.
+    /// How long the reported tasks decoded their arguments.
+    pub(crate) decode: u64,
+    /// How long their functions ran.
     pub(crate) compute: u64,
+    /// How long they encoded their results.
+    pub(crate) encode: u64,
     /// How long the worker then needed to write their results.
     pub(crate) commit: u64,
+}
+
+impl WorkerTimes {
+    /// Returns when the results of the reported tasks were written.
+    pub(crate) fn ended(&self) -> u64 {
+        [self.decode, self.compute, self.encode, self.commit].into_iter().fold(self.began, u64::saturating_add)
+    }
 }
 
 /// Reports one failed task.
@@ -124,14 +135,15 @@ pub(crate) struct ResultsHeader {
 }
 
 impl ResultsHeader {
-    pub(crate) const LEN: usize = 64;
+    pub(crate) const LEN: usize = 80;
 
     /// Set in `count` of the last run of a batch: the worker has finished the batch, and its slot is free.
     pub(crate) const LAST: u64 = 1 << 63;
 
     pub(crate) fn write(&self, to: &mut [u8]) {
-        let WorkerTimes { started, fetched, began, compute, commit } = self.times;
-        let words = [self.batch_id, self.first, self.count, started, fetched, began, compute, commit];
+        let WorkerTimes { started, fetched, began, decode, compute, encode, commit } = self.times;
+        let times = [started, fetched, began, decode, compute, encode, commit];
+        let words = [self.batch_id, self.first, self.count].into_iter().chain(times);
         for (bytes, word) in to.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
@@ -145,7 +157,15 @@ impl ResultsHeader {
         });
         let mut next = || words.next().unwrap_or(0);
         let (batch_id, first, count) = (next(), next(), next());
-        let times = WorkerTimes { started: next(), fetched: next(), began: next(), compute: next(), commit: next() };
+        let times = WorkerTimes {
+            started: next(),
+            fetched: next(),
+            began: next(),
+            decode: next(),
+            compute: next(),
+            encode: next(),
+            commit: next(),
+        };
         Some(Self { batch_id, first, count, times })
     }
 }

@@ -201,10 +201,10 @@ fn run_batch(region: &Region, body: &[u8], parts: &[u8], blobs: &HashMap<u64, Ar
         let args = tasks.next().unwrap_or(&[]);
         let (next, end) = cursor.read();
         let (index, more) = (header.first + u64::from(task), next < end);
-        results.run_task(index, more, |out| {
+        results.run_task(index, more, |out, clock| {
             let function = function.as_ref().map_err(Clone::clone)?;
             let blobs = if blobs.is_empty() { &[] } else { blobs.get(&u64::from(task)).map_or(&[][..], |b| b) };
-            span.task(index, !more, || function::run(function, args, blobs, out))
+            span.task(index, !more, || function::run(function, args, blobs, out, clock))
         });
     }
     results.send(ResultsHeader::LAST);

@@ -13,7 +13,7 @@ use super::socket::Socket;
 use crate::backend::local::shm::{FailedTask, MAX_BODY, Region, ResultsHeader, WorkerTimes, Writer, kind, length_body};
 use crate::codec;
 use crate::error::Failure;
-use crate::function::{Encoded, framed};
+use crate::function::{CallClock, Conversion, Encoded, framed};
 use crate::platform::{self, Notifier, ProcessMemory, monotonic};
 
 /// Maximum time for which results of short calls are collected before they are sent together.
@@ -50,6 +50,8 @@ pub(super) struct ResultWriter {
     fetched: u64,
     /// When the first task of the run being written started.
     since: Instant,
+    /// How much of the time since then was spent on arguments and results, as far as it was measured.
+    conversion: Conversion,
     /// `fetched` on this process's own clock.
     batch_since: Instant,
     /// Number of tasks between two clock reads: few if the tasks are long.
@@ -79,6 +81,7 @@ impl ResultWriter {
             started: 0,
             fetched: 0,
             since: now,
+            conversion: Conversion::default(),
             batch_since: now,
             stride: 1,
             until_clock: 1,
@@ -92,7 +95,7 @@ impl ResultWriter {
         self.measure();
         self.batch_id = batch_id;
         self.first = first;
-        self.since = Instant::now();
+        self.restart(Instant::now());
         self.fetched = monotonic();
         self.batch_since = self.since;
         self.clock_read = self.since;
@@ -107,10 +110,18 @@ impl ResultWriter {
         }
     }
 
+    /// Runs a task with `run`, and reports its outcome. `more` is false for the last task of the batch.
     #[inline]
-    pub(super) fn run_task(&mut self, task: u64, more: bool, run: impl FnOnce(&mut Encoded) -> Result<(), Failure>) {
+    pub(super) fn run_task(
+        &mut self,
+        task: u64,
+        more: bool,
+        run: impl FnOnce(&mut Encoded, &mut CallClock) -> Result<(), Failure>,
+    ) {
         self.out.clear();
-        let result = run(&mut self.out);
+        // Among tasks that take next to no time, only those are timed after which the clock is read anyway.
+        let mut clock = CallClock::new(self.until_clock == 1);
+        let result = run(&mut self.out, &mut clock);
         if platform::is_forked() {
             // A function forked, and both processes returned from it. The shared memory belongs to the parent.
             let _ = kill_process(getpid(), Signal::KILL);
@@ -118,9 +129,10 @@ impl ResultWriter {
         while IS_ENDING.load(Ordering::SeqCst) {
             std::thread::park();
         }
+        self.conversion.decode += clock.decoding();
         self.until_clock -= 1;
         if self.until_clock == 0 {
-            self.look(more);
+            self.look(more, &clock);
         }
         match result {
             Ok(()) => self.succeeded(task),
@@ -130,8 +142,9 @@ impl ResultWriter {
 
     /// Looks at the clock: adapts the stride, waits until the driver has read printed lines, and sends results that
     /// have waited too long. `more` is false at the end of the batch, which sends the results anyway.
-    fn look(&mut self, more: bool) {
+    fn look(&mut self, more: bool, clock: &CallClock) {
         let now = Instant::now();
+        self.conversion.encode += clock.encoding(now);
         let mean = (now - self.clock_read) / self.stride;
         if self.stride == 1 || mean >= CANNOT_PRINT {
             let _ = io::stdout().flush();
@@ -193,7 +206,13 @@ impl ResultWriter {
         self.first += u64::from(self.count);
         self.count = 0;
         self.bytes = 0;
+        self.restart(now);
+    }
+
+    /// Starts to measure the next run of tasks.
+    fn restart(&mut self, now: Instant) {
         self.since = now;
+        self.conversion = Conversion::default();
     }
 
     fn header(&self, count: u32, now: Instant) -> ResultsHeader {
@@ -202,11 +221,14 @@ impl ResultWriter {
 
     /// Returns the times of the tasks that have run from `since` until `now`.
     fn times(&self, now: Instant) -> WorkerTimes {
+        let (decode, compute, encode) = self.conversion.divide(now - self.since);
         WorkerTimes {
             started: self.started,
             fetched: self.fetched,
             began: self.fetched + (self.since - self.batch_since).as_nanos() as u64,
-            compute: (now - self.since).as_nanos() as u64,
+            decode: decode.as_nanos() as u64,
+            compute: compute.as_nanos() as u64,
+            encode: encode.as_nanos() as u64,
             commit: 0,
         }
     }
@@ -237,7 +259,7 @@ impl ResultWriter {
         self.writer.publish(kind::RESULTS, len);
         self.notifier.notify();
         self.first += 1;
-        self.since = Instant::now();
+        self.restart(Instant::now());
         out.clear();
         out.bytes.shrink_to(16 << 20);
         self.out = out;
@@ -257,7 +279,7 @@ impl ResultWriter {
         self.writer.publish(kind::FAILED, body.len());
         self.notifier.notify();
         self.first = task + 1;
-        self.since = Instant::now();
+        self.restart(Instant::now());
     }
 
     /// Returns room for `len` bytes in the ring. While there is none, waits for the driver to read.

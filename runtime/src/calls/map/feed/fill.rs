@@ -50,6 +50,7 @@ impl<I> Feed<I> {
         if let Some(job) = self.job {
             shared.submit(job, block);
         }
+        self.submitting += self.submitted_at.elapsed();
         if self.settings.concurrency.is_some() {
             self.window.look_ahead_by(&self.settings, shared.estimate(function));
         }
@@ -195,12 +196,22 @@ impl<I: Calls<Result = R>, R> Feed<I> {
             self.encoding = Activity::new();
             self.encoding.iter().for_each(|line| line.say("encoding inputs ...".to_owned(), SHOW_AFTER));
         }
-        let filled = self.fill_one(cx);
+        let filled = self.fill_timed(cx);
         self.encoding = None;
         filled
     }
 
-    fn fill_one(&mut self, cx: &mut Context<'_>) -> Result<bool> {
+    fn fill_timed(&mut self, cx: &mut Context<'_>) -> Result<bool> {
+        if self.calls.is_none() {
+            return self.take_calls(cx);
+        }
+        let (started, submitting) = (Instant::now(), self.submitting);
+        let more = self.take_calls(cx);
+        self.log.encoded_for(started.elapsed().saturating_sub(self.submitting - submitting));
+        more
+    }
+
+    fn take_calls(&mut self, cx: &mut Context<'_>) -> Result<bool> {
         let blocks = self.window.blocks();
         while self.window.blocks() == blocks {
             if self.is_full() {

@@ -6,7 +6,7 @@ mod window;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::attempt::TaskBlock;
 use crate::error::{Error, Result};
@@ -47,6 +47,8 @@ pub(crate) struct Feed<I> {
     eager_tasks: u64,
     /// When the last block was submitted.
     submitted_at: Instant,
+    /// How long blocks took to submit.
+    submitting: Duration,
     window: Window,
     /// The functions of the calls, each with its first task.
     functions: Vec<(u64, &'static str)>,
@@ -79,6 +81,7 @@ impl<I> Feed<I> {
             block_tasks: FIRST_BLOCK_TASKS,
             eager_tasks: 1,
             submitted_at: Instant::now(),
+            submitting: Duration::ZERO,
             window: Window::default(),
             functions: Vec::new(),
             not_encoded: HashSet::new(),
@@ -127,6 +130,11 @@ impl<I> Feed<I> {
         let next = self.functions.partition_point(|(first, _)| *first <= task);
         let name = next.checked_sub(1).and_then(|index| self.functions.get(index)).map_or("", |(_, name)| name);
         (name, self.functions.get(next).map_or(u64::MAX, |(first, _)| *first))
+    }
+
+    /// Records in the job's log for how long results were decoded.
+    pub(super) fn decoded_for(&self, took: Duration) {
+        self.log.decoded_for(took);
     }
 
     /// Returns the number of tasks taken so far. There are at least as many results.
