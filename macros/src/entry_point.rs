@@ -37,9 +37,11 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> TokenStream {
     check(&function, &mut errors);
     if !errors.is_empty() {
         let errors = report(errors);
-        let body = Ident::new("_main", Span::mixed_site());
+        if function.sig.ident != "main" {
+            return quote!(#item #errors);
+        }
         let ItemFn { attrs, sig, block, .. } = &function;
-        let sig = Signature { ident: body, ..sig.clone() };
+        let sig = Signature { ident: Ident::new("_main", Span::mixed_site()), ..sig.clone() };
         // Without any `main`, the compiler would report another error.
         return quote!(#errors fn main() { #(#attrs)* #sig #block });
     }

@@ -54,6 +54,9 @@ use proc_macro::TokenStream;
 /// and an `Err` is the error of the call, with all sources. `E` can be any type that implements `Debug`, even one that
 /// borrows from the arguments.
 ///
+/// A worker gets copies of the arguments. So the compiler refuses types that share a value between threads, such as
+/// `Arc<Mutex<T>>`, `&RwLock<T>` and `&AtomicU64`, and types that belong to one process, such as `File`.
+///
 /// # A module of the same name
 ///
 /// `f::local` is a function of a type named `f`. Types and modules share a namespace in Rust, so a module `f` next to
@@ -103,7 +106,8 @@ pub fn remote(options: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// The async runtime is tokio's, with one thread. The only option is `crate`, the path of wren if it is re-exported.
+/// The async runtime is tokio's, with one thread. For another runtime, write its attribute, such as `#[tokio::main]`,
+/// above or below this one. The only option is `crate`, the path of wren if it is re-exported.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     entry_point::expand(options.into(), item.into()).into()

@@ -4,8 +4,7 @@ use proc_macro2::{Ident, Span};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
-    Error, FnArg, GenericArgument, GenericParam, Lifetime, PathArguments, Safety, Signature, Type, TypePath,
-    TypeReference,
+    Error, GenericArgument, GenericParam, Lifetime, PathArguments, Safety, Signature, Type, TypePath, TypeReference,
 };
 
 use super::parse::{Kind, Remote};
@@ -13,28 +12,27 @@ use super::surroundings::is_associated;
 
 pub(super) fn check(remote: &Remote, errors: &mut Vec<Error>) {
     let signature = &remote.item.sig;
-    qualifiers(signature, errors);
-    if signature.receiver().is_none() && is_associated(signature.ident.span()) {
-        refuse(
+    // A function in a block must be moved first. After that, `Self` and other types may be mistakes.
+    if let Some(receiver) = signature.receiver() {
+        return refuse(
+            errors,
+            receiver.span(),
+            "a remote function cannot take `self`; make it a free function that takes the value as an argument",
+        );
+    }
+    if is_associated(signature.ident.span()) {
+        return refuse(
             errors,
             signature.ident.span(),
             "a remote function cannot be in an `impl` or a `trait`; move it out of the block, to the module, and call \
              it from the block",
         );
     }
+    qualifiers(signature, errors);
     generics(signature, errors);
-    for input in &signature.inputs {
-        match input {
-            FnArg::Receiver(receiver) => refuse(
-                errors,
-                receiver.span(),
-                "a remote function cannot take `self`; make it a free function that takes the value as an argument",
-            ),
-            FnArg::Typed(param) => {
-                let mut visitor = Argument { errors };
-                visitor.visit_type(&param.ty);
-            }
-        }
+    for param in &remote.params {
+        let mut visitor = Argument { errors };
+        visitor.visit_type(&param.ty);
     }
     returned(&remote.output.declared, errors);
     let is_never_result = matches!(remote.output.result, None | Some(Kind::Not));

@@ -30,11 +30,11 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, GenericArgument, Ident, ItemFn, Meta, PathArguments, Type, Visibility};
+use syn::{Attribute, FnArg, Ident, ItemFn, Meta, Type, Visibility};
 
 use super::lifetimes::{anonymous, with_static};
 use super::parse::{Kind, Param, Remote, generated};
-use super::shared::candidates;
+use super::shared;
 use crate::record::Record;
 use crate::tokens;
 
@@ -221,37 +221,28 @@ fn sent_back(remote: &Remote, private: &TokenStream) -> TokenStream {
     quote_spanned!(span=> <#declared as #reply>::Ok)
 }
 
-/// Returns the trait that splits the declared type into value and error.
+/// Returns the trait that splits the declared type into value and error, with a check of the value's type.
 fn reply(kind: Kind, declared: &Type, span: Span, private: &TokenStream) -> TokenStream {
-    // An inherent `IS_RESULT` takes precedence over that of the trait, which all types have.
-    let is_result = match kind {
-        Kind::Not => quote!(false),
-        Kind::May | Kind::Must => quote_spanned!(span=> #private::Type::<#declared>::IS_RESULT),
-    };
-    let any = quote!(use #private::Any as _;);
+    let is_result = is_result(kind, declared, span, private);
     let ok = match kind {
         Kind::Not => quote!(#declared),
-        Kind::May | Kind::Must => quote_spanned!(span=> <#declared as #private::Reply<{ #any #is_result }>>::Ok),
+        Kind::May | Kind::Must => quote_spanned!(span=> <#declared as #private::Reply<#is_result>>::Ok),
     };
     let must = (kind == Kind::Must).then(|| quote_spanned!(span=> #private::must_be_result::<#declared>();));
     let form = on_type(&ok, "result", span, private);
-    let shared = returned_types(declared).into_iter().map(|ty| not_shared(&ty, private));
-    quote!(#private::Reply<{ #any let _ = || { #must #form; #(#shared)* }; #is_result }>)
+    let shared = shared::returned(declared).into_iter().map(|ty| not_shared(&ty, private));
+    quote!(#private::Reply<{ use #private::Any as _; let _ = || { #must #form; #(#shared)* }; #is_result }>)
 }
 
-/// Returns the types in the result that must not be shared between threads. The error of a `Result` may be.
-fn returned_types(declared: &Type) -> Vec<Type> {
-    let Type::Path(path) = declared else { return candidates(declared) };
-    let Some(last) = path.path.segments.last() else { return Vec::new() };
-    match &last.arguments {
-        PathArguments::AngleBracketed(arguments) if last.ident.to_string().ends_with("Result") => {
-            let first = arguments.args.iter().find_map(|argument| match argument {
-                GenericArgument::Type(ty) => Some(candidates(ty)),
-                _ => None,
-            });
-            first.unwrap_or_default()
+/// Returns a constant: whether the declared type is a `Result`.
+fn is_result(kind: Kind, declared: &Type, span: Span, private: &TokenStream) -> TokenStream {
+    match kind {
+        Kind::Not => quote!(false),
+        // An inherent `IS_RESULT` takes precedence over that of the trait, which all types have.
+        Kind::May | Kind::Must => {
+            let is_result = quote_spanned!(span=> #private::Type::<#declared>::IS_RESULT);
+            quote!({ use #private::Any as _; #is_result })
         }
-        _ => candidates(declared),
     }
 }
 
@@ -265,7 +256,7 @@ fn not_shared(ty: &Type, private: &TokenStream) -> TokenStream {
 fn arguments_not_shared(remote: &Remote, private: &TokenStream) -> Option<TokenStream> {
     let checks = remote.params.iter().flat_map(|param| {
         let cfg = &param.cfg;
-        let types = candidates(&travelling(param).0).into_iter();
+        let types = shared::candidates(&travelling(param).0).into_iter();
         types.map(|ty| not_shared(&ty, private)).map(move |check| quote!(#(#cfg)* #check))
     });
     let checks: Vec<TokenStream> = checks.collect();
@@ -360,7 +351,14 @@ fn taken_apart(remote: &Remote, names: &Names, kind: Kind, called: &TokenStream)
     value.set_span(remote.output.declared.span().resolved_at(value.span()));
     let declared = with_static(&remote.output.declared, &remote.item.sig.generics);
     let span = remote.output.declared.span();
-    let reply = reply(kind, &declared, span, private);
+    let reply = match kind {
+        Kind::Must => reply(kind, &declared, span, private),
+        // The result of the stub has the check.
+        Kind::May | Kind::Not => {
+            let is_result = is_result(kind, &declared, span, private);
+            quote!(#private::Reply<#is_result>)
+        }
+    };
     let again = match &remote.options.retry_if {
         Some(retry_if) => quote_spanned!(retry_if.span()=> #private::errors::is_worth_it(#retry_if, &#value)),
         None => quote!(true),

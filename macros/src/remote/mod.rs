@@ -17,14 +17,14 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let item = tokens::ungrouped(item);
     let mut errors = Vec::new();
     let options = Options::parse(options, &parse::KNOWN, &mut errors);
-    let private = options.private();
+    let (private, carrier) = (options.private(), options.carrier.clone());
     let function = parse::parse(options, &item, &mut errors);
     if let Some(function) = &function {
         check::check(function, &mut errors);
     }
     match function {
         Some(function) if errors.is_empty() => expand::expand(&function),
-        _ => refused::refuse(item, errors, &private),
+        _ => refused::refuse(item, errors, carrier, &private),
     }
 }
 

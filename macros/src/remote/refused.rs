@@ -25,7 +25,13 @@ use syn::{Error, FnArg, ItemFn, Pat, ReturnType, Safety, Signature};
 use super::surroundings::is_associated;
 use crate::options::{report, unexplained};
 
-pub(super) fn refuse(item: TokenStream, errors: Vec<Error>, private: &TokenStream) -> TokenStream {
+/// `carrier` is the name of the type that has `local`, if it is not the function's name.
+pub(super) fn refuse(
+    item: TokenStream,
+    errors: Vec<Error>,
+    carrier: Option<Ident>,
+    private: &TokenStream,
+) -> TokenStream {
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
         // Keep the item, so that the compiler does not report that it is missing.
         let errors = report(errors);
@@ -38,7 +44,7 @@ pub(super) fn refuse(item: TokenStream, errors: Vec<Error>, private: &TokenStrea
     let others = errors.map(|error| error.to_compile_error());
     let stub = match function.sig.receiver().is_some() || is_associated(function.sig.ident.span()) {
         true => associated(function, first),
-        false => free(function, first),
+        false => free(function, carrier, first),
     };
     quote!(#stub #(#others)*)
 }
@@ -78,13 +84,13 @@ fn associated(function: ItemFn, error: TokenStream) -> TokenStream {
     quote!(#[doc(hidden)] #vis #plain #block)
 }
 
-fn free(function: ItemFn, error: TokenStream) -> TokenStream {
+fn free(function: ItemFn, carrier: Option<Ident>, error: TokenStream) -> TokenStream {
     let ItemFn { vis, sig, block, .. } = function;
     let name = &sig.ident;
     let text = name.unraw();
     let ty = format_ident!("__wren_refused_{text}", span = Span::mixed_site());
-    let mut carrier = name.clone();
-    carrier.set_span(name.span().resolved_at(Span::mixed_site()));
+    let mut carrier = carrier.unwrap_or_else(|| name.clone());
+    carrier.set_span(carrier.span().resolved_at(Span::mixed_site()));
     let stand_in = stub(&sig, name.clone(), &quote!(#ty));
     let local = stub(&sig, Ident::new("local", Span::call_site()), &quote!(#ty));
     let mut inner = sig.clone();

@@ -5,13 +5,30 @@
 //! that the signature names, and the compiler decides by the type: see `runtime/src/function/roles.rs`.
 
 use syn::visit::{self, Visit};
-use syn::{Type, TypePath};
+use syn::{GenericArgument, PathArguments, Type, TypePath};
 
-/// Returns the types to check.
+/// Returns the types to check in the type of an argument.
 pub(super) fn candidates(ty: &Type) -> Vec<Type> {
     let mut found = Candidates(Vec::new());
     found.visit_type(ty);
     found.0
+}
+
+/// Returns the types to check in a declared result. The error of a `Result` never leaves the worker, so it is not among
+/// them.
+pub(super) fn returned(declared: &Type) -> Vec<Type> {
+    let Type::Path(path) = declared else { return candidates(declared) };
+    let Some(last) = path.path.segments.last() else { return Vec::new() };
+    match &last.arguments {
+        PathArguments::AngleBracketed(arguments) if last.ident.to_string().ends_with("Result") => {
+            let ok = arguments.args.iter().find_map(|argument| match argument {
+                GenericArgument::Type(ty) => Some(candidates(ty)),
+                _ => None,
+            });
+            ok.unwrap_or_default()
+        }
+        _ => candidates(declared),
+    }
 }
 
 struct Candidates(Vec<Type>);

@@ -2,3 +2,7 @@
 async fn start() -> wren::Result<()> {
     Ok(())
 }
+
+fn main() {
+    wren::block_on(start()).unwrap();
+}

@@ -95,41 +95,36 @@ impl<E: Debug + ?Sized> Reportable for E {}
 )]
 pub trait Unshared<'a> {}
 
+// One line for each type, because the compiler shows the invocation in its error.
 macro_rules! shared {
-    ($([$($generics:tt)*] $shared:ty),* $(,)?) => { $(
+    ([$($generics:tt)*] $shared:ty) => {
         shared!(for [$($generics)*] $shared);
         shared!(for [$($generics)*] Arc<$shared>);
         shared!(for [$($generics)*] Rc<$shared>);
-    )* };
+    };
     (for [$($generics:tt)*] $shared:ty) => {
         #[allow(missing_docs)]
         impl<$($generics)*> Type<$shared> {
-            pub fn must_not_be_shared<'a>(self)
-            where
-                $shared: Unshared<'a>,
-            {
-            }
+            pub fn must_not_be_shared<'a>(self) where $shared: Unshared<'a> {}
         }
     };
 }
 
-shared!(
-    [T] Mutex<T>,
-    [T] RwLock<T>,
-    [T] Cell<T>,
-    [T] RefCell<T>,
-    [] atomic::AtomicBool,
-    [] atomic::AtomicU8,
-    [] atomic::AtomicU16,
-    [] atomic::AtomicU32,
-    [] atomic::AtomicU64,
-    [] atomic::AtomicUsize,
-    [] atomic::AtomicI8,
-    [] atomic::AtomicI16,
-    [] atomic::AtomicI32,
-    [] atomic::AtomicI64,
-    [] atomic::AtomicIsize,
-);
+shared!([T] Mutex<T>);
+shared!([T] RwLock<T>);
+shared!([T] Cell<T>);
+shared!([T] RefCell<T>);
+shared!([] atomic::AtomicBool);
+shared!([] atomic::AtomicU8);
+shared!([] atomic::AtomicU16);
+shared!([] atomic::AtomicU32);
+shared!([] atomic::AtomicU64);
+shared!([] atomic::AtomicUsize);
+shared!([] atomic::AtomicI8);
+shared!([] atomic::AtomicI16);
+shared!([] atomic::AtomicI32);
+shared!([] atomic::AtomicI64);
+shared!([] atomic::AtomicIsize);
 
 /// An array that serde supports.
 #[doc(hidden)]
@@ -190,42 +185,32 @@ pub trait OutsideProcess<'a>: Sized {
 }
 
 macro_rules! of_one_process {
-    ($([$($generics:tt)*] $ty:ty),* $(,)?) => { $(
+    ([$($generics:tt)*] $ty:ty) => {
         #[allow(missing_docs)]
         impl<$($generics)*> Type<$ty> {
-            pub fn owned<'a>(self) -> Owned<'a, $ty>
-            where
-                $ty: OutsideProcess<'a>,
-            {
+            pub fn owned<'a>(self) -> Owned<'a, $ty> where $ty: OutsideProcess<'a> {
                 OutsideProcess::owned()
             }
 
-            pub fn borrowed<'a>(self) -> Borrowed<'a, $ty>
-            where
-                $ty: OutsideProcess<'a>,
-            {
+            pub fn borrowed<'a>(self) -> Borrowed<'a, $ty> where $ty: OutsideProcess<'a> {
                 OutsideProcess::borrowed()
             }
 
-            pub fn result<'a>(self) -> ResultForm<$ty>
-            where
-                $ty: OutsideProcess<'a>,
-            {
+            pub fn result<'a>(self) -> ResultForm<$ty> where $ty: OutsideProcess<'a> {
                 OutsideProcess::result()
             }
         }
-    )* };
+    };
 }
-of_one_process!(
-    [] std::fs::File,
-    [] std::net::TcpListener,
-    [] std::net::TcpStream,
-    [] std::net::UdpSocket,
-    [] std::os::unix::net::UnixStream,
-    [] std::process::Child,
-    [] std::time::Instant,
-    [T] std::sync::mpsc::Receiver<T>,
-    [T] std::sync::mpsc::Sender<T>,
-    [T] std::sync::mpsc::SyncSender<T>,
-    [T] std::thread::JoinHandle<T>,
-);
+
+of_one_process!([] std::fs::File);
+of_one_process!([] std::net::TcpListener);
+of_one_process!([] std::net::TcpStream);
+of_one_process!([] std::net::UdpSocket);
+of_one_process!([] std::os::unix::net::UnixStream);
+of_one_process!([] std::process::Child);
+of_one_process!([] std::time::Instant);
+of_one_process!([T] std::sync::mpsc::Receiver<T>);
+of_one_process!([T] std::sync::mpsc::Sender<T>);
+of_one_process!([T] std::sync::mpsc::SyncSender<T>);
+of_one_process!([T] std::thread::JoinHandle<T>);
