@@ -20,8 +20,10 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Error, FnArg, ItemFn, Pat, ReturnType, Safety, Signature};
+use syn::visit::{self, Visit};
+use syn::{Error, FnArg, ItemFn, Pat, ReturnType, Safety, Signature, Type};
 
+use super::lifetimes::anonymous;
 use super::surroundings::is_associated;
 use crate::options::{report, unexplained};
 
@@ -76,12 +78,35 @@ fn plain(signature: &Signature, name: Ident, returned: &TokenStream) -> Signatur
 
 fn associated(function: ItemFn, error: TokenStream) -> TokenStream {
     let ItemFn { vis, sig, block, .. } = function;
+    let used = used(&sig.output);
     if sig.asyncness.is_some() {
         let stub = stub(&sig, sig.ident.clone(), &error);
-        return quote!(#[doc(hidden)] #vis #stub { loop {} });
+        return quote!(#[doc(hidden)] #vis #stub { #used loop {} });
     }
     let plain = plain(&sig, sig.ident.clone(), &error);
-    quote!(#[doc(hidden)] #vis #plain #block)
+    quote!(#[doc(hidden)] #vis #plain { #used #block })
+}
+
+/// Returns a statement that uses the types in a declared result, so that their imports are not reported as unused.
+fn used(output: &ReturnType) -> Option<TokenStream> {
+    let ReturnType::Type(_, ty) = output else { return None };
+    let mut unnameable = Unnameable(false);
+    unnameable.visit_type(ty);
+    let ty = anonymous(ty);
+    (!unnameable.0).then(|| quote!(let _ = ::core::marker::PhantomData::<#ty>;))
+}
+
+/// Finds types that can only be written in a signature.
+struct Unnameable(bool);
+
+impl Visit<'_> for Unnameable {
+    fn visit_type(&mut self, ty: &Type) {
+        match ty {
+            Type::ImplTrait(_) | Type::Never(_) | Type::Infer(_) => self.0 = true,
+            Type::Path(path) if path.path.is_ident("Self") => self.0 = true,
+            _ => visit::visit_type(self, ty),
+        }
+    }
 }
 
 fn free(function: ItemFn, carrier: Option<Ident>, error: TokenStream) -> TokenStream {
@@ -99,6 +124,7 @@ fn free(function: ItemFn, carrier: Option<Ident>, error: TokenStream) -> TokenSt
         ReturnType::Default => ReturnType::Default,
         ReturnType::Type(..) => syn::parse_quote!(-> #ty),
     };
+    let used = used(&sig.output);
     let inner = sig.variadic.is_none().then(|| quote!(#inner #block));
     quote! {
         #[allow(non_camel_case_types)]
@@ -112,6 +138,7 @@ fn free(function: ItemFn, carrier: Option<Ident>, error: TokenStream) -> TokenSt
         #[doc(hidden)]
         #vis #stand_in {
             #inner
+            #used
             loop {}
         }
     }
