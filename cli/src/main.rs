@@ -126,9 +126,9 @@ fn usage(mut error: clap::Error) -> ExitCode {
     // If the stream is closed, there is nowhere left to report this.
     let _ = match error.kind() {
         ErrorKind::DisplayHelp => {
-            let text = error.render();
-            let text = if console::colors_enabled() { text.ansi().to_string() } else { text.to_string() };
-            Screen::stdout().write_all(text.as_bytes())
+            let (mut out, text) = (Screen::stdout(), error.render());
+            let text = if out.has_colors() { text.ansi().to_string() } else { text.to_string() };
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
         }
         _ => error.print(),
     };

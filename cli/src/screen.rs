@@ -22,13 +22,13 @@ pub(crate) struct Screen<W> {
 
 impl Screen<Stdout> {
     pub(crate) fn stdout() -> Self {
-        Self::new(io::stdout(), width_of(&Term::stdout()), console::colors_enabled())
+        Self::on(io::stdout(), &Term::stdout())
     }
 }
 
 impl Screen<Stderr> {
     pub(crate) fn stderr() -> Self {
-        Self::new(io::stderr(), width_of(&Term::stderr()), console::colors_enabled_stderr())
+        Self::on(io::stderr(), &Term::stderr())
     }
 }
 
@@ -39,9 +39,26 @@ fn width_of(term: &Term) -> usize {
     }
 }
 
+/// Returns whether a stream shows colours, as for cargo: `NO_COLOR` is stronger than `CLICOLOR_FORCE`.
+fn shows_colors(term: &Term) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|is| is == value);
+    let is_forced = is_set("CLICOLOR_FORCE") && !is("CLICOLOR_FORCE", "0");
+    let may = term.is_term() && !is("TERM", "dumb") && !is("CLICOLOR", "0");
+    !is_set("NO_COLOR") && (is_forced || may)
+}
+
 impl<W: Write> Screen<W> {
+    fn on(out: W, term: &Term) -> Self {
+        Self::new(out, width_of(term), shows_colors(term))
+    }
+
     pub(crate) fn new(out: W, width: usize, has_colors: bool) -> Self {
         Self { out, width, has_colors, line: Vec::new() }
+    }
+
+    pub(crate) fn has_colors(&self) -> bool {
+        self.has_colors
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -51,6 +68,11 @@ impl<W: Write> Screen<W> {
     /// Formats a text with this style, if the stream shows colours.
     pub(crate) fn styled(&self, style: console::Style, text: &str) -> String {
         style.force_styling(self.has_colors).apply_to(text).to_string()
+    }
+
+    /// Writes a line for scripts, which stays one line.
+    pub(crate) fn whole_line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{line}")
     }
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
@@ -97,28 +119,32 @@ fn wrapped(line: &str, width: usize) -> Vec<String> {
     });
     let indent = spaces + label.filter(|label| spaces + label <= width / LABEL).unwrap_or(0);
     let indent = if indent < width / 2 { indent } else { 0 };
-    let first = wrap(text, width.saturating_sub(spaces).max(1), width.saturating_sub(indent).max(1));
-    let lines = first.into_iter().enumerate();
+    let lines = broken(text, [spaces, indent].map(|taken| width.saturating_sub(taken).max(1)), false);
+    let lines = lines.into_iter().enumerate();
     lines.map(|(i, part)| format!("{:1$}{part}", "", if i == 0 { spaces } else { indent })).collect()
 }
 
-/// Splits a text at words into lines of at most `rest` columns; the first may have `first`. A word that is longer is
-/// cut.
-pub(crate) fn wrap(text: &str, first: usize, rest: usize) -> Vec<String> {
+/// Splits a text into lines of at most `width` columns: at words, and in names and paths where these can be read in
+/// parts. A part that is longer is cut.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    broken(text, [width, width], true)
+}
+
+/// Splits a text into lines. `first` and `rest` are the widths of the first line and of the others. Words are only
+/// broken `in_words`: otherwise a long one, such as a path, stays whole, so that it can be copied.
+fn broken(text: &str, [first, rest]: [usize; 2], in_words: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut width = first;
-    for word in words(text) {
-        let visible = length(word.trim_end());
-        if !line.is_empty() && length(&line) + visible > width {
+    for mut word in words(text, in_words) {
+        if !line.is_empty() && length(&line) + length(word.trim_end()) > width {
             lines.push(line.trim_end().to_owned());
             line.clear();
             width = rest;
         }
-        let mut word = word;
-        while length(word.trim_end()) > width {
-            let cut = word.char_indices().map(|(at, _)| at).take_while(|at| length(&word[..*at]) <= width).last();
-            let Some(cut) = cut.filter(|cut| *cut > 0) else { break };
+        while in_words && length(word.trim_end()) > width {
+            let ends = word.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
+            let Some(cut) = ends.take_while(|at| length(&word[..*at]) <= width).last() else { break };
             lines.push(word[..cut].to_owned());
             word = &word[cut..];
             width = rest;
@@ -131,8 +157,8 @@ pub(crate) fn wrap(text: &str, first: usize, rest: usize) -> Vec<String> {
     lines
 }
 
-/// Splits a text after spaces, and after the marks at which long names and paths can be read in parts.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+/// Splits a text after spaces and, `in_words`, after the marks at which long names and paths can be read in parts.
+fn words(text: &str, in_words: bool) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let mut chars = rest.char_indices().peekable();
@@ -141,8 +167,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
             let next = chars.peek().map(|(_, c)| *c);
             let may_break = match c {
                 ' ' => next != Some(' '),
-                ':' => next != Some(':') && at > 0 && rest[..at].ends_with(':'),
-                '/' | '_' => next.is_some_and(char::is_alphanumeric),
+                ':' => in_words && next != Some(':') && rest[..at].ends_with(':'),
+                '/' | '_' => in_words && next.is_some_and(char::is_alphanumeric),
                 _ => false,
             };
             if may_break {
@@ -181,22 +207,25 @@ mod tests {
 
     #[test]
     fn names_break_where_they_can_be_read() {
-        assert_eq!(wrap("my_crate::deep::function", 12, 12), ["my_crate::", "deep::", "function"]);
-        assert_eq!(wrap("/usr/local/bin/program", 11, 11), ["/usr/local/", "bin/program"]);
-        assert_eq!(wrap("abcdefghij", 4, 4), ["abcd", "efgh", "ij"]);
-        assert_eq!(wrap("größer als", 7, 7), ["größer", "als"]);
-        assert_eq!(wrap("", 4, 4), [""]);
+        assert_eq!(wrap("my_crate::deep::function", 12), ["my_crate::", "deep::", "function"]);
+        assert_eq!(wrap("/usr/local/bin/program", 11), ["/usr/local/", "bin/program"]);
+        assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("größer als", 7), ["größer", "als"]);
+        assert_eq!(wrap("", 4), [""]);
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal() {
+    fn no_line_is_wider_than_the_terminal_except_for_a_long_word() {
         let text =
             "What went well  is `deep::inside::a_module::function_name` at /a/long/path/to/a/file.rs:17, again\n";
+        let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
         for width in 1..140 {
             let shown = shown(text, width);
-            assert!(shown.lines().all(|line| length(line) <= width), "{width}: {shown}");
-            let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            let fits = |line: &str| length(line) <= width || !line.trim().contains(' ');
+            assert!(shown.lines().all(fits), "{width}: {shown}");
             assert_eq!(letters(&shown), letters(text), "{width}");
+            assert!(shown.contains("/a/long/path/to/a/file.rs:17"), "a path can be copied: {shown}");
+            assert!(wrap(text.trim_end(), width).iter().all(|line| length(line) <= width), "{width}");
         }
     }
 }

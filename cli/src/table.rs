@@ -10,7 +10,7 @@ use crate::screen::{Screen, length, wrap};
 const GAP: usize = 2;
 
 /// Columns that are wider than this are made narrower, if the table is too wide for the terminal.
-const NARROW: usize = 12;
+const NARROW: usize = 24;
 
 /// Number of columns that are shown in any case.
 const ALWAYS: usize = 4;
@@ -60,7 +60,7 @@ fn fitted(mut widths: Vec<usize>, most: usize) -> Vec<usize> {
 
 /// Returns the lines of a row. Cells beyond the shown columns are left out.
 fn lines(widths: &[usize], row: &[&str]) -> Vec<String> {
-    let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| wrap(cell, *width, *width)).collect();
+    let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| wrap(cell, *width)).collect();
     let height = cells.iter().map(Vec::len).max().unwrap_or(0);
     let part = |line: usize, cell: &Vec<String>, width: usize| {
         let text = cell.get(line).map_or("", String::as_str);

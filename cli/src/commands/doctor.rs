@@ -106,7 +106,7 @@ pub(crate) fn doctor(args: &Args) -> Result<ExitCode> {
     })?;
     let mut out = Screen::stdout();
     if args.json {
-        writeln!(out, "{}", json::line(&checks.all)?)?;
+        out.whole_line(&json::line(&checks.all)?)?;
     } else {
         show(&mut out, &checks)?;
     }

@@ -55,7 +55,7 @@ pub(crate) fn jobs(args: &Args) -> Result<ExitCode> {
     let mut out = Screen::stdout();
     match &args.job {
         Some(wanted) => show(&mut out, &directory, find(jobs, wanted)?, args.json)?,
-        None if args.json => writeln!(out, "{}", json::line(&jobs)?)?,
+        None if args.json => out.whole_line(&json::line(&jobs)?)?,
         None if jobs.is_empty() => {
             writeln!(out, "no job ran here; {} has no job histories", directory.join("jobs").display())?
         }
@@ -179,7 +179,7 @@ fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: b
         _ => {}
     })?;
     if json {
-        writeln!(out, "{}", json::line(&JobOutput { summary, failures })?)?;
+        out.whole_line(&json::line(&JobOutput { summary, failures })?)?;
         return Ok(());
     }
     writeln!(out, "job       {}", summary.id)?;
@@ -216,10 +216,10 @@ fn show(out: &mut Screen<impl Write>, directory: &Path, job: JobSummary, json: b
 
 /// Returns the state of a job, with its failures: a program may have gone on with the other outcomes.
 fn state_of(job: &JobSummary) -> String {
-    match (job.state, job.failed) {
-        (_, 0) => state(job.state).to_owned(),
-        (JobState::Failed, failed) => format!("failed ({failed})"),
-        (other, failed) => format!("{}, {failed} failed", state(other)),
+    match job.failed {
+        0 => state(job.state).to_owned(),
+        failed if job.state == JobState::Failed => format!("{failed} failed"),
+        failed => format!("{}, {failed} failed", state(job.state)),
     }
 }
 

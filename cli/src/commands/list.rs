@@ -31,8 +31,7 @@ pub(crate) fn list(args: &Args) -> Result<ExitCode> {
     let answer = listing::ask(&args.select.build()?)?;
     let mut out = Screen::stdout();
     if args.json {
-        out.write_all(answer.as_bytes())?;
-        out.flush()?;
+        out.whole_line(answer.trim_end())?;
     } else {
         show(&mut out, &listing::parse(&answer)?.functions)?;
     }

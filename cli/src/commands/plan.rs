@@ -148,7 +148,7 @@ pub(crate) fn plan(args: &Args) -> Result<ExitCode> {
     if args.json {
         let (model, seed, model_error) = (args.model.as_str(), args.seed, STATED_ERROR);
         let output = Output { plan: &plan, measured, model, seed, predicted: &predicted, model_error };
-        writeln!(out, "{}", json::line(&output)?)?;
+        out.whole_line(&json::line(&output)?)?;
     } else {
         show(&mut out, &plan, measured, &predicted)?;
     }

@@ -80,7 +80,7 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     }
     let mut out = Screen::stdout();
     if args.json {
-        writeln!(out, "{}", json::line(&report)?)?;
+        out.whole_line(&json::line(&report)?)?;
     } else if !written {
         show(&mut out, &timeline, &report)?;
     }

@@ -49,7 +49,7 @@ fn a_damaged_setup_is_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("FAIL  store        cannot write to ") && text.contains("; set WREN_STORE"), "{text}");
     let unknown = wren_command(folder.path(), &["jobs"]).env("WREN_WORKER", "4").output().unwrap();
-    assert!(stderr(&unknown).starts_with("error: configuration: unknown environment variable WREN_WORKER; expected"));
+    assert!(stderr(&unknown).starts_with("error: unknown environment variable WREN_WORKER; expected"));
 }
 
 #[test]
