@@ -16,8 +16,8 @@ pub(super) struct Facts {
     /// Maximum number of functions that can run at once.
     most: i64,
     on_lambda: bool,
-    /// Whether the program was built without optimization.
-    is_unoptimized: bool,
+    /// Whether cargo built the program with the profile for development.
+    is_debug_build: bool,
     /// Number of calls, counting each attempt.
     calls: u64,
     /// Time that workers were busy, and the parts of it, in microseconds.
@@ -45,7 +45,7 @@ impl Facts {
         Self {
             most,
             on_lambda: is_lambda(&timeline.job.backend),
-            is_unoptimized: is_unoptimized(&timeline.about.program),
+            is_debug_build: is_debug_build(&timeline.about.program),
             calls: sum(&Span::count),
             busy_us: sum(&Span::busy),
             decode_us: phase(Phase::Decode),
@@ -70,10 +70,7 @@ impl Facts {
         match on {
             On::Compute => {
                 let workers = if most == 1 { "the only worker".to_owned() } else { format!("all {most} workers") };
-                match self.is_unoptimized {
-                    true => format!("{workers} ran functions of a program without optimization; {RELEASE}"),
-                    false => format!("{workers} ran functions; only faster functions or more workers shorten this"),
-                }
+                format!("{workers} ran functions; only faster functions or more workers shorten this{}", self.release())
             }
             On::Decode => self.decoding(),
             On::Encode => {
@@ -165,14 +162,14 @@ impl Facts {
     }
 
     fn release(&self) -> String {
-        if self.is_unoptimized { format!("; {RELEASE}") } else { String::new() }
+        if self.is_debug_build { format!("; {RELEASE}") } else { String::new() }
     }
 }
 
-const RELEASE: &str = "`cargo run --release` builds it with optimization";
+const RELEASE: &str = "this was a debug build, and `cargo run --release` is faster";
 
-/// Whether cargo put the program where it puts programs without optimization.
-fn is_unoptimized(program: &Path) -> bool {
+/// Whether cargo put the program into the folder of the profile for development.
+fn is_debug_build(program: &Path) -> bool {
     program.ancestors().skip(1).take(2).any(|folder| folder.file_name() == Some(OsStr::new("debug")))
 }
 
@@ -212,7 +209,10 @@ mod tests {
             ]
         );
         let found = sentences("/p/target/debug/demo", DECODING, r#","large_values":1,"large_bytes":32000016"#);
-        assert!(found[0].ends_with("larger; `cargo run --release` builds it with optimization."), "{found:?}");
+        assert!(
+            found[0].ends_with("larger; this was a debug build, and `cargo run --release` is faster."),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_without_optimization_are_found_by_their_folder() {
+    fn debug_builds_are_found_by_their_folder() {
         for (program, want) in [
             ("/p/target/debug/demo", true),
             ("/p/target/debug/examples/demo", true),
@@ -253,7 +253,7 @@ mod tests {
             ("/debug/p/target/release/demo", false),
             ("/usr/bin/debug", false),
         ] {
-            assert_eq!(is_unoptimized(Path::new(program)), want, "{program}");
+            assert_eq!(is_debug_build(Path::new(program)), want, "{program}");
         }
     }
 }

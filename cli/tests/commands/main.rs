@@ -97,7 +97,7 @@ fn a_new_project_runs_is_tested_is_listed_and_leaves_a_job() {
     let folder = tempfile::tempdir().unwrap();
     let project = project(folder.path(), "hello-wren");
     let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
-    assert!(manifest.contains("[profile.dev]\ndebug = \"line-tables-only\"\n"), "{manifest}");
+    assert!(manifest.contains("[profile.dev]\nopt-level = 1\ndebug = \"line-tables-only\"\n"), "{manifest}");
 
     let run = wren(&project, &["run", "--debug", "--workers", "2"]);
     assert!(stdout(&run).ends_with("837799 takes most: 524 steps\n"), "{}", stdout(&run));

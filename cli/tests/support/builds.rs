@@ -30,7 +30,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Gives projects below `folder` the workspace's dev profile. Without it, their dependencies would be built again.
+/// Gives projects below `folder` the workspace's dev profile. Without it, their dependencies would be built again, also
+/// for the level of optimization that `cargo wren new` writes.
 pub(crate) fn share(folder: &Path) {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml")).unwrap();
     let (_, profile) = manifest.split_once("[profile.dev]").unwrap();
@@ -39,5 +40,5 @@ pub(crate) fn share(folder: &Path) {
     let lines = profile.lines().filter(|line| !line.starts_with("examples."));
     let profile: String = lines.map(|line| format!("{line}\n")).collect();
     fs::create_dir_all(folder.join(".cargo")).unwrap();
-    fs::write(folder.join(".cargo/config.toml"), format!("[profile.dev]{profile}")).unwrap();
+    fs::write(folder.join(".cargo/config.toml"), format!("[profile.dev]\nopt-level = 0{profile}")).unwrap();
 }
