@@ -104,9 +104,12 @@ fn wrapped(message: &str) -> String {
     let mut width = 0;
     for word in message.split(' ') {
         let len = word.chars().count();
-        if width > 0 {
-            text.push(if width + 1 + len > 76 { '\n' } else { ' ' });
-            width = if width + 1 + len > 76 { 0 } else { width + 1 };
+        if width > 0 && width + 1 + len > 76 {
+            text.push('\n');
+            width = 0;
+        } else if width > 0 {
+            text.push(' ');
+            width += 1;
         }
         text.push_str(word);
         width += len;

@@ -17,7 +17,9 @@ const MARK: &str = "--- block of line ";
 fn every_command_does_what_the_book_says() {
     let readme = Chapter::read(&root(), "README.md");
     let mut wrong = Vec::new();
-    for chapter in [readme].into_iter().chain(chapters()) {
+    let chosen = std::env::var("CHAPTERS").ok();
+    let is_chosen = |chapter: &Chapter| chosen.as_ref().is_none_or(|list| list.split(',').any(|p| p == chapter.path));
+    for chapter in [readme].into_iter().chain(chapters()).filter(is_chosen) {
         let start = Instant::now();
         // A new reader, so that no chapter needs files of an earlier one.
         match Reader::new().follow(&chapter) {
