@@ -126,6 +126,7 @@ compare:
 bench: stand-ins
 	cargo run --release --locked -p examples --features aws,rayon --bin wren-bench
 	cargo bench --locked -p wren-cloud --bench codec
+	cargo test --release --locked -p cargo-wren --bin cargo-wren -- --ignored --nocapture what_watching_costs
 	cargo bench --locked -p wren-cloud --features zstd --bench compression
 	cargo bench --locked -p wren-cloud --features kv,redis --bench kv
 	cargo bench --locked -p wren-cloud --features aws --bench store --no-run

@@ -13,7 +13,7 @@ use wren::history::{self, DriverTotals, JobState, JobSummary, Timeline};
 use super::jobs;
 use crate::report::figures::{Cause, STRAGGLER};
 use crate::report::page::Page;
-use crate::report::serve::Server;
+use crate::report::serve::{Server, Sources};
 use crate::report::{Report, Whole, bytes, chrome};
 use crate::screen::Screen;
 use crate::{aws, durations, json, table};
@@ -63,7 +63,7 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         None => jobs::chosen(&directory, args.job.as_deref())?,
     };
     if args.serve {
-        return serve(args.port, directory, job);
+        return serve(args.port, directory, &all, job);
     }
     let folder = jobs::folder(&directory, &job);
     let timeline = Timeline::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -74,7 +74,7 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         written = true;
     }
     if let Some(path) = &args.html {
-        let page = page(&directory, &all, &job, None)?;
+        let page = page(&sources(&directory, &all, &job), None)?;
         write_to(path, |out| out.write_all(&page))?;
         written = true;
     }
@@ -87,18 +87,53 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the page of a job, or of all stages of the computation that it belongs to. `live` is the number of the page,
-/// if it is served.
-fn page(directory: &Path, all: &[JobSummary], job: &JobSummary, live: Option<u64>) -> Result<Vec<u8>> {
-    let folders = stages(all, job).map(|stage| jobs::folder(directory, stage)).collect::<Vec<_>>();
+/// Returns what the page of a job is made from: its log, and those of the other stages of its computation.
+fn sources(directory: &Path, all: &[JobSummary], job: &JobSummary) -> Sources {
+    let folders = stages(all, job).map(|stage| jobs::folder(directory, stage)).collect();
+    // Other stages of a computation are jobs that start later.
+    Sources { folders, others: job.stage.is_some().then(|| directory.join("jobs")) }
+}
+
+/// Creates a page. `live` is its number, if it is served.
+fn page(sources: &Sources, live: Option<u64>) -> Result<Vec<u8>> {
+    let folders = &sources.folders;
     let outputs = folders.iter().map(|folder| outputs(folder)).collect::<Result<Vec<_>>>()?;
-    let read = |folder| Timeline::read(folder).with_context(|| format!("cannot read {}", folder.display()));
-    let timelines = folders.iter().map(|folder| read(folder)).collect::<Result<Vec<_>>>()?;
+    let read = |folder: &PathBuf| Timeline::read(folder).with_context(|| format!("cannot read {}", folder.display()));
+    let timelines = folders.iter().map(read).collect::<Result<Vec<_>>>()?;
     let whole = Whole::of(timelines).context("the job is gone")?;
     let summary = serde_json::to_value(Report::of(&whole.timeline))?;
     let mut page = Vec::new();
     Page { whole: &whole, summary: &summary, outputs: &outputs, live }.write(&mut page)?;
     Ok(page)
+}
+
+/// Serves the page of a job until Ctrl-C.
+fn serve(port: u16, directory: PathBuf, all: &[JobSummary], job: JobSummary) -> Result<ExitCode> {
+    // A program that uses all processors should not wait for its spectator.
+    let _ = rustix::process::nice(19);
+    let id = job.id.clone();
+    let first = sources(&directory, all, &job);
+    let create = Box::new({
+        let first = first.clone();
+        move |number| {
+            let now = match first.others {
+                Some(_) => sources(&directory, &jobs::all(&directory)?, &job),
+                None => first.clone(),
+            };
+            Ok((page(&now, Some(number))?, now))
+        }
+    });
+    aws::block_on(async {
+        let server = Server::start(port, first, create).await?;
+        writeln!(io::stdout(), "{}", server.address())?;
+        eprintln!("the page shows job {id} and follows it while it runs; Ctrl-C ends this command, and not the job");
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            ran = server.run() => ran.map(|()| ExitCode::SUCCESS),
+            _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => Ok(ExitCode::SUCCESS),
+        }
+    })
 }
 
 /// Returns the latest stage of the computation with this run id or name, if no job has it as its own.
@@ -118,29 +153,6 @@ fn stages<'a>(all: &'a [JobSummary], job: &'a JobSummary) -> impl Iterator<Item 
     let mut stages: Vec<_> = all.iter().filter(is_of_run).collect();
     stages.sort_by_key(|job| job.stage.as_ref().map(|stage| stage.number));
     stages.into_iter()
-}
-
-/// Serves the page of a job until Ctrl-C.
-fn serve(port: u16, directory: PathBuf, job: JobSummary) -> Result<ExitCode> {
-    // A program that uses all processors should not wait for its spectator.
-    let _ = rustix::process::nice(19);
-    let (id, folder) = (job.id.clone(), jobs::folder(&directory, &job));
-    let create = Box::new(move |number| {
-        // Only a stage is shown with other jobs.
-        let all = if job.stage.is_some() { jobs::all(&directory)? } else { vec![job.clone()] };
-        page(&directory, &all, &job, Some(number))
-    });
-    aws::block_on(async {
-        let server = Server::start(port, &folder, create).await?;
-        writeln!(io::stdout(), "{}", server.address())?;
-        eprintln!("the page shows job {id} and follows it while it runs; Ctrl-C ends this command, and not the job");
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            ran = server.run() => ran.map(|()| ExitCode::SUCCESS),
-            _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
-            _ = terminate.recv() => Ok(ExitCode::SUCCESS),
-        }
-    })
 }
 
 /// Returns the output of each task, as far as it was kept.

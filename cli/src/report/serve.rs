@@ -6,13 +6,13 @@
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame};
@@ -39,8 +39,17 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 /// Interval between messages to browsers that have nothing to load, which show whether they are still there.
 const GREET_EVERY: Duration = Duration::from_secs(15);
 
-/// Creates the page with this version number.
-pub(crate) type Create = Box<dyn Fn(u64) -> Result<Vec<u8>> + Send + Sync>;
+/// Creates the page with this version number, and returns what it was made from.
+pub(crate) type Create = Box<dyn Fn(u64) -> Result<(Vec<u8>, Sources)> + Send + Sync>;
+
+/// What a page was made from: if it has not changed, neither has the page.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// The folders of the jobs on the page.
+    pub(crate) folders: Vec<PathBuf>,
+    /// The folder of all jobs, if jobs that start later belong on the page.
+    pub(crate) others: Option<PathBuf>,
+}
 
 /// A page, and its number among the pages so far.
 #[derive(Debug, Clone, Default)]
@@ -49,21 +58,36 @@ struct Version {
     page: Bytes,
 }
 
-/// The state of a log: if it is the same as before, so is the page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The state of the sources of a page.
+#[derive(Debug, PartialEq, Eq)]
 struct Stamp {
-    len: u64,
-    modified: Option<SystemTime>,
-    is_running: bool,
+    /// Size and last change of each log, and whether its job runs.
+    logs: Vec<(u64, Option<SystemTime>, bool)>,
+    others: Option<SystemTime>,
+}
+
+impl Sources {
+    fn stamp(&self) -> Result<Stamp> {
+        let log = |folder: &PathBuf| {
+            // The lock is checked first: a driver that no longer holds it has written all its lines.
+            let is_running = Follow::open(folder)?.is_running();
+            let log = fs::metadata(folder.join(LOG))?;
+            Ok((log.len(), log.modified().ok(), is_running))
+        };
+        let read =
+            |folder| log(folder).map_err(|error: io::Error| anyhow!("cannot read {}: {error}", folder.display()));
+        let others = self.others.as_ref().and_then(|folder| fs::metadata(folder).ok()?.modified().ok());
+        Ok(Stamp { logs: self.folders.iter().map(read).collect::<Result<_>>()?, others })
+    }
 }
 
 /// A server that listens, and has a first page.
 pub(crate) struct Server {
     listener: TcpListener,
     shared: Arc<Shared>,
-    log: PathBuf,
-    follow: Follow,
-    seen: Option<Stamp>,
+    sources: Sources,
+    /// The state of the sources before the latest page was made.
+    seen: Stamp,
     /// Time that the latest page took.
     took: Duration,
 }
@@ -80,8 +104,7 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl Server {
     /// Creates the first page and listens on a port of loopback; 0 selects a free one.
-    pub(crate) async fn start(port: u16, folder: &Path, create: Create) -> Result<Self> {
-        let follow = Follow::open(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    pub(crate) async fn start(port: u16, sources: Sources, create: Create) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let listener = listener.with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
         let port = listener.local_addr()?.port();
@@ -91,8 +114,9 @@ impl Server {
             create,
             latest: watch::Sender::default(),
         });
-        let mut server = Self { listener, shared, log: folder.join(LOG), follow, seen: None, took: Duration::ZERO };
-        server.update().await?;
+        let seen = sources.stamp()?;
+        let mut server = Self { listener, shared, sources, seen, took: Duration::ZERO };
+        server.create().await?;
         Ok(server)
     }
 
@@ -101,7 +125,7 @@ impl Server {
         format!("http://{}{}", self.shared.hosts[0], self.shared.path)
     }
 
-    /// Serves the page, and updates it while browsers show it. Returns only if the log can no longer be read.
+    /// Serves the page, and updates it while browsers show it. Returns only if a log can no longer be read.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut next = tokio::time::Instant::now() + UPDATE_EVERY;
         loop {
@@ -121,27 +145,26 @@ impl Server {
         }
     }
 
-    /// Creates a new page if the log has changed.
+    /// Creates a new page if its sources have changed.
     async fn update(&mut self) -> Result<()> {
-        let stamp = self.stamp()?;
-        if self.seen.as_ref() == Some(&stamp) {
-            return Ok(());
+        let stamp = self.sources.stamp()?;
+        if stamp != self.seen {
+            self.seen = stamp;
+            self.create().await?;
         }
-        let started = Instant::now();
-        let number = self.shared.latest.borrow().number + 1;
-        let shared = self.shared.clone();
-        let page = tokio::task::spawn_blocking(move || (shared.create)(number)).await??;
-        self.took = started.elapsed();
-        self.seen = Some(stamp);
-        self.shared.latest.send_replace(Version { number, page: page.into() });
         Ok(())
     }
 
-    fn stamp(&self) -> Result<Stamp> {
-        // The lock is checked first: a driver that no longer holds it has written all its lines.
-        let is_running = self.follow.is_running();
-        let log = fs::metadata(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
-        Ok(Stamp { len: log.len(), modified: log.modified().ok(), is_running })
+    async fn create(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let number = self.shared.latest.borrow().number + 1;
+        let shared = self.shared.clone();
+        let (page, sources) = tokio::task::spawn_blocking(move || (shared.create)(number)).await??;
+        self.took = started.elapsed();
+        // If there are more sources than before, the next check finds a difference.
+        self.sources = sources;
+        self.shared.latest.send_replace(Version { number, page: page.into() });
+        Ok(())
     }
 }
 
@@ -151,7 +174,7 @@ fn rest(took: Duration) -> Duration {
 }
 
 /// Returns 128 random bits, which nobody can guess.
-fn token() -> std::io::Result<String> {
+fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))

@@ -1,5 +1,7 @@
 //! Draws recorded logs, and presses keys.
 
+mod cost;
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;

@@ -1,6 +1,7 @@
 use super::*;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream as Stream;
+use std::path::Path;
 
 use crate::aws::block_on;
 use crate::report::tests::{done, log};
@@ -22,12 +23,17 @@ fn with_server(lines: &str, test: impl FnOnce(&Path, SocketAddr, &str) + Send + 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(LOG);
     fs::write(&path, lines).unwrap();
+    let sources = Sources { folders: vec![folder.path().to_owned()], others: None };
     let create = Box::new({
         let path = path.clone();
-        move |number| Ok(format!("page {number}: {}", fs::read_to_string(&path)?.lines().count()).into_bytes())
+        let sources = sources.clone();
+        move |number| {
+            let page = format!("page {number}: {}", fs::read_to_string(&path)?.lines().count());
+            Ok((page.into_bytes(), sources.clone()))
+        }
     });
     let run = async {
-        let server = Server::start(0, folder.path(), create).await?;
+        let server = Server::start(0, sources, create).await?;
         let address = server.listener.local_addr()?;
         let token = server.shared.path.clone();
         assert!(address.ip().is_loopback());

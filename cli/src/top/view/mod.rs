@@ -25,15 +25,15 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const SOFT: Style = Style::new().add_modifier(Modifier::DIM);
 const CHOSEN: Style = Style::new().add_modifier(Modifier::REVERSED);
 
-const HELP: [(&str, &str); 8] = [
-    ("up down", "select a job or a task (also j k)"),
-    ("Tab", "go to the tasks, or back to the jobs"),
-    ("l Enter", "show the output of the job or task"),
+/// The keys. Each line fits on the smallest terminal that is usual, of 40 columns.
+const HELP: [(&str, &str); 7] = [
+    ("up down", "select a job or a task"),
+    ("Tab", "tasks, or back to jobs"),
+    ("l Enter", "show its output"),
     ("c", "cancel the job"),
-    ("q Esc", "close this, or end the view"),
+    ("q Esc", "close this, or quit"),
     ("Ctrl-Z", "suspend the view"),
     ("?", "this list"),
-    ("", "The jobs continue when the view ends."),
 ];
 
 /// Draws everything. `now` is in milliseconds since 1970.
@@ -66,7 +66,8 @@ pub(super) fn draw(jobs: &Jobs, screen: &Screen, now: u64, area: Rect, to: &mut 
         Over::Help => {
             let width = usize::from(area.width.saturating_sub(4)).min(54);
             let line = |(key, what)| Line::from(vec![format!("{key:8} ").bold(), Span::raw(what)]);
-            popup(" Keys ", HELP.into_iter().map(line).collect(), width, area, to);
+            let note = Line::raw("Jobs continue when you quit.");
+            popup(" Keys ", HELP.into_iter().map(line).chain([note]).collect(), width, area, to);
         }
         Over::Cancel(id) => {
             let name = jobs.find(id).map_or(id.as_str(), |watched| title(watched));
