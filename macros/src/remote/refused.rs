@@ -84,7 +84,9 @@ fn associated(function: ItemFn, error: TokenStream) -> TokenStream {
         return quote!(#[doc(hidden)] #vis #stub { #used loop {} });
     }
     let plain = plain(&sig, sig.ident.clone(), &error);
-    quote!(#[doc(hidden)] #vis #plain { #used #block })
+    // Braces around a block alone would cause a warning.
+    let body = used.map_or_else(|| quote!(#block), |used| quote!({ #used #block }));
+    quote!(#[doc(hidden)] #vis #plain #body)
 }
 
 /// Returns a statement that uses the types in a declared result, so that their imports are not reported as unused.
