@@ -56,7 +56,8 @@ mod tests {
         let tokens = count(expanded("fn f(x: u64, y: &str) -> u64 { x }"));
         assert!(tokens < 640, "{tokens} tokens");
         let tokens = count(expanded("fn f(x: Seed, y: &Model) -> Result<Outcome, Problem> { x }"));
-        assert!(tokens < 900, "{tokens} tokens");
+        // With the checks of the types, which keep the errors short.
+        assert!(tokens < 1200, "{tokens} tokens");
     }
 
     #[test]
