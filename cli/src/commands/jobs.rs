@@ -252,6 +252,12 @@ pub(super) fn tasks(job: &JobSummary) -> String {
 mod tests {
     use super::*;
 
+    fn written(write: impl FnOnce(&mut Screen<&mut Vec<u8>>) -> Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut Screen::new(&mut out, usize::MAX, false)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn backtraces_are_shown_with_their_failures() {
         let directory = tempfile::tempdir().unwrap();
@@ -269,16 +275,45 @@ mod tests {
         ];
         std::fs::write(folder.join(history::LOG), log.join("\n") + "\n").unwrap();
         let shown = |json| {
-            let mut out = Vec::new();
-            show(&mut out, directory.path(), find(all(directory.path()).unwrap(), "sweep").unwrap(), json).unwrap();
-            String::from_utf8(out).unwrap()
+            let job = find(all(directory.path()).unwrap(), "sweep").unwrap();
+            written(|out| show(out, directory.path(), job, json))
         };
         let text = shown(false);
         let backtrace = "   0: a::inner\n   1: a::f";
-        let part = format!("\nthe backtrace of task 2; --json prints those of all tasks:\n{backtrace}\n\n`cargo wren");
+        let part = format!(
+            "\nthe backtrace of task 2; --json prints those of all tasks:\n{backtrace}\n\n2 of 3 tasks failed:"
+        );
         assert!(text.contains(&part), "{text}");
         let json: serde_json::Value = serde_json::from_str(&shown(true)).unwrap();
         assert!(json["failures"][0].get("backtrace").is_none(), "{json}");
         assert_eq!(json["failures"][1]["backtrace"], backtrace);
+    }
+
+    #[test]
+    fn a_job_that_is_done_in_spite_of_failures_says_so_and_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("jobs/abc");
+        std::fs::create_dir_all(&folder).unwrap();
+        let failed = |task: u64| {
+            format!(
+                r#"{{"event":"failed","t":1.0,"task":{task},"attempt":1,"class":"panicked","message":"`demo::f` task {task} panicked at src/main.rs:29:5: no row {task}","stderr":"reading\n","compute_us":1}}"#
+            )
+        };
+        let log = [
+            r#"{"event":"job","id":"abc","name":null,"function":"demo::f","tasks":60,"backend":"local","workers":2,"started_unix_ms":1,"pid":1,"wren":"0"}"#.to_owned(),
+            failed(7),
+            failed(31),
+            r#"{"event":"end","t":2.0,"state":"done","done":58,"failed":2,"retried":0,"compute_s":1.0,"wall_s":2.0,"usd":0.0}"#.to_owned(),
+        ];
+        std::fs::write(folder.join(history::LOG), log.join("\n") + "\n").unwrap();
+        let job = JobSummary::read(&folder).unwrap();
+        let out = written(|out| {
+            list(out, std::slice::from_ref(&job), 20)?;
+            show(out, directory.path(), job, false)
+        });
+        assert_eq!(out.matches("done, 2 failed").count(), 2, "{out}");
+        let causes =
+            "2 of 60 tasks failed:\n  2 tasks (7, 31): panicked at src/main.rs:29:5: no row 7\n    [7] reading\n";
+        assert!(out.contains(causes) && out.ends_with("cargo wren replay abc 7  # runs it again here\n"), "{out}");
     }
 }

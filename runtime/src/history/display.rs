@@ -61,7 +61,7 @@ impl Display {
     }
 
     /// Shows nothing from now on.
-    pub(super) fn hush(&mut self) {
+    pub(super) fn make_quiet(&mut self) {
         self.is_quiet = true;
         self.bar = None;
     }
@@ -191,11 +191,11 @@ mod tests {
         let totals = Totals { done: 10, submitted: 100, ..Totals::default() };
         let mut line = |seconds| display.line(&about, &totals.snapshot(&about, 2, 88, Duration::from_secs(seconds)));
         assert_eq!((line(0), line(9)), (None, None));
-        assert_eq!(line(10).unwrap(), "k3x9: 10/100 done, 2 running, 88 queued, 1.0/s, 90 seconds left");
+        assert_eq!(line(10).unwrap(), "k3x9: 10/100 done, 2 running, 88 queued, 1.0/s, 2 minutes left");
         assert_eq!(line(11), None);
-        assert_eq!(line(25).is_some(), true);
+        assert!(line(25).is_some());
         assert_eq!(line(34), None);
-        display.hush();
+        display.make_quiet();
         assert_eq!(display.line(&about, &totals.snapshot(&about, 2, 88, Duration::from_secs(90))), None);
     }
 

@@ -318,7 +318,7 @@ impl Drop for JobLog {
     fn drop(&mut self) {
         if !self.ended && !platform::is_forked() {
             let left = self.totals.submitted > self.totals.done + self.totals.failed;
-            self.display.hush();
+            self.display.make_quiet();
             self.finish(if left { "cancelled" } else { "done" });
             self.write();
         }

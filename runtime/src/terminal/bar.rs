@@ -1,19 +1,11 @@
 //! Handles of the bars and status lines on standard error, which its thread draws.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::progress::{ProgressBar, StatusLine, shows_bars};
+use super::lines::{self, Number, shows_bars};
+use super::progress::{ProgressBar, StatusLine, next_number};
 use super::{ERR, ProgressSnapshot};
-
-/// The number of a bar or a status line.
-pub(super) type Number = u64;
-
-fn next_number() -> Number {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
-}
 
 /// The progress bar of a job. It exists only if standard error can show it.
 #[derive(Debug)]
@@ -124,7 +116,7 @@ impl Changes {
 /// The bars and status lines of the thread that draws them.
 #[derive(Default)]
 pub(super) struct Bars {
-    bars: BTreeMap<Number, Option<ProgressBar>>,
+    bars: BTreeMap<Number, ProgressBar>,
     lines: BTreeMap<Number, StatusLine>,
     /// Texts that are not shown yet, and when they are.
     due: BTreeMap<Number, (Instant, String)>,
@@ -144,7 +136,9 @@ impl Bars {
         self.due_in().is_some_and(|wait| wait.is_zero())
     }
 
+    /// Applies the changes, and draws the bars and status lines if there is anything new.
     pub(super) fn draw(&mut self, changes: Changes) {
+        let mut is_new = changes.is_end || !changes.is_empty();
         if changes.is_end {
             *self = Self::default();
         }
@@ -156,15 +150,19 @@ impl Bars {
                     self.due.remove(&number);
                 }
                 Change::Update(name, function, snapshot) => {
-                    let bar = self.bars.entry(number).or_insert_with(|| ProgressBar::new(name.as_deref(), &function));
-                    bar.iter_mut().for_each(|bar| bar.update(&snapshot));
+                    let new = || ProgressBar::numbered(number, name.as_deref(), &function);
+                    self.bars.entry(number).or_insert_with(new).set(&snapshot);
                 }
                 Change::Say(at, text) => drop(self.due.insert(number, (at, text))),
             }
         }
         let now = Instant::now();
         for (number, (_, text)) in self.due.extract_if(.., |_, (at, _)| *at <= now) {
-            self.lines.entry(number).or_default().say(&text);
+            self.lines.entry(number).or_insert_with(|| StatusLine::new(number)).say(&text);
+            is_new = true;
+        }
+        if is_new {
+            lines::draw();
         }
     }
 }

@@ -8,6 +8,7 @@
 mod act;
 mod bar;
 mod fit;
+mod lines;
 mod progress;
 mod snapshot;
 mod style;
@@ -25,10 +26,10 @@ use serde::{Deserialize, Serialize};
 use crate::platform;
 use act::Act;
 pub(crate) use bar::{Activity, Bar};
-use bar::{Bars, Changes, Number};
+use bar::{Bars, Changes};
+pub(crate) use lines::shows_bars;
+use lines::{Number, print_above};
 pub use progress::ProgressBar;
-use progress::above_the_bar;
-pub(crate) use progress::shows_bars;
 pub use snapshot::ProgressSnapshot;
 pub(crate) use style::{Style, paint};
 use write::write_all;
@@ -363,8 +364,8 @@ impl Screen {
     fn write(&self, text: &[u8]) {
         // The program goes on even if its output cannot be written.
         let _ = match self.stream {
-            Stream::Out => above_the_bar(io::stdout().is_terminal(), || write_all(&mut io::stdout().lock(), text)),
-            Stream::Err => above_the_bar(true, || write_all(&mut io::stderr().lock(), text)),
+            Stream::Out => print_above(io::stdout().is_terminal(), || write_all(&mut io::stdout().lock(), text)),
+            Stream::Err => print_above(true, || write_all(&mut io::stderr().lock(), text)),
         };
     }
 

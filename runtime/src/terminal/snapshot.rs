@@ -58,9 +58,10 @@ impl ProgressSnapshot {
         (self.usd > 0.0).then(|| format!("{:.4} USD", self.usd))
     }
 
-    /// Returns whether no task runs or waits although more tasks follow: the program still prepares their inputs.
+    /// Returns whether the job has no task yet that runs or waits: the program still prepares the first inputs. Later,
+    /// a job may also be without such tasks because the program does not take its results.
     pub(super) fn is_waiting_for_inputs(&self) -> bool {
-        self.running + self.queued == 0 && self.tasks.is_some_and(|tasks| self.ended() < tasks)
+        self.ended() == 0 && self.running == 0 && self.queued == 0
     }
 }
 

@@ -63,3 +63,27 @@ fn only_long_calls_start_a_thousand_machines() {
     assert_eq!(world.most_batches, 1_000);
     assert!(world.now < Duration::from_secs(61), "it took {:?}", world.now);
 }
+
+#[test]
+fn tasks_that_wait_at_a_worker_do_not_count_as_running() {
+    let settings = SchedulerConfig { slots: 4, workers: 2, ..config(4, 1) };
+    let mut scheduler = Scheduler::new(settings);
+    let jobs: Vec<_> = (0..2)
+        .map(|_| {
+            let job = scheduler.open(JobSpec { chunk: NonZeroUsize::new(10), ..JobSpec::default() });
+            scheduler.submit(job, TaskBlock::dummy(0..100, "f", Limits::default()), Time::ZERO);
+            job
+        })
+        .collect();
+    let batches = std::iter::from_fn(|| scheduler.next(Time::ZERO)).count();
+    assert_eq!(batches, 4, "each worker has a batch, and another one behind it");
+    let running = scheduler.running_calls();
+    let progress: Vec<_> = jobs.iter().filter_map(|job| scheduler.progress(*job, &running)).collect();
+    assert_eq!(progress.iter().map(|now| now.running).sum::<u64>(), 2, "{progress:?}");
+    assert!(progress.iter().all(|now| now.running + now.queued == 100), "{progress:?}");
+    // A call that waits for other calls occupies no worker.
+    scheduler.set_blocked(1);
+    let running = scheduler.running_calls();
+    let more: u64 = jobs.iter().filter_map(|job| scheduler.progress(*job, &running)).map(|now| now.running).sum();
+    assert_eq!(more, 3);
+}

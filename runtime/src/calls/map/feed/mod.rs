@@ -54,6 +54,8 @@ pub(crate) struct Feed<I> {
     functions: Vec<(u64, &'static str)>,
     /// Tasks whose arguments could not be encoded, and whose failures were not taken yet.
     not_encoded: HashSet<u64>,
+    /// Number of tasks whose failures were taken.
+    failed: u64,
     log: SharedLog,
     logged: bool,
     /// Says that the first call is encoded, if that takes long.
@@ -85,6 +87,7 @@ impl<I> Feed<I> {
             window: Window::default(),
             functions: Vec::new(),
             not_encoded: HashSet::new(),
+            failed: 0,
             log: SharedLog::default(),
             logged: false,
             encoding: None,
@@ -159,6 +162,7 @@ impl<I> Feed<I> {
                 }
                 Outcome::Failed { task, .. } => {
                     self.window.consumed += 1;
+                    self.failed += 1;
                     // Calls that were not encoded were not submitted.
                     if !self.not_encoded.remove(task) {
                         self.window.note_consumed(&(*task..*task + 1));
@@ -217,10 +221,12 @@ impl<I> Feed<I> {
     /// Converts an outcome that is not a result into an error, with the budget and the progress of the job.
     pub(super) fn error_of(&self, outcome: Outcome) -> Error {
         let is_of_task = matches!(outcome, Outcome::Failed { .. });
-        let mut error = outcome.into_error(self.window.consumed);
+        // Outcomes of failed tasks were consumed, too.
+        let done = self.window.consumed.saturating_sub(self.failed);
+        let mut error = outcome.into_error(done);
         match &mut error {
             Error::OverBudget { budget_usd, .. } => *budget_usd = self.settings.budget_usd.unwrap_or_default(),
-            Error::Cancelled { done } => *done = self.window.consumed,
+            Error::Cancelled { done: of_error } => *of_error = done,
             _ => {}
         }
         if !is_of_task {
