@@ -77,12 +77,12 @@ impl Splitter {
                 take(Piece::Text(&rest[..at]));
             }
             rest = &rest[at..];
-            let Some((frame, behind)) = split_frame(rest) else {
+            let Some(frame) = first_frame(rest) else {
                 self.held = rest.to_vec();
                 return;
             };
-            rest = behind;
-            if let Some(record) = self.add(frame) {
+            rest = frame.behind;
+            if let Some(record) = self.add(&frame) {
                 take(Piece::Record(record));
             }
         }
@@ -97,9 +97,9 @@ impl Splitter {
     }
 
     /// Adds a frame. Returns the record that ends with it.
-    fn add(&mut self, (more, body): (bool, &[u8])) -> Option<Box<Record>> {
-        self.record.extend_from_slice(body);
-        if more && self.record.len() < LONGEST_RECORD {
+    fn add(&mut self, frame: &Frame<'_>) -> Option<Box<Record>> {
+        self.record.extend_from_slice(frame.body);
+        if frame.has_more && self.record.len() < LONGEST_RECORD {
             return None;
         }
         let whole = std::mem::take(&mut self.record);
@@ -122,12 +122,21 @@ fn start_of_frame(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Splits off a frame, if it is complete. Returns whether more frames follow, and its body; and the bytes behind it.
-fn split_frame(bytes: &[u8]) -> Option<((bool, &[u8]), &[u8])> {
+/// A frame at the start of bytes.
+struct Frame<'a> {
+    /// Whether more frames of the same record follow.
+    has_more: bool,
+    body: &'a [u8],
+    /// The bytes behind the frame.
+    behind: &'a [u8],
+}
+
+/// Returns the frame at the start of `bytes`, if it is complete.
+fn first_frame(bytes: &[u8]) -> Option<Frame<'_>> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
-    let (len, start) = head.split_last_chunk::<2>().map(|(start, len)| (u16::from_le_bytes(*len), start))?;
-    let (body, behind) = rest.split_at_checked(usize::from(len))?;
-    Some(((start.last() == Some(&1), body), behind))
+    let (start, len) = head.split_last_chunk()?;
+    let (body, behind) = rest.split_at_checked(u16::from_le_bytes(*len).into())?;
+    Some(Frame { has_more: start.last() == Some(&1), body, behind })
 }
 
 #[cfg(test)]
