@@ -35,7 +35,7 @@ mod tests {
             n: u64,
         }
         let sums = Sums { b: 0.1 + 0.2, a: [1.0, -1e-9 / 3.0, 1.5e300, f64::NAN], n: u64::MAX };
-        let expected = r#"{"b":0.3,"a":[1.0,-3.33333333333e-10,1.5e300,null],"n":18446744073709551615}"#;
+        let expected = r#"{"b":0.3,"a":[1.0,-3.33333333333e-10,1.5e+300,null],"n":18446744073709551615}"#;
         assert_eq!(line(&sums).unwrap(), expected);
     }
 }
