@@ -75,7 +75,8 @@ async fn check_credentials(config: &SdkConfig) -> Result<()> {
         Ok(_) => Ok(()),
         Err(CredentialsError::CredentialsNotLoaded(_)) => bail!(
             "no AWS credentials found; log in with `aws sso login` or `aws configure`, or set AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY; without an account, use an emulator, as in `cargo wren emulate -- cargo wren deploy`"
+             AWS_SECRET_ACCESS_KEY; without an account, use an emulator, as in `cargo wren emulate -- cargo wren \
+             deploy`"
         ),
         Err(error) => {
             let error = anyhow::Error::new(error);

@@ -47,7 +47,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PROCESSOR", value_enum, default_value_t = Arch::X86_64)]
     target: Arch,
     /// Number of days after which the deployment's objects expire: arguments, results and uploaded programs
-    #[arg(long, value_name = "N", default_value_t = KEEP_DAYS, value_parser = numbers::whole::<i32>(1..=i32::MAX as u64, 30))]
+    #[arg(long, value_name = "N", default_value_t = KEEP_DAYS,
+          value_parser = numbers::whole::<i32>(1..=i32::MAX as u64, 30))]
     keep_days: i32,
     /// Show the steps and the permissions of the role without changing anything
     #[arg(long)]

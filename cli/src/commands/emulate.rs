@@ -36,7 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
     /// Maximum number of concurrent instances of all functions together
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = numbers::whole::<u32>(1..=u64::from(u32::MAX), 32))]
+    #[arg(long, value_name = "N", default_value_t = 32,
+          value_parser = numbers::whole::<u32>(1..=u64::from(u32::MAX), 32))]
     concurrency: u32,
     /// Print the output of functions, and a summary of the invocations at the end
     #[arg(long, short)]

@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Show this job and its failed tasks: a job id, the start of one, or a job name
     job: Option<String>,
     /// List at most N jobs
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = numbers::whole::<usize>(0..=u64::MAX, 20))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20,
+          value_parser = numbers::whole::<usize>(0..=u64::MAX, 20))]
     limit: usize,
     /// Print JSON: an array of all jobs, or one job with its failures
     #[arg(long)]

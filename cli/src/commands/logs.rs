@@ -26,8 +26,8 @@ const STREAMS: usize = 100;
 
 /// Show the output of remote functions
 ///
-/// Shows the output of all tasks of a job, or of one task. If the program is deployed, text that is not a job is searched
-/// for on AWS.
+/// Shows the output of all tasks of a job, or of one task. If the program is deployed, text that is not a job is
+/// searched for on AWS.
 ///
 /// The output of a job on this machine is kept with the job history, up to 64 MB. The output of a job on AWS is in
 /// CloudWatch Logs: it appears there after some seconds and is kept for two weeks. Bytes that are not UTF-8 appear as
@@ -36,8 +36,8 @@ const STREAMS: usize = 100;
 #[command(after_help = "Examples:\n  cargo wren logs\n  cargo wren logs 17\n  cargo wren logs sweep 17 --since 2d\n  \
                         cargo wren logs 'did not converge' --json | jq .line")]
 pub(crate) struct Args {
-    /// A job id, the start of one (at least 4 characters), a job name, or text to search for; defaults to the latest job.
-    /// A number alone is a task of the latest job
+    /// A job id, the start of one (at least 4 characters), a job name, or text to search for; defaults to the latest
+    /// job. A number alone is a task of the latest job
     what: Option<String>,
     /// Number of the task to show, from 0
     #[arg(value_parser = numbers::whole::<u64>(0..=u64::MAX, 17))]
@@ -174,7 +174,7 @@ fn kept(args: &Args, directory: &Path, job: &JobSummary, task: Option<u64>) -> R
 /// What the command line asks for.
 enum What {
     /// A job that has a history here, or one of its tasks.
-    Job(JobSummary, Option<u64>),
+    Job(Box<JobSummary>, Option<u64>),
     /// A job that ran elsewhere, or a part of a line.
     Text(String),
 }
@@ -189,7 +189,9 @@ fn what(directory: &Path, args: &Args) -> Result<What> {
     });
     match is_text {
         Some(text) => Ok(What::Text(text.clone())),
-        None => jobs::with_task(directory, args.what.as_deref(), args.task).map(|(job, task)| What::Job(job, task)),
+        None => {
+            jobs::with_task(directory, args.what.as_deref(), args.task).map(|(job, task)| What::Job(job.into(), task))
+        }
     }
 }
 

@@ -29,7 +29,8 @@ use crate::program::{self, RELEASE, Select};
 #[command(mut_arg("debug", |debug| debug.hide(true)), after_help = "Examples:\n  cargo wren replay\n  cargo wren replay 17\n  cargo wren replay sweep 17 --local-pool\n  \
                         cargo wren replay sweep 17 --debugger rust-gdb")]
 pub(crate) struct Args {
-    /// A job id, the start of one, or a job name; defaults to the latest job. A number alone is a task of the latest job
+    /// A job id, the start of one, or a job name; defaults to the latest job. A number alone is a task of the latest
+    /// job
     job: Option<String>,
     /// Number of the task, from 0; defaults to the first task that failed
     #[arg(value_parser = numbers::whole::<u64>(0..=u64::MAX, 17))]

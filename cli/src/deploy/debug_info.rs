@@ -90,7 +90,9 @@ mod tests {
     fn program() -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let (source, path) = (folder.path().join("shown.rs"), folder.path().join("shown"));
-        fs::write(&source, "#[inline(never)]\nfn shown(n: usize) { println!(\"{n} arguments\") }\nfn main() { shown(std::env::args().count()) }").unwrap();
+        let text = "#[inline(never)]\nfn shown(n: usize) { println!(\"{n} arguments\") }\n\
+                    fn main() { shown(std::env::args().count()) }";
+        fs::write(&source, text).unwrap();
         let compiled =
             Command::new("rustc").args(["-C", "debuginfo=2", "-o"]).arg(&path).arg(&source).status().unwrap();
         assert!(compiled.success());

@@ -38,7 +38,7 @@ impl Job<'_> {
         };
         let failed = json!({
             "event": "failed", "t": 1.0, "task": 2, "attempt": 1, "class": "returned", "compute_us": 3,
-            "message": format!("`{function}` task 2 returned an error: the input is odd, which this function does not take"),
+            "message": format!("`{function}` task 2 returned an error: the input is odd, which is not taken"),
         });
         let mut lines = vec![job, done(0, 100_000), done(1, 200_000), failed];
         lines.extend(has_ended.then(|| end("failed")));
@@ -121,8 +121,8 @@ fn a_mistyped_job_is_named() {
 fn older_output_differs_from_none() {
     let folder = two_jobs();
     let message = refused(folder.path(), &["logs", "--since", "1h"]);
-    let expected = "the tasks of job sweep printed nothing in the last 1 hours; the last line is from 2 h ago; leave out \
-                    --since to see all\n";
+    let expected = "the tasks of job sweep printed nothing in the last 1 hours; the last line is from 2 h ago; leave \
+                    out --since to see all\n";
     assert_eq!(message, expected.replace("1 hours", "1 hour"));
     let message = refused(folder.path(), &["logs", "1", "--since", "1h"]);
     assert_eq!(message, "no output of task 1 is kept for job sweep; `cargo wren jobs sweep` shows its failures\n");

@@ -35,8 +35,8 @@ const AT: char = '@';
 /// Returns the folder of the history of a job in the store with this URL.
 ///
 /// Jobs of one name in different stores are different jobs, so each has its own history: a name in the default store is
-/// the folder's name, and for any other store the name continues with `@`, the kind of the store, and a hash of its URL.
-/// Ids that wren generates are unique anyway.
+/// the folder's name, and for any other store the name continues with `@`, the kind of the store, and a hash of its
+/// URL. Ids that wren generates are unique anyway.
 ///
 /// ```
 /// use wren::history::folder;

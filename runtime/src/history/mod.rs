@@ -24,6 +24,7 @@ mod failures;
 mod files;
 mod follow;
 mod inputs;
+mod job_line;
 mod log;
 mod notes;
 #[cfg(feature = "otel")]
@@ -33,6 +34,7 @@ mod prune;
 pub(crate) mod spans;
 mod summary;
 mod task_report;
+mod tasks;
 mod timeline;
 
 pub use crate::terminal::{ProgressBar, ProgressSnapshot};
@@ -46,11 +48,11 @@ pub(crate) use files::LogPlace;
 pub use follow::Follow;
 pub(crate) use inputs::Inputs;
 pub use inputs::{TaskInput, task_input};
+pub(crate) use job_line::{store_of, task_count};
 pub(crate) use log::{Forecast, JobLog};
 pub(crate) use notes::{Note, SharedLog, WeakLog, tally};
 pub use output::{Line, Outputs, outputs};
 pub use summary::{JobState, JobSummary, directory, jobs};
-pub(crate) use summary::{store_of, task_count};
 pub(crate) use task_report::{Sizes, TaskReport};
 pub use timeline::{Ended, Phase, Span, Timeline};
 

@@ -1,18 +1,16 @@
 //! Summaries of jobs, read from their logs.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
-use std::ops::Range;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{About, Event, Follow, LOG, Stage};
+use super::tasks::Tasks;
+use super::{About, Event, Follow, Stage};
 use crate::config::Config;
 use crate::error::Result;
-use crate::platform;
 use crate::terminal::ProgressSnapshot;
 
 /// The state of a job.
@@ -91,29 +89,6 @@ pub struct JobSummary {
     pub reason: Option<String>,
 }
 
-/// A set of tasks, as ranges from key to value that do not touch each other. A task that succeeds again, because its
-/// result was removed, counts once.
-#[derive(Debug, Clone, Default)]
-struct Tasks(BTreeMap<u64, u64>);
-
-impl Tasks {
-    /// Adds tasks and returns how many of them are new.
-    fn insert(&mut self, tasks: Range<u64>) -> u64 {
-        if tasks.is_empty() {
-            return 0;
-        }
-        let (mut start, mut end, mut known) = (tasks.start, tasks.end, 0);
-        // The ranges that overlap or touch the new one become one range with it.
-        while let Some((&from, &to)) = self.0.range(..=end).next_back().filter(|(_, to)| **to >= start) {
-            known += to.min(tasks.end).saturating_sub(from.max(tasks.start));
-            (start, end) = (start.min(from), end.max(to));
-            self.0.remove(&from);
-        }
-        self.0.insert(start, end);
-        tasks.end - tasks.start - known
-    }
-}
-
 /// Returns the directory for the logs of programs that run in the current directory. This is `WREN_DIR` if it is set.
 /// Otherwise it is `.wren` next to the nearest `Wren.toml` or `Cargo.lock` in the current directory or a parent
 /// directory, or else `.wren` in the current directory.
@@ -141,35 +116,6 @@ pub fn jobs(directory: &Path) -> io::Result<Vec<JobSummary>> {
     }
     jobs.sort_by_key(|job| std::cmp::Reverse(job.started_unix_ms));
     Ok(jobs)
-}
-
-/// The fields of [`Event::Job`] that a replay needs. This code is part of every program, so it does not pull in the code
-/// for all events.
-#[derive(Deserialize)]
-struct JobLine {
-    event: String,
-    tasks: Option<u64>,
-    #[serde(default)]
-    store: String,
-}
-
-/// Returns the lines of a log that describe its job, one for each run.
-fn job_lines(folder: &Path) -> Vec<JobLine> {
-    let mut log = String::new();
-    // A log that cannot be read, or is not text, says nothing about its job.
-    let read = platform::open_file(&folder.join(LOG)).and_then(|mut file| file.read_to_string(&mut log));
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<JobLine>(line).ok());
-    if read.is_ok() { lines.filter(|line| line.event == "job").collect() } else { Vec::new() }
-}
-
-/// Returns the number of tasks of a job, if its log contains it.
-pub(crate) fn task_count(folder: &Path) -> Option<u64> {
-    job_lines(folder).into_iter().filter_map(|line| line.tasks).next_back()
-}
-
-/// Returns the URL of a job's store, if its log contains it.
-pub(crate) fn store_of(folder: &Path) -> Option<String> {
-    job_lines(folder).pop().map(|line| line.store).filter(|url| !url.is_empty())
 }
 
 impl JobSummary {
@@ -293,10 +239,11 @@ impl JobSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
     use std::time::Instant;
 
     use crate::error::Failure;
-    use crate::history::{JobLog, LogPlace, Note, Sizes, TaskReport};
+    use crate::history::{JobLog, LOG, LogPlace, Note, Sizes, TaskReport, task_count};
 
     fn begin(directory: &Path, tasks: u64) -> JobLog {
         let about = About {
@@ -374,18 +321,6 @@ mod tests {
         }
         let job = jobs(folder.path()).unwrap().remove(0);
         assert_eq!((job.done, job.tasks, job.runs), (20, Some(20), 2));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn tasks_are_a_set(inserts in proptest::collection::vec((0u64..60, 0u64..20), 0..30)) {
-            let (mut tasks, mut model) = (Tasks::default(), std::collections::BTreeSet::new());
-            for (start, len) in inserts {
-                let new = (start..start + len).filter(|task| model.insert(*task)).count();
-                assert_eq!(tasks.insert(start..start + len), new as u64);
-            }
-            assert_eq!(tasks.0.iter().map(|(from, to)| to - from).sum::<u64>(), model.len() as u64);
-        }
     }
 
     #[test]

@@ -184,7 +184,8 @@ mod tests {
         ];
         assert_eq!(
             text(&rows),
-            r#"[{"name": "a", "at": [1.5, 2], "kind": "Plain"}, {"name": "b", "at": null, "kind": {"Sized": {"width": 3}}}]"#
+            r#"[{"name": "a", "at": [1.5, 2], "kind": "Plain"}, "#.to_owned()
+                + r#"{"name": "b", "at": null, "kind": {"Sized": {"width": 3}}}]"#
         );
     }
 
