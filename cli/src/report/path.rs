@@ -154,11 +154,13 @@ impl CriticalPath {
         // (moment, phase, +1 or -1). After the last phase comes a pause.
         const PAUSE: usize = Phase::COUNT;
         let mut steps: Vec<(u64, usize, i64)> = Vec::with_capacity(2 * PAUSE * spans.len());
-        let again: HashMap<_, _> = spans
-            .iter()
-            .filter(|span| span.attempt > 1)
-            .flat_map(|span| span.tasks.clone().map(|task| ((task, span.attempt), span.moments[0])))
-            .collect();
+        // Stages of a computation have tasks with the same numbers, and follow each other.
+        let mut again = HashMap::<_, Vec<u64>>::new();
+        for span in spans.iter().filter(|span| span.attempt > 1) {
+            for task in span.tasks.clone() {
+                again.entry((task, span.attempt)).or_default().push(span.moments[0]);
+            }
+        }
         for span in &spans {
             for phase in Phase::ALL {
                 let part = span.phase(phase);
@@ -167,8 +169,9 @@ impl CriticalPath {
                 }
             }
             if let Ended::Retried { .. } = span.ended {
-                let until = again.get(&(span.tasks.start, span.attempt + 1)).copied().unwrap_or(run.end);
                 let from = span.received();
+                let next = again.get(&(span.tasks.start, span.attempt + 1)).into_iter().flatten();
+                let until = next.copied().filter(|queued| *queued >= from).min().unwrap_or(run.end);
                 if from < until {
                     steps.extend([(from, PAUSE, 1), (until, PAUSE, -1)]);
                 }

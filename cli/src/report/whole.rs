@@ -90,6 +90,7 @@ fn sum(stages: &[StageRow], first: JobSummary) -> JobSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::path::CriticalPath;
     use crate::report::tests::{done, log, read};
 
     /// Returns the log of a stage that started at `unix_ms`.
@@ -122,6 +123,23 @@ mod tests {
         let job = &timeline.job;
         assert_eq!((job.id.as_str(), job.function.as_str(), job.state), ("r1", "demo::Count", JobState::Cancelled));
         assert_eq!((job.reason.as_deref(), job.wall_s, job.usd), (Some("no more money"), 0.11, 1.0));
+    }
+
+    #[test]
+    fn a_retry_waits_for_the_next_attempt_of_its_own_stage() {
+        let retry = r#"{"event":"retry","t":0.02,"task":0,"attempt":1,"class":"worker_died","after_ms":5,
+            "compute_us":20000}"#
+            .replace('\n', "");
+        // Queued again after a pause of 20 ms; ran until 70 ms.
+        let again =
+            done(0, 1, [40_000, 40_000, 40_000, 0, 0, 30_000, 0], 70_000).replace("\"attempt\":1", "\"attempt\":2");
+        let lines = [retry, again];
+        let map = read(&stage("map", 1, 1_000, &lines));
+        let reduce = read(&stage("reduce", 2, 1_070, &lines));
+        let whole = Whole::of(vec![map, reduce]).unwrap();
+        let path = CriticalPath::of(&whole.timeline);
+        let pause = path.shares.iter().find(|share| share.name == "pause").unwrap();
+        assert!((pause.share - 40.0 / 140.0).abs() < 1e-9, "{path:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_named_job_without_its_shuffle_maps_again,
         every_kind_of_failure_has_its_error,
         programs_choose_partitions,
+        logs_say_which_jobs_are_stages_of_one_computation,
         a_worker_that_dies_writing_leaves_no_file,
         an_output_folder_holds_its_last_jobs_output,
         named_jobs_notice_changed_outputs_and_inputs,
@@ -516,6 +517,40 @@ async fn programs_choose_partitions() {
     for (key, values) in groups {
         assert!(values.into_iter().eq(0..if key == 1 { 2 } else { 6 }), "in the order of the inputs");
     }
+}
+
+async fn logs_say_which_jobs_are_stages_of_one_computation() {
+    let folder = scratch("stages");
+    let store = format!("file:{}", folder.join("store").display());
+    let executor = Executor::builder().backend("local").workers(2).store(store).directory(&folder).build().unwrap();
+    let numbers = || wren::map_reduce(EvenAndOdd, 0..3).partitions(3).on(&executor).quiet();
+    numbers().await.unwrap();
+    // A named job of stages that all have their results runs again.
+    for _ in 0..2 {
+        numbers().named("parity").await.unwrap();
+    }
+    fs::write(folder.join("lines"), "b\na\n").unwrap();
+    let sorted = wren::sort(Input::glob(folder.join("lines")).unwrap()).partitions(2).on(&executor).quiet();
+    sorted.write(folder.join("sorted").display().to_string()).await.unwrap();
+    wren::map(|n| super::add(n, n), 0..3).on(&executor).quiet().await.unwrap();
+
+    let mut runs = BTreeMap::<_, Vec<_>>::new();
+    let jobs = wren::history::jobs(&folder).unwrap();
+    assert_eq!(jobs.iter().filter(|job| job.stage.is_none()).count(), 1, "only the map is no stage");
+    for stage in jobs.into_iter().filter_map(|job| job.stage) {
+        runs.entry((stage.of, stage.run)).or_default().push((stage.number, stage.name));
+    }
+    let mut runs: Vec<_> = runs.into_iter().map(|((of, _), stages)| (of, stages)).collect();
+    for (of, stages) in &mut runs {
+        stages.sort();
+        let names: Vec<_> = stages.iter().map(|(number, name)| (*number, name.as_str())).collect();
+        match of.as_str() {
+            "wren::sort" => assert_eq!(names, [(1, "sample"), (2, "map"), (3, "reduce")]),
+            _ => assert_eq!(names, [(1, "map"), (2, "reduce")], "{of}"),
+        }
+    }
+    let of: Vec<_> = runs.iter().map(|(of, _)| of.rsplit("::").next().unwrap()).collect();
+    assert_eq!(of, ["EvenAndOdd", "parity", "sort"]);
 }
 
 /// Labels each number with the smallest number that can be reached from it, over edges in both directions.

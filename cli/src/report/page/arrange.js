@@ -5,8 +5,8 @@ const view = { from: 0, to: 1, by: "start", alone: null, selected: null, focused
 
 /** The tallest row of one attempt, in pixels. */
 const TALLEST = 24;
-/** At least this many of the slowest attempts in the view are drawn. */
-const SLOWEST = 100;
+/** This many of the slowest attempts in the view are always drawn. */
+const SLOWEST = 50;
 /** The spans that the timeline shows, the bands in which it draws them, and their numbers among those in its range. */
 let shown, band, ordinal;
 /** The number of rows, of drawn spans, of spans in the range, and of bands, which contain one or more rows each. */
@@ -22,7 +22,7 @@ function arrange(height) {
   const [first, last] = view.by === "start" ? [AT.start, AT.end] : [drawn()[0], drawn()[1] + 1];
   const { moments, stride } = spans;
   let count = 0;
-  for (const span of view.by === "worker" ? byLane : byStart) {
+  for (const span of ordered(view.by === "worker" ? "lane" : "start")) {
     if (moments[stride * span + first] > view.to || moments[stride * span + last] < view.from) continue;
     ordinal[count] = count + 1;
     shown[count++] = span;
@@ -53,12 +53,14 @@ function thin(count, most) {
     keep[span] = 1;
   };
   for (const span of unsuccessful) if (inView[span]) hold(span);
-  let slow = 0;
-  for (let at = 0; at < bySlowness.length && slow < Math.min(SLOWEST, most); at++) {
-    if (!inView[bySlowness[at]]) continue;
-    hold(bySlowness[at]);
-    slow++;
+  const slow = [];
+  for (const span of ordered("slowness")) {
+    if (inView[span]) slow.push(span);
+    if (slow.length > Math.min(SLOWEST, most)) break;
   }
+  // Of many that took equally long, none is the slowest.
+  const usual = tookPerTask(slow.pop(), AT.compute);
+  for (const span of slow) if (tookPerTask(span, AT.compute) > usual) hold(span);
   const others = count - kept, room = Math.max(0, most - kept);
   let other = 0, left = 0;
   for (let at = 0; at < count; at++) {

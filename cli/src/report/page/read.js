@@ -11,10 +11,16 @@ let report, spans, PHASES;
 let AT;
 /** The whole time of the job. */
 let begin, end;
-/** The indices of all spans, and the two orders in which they are drawn, from top to bottom. */
-let indices, byStart, byLane;
-/** The spans of tasks that failed or were retried, and the spans by compute time, the slowest first. */
-let unsuccessful, bySlowness;
+/** The indices of all spans, and of those of tasks that failed or were retried. */
+let indices, unsuccessful;
+/** The spans in several orders, each sorted when it is first used: sorting takes most of the time of a large page. */
+let orders;
+const ORDERS = {
+  start: (a, b) => moment(a, AT.fetch) - moment(b, AT.fetch) || a - b,
+  lane: (a, b) => spans.lane[a] - spans.lane[b] || moment(a, AT.fetch) - moment(b, AT.fetch),
+  slowness: (a, b) => tookPerTask(b, AT.compute) - tookPerTask(a, AT.compute) || a - b,
+};
+const ordered = (name) => (orders[name] ??= indices.slice().sort(ORDERS[name]));
 
 /** Reads the data of `showReport`. */
 function load(data) {
@@ -27,10 +33,7 @@ function load(data) {
   begin = Math.min(...report.runs.map((run) => run[0]), 0);
   end = Math.max(...report.runs.map((run) => run[1]), begin + 1);
   indices = Uint32Array.from({ length: spans.length }, (_, i) => i);
-  byStart = indices.slice().sort((a, b) => moment(a, AT.fetch) - moment(b, AT.fetch) || a - b);
-  byLane = indices.slice().sort((a, b) => spans.lane[a] - spans.lane[b] || moment(a, AT.fetch) - moment(b, AT.fetch));
-  const compute = Float64Array.from(indices, (span) => tookPerTask(span, AT.compute));
-  bySlowness = indices.slice().sort((a, b) => compute[b] - compute[a] || a - b);
+  orders = {};
   unsuccessful = indices.filter((span) => spans.ended[span] !== DONE);
 }
 
@@ -170,6 +173,16 @@ function after(numbers, limit) {
     else low = middle + 1;
   }
   return low;
+}
+
+/** Returns the `count` spans with the largest values, the largest first. */
+function largest(value, count) {
+  const values = Float64Array.from(indices, value);
+  // Numbers alone are sorted much faster than spans by their numbers.
+  const least = values.slice().sort()[Math.max(0, values.length - count)];
+  const above = indices.filter((span) => values[span] > least);
+  const equal = indices.filter((span) => values[span] === least).subarray(0, count - above.length);
+  return [...above, ...equal].sort((a, b) => values[b] - values[a] || a - b);
 }
 
 /** Returns statistics of a phase's durations. Each task of a batch is counted. */

@@ -187,10 +187,10 @@ function showSlowestChoice(all) {
 function showSlowest() {
   const by = Number($("slowest-by").value);
   const value = by < 0 ? total : (span) => took(span, by);
-  const order = indices.slice().sort((a, b) => value(b) - value(a) || a - b).subarray(0, SHOWN);
+  const order = largest(value, SHOWN);
   const heads = [["Tasks", "text"], ["Attempt"], ["Outcome", "text"], ["Worker", "text"], ["Total"]];
   for (const { name } of PHASES) heads.push([name[0].toUpperCase() + name.slice(1)]);
-  table("slowest", heads, [...order].map((span) => element("tr", {},
+  table("slowest", heads, order.map((span) => element("tr", {},
     element("th", { scope: "row" }, taskButton(span)),
     element("td", {}, number(spans.attempt[span])),
     outcomeCell(span),
