@@ -26,7 +26,7 @@ fn lines_of(printed: &str, shown: &[&str]) -> usize {
                 if !printed.any(|printed| same(word, printed)) {
                     return 0;
                 }
-            } else if !printed.next().is_some_and(|printed| same(word, printed)) {
+            } else if printed.next().is_none_or(|printed| !same(word, printed)) {
                 return 0;
             }
         }
