@@ -11,10 +11,10 @@ use crate::top;
 
 /// Watch running jobs on the terminal, with their tasks, workers and failures
 ///
-/// Shows the jobs that run here, and the latest that ended. For the selected job: progress, tasks per second and running
-/// tasks over time, time left, memory and cost, how tasks spend their time, failures by cause, and the tasks that have
-/// run longest. It reads the same job histories as `cargo wren report`. Press `?` for the keys: they select a job or a
-/// task, show its output, or cancel the job. Jobs continue when the view ends.
+/// Shows the jobs that run here, and the latest that ended. For the selected job, shows progress, tasks per second and
+/// running tasks over time, time left, memory and cost, how tasks spend their time, failures by cause, and the tasks
+/// that have run longest. It reads the same job histories as `cargo wren report`. Press `?` for the keys: they select a
+/// job or a task, show its output, or cancel the job. Jobs continue when the view ends.
 ///
 /// It runs with the lowest priority, so that it does not slow the jobs.
 #[derive(Debug, clap::Args)]

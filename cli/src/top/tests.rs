@@ -25,7 +25,6 @@ const NOW: u64 = START + 21_000;
 /// The log of a job that a driver writes.
 struct Driver {
     log: File,
-    /// Incomplete lines are written later.
     id: String,
 }
 
@@ -71,8 +70,9 @@ impl Driver {
         let longest: Vec<_> =
             longest.iter().map(|(task, since)| json!({ "task": task, "attempt": 1, "since": since })).collect();
         let (queued, usd) = (600 - 2 * t as u64, t / 1e4);
-        let line = json!({ "event": "progress", "t": t, "running": running, "queued": queued, "usd": usd, "longest": longest });
-        self.line(&line);
+        self.line(&json!({
+            "event": "progress", "t": t, "running": running, "queued": queued, "usd": usd, "longest": longest,
+        }));
     }
 
     fn end(mut self, t: f64, state: &str) {
@@ -184,7 +184,10 @@ fn help_questions_and_output_cover_the_jobs() {
     press(&mut screen, &jobs, KeyCode::Esc);
 
     let line = |task: u64, text: &str| {
-        let line = json!({ "t": 1.0, "unix_ms": START, "task": task, "attempt": 1, "worker": 0, "function": "train", "stream": "stdout", "line": text });
+        let line = json!({
+            "t": 1.0, "unix_ms": START, "task": task, "attempt": 1, "worker": 0, "function": "train",
+            "stream": "stdout", "line": text,
+        });
         format!("{line}\n")
     };
     let text: String = (0..30).map(|n| line(n % 2, &format!("epoch {n} \u{1b}[31mred\u{1b}[0m"))).collect();

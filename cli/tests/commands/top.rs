@@ -130,7 +130,7 @@ fn the_view_draws_jobs_cancels_one_and_gives_the_terminal_back() {
     session.until(|written| written.contains("77"));
     assert!(!job.join("cancel").exists());
     session.press("c");
-    session.until(|written| written.contains("never start"));
+    session.until(|written| written.contains("never"));
     session.press("y");
     session.until(|_| job.join("cancel").exists());
     session.press("q");

@@ -1,5 +1,5 @@
-// Keeps a page up to date that `cargo wren report --serve` serves: the server says when there is newer data. Other pages
-// do not contain this file.
+// Keeps a page up to date that `cargo wren report --serve` serves: the server says when there is newer data. Other
+// pages do not contain this file.
 
 function follow() {
   const state = element("span", { role: "status" });
@@ -8,7 +8,9 @@ function follow() {
   let newest = report.live, isConnected = true, isLoading = false, isPaused = false;
 
   function showState() {
-    const text = isPaused ? "Paused." : !isConnected ? "The command that serves this page has ended." : report.job.state === "running" ? "Live." : "The job has ended.";
+    let text = report.job.state === "running" ? "Live." : "The job has ended.";
+    if (!isConnected) text = "The command that serves this page has ended.";
+    if (isPaused) text = "Paused.";
     // A screen reader speaks each change.
     if (state.textContent !== text) state.textContent = text;
   }

@@ -1,6 +1,6 @@
 use super::*;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream as Stream;
+use std::net::{SocketAddr, TcpStream as Stream};
 use std::path::Path;
 
 use crate::aws::block_on;

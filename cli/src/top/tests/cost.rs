@@ -6,8 +6,8 @@ use super::*;
 use crate::report::page::Page;
 use crate::report::{Report, Whole};
 
-/// Draws a job that writes `tasks` lines in `seconds`, twice per second, as the view does. Returns the time of all reads
-/// and drawings, and of one page of the whole job.
+/// Draws a job that writes `tasks` lines in `seconds`, twice per second, as the view does. Returns the time of all
+/// reads and drawings, and of one page of the whole job.
 fn watched(tasks: u64, seconds: u64) -> (Duration, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let mut driver = Driver::start(folder.path(), "large", "f", &json!({ "tasks": tasks }));

@@ -53,8 +53,8 @@ pub(super) fn draw(watched: &Watched, screen: &Screen, now: u64, area: Rect, to:
     draw_tasks(watched, screen, now, tasks, to);
 }
 
-/// The numbers of a job, the most important first. If the terminal is too small for all phases, the largest one is among
-/// them.
+/// The numbers of a job, the most important first. If the terminal is too small for all phases, the largest one is
+/// among them.
 fn facts(watched: &Watched, now: u64, is_small: bool) -> Vec<(String, Style)> {
     let (job, figures) = (&watched.job, &watched.figures);
     let plain = |text: String| (text, Style::new());
