@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(names, [("map", [0, 50_000], [0, 1]), ("reduce", [60_000, 110_000], [1, 2])]);
         let timeline = &whole.timeline;
         assert_eq!((timeline.spans.len(), timeline.runs.as_slice()), (2, &[0..110_000][..]));
-        assert_eq!((timeline.spans[1].moments[3], timeline.spans[1].moments[8]), (70_000, 110_000));
+        assert_eq!((timeline.spans[1].moments[3], timeline.spans[1].received()), (70_000, 110_000));
         let job = &timeline.job;
         assert_eq!((job.id.as_str(), job.function.as_str(), job.state), ("r1", "demo::Count", JobState::Cancelled));
         assert_eq!((job.reason.as_deref(), job.wall_s, job.usd), (Some("no more money"), 0.11, 1.0));
