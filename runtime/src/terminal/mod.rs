@@ -330,7 +330,7 @@ impl Screen {
             shown = at;
             self.step(bytes, || {
                 // An act that panics, such as a user's logger, must not stop the others.
-                let _ = above_the_bar(true, || catch_unwind(AssertUnwindSafe(act)));
+                let _ = print_above(true, || catch_unwind(AssertUnwindSafe(act)));
             });
         }
         self.show(&text[shown..]);
