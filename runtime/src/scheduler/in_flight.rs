@@ -179,7 +179,8 @@ impl Scheduler {
     }
 
     /// Returns how many calls of each job run. The backend has more batches than workers, so that no worker must wait
-    /// for its next one. Those that were sent last count as waiting. Batches that wait for other calls occupy no worker.
+    /// for its next one. Those that were sent last count as waiting. A batch that waits for other calls occupies no
+    /// worker.
     pub fn running_calls(&self) -> RunningCalls {
         let mut batches: Vec<_> = self.in_flight.iter().collect();
         let workers = self.config.workers.saturating_add(self.blocked);

@@ -1,7 +1,7 @@
 //! Status lines below all other output, on a terminal that can move its cursor.
 //!
-//! The cursor stays behind the last line, in the same row. A terminal prints `^C` there when its user presses Ctrl-C, so
-//! every line leaves [`MARGIN`] columns free. Otherwise the row would wrap, and the lines could not be removed.
+//! The cursor stays behind the last line, in the same row. A terminal prints `^C` there when its user presses Ctrl-C,
+//! so every line leaves [`MARGIN`] columns free. Otherwise the row would wrap, and the lines could not be removed.
 
 use std::collections::BTreeMap;
 use std::env;
