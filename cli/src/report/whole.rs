@@ -52,7 +52,7 @@ impl Whole {
             timeline.about.memory_mb = timeline.about.memory_mb.max(one.about.memory_mb);
         }
         let end = stages.iter().map(|stage| stage.time[1]).max()?;
-        timeline.runs = vec![0..end];
+        timeline.runs = std::iter::once(0..end).collect();
         timeline.job = sum(&stages, timeline.job);
         timeline.job.id = first.run;
         timeline.job.function = first.of;
@@ -79,7 +79,7 @@ fn sum(stages: &[StageRow], first: JobSummary) -> JobSummary {
     job.usd = jobs().map(|job| job.usd).sum();
     job.peak_mb = jobs().map(|job| job.peak_mb).max().unwrap_or_default();
     // The first stage that did not succeed ended the computation.
-    let ended = jobs().find(|job| job.state != JobState::Done).or_else(|| jobs().last());
+    let ended = jobs().find(|job| job.state != JobState::Done).or_else(|| jobs().next_back());
     if let Some(ended) = ended {
         job.state = ended.state;
         job.reason.clone_from(&ended.reason);
@@ -118,7 +118,7 @@ mod tests {
         let names: Vec<_> = whole.stages.iter().map(|stage| (stage.name.as_str(), stage.time, stage.spans)).collect();
         assert_eq!(names, [("map", [0, 50_000], [0, 1]), ("reduce", [60_000, 110_000], [1, 2])]);
         let timeline = &whole.timeline;
-        assert_eq!((timeline.spans.len(), timeline.runs.as_slice()), (2, &[0..110_000][..]));
+        assert_eq!((timeline.spans.len(), timeline.runs.as_slice()), (2, std::slice::from_ref(&(0..110_000))));
         assert_eq!((timeline.spans[1].moments[3], timeline.spans[1].received()), (70_000, 110_000));
         let job = &timeline.job;
         assert_eq!((job.id.as_str(), job.function.as_str(), job.state), ("r1", "demo::Count", JobState::Cancelled));

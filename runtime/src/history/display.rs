@@ -161,6 +161,8 @@ mod tests {
             backend: "local".to_owned(),
             workers: 2,
             memory_mb: None,
+            store: String::new(),
+            stage: None,
             program: PathBuf::new(),
         }
     }

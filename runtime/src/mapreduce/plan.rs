@@ -157,7 +157,7 @@ impl Plan {
         let run = &self.settings.run;
         let number = self.stages.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let stage = Stage { run: self.run.clone(), of: self.of.clone(), name: name.to_owned(), number };
-        let mut map = gather(calls).on(&self.executor).as_stage(stage);
+        let mut map = gather(calls).on(&self.executor).in_stage(stage);
         if let Some(job) = &run.name {
             map = map.named(format!("{job}-{name}"));
         }

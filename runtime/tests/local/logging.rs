@@ -104,7 +104,10 @@ struct Loud;
 
 impl fmt::Display for Loud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        eprintln!("formatted");
+        #[allow(clippy::print_in_format_impl, reason = "shows whether a record is formatted")]
+        {
+            eprintln!("formatted");
+        }
         f.write_str("loud")
     }
 }

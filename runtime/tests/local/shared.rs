@@ -94,6 +94,7 @@ async fn a_value_that_can_change_is_decoded_for_each_call() {
     assert_eq!(outcomes.await.unwrap(), want);
 }
 
+#[allow(clippy::ptr_arg, reason = "vectors are decoded in another way than slices")]
 #[wren::remote]
 fn sizes(rows: &Vec<Vec<f64>>, names: &HashMap<String, u32>, numbers: &Vec<f32>, texts: &[String]) -> [usize; 4] {
     [rows.iter().map(Vec::len).sum(), names.values().sum::<u32>() as usize, numbers.len(), texts.concat().len()]

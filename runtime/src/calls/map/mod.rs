@@ -18,6 +18,7 @@ use crate::calls::job::Job;
 use crate::error::{Error, Result};
 use crate::executor::{Executor, ResultPolicy, Settings};
 use crate::function::{Backoff, Timeout};
+#[cfg(feature = "data")]
 use crate::history::Stage;
 use crate::store::Ref;
 
@@ -233,7 +234,8 @@ impl<I, R> Map<I, R> {
     }
 
     /// Marks the job as a stage of a computation, in its log.
-    pub(crate) fn as_stage(mut self, stage: Stage) -> Self {
+    #[cfg(feature = "data")]
+    pub(crate) fn in_stage(mut self, stage: Stage) -> Self {
         self.settings.stage = Some(stage);
         self
     }
