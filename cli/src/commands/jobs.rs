@@ -312,7 +312,7 @@ mod tests {
             list(out, std::slice::from_ref(&job), 20)?;
             show(out, directory.path(), job, false)
         });
-        assert_eq!(out.matches("done, 2 failed").count(), 2, "{out}");
+        assert!(out.contains("\nabc  done, 2 failed  ") && out.contains("\nstate     done, 2 failed, "), "{out}");
         let causes =
             "2 of 60 tasks failed:\n  2 tasks (7, 31): panicked at src/main.rs:29:5: no row 7\n    [7] reading\n";
         assert!(out.contains(causes) && out.ends_with("cargo wren replay abc 7  # runs it again here\n"), "{out}");

@@ -40,7 +40,7 @@ macro_rules! common_settings {
         }
 
         /// Sets the time limit of each task: a [`Duration`](std::time::Duration) or a number of seconds.
-        pub fn timeout(mut self, limit: impl $crate::Timeout) -> Self {
+        pub fn timeout(mut self, limit: impl crate::function::Timeout) -> Self {
             self.settings.limits.timeout = Some(limit.into_duration());
             self
         }

@@ -226,6 +226,11 @@ fn name(ended: &Ended) -> String {
     }
 }
 
+/// Returns the folder of the history of a named job.
+fn history_of(directory: &Path, name: &str, executor: &Executor) -> PathBuf {
+    wren::history::folder(directory, name, &executor.store().url())
+}
+
 /// Waits until the file exists.
 #[wren::remote]
 fn wait_for(file: Option<PathBuf>) {
@@ -241,7 +246,7 @@ async fn tasks_that_run_long_are_listed_while_they_run() {
         // Task 3 waits; the others do not, and are done soon.
         let calls = (0..8).map(|task| (task == 3).then(|| file.clone()));
         let job = wren::map(wait_for, calls).on(&executor).quiet().chunk(2).named("long").start().await.unwrap();
-        let mut follow = wren::history::Follow::open(&folder.join("jobs/long")).unwrap();
+        let mut follow = wren::history::Follow::open(&history_of(&folder, "long", &executor)).unwrap();
         let started = Instant::now();
         let mut longest = Vec::new();
         while longest.is_empty() {
