@@ -43,7 +43,10 @@ pub(crate) fn parse_days(text: &str) -> Result<Duration, String> {
 
 /// A duration in seconds with one decimal, in the unit that fits: `1.5s`, `20.0ms`.
 pub(crate) fn short(seconds: f64) -> String {
-    format!("{:.1?}", Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+    match Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX) {
+        Duration::ZERO => "0s".to_owned(),
+        duration => format!("{duration:.1?}"),
+    }
 }
 
 /// A duration in its largest whole unit: `12 hours`, `90 seconds`.

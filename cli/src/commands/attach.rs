@@ -96,10 +96,7 @@ mod tests {
         let path = folder.path().join(history::LOG);
         std::fs::write(&path, format!("{begin}\n")).unwrap();
         let interrupted = last_line(&JobSummary::read(folder.path()).unwrap());
-        assert!(
-            interrupted.starts_with("abc: interrupted after 0.0ns: 0 of 3 done; its driver ended"),
-            "{interrupted}"
-        );
+        assert!(interrupted.starts_with("abc: interrupted after 0s: 0 of 3 done; its driver ended"), "{interrupted}");
         std::fs::write(&path, format!("{begin}\n{end}\n")).unwrap();
         let failed = last_line(&JobSummary::read(folder.path()).unwrap());
         assert!(failed.ends_with("`cargo wren jobs abc` shows the failures"), "{failed}");

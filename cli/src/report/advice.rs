@@ -60,9 +60,25 @@ impl Facts {
         }
     }
 
-    /// Returns a sentence about one part of the wall time, with advice. During that part, `busy` workers ran calls.
-    pub(super) fn sentence(&self, on: On, share: f64, busy: f64) -> String {
-        format!("{:.0}% of the wall time: {}.", 100.0 * share, self.text(on, busy))
+    /// Returns a sentence with advice about each of these parts of the wall time: its share, and the mean number of
+    /// workers that ran calls meanwhile.
+    pub(super) fn sentences(&self, parts: impl Iterator<Item = (On, f64, f64)>) -> Vec<String> {
+        // Said once, where it matters most.
+        let mut release = if self.is_debug_build { RELEASE } else { "" };
+        let sentence = |(on, share, busy)| {
+            let release = if self.depends_on_build(on) { std::mem::take(&mut release) } else { "" };
+            format!("{:.0}% of the wall time: {}{release}.", 100.0 * share, self.text(on, busy))
+        };
+        parts.map(sentence).collect()
+    }
+
+    /// Whether code of the program, which a release build optimizes, took this part of the time.
+    fn depends_on_build(&self, on: On) -> bool {
+        match on {
+            On::Compute | On::Decode | On::Encode => true,
+            On::Driver => self.driver_encode_s + self.driver_decode_s > 0.0,
+            _ => false,
+        }
     }
 
     fn text(&self, on: On, busy: f64) -> String {
@@ -70,16 +86,15 @@ impl Facts {
         match on {
             On::Compute => {
                 let workers = if most == 1 { "the only worker".to_owned() } else { format!("all {most} workers") };
-                format!("{workers} ran functions; only faster functions or more workers shorten this{}", self.release())
+                format!("{workers} ran functions; only faster functions or more workers shorten this")
             }
             On::Decode => self.decoding(),
             On::Encode => {
                 let share = self.of_busy(self.encode_us);
                 let size = bytes(self.encoded / self.calls.max(1));
-                let release = self.release();
                 format!(
                     "workers encoded results: each call returns {size}, {share} of its time; return less, or numbers \
-                     as a `Vec<f64>`, which is copied as it is{release}"
+                     as a `Vec<f64>`, which is copied as it is"
                 )
             }
             On::Tail => format!(
@@ -135,7 +150,7 @@ impl Facts {
         } else {
             "pass only what a call needs, such as an index and a `Ref`; or make calls larger"
         };
-        format!("workers decoded arguments: each call decodes {size}, {share} of its time; {advice}{}", self.release())
+        format!("workers decoded arguments: each call decodes {size}, {share} of its time; {advice}")
     }
 
     fn driving(&self) -> String {
@@ -152,21 +167,16 @@ impl Facts {
         };
         format!(
             "{cause}; the program took {encoding} to create and encode arguments, and {decoding} to decode results: \
-             {advice}{}",
-            self.release()
+             {advice}"
         )
     }
 
     fn of_busy(&self, us: u64) -> String {
         format!("{:.0}%", 100.0 * us as f64 / self.busy_us.max(1) as f64)
     }
-
-    fn release(&self) -> String {
-        if self.is_debug_build { format!("; {RELEASE}") } else { String::new() }
-    }
 }
 
-const RELEASE: &str = "this was a debug build, and `cargo run --release` is faster";
+const RELEASE: &str = "; this was a debug build, and `cargo run --release` is faster";
 
 /// Whether cargo put the program into the folder of the profile for development.
 fn is_debug_build(program: &Path) -> bool {
@@ -213,6 +223,14 @@ mod tests {
             found[0].ends_with("larger; this was a debug build, and `cargo run --release` is faster."),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_debug_build_is_named_once() {
+        let both = r#""decode_us":400000,"compute_us":600000,"large_in":32000016"#;
+        let found = sentences("/p/target/debug/demo", both, r#","large_values":1,"large_bytes":32000016"#);
+        let hints = |sentence: &String| sentence.matches("debug build").count();
+        assert_eq!(found.iter().map(hints).collect::<Vec<_>>(), [1, 0], "{found:?}");
     }
 
     #[test]

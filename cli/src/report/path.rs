@@ -211,7 +211,7 @@ impl CriticalPath {
         let large = parts.iter().filter(|(_, us)| *us >= WORTH_A_SENTENCE * wall);
         let facts = Facts::of(timeline, &spans, most);
         Self {
-            sentences: large.map(|(on, us)| facts.sentence(*on, us / wall, busy(*on, *us))).collect(),
+            sentences: facts.sentences(large.map(|(on, us)| (*on, us / wall, busy(*on, *us)))),
             shares: parts.iter().map(|(on, us)| Share { name: on.name(), share: us / wall }).collect(),
         }
     }

@@ -22,6 +22,7 @@ function showHeader() {
   const [bytesIn, bytesOut] = [summary.bytes_in ?? sum(spans.bytesIn), summary.bytes_out ?? sum(spans.bytesOut)];
   const peak = summary.peak_mb ?? job.peak_mb, limit = summary.memory_mb ?? report.memory_mb;
   const usd = summary.usd ?? job.usd;
+  const shared = summary.large_values ? `${plural(summary.large_values, "large argument")} of ${bytes(summary.large_bytes)}, sent ${plural(summary.sent_values, "time")}` : null;
   const facts = [
     fact("State", job.state, job.failed ? `${number(job.failed)} failed` : null),
     fact("Tasks done", number(job.done), job.tasks !== null ? `of ${number(job.tasks)}` : null),
@@ -32,6 +33,7 @@ function showHeader() {
     fact("Retried", number(job.retried), "attempts"),
     peak ? fact("Peak memory", `${number(peak)} MB`, limit ? `limit ${number(limit)} MB` : null) : null,
     fact("Data", bytes(bytesIn + bytesOut), `${bytes(bytesIn)} in, ${bytes(bytesOut)} out`),
+    shared ? fact("Large arguments", bytes(summary.sent_bytes), shared) : null,
     usd ? fact("Cost", `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 4 })}`) : null,
   ];
   $("facts").replaceChildren(...facts.filter(Boolean));
