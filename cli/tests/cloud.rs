@@ -107,7 +107,7 @@ fn inner_life_of_a_deployment() {
     assert!(!steps.contains("created") && !steps.contains("updated"), "{steps}");
     assert!(!steps.contains("Compiling"), "nothing of an unchanged program is built again: {steps}");
     let deployed: Value = serde_json::from_slice(&fs::read(record()).unwrap()).unwrap();
-    assert!(deployed["code"]["bytes"].as_u64().unwrap() < 6_000_000, "{deployed:#}");
+    assert!(deployed["code"]["bytes"].as_u64().unwrap() < 6_250_000, "{deployed:#}");
 
     let (stdout, stderr) = note(succeeded(program("wren-deploy/examples/sweep").output().unwrap()));
     assert!(stderr.contains("running on an emulator of AWS") && stderr.contains("USD"), "{stderr}");

@@ -113,8 +113,9 @@ impl NumberOption {
             let message = format!("0 {} is not a valid limit; remove the option for no limit", self.unit);
             return Err(Error::new(at, message));
         }
-        // Limits have 32 bits; longer times are more than a hundred years.
-        if (is_fraction && !self.may_be_fraction) || number > f64::from(u32::MAX) {
+        // A time may be any number; the others have 32 bits.
+        let fits = if self.may_be_fraction { number.is_finite() } else { !is_fraction && number <= u32::MAX.into() };
+        if !fits {
             return Err(self.wrong(at));
         }
         let mut literal = match self.counts {
