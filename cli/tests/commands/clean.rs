@@ -116,7 +116,7 @@ fn running_jobs_keep_all_their_data() {
     assert_eq!(clean(folder.path(), &["sweep"])["freed_bytes"], 50 + log_size(&about));
     assert!(!log.exists() && !folder.path().join(".wren/store/sweep").exists());
     let unknown = wren(folder.path(), &["clean", "sweep", "--yes"]);
-    assert!(stderr(&unknown).starts_with("error: no job here has the id or name `sweep`"), "{}", stderr(&unknown));
+    assert!(stderr(&unknown).starts_with("error: no job here is called `sweep`"), "{}", stderr(&unknown));
 }
 
 /// The data between stages is useful only with the results of the stages, and vice versa.
