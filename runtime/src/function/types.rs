@@ -167,7 +167,7 @@ pub trait Any<T: ?Sized>: Sized {
         ResultForm::new()
     }
 
-    /// Accepts a type that is not known to be shared; see [`roles`](super::roles).
+    /// Accepts a type that is not known to be shared; see `roles.rs`.
     fn must_not_be_shared(self) {}
 
     /// Encodes an argument that the function takes by value.
