@@ -66,22 +66,26 @@ pub(crate) fn report(args: &Args) -> Result<ExitCode> {
         return serve(args.port, directory, &all, job);
     }
     let folder = jobs::folder(&directory, &job);
+    let write_page = |path: &str| {
+        let page = page(&sources(&directory, &all, &job), None)?;
+        write_to(path, |out| out.write_all(&page))
+    };
+    // The page has more than this job's history, and reads it itself.
+    if let (Some(path), None, false) = (&args.html, &args.chrome_trace, args.json) {
+        return write_page(path).map(|()| ExitCode::SUCCESS);
+    }
     let timeline = Timeline::read(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let report = Report::of(&timeline);
-    let mut written = false;
     if let Some(path) = &args.chrome_trace {
         write_to(path, |out| chrome::write(out, &timeline))?;
-        written = true;
     }
     if let Some(path) = &args.html {
-        let page = page(&sources(&directory, &all, &job), None)?;
-        write_to(path, |out| out.write_all(&page))?;
-        written = true;
+        write_page(path)?;
     }
     let mut out = Screen::stdout();
     if args.json {
         out.whole_line(&json::line(&report)?)?;
-    } else if !written {
+    } else if args.chrome_trace.is_none() {
         show(&mut out, &timeline, &report)?;
     }
     Ok(ExitCode::SUCCESS)

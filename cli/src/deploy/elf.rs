@@ -200,6 +200,23 @@ pub(crate) mod tests {
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
 
+    /// Passes copies of an executable with random damage, always the same copies.
+    pub(crate) fn damaged(mut take: impl FnMut(&[u8])) {
+        let own = own();
+        let mut random = fastrand::Rng::with_seed(7);
+        // The headers, the dynamic section and the tables are near the start and the end of a file.
+        let mut bytes = own[..own.len().min(1 << 16)].to_vec();
+        bytes.extend_from_slice(&own[own.len().saturating_sub(1 << 16)..]);
+        for _ in 0..2_000 {
+            let mut damaged = bytes.clone();
+            for _ in 0..random.usize(1..8) {
+                let at = random.usize(0..4_096);
+                damaged[at] = random.u8(..);
+            }
+            take(&damaged);
+        }
+    }
+
     pub(crate) const HERE: Arch = if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::X86_64 };
 
     #[test]
@@ -273,19 +290,7 @@ pub(crate) mod tests {
     /// Random damage is rejected or harmless, and never causes a panic.
     #[test]
     fn damaged_headers_do_not_panic() {
-        let own = own();
-        let mut random = fastrand::Rng::with_seed(7);
-        // The headers, the dynamic section and the tables are near the start and the end of a file.
-        let mut bytes = own[..own.len().min(1 << 16)].to_vec();
-        bytes.extend_from_slice(&own[own.len().saturating_sub(1 << 16)..]);
-        for _ in 0..2_000 {
-            let mut damaged = bytes.clone();
-            for _ in 0..random.usize(1..8) {
-                let at = random.usize(0..4_096);
-                damaged[at] = random.u8(..);
-            }
-            let _ = check(&damaged, HERE);
-        }
+        damaged(|bytes| drop(check(bytes, HERE)));
     }
 
     #[test]

@@ -36,27 +36,25 @@ impl TaskReport {
             sent_bytes: timing.sent_bytes,
             ..Times::default()
         };
-        if timing.remote.is_some() {
-            times.setup_us = us(timing.setup);
-            times.fetch_us = us(timing.fetch);
-            times.turn_us = us(timing.turn);
-            times.decode_us = us(timing.decode);
-            times.compute_us = us(timing.compute);
-            times.encode_us = us(timing.encode);
-            times.commit_us = us(timing.commit);
-            return times;
-        }
+        let is_remote = timing.remote.is_some();
         let started = since_start(timing.started).max(invoked);
         let mut reached = started;
         let mut moment = timing.started;
         let mut until = |duration: Duration| {
+            // The clock of another machine has no points in time here.
+            if is_remote {
+                return us(duration);
+            }
             moment += duration;
             let before = reached;
             reached = since_start(moment).max(before);
             reached - before
         };
-        times.started = seconds(started);
-        times.setup_us = us(timing.setup).min(started - invoked);
+        times.setup_us = us(timing.setup);
+        if !is_remote {
+            times.started = seconds(started);
+            times.setup_us = times.setup_us.min(started - invoked);
+        }
         times.fetch_us = until(timing.fetch);
         times.turn_us = until(timing.turn);
         times.decode_us = until(timing.decode);
