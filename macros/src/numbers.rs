@@ -211,7 +211,7 @@ mod tests {
             (&TIMEOUT, "-1"),
             (&TIMEOUT, "true"),
             (&TIMEOUT, "\"soon\""),
-            (&TIMEOUT, "1e300"),
+            (&TIMEOUT, "1e400"),
             (&TIMEOUT, "5 +"),
             (&MEMORY, "1kb"),
             (&MEMORY, "1.5"),
