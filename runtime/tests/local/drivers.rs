@@ -289,6 +289,15 @@ async fn no_worker_outlives_a_driver_that_is_killed_in_a_call() {
     assert_all_end(&workers);
 }
 
+/// Restores the default actions of signals. A shell without job control starts a command in the background with SIGINT
+/// ignored, and `nohup` ignores SIGHUP. The drivers of tests would inherit that, as programs must, and never end.
+pub(super) fn restore_signals() {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+        // SAFETY: the default action calls no function of this program.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 async fn interrupts_cancel_stop_workers_and_report_progress() {
     let folder = scratch("interrupted");
     hold(&folder);

@@ -123,6 +123,7 @@ async fn run() -> ExitCode {
     if let Some(code) = drivers::drive_if_asked().await {
         return code;
     }
+    drivers::restore_signals();
     // The `main` of the usual test runner cannot become a worker.
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Tests kill workers of this process, and must not kill those of other tests.
