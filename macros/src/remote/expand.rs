@@ -339,6 +339,7 @@ fn entry(remote: &Remote, names: &Names) -> TokenStream {
             #(#decoded)*
             #decoder.finish()?;
             let #value = #called;
+            let #output = #output.shown_as(&#value, #private::Type::of(&#value).debug());
             #private::Type::of(&#value).write(#form, #output, #value)
         }
     }

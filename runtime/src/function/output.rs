@@ -5,6 +5,8 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use super::args::INLINE_LIMIT;
+use super::excerpt::Excerpt;
+use super::types::DebugFn;
 use super::{CallClock, framed};
 use crate::codec::{self, Number};
 use crate::error::Failure;
@@ -83,9 +85,20 @@ impl Encoded {
 pub struct Output<'a> {
     pub(super) encoded: &'a mut Encoded,
     pub(super) clock: &'a CallClock,
+    /// Gets the result as text, if the caller wants to show it.
+    pub(super) shown: Option<&'a mut Excerpt>,
 }
 
 impl Output<'_> {
+    /// Writes the result as text, if the caller wants to show it and the type has `Debug`.
+    #[inline]
+    pub fn shown_as<T>(mut self, value: &T, debug: Option<DebugFn<T>>) -> Self {
+        if let (Some(excerpt), Some(debug)) = (&mut self.shown, debug) {
+            excerpt.fill(value, debug);
+        }
+        self
+    }
+
     /// Encodes the result.
     #[inline]
     pub fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {

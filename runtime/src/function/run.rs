@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::excerpt::Excerpt;
 use super::{ArgsDecoder, Blob, CallClock, Encoded, Output, RemoteFn, captures_panics};
 use crate::error::Failure;
 
@@ -17,18 +18,19 @@ pub(crate) fn run(
     clock: &mut CallClock,
 ) -> Result<(), Failure> {
     clock.start(args, blobs);
-    let mut invoke = Invoke { args, blobs, out, clock };
+    let mut invoke = Invoke { args, blobs, out, clock, shown: None };
     captures_panics(|| (function.entry)(&mut invoke))
 }
 
-/// Runs one call like [`run`], but does not catch a panic.
+/// Runs one call like [`run`], but does not catch a panic. `shown` gets the result as text.
 pub(crate) fn run_uncaught(
     function: &RemoteFn,
     args: &[u8],
     blobs: &[Arc<Blob>],
     out: &mut Encoded,
+    shown: &mut Excerpt,
 ) -> Result<(), Failure> {
-    (function.entry)(&mut Invoke { args, blobs, out, clock: &CallClock::default() })
+    (function.entry)(&mut Invoke { args, blobs, out, clock: &CallClock::default(), shown: Some(shown) })
 }
 
 /// One call, as generated code sees it.
@@ -38,6 +40,7 @@ pub struct Invoke<'a> {
     blobs: &'a [Arc<Blob>],
     out: &'a mut Encoded,
     clock: &'a CallClock,
+    shown: Option<&'a mut Excerpt>,
 }
 
 impl std::fmt::Debug for Invoke<'_> {
@@ -51,7 +54,7 @@ impl<'a> Invoke<'a> {
     #[inline]
     pub fn split(&mut self) -> (ArgsDecoder<'a>, Output<'_>) {
         let decoder = ArgsDecoder { rest: self.args, blobs: self.blobs, clock: self.clock };
-        (decoder, Output { encoded: self.out, clock: self.clock })
+        (decoder, Output { encoded: self.out, clock: self.clock, shown: self.shown.as_deref_mut() })
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::fmt;
 use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,17 @@ impl<T: ?Sized> Type<T> {
 impl<T, E> Type<Result<T, E>> {
     /// Whether the type is `std::result::Result`, also under an alias.
     pub const IS_RESULT: bool = true;
+}
+
+/// Writes a value of a type as its `Debug` does.
+pub(crate) type DebugFn<T> = fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result;
+
+impl<T: fmt::Debug> Type<T> {
+    /// Returns how `Debug` writes the result, for `cargo wren replay`.
+    #[inline]
+    pub fn debug(self) -> Option<DebugFn<T>> {
+        Some(T::fmt)
+    }
 }
 
 /// Numbers, including bytes, are sent with their layout in memory, in one copy. Serde would process them one by one.
@@ -192,6 +204,12 @@ pub trait Any<T: ?Sized>: Sized {
     #[inline]
     fn push_borrowed(self, form: Borrowed<'_, T>, args: &mut ArgsEncoder, value: &T) {
         (form.push)(args, value);
+    }
+
+    /// Returns nothing: the type does not have `Debug`.
+    #[inline]
+    fn debug(self) -> Option<DebugFn<T>> {
+        None
     }
 
     /// Encodes the result.

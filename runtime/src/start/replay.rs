@@ -17,7 +17,7 @@ use crate::backend::{self, BackendContext};
 use crate::calls::job;
 use crate::config::Config;
 use crate::error::{Attempt, Error, Failure, Result};
-use crate::function::{self, Encoded, RemoteFn, registry};
+use crate::function::{self, Encoded, Excerpt, RemoteFn, registry};
 use crate::history::{self, TaskInput};
 use crate::logging::{self, Levels};
 use crate::platform::{self, Notifier};
@@ -102,15 +102,16 @@ fn replay(request: &OsStr, pool: bool) -> Result<i32> {
     // These lines must appear before the output of the function.
     terminal::settle();
     let start = Instant::now();
+    let mut excerpt = Excerpt::default();
     let outcome = match pool {
         true => run_in_worker(function, input, task),
-        false => run_here(function, &input).map_err(|failure| Box::new((failure, String::new()))),
+        false => run_here(function, &input, &mut excerpt).map_err(|failure| Box::new((failure, String::new()))),
     };
     let took = start.elapsed();
     match outcome {
         Ok(result) => {
             let recorded = store.ok().and_then(|store| job::stored_result(&store, &id, task));
-            terminal::note(&describe_result(function, &result, recorded.as_deref(), took));
+            terminal::note(&describe_result(function, &result, excerpt.text(), recorded.as_deref(), took));
             Ok(0)
         }
         Err(failed) => {
@@ -165,13 +166,13 @@ fn find_function(input: &TaskInput) -> Result<&'static RemoteFn> {
     )))
 }
 
-/// Runs the function on this thread and returns its encoded result.
-fn run_here(function: &RemoteFn, input: &TaskInput) -> Result<Vec<u8>, Failure> {
+/// Runs the function on this thread and returns its encoded result. The excerpt gets the result as text.
+fn run_here(function: &RemoteFn, input: &TaskInput, excerpt: &mut Excerpt) -> Result<Vec<u8>, Failure> {
     for blob in &input.args.blobs {
         blobs::remember(*blob.hash().as_bytes(), blob);
     }
     let mut out = Encoded::default();
-    function::run_uncaught(function, &input.args.bytes, &input.args.blobs, &mut out)?;
+    function::run_uncaught(function, &input.args.bytes, &input.args.blobs, &mut out, excerpt)?;
     let mut result = out.bytes;
     result.extend_from_slice(&out.long);
     Ok(result)
@@ -213,14 +214,18 @@ fn run_in_worker(function: &'static RemoteFn, input: TaskInput, task: u64) -> Re
     }
 }
 
-/// Describes the result, and compares it with the one recorded by the job.
-fn describe_result(function: &RemoteFn, result: &[u8], recorded: Option<&[u8]>, took: Duration) -> String {
+/// Describes the result, and compares it with the one recorded by the job. The result is shown as its `Debug` writes it,
+/// or as JSON if the type has no `Debug` or a worker returned the result.
+fn describe_result(function: &RemoteFn, result: &[u8], debug: &str, recorded: Option<&[u8]>, took: Duration) -> String {
     let compared = match recorded {
         None => "",
         Some(recorded) if is_same(result, recorded) => ", as in the job",
         Some(_) => "; in the job, it returned a different result",
     };
-    let value = shown(result).unwrap_or_else(|| format!("{} bytes", result.len()));
+    let value = match debug {
+        "" => shown(result).unwrap_or_else(|| format!("{} bytes", result.len())),
+        debug => debug.to_owned(),
+    };
     format!("{} returned {value} in {took:.1?}{compared}", function.name)
 }
 

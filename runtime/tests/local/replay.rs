@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         task_output_is_kept_with_its_job,
         replays_fail_like_their_task,
         a_replay_in_a_worker_has_the_limits_of_its_task,
+        a_replay_shows_the_result_as_debug_if_possible,
         unkept_inputs_come_from_the_store_or_are_errors,
         inputs_of_retried_tasks_are_kept,
     ]
@@ -136,6 +137,41 @@ async fn a_replay_in_a_worker_has_the_limits_of_its_task() {
     let (code, error, _) = parts(replay(&folder, "faulty", 7, true));
     assert_eq!(code, Some(0), "{error}");
     assert!(error.ends_with(", as in the job\n"), "{error}");
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Hits {
+    share: Option<f64>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Silent {
+    share: Option<f64>,
+}
+
+#[wren::remote]
+fn with_debug(share: f64) -> Result<Hits, String> {
+    Ok(Hits { share: Some(share) })
+}
+
+#[wren::remote]
+fn without_debug(share: f64) -> Silent {
+    Silent { share: Some(share) }
+}
+
+async fn a_replay_shows_the_result_as_debug_if_possible() {
+    let folder = scratch("replayed-debug");
+    let executor = executor_in(&folder);
+    wren::map(with_debug, [0.5]).on(&executor).quiet().named("debug").await.unwrap();
+    wren::map(without_debug, [0.5]).on(&executor).quiet().named("silent").await.unwrap();
+    let json = r#"{"share": 0.5} in "#;
+    for (job, pool, shown) in
+        [("debug", false, "Hits { share: Some(0.5) } in "), ("debug", true, json), ("silent", false, json)]
+    {
+        let (code, error, _) = parts(replay(&folder, job, 0, pool));
+        assert_eq!(code, Some(0), "{error}");
+        assert!(error.contains(&format!(" returned {shown}")) && error.ends_with(", as in the job\n"), "{error}");
+    }
 }
 
 #[wren::remote]
