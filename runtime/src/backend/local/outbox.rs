@@ -23,6 +23,13 @@ pub(super) struct Outbox {
     blobs: HashMap<u64, Weak<Blob>>,
 }
 
+/// Number and size of large arguments that were sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SentLarge {
+    pub(super) values: u32,
+    pub(super) bytes: u64,
+}
+
 /// A message that waits for room in the ring.
 enum Outgoing {
     Frame(u32, Vec<u8>),
@@ -39,22 +46,21 @@ impl Outbox {
         Self { writer: Writer::new(region, true), waiting: VecDeque::new(), blobs: HashMap::new() }
     }
 
-    /// Sends a batch, and the blobs that it refers to if the worker does not have them. Returns the number and the size
-    /// of these blobs.
-    pub(super) fn send(&mut self, batch: &Batch, slot: usize) -> (u32, u64) {
+    /// Sends a batch, and the blobs that it refers to if the worker does not have them. Returns these blobs.
+    pub(super) fn send(&mut self, batch: &Batch, slot: usize) -> SentLarge {
         self.forget_dropped_blobs();
         let sent = self.send_blobs(batch);
         self.send_args(batch, slot);
         sent
     }
 
-    fn send_blobs(&mut self, batch: &Batch) -> (u32, u64) {
-        let (mut values, mut bytes) = (0, 0);
+    fn send_blobs(&mut self, batch: &Batch) -> SentLarge {
+        let mut sent = SentLarge::default();
         for (_, blobs) in batch.block.blobs(batch.tasks.clone()) {
             for blob in blobs {
                 if self.blobs.insert(blob.id, Arc::downgrade(blob)).is_none() {
-                    values += 1;
-                    bytes += blob.bytes.len() as u64;
+                    sent.values += 1;
+                    sent.bytes += blob.bytes.len() as u64;
                     self.waiting.push_back(match blob.shared() {
                         Some(_) => Outgoing::Shared(blob.clone(), false),
                         None => Outgoing::Blob(blob.clone(), 0),
@@ -62,7 +68,7 @@ impl Outbox {
                 }
             }
         }
-        (values, bytes)
+        sent
     }
 
     fn forget_dropped_blobs(&mut self) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::CHECK_EVERY;
 use super::epoch::Epoch;
 use super::memory::{WatchedMemory, note_unenforced_limit};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, SentLarge};
 use super::output::Label;
 use super::program::{self, Surroundings, ended_before, send_handshake};
 use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask, Timing};
@@ -57,6 +57,9 @@ pub(super) struct Process {
     /// The task that ran when [`running`](Self::running) was last called.
     observed: Option<RunningTask>,
     memory: WatchedMemory,
+    /// The large arguments that were sent for a batch whose tasks were all taken back, until a batch of its job is
+    /// reported.
+    unreported_large: Option<(Arc<str>, SentLarge)>,
     is_retiring: bool,
     /// Number of calls that it was given.
     calls: u64,
@@ -75,8 +78,8 @@ struct SentBatch {
     waited_since: Duration,
     /// Whether it is the first batch of this worker.
     cold: bool,
-    /// Number and size of the large arguments that were sent for it, until they are reported.
-    sent_large: (u32, u64),
+    /// The large arguments that were sent for it, until they are reported.
+    sent_large: SentLarge,
     /// When the worker finished the batch before it.
     free: Duration,
     /// The next task that the worker will report. It reports tasks in order.
@@ -132,6 +135,7 @@ impl Process {
             next_check: Duration::ZERO,
             observed: None,
             memory: WatchedMemory::new(share_mb),
+            unreported_large: None,
             is_retiring: false,
             calls: 0,
             last_active: spawned,
@@ -355,11 +359,6 @@ impl SentBatch {
             let tasks = self.end..start + u64::from(taken.end);
             replies.push(Reply::Returned { batch_id: self.batch.id, tasks });
         }
-    }
-
-    /// Adds the large arguments that were sent for the batch to the first report about it.
-    fn report_large(&mut self, timing: &mut Timing) {
-        (timing.sent_values, timing.sent_bytes) = std::mem::take(&mut self.sent_large);
     }
 
     fn is_limited(&self) -> bool {

@@ -1,9 +1,11 @@
 //! Handles a worker's reports: results, failures and, after the worker's end, the outcome of its tasks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Process, SentBatch};
 use crate::attempt::{Reply, Results, Timing};
+use crate::backend::local::outbox::SentLarge;
 use crate::backend::local::shm::{FailedTask, ResultsHeader, WorkerTimes, kind, length};
 use crate::backend::local::supervisor::Exit;
 use crate::codec::{self, Aligned};
@@ -90,7 +92,6 @@ impl Process {
         };
         let mut timing = self.timing(&header.times, &self.batches[index]);
         let sent = &mut self.batches[index];
-        sent.report_large(&mut timing);
         let tasks = header.first..header.first.saturating_add(count);
         // The worker reports all tasks in order, and none that was taken back.
         if count > 0 && (tasks.start != sent.next || tasks.end > sent.end) {
@@ -101,6 +102,7 @@ impl Process {
             sent.next = tasks.end;
             if sent.kill_at.is_none() {
                 timing.peak_memory = self.memory.peak(&self.supervised.memory, now);
+                sent.report_large(&mut timing, &mut self.unreported_large);
                 replies.push(Reply::Done { batch_id: header.batch_id, tasks, results, timing });
             }
         }
@@ -109,7 +111,11 @@ impl Process {
             return self.stop_for(unreadable());
         }
         if last {
-            let limits = self.batches.remove(index).batch.block.limits();
+            let SentBatch { batch, sent_large, .. } = self.batches.remove(index);
+            let limits = batch.block.limits();
+            if sent_large.values > 0 {
+                self.unreported_large = batch.job_run.map(|job_run| (job_run, sent_large));
+            }
             let free = self.epoch.time(header.times.ended());
             if let Some(next) = self.batches.first_mut() {
                 next.free = free;
@@ -133,9 +139,9 @@ impl Process {
         };
         let mut timing = self.timing(&times, &self.batches[index]);
         let sent = &mut self.batches[index];
-        sent.report_large(&mut timing);
         sent.next = task + 1;
         if sent.kill_at.is_none() {
+            sent.report_large(&mut timing, &mut self.unreported_large);
             self.supervised.finish_lines(id, task);
             let stderr = self.supervised.tail(id, task);
             replies.push(Reply::Failed { batch_id: id, task, failure, stderr, timing });
@@ -177,7 +183,7 @@ impl Process {
                 let failure = self.kill_reason.take().unwrap_or_else(|| self.failure_by(exit));
                 let mut timing = self.timing(&self.last_known(&sent, now), &sent);
                 timing.peak_memory = exit.peak_memory;
-                sent.report_large(&mut timing);
+                sent.report_large(&mut timing, &mut self.unreported_large);
                 // The tasks before the running one ran as well, but their results could not be read.
                 let claimed_end = sent.batch.tasks.start.saturating_add(claimed.into());
                 let at_most_once = sent.batch.block.limits().at_most_once;
@@ -205,6 +211,18 @@ impl Process {
     }
 }
 
+impl SentBatch {
+    /// Adds the large arguments that were sent for the batch to the first report about it, and those that an earlier
+    /// batch of its job left `unreported`.
+    fn report_large(&mut self, timing: &mut Timing, unreported: &mut Option<(Arc<str>, SentLarge)>) {
+        let sent = std::mem::take(&mut self.sent_large);
+        let of_this_job = unreported.take_if(|(job_run, _)| self.batch.job_run.as_ref() == Some(job_run));
+        let before = of_this_job.map_or(SentLarge::default(), |(_, large)| large);
+        timing.sent_values = sent.values.saturating_add(before.values);
+        timing.sent_bytes = sent.bytes.saturating_add(before.bytes);
+    }
+}
+
 /// Returns the failure of a task whose worker sent an invalid message.
 fn unreadable() -> Failure {
     Failure::Backend(
@@ -212,4 +230,48 @@ fn unreadable() -> Failure {
          is a bug in wren"
             .to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::{Batch, TaskBlock};
+    use crate::function::Limits;
+
+    fn sent(job_run: &str, values: u32) -> SentBatch {
+        let batch = Batch {
+            id: 1,
+            job_run: Some(job_run.into()),
+            tasks: 0..1,
+            attempt: 1,
+            block: TaskBlock::dummy(0..1, "demo::f", Limits::default()),
+        };
+        let sent_large = SentLarge { values, bytes: 1_000 * u64::from(values) };
+        let waited_since = Duration::ZERO;
+        SentBatch {
+            batch,
+            slot: 0,
+            waited_since,
+            cold: false,
+            sent_large,
+            free: Duration::ZERO,
+            next: 0,
+            end: 1,
+            kill_at: None,
+        }
+    }
+
+    #[test]
+    fn values_sent_for_tasks_that_were_taken_back_count_for_the_next_batch_of_their_job() {
+        let taken_back = sent("job", 2);
+        let mut unreported = taken_back.batch.job_run.clone().zip(Some(taken_back.sent_large));
+        let mut report = |mut batch: SentBatch| {
+            let mut timing = Timing::default();
+            batch.report_large(&mut timing, &mut unreported);
+            (timing.sent_values, timing.sent_bytes)
+        };
+        assert_eq!(report(sent("another", 1)), (1, 1_000));
+        assert_eq!(report(sent("job", 1)), (3, 3_000));
+        assert_eq!(report(sent("job", 0)), (0, 0));
+    }
 }
