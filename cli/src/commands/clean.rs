@@ -14,7 +14,7 @@ use wren::store::{FileStore, Store};
 
 use super::{destroy, jobs};
 use crate::screen::Screen;
-use crate::{durations, json, table};
+use crate::{durations, json, report, table};
 
 /// Minimum age of a file that may be removed. A younger one may belong to a running program.
 const UNTOUCHED: Duration = Duration::from_secs(3600);
@@ -149,7 +149,7 @@ pub(crate) fn clean(args: &Args) -> Result<ExitCode> {
         for one in &chosen {
             freed += remove(one, &directory).with_context(|| format!("cannot remove {}", one.path.display()))?;
         }
-        eprintln!("{} freed", size(freed));
+        eprintln!("{} freed", report::bytes(freed));
     }
     if args.json {
         let found: Vec<_> = sums.iter().flatten().map(|(kind, sum)| Line { kind: *kind, sum }).collect();
@@ -350,7 +350,7 @@ fn show(args: &Args, directory: &Path, store: Option<&Path>, [chosen, kept]: &[B
     writeln!(err, "in {} and {store}:", directory.display())?;
     let row = |kind: &Kind, sum: &Sum, action: String| {
         let jobs = if sum.jobs > 0 { sum.jobs.to_string() } else { String::new() };
-        [kind.label().to_owned(), size(sum.bytes), action, jobs, sum.files.to_string()]
+        [kind.label().to_owned(), report::bytes(sum.bytes), action, jobs, sum.files.to_string()]
     };
     let to_remove = if args.dry_run { "would be removed" } else { "to be removed" };
     let chosen = chosen.iter().map(|(kind, sum)| row(kind, sum, to_remove.to_owned()));
@@ -388,13 +388,4 @@ fn remove(found: &Leftover, directory: &Path) -> Result<u64> {
 /// Returns whether any job with a history here is running.
 fn is_running(directory: &Path) -> Result<bool> {
     Ok(jobs::all(directory)?.iter().any(|job| job.state == history::JobState::Running))
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
 }

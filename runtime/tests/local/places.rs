@@ -107,7 +107,10 @@ async fn names_around_a_program_need_not_be_utf_8() {
     let root = scratch("odd-names");
     let folder = root.join(odd);
     std::fs::create_dir(&folder).unwrap();
-    let program = folder.join(odd);
+    // Not in that folder, because the program splits the folder's files into parts of 4 bytes.
+    let programs = root.join(OsStr::from_bytes(b"program\xe9"));
+    std::fs::create_dir(&programs).unwrap();
+    let program = programs.join(odd);
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     std::fs::write(folder.join(OsStr::from_bytes(b"\xff.log")), "one\ntwo\n").unwrap();
     let mut command = Command::new(&program);
