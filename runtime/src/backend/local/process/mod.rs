@@ -16,7 +16,7 @@ use super::memory::{WatchedMemory, note_unenforced_limit};
 use super::outbox::{Outbox, SentLarge};
 use super::output::Label;
 use super::program::{self, Surroundings, ended_before, send_handshake};
-use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask, Timing};
+use crate::attempt::{Batch, BatchId, OutputSink, Reply, RunningTask};
 use crate::backend::local::shm::{Reader, Region, SLOTS};
 use crate::backend::local::supervisor::{Exit, Supervised, Supervisor};
 use crate::backend::local::worker::ENV;
