@@ -93,12 +93,15 @@ const total = (span) => moment(span, AT.end) - moment(span, 0);
 /** Duration of a phase for one task of the span. */
 const tookPerTask = (span, phase) => (AT.decode <= phase && phase <= AT.encode ? took(span, phase) / spans.count[span] : took(span, phase));
 
+/** Formats with up to 0, 1 and 2 decimals. `toLocaleString` would create one for each number, which is slow. */
+const FORMATS = [0, 1, 2].map((digits) => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits }));
+
 function number(n) {
-  return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
+  return FORMATS[0].format(n);
 }
 
 function digits(n) {
-  return n.toLocaleString("en-US", { maximumFractionDigits: n < 10 ? 2 : n < 100 ? 1 : 0 });
+  return FORMATS[n < 10 ? 2 : n < 100 ? 1 : 0].format(n);
 }
 
 function duration(us) {
