@@ -103,7 +103,7 @@ function tick(time, step) {
     return minutes < 60 || time === 0 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60}`;
   }
   const [unit, size] = view.to >= 1e6 ? ["s", 1e6] : view.to >= 1e3 ? ["ms", 1e3] : ["µs", 1];
-  return `${(time / size).toLocaleString("en-US", { maximumFractionDigits: Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9)) })} ${unit}`;
+  return `${rounded(time / size, Math.max(0, Math.ceil(-Math.log10(step / size) - 1e-9)))} ${unit}`;
 }
 
 function drawGrid({ pen, height, plot }, labels) {

@@ -93,15 +93,20 @@ const total = (span) => moment(span, AT.end) - moment(span, 0);
 /** Duration of a phase for one task of the span. */
 const tookPerTask = (span, phase) => (AT.decode <= phase && phase <= AT.encode ? took(span, phase) / spans.count[span] : took(span, phase));
 
-/** Formats with up to 0, 1 and 2 decimals. `toLocaleString` would create one for each number, which is slow. */
-const FORMATS = [0, 1, 2].map((digits) => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits }));
+/** Formats by their maximum number of decimals. `toLocaleString` would create one for each number, which is slow. */
+const formats = [];
+
+function rounded(n, decimals) {
+  formats[decimals] ??= new Intl.NumberFormat("en-US", { maximumFractionDigits: decimals });
+  return formats[decimals].format(n);
+}
 
 function number(n) {
-  return FORMATS[0].format(n);
+  return rounded(n, 0);
 }
 
 function digits(n) {
-  return FORMATS[n < 10 ? 2 : n < 100 ? 1 : 0].format(n);
+  return rounded(n, n < 10 ? 2 : n < 100 ? 1 : 0);
 }
 
 function duration(us) {

@@ -111,11 +111,9 @@ impl Process {
             return self.stop_for(unreadable());
         }
         if last {
-            let SentBatch { batch, sent_large, .. } = self.batches.remove(index);
-            let limits = batch.block.limits();
-            if sent_large.values > 0 {
-                self.unreported_large = batch.job_run.map(|job_run| (job_run, sent_large));
-            }
+            let mut sent = self.batches.remove(index);
+            let limits = sent.batch.block.limits();
+            sent.leave_large(&mut self.unreported_large);
             let free = self.epoch.time(header.times.ended());
             if let Some(next) = self.batches.first_mut() {
                 next.free = free;
@@ -212,14 +210,26 @@ impl Process {
 }
 
 impl SentBatch {
-    /// Adds the large arguments that were sent for the batch to the first report about it, and those that an earlier
-    /// batch of its job left `unreported`.
+    /// Adds the large arguments that were sent for the batch, and those that an earlier batch of its job left
+    /// `unreported`, to the first report about it.
     fn report_large(&mut self, timing: &mut Timing, unreported: &mut Option<(Arc<str>, SentLarge)>) {
+        let SentLarge { values, bytes } = self.take_large(unreported);
+        (timing.sent_values, timing.sent_bytes) = (values, bytes);
+    }
+
+    /// Leaves these arguments to the next batch of the job, if no report of this one has them.
+    fn leave_large(&mut self, unreported: &mut Option<(Arc<str>, SentLarge)>) {
+        let large = self.take_large(unreported);
+        if let Some(job_run) = self.batch.job_run.clone().filter(|_| large.values > 0) {
+            *unreported = Some((job_run, large));
+        }
+    }
+
+    fn take_large(&mut self, unreported: &mut Option<(Arc<str>, SentLarge)>) -> SentLarge {
         let sent = std::mem::take(&mut self.sent_large);
         let of_this_job = unreported.take_if(|(job_run, _)| self.batch.job_run.as_ref() == Some(job_run));
         let before = of_this_job.map_or(SentLarge::default(), |(_, large)| large);
-        timing.sent_values = sent.values.saturating_add(before.values);
-        timing.sent_bytes = sent.bytes.saturating_add(before.bytes);
+        SentLarge { values: sent.values.saturating_add(before.values), bytes: sent.bytes.saturating_add(before.bytes) }
     }
 }
 
@@ -263,8 +273,8 @@ mod tests {
 
     #[test]
     fn values_sent_for_tasks_that_were_taken_back_count_for_the_next_batch_of_their_job() {
-        let taken_back = sent("job", 2);
-        let mut unreported = taken_back.batch.job_run.clone().zip(Some(taken_back.sent_large));
+        let mut unreported = None;
+        sent("job", 2).leave_large(&mut unreported);
         let mut report = |mut batch: SentBatch| {
             let mut timing = Timing::default();
             batch.report_large(&mut timing, &mut unreported);
@@ -273,5 +283,17 @@ mod tests {
         assert_eq!(report(sent("another", 1)), (1, 1_000));
         assert_eq!(report(sent("job", 1)), (3, 3_000));
         assert_eq!(report(sent("job", 0)), (0, 0));
+    }
+
+    #[test]
+    fn values_sent_for_several_batches_that_were_taken_back_are_added() {
+        let mut unreported = None;
+        sent("job", 2).leave_large(&mut unreported);
+        sent("job", 1).leave_large(&mut unreported);
+        // It has been reported, so it leaves nothing.
+        sent("another", 0).leave_large(&mut unreported);
+        let mut timing = Timing::default();
+        sent("job", 0).report_large(&mut timing, &mut unreported);
+        assert_eq!((timing.sent_values, timing.sent_bytes), (3, 3_000));
     }
 }
